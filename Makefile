@@ -1,0 +1,36 @@
+# make demo | test | check | bench | test-gpu | clean. On a host with a GPU: make demo EXTRA=gpu
+PYTHON ?= python3
+VENV   ?= .venv
+EXTRA  ?= cpu
+EXTRAS_cpu = cpu,rtx,demo,dev
+EXTRAS_gpu = gpu,demo,dev
+READY  = $(VENV)/.ready-$(EXTRA)
+RUN    = $(VENV)/bin/
+
+.PHONY: demo test check bench test-gpu clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(RUN)wrn-deploy demo --out demo
+
+test: $(READY)
+	$(RUN)python -m pytest -m "not gpu"
+
+test-gpu: $(READY)
+	$(RUN)python -m pytest -m gpu
+
+check: $(READY)
+	$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)python -m pytest -q tests/test_imports.py
+
+bench: $(READY)
+	$(RUN)python benchmarks/imagenet.py
+
+# One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files.
+$(READY): pyproject.toml constraints.txt
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS_$(EXTRA))]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Calibration and the Q/DQ graphs written from it."""

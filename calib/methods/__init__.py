@@ -1,0 +1,1 @@
+"""One file a calibration method, found by its name."""

@@ -1,0 +1,116 @@
+"""Where a residual graph is quantized, for TensorRT and for ONNX Runtime on a CPU; graph structure alone, no values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+__all__ = ["Point", "calibrated_tensors", "onnxruntime_values", "range_source", "tensorrt_points"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One input of one node that takes the quantized and dequantized tensor; names are those of the fp32 graph."""
+
+    tensor: str
+    node: str
+    index: int
+
+
+def tensorrt_points(graph: ir.Graph) -> list[Point]:
+    """The placement that TensorRT fuses in a residual net (its Q/DQ rules; ModelOpt 0.47 does the same).
+
+    On the data input of every Conv, on the input of a MaxPool, and on the skip input of every residual sum, and nowhere
+    else: nothing between a Conv and its ReLU, nothing on the other input of the sum, the pooled features and the
+    classifier in float (entropy calibration clips the classifier's input to a small part of its range).
+    """
+    depths = _conv_depths(graph)
+    points = []
+    for node in graph:
+        if node.op_type in ("Conv", "MaxPool"):
+            points.append(_point(node, 0))
+        elif node.op_type == "Add":
+            points.append(_point(node, _skip_index(node, depths)))
+    return points
+
+
+def onnxruntime_values(graph: ir.Graph) -> list[str]:
+    """The tensors that are quantized for ONNX Runtime's CPU kernels, each for all of its users.
+
+    QLinearConv needs its output quantized too, behind the ReLU where there is one; a sum is an integer one where a ReLU
+    and then a Conv follow (post-activation nets). Where BN follows (pre-activation nets) the sum and so the skips stay
+    in
+    float: quantizing them costs accuracy and saves no kernel, since the BN is computed in float anyway.
+    """
+    values: dict[str, None] = {}
+    for node in graph:
+        if node.op_type in {"Conv", "MaxPool"}:
+            values[_name(node.inputs[0])] = None
+            values[_name(_activated(node))] = None
+        elif node.op_type == "Add" and _is_integer_sum(node):
+            values.update(dict.fromkeys(_name(value) for value in node.inputs))
+            values[_name(_activated(node))] = None
+    return list(values)
+
+
+def calibrated_tensors(graph: ir.Graph) -> list[str]:
+    """The tensors whose range either placement needs."""
+    names = dict.fromkeys([*(point.tensor for point in tensorrt_points(graph)), *onnxruntime_values(graph)])
+    return list(dict.fromkeys(range_source(graph, name) for name in names))
+
+
+def range_source(graph: ir.Graph, tensor: str) -> str:
+    """The tensor whose range `tensor` takes: its own, but for a MaxPool's output.
+
+    That is quantized as its input, so that the MaxPool stays an integer operation.
+    """
+    for value in _values(graph):
+        producer = value.producer()
+        if value.name == tensor and producer is not None and producer.op_type == "MaxPool":
+            return range_source(graph, _name(producer.inputs[0]))
+    return tensor
+
+
+def _conv_depths(graph: ir.Graph) -> dict[ir.Value | None, int]:
+    """For each tensor, the largest number of Convs on a way from the input to it."""
+    depths: dict[ir.Value | None, int] = {}
+    for node in graph:
+        depth = max((depths.get(value, 0) for value in node.inputs), default=0) + (node.op_type == "Conv")
+        depths.update(dict.fromkeys(node.outputs, depth))
+    return depths
+
+
+def _skip_index(add: ir.Node, depths: dict[ir.Value | None, int]) -> int:
+    """The skip is the input with fewer Convs behind it: the identity, or the one Conv of a downsampling skip."""
+    first, second = (depths.get(value, 0) for value in add.inputs)
+    return 0 if first < second else 1
+
+
+def _activated(node: ir.Node) -> ir.Value:
+    """The node's output, or that of the ReLU which is its only user."""
+    output = node.outputs[0]
+    uses = [*output.uses()]
+    if len(uses) == 1 and uses[0].node.op_type == "Relu":
+        return uses[0].node.outputs[0]
+    return output
+
+
+def _is_integer_sum(add: ir.Node) -> bool:
+    activated = _activated(add)
+    return activated is not add.outputs[0] and any(use.node.op_type == "Conv" for use in activated.uses())
+
+
+def _point(node: ir.Node, index: int) -> Point:
+    return Point(_name(node.inputs[index]), node.name or "", index)
+
+
+def _name(value: ir.Value | None) -> str:
+    assert value is not None
+    return value.name or ""
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    for node in graph:
+        yield from node.outputs

@@ -1,0 +1,154 @@
+"""Writes explicit Q/DQ into a graph from a calibration table: once for TensorRT, once for ONNX Runtime on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from wrn_deploy.calib.placement import onnxruntime_values, range_source, tensorrt_points
+from wrn_deploy.calib.table import CalibrationTable
+
+__all__ = ["quantize_for_onnxruntime", "quantize_for_tensorrt"]
+
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A scale and zero point: value = (code - zero_point) * scale; both scalars, or one a channel on `axis`."""
+
+    scale: npt.NDArray[np.floating]
+    zero_point: npt.NDArray[np.integer]
+    axis: int | None = None
+
+
+def quantize_for_tensorrt(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.Model:
+    """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
+
+    Activations have one scale a tensor, Conv weights one an output channel (axis 0); weights are stored as int8 with a
+    DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and the weights'
+    codes are computed with the scale as rounded, so that the rounding costs no accuracy.
+    """
+    model = fp16.clone()
+    graph = model.graph
+    nodes = {node.name: node for node in graph}
+    dequantized: dict[ir.Value, ir.Value] = {}
+    for point in tensorrt_points(fp32.graph):
+        node = nodes[point.node]
+        value = node.inputs[point.index]
+        assert value is not None
+        if value not in dequantized:
+            found = table[range_source(fp32.graph, point.tensor)]
+            scale = np.float16(max(found.symmetric_scale, SMALLEST))
+            dequantized[value] = _quantize_value(graph, value, Scale(np.asarray(scale), np.asarray(np.int8(0))))
+        node.replace_input_with(point.index, dequantized[value])
+        if node.op_type == "Conv":
+            _quantize_weights(graph, node, _weights(fp32.graph, node), np.float16)
+    return _without_unused(model)
+
+
+def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Model:
+    """A copy of the fp32 graph with uint8 Q/DQ at `onnxruntime_values`, which its CPU provider fuses into QLinearConv.
+
+    Activations are asymmetric uint8, Conv weights symmetric int8 a channel, biases int32: on CPUs with VNNI its kernels
+    for uint8 activations are some ten times faster than those for int8.
+    """
+    model = fp32.clone()
+    graph = model.graph
+    scales: dict[str, Scale] = {}
+    for name in onnxruntime_values(graph):
+        scale, zero_point = table[range_source(fp32.graph, name)].asymmetric
+        scales[name] = Scale(np.asarray(np.float32(scale)), np.asarray(np.uint8(zero_point)))
+    for node in [node for node in graph if node.op_type == "Conv"]:
+        source = node.inputs[0]
+        assert source is not None
+        weight_scale = _quantize_weights(graph, node, _weights(fp32.graph, node), np.float32)
+        _quantize_bias(graph, node, scales[source.name or ""].scale * weight_scale)
+    values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
+    for name, found in scales.items():
+        value = values[name]
+        users = list(value.uses())
+        dequantized = _quantize_value(graph, value, found)
+        for use in users:
+            use.node.replace_input_with(use.idx, dequantized)
+    return _without_unused(model)
+
+
+def _weights(graph: ir.Graph, conv: ir.Node) -> npt.NDArray[np.float32]:
+    """The Conv's weights in fp32, whatever the graph that `conv` is in holds."""
+    constant = graph.initializers[f"{conv.name}.weight"].const_value
+    assert constant is not None
+    return constant.numpy().astype(np.float32)
+
+
+def _quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
+    """Adds Q and DQ behind the value's producer; returns the dequantized value, which has no users yet."""
+    name = value.name or ""
+    scale = _initializer(graph, f"{name}.scale", how.scale)
+    zero_point = _initializer(graph, f"{name}.zero_point", how.zero_point)
+    quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.q")
+    quantize.outputs[0].name = f"{name}.q"
+    quantize.outputs[0].type, quantize.outputs[0].shape = zero_point.type, value.shape
+    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dq")
+    dequantize.outputs[0].name = f"{name}.dq"
+    dequantize.outputs[0].type, dequantize.outputs[0].shape = scale.type, value.shape
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], [quantize, dequantize])
+    else:
+        graph.insert_after(producer, [quantize, dequantize])
+    return dequantize.outputs[0]
+
+
+def _quantize_weights(
+    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale_type: type[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Replaces the Conv's weights by int8 and a DQ, one scale an output channel; returns the scales."""
+    amax = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    scale: npt.NDArray[np.floating] = np.maximum(amax / 127.0, SMALLEST).astype(scale_type)
+    codes = np.rint(weights / scale.astype(np.float32)[:, None, None, None])
+    stored = np.clip(codes, -127, 127).astype(np.int8)
+    name = f"{conv.name}.weight"
+    zero_point = np.zeros(len(scale), dtype=np.int8)
+    conv.replace_input_with(1, _dequantize_stored(graph, conv, name, stored, Scale(scale, zero_point, axis=0)))
+    return scale
+
+
+def _quantize_bias(graph: ir.Graph, conv: ir.Node, scale: npt.NDArray[np.floating]) -> None:
+    """Replaces the Conv's bias, where it has one, by int32 in units of input scale x weight scale, and a DQ."""
+    if len(conv.inputs) < 3 or conv.inputs[2] is None or conv.inputs[2].const_value is None:
+        return
+    bias = conv.inputs[2].const_value.numpy().astype(np.float64)
+    limit = 2.0**31 - 1
+    codes = np.clip(np.rint(bias / scale.astype(np.float64)), -limit, limit).astype(np.int32)
+    how = Scale(scale.astype(np.float32), np.zeros(len(scale), dtype=np.int32), axis=0)
+    conv.replace_input_with(2, _dequantize_stored(graph, conv, f"{conv.name}.bias", codes, how))
+
+
+def _dequantize_stored(
+    graph: ir.Graph, conv: ir.Node, name: str, codes: npt.NDArray[np.integer], how: Scale
+) -> ir.Value:
+    stored = _initializer(graph, f"{name}.q", codes)
+    scale = _initializer(graph, f"{name}.scale", how.scale)
+    zero_point = _initializer(graph, f"{name}.zero_point", how.zero_point)
+    node = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": how.axis or 0}, name=f"{name}.dq")
+    node.outputs[0].name = f"{name}.dq"
+    node.outputs[0].type, node.outputs[0].shape = scale.type, stored.shape
+    graph.insert_before(conv, node)
+    return node.outputs[0]
+
+
+def _initializer(graph: ir.Graph, name: str, values: npt.NDArray[np.generic]) -> ir.Value:
+    value = ir.val(name, const_value=ir.Tensor(values, name=name))
+    graph.initializers.add(value)
+    return value
+
+
+def _without_unused(model: ir.Model) -> ir.Model:
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses():
+            del model.graph.initializers[name]
+    return model

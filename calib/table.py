@@ -1,0 +1,87 @@
+"""The calibration table: the range of every quantized tensor, and what it was measured on; no onnx."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wrn_deploy.errors import DeployError
+
+__all__ = ["CalibrationTable", "TensorRange", "read_table"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRange:
+    """What one tensor's values were: exact `low` and `high`, the chosen threshold `amax`, the share that it clips."""
+
+    low: float
+    high: float
+    amax: float
+    clipped: float
+
+    @property
+    def symmetric_scale(self) -> float:
+        """int8, zero point 0: the value of one step, amax / 127. A tensor that is always zero gets 1 / 127."""
+        return (self.amax or 1.0) / 127.0
+
+    @property
+    def asymmetric(self) -> tuple[float, int]:
+        """uint8: the value of one step and the zero point, for the range clipped at `amax` and widened to hold zero."""
+        low = min(0.0, max(self.low, -self.amax))
+        high = max(0.0, min(self.high, self.amax))
+        scale = (high - low) / 255.0 or 1.0 / 255.0
+        return scale, max(0, min(255, round(-low / scale)))
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationTable:
+    """Ranges by tensor name of the fp32 graph, with the method and digests of the data and of the graph.
+
+    `data_digest` does not depend on the order of the images. A table is independent of how Q/DQ are written from it.
+    """
+
+    method: str
+    percentile: float | None
+    data: str
+    data_digest: str
+    images: int
+    graph_sha256: str
+    tensors: Mapping[str, TensorRange]
+
+    def __getitem__(self, tensor: str) -> TensorRange:
+        if tensor not in self.tensors:
+            raise DeployError(
+                f"the calibration table has no range for {tensor}: it belongs to another graph; calibrate again"
+            )
+        return self.tensors[tensor]
+
+    def to_json(self) -> str:
+        """The table as a JSON text."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n"
+
+
+def read_table(file: Path) -> CalibrationTable:
+    """Reads what `to_json` wrote.
+
+    Raises:
+        DeployError: the file is damaged, or a range in it makes no sense.
+    """
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if record.pop("format") != FORMAT:
+            raise DeployError(f"{file} has another format: expected {FORMAT}; calibrate again")
+        tensors = {name: TensorRange(**values) for name, values in record.pop("tensors").items()}
+        table = CalibrationTable(**record, tensors=tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeployError(f"{file} is no calibration table ({error!r}): calibrate again") from error
+    for name, found in table.tensors.items():
+        if not all(math.isfinite(value) for value in (found.low, found.high, found.amax)) or found.amax < 0:
+            raise DeployError(f"{file} has an impossible range for {name} ({found}): calibrate again")
+    return table

@@ -1,0 +1,1 @@
+"""TensorRT plans: which TensorRT there is, and building."""

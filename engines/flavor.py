@@ -1,0 +1,61 @@
+"""Which TensorRT is installed: TensorRT (10.12 or later, 11) or TensorRT-RTX; imports it only when asked to."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from wrn_deploy.errors import MachineError
+
+__all__ = ["Flavor", "TensorRT", "find_flavor", "installed_flavors"]
+
+OLDEST = (10, 12)  # the first TensorRT whose parser reads strongly typed Q/DQ graphs with fp16 scales
+
+
+class Flavor(StrEnum):
+    """The TensorRT libraries; the value is the Python module's name."""
+
+    TENSORRT = "tensorrt"
+    RTX = "tensorrt_rtx"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRT:
+    """One installed TensorRT: its Python module and version."""
+
+    flavor: Flavor
+    version: str
+    module: Any
+
+
+def installed_flavors() -> list[Flavor]:
+    """Those that can be imported, full TensorRT first; nothing is imported."""
+    return [flavor for flavor in Flavor if importlib.util.find_spec(flavor.value) is not None]
+
+
+def find_flavor(wanted: Flavor | None = None) -> TensorRT:
+    """Imports the wanted TensorRT, or the first that is installed.
+
+    Raises:
+        MachineError: there is none, it cannot be loaded, or it is too old.
+    """
+    there = installed_flavors()
+    if not there or (wanted is not None and wanted not in there):
+        what = {None: "no TensorRT is", Flavor.TENSORRT: "TensorRT is not", Flavor.RTX: "TensorRT-RTX is not"}[wanted]
+        raise MachineError(
+            f"{what} installed: pip install 'wrn-deploy[gpu]' for TensorRT, or 'wrn-deploy[rtx]' for TensorRT-RTX, "
+            "which builds plans without a GPU too"
+        )
+    flavor = wanted or there[0]
+    try:
+        module = importlib.import_module(flavor.value)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MachineError(f"{flavor} is installed but cannot be loaded ({error}): install it again") from error
+    version = str(module.__version__)
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    if flavor is Flavor.TENSORRT and numbers < OLDEST:
+        raise MachineError(f"TensorRT {version} is too old: expected 10.12 or later; pip install --upgrade tensorrt")
+    return TensorRT(flavor, version, module)

@@ -1,0 +1,75 @@
+"""Collects what TensorRT says while it builds, and keeps vendor noise off the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["BuildLog", "make_logger", "quiet_stderr"]
+
+# What a builder without a GPU says about the driver; the build itself is not concerned.
+NO_GPU = re.compile(
+    r"CUDA (initialization failure|driver).*(35|insufficient)|cudaError(InsufficientDriver)?.*35|error code 35",
+    re.IGNORECASE,
+)
+MEMORY = {
+    "weights_bytes": re.compile(r"Total Weights Memory: (\d+) bytes", re.IGNORECASE),
+    "activation_bytes": re.compile(r"Total Activation Memory: (\d+) bytes", re.IGNORECASE),
+    "scratch_bytes": re.compile(r"Total Scratch Memory: (\d+) bytes", re.IGNORECASE),
+}
+
+
+@dataclass(slots=True)
+class BuildLog:
+    """The builder's messages by severity, and the memory figures it prints, in bytes."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    memory: dict[str, int] = field(default_factory=dict)
+
+    def take(self, severity: str, message: str) -> None:
+        """Enters one message; `severity` is the name of a member of the logger's Severity."""
+        for key, pattern in MEMORY.items():
+            match = pattern.search(message)
+            if match:
+                self.memory[key] = int(match[1])
+        if severity in ("ERROR", "INTERNAL_ERROR") and not NO_GPU.search(message):
+            self.errors.append(message.strip())
+        elif severity == "WARNING" and message.strip() not in self.warnings and not NO_GPU.search(message):
+            self.warnings.append(message.strip())
+
+
+def make_logger(module: Any, log: BuildLog) -> Any:
+    """A logger of TensorRT's `module` that writes into `log` alone."""
+
+    class Logger(module.ILogger):  # type: ignore[misc]  # the base class is known only at run time
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            log.take(str(severity.name), message)
+
+    return Logger()
+
+
+@contextlib.contextmanager
+def quiet_stderr(captured: list[str]) -> Iterator[None]:
+    """Catches what libraries print straight to file descriptor 2; the lines are in `captured` afterwards."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            sink.seek(0)
+            captured.extend(sink.read().decode("utf-8", "replace").splitlines())

@@ -1,0 +1,129 @@
+"""Checks an exported graph: its structure, and numerically that it computes what the network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from wrn_deploy.errors import GateError
+from wrn_deploy.spec import ModelSpec, Precision
+
+__all__ = ["TOLERANCES", "Parity", "check_parity", "check_structure", "compare"]
+
+Logits = npt.NDArray[np.float32]
+Infer = Callable[[npt.NDArray[np.float32]], Logits]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """`relative`: largest error over the largest logit; `cosine`: least cosine of a row of logits."""
+
+    relative: float
+    cosine: float
+
+
+# fp32: folding BN reorders sums, which costs about 1e-6 a layer. fp16: 11 bits of mantissa through some 50 layers.
+TOLERANCES = {
+    Precision.FP32: Tolerance(relative=1e-3, cosine=0.99999),
+    Precision.FP16: Tolerance(relative=5e-2, cosine=0.999),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a graph is from the network on one batch.
+
+    `max_abs` is in logits; `cosine` is the least over the rows; `argmax_equal` counts rows with the same argmax;
+    `argmax_wrong` counts those that differ although the network's two best logits are further apart than the
+    tolerance allows the errors to be: nearer ones may fall either way.
+    """
+
+    batch: int
+    max_abs: float
+    largest_logit: float
+    cosine: float
+    argmax_equal: int
+    argmax_wrong: int
+
+    def within(self, tolerance: Tolerance) -> bool:
+        """Whether the graph passes."""
+        near = self.max_abs <= tolerance.relative * max(self.largest_logit, 1e-6)
+        return near and self.cosine >= tolerance.cosine and self.argmax_wrong == 0
+
+
+def check_structure(model: ir.Model, spec: ModelSpec) -> None:
+    """Checks what can be seen without running the graph.
+
+    Raises:
+        GateError: it is not valid ONNX, has another input or output than described, a fixed batch, or a BN left that
+            directly follows a Conv.
+    """
+    try:
+        onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GateError(
+            f"the exported graph is not valid ONNX ({error}): expected one that onnx.checker passes"
+        ) from error
+    for values, wanted in ((model.graph.inputs, spec.input), (model.graph.outputs, spec.output)):
+        found = [(value.name, tuple(value.shape or ())) for value in values]
+        name, shape = found[0]
+        if len(found) != 1 or name != wanted.name or tuple(shape[1:]) != wanted.shape or isinstance(shape[0], int):
+            raise GateError(f"the exported graph has {found}: expected one {wanted.name} (batch, {wanted.shape})")
+    for node in model.graph:
+        source = node.inputs[0].producer() if node.op_type == "BatchNormalization" and node.inputs[0] else None
+        if source is not None and source.op_type == "Conv" and len(source.outputs[0].uses()) == 1:
+            raise GateError(f"{node.name} directly follows {source.name}: expected this BN to be folded into the Conv")
+
+
+def compare(reference: Logits, found: Logits, tolerance: Tolerance) -> Parity:
+    """Compares two arrays of logits, (N, classes) each."""
+    wanted, got = reference.astype(np.float64), found.astype(np.float64)
+    norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(got, axis=1)
+    cosines = (wanted * got).sum(axis=1) / np.maximum(norms, 1e-30)
+    best = np.sort(wanted, axis=1)
+    largest = float(np.abs(wanted).max())
+    clear = best[:, -1] - best[:, -2] > 2 * tolerance.relative * largest
+    differs = wanted.argmax(axis=1) != got.argmax(axis=1)
+    return Parity(
+        batch=len(wanted),
+        max_abs=float(np.abs(wanted - got).max()),
+        largest_logit=largest,
+        cosine=float(cosines.min()),
+        argmax_equal=int((~differs).sum()),
+        argmax_wrong=int((differs & clear).sum()),
+    )
+
+
+def check_parity(
+    reference: Infer, graph: Infer, batches: Sequence[npt.NDArray[np.float32]], precision: Precision
+) -> list[Parity]:
+    """Runs both on each batch and compares.
+
+    Args:
+        reference: the network in PyTorch.
+        graph: the exported graph in ONNX Runtime.
+        batches: normalised images, (N, 3, H, W) each.
+        precision: which tolerance holds.
+
+    Raises:
+        GateError: not within the tolerance; the text has the figures.
+    """
+    tolerance = TOLERANCES[precision]
+    found = []
+    for images in batches:
+        logits = graph(images)
+        parity = compare(reference(images), logits, tolerance)
+        if not np.isfinite(logits).all() or not parity.within(tolerance):
+            raise GateError(
+                f"the {precision} graph does not compute what PyTorch computes at batch {parity.batch}: largest error "
+                f"{parity.max_abs:.3g} on logits up to {parity.largest_logit:.3g} (expected at most "
+                f"{tolerance.relative:g} of that), cosine {parity.cosine:.6f} (expected {tolerance.cosine:g}), "
+                f"{parity.argmax_wrong} wrong argmax. Nothing was written; try another torch or onnxscript version"
+            )
+        found.append(parity)
+    return found

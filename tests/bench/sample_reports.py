@@ -1,0 +1,51 @@
+"""Small reports for the tests of the renderings, as plain data."""
+
+from __future__ import annotations
+
+from wrn_deploy.bench.report import Accuracy, Latency, Report, Row, Settings
+from wrn_deploy.machine import Machine
+from wrn_deploy.spec import Precision
+
+MACHINE = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", None, 0.5)
+REASON = "this machine has no CUDA GPU: TensorRT needs a driver and a GPU (pip install 'wrn-deploy[gpu]')"
+HOSTILE = "<script>alert('x')</script> & \"q\" | `c` *b* [link](x)\n\x1b[31mred"
+
+
+def measured(title: str, precision: Precision, median_ms: float, correct: int | None = None) -> Row:
+    samples = (median_ms * 0.9, median_ms, median_ms * 1.1)
+    return Row(
+        title.lower(),
+        title,
+        precision,
+        artifact=f"onnx/{precision}.onnx",
+        sha256="0123456789abcdef" * 4,
+        size_bytes=10_900_000,
+        peak_rss_bytes=210_000_000,
+        latencies=(Latency(1, samples), Latency(8, tuple(4 * sample for sample in samples))),
+        accuracy=None if correct is None else Accuracy(360, correct, 0.9975),
+    )
+
+
+FP32 = measured("PyTorch", Precision.FP32, 2.52, 354)
+INT8 = measured("ONNX Runtime", Precision.INT8, 1.2, 351)
+SKIPPED = Row("tensorrt", "TensorRT", Precision.FP16, skipped=REASON, size_bytes=5_500_000)
+
+
+def make_report(*rows: Row, model: str = "wrn-16-4", random_weights: bool = False) -> Report:
+    return Report(
+        model=model,
+        random_weights=random_weights,
+        created="2025-11-20T10:00:00+00:00",
+        data="digits",
+        data_digest="0123456789abcdef",
+        corrupt=(),
+        reference="PyTorch fp32",
+        machine=MACHINE,
+        versions={"numpy": "2.4.6"},
+        settings=Settings((1, 8), 5, 40, 2, "host to host"),
+        rows=rows,
+    )
+
+
+FULL = make_report(FP32, INT8, SKIPPED)
+NO_ACCURACY = make_report(measured("A", Precision.FP32, 1.0), measured("B", Precision.FP16, 1.01))

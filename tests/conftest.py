@@ -1,0 +1,66 @@
+"""What the tests share: a small network trained on real digits with everything made from it, and the shared data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.engines.build import Profile
+from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.pipeline.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.train import TrainOptions, train_model
+from wrn_deploy.progress import Silent
+from wrn_deploy.spec import Precision
+from wrn_deploy.training.recipe import Recipe
+
+SHARED = Path(os.environ.get("WRN_DEPLOY_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images and checkpoints that are not part of the project; WRN_DEPLOY_SHARED names another place."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training run of wrn-10-1 on digits, good to about 95 %: random networks are chaotic and show nothing."""
+    out = tmp_path_factory.mktemp("training") / "run"
+    train_model(TrainOptions("wrn-10-1", "digits", out, Recipe(epochs=6, batch_size=32)), Silent())
+    return out
+
+
+@pytest.fixture(scope="session")
+def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle, with int8 graphs and, where TensorRT-RTX is installed, both plans. Not to be changed: see `bundle`."""
+    folder = tmp_path_factory.mktemp("made") / "bundle"
+    bundle = export_bundle(ExportOptions("wrn-10-1", folder, trained / "weights.safetensors"), Silent())
+    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    if Flavor.RTX in installed_flavors():
+        for precision in (Precision.FP16, Precision.INT8):
+            build_engine(bundle, BuildOptions(precision, Profile(), Flavor.RTX), Silent())
+    return folder
+
+
+@pytest.fixture
+def bundle(made_bundle: Path, tmp_path: Path) -> Bundle:
+    """A copy of the bundle that a test may change."""
+    shutil.copytree(made_bundle, tmp_path / "bundle")
+    return Bundle.open(tmp_path / "bundle")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a GPU where there is none."""
+    if find_gpu() is None:
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no CUDA GPU on this machine"))

@@ -1,0 +1,116 @@
+"""What every format keeps to, and what is said about data that is none."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.errors import DeployError
+
+WRITTEN = (
+    *("image_folder", "npz_file", "parquet_file"),
+    *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
+)
+
+
+@pytest.fixture(params=("digits", *WRITTEN))
+def source(request: pytest.FixtureRequest) -> ImageSource:
+    name = request.param if request.param == "digits" else str(request.getfixturevalue(request.param))
+    return open_data(name, Role.TRAIN)
+
+
+def _names(source: ImageSource, order: np.random.Generator | None = None) -> list[str]:
+    return [item.name for item in source.items(order)]
+
+
+def test_a_source_gives_as_many_images_as_it_says_again_and_again(source: ImageSource) -> None:
+    assert len(_names(source)) == len(source)
+    assert len(set(_names(source))) == len(source)
+    assert _names(source) == _names(source)
+
+
+def test_a_random_order_is_a_permutation_that_the_seed_gives(source: ImageSource) -> None:
+    mixed = _names(source, np.random.default_rng(3))
+    assert sorted(mixed) == sorted(_names(source))
+    assert mixed != _names(source)
+    assert mixed == _names(source, np.random.default_rng(3))
+    assert mixed != _names(source, np.random.default_rng(4))
+
+
+def test_a_second_epoch_of_one_generator_is_another_order(source: ImageSource) -> None:
+    order = np.random.default_rng(3)
+    assert _names(source, order) != _names(source, order)
+
+
+def test_an_image_keeps_its_pixels_and_label_in_any_order(source: ImageSource) -> None:
+    straight = {item.name: (item.label, item.load().tobytes()) for item in source.items()}
+    mixed = {item.name: (item.label, item.load().tobytes()) for item in source.items(np.random.default_rng(0))}
+    assert straight == mixed
+
+
+def test_images_are_rgb_bytes(source: ImageSource) -> None:
+    image = next(iter(source.items())).load()
+    assert image.dtype == np.uint8
+    assert image.shape == (32, 32, 3)
+
+
+def test_two_passes_can_go_on_at_once(source: ImageSource) -> None:
+    pairs = zip(source.items(), source.items(), strict=True)
+    assert all(first.name == second.name for first, second in pairs)
+
+
+@pytest.mark.parametrize("fixture", WRITTEN)
+def test_every_format_gives_the_pixels_that_were_written(
+    fixture: str, request: pytest.FixtureRequest, digit_images: npt.NDArray[np.uint8]
+) -> None:
+    source = open_data(str(request.getfixturevalue(fixture)), Role.TRAIN)
+    written = sorted(image.tobytes() for image in digit_images[: len(source)])
+    assert sorted(item.load().tobytes() for item in source.items()) == written
+
+
+def test_a_name_that_is_nearly_right_is_suggested() -> None:
+    with pytest.raises(DeployError, match=re.escape("no data at 'digit' (did you mean digits?)")):
+        open_data("digit", Role.TEST)
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=r"no data at '.*nowhere'.*expected a path, or one of the names digits"):
+        open_data(str(tmp_path / "nowhere"), Role.TEST)
+
+
+def test_an_empty_folder_is_no_data(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="is no data set that can be read: expected an image folder"):
+        open_data(str(tmp_path), Role.TEST)
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"hello, world", b"PK\x05\x06" + bytes(18)])
+def test_a_file_of_no_known_format_is_no_data(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(DeployError, match="is no data set that can be read"):
+        open_data(str(tmp_path / "data.npz"), Role.TEST)
+
+
+def test_a_format_is_recognised_by_its_content_whatever_its_name(npz_file: Path, parquet_file: Path) -> None:
+    for path in (npz_file, parquet_file):
+        assert len(open_data(str(path.rename(path.with_suffix(".data"))), Role.TEST)) == 48
+
+
+def test_a_set_without_images_is_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "none.npz", images=np.zeros((0, 32, 32, 3), dtype=np.uint8))
+    with pytest.raises(DeployError, match="holds no images: expected at least one"):
+        open_data(str(tmp_path / "none.npz"), Role.TEST)
+
+
+def test_opening_loads_no_optional_library() -> None:
+    code = (
+        "import sys; from wrn_deploy.data import open_data, Role; open_data('digits', Role.TEST); "
+        "sys.exit(bool({'torch', 'pyarrow', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

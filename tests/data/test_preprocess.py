@@ -1,0 +1,115 @@
+"""Fitting, normalising and batching, beside a reference written with Pillow alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, fit_image, normalize
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import Preprocessing
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+AS_IT_IS = Preprocessing(32, 32, MEAN, STD)
+IMAGENET = Preprocessing(224, 224, MEAN, STD, resize=256)
+
+
+def _reference(path: Path, method: Image.Resampling) -> npt.NDArray[np.uint8]:
+    """torchvision's Resize(256) and CenterCrop(224), as its source has them."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    width, height = image.size
+    short, long = sorted(image.size)
+    new_long = int(256 * long / short)
+    image = image.resize((256, new_long) if width <= height else (new_long, 256), method)
+    left, top = round((image.width - 224) / 2.0), round((image.height - 224) / 2.0)
+    return np.asarray(image.crop((left, top, left + 224, top + 224)))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_real_images_are_fitted_as_torchvision_does(shared_data: Path, interpolation: str) -> None:
+    folder = shared_data / "imagenet" / "images"
+    how = Preprocessing(224, 224, MEAN, STD, resize=256, interpolation=interpolation)
+    for item in list(open_data(str(folder), Role.TEST).items())[::10]:
+        expected = _reference(folder / item.name, Image.Resampling[interpolation.upper()])
+        np.testing.assert_array_equal(fit_image(item.load(), how, item.name), expected)
+
+
+@pytest.mark.parametrize("size", [(57, 131), (131, 57), (1, 1), (33, 300), (256, 255)])
+def test_an_odd_sized_grey_image_is_fitted(tmp_path: Path, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size[::-1], dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    (item,) = open_data(str(tmp_path), Role.TEST).items()
+    fitted = fit_image(item.load(), IMAGENET, item.name)
+    np.testing.assert_array_equal(fitted, _reference(tmp_path / "grey.png", Image.Resampling.BILINEAR))
+    assert fitted.dtype == np.uint8
+
+
+def test_without_resizing_the_size_must_fit() -> None:
+    text = "cat.png is 30x20 pixels: expected 32x32, the size this model was trained on; resize it first, or export"
+    with pytest.raises(DeployError, match=re.escape(text)):
+        fit_image(np.zeros((20, 30, 3), dtype=np.uint8), AS_IT_IS, "cat.png")
+
+
+def test_an_image_of_the_right_size_is_left_alone(digit_images: npt.NDArray[np.uint8]) -> None:
+    image = digit_images[0]
+    assert fit_image(image, AS_IT_IS, "digit") is image
+
+
+def test_normalising_follows_the_formula(digit_images: npt.NDArray[np.uint8]) -> None:
+    expected = (digit_images / 255.0 - np.array(MEAN)) / np.array(STD)
+    result = normalize(digit_images, AS_IT_IS)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, expected.transpose(0, 3, 1, 2), atol=2e-6)
+
+
+def test_batches_have_the_size_and_the_last_one_the_rest(npz_file: Path, digit_labels: list[int]) -> None:
+    batches = Batches(open_data(str(npz_file), Role.TEST), AS_IT_IS, 20)
+    for _ in range(2):
+        found = list(batches)
+        assert [len(batch.images) for batch in found] == [20, 20, 8]
+        assert np.concatenate([batch.labels for batch in found]).tolist() == digit_labels
+        assert [len(batch.names) for batch in found] == [20, 20, 8]
+    assert len(batches) == 48
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(5, [5]), (20, [20]), (25, [20, 5]), (100, [20, 20, 8])])
+def test_a_limit_ends_early(npz_file: Path, limit: int, sizes: list[int]) -> None:
+    batches = Batches(open_data(str(npz_file), Role.TEST), AS_IT_IS, 20, limit=limit)
+    assert [len(batch.images) for batch in batches] == sizes
+    assert len(batches) == min(limit, 48)
+
+
+def test_images_without_labels_have_minus_one(tmp_path: Path, digit_images: npt.NDArray[np.uint8]) -> None:
+    np.savez(tmp_path / "a.npz", images=digit_images)
+    (batch,) = Batches(open_data(str(tmp_path / "a.npz"), Role.TEST), AS_IT_IS, 64)
+    assert set(batch.labels.tolist()) == {-1}
+
+
+def test_a_random_order_mixes_the_batches(npz_file: Path) -> None:
+    source = open_data(str(npz_file), Role.TEST)
+    (straight,) = Batches(source, AS_IT_IS, 48)
+    (mixed,) = Batches(source, AS_IT_IS, 48, order=np.random.default_rng(0))
+    assert straight.names != mixed.names
+    assert sorted(straight.names) == sorted(mixed.names)
+
+
+def test_images_of_different_sizes_make_one_batch_when_resized(shared_data: Path) -> None:
+    source = open_data(str(shared_data / "imagenet"), Role.TEST)
+    (batch,) = Batches(source, IMAGENET, 16, limit=16)
+    assert batch.images.shape == (16, 224, 224, 3)
+    assert batch.labels.tolist() == list(range(0, 64, 4))
+
+
+def test_a_source_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"none")
+    batches = Batches(open_data(str(tmp_path), Role.TEST), IMAGENET, 16, max_corrupt=1)
+    with pytest.raises(DeployError, match="gave no readable image: expected at least one"):
+        list(batches)

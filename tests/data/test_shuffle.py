@@ -1,0 +1,23 @@
+"""What the shuffle buffer promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wrn_deploy.data.shuffle import shuffled
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 100, 1000])
+def test_the_shuffle_buffer_loses_nothing_and_holds_no_more_than_its_capacity(capacity: int) -> None:
+    out: list[int] = []
+    for number in shuffled(range(100), np.random.default_rng(0), capacity):
+        assert number <= len(out) + capacity
+        out.append(number)
+    assert sorted(out) == list(range(100))
+
+
+def test_a_large_enough_shuffle_buffer_is_uniform() -> None:
+    order = np.random.default_rng(0)
+    firsts = [next(iter(shuffled(range(4), order, 4))) for _ in range(4000)]
+    assert np.bincount(firsts, minlength=4).min() > 900

@@ -1,0 +1,8 @@
+"""Wide Residual Networks from weights to a measured, proved engine. Importing it loads neither torch nor onnx."""
+
+from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
+from wrn_deploy.runner import Runner
+
+__all__ = ["DeployError", "GateError", "MachineError", "Runner", "UsageError", "__version__"]
+
+__version__ = "0.1.0"

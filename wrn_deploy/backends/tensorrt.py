@@ -1,0 +1,16 @@
+"""Plans of TensorRT; how a plan is run is in `_plan.py`."""
+
+from __future__ import annotations
+
+from wrn_deploy.backends._plan import PlanRuntime
+
+__all__ = ["PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "TensorRT"
+
+_RUNTIME = PlanRuntime(flavor="tensorrt", title=TITLE, extra="gpu")
+
+PRECISIONS = _RUNTIME.PRECISIONS
+find_artifact = _RUNTIME.find_artifact
+unfit = _RUNTIME.unfit
+open_backend = _RUNTIME.open_backend

@@ -1,0 +1,86 @@
+"""PyTorch eager on a CPU: the network itself, with the bundle's weights; what the other rows are compared with."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.errors import DeployError
+from wrn_deploy.plugins import load_plugin
+from wrn_deploy.spec import Precision, TensorSpec
+
+__all__ = ["PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "PyTorch CPU"
+PRECISIONS = (Precision.FP32,)
+
+
+def find_artifact(bundle: Bundle, precision: Precision) -> Artifact:
+    """The weights."""
+    del precision  # there is one
+    return bundle.find("weights", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+
+
+def unfit(_artifact: Artifact | None) -> str | None:
+    """Needs torch."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
+        return "torch is not installed: pip install 'wrn-deploy[export]'"
+    return None
+
+
+def open_backend(bundle: Bundle, artifact: Artifact, threads: int | None) -> TorchBackend:
+    """Builds the network and loads the weights into it."""
+    import torch
+    from safetensors.torch import load_file
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    network = load_plugin("wrn_deploy.models.families", bundle.spec.family).build(bundle.spec)
+    network.load_state_dict(load_file(bundle.file(artifact)))
+    return TorchBackend(network.eval(), bundle.spec.input, bundle.spec.output)
+
+
+class TorchBackend:
+    """A network in inference mode; see `runner.Backend`."""
+
+    def __init__(self, network: Any, source: TensorSpec, result: TensorSpec) -> None:
+        self.inputs, self.outputs = (source,), (result,)
+        self._network = network
+        self._images: Any = None
+        self._logits: Any = None
+
+    def upload(self, batch: npt.NDArray[np.float32]) -> None:
+        import torch
+
+        self._images = torch.from_numpy(batch).clone()
+
+    def execute(self) -> None:
+        import torch
+
+        if self._network is None:
+            raise DeployError("this backend is closed: open it again")
+        with torch.inference_mode():
+            self._logits = self._network(self._images)
+
+    def synchronize(self) -> None:
+        """Eager on a CPU is done when `execute` returns."""
+
+    def download(self) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self._logits.numpy().copy()
+        return logits
+
+    def close(self) -> None:
+        self._network = self._images = self._logits = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Measuring: latency, accuracy and memory of every contender, and the reports made from them."""

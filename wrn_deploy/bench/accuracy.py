@@ -1,0 +1,67 @@
+"""Runs a backend over labelled images and keeps what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.bench.report import Accuracy
+from wrn_deploy.data.digest import DataDigest
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.errors import DeployError
+from wrn_deploy.runner import Backend
+
+__all__ = ["Answers", "ask", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The argmax and label of each image, in the data's order; `digest` identifies the images.
+
+    `corrupt` names those that were left out.
+    """
+
+    predicted: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    digest: str
+    corrupt: tuple[str, ...]
+
+
+def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> Answers:
+    """Runs all images through the backend; `advance` is told of each batch.
+
+    Raises:
+        DeployError: an image has no label, or one outside the network's classes, or a logit is not finite.
+    """
+    classes = backend.outputs[0].shape[0]
+    predicted, labels, digest = [], [], DataDigest()
+    for batch in batches:
+        outside = np.flatnonzero((batch.labels < 0) | (batch.labels >= classes))
+        if len(outside):
+            label = int(batch.labels[outside[0]])
+            found = "no label" if label < 0 else f"label {label}"
+            raise DeployError(
+                f"{batch.names[outside[0]]} has {found}: expected 0 to {classes - 1}, to measure accuracy"
+            )
+        backend.upload(normalize(batch.images, batches.how))
+        backend.execute()
+        backend.synchronize()
+        logits = backend.download()
+        if not np.isfinite(logits).all():
+            raise DeployError(f"the network gives NaN or infinite logits near {batch.names[0]}: expected finite ones")
+        predicted.append(logits.argmax(axis=1))
+        labels.append(batch.labels)
+        digest.add(batch.images)
+        advance(len(batch.labels))
+    return Answers(np.concatenate(predicted), np.concatenate(labels), digest.hexdigest(), tuple(batches.corrupt))
+
+
+def score(answers: Answers, reference: Answers | None) -> Accuracy:
+    """Top-1, and the agreement with `reference` where there is one."""
+    if reference is not None:
+        assert np.array_equal(answers.labels, reference.labels), "the contenders saw different images"
+    agreement = None if reference is None else float((answers.predicted == reference.predicted).mean())
+    return Accuracy(len(answers.labels), int((answers.predicted == answers.labels).sum()), agreement)

@@ -1,0 +1,104 @@
+"""Keeps each contender in a process of its own: its own peak memory, its own crash."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.worker import Failed, Work
+from wrn_deploy.errors import DeployError
+
+__all__ = ["Worker"]
+
+PATIENCE = 10  # seconds that a worker has to end after it was told to
+
+
+class Worker:
+    """One contender in its own process; a context manager. The parent blocks while the worker works.
+
+    Every method raises DeployError with the worker's own words, or with the signal that killed it.
+    """
+
+    def __init__(self, work: Work) -> None:
+        ours, theirs = socket.socketpair()
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        command = [sys.executable, "-m", "wrn_deploy.bench.worker", str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=self._noise
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+        self._call("open", work)
+
+    def warm_up(self, batch: int, seconds: float) -> float:
+        """Runs for `seconds`; returns the last run's time, in ms."""
+        return float(self._call("warm_up", batch, seconds))
+
+    def time(self, batch: int, iterations: int) -> list[float]:
+        """Times of `iterations` runs, in ms."""
+        samples: list[float] = self._call("time", batch, iterations)
+        return samples
+
+    def ask(self, advance: Callable[[int], None]) -> Answers:
+        """Its answers to all images of the data."""
+        answers: Answers = self._call("ask", advance=advance)
+        return answers
+
+    def peak_rss_bytes(self) -> int:
+        """The largest resident set of its process so far."""
+        return int(self._call("peak_rss_bytes"))
+
+    def close(self) -> None:
+        """Ends the process; may be called twice."""
+        if self._connection.closed:
+            return
+        try:
+            if self._process.poll() is None:
+                self._connection.send(("close", ()))
+                self._process.wait(PATIENCE)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+        finally:
+            self._connection.close()
+            self._process.wait()
+            self._noise.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:  # after an error or an interrupt it may be in the middle of something
+            self._process.kill()
+        self.close()
+
+    def _call(self, name: str, *arguments: Any, advance: Callable[[int], None] | None = None) -> Any:
+        try:
+            self._connection.send((name, arguments))
+            while True:
+                kind, answer = self._connection.recv()
+                if kind == "progress" and advance is not None:
+                    advance(answer)
+                elif kind != "progress":
+                    break
+        except (EOFError, OSError) as error:
+            raise DeployError(self._obituary()) from error
+        if isinstance(answer, Failed):
+            raise DeployError(answer.message)
+        return answer
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._noise.seek(0)
+        lines = self._noise.read().decode("utf-8", "replace").strip().splitlines()
+        return f"its process died ({cause}){': ' + lines[-1] if lines else ''}"

@@ -1,0 +1,74 @@
+"""Says in one sentence what a benchmark found, at the smallest batch size that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wrn_deploy.bench.report import LatencySummary, Report, Row, summarize
+from wrn_deploy.bench.table import digits, one_line, percent
+
+__all__ = ["Entry", "ranking", "sentence"]
+
+LEVEL = 1.05  # ratios of medians below this are called level: repeated runs differ by as much
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row's latency at the batch size that the rows are compared at."""
+
+    row: Row
+    latency: LatencySummary
+
+    @property
+    def name(self) -> str:
+        """The row's name on one line."""
+        return one_line(self.row.name)
+
+
+def ranking(report: Report) -> tuple[Entry, ...]:
+    """The rows measured at the smallest batch size, the lowest median first; empty where nothing was measured."""
+    batch = min((latency.batch for row in report.rows for latency in row.latencies), default=None)
+    entries = [
+        Entry(row, summarize(latency)) for row in report.rows for latency in row.latencies if latency.batch == batch
+    ]
+    return tuple(sorted(entries, key=lambda entry: entry.latency.median_ms))
+
+
+def sentence(report: Report) -> str:
+    """As in "ONNX Runtime int8 is the fastest of 3 measured contenders at batch 1: 1.20 ms median, ..."."""
+    entries = ranking(report)
+    if not entries:
+        return _nothing(report)
+    first = entries[0]
+    median, batch = f"{digits(first.latency.median_ms)} ms median", first.latency.batch
+    if len(entries) == 1:
+        claim, other = f"{first.name} is the only contender measured at batch {batch}: {median}", None
+    else:
+        other = next((entry for entry in entries[1:] if entry.row.name == report.reference), entries[1])
+        claim = f"{first.name} is the fastest of {len(entries)} measured contenders at batch {batch}: {median}, "
+        claim += _speed(first, other)
+    return f"{claim}{_accuracy(report, first, other)}."
+
+
+def _speed(first: Entry, other: Entry) -> str:
+    ratio = other.latency.median_ms / first.latency.median_ms
+    relation = "practically level with" if ratio < LEVEL else f"{ratio:.1f}x as fast as"
+    return f"{relation} {other.name} ({digits(other.latency.median_ms)} ms)"
+
+
+def _accuracy(report: Report, first: Entry, other: Entry | None) -> str:
+    if report.random_weights:
+        return "; the weights are random, so accuracy means nothing"
+    if first.row.accuracy is None:
+        return ""
+    text = f", with top-1 {percent(first.row.accuracy.top1)}"
+    if other is not None and other.row.accuracy is not None:
+        text += f" ({other.name}: {percent(other.row.accuracy.top1)})"
+    return text
+
+
+def _nothing(report: Report) -> str:
+    skipped = sum(row.skipped is not None for row in report.rows)
+    if skipped == 0:
+        return "Nothing was measured."
+    return f"Nothing was measured: {skipped} of {len(report.rows)} contenders skipped."

@@ -1,0 +1,193 @@
+"""Draws a report as inline SVG: latency against accuracy, or latency alone; colours come from the page around it."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
+from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.summary import Entry, ranking
+from wrn_deploy.bench.table import digits, percent
+from wrn_deploy.spec import Precision
+
+__all__ = ["Axis", "picture"]
+
+LETTER, MARGIN = 7.2, 3.0  # pixels: an upper bound for a letter of the 12 px labels; room at both ends of a label
+LONGEST_NAME = 28
+HEIGHT = 380  # of the picture with accuracy
+LOG_SPREAD = 10.0
+SHAPES = {
+    Precision.FP32: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
+    Precision.FP16: "M-4.5-4.5h9v9h-9z",
+    Precision.INT8: "M0-6.2 6.2 0 0 6.2-6.2 0z",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Maps `low`..`high` to the pixels `start`..`end`, in equal steps or, with `log`, in equal ratios."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The pixel of a value."""
+        low, high, value = (math.log(n) if self.log else n for n in (self.low, self.high, value))
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round values within the range: 1, 2 and 5 in every decade, or about six equal steps."""
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            factors = (1, 2, 5) if self.high / self.low < 1e3 else (1,)
+            values = [factor * 10.0**decade for decade in decades for factor in factors]
+            return [value for value in values if self.low <= value <= self.high]
+        rough = (self.high - self.low) / 6
+        unit = 10.0 ** math.floor(math.log10(rough))
+        step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= rough * 0.999)
+        first, last = math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6)
+        return [round(index * step, 9) for index in range(first, last + 1)]
+
+    def labelled_ticks(self) -> list[tuple[float, str]]:
+        """The ticks with their texts, on an axis of equal steps all with the same decimals."""
+        ticks = self.ticks()
+        decimals = max((len(f"{tick:g}".partition(".")[2]) for tick in ticks), default=0)
+        return [(tick, f"{tick:g}" if self.log else f"{tick:.{decimals}f}") for tick in ticks]
+
+
+def picture(report: Report, width: int) -> str:
+    """An `<svg>` of `width` pixels, or nothing where nothing was measured.
+
+    Accuracy is drawn where two rows or more were measured at the smallest batch size, all with accuracy, and the
+    weights are not random. Else every row has a bar.
+    """
+    entries = ranking(report)
+    if not entries:
+        return ""
+    compared = len(entries) > 1 and not report.random_weights
+    if compared and all(entry.row.accuracy is not None for entry in entries):
+        height, title, body = HEIGHT, "Latency against top-1 accuracy", _scatter(entries, width)
+    else:
+        height, title, body = 46 * len(entries) + 36, "Latency", _bars(entries, width)
+    title += f" at batch {entries[0].latency.batch}"
+    name = f"picture-{width}"
+    return (
+        f'<svg role="img" aria-labelledby="{name}-title {name}-desc" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}"><title id="{name}-title">{title}</title>'
+        f'<desc id="{name}-desc">{html.escape("; ".join(_described(entry) for entry in entries))}</desc>{body}</svg>'
+    )
+
+
+def _scatter(entries: Sequence[Entry], width: int) -> str:
+    x_axis, y_axis = _latency_axis(entries, 46, width - 14), _accuracy_axis(entries, HEIGHT - 46, 34)
+    points = [(x_axis.at(entry.latency.median_ms), y_axis.at(_top1(entry))) for entry in entries]
+    whiskers = [
+        Box(x_axis.at(entry.latency.min_ms), y - 1.5, x_axis.at(entry.latency.p90_ms), y + 1.5)
+        for entry, (_, y) in zip(entries, points, strict=True)
+    ]
+    marks = [Box(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
+    names = [_short(entry.name) for entry in entries]
+    frame = Box(46, 30, width, HEIGHT - 50)
+    labels = place_labels(points, [len(name) * LETTER + 2 * MARGIN for name in names], [*whiskers, *marks], frame)
+    parts = [_grid(x_axis, y_axis, entries[0].latency.batch)]
+    parts += [f'<path class="whisker" d="M{box.left:.1f} {box.top + 1.5:.1f}H{box.right:.1f}"/>' for box in whiskers]
+    parts += [_leader(point, box) for point, box in zip(points, labels, strict=True)]
+    parts += [_mark(entry, point) for entry, point in zip(entries, points, strict=True)]
+    parts += [_label(name, point, box) for name, point, box in zip(names, points, labels, strict=True)]
+    return "".join(parts)
+
+
+def _latency_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
+    low, high = min(entry.latency.min_ms for entry in entries), max(entry.latency.p90_ms for entry in entries)
+    if high > LOG_SPREAD * low > 0:
+        return Axis(low / 1.3, high * 1.3, start, end, log=True)
+    pad = (high - low) * 0.15 or high * 0.1
+    return Axis(0.0 if low < high / 2 else low - pad, high + pad, start, end)
+
+
+def _accuracy_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
+    """At least one percentage point, so that a single image never looks like a gulf."""
+    values = [_top1(entry) for entry in entries]
+    half = max((max(values) - min(values)) * 0.7, 0.5)
+    middle = (max(values) + min(values)) / 2
+    return Axis(middle - half, middle + half, start, end)
+
+
+def _grid(x_axis: Axis, y_axis: Axis, batch: int) -> str:
+    left, right, bottom, top = x_axis.start, x_axis.end, y_axis.start, y_axis.end
+    parts = []
+    for value, text in y_axis.labelled_ticks():
+        if 0 <= value <= 100:
+            y = y_axis.at(value)
+            parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
+            parts.append(f'<text class="tick" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+    for value, text in x_axis.labelled_ticks():
+        x = x_axis.at(value)
+        parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
+    parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
+    scale = ", log scale" if x_axis.log else ""
+    parts.append(f'<text class="tick" x="{right}" y="{bottom + 40}" text-anchor="end">')
+    parts.append(f"median latency at batch {batch}, ms{scale}</text>")
+    parts.append(f'<text class="tick" x="0" y="{top - 20}">top-1 accuracy, %</text>')
+    return "".join(parts)
+
+
+def _bars(entries: Sequence[Entry], width: int) -> str:
+    axis = Axis(0.0, max(entry.latency.p90_ms for entry in entries), 0, width - 80)
+    parts = [f'<text class="tick" x="0" y="12">median latency at batch {entries[0].latency.batch}</text>']
+    for index, entry in enumerate(entries):
+        y, latency = 46 * index + 28, entry.latency
+        low, median, high = (axis.at(value) for value in (latency.min_ms, latency.median_ms, latency.p90_ms))
+        parts.append(f'<text class="label" x="0" y="{y + 14}">{html.escape(entry.name)}</text>')
+        size = f'width="{max(median, 1):.1f}" height="12"'
+        parts.append(f'<rect class="{entry.row.precision.value}" y="{y + 21}" {size}/>')
+        parts.append(f'<path class="whisker" d="M{low:.1f} {y + 27}H{high:.1f}"/>')
+        parts.append(f'<text class="tick" x="{max(median, high) + 8:.1f}" y="{y + 31}">')
+        parts.append(f"{digits(latency.median_ms)} ms</text>")
+    return "".join(parts)
+
+
+def _mark(entry: Entry, point: Point) -> str:
+    return (
+        f'<path class="mark {entry.row.precision.value}" d="{SHAPES[entry.row.precision]}" '
+        f'transform="translate({point[0]:.1f} {point[1]:.1f})"><title>{html.escape(_described(entry))}</title></path>'
+    )
+
+
+def _leader(point: Point, box: Box) -> str:
+    """A thin line to a label that had to move away."""
+    middle = (box.top + box.bottom) / 2
+    if abs(middle - point[1]) <= LINE:
+        return ""
+    end = min(max(point[0], box.left), box.right)
+    return f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{end:.1f} {middle:.1f}"/>'
+
+
+def _label(name: str, point: Point, box: Box) -> str:
+    lean = (box.left + box.right) / 2 - point[0]
+    anchor, x = ("start", box.left + MARGIN) if lean > 0 else ("end", box.right - MARGIN)
+    if abs(lean) < 1:
+        anchor, x = "middle", point[0]
+    place = f'x="{x:.1f}" y="{box.bottom - 3.5:.1f}" text-anchor="{anchor}"'
+    return f'<text class="label" {place}>{html.escape(name)}</text>'
+
+
+def _top1(entry: Entry) -> float:
+    return 100 * entry.row.accuracy.top1 if entry.row.accuracy is not None else math.nan
+
+
+def _described(entry: Entry) -> str:
+    latency, accuracy = entry.latency, entry.row.accuracy
+    text = f"{entry.name}: {digits(latency.median_ms)} ms median ({digits(latency.min_ms)} to {digits(latency.p90_ms)})"
+    return text if accuracy is None else f"{text}, top-1 {percent(accuracy.top1)}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -1,0 +1,114 @@
+"""The process that holds one contender: opens it, and measures when its parent says so; started by `isolate.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.bench.accuracy import ask
+from wrn_deploy.bench.latency import measure_latency, warm_up
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import peak_rss_bytes
+from wrn_deploy.runner import Backend, open_backend
+from wrn_deploy.spec import Precision
+
+__all__ = ["Failed", "Work", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker holds, and the data that it measures on."""
+
+    folder: str
+    backend: str
+    precision: Precision
+    threads: int | None
+    data: str
+    limit: int | None
+    max_corrupt: int
+    accuracy_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The answer of a worker that could not do what it was told."""
+
+    message: str
+    exit_code: int
+
+
+class _Contender:
+    """What the parent can ask for; each method is one command."""
+
+    def __init__(self, work: Work, tell: Callable[[Any], None]) -> None:
+        self._work = work
+        self._tell = tell
+        self._bundle = Bundle.open(work.folder)
+        self._source = open_data(work.data, Role.TEST)
+        self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
+
+    def warm_up(self, batch: int, seconds: float) -> float:
+        return warm_up(self._backend, self._images(batch), seconds)
+
+    def time(self, batch: int, iterations: int) -> list[float]:
+        return measure_latency(self._backend, self._images(batch), iterations)
+
+    def ask(self) -> Any:
+        return ask(self._backend, self._batches(self._work.accuracy_batch), lambda done: self._tell(("progress", done)))
+
+    def peak_rss_bytes(self) -> int:
+        return peak_rss_bytes()
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _batches(self, size: int) -> Batches:
+        how = self._bundle.spec.preprocessing
+        return Batches(self._source, how, size, limit=self._work.limit, max_corrupt=self._work.max_corrupt)
+
+    def _images(self, batch: int) -> npt.NDArray[np.float32]:
+        """The first images of the data, again from the start where there are fewer than `batch`."""
+        first = next(iter(self._batches(batch)))
+        images = normalize(first.images, self._bundle.spec.preprocessing)
+        return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:])))
+
+
+def serve(connection: Connection) -> None:
+    """Answers commands, (name, arguments), with ("done", result) or ("failed", Failed), until `close` or the end."""
+    contender: _Contender | None = None
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except EOFError:  # the parent is gone
+            return
+        try:
+            if name == "open":
+                contender = _Contender(arguments[0], connection.send)
+                connection.send(("done", None))
+                continue
+            assert contender is not None, "the first command is open"
+            connection.send(("done", getattr(contender, name)(*arguments)))
+        except DeployError as error:
+            connection.send(("failed", Failed(str(error), error.exit_code)))
+        except Exception as error:  # noqa: BLE001 (whatever a runtime raises ends this row, not the benchmark)
+            traceback.print_exc()
+            connection.send(("failed", Failed(f"{type(error).__name__}: {error}", 1)))
+        if name == "close":
+            return
+
+
+if __name__ == "__main__":
+    sys.path = [path for path in sys.path if Path(path or os.curdir).resolve() != Path(__file__).resolve().parent]
+    serve(Connection(int(sys.argv[1])))

@@ -1,0 +1,52 @@
+"""Progress on a terminal: bars and notes on stderr, plain lines where stderr is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+__all__ = ["TerminalProgress"]
+
+
+class TerminalProgress:
+    """Implements `progress.Progress` on a console that writes to stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Bars | None = None
+
+    @contextlib.contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A bar (or a spinner without `total`) while the block runs, then one line with the time it took."""
+        start = time.perf_counter()
+        if self._console.is_terminal:
+            counted = [BarColumn(bar_width=30), MofNCompleteColumn()] if total is not None else []
+            columns = [SpinnerColumn(), TextColumn("{task.description}"), *counted, TimeElapsedColumn()]
+            with Bars(*columns, console=self._console, transient=True) as self._bars:
+                task = self._bars.add_task(title, total=total)
+                yield lambda units: self._advance(task, units)
+            self._bars = None
+        else:
+            self._print(f"{title} ...")
+            yield lambda _units: None
+        self._print(f"{title}: {time.perf_counter() - start:.1f} s")
+
+    def note(self, text: str) -> None:
+        """One plain line."""
+        self._print(text)
+
+    def warn(self, text: str) -> None:
+        """One marked line."""
+        self._print(f"warning: {text}", style="yellow")
+
+    def _advance(self, task: object, units: int) -> None:
+        if self._bars is not None:
+            self._bars.advance(task, units)  # type: ignore[arg-type]  # rich's TaskID, which is an int
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

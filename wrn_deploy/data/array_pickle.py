@@ -1,0 +1,90 @@
+"""Reads pickled dictionaries of uint8 arrays and plain values, and refuses all other pickles: a pickle is code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.errors import DeployError
+
+__all__ = ["read_array_pickle"]
+
+# What the unpickler and the classes below raise for files that are damaged or no pickles.
+DAMAGED = (
+    *(pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, LookupError),
+    *(AttributeError, MemoryError, OverflowError, ImportError),
+)
+
+
+class _PickledDtype:
+    """Stands for numpy.dtype; uint8 has nothing else to restore."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        if code not in ("u1", b"u1"):
+            raise ValueError(f"an array of type {code!r}, not u1")
+
+    def __setstate__(self, state: object) -> None:
+        del state
+
+
+class _PickledArray:
+    """Stands for numpy.ndarray, and for the function that makes an empty one to be filled.
+
+    numpy's own `__setstate__` believes what the file says of types and flags, and a damaged one can crash Python.
+    """
+
+    def __init__(self, *_: object) -> None:
+        self.values: npt.NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _PickledDtype, bool, bytes]) -> None:
+        _, shape, dtype, column_major, content = state
+        if not isinstance(dtype, _PickledDtype) or not isinstance(content, bytes):
+            raise TypeError("an array without type or content")
+        self.values = np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if column_major else "C")
+
+
+STAND_INS: dict[tuple[str, str], type] = {
+    ("numpy", "dtype"): _PickledDtype,
+    ("numpy", "ndarray"): _PickledArray,
+    ("numpy.core.multiarray", "_reconstruct"): _PickledArray,  # numpy 1
+    ("numpy._core.multiarray", "_reconstruct"): _PickledArray,  # numpy 2
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        super().__init__(file, encoding="bytes")
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) not in STAND_INS:
+            raise DeployError(
+                f"{self._path} refers to {module}.{name}, which was not run: expected a pickle of numpy arrays, lists "
+                "and strings; do not trust this file, and download the data again from its source"
+            )
+        return STAND_INS[module, name]
+
+
+def read_array_pickle(path: Path) -> dict[str, Any]:
+    """The dictionary in the pickle at `path`: keys as text, arrays as uint8, other strings of Python 2 as bytes.
+
+    Raises:
+        DeployError: it is damaged, no dictionary, or names anything but numpy's arrays; nothing that it names is run.
+    """
+    try:
+        with path.open("rb") as file:
+            table = _ArrayUnpickler(file, path).load()
+    except DAMAGED as error:
+        raise DeployError(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
+    if not isinstance(table, dict):
+        raise DeployError(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
+    return {
+        key.decode("latin-1") if isinstance(key, bytes) else str(key): (
+            value.values if isinstance(value, _PickledArray) else value
+        )
+        for key, value in table.items()
+    }

@@ -1,0 +1,55 @@
+"""From an encoded image (JPEG, PNG, ...) to RGB pixels; Pillow and numpy only."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from wrn_deploy.data import CorruptImage
+
+__all__ = ["IMAGE_SUFFIXES", "decode_image"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+# Only these are tried: some of Pillow's other formats start programs (EPS) or fetch what the image names.
+CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+
+# What Pillow raises for damaged files depends on the codec. The bomb's warning is raised only under `-W error`.
+UNDECODABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+
+
+def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decodes one image of any colour mode; `name` is for the error.
+
+    Transparency is dropped, 16-bit grey keeps its upper 8 bits, the EXIF orientation is not applied (the training
+    sets' usual loaders do not either), and an animation gives its first frame.
+
+    Returns:
+        RGB, uint8, HWC; not writable.
+
+    Raises:
+        CorruptImage: the bytes are truncated, damaged, no image, or an absurdly large one.
+    """
+    try:
+        with Image.open(BytesIO(encoded), formats=CODECS) as image:
+            return np.asarray(_to_rgb(image), dtype=np.uint8)
+    except UNDECODABLE as error:
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+        raise CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA").convert("RGB")  # straight to RGB, a palette with transparency warns
+    return image.convert("RGB")

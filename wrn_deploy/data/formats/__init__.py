@@ -1,0 +1,1 @@
+"""One file a data format, found by its name."""

@@ -1,0 +1,136 @@
+"""A folder of image files, labelled by class subfolders or by a `labels.csv`, or not at all; no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.data import CorruptImage, ImageSource, Item, Role
+from wrn_deploy.data.decode import IMAGE_SUFFIXES, decode_image
+from wrn_deploy.data.label_file import LABEL_FILE, read_label_file
+from wrn_deploy.errors import DeployError
+
+__all__ = ["NAMES", "FolderSource", "open_source", "recognise"]
+
+NAMES: tuple[str, ...] = ()
+
+SPLITS = {Role.TRAIN: ("train", "training"), Role.TEST: ("test", "val", "validation", "valid")}  # the first one wins
+SPLIT_NAMES = (*SPLITS[Role.TRAIN], *SPLITS[Role.TEST])
+
+
+@dataclass(slots=True)
+class FolderSource:
+    """Image files of any size: `files` are relative to `root`, each with its class, or None."""
+
+    name: str
+    root: Path
+    files: list[tuple[str, int | None]]
+    labels: tuple[str, ...] = ()
+    mirror: bool = True
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.files)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """All images in the order of their names or of the label file, or in a uniformly random one."""
+        for index in range(len(self)) if order is None else order.permutation(len(self)):
+            file, label = self.files[index]
+            yield Item(file, label, partial(_load, self.root / file))
+
+
+def recognise(path: Path) -> bool:
+    """A folder with a label file, or with images in it or up to two folders below."""
+    try:
+        return path.is_dir() and ((path / LABEL_FILE).is_file() or _holds_images(path, 2))
+    except OSError:
+        return False
+
+
+def open_source(name: str, role: Role) -> ImageSource:
+    """Opens an image folder: the label file decides, then `train` and `test` subfolders, then class subfolders.
+
+    The sorted names of the subfolders are the classes, an empty one included; images may lie deeper in them. With
+    `train` and `test` (or `val`) subfolders the classes are those of both, so that each class has the same index in
+    either. Files and folders whose names start with a dot are passed over.
+
+    Raises:
+        DeployError: the label file is wrong, the split is missing, or images lie beside class subfolders.
+    """
+    root = Path(name)
+    listed = read_label_file(root)
+    if listed is not None:
+        return FolderSource(name, root, listed.files, listed.labels)
+    folders = _subfolders(root)
+    splits = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES and _holds_classes(folder)]
+    if splits:
+        classes = sorted({folder.name for split in splits for folder in _subfolders(split)})
+        return _open_classes(name, _choose_split(splits, role, name), classes)
+    if [folder.name for folder in folders] == ["images"] and not _holds_images(root, 0):
+        return _open_flat(name, folders[0])
+    if _holds_classes(root):
+        return _open_classes(name, root, [folder.name for folder in folders])
+    return _open_flat(name, root)
+
+
+def _open_flat(name: str, root: Path) -> FolderSource:
+    return FolderSource(name, root, [(path.name, None) for path in sorted(root.iterdir()) if _is_image(path)])
+
+
+def _open_classes(name: str, root: Path, classes: list[str]) -> FolderSource:
+    if _holds_images(root, 0):
+        raise DeployError(
+            f"{root} holds both images and folders of images: expected class subfolders alone, or images alone; move "
+            f"the images into a class subfolder, or list the files and their classes in a {LABEL_FILE}"
+        )
+    files: list[tuple[str, int | None]] = []
+    for label, class_name in enumerate(classes):
+        for parent, folders, names in os.walk(root / class_name):
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            paths = (Path(parent, name) for name in sorted(names))
+            files.extend((path.relative_to(root).as_posix(), label) for path in paths if _is_image(path))
+    return FolderSource(name, root, files, tuple(classes))
+
+
+def _choose_split(splits: list[Path], role: Role, name: str) -> Path:
+    for wanted in SPLITS[role]:
+        for split in splits:
+            if split.name.lower() == wanted:
+                return split
+    raise DeployError(
+        f"{name} has the split {', '.join(split.name for split in splits)} alone: expected a folder "
+        f"{' or '.join(SPLITS[role])} with class subfolders too; give {splits[0]} itself to use it for this"
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _holds_classes(folder: Path) -> bool:
+    return any(_holds_images(subfolder, 1) for subfolder in _subfolders(folder))
+
+
+def _holds_images(folder: Path, depth: int) -> bool:
+    """Whether there is an image in `folder`, or in a folder up to `depth` below; stops at the first."""
+    if any(_is_image(path) for path in folder.iterdir()):
+        return True
+    return depth > 0 and any(_holds_images(subfolder, depth - 1) for subfolder in _subfolders(folder))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _load(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise CorruptImage(f"{path} cannot be read ({error.strerror}): expected a readable image file") from error
+    return decode_image(encoded, str(path))

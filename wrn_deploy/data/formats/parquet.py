@@ -1,0 +1,180 @@
+"""Parquet files with encoded images, as Hugging Face data sets have them, as a stream; pyarrow only when opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data.decode import decode_image
+from wrn_deploy.data.labels import check_label
+from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.errors import DeployError, missing_package
+
+__all__ = ["NAMES", "ParquetSource", "RowGroup", "open_source", "recognise"]
+
+NAMES: tuple[str, ...] = ()
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+SPLITS = {Role.TRAIN: ("train",), Role.TEST: ("test", "val")}  # how file names start; the first one wins
+ROWS_AT_ONCE = 64
+READ_BYTES = 2**20  # a row group may hold gigabytes: it is read in pieces of this size
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A part of a file that can be read by itself; `columns` are the images' and, if there is one, the labels'."""
+
+    file: Path
+    index: int
+    first_row: int
+    rows: int
+    size_bytes: int
+    columns: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ParquetSource:
+    """The images of one or more parquet files."""
+
+    name: str
+    groups: list[RowGroup]
+    labels: tuple[str, ...] = ()
+    mirror: bool = True
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return sum(group.rows for group in self.groups)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """All images in the files' order, or with shuffled row groups and then a shuffle buffer."""
+        if order is None:
+            return _stream(self.groups)
+        groups = [self.groups[index] for index in order.permutation(len(self.groups))]
+        image_bytes = sum(group.size_bytes for group in groups) // max(1, len(self))
+        return shuffled(_stream(groups), order, buffer_capacity(image_bytes))
+
+
+def recognise(path: Path) -> bool:
+    """A file that starts as parquet does, a truncated one too, or a folder with *.parquet in it or one below."""
+    try:
+        if path.is_dir():
+            return bool(_files_below(path))
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return False
+
+
+def open_source(name: str, role: Role) -> ImageSource:
+    """Opens a parquet file, or a folder of them: if their names start with train, test or val, those of the role.
+
+    The images are in `img` or `image`, binary or a struct with `bytes`; the classes, if known, in `label`, `labels`
+    or `fine_label`; the names of the classes come from the Hugging Face description in the schema.
+
+    Raises:
+        DeployError: a file is damaged, the split or the images' column is missing, or a column has the wrong type.
+        MachineError: pyarrow is not installed.
+    """
+    path = Path(name)
+    groups: list[RowGroup] = []
+    labels: tuple[str, ...] = ()
+    for file in _choose_files(path, role) if path.is_dir() else [path]:
+        with _open_file(file) as parquet:
+            columns = _find_columns(parquet.schema_arrow, file)
+            groups.extend(_row_groups(parquet.metadata, file, columns))
+            labels = labels or _class_names(parquet.schema_arrow.metadata, columns)
+    return ParquetSource(name, groups, labels)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet"))
+
+
+def _choose_files(folder: Path, role: Role) -> list[Path]:
+    files = _files_below(folder)
+    if not any(file.name.startswith((*SPLITS[Role.TRAIN], *SPLITS[Role.TEST])) for file in files):
+        return files
+    for start in SPLITS[role]:
+        if chosen := [file for file in files if file.name.startswith(start)]:
+            return chosen
+    raise DeployError(
+        f"{folder} holds {', '.join(file.name for file in files[:4])}: expected a file whose name starts with "
+        f"{' or '.join(SPLITS[role])} too; give a file itself to use it for this"
+    )
+
+
+@contextmanager
+def _open_file(file: Path) -> Iterator[Any]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet as pq
+    except ImportError as error:
+        raise missing_package("pyarrow", "parquet", "reading parquet files") from error
+    try:
+        with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        raise DeployError(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
+
+
+def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
+    image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    if image is None:
+        raise DeployError(f"{file} has the columns {', '.join(schema.names)}: expected the images in img or image")
+    kind = schema.field(image).type
+    is_struct = str(kind).startswith("struct") and kind.get_field_index("bytes") >= 0
+    content = kind.field("bytes").type if is_struct else kind
+    if str(content) not in ("binary", "large_binary"):
+        raise DeployError(f"{file} has {image} of type {kind}: expected encoded images, binary or a struct with bytes")
+    if label is None:
+        return (image,)
+    if "int" not in str(schema.field(label).type):
+        raise DeployError(f"{file} has {label} of type {schema.field(label).type}: expected whole numbers")
+    return (image, label)
+
+
+def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[RowGroup]:
+    first_row = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        yield RowGroup(file, index, first_row, group.num_rows, group.total_byte_size, columns)
+        first_row += group.num_rows
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, columns: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(str(name) for name in features[columns[1]]["names"])
+    except (LookupError, TypeError, ValueError):
+        return ()  # not from Hugging Face, or its classes have no names
+
+
+def _stream(groups: list[RowGroup]) -> Iterator[Item]:
+    for group in groups:
+        row = group.first_row
+        with _open_file(group.file) as parquet:
+            options = {"row_groups": [group.index], "columns": [*group.columns], "use_threads": False}
+            for batch in parquet.iter_batches(ROWS_AT_ONCE, **options):
+                images, labels = _values(batch)
+                for encoded, label in zip(images, labels, strict=True):
+                    name = f"{group.file.name} row {row}"
+                    index = None if label is None else check_label(label, name)
+                    yield Item(name, index, partial(decode_image, encoded or b"", f"{group.file} row {row}"))
+                    row += 1
+
+
+def _values(batch: Any) -> tuple[list[bytes | None], list[int | None]]:
+    """The encoded images and the labels of some rows, copied, so that none of them holds the others in memory."""
+    images = batch.column(0)
+    encoded = images.to_pylist() if not hasattr(images, "field") else images.field("bytes").to_pylist()
+    return encoded, batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(encoded)

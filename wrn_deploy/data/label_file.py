@@ -1,0 +1,99 @@
+"""Reads `labels.csv`, which says the class of each file of an image folder; the standard library only."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrn_deploy.data.labels import check_label
+from wrn_deploy.errors import DeployError
+
+__all__ = ["LABEL_FILE", "LabelledFiles", "read_label_file"]
+
+LABEL_FILE = "labels.csv"
+COLUMNS = ("class_index", "label", "class")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFiles:
+    """Files relative to the image folder, each with its class; `labels` is empty if the classes are numbers."""
+
+    files: list[tuple[str, int | None]]
+    labels: tuple[str, ...]
+
+
+def read_label_file(folder: Path) -> LabelledFiles | None:
+    """What the `labels.csv` in `folder`, or the one beside it, says about the images of `folder`; None without one.
+
+    Its header has `file` and one of `class_index`, `label` and `class`. Whole numbers are class indices; anything
+    else is a class name, and the sorted names are the classes. A file is relative to `folder` or to its `images`
+    subfolder. The file beside it may list the images of several folders; those of other folders are passed over,
+    and it does not count if it lists none of this one. Images that are not listed are left out.
+
+    Raises:
+        DeployError: a column, a class or a listed image is missing, or an image is listed twice.
+    """
+    own, shared = folder / LABEL_FILE, folder.resolve().parent / LABEL_FILE
+    path = own if own.is_file() else shared
+    if not path.is_file():
+        return None
+    rows = _read_rows(path)
+    found = [_locate(folder, row.get("file") or "") for row in rows]
+    if path is shared and not any(found):
+        return None
+    indices, labels = _classes(rows, path)
+    files = [(file, index) for file, index in zip(found, indices, strict=True) if file is not None]
+    if path is own and len(files) < len(rows):
+        missing = [row["file"] for row, file in zip(rows, found, strict=True) if file is None]
+        raise DeployError(
+            f"{path} lists {len(missing)} images, the first {missing[0]!r}, that are not in {folder} or its `images` "
+            "subfolder: expected all of them there; add them, or take their lines out"
+        )
+    _check_unique(files, path)
+    return LabelledFiles([*files], labels)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DeployError(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
+
+
+def _locate(folder: Path, file: str) -> str | None:
+    """Where `file` is, relative to `folder`; None if it is not there."""
+    candidates = [file, f"images/{file}", file.removeprefix(f"{folder.resolve().name}/")]
+    return next((candidate for candidate in candidates if file and (folder / candidate).is_file()), None)
+
+
+def _classes(rows: list[dict[str, str]], path: Path) -> tuple[list[int], tuple[str, ...]]:
+    columns = [name for name in rows[0] if name] if rows else []
+    column = next((name for name in COLUMNS if name in columns), None)
+    if rows and (column is None or "file" not in columns):
+        raise DeployError(
+            f"{path} has the columns {', '.join(columns)}: expected `file` and one of {', '.join(COLUMNS)}"
+        )
+    texts = [(row.get(column or "") or "").strip() for row in rows]
+    if all(_is_whole_number(text) for text in texts):
+        return [check_label(int(text), f"{path} line {line}") for line, text in enumerate(texts, 2)], ()
+    for line, text in enumerate(texts, 2):
+        if not text or (column == "class_index" and not _is_whole_number(text)):
+            expected = "a class index" if column == "class_index" else "a class"
+            raise DeployError(f"{path} line {line} has {text!r} for {column}: expected {expected} in every line")
+    labels = sorted(set(texts))
+    index = {label: number for number, label in enumerate(labels)}
+    return [index[text] for text in texts], tuple(labels)
+
+
+def _is_whole_number(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdigit()
+
+
+def _check_unique(files: list[tuple[str, int]], path: Path) -> None:
+    seen: set[str] = set()
+    for file, _ in files:
+        if file in seen:
+            raise DeployError(f"{path} lists {file!r} twice: expected every image once; take one of the lines out")
+        seen.add(file)

@@ -1,0 +1,125 @@
+"""From images of any size to the network's input, and from a source to batches of it; numpy and Pillow only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.data import CorruptImage, ImageSource, Item
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import Preprocessing
+
+__all__ = ["Batch", "Batches", "fit_image", "normalize"]
+
+
+def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
+    """Resizes the shorter side and crops the centre, as `how` says.
+
+    The pixels are those of torchvision's Resize and CenterCrop on a Pillow image, with which published weights
+    were measured: the longer side is rounded down, and half a pixel of the crop is rounded to even.
+
+    Args:
+        image: RGB, uint8, HWC.
+        how: the size, the crop and the interpolation.
+        name: the image's name, for the error.
+
+    Returns:
+        RGB, uint8, (height, width, 3).
+
+    Raises:
+        DeployError: without `how.resize`, the image does not have the network's input size.
+    """
+    rows, columns = image.shape[:2]
+    if how.resize is None:
+        if (rows, columns) != (how.height, how.width):
+            raise DeployError(
+                f"{name} is {columns}x{rows} pixels: expected {how.width}x{how.height}, the size this model was "
+                f"trained on; resize it first, or export the model with `--resize {how.height}` to resize every image"
+            )
+        return image
+    from PIL import Image
+
+    short = min(rows, columns)
+    size = (max(how.width, columns * how.resize // short), max(how.height, rows * how.resize // short))
+    method = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    resized = np.asarray(Image.fromarray(image).resize(size, method), dtype=np.uint8)
+    top, left = round((size[1] - how.height) / 2), round((size[0] - how.width) / 2)
+    return resized[top : top + how.height, left : left + how.width]
+
+
+def normalize(images: npt.NDArray[np.uint8], how: Preprocessing) -> npt.NDArray[np.float32]:
+    """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
+    scale = 1.0 / (255.0 * np.asarray(how.std, dtype=np.float64))
+    shift = -np.asarray(how.mean, dtype=np.float64) / np.asarray(how.std, dtype=np.float64)
+    scaled = images.astype(np.float32) * scale.astype(np.float32) + shift.astype(np.float32)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some images of a source, fitted but not yet normalised: `images` uint8 NHWC; `labels` int64, -1 for none."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Batches:
+    """Goes through a source in batches, in constant memory; the last batch may be short.
+
+    A corrupt image is an error unless `max_corrupt` allows for it; those left out are named in `corrupt`.
+    `limit` ends after so many images (None: all); `order` draws a random order.
+    """
+
+    source: ImageSource
+    how: Preprocessing
+    size: int
+    limit: int | None = None
+    order: np.random.Generator | None = None
+    max_corrupt: int = 0
+    corrupt: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.corrupt = []
+        images: list[npt.NDArray[np.uint8]] = []
+        items: list[Item] = []
+        taken = 0
+        for item in self.source.items(self.order):
+            if self.limit is not None and taken >= self.limit:
+                break
+            try:
+                images.append(fit_image(item.load(), self.how, item.name))
+            except CorruptImage as error:
+                self._pass_over(item, error)
+                continue
+            items.append(item)
+            taken += 1
+            if len(images) == self.size:
+                yield _batch(images, items)
+                images, items = [], []
+        if images:
+            yield _batch(images, items)
+        elif taken == 0:
+            raise DeployError(f"{self.source.name} gave no readable image: expected at least one")
+
+    def __len__(self) -> int:
+        """The number of images that will come, if none is corrupt."""
+        return len(self.source) if self.limit is None else min(self.limit, len(self.source))
+
+    def _pass_over(self, item: Item, error: CorruptImage) -> None:
+        self.corrupt.append(item.name)
+        if len(self.corrupt) > self.max_corrupt:
+            allowed = f"{self.max_corrupt} allowed" if self.max_corrupt else "none allowed"
+            raise DeployError(
+                f"{error}; {len(self.corrupt)} corrupt, {allowed}: mend or remove it, or leave up to N such images out "
+                "with --max-corrupt N"
+            ) from error
+
+
+def _batch(images: list[npt.NDArray[np.uint8]], items: list[Item]) -> Batch:
+    labels = np.array([-1 if item.label is None else item.label for item in items], dtype=np.int64)
+    return Batch(np.stack(images), labels, tuple(item.name for item in items))

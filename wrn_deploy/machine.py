@@ -1,0 +1,106 @@
+"""What this machine is: CPU, memory, GPU, driver, package versions; the standard library only."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions", "peak_rss_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """The first CUDA GPU, as the driver describes it; `compute_capability` as in "9.0"."""
+
+    name: str
+    compute_capability: str
+    memory_mib: int
+    driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The conditions that stand beside every measured number."""
+
+    system: str
+    cpu: str
+    cores: int
+    memory_mib: int
+    python: str
+    gpu: Gpu | None
+    load_1min: float
+
+
+def describe_machine() -> Machine:
+    """Reads the machine's description now (the load average changes)."""
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        python=platform.python_version(),
+        gpu=find_gpu(),
+        load_1min=round(os.getloadavg()[0], 2),
+    )
+
+
+@functools.cache
+def find_gpu() -> Gpu | None:
+    """The first CUDA GPU that `nvidia-smi` lists, or None where there is none (or no driver)."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [
+        tool,
+        "--query-gpu=name,compute_cap,memory.total,driver_version",
+        "--format=csv,noheader,nounits",
+        "--id=0",
+    ]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].split(","))
+        return Gpu(name, capability, int(float(memory)), driver)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """Versions of the installed ones among `packages` (distribution names)."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident set of this process so far, in bytes.
+
+    Linux counts it per address space (VmHWM); `getrusage` would carry the parent's peak over an exec.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"

@@ -1,0 +1,101 @@
+"""The networks: one file a family, found by its name; imports torch only when a network is asked for.
+
+A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(name) -> ModelSpec | None` (None: not of
+this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, the key maps of
+foreign checkpoints (see `weights.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.plugins import load_plugin, near_names, plugin_names
+from wrn_deploy.spec import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Overrides", "build_model", "describe_model", "layouts", "listed_models"]
+
+FAMILIES = "wrn_deploy.models.families"
+
+Layouts = Mapping[str, Sequence[tuple[str, str]]]
+Record = TypeVar("Record", ModelSpec, Preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a user may change of a network's description; None leaves it as it is."""
+
+    classes: int | None = None
+    labels: tuple[str, ...] | None = None
+    dropout: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize: int | None = None
+
+    def apply(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with these changes; raises DeployError where they contradict each other."""
+        preprocessing = _changed(spec.preprocessing, mean=self.mean, std=self.std, resize=self.resize)
+        classes = self.classes or (len(self.labels) if self.labels else None)
+        labels = () if classes not in (None, spec.classes) and not self.labels else self.labels
+        return _changed(spec, classes=classes, labels=labels, dropout=self.dropout, preprocessing=preprocessing)
+
+
+def describe_model(name: str) -> ModelSpec:
+    """The description of the network called `name`, with its usual classes and preprocessing.
+
+    Raises:
+        DeployError: no such network; the text names near ones.
+        MachineError: torch is not installed.
+    """
+    refused: DeployError | None = None
+    for family in plugin_names(FAMILIES):
+        try:
+            spec: ModelSpec | None = _family(family).describe(name)
+        except DeployError as error:  # another family may know the name
+            refused = error
+            continue
+        if spec is not None:
+            return spec
+    if refused is not None:
+        raise refused
+    near = near_names(name, listed_models())
+    raise DeployError(
+        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet bottleneck, "
+        "wrn-50-2 or wrn-101-2; `wrn-deploy models` lists them"
+    )
+
+
+def listed_models() -> list[str]:
+    """The names that `wrn-deploy models` lists: the published networks; any wrn-<depth>-<widen> works."""
+    return [name for family in plugin_names(FAMILIES) for name in _family(family).LISTED]
+
+
+def build_model(spec: ModelSpec) -> nn.Module:
+    """The network, untrained, on the current default device."""
+    network: nn.Module = _family(spec.family).build(spec)
+    return network
+
+
+def layouts(family: str) -> Layouts:
+    """The key maps of the foreign checkpoints that `family` knows: name of the layout -> (pattern, replacement)."""
+    known: Layouts = _family(family).LAYOUTS
+    return known
+
+
+def _family(name: str) -> Any:
+    try:
+        return load_plugin(FAMILIES, name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise missing_package("torch", "export", "a network in PyTorch") from error
+
+
+def _changed(record: Record, /, **changes: Any) -> Record:
+    return dataclasses.replace(record, **{key: value for key, value in changes.items() if value is not None})

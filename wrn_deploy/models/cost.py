@@ -1,0 +1,45 @@
+"""Counts parameters and multiply-accumulates of a network without weights or memory (torch's meta device)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from wrn_deploy.models import build_model
+from wrn_deploy.spec import ModelSpec
+
+__all__ = ["Cost", "count_cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Trainable parameters, and multiply-accumulates of the Conv and Linear layers for one image."""
+
+    parameters: int
+    macs: int
+
+
+def count_cost(spec: ModelSpec) -> Cost:
+    """Counts them on the network itself, at the input size of `spec`.
+
+    A Conv costs output elements x kernel elements x input channels / groups; a Linear costs inputs x outputs.
+    """
+    with torch.device("meta"):
+        network = build_model(spec).eval()
+        images = torch.empty(1, *spec.input.shape)
+    macs = 0
+
+    def count(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal macs
+        if isinstance(module, nn.Conv2d):
+            macs += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            macs += module.weight.numel()
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    with torch.inference_mode():
+        network(images)
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)

@@ -1,0 +1,94 @@
+"""The ImageNet bottleneck networks WRN-50-2 and WRN-101-2 (BMVC 2016, section 3.1); torch only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wrn_deploy.spec import ModelSpec, Preprocessing
+
+__all__ = ["LAYOUTS", "LISTED", "BottleneckResNet", "build", "describe"]
+
+# Blocks in each of the four groups, by depth.
+BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+LISTED = ("wrn-50-2", "wrn-101-2")
+
+# This file's keys are torchvision's, so such checkpoints need no map.
+LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+
+# The usual ImageNet preprocessing: shorter side 256, centre 224, mean and deviation in units of a 0..1 image.
+IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)
+
+
+def describe(name: str) -> ModelSpec | None:
+    """`wrn-50-2` or `wrn-101-2`; None for other families' names."""
+    if name not in LISTED:
+        return None
+    _, depth, widen = name.split("-")
+    return ModelSpec(name, "resnet", int(depth), int(widen), classes=1000, preprocessing=IMAGENET)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The network of `spec`, initialised by He et al., fan-out."""
+    return BottleneckResNet(BLOCKS[spec.depth], spec.widen, spec.classes, spec.dropout)
+
+
+class BottleneckResNet(nn.Module):
+    """A bottleneck ResNet with `widen` times wider 3x3 convolutions: images (N, 3, H, W) -> logits (N, classes)."""
+
+    def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _group(64, 64, widen, 1, blocks[0])
+        self.layer2 = _group(256, 128, widen, 2, blocks[1])
+        self.layer3 = _group(512, 256, widen, 2, blocks[2])
+        self.layer4 = _group(1024, 512, widen, 2, blocks[3])
+        self.dropout = dropout
+        self.fc = nn.Linear(2048, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch."""
+        features = functional.relu(self.bn1(self.conv1(images)))
+        features = functional.max_pool2d(features, 3, stride=2, padding=1)
+        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        pooled = features.mean((2, 3))
+        if self.dropout:
+            pooled = functional.dropout(pooled, self.dropout, self.training)
+        logits: torch.Tensor = self.fc(pooled)
+        return logits
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1 with BN after each, plus the skip, then ReLU."""
+
+    def __init__(self, width_in: int, planes: int, widen: int, stride: int) -> None:
+        super().__init__()
+        inner, outer = planes * widen, planes * 4
+        self.conv1 = nn.Conv2d(width_in, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outer)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or width_in != outer:
+            self.downsample = nn.Sequential(nn.Conv2d(width_in, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, width_in, H, W) -> (N, 4 * planes, H / stride, W / stride)."""
+        skip = x if self.downsample is None else self.downsample(x)
+        inner = functional.relu(self.bn1(self.conv1(x)))
+        inner = functional.relu(self.bn2(self.conv2(inner)))
+        return functional.relu(self.bn3(self.conv3(inner)) + skip)
+
+
+def _group(width_in: int, planes: int, widen: int, stride: int, blocks: int) -> nn.Sequential:
+    first = Bottleneck(width_in, planes, widen, stride)
+    return nn.Sequential(first, *(Bottleneck(planes * 4, planes, widen, 1) for _ in range(blocks - 1)))

@@ -1,0 +1,102 @@
+"""The pre-activation Wide ResNet for CIFAR, WRN-d-k (Zagoruyko and Komodakis, BMVC 2016, table 1); torch only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import ModelSpec, Preprocessing
+
+__all__ = ["LAYOUTS", "LISTED", "WideResNet", "build", "describe"]
+
+LISTED = ("wrn-16-1", "wrn-16-2", "wrn-16-4", "wrn-16-8", "wrn-22-8", "wrn-28-10", "wrn-40-1", "wrn-40-2", "wrn-40-4")
+
+# The layouts of foreign checkpoints: pattern of a key -> this file's key.
+LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "block{g}.layer.{i}.convShortcut": (
+        (r"^block(\d+)\.layer\.(\d+)\.convShortcut\.", r"block\1.\2.shortcut."),
+        (r"^block(\d+)\.layer\.(\d+)\.", r"block\1.\2."),
+    ),
+}
+
+# Mean and deviation of the CIFAR-10 training images, in units of a 0..1 image.
+CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
+
+
+def describe(name: str) -> ModelSpec | None:
+    """WRN-d-k by its name; None for other families' names, DeployError for a depth that cannot be."""
+    match = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    if match is None:
+        return None
+    depth, widen = int(match[1]), int(match[2])
+    if depth < 10 or (depth - 4) % 6 != 0 or widen < 1:
+        below = max(10, depth - (depth - 4) % 6)
+        raise DeployError(
+            f"{name} cannot be built: expected a depth of 6n+4 and a widening factor from 1, "
+            f"as in wrn-{below}-{max(widen, 1)} or wrn-{below + 6}-{max(widen, 1)}"
+        )
+    return ModelSpec(name, "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The network of `spec`, initialised as in the paper's code (He et al., fan-out)."""
+    return WideResNet(spec.depth, spec.widen, spec.classes, spec.dropout)
+
+
+class WideResNet(nn.Module):
+    """WRN-d-k: images (N, 3, 32, 32) -> logits (N, classes)."""
+
+    def __init__(self, depth: int, widen: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        blocks = (depth - 4) // 6
+        widths = (16, 16 * widen, 32 * widen, 64 * widen)
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.block1 = _group(widths[0], widths[1], 1, blocks, dropout)
+        self.block2 = _group(widths[1], widths[2], 2, blocks, dropout)
+        self.block3 = _group(widths[2], widths[3], 2, blocks, dropout)
+        self.bn1 = nn.BatchNorm2d(widths[3])
+        self.fc = nn.Linear(widths[3], classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch."""
+        features = self.block3(self.block2(self.block1(self.conv1(images))))
+        features = functional.relu(self.bn1(features))
+        logits: torch.Tensor = self.fc(features.mean((2, 3)))
+        return logits
+
+
+class PreActivationBlock(nn.Module):
+    """BN-ReLU-Conv, twice, plus the skip; where the width changes the skip is a 1x1 Conv of the first ReLU."""
+
+    def __init__(self, width_in: int, width: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.dropout = dropout
+        self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if width_in != width else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, width_in, H, W) -> (N, width, H / stride, W / stride)."""
+        activated = functional.relu(self.bn1(x))
+        skip = x if self.shortcut is None else self.shortcut(activated)
+        inner = functional.relu(self.bn2(self.conv1(activated)))
+        if self.dropout:
+            inner = functional.dropout(inner, self.dropout, self.training)
+        summed: torch.Tensor = self.conv2(inner) + skip
+        return summed
+
+
+def _group(width_in: int, width: int, stride: int, blocks: int, dropout: float) -> nn.Sequential:
+    first = PreActivationBlock(width_in, width, stride, dropout)
+    return nn.Sequential(first, *(PreActivationBlock(width, width, 1, dropout) for _ in range(blocks - 1)))

@@ -1,0 +1,259 @@
+"""The measuring steps: `bench`, every contender's latency, accuracy and memory, and `eval`, accuracy with a gate."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wrn_deploy import __version__
+from wrn_deploy.bench.accuracy import Answers, score
+from wrn_deploy.bench.isolate import Worker
+from wrn_deploy.bench.latency import BOUNDARY
+from wrn_deploy.bench.report import Latency, Report, Row, Settings
+from wrn_deploy.bench.worker import Work
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
+from wrn_deploy.machine import Machine, describe_machine, package_versions
+from wrn_deploy.progress import Progress
+from wrn_deploy.runner import contenders, find_artifact, skip_reason, title_of
+from wrn_deploy.spec import Precision
+
+__all__ = ["MeasureOptions", "bench_bundle", "check_drop", "evaluate_bundle"]
+
+PACKAGES = (
+    "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
+)  # fmt: skip
+WARM_UP_S = 0.5
+ROUND_S = 0.3  # a contender's turn in a round lasts about so long, if `iterations` does not end it before
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOptions:
+    """What to measure on, and which contenders; `threads` None: all cores."""
+
+    data: str
+    backend: str | None = None
+    precision: Precision | None = None
+    batches: tuple[int, ...] = (1, 8)
+    rounds: int = 10
+    iterations: int = 20
+    threads: int | None = None
+    limit: int | None = None
+    max_corrupt: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
+            raise UsageError(f"batches {self.batches}: expected different sizes from 1")
+        if self.rounds < 1 or self.iterations < 1:
+            raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A contender on its way to becoming a row of the report."""
+
+    backend: str
+    precision: Precision
+    artifact: Artifact | None
+    skipped: str | None
+    worker: Worker | None = None
+    samples: dict[int, list[float]] = field(default_factory=dict)
+    answers: Answers | None = None
+    peak_rss_bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{title_of(self.backend)} {self.precision}"
+
+    def row(self, reference: _Entry | None) -> Row:
+        """What was measured, and the agreement with the reference."""
+        latencies = tuple(Latency(batch, tuple(samples)) for batch, samples in self.samples.items() if samples)
+        compared = reference.answers if reference else None
+        return Row(
+            backend=self.backend,
+            title=title_of(self.backend),
+            precision=self.precision,
+            skipped=self.skipped,
+            artifact=self.artifact.path if self.artifact else None,
+            sha256=self.artifact.sha256 if self.artifact else None,
+            size_bytes=self.artifact.size_bytes if self.artifact else None,
+            peak_rss_bytes=self.peak_rss_bytes,
+            latencies=() if self.skipped else latencies,
+            accuracy=None if self.skipped or self.answers is None else score(self.answers, compared),
+        )
+
+
+def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
+    """Measures latency, accuracy and memory of every contender that this machine can run, in interleaved rounds."""
+    return _measure(bundle, options, progress, with_latency=True)
+
+
+def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
+    """Measures accuracy alone."""
+    return _measure(bundle, options, progress, with_latency=False)
+
+
+def check_drop(report: Report, max_drop: float) -> None:
+    """The accuracy gate: no row's top-1 may lie more than `max_drop` points below the reference row's.
+
+    Raises:
+        GateError: one does, or there is nothing to compare.
+    """
+    measured = [row for row in report.rows if row.accuracy is not None]
+    reference = next((row for row in measured if row.name == report.reference), None)
+    if reference is None or reference.accuracy is None or len(measured) < 2:
+        raise GateError(
+            f"--max-drop {max_drop:g} compares with fp32, and {len(measured)} rows were measured: expected fp32 and "
+            "one more; leave --precision and --backend out, or install what the skipped rows need"
+        )
+    for row in measured:
+        assert row.accuracy is not None
+        drop = 100.0 * (reference.accuracy.top1 - row.accuracy.top1)
+        if drop > max_drop:
+            raise GateError(
+                f"{row.name} loses {drop:.2f} points of top-1 against {reference.name} ({100 * row.accuracy.top1:.2f} "
+                f"% instead of {100 * reference.accuracy.top1:.2f} %): expected at most {max_drop:g}; calibrate with "
+                "more images or another --calib-method"
+            )
+
+
+def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
+    threads = options.threads or len(os.sched_getaffinity(0))
+    source = open_data(options.data, Role.TEST)
+    machine = describe_machine()
+    entries = [
+        _entry(bundle, backend, precision)
+        for backend, precision in contenders()
+        if _chosen(backend, precision, options)
+    ]
+    _check_chosen(entries, options)
+    images = min(len(source), options.limit or len(source))
+    with contextlib.ExitStack() as stack:
+        for entry in entries:
+            if entry.skipped is None:
+                _start(entry, stack, Work(
+                    str(bundle.folder), entry.backend, entry.precision, threads, options.data, options.limit,
+                    options.max_corrupt, _accuracy_batch(bundle),
+                ))  # fmt: skip
+        if with_latency:
+            _time_rounds(entries, options, progress)
+        _ask_all(entries, images, progress)
+    return _report(bundle, options, (entries, machine), threads)
+
+
+def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool:
+    """Whether the contender was asked for; fp32 always is: the others are compared with it."""
+    named = options.backend in (None, backend) and options.precision in (None, precision)
+    return named or precision is Precision.FP32
+
+
+def _entry(bundle: Bundle, backend: str, precision: Precision) -> _Entry:
+    reason = skip_reason(bundle, backend, precision)
+    try:
+        return _Entry(backend, precision, find_artifact(bundle, backend, precision), reason)
+    except DeployError:
+        return _Entry(backend, precision, None, reason)
+
+
+def _check_chosen(entries: list[_Entry], options: MeasureOptions) -> None:
+    """What was asked for by name must run: no silent replacement."""
+    named = [
+        entry
+        for entry in entries
+        if options.backend in (None, entry.backend) and options.precision in (None, entry.precision)
+    ]
+    if not named:
+        known = ", ".join(f"{backend} {precision}" for backend, precision in contenders())
+        raise UsageError(f"backend {options.backend} at precision {options.precision}: expected one of {known}")
+    if all(entry.skipped for entry in named):
+        reasons = "; ".join(f"{entry.name}: {entry.skipped}" for entry in named)
+        raise MachineError(f"nothing that was asked for can run here: {reasons}")
+
+
+def _accuracy_batch(bundle: Bundle) -> int:
+    """Images taken together when answers are asked for: 64 small ones or 8 large ones."""
+    return 64 if bundle.spec.preprocessing.height < 64 else 8
+
+
+def _start(entry: _Entry, stack: contextlib.ExitStack, work: Work) -> None:
+    try:
+        entry.worker = stack.enter_context(Worker(work))
+    except DeployError as error:
+        entry.skipped = str(error)
+
+
+def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progress) -> None:
+    """A B C, A B C, ...: a noisy moment of the machine meets all alike."""
+    running = [entry for entry in entries if entry.worker is not None]
+    total = len(options.batches) * (options.rounds + 1) * len(running)
+    with progress.task(f"Timing {len(running)} contenders", total) as advance:
+        for batch in options.batches:
+            turns: dict[int, int] = {}
+            for index, entry in enumerate(running):
+                with _failing(entry):
+                    last_ms = entry.worker.warm_up(batch, WARM_UP_S) if entry.worker else 0.0
+                    turns[index] = max(1, min(options.iterations, math.ceil(ROUND_S * 1000 / last_ms)))
+                advance(1)
+            for _ in range(options.rounds):
+                for index, entry in enumerate(running):
+                    with _failing(entry):
+                        if entry.worker is not None:
+                            entry.samples.setdefault(batch, []).extend(entry.worker.time(batch, turns[index]))
+                    advance(1)
+
+
+def _ask_all(entries: list[_Entry], images: int, progress: Progress) -> None:
+    for entry in entries:
+        if entry.worker is None:
+            continue
+        with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
+            entry.answers = entry.worker.ask(advance)
+            entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
+
+
+@contextlib.contextmanager
+def _failing(entry: _Entry) -> Iterator[None]:
+    """A contender that fails becomes a skipped row with its reason; the others go on."""
+    try:
+        yield
+    except DeployError as error:
+        entry.skipped = str(error)
+        if entry.worker is not None:
+            entry.worker.close()
+        entry.worker = None
+
+
+def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry], Machine], threads: int) -> Report:
+    entries, machine = measured
+    answered = [entry for entry in entries if entry.answers is not None and not entry.skipped]
+    if not answered:
+        reasons = "; ".join(f"{entry.name}: {entry.skipped}" for entry in entries)
+        raise DeployError(f"no contender could be measured: {reasons}")
+    reference = _reference(answered)
+    first = answered[0].answers
+    assert first is not None
+    return Report(
+        model=bundle.spec.name,
+        random_weights=bundle.random_weights,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        data=Path(options.data).name,
+        data_digest=first.digest,
+        corrupt=first.corrupt,
+        reference=reference.name if reference else None,
+        machine=machine,
+        versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
+        settings=Settings(options.batches, options.rounds, options.iterations, threads, BOUNDARY),
+        rows=tuple(entry.row(reference) for entry in entries),
+    )
+
+
+def _reference(answered: list[_Entry]) -> _Entry | None:
+    """The fp32 row that agreement and drops refer to: PyTorch's, else another's."""
+    fp32 = [entry for entry in answered if entry.precision is Precision.FP32]
+    return next((entry for entry in fp32 if entry.backend == "torch"), fp32[0] if fp32 else None)

@@ -1,0 +1,157 @@
+"""The training step: a network trained on a data set, resumable, with one JSON line an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.errors import UsageError
+from wrn_deploy.models import Overrides, build_model, describe_model
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import ModelSpec
+from wrn_deploy.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wrn_deploy.training.loop import Epoch
+
+__all__ = ["TrainOptions", "TrainResult", "train_model"]
+
+MEASURED = 10_000  # images that mean and deviation are measured on
+LOG, STATE, WEIGHTS = "log.jsonl", "checkpoint.safetensors", "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What to train, on what; `test_data` None: the data set's own test images."""
+
+    model: str
+    data: str
+    out: Path
+    recipe: Recipe
+    test_data: str | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Where the weights are, and how good they are: top-1 (0..1) on the test images."""
+
+    weights: Path
+    epochs: int
+    test_top1: float
+    test_images: int
+
+
+def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
+    """Trains, and writes `weights.safetensors`, `checkpoint.safetensors` and `log.jsonl` into `options.out`.
+
+    The mean and deviation that images are normalised with are measured on the training images, as in the paper, and
+    travel with the weights, as do the names of the classes.
+
+    Raises:
+        UsageError: the folder holds a run already and `resume` is off, or the other way round.
+        DeployError: unusable data, or a checkpoint of another run.
+    """
+    state = options.out / STATE
+    if state.exists() != options.resume:
+        expected = "pass --resume to go on, or choose another --out" if state.exists() else "leave --resume out"
+        raise UsageError(f"{options.out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+    train = open_data(options.data, Role.TRAIN)
+    test = open_data(options.test_data or options.data, Role.TEST)
+    spec = _spec(options, train, progress)
+    recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
+    return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), progress)
+
+
+def _run(
+    options: TrainOptions, spec: ModelSpec, data: tuple[ImageSource, ImageSource], progress: Progress
+) -> TrainResult:
+    import torch
+
+    from wrn_deploy.training.checkpoint import Standing, restore_checkpoint, save_checkpoint
+    from wrn_deploy.training.loop import Trainer
+
+    train, test = data
+    torch.manual_seed(options.recipe.seed)
+    trainer = Trainer(build_model(spec), options.recipe, spec.preprocessing, train, test)
+    recipe = json.dumps(dataclasses.asdict(options.recipe), sort_keys=True)
+    standing = Standing(0, spec, recipe, Path(train.name).name, Path(test.name).name)
+    done = restore_checkpoint(options.out / STATE, trainer, standing) if options.resume else 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    last = _keep_log(options.out / LOG, done)
+    total = (options.recipe.epochs - done) * (len(train) + len(test))
+    title = f"Training {spec.name} on {Path(train.name).name} ({len(train)} images, {options.recipe.epochs} epochs)"
+    with progress.task(title, total) as advance:
+        for epoch in trainer.run(done, advance):
+            save_checkpoint(options.out / STATE, trainer, dataclasses.replace(standing, epochs_done=epoch.epoch + 1))
+            _log(options.out / LOG, epoch, progress)
+            last = epoch.test_top1
+    _write_final(trainer.network, spec, options.out / WEIGHTS)
+    return TrainResult(options.out / WEIGHTS, options.recipe.epochs, last, len(test))
+
+
+def _spec(options: TrainOptions, train: ImageSource, progress: Progress) -> ModelSpec:
+    """The network's description with the data's classes, and its mean and deviation unless they were given."""
+    overrides = options.overrides
+    if train.labels and overrides.classes is None and overrides.labels is None:
+        overrides = dataclasses.replace(overrides, labels=train.labels)
+    spec = overrides.apply(describe_model(options.model))
+    if overrides.mean is not None and overrides.std is not None:
+        return spec
+    mean, std = _measure_channels(train, spec, progress)
+    return dataclasses.replace(spec, preprocessing=dataclasses.replace(spec.preprocessing, mean=mean, std=std))
+
+
+def _measure_channels(
+    train: ImageSource, spec: ModelSpec, progress: Progress
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and deviation of each channel over the training images, in units of a 0..1 image, to 4 decimals."""
+    batches = Batches(train, spec.preprocessing, 256, limit=MEASURED)
+    total, squares, count = np.zeros(3), np.zeros(3), 0
+    with progress.task("Measuring mean and deviation", len(batches)) as advance:
+        for batch in batches:
+            pixels = batch.images.reshape(-1, 3).astype(np.float64) / 255.0
+            total += pixels.sum(axis=0)
+            squares += (pixels**2).sum(axis=0)
+            count += len(pixels)
+            advance(len(batch.images))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-8))
+    rounded = [[round(float(value), 4) for value in values] for values in (mean, std)]
+    return (rounded[0][0], rounded[0][1], rounded[0][2]), (rounded[1][0], rounded[1][1], rounded[1][2])
+
+
+def _log(file: Path, epoch: Epoch, progress: Progress) -> None:
+    line = json.dumps(dataclasses.asdict(epoch))
+    with file.open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+    progress.note(
+        f"epoch {epoch.epoch + 1}: loss {epoch.loss:.4f}, top-1 {100 * epoch.train_top1:.2f} % in training, "
+        f"{100 * epoch.test_top1:.2f} % on test images"
+    )
+
+
+def _keep_log(file: Path, epochs: int) -> float:
+    """Cuts the log to the epochs of the checkpoint; returns the last one's test top-1 (0 where there is none)."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    kept = [line for line in lines if line and json.loads(line)["epoch"] < epochs]
+    file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    return float(json.loads(kept[-1])["test_top1"]) if kept else 0.0
+
+
+def _write_final(network: nn.Module, spec: ModelSpec, file: Path) -> None:
+    from wrn_deploy.models.weights import write_weights
+
+    written = file.with_suffix(".tmp")
+    write_weights(network, spec, written)
+    written.replace(file)

@@ -1,0 +1,126 @@
+"""What a model is, as pure data kept in the manifest: names, shapes, preprocessing; the standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from wrn_deploy.errors import DeployError
+
+__all__ = ["ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
+
+
+class Precision(StrEnum):
+    """The precision of an artifact: a property of the graph, never a flag of the builder."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    `shape` leaves the batch out: it is dynamic in every graph written here and comes first.
+    `dtype` is numpy's name, as in "float32".
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> TensorSpec:
+        """Reads what `dataclasses.asdict` wrote."""
+        return cls(record["name"], record["dtype"], tuple(record["shape"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """From a decoded RGB image (uint8, HWC) to the network's input (float32, CHW).
+
+    The shorter side is resized to `resize` pixels (None: the image must have the input size already), the
+    centre of `height` x `width` is cropped, and each channel becomes (value / 255 - mean) / std.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(math.isfinite(n) for n in numbers):
+            raise DeployError(f"mean {self.mean} and std {self.std}: expected three finite numbers each (R, G, B)")
+        if min(self.std) <= 0:
+            raise DeployError(f"std {self.std}: expected three positive numbers, in units of a 0..1 image")
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            raise DeployError(
+                f"resize {self.resize}: expected at least {max(self.height, self.width)}, the network's input"
+            )
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise DeployError(f"interpolation {self.interpolation!r}: expected bilinear or bicubic")
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Preprocessing:
+        """Reads what `dataclasses.asdict` wrote."""
+        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
+
+    `family` is the name of a file in `wrn_deploy/models`; `depth` and `widen` are d and k of WRN-d-k
+    (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016). `labels` is empty or has one name a class.
+    """
+
+    name: str
+    family: str
+    depth: int
+    widen: int
+    classes: int
+    preprocessing: Preprocessing
+    dropout: float = 0.0
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise DeployError(f"{self.classes} classes: expected at least 2")
+        if self.labels and len(self.labels) != self.classes:
+            raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label a class")
+        if not 0.0 <= self.dropout < 1.0:
+            raise DeployError(f"dropout {self.dropout}: expected a probability from 0 up to, but not including, 1")
+
+    @property
+    def input(self) -> TensorSpec:
+        """The network's input: normalised RGB, NCHW."""
+        return TensorSpec("images", "float32", (3, self.preprocessing.height, self.preprocessing.width))
+
+    @property
+    def output(self) -> TensorSpec:
+        """The network's output: one logit a class."""
+        return TensorSpec("logits", "float32", (self.classes,))
+
+    def label(self, index: int) -> str:
+        """The name of class `index`, or the index itself where the classes have no names."""
+        return self.labels[index] if self.labels else str(index)
+
+    def to_json(self) -> dict[str, Any]:
+        """A record of JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> ModelSpec:
+        """Reads what `to_json` wrote; raises DeployError for anything else."""
+        try:
+            preprocessing = Preprocessing.from_json(record["preprocessing"])
+            return cls(**{**record, "preprocessing": preprocessing, "labels": tuple(record["labels"])})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DeployError(f"the model's description is damaged ({error!r}): export the model again") from error
