@@ -41,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its bundle, with int8 graphs and, where TensorRT-RTX is installed, both plans. Not to be changed: see `bundle`."""
+    """Its bundle, with int8 graphs and, with TensorRT-RTX, both plans; a test that changes it takes `bundle`."""
     folder = tmp_path_factory.mktemp("made") / "bundle"
     bundle = export_bundle(ExportOptions("wrn-10-1", folder, trained / "weights.safetensors"), Silent())
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
@@ -62,5 +62,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what needs a GPU where there is none."""
     if find_gpu() is None:
         for item in items:
-            if "gpu" in item.keywords:
+            if item.get_closest_marker("gpu") is not None:
                 item.add_marker(pytest.mark.skip(reason="no CUDA GPU on this machine"))

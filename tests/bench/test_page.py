@@ -12,8 +12,19 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report, measured
 
+from tests.bench.sample_reports import (
+    FP32,
+    FULL,
+    HOSTILE,
+    INT8,
+    MACHINE,
+    NO_ACCURACY,
+    REASON,
+    SKIPPED,
+    make_report,
+    measured,
+)
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.labels import Box, place_labels
 from wrn_deploy.bench.report import Report

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
-from sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report
 
+from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.markdown import to_markdown
 from wrn_deploy.bench.report import Report
