@@ -107,6 +107,11 @@ class Report:
     settings: Settings
     rows: tuple[Row, ...]
 
+    @property
+    def timed(self) -> bool:
+        """Whether any row has latencies; a report of accuracy alone has none."""
+        return any(row.latencies for row in self.rows)
+
     def to_json(self) -> str:
         """The report as a JSON text: everything, raw samples included, and the derived statistics beside them."""
         record = {"format": FORMAT, **dataclasses.asdict(self)}

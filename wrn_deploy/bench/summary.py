@@ -38,7 +38,7 @@ def sentence(report: Report) -> str:
     """As in "ONNX Runtime int8 is the fastest of 3 measured contenders at batch 1: 1.20 ms median, ..."."""
     entries = ranking(report)
     if not entries:
-        return _nothing(report)
+        return _untimed(report)
     first = entries[0]
     median, batch = f"{digits(first.latency.median_ms)} ms median", first.latency.batch
     if len(entries) == 1:
@@ -67,7 +67,11 @@ def _accuracy(report: Report, first: Entry, other: Entry | None) -> str:
     return text
 
 
-def _nothing(report: Report) -> str:
+def _untimed(report: Report) -> str:
+    answered = [row for row in report.rows if row.accuracy is not None]
+    if answered and not report.random_weights:
+        found = [f"{one_line(row.name)} {percent(row.accuracy.top1)}" for row in answered if row.accuracy is not None]
+        return f"Top-1: {', '.join(found)}."
     skipped = sum(row.skipped is not None for row in report.rows)
     if skipped == 0:
         return "Nothing was measured."

@@ -73,7 +73,7 @@ def conditions(report: Report) -> tuple[tuple[str, str], ...]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))),
         ("Threads", str(settings.threads)),
         ("Load", f"{machine.load_1min:g} before measuring (average of one minute)"),
-        ("Samples", f"{_count(settings.rounds, 'round')} of {_count(settings.iterations, 'iteration')}"),
+        ("Samples", _samples(report)),
         ("Data", f"{report.data}, digest {report.data_digest[:12]}" if report.data_digest else report.data),
         ("Created", report.created),
     )
@@ -159,17 +159,24 @@ def _best_medians(report: Report) -> frozenset[tuple[int, float]]:
 def _notes(report: Report) -> list[str]:
     machine, corrupt = report.machine, [one_line(name) for name in report.corrupt]
     notes = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
-    notes.append(f"Timed section: {one_line(report.settings.boundary)}, the same for every row.")
-    notes.append("images/s is batch / median; 1 MB is 10^6 bytes.")
+    if report.timed:
+        notes.append(f"Timed section: {one_line(report.settings.boundary)}, the same for every row.")
+        notes.append("images/s is batch / median; 1 MB is 10^6 bytes.")
     if report.reference is not None:
         notes.append(f"Agreement: the share of images with the same top class as {one_line(report.reference)}.")
     if corrupt:
         more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
         notes.append(f"{_count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}.")
-    if machine.load_1min > machine.cores:
+    if report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {_count(machine.cores, 'core')} before measuring"
         notes.append(f"Busy machine: {load}; the times may be too long.")
     return notes
+
+
+def _samples(report: Report) -> str:
+    settings = report.settings
+    turns = f"{_count(settings.rounds, 'round')} of at most {_count(settings.iterations, 'iteration')}"
+    return f"{turns}, contenders interleaved" if report.timed else ""
 
 
 def _count(number: int, noun: str) -> str:

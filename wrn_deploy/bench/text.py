@@ -30,7 +30,7 @@ def print_report(report: Report, console: Console) -> None:
         _print(console, Text(RANDOM_WEIGHTS, "bold red"))
     _print(console, Text(sentence(report)))
     measured = [line for line in table.lines if line.skipped is None]
-    for grid in _grids(table, measured, console) if measured else ():
+    for grid in _grids(table, measured, console, timed=report.timed) if measured else ():
         console.print("", grid, sep="\n")
     console.print()
     for line in table.lines:
@@ -43,7 +43,9 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_pairs(conditions(report)))
 
 
-def _grids(table: Table, lines: list[Line], console: Console) -> list[Grid]:
+def _grids(table: Table, lines: list[Line], console: Console, *, timed: bool) -> list[Grid]:
+    if not timed:
+        return [_grid(table, lines, OF_ROW)]
     whole = _grid(table, lines, range(len(table.headers)))
     if console.measure(whole, options=console.options.update(width=1000)).maximum <= console.width:
         return [whole]

@@ -41,8 +41,11 @@ class Overrides:
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with these changes; raises DeployError where they contradict each other."""
         preprocessing = _changed(spec.preprocessing, mean=self.mean, std=self.std, resize=self.resize)
-        classes = self.classes or (len(self.labels) if self.labels else None)
-        labels = () if classes not in (None, spec.classes) and not self.labels else self.labels
+        classes, labels = self.classes, self.labels
+        if labels is not None and classes is None:
+            classes = len(labels)
+        elif labels is None and classes not in (None, spec.classes):
+            labels = ()  # they name other classes
         return _changed(spec, classes=classes, labels=labels, dropout=self.dropout, preprocessing=preprocessing)
 
 

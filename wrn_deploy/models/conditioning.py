@@ -20,12 +20,13 @@ def build_random(spec: ModelSpec, images: torch.Tensor, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_model(spec)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
+    norms = [module for module in network.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:  # they alone: dropout would draw numbers, and the statistics would be of other activations
+        norm.train()
         norm.momentum = 1.0  # the statistics of this one batch
-    network.train()
     with torch.no_grad():
         network(images)
-    for norm in norms:
-        norm.momentum = 0.1
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
     return network.eval()

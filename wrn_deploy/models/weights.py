@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +39,8 @@ def read_weights(file: Path) -> Checkpoint:
         DeployError: the file is missing, empty, truncated, of no such format, or holds anything but tensors.
     """
     if not file.is_file():
-        raise DeployError(f"no weights at {file}: expected a .safetensors or a .pth file")
+        found = f"{file} is a folder" if file.is_dir() else f"no weights at {file}"
+        raise DeployError(f"{found}: expected a .safetensors or a .pth file")
     size = file.stat().st_size
     if size < 8:
         raise DeployError(f"{file} holds {size} bytes: expected a .safetensors or a .pth file; copy it again")
@@ -62,7 +62,8 @@ def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> 
     """Puts the checkpoint into the network, after bringing its keys into the network's layout.
 
     Raises:
-        DeployError: a tensor is missing, left over, of another shape, or not finite; the first keys are named.
+        DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
+            fp32; the first keys are named.
     """
     tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if not key.endswith("num_batches_tracked")}
     if all(key.startswith("module.") for key in tensors):  # DataParallel
@@ -70,8 +71,10 @@ def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> 
     own = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     tensors = _best_layout(tensors, own, spec.family)
     _check_keys(tensors, own, checkpoint.file, spec)
-    _check_values(tensors, checkpoint.file)
-    network.load_state_dict({key: tensor.to(torch.float32) for key, tensor in tensors.items()}, strict=False)
+    _check_kinds(tensors, checkpoint.file)
+    values = {key: tensor.to(torch.float32) for key, tensor in tensors.items()}
+    _check_values(values, checkpoint.file)
+    network.load_state_dict(values, strict=False)
 
 
 def _best_layout(
@@ -115,6 +118,19 @@ def _check_keys(
     )
 
 
+def _check_kinds(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+    odd = [
+        f"{key} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device.type})"
+        for key, tensor in tensors.items()
+        if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_meta
+    ]
+    if odd:
+        raise DeployError(
+            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:SHOWN])}: "
+            "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
+        )
+
+
 def _check_values(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
@@ -131,38 +147,39 @@ def _read_safetensors(file: Path) -> Checkpoint:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+        spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
+    except (SafetensorError, OSError, ValueError, DeployError) as error:
         raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
-    spec = None
-    if METADATA in metadata:
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA]))
     return Checkpoint(file, tensors, spec)
 
 
 def _read_pth(file: Path) -> Checkpoint:
     try:
         loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
-            named = re.search(r"GLOBAL (\S+)", str(error))
-            what = f" ({named[1]})" if named else ""
-            raise DeployError(
-                f"{file} holds pickled code{what}, which is never run here: expected a state dict of tensors; load it "
-                "where it was made and save model.state_dict(), best as safetensors"
-            ) from error
-        raise DeployError(_unreadable(file, error)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # damage can end in any error of the unpickler
         raise DeployError(_unreadable(file, error)) from error
     for wrapper in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not loaded or not all(torch.is_tensor(value) for value in loaded.values()):
+    if not _is_state_dict(loaded):
         raise DeployError(
             f"{file} holds a {type(loaded).__name__} that is no state dict: expected names and tensors only"
         )
     return Checkpoint(file, loaded)
 
 
+def _is_state_dict(loaded: Any) -> bool:
+    if not isinstance(loaded, dict) or not loaded:
+        return False
+    return all(isinstance(key, str) and torch.is_tensor(value) for key, value in loaded.items())
+
+
 def _unreadable(file: Path, error: Exception) -> str:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    code = re.search(r"GLOBAL (\S+)", str(error))  # how torch names what it did not run
+    if code is not None:
+        return (
+            f"{file} holds pickled code ({code[1]}), which is never run here: expected a state dict of tensors; load "
+            "it where it was made and save model.state_dict(), best as safetensors"
+        )
+    first = ": ".join(filter(None, (type(error).__name__, re.split(r"\.\s|\n", str(error))[0])))
     return f"{file} is damaged, truncated or no checkpoint ({first}): expected a .safetensors or a .pth file"

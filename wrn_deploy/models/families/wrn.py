@@ -30,7 +30,7 @@ CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243
 
 def describe(name: str) -> ModelSpec | None:
     """WRN-d-k by its name; None for other families' names, DeployError for a depth that cannot be."""
-    match = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    match = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,4})", name)
     if match is None:
         return None
     depth, widen = int(match[1]), int(match[2])
@@ -40,7 +40,7 @@ def describe(name: str) -> ModelSpec | None:
             f"{name} cannot be built: expected a depth of 6n+4 and a widening factor from 1, "
             f"as in wrn-{below}-{max(widen, 1)} or wrn-{below + 6}-{max(widen, 1)}"
         )
-    return ModelSpec(name, "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(f"wrn-{depth}-{widen}", "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
 
 
 def build(spec: ModelSpec) -> nn.Module:
