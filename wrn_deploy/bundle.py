@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wrn_deploy.errors import DeployError
@@ -23,8 +23,9 @@ __all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-STAGING = ".staging-"
 LOCK = ".lock"
+STAGING = ".staging-"  # and a random end: the files of one step, being made
+COMMIT = ".commit"  # the files of a step that is done, on their way to their places
 
 
 class Kind(StrEnum):
@@ -67,11 +68,19 @@ class Artifact:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Artifact:
-        """Reads what `dataclasses.asdict` wrote."""
+        """Reads what `dataclasses.asdict` wrote; raises ValueError, TypeError or KeyError for anything else."""
+        types = {"key": str, "path": str, "sha256": str, "size_bytes": int, "recipe": dict, "facts": dict}
+        wrong = [name for name, type_ in types.items() if not isinstance(record[name], type_)]
+        parents, options, tools = (dict(record["recipe"][name]) for name in ("parents", "options", "tools"))
+        if wrong or not all(isinstance(value, str) for value in (*parents.values(), *tools.values())):
+            raise TypeError(f"{wrong or 'recipe'} of an artifact: unexpected type")
+        path = PurePosixPath(record["path"])
+        if path.is_absolute() or ".." in path.parts or "\0" in record["path"]:
+            raise ValueError(f"{record['path']!r} lies outside of the bundle")
         typed = {
             "kind": Kind(record["kind"]),
             "precision": Precision(record["precision"]),
-            "recipe": Recipe(**record["recipe"]),
+            "recipe": Recipe(parents, options, tools),
         }
         return cls(**{**record, **typed})
 
@@ -84,6 +93,7 @@ class Bundle:
         self.spec = spec
         self.random_weights = random_weights
         self.artifacts = artifacts
+        self._describes = False  # whether the next transaction writes our description, or keeps the manifest's
 
     @classmethod
     def create(cls, folder: Path | str, spec: ModelSpec, random_weights: bool) -> Bundle:
@@ -95,18 +105,23 @@ class Bundle:
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise DeployError(f"{folder} is a file: expected a folder for the bundle; choose another --out")
-        if folder.is_dir() and not (folder / MANIFEST).exists() and any(_foreign(folder)):
-            raise DeployError(f"{folder} holds other files and no {MANIFEST}: choose an empty or a new folder")
-        return cls(folder, spec, random_weights, {})
+        if folder.is_dir() and not _holds_bundle(folder) and any(_foreign(folder)):
+            raise DeployError(f"{folder} holds other files and no {MANIFEST} of ours: choose an empty or a new folder")
+        bundle = cls(folder, spec, random_weights, {})
+        bundle._describes = True
+        return bundle
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """Reads the manifest.
 
         Raises:
-            DeployError: no bundle there, or a manifest that is damaged or of a newer format.
+            DeployError: no bundle there, or a manifest that is damaged or of another format.
         """
         folder = Path(folder)
+        if (folder / COMMIT).exists():
+            with _locked(folder):  # waits for a step that is being committed, or finishes one that was killed
+                pass
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DeployError(
@@ -116,11 +131,14 @@ class Bundle:
             record = json.loads(manifest.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
                 raise DeployError(
-                    f"{manifest} has format {record['format']}: expected {FORMAT}; export the model again"
+                    f"{manifest} has format {record['format']!r}: expected {FORMAT}; use the version of wrn-deploy "
+                    "that wrote it, or export the model again"
                 )
             artifacts = {key: Artifact.from_json(value) for key, value in record["artifacts"].items()}
+            if any(key != artifact.key for key, artifact in artifacts.items()):
+                raise ValueError("an artifact stands under another name than its own")
             return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), artifacts)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DeployError(f"{manifest} is damaged ({error}): export the model again") from error
 
     def find(self, key: str, remedy: str) -> Artifact:
@@ -132,12 +150,7 @@ class Bundle:
         artifact = self.artifacts.get(key)
         if artifact is None:
             raise DeployError(f"{self.folder} has no {key}: run `{remedy}`")
-        for parent, digest in artifact.recipe.parents.items():
-            current = self.artifacts.get(parent)
-            if current is not None and current.sha256 != digest:
-                raise DeployError(
-                    f"{key} was made from {parent} {digest[:12]}, which is now {current.sha256[:12]}: run `{remedy}`"
-                )
+        self._check_origin(artifact, remedy)
         self._check_file(artifact, remedy)
         return artifact
 
@@ -160,47 +173,63 @@ class Bundle:
     def transaction(self) -> Iterator[Transaction]:
         """Stages new files; they and the manifest's new entries appear together when the block ends without an error.
 
-        On an error or an interrupt the bundle stays as it was; a folder that the transaction made is removed.
+        On an error or an interrupt, and when the process is killed, the bundle stays as it was; a folder that the
+        transaction made is removed, and staged files that a killed process left are removed by the next transaction.
         """
         made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        _sweep(self.folder)
-        staging = Path(tempfile.mkdtemp(prefix=f"{STAGING}{os.getpid()}-", dir=self.folder))
-        done = False
         try:
-            transaction = Transaction(staging)
-            yield transaction
-            self._commit(transaction)
-            done = True
+            with _staging(self.folder) as staging:
+                transaction = Transaction(staging)
+                yield transaction
+                self._commit(transaction)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            if made and not done:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            if made:
+                _remove_unused(self.folder)
 
     def _commit(self, transaction: Transaction) -> None:
         with _locked(self.folder):
-            with contextlib.suppress(DeployError):  # no manifest yet, or a damaged one that this step replaces
-                self.artifacts = Bundle.open(self.folder).artifacts  # another process may have added some meanwhile
-            for artifact in transaction.artifacts:
-                target = self.file(artifact)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (transaction.folder / artifact.path).replace(target)
-                self.artifacts[artifact.key] = artifact
-            manifest = transaction.folder / MANIFEST
+            try:
+                there = Bundle.open(self.folder)  # another process may have added artifacts meanwhile
+            except DeployError:  # no manifest yet, or a damaged one that this step replaces
+                there = self
+            describing = self if self._describes else there
+            artifacts = {**there.artifacts, **{artifact.key: artifact for artifact in transaction.artifacts}}
             record = {
                 "format": FORMAT,
-                "model": self.spec.to_json(),
-                "random_weights": self.random_weights,
-                "artifacts": {key: dataclasses.asdict(self.artifacts[key]) for key in sorted(self.artifacts)},
+                "model": describing.spec.to_json(),
+                "random_weights": describing.random_weights,
+                "artifacts": {key: dataclasses.asdict(artifacts[key]) for key in sorted(artifacts)},
             }
-            manifest.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            manifest.replace(self.folder / MANIFEST)
+            (transaction.folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            transaction.folder.rename(self.folder / COMMIT)  # from here on the step is done, even if we are killed
+            _finish_commit(self.folder)
+        self.spec, self.random_weights, self.artifacts = describing.spec, describing.random_weights, artifacts
+        self._describes = False
+
+    def _check_origin(self, artifact: Artifact, remedy: str) -> None:
+        """Follows the parents, and theirs: each must be the file that is in the bundle now."""
+        waiting, checked = [artifact], set[str]()
+        while waiting:
+            made = waiting.pop()
+            checked.add(made.key)
+            for key, digest in made.recipe.parents.items():
+                parent = self.artifacts.get(key)
+                if parent is not None and parent.sha256 != digest:
+                    raise DeployError(
+                        f"{made.key} was made from {key} {digest[:12]}, which is now {parent.sha256[:12]}: "
+                        f"run `{remedy}`"
+                    )
+                if parent is not None and key not in checked:
+                    waiting.append(parent)
 
     def _check_file(self, artifact: Artifact, remedy: str) -> None:
         file = self.file(artifact)
-        if not file.is_file():
-            raise DeployError(f"{file} is missing: run `{remedy}`")
-        if file.stat().st_size != artifact.size_bytes or sha256_of(file) != artifact.sha256:
+        try:
+            whole = file.stat().st_size == artifact.size_bytes and sha256_of(file) == artifact.sha256
+        except OSError as error:
+            raise DeployError(f"{file} is missing or cannot be read ({error.strerror}): run `{remedy}`") from error
+        if not whole:
             raise DeployError(
                 f"{file} is not the file that the manifest describes (sha256 {artifact.sha256[:12]}, "
                 f"{artifact.size_bytes} bytes): it was changed or damaged; run `{remedy}`"
@@ -239,24 +268,73 @@ def _plain(recipe: Recipe) -> Any:
     return json.loads(json.dumps(dataclasses.asdict(recipe), sort_keys=True))
 
 
+def _holds_bundle(folder: Path) -> bool:
+    """Whether there is a manifest of ours, be it damaged or of another format."""
+    try:
+        record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return isinstance(record, dict) and "artifacts" in record
+
+
 def _foreign(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(STAGING))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock; what a killed process had begun to commit is finished first."""
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _finish_commit(folder)
+        yield
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A new folder for the files of one step, removed afterwards.
+
+    Its owner holds a lock in it, which ends with the process: that tells those that are left behind, even where
+    process numbers do not (in containers each process may be number 1).
+    """
+    with _locked(folder):
+        _sweep(folder)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
+        owner = (staging / LOCK).open("w")
+        fcntl.flock(owner, fcntl.LOCK_EX)
+    try:
+        with owner:
+            yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
     """Removes the staged files of steps that were killed."""
     for left in folder.glob(f"{STAGING}*"):
-        owner = left.name.removeprefix(STAGING).partition("-")[0]
-        try:
-            os.kill(int(owner), 0)
-        except (ProcessLookupError, ValueError):
+        with contextlib.suppress(OSError), (left / LOCK).open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError while the owner lives
             shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:
-            continue
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _finish_commit(folder: Path) -> None:
+    """Moves committed files to their places, the manifest last; if it is interrupted, it can be done again."""
+    commit = folder / COMMIT
+    if not commit.is_dir():
+        return
+    for file in sorted(commit.rglob("*"), key=lambda file: file.name == MANIFEST):
+        if file.is_file() and file.name != LOCK:
+            target = folder / file.relative_to(commit)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    shutil.rmtree(commit)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Removes a folder that was made for a step which failed, unless another process has begun to use it."""
+    with contextlib.suppress(OSError), _locked(folder):
+        if all(path.name == LOCK for path in folder.iterdir()):
+            (folder / LOCK).unlink()
+            folder.rmdir()

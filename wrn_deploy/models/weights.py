@@ -95,14 +95,11 @@ def _check_keys(
 ) -> None:
     missing = [key for key in own if key not in tensors]
     left_over = [key for key in tensors if key not in own]
-    shapes = [
-        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in tensors and tensors[key].shape != own[key].shape
-    ]
-    if not (missing or left_over or shapes):
+    differing = [key for key in own if key in tensors and tensors[key].shape != own[key].shape]
+    if not (missing or left_over or differing):
         return
-    if not missing and not left_over and all(shape.startswith("fc.") for shape in shapes):
+    shapes = [f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}" for key in differing]
+    if not missing and not left_over and differing == ["fc.weight", "fc.bias"]:
         found = tensors["fc.bias"].numel()
         raise DeployError(
             f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"

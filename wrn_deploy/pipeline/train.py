@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.errors import UsageError
+from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
@@ -59,15 +61,16 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     travel with the weights, as do the names of the classes.
 
     Raises:
-        UsageError: the folder holds a run already and `resume` is off, or the other way round.
+        UsageError: the folder holds a run already and `resume` is off, or the other way round, or other weights.
         DeployError: unusable data, or a checkpoint of another run.
+        MachineError: torch or safetensors is missing.
     """
-    state = options.out / STATE
-    if state.exists() != options.resume:
-        expected = "pass --resume to go on, or choose another --out" if state.exists() else "leave --resume out"
-        raise UsageError(f"{options.out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+    _check_folder(options)
+    if importlib.util.find_spec("safetensors") is None:
+        raise missing_package("safetensors", "export", "training a network")
     train = open_data(options.data, Role.TRAIN)
     test = open_data(options.test_data or options.data, Role.TEST)
+    _check_classes(train, test)
     spec = _spec(options, train, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
     return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), progress)
@@ -84,32 +87,52 @@ def _run(
     train, test = data
     torch.manual_seed(options.recipe.seed)
     trainer = Trainer(build_model(spec), options.recipe, spec.preprocessing, train, test)
-    recipe = json.dumps(dataclasses.asdict(options.recipe), sort_keys=True)
-    standing = Standing(0, spec, recipe, Path(train.name).name, Path(test.name).name)
-    done = restore_checkpoint(options.out / STATE, trainer, standing) if options.resume else 0
+    standing = Standing(spec, options.recipe, Path(train.name).name, Path(test.name).name)
+    history = list(restore_checkpoint(options.out / STATE, trainer, standing)) if options.resume else []
     options.out.mkdir(parents=True, exist_ok=True)
-    last = _keep_log(options.out / LOG, done)
-    total = (options.recipe.epochs - done) * (len(train) + len(test))
+    (options.out / LOG).write_text("".join(map(_line, history)), encoding="utf-8")  # a kill may have left it behind
+    total = (options.recipe.epochs - len(history)) * (len(train) + len(test))
     title = f"Training {spec.name} on {Path(train.name).name} ({len(train)} images, {options.recipe.epochs} epochs)"
     with progress.task(title, total) as advance:
-        for epoch in trainer.run(done, advance):
-            save_checkpoint(options.out / STATE, trainer, dataclasses.replace(standing, epochs_done=epoch.epoch + 1))
+        for epoch in trainer.run(len(history), advance):
+            history.append(epoch)
+            save_checkpoint(options.out / STATE, trainer, dataclasses.replace(standing, history=tuple(history)))
             _log(options.out / LOG, epoch, progress)
-            last = epoch.test_top1
     _write_final(trainer.network, spec, options.out / WEIGHTS)
-    return TrainResult(options.out / WEIGHTS, options.recipe.epochs, last, len(test))
+    return TrainResult(options.out / WEIGHTS, options.recipe.epochs, history[-1].test_top1, len(test))
+
+
+def _check_folder(options: TrainOptions) -> None:
+    out, state = options.out, options.out / STATE
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
+    if state.exists() != options.resume:
+        expected = "pass --resume to go on, or choose another --out" if state.exists() else "leave --resume out"
+        raise UsageError(f"{out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+    if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
+        raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
+
+
+def _check_classes(train: ImageSource, test: ImageSource) -> None:
+    """An index must mean the same class in both: a folder that lacks a class shifts those behind it."""
+    if train.labels and test.labels and train.labels != test.labels:
+        pairs = itertools.zip_longest(train.labels, test.labels)
+        index, (one, other) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise DeployError(
+            f"class {index} is {one} in {train.name} and {other} in {test.name}: expected the same classes in both"
+        )
 
 
 def _spec(options: TrainOptions, train: ImageSource, progress: Progress) -> ModelSpec:
     """The network's description with the data's classes, and its mean and deviation unless they were given."""
     overrides = options.overrides
-    if train.labels and overrides.classes is None and overrides.labels is None:
+    if train.labels and overrides.labels is None and overrides.classes in (None, len(train.labels)):
         overrides = dataclasses.replace(overrides, labels=train.labels)
     spec = overrides.apply(describe_model(options.model))
     if overrides.mean is not None and overrides.std is not None:
         return spec
     mean, std = _measure_channels(train, spec, progress)
-    return dataclasses.replace(spec, preprocessing=dataclasses.replace(spec.preprocessing, mean=mean, std=std))
+    return Overrides(mean=overrides.mean or mean, std=overrides.std or std).apply(spec)
 
 
 def _measure_channels(
@@ -132,21 +155,16 @@ def _measure_channels(
 
 
 def _log(file: Path, epoch: Epoch, progress: Progress) -> None:
-    line = json.dumps(dataclasses.asdict(epoch))
     with file.open("a", encoding="utf-8") as log:
-        log.write(line + "\n")
+        log.write(_line(epoch))
     progress.note(
         f"epoch {epoch.epoch + 1}: loss {epoch.loss:.4f}, top-1 {100 * epoch.train_top1:.2f} % in training, "
         f"{100 * epoch.test_top1:.2f} % on test images"
     )
 
 
-def _keep_log(file: Path, epochs: int) -> float:
-    """Cuts the log to the epochs of the checkpoint; returns the last one's test top-1 (0 where there is none)."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if line and json.loads(line)["epoch"] < epochs]
-    file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    return float(json.loads(kept[-1])["test_top1"]) if kept else 0.0
+def _line(epoch: Epoch) -> str:
+    return json.dumps(dataclasses.asdict(epoch)) + "\n"
 
 
 def _write_final(network: nn.Module, spec: ModelSpec, file: Path) -> None:

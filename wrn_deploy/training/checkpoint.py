@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.loop import Trainer
+from wrn_deploy.training.loop import Epoch, Trainer
+from wrn_deploy.training.recipe import Recipe
 
 __all__ = ["Standing", "restore_checkpoint", "save_checkpoint"]
 
@@ -21,28 +25,28 @@ METADATA = "wrn_deploy_training"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a run stands: epochs done, and what it was told; a run goes on only with the same."""
+    """Where a run stands: what it was told (a run goes on only with the same), and the epochs done."""
 
-    epochs_done: int
     spec: ModelSpec
-    recipe: str
+    recipe: Recipe
     train: str
     test: str
+    history: tuple[Epoch, ...] = ()
 
 
-def save_checkpoint(file: Path, trainer: Trainer, progress: Standing) -> None:
+def save_checkpoint(file: Path, trainer: Trainer, standing: Standing) -> None:
     """Replaces `file` by the present state; a crash leaves the old one."""
     names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in trainer.network.state_dict().items()}
     for parameter, state in trainer.optimizer.state.items():
         tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"].contiguous()
     written = file.with_suffix(".tmp")
-    save_file(tensors, written, metadata={METADATA: json.dumps(dataclasses.asdict(progress), sort_keys=True)})
+    save_file(tensors, written, metadata={METADATA: json.dumps(dataclasses.asdict(standing), sort_keys=True)})
     written.replace(file)
 
 
-def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> int:
-    """Puts a checkpoint back into the trainer; returns the number of epochs done.
+def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> tuple[Epoch, ...]:
+    """Puts a checkpoint back into the trainer; returns the epochs done.
 
     Raises:
         DeployError: the file is damaged, or of a run with another network, recipe or data.
@@ -51,16 +55,33 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> int:
         with safe_open(file, framework="pt") as opened:
             record = json.loads((opened.metadata() or {})[METADATA])
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        history = tuple(Epoch(**entry) for entry in record.pop("history"))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeployError(f"{file} is no training checkpoint ({error}): remove it to start anew") from error
     wanted = json.loads(json.dumps(dataclasses.asdict(expected)))
-    differing = [key for key in wanted if key != "epochs_done" and record.get(key) != wanted[key]]
+    del wanted["history"]
+    differing = list(_differences(record, wanted))
     if differing:
-        shown = "; ".join(f"{key}: {record.get(key)} there, {wanted[key]} now" for key in differing)
-        raise DeployError(f"{file} belongs to another run ({shown}): use its options, or another --out")
+        raise DeployError(f"{file} belongs to another run ({'; '.join(differing)}): use its options, or another --out")
+    if {key: tensor.shape for key, tensor in tensors.items()} != _shapes(trainer):
+        raise DeployError(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start anew")
     network = {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
     trainer.network.load_state_dict(network)
     for name, parameter in trainer.network.named_parameters():
-        if f"momentum.{name}" in tensors:
-            trainer.optimizer.state[parameter] = {"momentum_buffer": tensors[f"momentum.{name}"]}
-    return int(record["epochs_done"])
+        trainer.optimizer.state[parameter] = {"momentum_buffer": tensors[f"momentum.{name}"]}
+    return history
+
+
+def _differences(there: Any, now: Any, name: str = "") -> Iterator[str]:
+    """Each value of two JSON records that differs, with its path."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for key in there | now:
+            yield from _differences(there.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif there != now:
+        yield f"{name} {there} there, {now} now"
+
+
+def _shapes(trainer: Trainer) -> dict[str, torch.Size]:
+    """What a checkpoint after at least one step holds."""
+    network = {f"network.{name}": tensor.shape for name, tensor in trainer.network.state_dict().items()}
+    return network | {f"momentum.{name}": value.shape for name, value in trainer.network.named_parameters()}

@@ -45,22 +45,26 @@ class Trainer:
         self._how = how
         self._train = train
         self._test = test
-        decayed = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.SGD(
-            decayed, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+            network.parameters(),
+            recipe.learning_rate,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=True,
         )
 
     def run(self, first: int, advance: Callable[[int], None]) -> Iterator[Epoch]:
         """Trains from epoch `first` (counted from 0) to the recipe's last; `advance` is told of images seen.
 
         Raises:
-            DeployError: the loss is not finite, or a label is outside the network's classes.
+            DeployError: the loss or what was learned is not finite, or a label is outside the network's classes.
         """
         for epoch in range(first, self.recipe.epochs):
             rate = self.recipe.learning_rate_at(epoch)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             loss, train_top1 = self._train_epoch(epoch, advance)
+            self._check_state(epoch)
             yield Epoch(epoch, rate, loss, train_top1, self._evaluate(advance))
 
     def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> tuple[float, float]:
@@ -78,7 +82,7 @@ class Trainer:
             _check_labels(labels, logits.shape[1], batch.names)
             loss = functional.cross_entropy(logits, labels)
             if not bool(torch.isfinite(loss)):
-                raise DeployError(f"the loss became {loss.item()} in epoch {epoch}: lower the learning rate (--lr)")
+                raise DeployError(_diverged(f"the loss became {loss.item()}", epoch))
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -90,16 +94,28 @@ class Trainer:
             raise DeployError(f"{self._train.name} has too few images to train on: expected at least 2")
         return total / seen, right / seen
 
+    def _check_state(self, epoch: int) -> None:
+        """A loss can stay finite while BN's statistics do not: they are used in inference only."""
+        for name, tensor in self.network.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise DeployError(_diverged(f"{name} became NaN or infinite", epoch))
+
     def _evaluate(self, advance: Callable[[int], None]) -> float:
         self.network.eval()
         right, seen = 0, 0
         with torch.inference_mode():
             for batch in Batches(self._test, self._how, 256):
                 logits = self.network(torch.from_numpy(normalize(batch.images, self._how)))
-                right += int((logits.argmax(1).numpy() == batch.labels).sum())
+                labels = torch.from_numpy(batch.labels)
+                _check_labels(labels, logits.shape[1], batch.names)
+                right += int((logits.argmax(1) == labels).sum())
                 seen += len(batch.labels)
                 advance(len(batch.labels))
         return right / seen
+
+
+def _diverged(what: str, epoch: int) -> str:
+    return f"{what} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"
 
 
 def _check_labels(labels: torch.Tensor, classes: int, names: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ class Recipe:
     """SGD with Nesterov momentum and a step schedule (Zagoruyko and Komodakis, BMVC 2016, section 3).
 
     The learning rate is multiplied by `drop` at each of `milestones`, given as shares of `epochs`: with the paper's 200
-    epochs these are epochs 60, 120 and 160. `shift` is the padding, in pixels, that random crops are taken from.
+    epochs these are epochs 60, 120 and 160. `shift` is the padding, in pixels, that random crops are taken from. The
+    epochs' random numbers come from `seed`, 0 to 2**63 - 1.
     """
 
     epochs: int = 200
@@ -34,15 +36,17 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise UsageError(f"{self.epochs} epochs of batches of {self.batch_size}: expected at least 1 of at least 2")
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf and 0 < self.momentum < 1):
             raise UsageError(
-                f"learning rate {self.learning_rate} and weight decay {self.weight_decay}: expected a positive rate "
-                "and a decay of 0 or more"
+                f"learning rate {self.learning_rate}, weight decay {self.weight_decay}, momentum {self.momentum}: "
+                "expected a positive rate, a decay of 0 or more, and a momentum between 0 and 1"
             )
+        if self.shift < 0 or not 0 <= self.seed < 2**63:
+            raise UsageError(f"shift {self.shift} and seed {self.seed}: expected 0 or more, and a seed below 2**63")
 
     def learning_rate_at(self, epoch: int) -> float:
         """The learning rate of `epoch`, counted from 0."""
-        passed = sum(epoch >= round(share * self.epochs) for share in self.milestones)
+        passed = sum(epoch / self.epochs >= share for share in self.milestones)
         return float(self.learning_rate * self.drop**passed)
 
 
