@@ -2,8 +2,9 @@
 
     python benchmarks/imagenet.py --data FOLDER_OF_IMAGES [--out benchmarks/results/NAME.json]
 
-Each step is the command that a user would give, in a process of its own. Random weights: for speed and memory the values
-do not matter, accuracy is not looked at. Calibration is run with 16, 32 and 64 images, in which memory must not grow.
+Each step is the command that a user would give, in a process of its own. Random weights: for speed and memory the
+values do not matter, accuracy is not looked at. Calibration is run with 16, 32 and 64 images, in which memory must not
+grow.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _measure(model: str, bundle: Path, data: str) -> Iterator[Step]:
     for method in METHODS:
         for count in IMAGES:
             size, calibrated = str(count), ("--calib-data", data, "--calib-method", method)
-            yield _run(model, f"calibrate {method}, {count} images", bundle, "calibrate", str(bundle), *calibrated, "--calib-size", size)
+            yield _run(model, f"calibrate {method}, {count} images", bundle, "calibrate", str(bundle), *calibrated,
+            "--calib-size", size)
     for precision in ("fp16", "int8"):
         yield _run(model, f"build {precision} plan", bundle, "build-engine", str(bundle), f"--{precision}")
 
@@ -106,8 +108,8 @@ def _print(steps: list[Step]) -> None:
     for header in ("model", "step", "wall s", "CPU s", "peak memory", "files"):
         table.add_column(header, justify="left" if header in ("model", "step", "files") else "right")
     for step in steps:
-        files = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in step.files.items() if not name.endswith(".json"))
-        memory = f"{step.peak_rss_bytes / 1e6:.0f} MB"
+        files = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in step.files.items() if not
+        name.endswith(".json")) memory = f"{step.peak_rss_bytes / 1e6:.0f} MB"
         table.add_row(step.model, step.step, f"{step.wall_s:.1f}", f"{step.cpu_s:.1f}", memory, files)
     Console(width=150).print(table)
 

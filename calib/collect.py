@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["collect_ranges"]
 
 # Bytes of activations that are looked at together; sets the batch, so that memory is flat and the same for every
 # network.
-WORKING_SET = 192 * 2**20
+WORKING_SET = 64 * 2**20
 
 Batch = npt.NDArray[np.float32]
 
@@ -38,10 +39,11 @@ def collect_ranges(
     Raises:
         DeployError: an activation is not finite.
     """
-    model = ir.load(graph)
-    names = calibrated_tensors(model.graph)
-    size = max(1, WORKING_SET // max(1, _expose(model, names)))
-    session = open_session(ir.to_proto(model).SerializeToString(), threads)
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+        exposed = Path(folder) / "exposed.onnx"  # a file, so that there are not several copies of it in memory
+        names, image_bytes = _expose(graph, exposed)
+        session = open_session(exposed, threads, plans_memory=False)
+    size = max(1, WORKING_SET // max(1, image_bytes))
     source = session.get_inputs()[0].name
     inner = [name for name in names if name != source]
     ranges = {name: Range(Histogram() if histograms else None) for name in names}
@@ -55,15 +57,15 @@ def collect_ranges(
     return ranges
 
 
-def _expose(model: ir.Model, names: Sequence[str]) -> int:
-    """Makes the tensors outputs of the graph, in place; returns their bytes for one image."""
-    graph = model.graph
-    wanted = set(names)
-    outputs = set(graph.outputs)
-    exposed = [value for node in graph for value in node.outputs if value.name in wanted and value not in outputs]
-    graph.outputs.extend(exposed)
-    elements = sum(math.prod(_dimensions(value)) for value in exposed)
-    return 4 * elements
+def _expose(file: Path, copy: Path) -> tuple[list[str], int]:
+    """Writes a copy of the graph whose outputs are the tensors needed; returns their names, and bytes for one image."""
+    model = ir.load(file)
+    names = calibrated_tensors(model.graph)
+    needed = set(names)
+    exposed = [value for node in model.graph for value in node.outputs if value.name in needed]
+    model.graph.outputs[:] = exposed
+    ir.save(model, copy)
+    return names, 4 * sum(math.prod(_dimensions(value)) for value in exposed)
 
 
 def _dimensions(value: ir.Value) -> list[int]:

@@ -31,7 +31,7 @@ def tensorrt_points(graph: ir.Graph) -> list[Point]:
     for node in graph:
         if node.op_type in ("Conv", "MaxPool"):
             points.append(_point(node, 0))
-        elif node.op_type == "Add":
+        elif _is_sum(node):
             points.append(_point(node, _skip_index(node, depths)))
     return points
 
@@ -41,15 +41,14 @@ def onnxruntime_values(graph: ir.Graph) -> list[str]:
 
     QLinearConv needs its output quantized too, behind the ReLU where there is one; a sum is an integer one where a ReLU
     and then a Conv follow (post-activation nets). Where BN follows (pre-activation nets) the sum and so the skips stay
-    in
-    float: quantizing them costs accuracy and saves no kernel, since the BN is computed in float anyway.
+    in float: quantizing them costs accuracy and saves no kernel, since the BN is computed in float anyway.
     """
     values: dict[str, None] = {}
     for node in graph:
         if node.op_type in {"Conv", "MaxPool"}:
             values[_name(node.inputs[0])] = None
             values[_name(_activated(node))] = None
-        elif node.op_type == "Add" and _is_integer_sum(node):
+        elif _is_sum(node) and _is_integer_sum(node):
             values.update(dict.fromkeys(_name(value) for value in node.inputs))
             values[_name(_activated(node))] = None
     return list(values)
@@ -95,6 +94,11 @@ def _activated(node: ir.Node) -> ir.Value:
     if len(uses) == 1 and uses[0].node.op_type == "Relu":
         return uses[0].node.outputs[0]
     return output
+
+
+def _is_sum(node: ir.Node) -> bool:
+    """Whether it is a residual sum, and not the addition of a bias."""
+    return node.op_type == "Add" and all(value is not None and value.const_value is None for value in node.inputs)
 
 
 def _is_integer_sum(add: ir.Node) -> bool:

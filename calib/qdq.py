@@ -13,7 +13,8 @@ from wrn_deploy.calib.table import CalibrationTable
 
 __all__ = ["quantize_for_onnxruntime", "quantize_for_tensorrt"]
 
-SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the least scale: that of a channel of zeros
+INT32 = 2.0**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ def quantize_for_tensorrt(fp32: ir.Model, fp16: ir.Model, table: CalibrationTabl
     """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
 
     Activations have one scale a tensor, Conv weights one an output channel (axis 0); weights are stored as int8 with a
-    DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and the weights'
-    codes are computed with the scale as rounded, so that the rounding costs no accuracy.
+    DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and rounded up,
+    so that the rounding clips nothing; the weights' codes are computed with the scale as rounded.
     """
     model = fp16.clone()
     graph = model.graph
@@ -42,11 +43,12 @@ def quantize_for_tensorrt(fp32: ir.Model, fp16: ir.Model, table: CalibrationTabl
         assert value is not None
         if value not in dequantized:
             found = table[range_source(fp32.graph, point.tensor)]
-            scale = np.float16(max(found.symmetric_scale, SMALLEST))
-            dequantized[value] = _quantize_value(graph, value, Scale(np.asarray(scale), np.asarray(np.int8(0))))
+            scale = _rounded_up(np.asarray(found.symmetric_scale), np.float16)
+            dequantized[value] = _quantize_value(graph, value, Scale(scale, np.asarray(np.int8(0))))
         node.replace_input_with(point.index, dequantized[value])
         if node.op_type == "Conv":
-            _quantize_weights(graph, node, _weights(fp32.graph, node), np.float16)
+            weights = _weights(fp32.graph, node)
+            _quantize_weights(graph, node, weights, _rounded_up(_weight_scale(weights), np.float16))
     return _without_unused(model)
 
 
@@ -63,10 +65,14 @@ def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Mode
         scale, zero_point = table[range_source(fp32.graph, name)].asymmetric
         scales[name] = Scale(np.asarray(np.float32(scale)), np.asarray(np.uint8(zero_point)))
     for node in [node for node in graph if node.op_type == "Conv"]:
-        source = node.inputs[0]
+        source, weights, bias = node.inputs[0], _weights(fp32.graph, node), _bias(node)
         assert source is not None
-        weight_scale = _quantize_weights(graph, node, _weights(fp32.graph, node), np.float32)
-        _quantize_bias(graph, node, scales[source.name or ""].scale * weight_scale)
+        unit = scales[source.name or ""].scale
+        # A channel whose weights are nearly zero may have a large bias: it too must fit into its integer.
+        steps = _rounded_up(np.maximum(_weight_scale(weights), np.abs(bias) / (INT32 * unit)), np.float32)
+        _quantize_weights(graph, node, weights, steps)
+        if len(node.inputs) > 2:
+            _quantize_bias(graph, node, bias, unit * steps)
     values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
     for name, found in scales.items():
         value = values[name]
@@ -82,6 +88,15 @@ def _weights(graph: ir.Graph, conv: ir.Node) -> npt.NDArray[np.float32]:
     constant = graph.initializers[f"{conv.name}.weight"].const_value
     assert constant is not None
     return constant.numpy().astype(np.float32)
+
+
+def _bias(conv: ir.Node) -> npt.NDArray[np.float64]:
+    """The Conv's bias, or zero where it has none."""
+    if len(conv.inputs) < 3:
+        return np.zeros(1)
+    assert conv.inputs[2] is not None
+    assert conv.inputs[2].const_value is not None
+    return conv.inputs[2].const_value.numpy().astype(np.float64)
 
 
 def _quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
@@ -104,28 +119,35 @@ def _quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
 
 
 def _quantize_weights(
-    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale_type: type[np.floating]
-) -> npt.NDArray[np.floating]:
-    """Replaces the Conv's weights by int8 and a DQ, one scale an output channel; returns the scales."""
-    amax = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scale: npt.NDArray[np.floating] = np.maximum(amax / 127.0, SMALLEST).astype(scale_type)
-    codes = np.rint(weights / scale.astype(np.float32)[:, None, None, None])
-    stored = np.clip(codes, -127, 127).astype(np.int8)
-    name = f"{conv.name}.weight"
+    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale: npt.NDArray[np.floating]
+) -> None:
+    """Replaces the Conv's weights by int8 and a DQ; `scale` has one value an output channel."""
+    codes = np.rint(weights / scale.astype(np.float32)[:, None, None, None]).astype(np.int8)
     zero_point = np.zeros(len(scale), dtype=np.int8)
-    conv.replace_input_with(1, _dequantize_stored(graph, conv, name, stored, Scale(scale, zero_point, axis=0)))
-    return scale
+    name = f"{conv.name}.weight"
+    conv.replace_input_with(1, _dequantize_stored(graph, conv, name, codes, Scale(scale, zero_point, axis=0)))
 
 
-def _quantize_bias(graph: ir.Graph, conv: ir.Node, scale: npt.NDArray[np.floating]) -> None:
-    """Replaces the Conv's bias, where it has one, by int32 in units of input scale x weight scale, and a DQ."""
-    if len(conv.inputs) < 3 or conv.inputs[2] is None or conv.inputs[2].const_value is None:
-        return
-    bias = conv.inputs[2].const_value.numpy().astype(np.float64)
-    limit = 2.0**31 - 1
-    codes = np.clip(np.rint(bias / scale.astype(np.float64)), -limit, limit).astype(np.int32)
+def _quantize_bias(
+    graph: ir.Graph, conv: ir.Node, bias: npt.NDArray[np.float64], scale: npt.NDArray[np.floating]
+) -> None:
+    """Replaces the Conv's bias by int32 in units of input scale x weight scale, and a DQ."""
+    codes = np.clip(np.rint(bias / scale.astype(np.float64)), -INT32, INT32).astype(np.int32)
     how = Scale(scale.astype(np.float32), np.zeros(len(scale), dtype=np.int32), axis=0)
     conv.replace_input_with(2, _dequantize_stored(graph, conv, f"{conv.name}.bias", codes, how))
+
+
+def _weight_scale(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """One scale an output channel: its largest magnitude is 127."""
+    amax: npt.NDArray[np.float64] = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
+    return amax / 127.0
+
+
+def _rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
+    """The least numbers of `type_` that are not below the wanted ones, nor below SMALLEST."""
+    rounded = np.maximum(wanted, SMALLEST).astype(type_)
+    above: npt.NDArray[np.floating] = np.where(rounded < wanted, np.nextafter(rounded, type_(np.inf)), rounded)
+    return above
 
 
 def _dequantize_stored(

@@ -20,12 +20,12 @@ class Histogram:
     """Counts of |x| in BINS equal bins over 0 .. 2**exponent.
 
     The range grows by doubling, which merges neighbouring bins exactly, and scaling by a power of two is exact in
-    floating
-    point: so the counts are the same for every order and every batch size of the same values, bit for bit, and one pass
-    is enough.
+    floating point: so the counts are the same for every order and every batch size of the same values, bit for bit, and
+    one pass is enough. It starts so small that the scale is still a finite float32: values below that are in the first
+    bin.
     """
 
-    exponent: int = -126
+    exponent: int = -114
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
 
     @property
@@ -35,9 +35,8 @@ class Histogram:
 
     def add(self, values: npt.NDArray[np.float32], largest: float) -> None:
         """Counts `values`, finite float32 of any shape; `largest` is their largest magnitude."""
-        while largest >= 2.0**self.exponent:
-            step = max(1, int(np.frexp(largest)[1]) - self.exponent)
-            self._double(step)
+        if largest >= 2.0**self.exponent:
+            self._double(int(np.frexp(largest)[1]) - self.exponent)
         scaled = np.abs(values.reshape(-1))
         np.multiply(scaled, np.float32(BINS * 2.0**-self.exponent), out=scaled)
         self.counts += np.bincount(scaled.astype(np.int32), minlength=BINS)

@@ -15,6 +15,7 @@ from wrn_deploy.errors import DeployError
 __all__ = ["CalibrationTable", "TensorRange", "read_table"]
 
 FORMAT = 1
+NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 255th part
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,12 @@ class TensorRange:
     clipped: float
 
     @property
+    def possible(self) -> bool:
+        """Whether there can be values of which these are the range and a threshold."""
+        finite = all(math.isfinite(value) for value in (self.low, self.high, self.amax))
+        return finite and self.low <= self.high and self.amax >= 0.0 and 0.0 <= self.clipped <= 1.0
+
+    @property
     def symmetric_scale(self) -> float:
         """int8, zero point 0: the value of one step, amax / 127. A tensor that is always zero gets 1 / 127."""
         return (self.amax or 1.0) / 127.0
@@ -36,7 +43,7 @@ class TensorRange:
         """uint8: the value of one step and the zero point, for the range clipped at `amax` and widened to hold zero."""
         low = min(0.0, max(self.low, -self.amax))
         high = max(0.0, min(self.high, self.amax))
-        scale = (high - low) / 255.0 or 1.0 / 255.0
+        scale = (high - low) / 255.0 if high - low >= NARROWEST else 1.0 / 255.0
         return scale, max(0, min(255, round(-low / scale)))
 
 
@@ -78,10 +85,11 @@ def read_table(file: Path) -> CalibrationTable:
         if record.pop("format") != FORMAT:
             raise DeployError(f"{file} has another format: expected {FORMAT}; calibrate again")
         tensors = {name: TensorRange(**values) for name, values in record.pop("tensors").items()}
+        impossible = [name for name, found in tensors.items() if not found.possible]
         table = CalibrationTable(**record, tensors=tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DeployError(f"{file} is no calibration table ({error!r}): calibrate again") from error
-    for name, found in table.tensors.items():
-        if not all(math.isfinite(value) for value in (found.low, found.high, found.amax)) or found.amax < 0:
-            raise DeployError(f"{file} has an impossible range for {name} ({found}): calibrate again")
+    if impossible:
+        name = impossible[0]
+        raise DeployError(f"{file} has an impossible range for {name} ({tensors[name]}): calibrate again")
     return table

@@ -45,6 +45,8 @@ class BuiltPlan:
 def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, profile: Profile, workspace_mib: int | None) -> BuiltPlan:
     """Builds a plan whose precisions are those written in the graph.
 
+    Two builds are the same but for numbers in the names of TensorRT's internal tensors, which follow memory addresses.
+
     Args:
         trt: which TensorRT builds.
         onnx: the graph.
@@ -60,7 +62,7 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, profile: Profile, 
     with quiet_stderr(noise):
         plan = _build(trt.module, log, onnx, (source, profile), workspace_mib)
     if plan is None:
-        raise DeployError(f"{trt.flavor} built no plan from {onnx.name}: {_explain([*log.errors, *noise])}")
+        raise DeployError(f"{trt.flavor} built no plan from {onnx.name}: {_explain(log.errors or noise)}")
     if trt.flavor is Flavor.RTX and plan[:4] != RTX_MAGIC:
         raise DeployError(f"TensorRT-RTX returned {plan[:4]!r}...: expected a plan that starts with {RTX_MAGIC!r}")
     return BuiltPlan(plan, round(time.perf_counter() - start, 3), log.memory, tuple(log.warnings))
@@ -79,8 +81,9 @@ def _build(
         if not log.errors:
             log.errors.append("the file has no graph outputs")  # an empty file parses without an error
         return None
-    if network.get_input(0).name != source.name:
-        log.errors.append(f"the graph's input is {network.get_input(0).name}, not {source.name}")
+    inputs = [network.get_input(index).name for index in range(network.num_inputs)]
+    if inputs != [source.name]:
+        log.errors.append(f"the graph's inputs are {inputs}, not {source.name} alone")
         return None
     config = builder.create_builder_config()
     if workspace_mib is not None:
@@ -100,6 +103,10 @@ EXPLANATIONS = {
     "MODEL_DESERIALIZE_FAILED": "the file is no ONNX graph, or it is truncated: export it again",
     "Plugin not found": "the graph has an operator that this TensorRT does not know: export it with our exporter",
     "must be of same type": "the graph mixes precisions without a Cast: export and calibrate again",
+    "must have same input types": "the graph mixes precisions without a Cast: export and calibrate again",
+    "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime wants it: calibrate again",
+    "Dimension mismatch": "the graph takes images of another size than the bundle says: export it again",
+    "workspace limit": "expected more scratch memory: pass a larger --workspace, or none",
     "no optimization profile": "no batch range was given",
     "MIN<=OPT<=MAX": "expected min <= opt <= max batch",
     "missing dimensions in profile": "the profile names another input than the graph has",

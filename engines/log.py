@@ -60,16 +60,21 @@ def make_logger(module: Any, log: BuildLog) -> Any:
 
 @contextlib.contextmanager
 def quiet_stderr(captured: list[str]) -> Iterator[None]:
-    """Catches what libraries print straight to file descriptor 2; the lines are in `captured` afterwards."""
+    """Catches what libraries print straight to file descriptor 2; the lines are in `captured` afterwards.
+
+    What Python prints meanwhile, the progress of the work above all, still comes out.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    with (
+        tempfile.TemporaryFile() as sink,
+        os.fdopen(os.dup(2), "w", errors="backslashreplace") as python,
+        contextlib.redirect_stderr(python),
+    ):
         os.dup2(sink.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            python.flush()
+            os.dup2(python.fileno(), 2)
             sink.seek(0)
             captured.extend(sink.read().decode("utf-8", "replace").splitlines())

@@ -11,12 +11,22 @@ import onnx
 import onnx_ir as ir
 
 from wrn_deploy.errors import GateError
-from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
 
 __all__ = ["TOLERANCES", "Parity", "check_parity", "check_structure", "compare"]
 
 Logits = npt.NDArray[np.float32]
 Infer = Callable[[npt.NDArray[np.float32]], Logits]
+
+REMEDY = "Nothing was written; try another torch or onnxscript version"
+
+REMEDY = "Nothing was written; try another torch or onnxscript version"
+
+REMEDY = "Nothing was written; try another torch or onnxscript version"
+
+REMEDY = "Nothing was written; try another torch or onnxscript version"
+
+REMEDY = "Nothing was written; try another torch or onnxscript version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +80,20 @@ def check_structure(model: ir.Model, spec: ModelSpec) -> None:
             f"the exported graph is not valid ONNX ({error}): expected one that onnx.checker passes"
         ) from error
     for values, wanted in ((model.graph.inputs, spec.input), (model.graph.outputs, spec.output)):
-        found = [(value.name, tuple(value.shape or ())) for value in values]
-        name, shape = found[0]
-        if len(found) != 1 or name != wanted.name or tuple(shape[1:]) != wanted.shape or isinstance(shape[0], int):
-            raise GateError(f"the exported graph has {found}: expected one {wanted.name} (batch, {wanted.shape})")
+        if len(values) != 1 or not _fits(values[0], wanted):
+            found = ", ".join(f"{value.name} {value.dtype} {value.shape}" for value in values) or "none"
+            shape = ",".join(str(size) for size in ("batch", *wanted.shape))
+            raise GateError(f"the exported graph has {found}: expected one {wanted.name} {wanted.dtype} [{shape}]")
     for node in model.graph:
         source = node.inputs[0].producer() if node.op_type == "BatchNormalization" and node.inputs[0] else None
         if source is not None and source.op_type == "Conv" and len(source.outputs[0].uses()) == 1:
             raise GateError(f"{node.name} directly follows {source.name}: expected this BN to be folded into the Conv")
+
+
+def _fits(value: ir.Value, wanted: TensorSpec) -> bool:
+    dtype = ir.DataType.from_numpy(np.dtype(wanted.dtype))
+    batch, *rest = value.shape or (0,)  # a fixed batch is an int, a dynamic one is not
+    return (value.name, value.dtype, tuple(rest)) == (wanted.name, dtype, wanted.shape) and not isinstance(batch, int)
 
 
 def compare(reference: Logits, found: Logits, tolerance: Tolerance) -> Parity:
@@ -111,19 +127,35 @@ def check_parity(
         precision: which tolerance holds.
 
     Raises:
-        GateError: not within the tolerance; the text has the figures.
+        GateError: not within the tolerance (the text has the figures), or the graph does not run at a batch size.
     """
     tolerance = TOLERANCES[precision]
     found = []
     for images in batches:
-        logits = graph(images)
-        parity = compare(reference(images), logits, tolerance)
+        wanted = reference(images)
+        logits = _run(graph, images, wanted.shape, precision)
+        parity = compare(wanted, logits, tolerance)
         if not np.isfinite(logits).all() or not parity.within(tolerance):
             raise GateError(
                 f"the {precision} graph does not compute what PyTorch computes at batch {parity.batch}: largest error "
                 f"{parity.max_abs:.3g} on logits up to {parity.largest_logit:.3g} (expected at most "
                 f"{tolerance.relative:g} of that), cosine {parity.cosine:.6f} (expected {tolerance.cosine:g}), "
-                f"{parity.argmax_wrong} wrong argmax. Nothing was written; try another torch or onnxscript version"
+                f"{parity.argmax_wrong} wrong argmax. {REMEDY}"
             )
         found.append(parity)
     return found
+
+
+def _run(graph: Infer, images: npt.NDArray[np.float32], shape: tuple[int, ...], precision: Precision) -> Logits:
+    """What the graph gives; one with a frozen batch fails, or gives as many rows as it was exported with."""
+    try:
+        logits = graph(images)
+    except Exception as error:  # ONNX Runtime's exceptions have no common class below Exception
+        raise GateError(
+            f"the {precision} graph does not run at batch {len(images)} ({error}): expected a dynamic batch. {REMEDY}"
+        ) from error
+    if logits.shape != shape:
+        raise GateError(
+            f"the {precision} graph gives {logits.shape} at batch {len(images)}: expected {shape}. {REMEDY}"
+        )
+    return logits

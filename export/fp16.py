@@ -80,10 +80,9 @@ def _cast_input(graph: ir.Graph) -> None:
         cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, name=f"{value.name}.fp16")
         cast.outputs[0].name = f"{value.name}.fp16"
         cast.outputs[0].type, cast.outputs[0].shape = HALF, value.shape
-        users = [use for use in value.uses() if use.node is not cast]
-        for use in users:
+        for use in [use for use in value.uses() if use.node is not cast]:
             use.node.replace_input_with(use.idx, cast.outputs[0])
-        graph.insert_before(users[0].node, cast)
+        graph.insert_before(graph[0], cast)
 
 
 def _cast_output(graph: ir.Graph) -> None:

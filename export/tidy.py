@@ -8,6 +8,10 @@ from wrn_deploy import __version__
 
 __all__ = ["tidy"]
 
+# The input that a node is called after, and what its name ends with. Tensors of equal values become one in the export:
+# before training all factors of BN are 1, but its means differ.
+WEIGHTS = {"Conv": (1, ".weight"), "Gemm": (1, ".weight"), "BatchNormalization": (3, ".running_mean")}
+
 
 def tidy(model: ir.Model) -> ir.Model:
     """Renames nodes and tensors after the weights they use, and drops paths, stack traces and notes; in place.
@@ -30,10 +34,10 @@ def tidy(model: ir.Model) -> ir.Model:
         node.metadata_props.clear()
         node.doc_string = None
         node.name = _unused(_node_name(node), names)
-        for value in node.outputs:
+        for index, value in enumerate(node.outputs):
             value.metadata_props.clear()
             if value not in outputs:
-                value.name = node.name
+                value.name = f"{node.name}.{index}" if index else node.name
         _name_bias(graph, node)
     for value in (*graph.initializers.values(), *graph.inputs, *graph.outputs):
         value.metadata_props.clear()
@@ -42,16 +46,16 @@ def tidy(model: ir.Model) -> ir.Model:
 
 
 def _node_name(node: ir.Node) -> str:
-    first = node.inputs[0]
-    source = first.producer() if first is not None else None
-    before = (source.name or "") if source is not None else ""
-    if node.op_type in ("Conv", "Gemm", "BatchNormalization"):
-        weights = node.inputs[1]
-        return ((weights.name or "") if weights is not None else "").removesuffix(".weight")
+    if node.op_type in WEIGHTS:
+        index, suffix = WEIGHTS[node.op_type]
+        weights = node.inputs[index]
+        return ((weights.name or "") if weights is not None else "").removesuffix(suffix)
+    first = node.inputs[0] if node.inputs else None
+    before = (first.name or "") if first is not None else ""
     if node.op_type == "Add":  # its first input comes from the last Conv of the block
-        return f"{before.rpartition('.')[0]}.add"
-    names = {"Relu": f"{before}.relu", "MaxPool": "maxpool", "ReduceMean": "avgpool"}
-    return names.get(node.op_type, f"{before}.{node.op_type.lower()}")
+        before = before.rpartition(".")[0]
+    names = {"MaxPool": "maxpool", "ReduceMean": "avgpool"}
+    return names.get(node.op_type, f"{before}.{node.op_type.lower()}".removeprefix("."))
 
 
 def _name_bias(graph: ir.Graph, node: ir.Node) -> None:

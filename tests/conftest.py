@@ -20,6 +20,9 @@ from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.recipe import Recipe
 
+# One thread: with more, torch's threads wait for each other whenever another process has a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(os.environ.get("WRN_DEPLOY_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,14 +14,11 @@ from typing import Any
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.staging import MANIFEST, commit, is_scratch, locked, settle, staging
 
 __all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
 FORMAT = 1
-MANIFEST = "manifest.json"
-LOCK = ".lock"
-STAGING = ".staging-"  # and a random end: the files of one step, being made
-COMMIT = ".commit"  # the files of a step that is done, on their way to their places
 
 
 class Kind(StrEnum):
@@ -105,7 +98,7 @@ class Bundle:
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise DeployError(f"{folder} is a file: expected a folder for the bundle; choose another --out")
-        if folder.is_dir() and not _holds_bundle(folder) and any(_foreign(folder)):
+        if folder.is_dir() and not _holds_bundle(folder) and any(not is_scratch(path) for path in folder.iterdir()):
             raise DeployError(f"{folder} holds other files and no {MANIFEST} of ours: choose an empty or a new folder")
         bundle = cls(folder, spec, random_weights, {})
         bundle._describes = True
@@ -119,9 +112,7 @@ class Bundle:
             DeployError: no bundle there, or a manifest that is damaged or of another format.
         """
         folder = Path(folder)
-        if (folder / COMMIT).exists():
-            with _locked(folder):  # waits for a step that is being committed, or finishes one that was killed
-                pass
+        settle(folder)
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DeployError(
@@ -134,10 +125,9 @@ class Bundle:
                     f"{manifest} has format {record['format']!r}: expected {FORMAT}; use the version of wrn-deploy "
                     "that wrote it, or export the model again"
                 )
-            artifacts = {key: Artifact.from_json(value) for key, value in record["artifacts"].items()}
-            if any(key != artifact.key for key, artifact in artifacts.items()):
-                raise ValueError("an artifact stands under another name than its own")
-            return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), artifacts)
+            artifacts = [Artifact.from_json(value) for value in record["artifacts"].values()]
+            by_key = {artifact.key: artifact for artifact in artifacts}
+            return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), by_key)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DeployError(f"{manifest} is damaged ({error}): export the model again") from error
 
@@ -176,19 +166,13 @@ class Bundle:
         On an error or an interrupt, and when the process is killed, the bundle stays as it was; a folder that the
         transaction made is removed, and staged files that a killed process left are removed by the next transaction.
         """
-        made = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with _staging(self.folder) as staging:
-                transaction = Transaction(staging)
-                yield transaction
-                self._commit(transaction)
-        finally:
-            if made:
-                _remove_unused(self.folder)
+        with staging(self.folder) as folder:
+            transaction = Transaction(folder)
+            yield transaction
+            self._commit(transaction)
 
     def _commit(self, transaction: Transaction) -> None:
-        with _locked(self.folder):
+        with locked(self.folder):
             try:
                 there = Bundle.open(self.folder)  # another process may have added artifacts meanwhile
             except DeployError:  # no manifest yet, or a damaged one that this step replaces
@@ -202,8 +186,7 @@ class Bundle:
                 "artifacts": {key: dataclasses.asdict(artifacts[key]) for key in sorted(artifacts)},
             }
             (transaction.folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            transaction.folder.rename(self.folder / COMMIT)  # from here on the step is done, even if we are killed
-            _finish_commit(self.folder)
+            commit(transaction.folder, self.folder)
         self.spec, self.random_weights, self.artifacts = describing.spec, describing.random_weights, artifacts
         self._describes = False
 
@@ -277,64 +260,3 @@ def _holds_bundle(folder: Path) -> bool:
     except ValueError:
         return True
     return isinstance(record, dict) and "artifacts" in record
-
-
-def _foreign(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(STAGING))
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; what a killed process had begun to commit is finished first."""
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _finish_commit(folder)
-        yield
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A new folder for the files of one step, removed afterwards.
-
-    Its owner holds a lock in it, which ends with the process: that tells those that are left behind, even where
-    process numbers do not (in containers each process may be number 1).
-    """
-    with _locked(folder):
-        _sweep(folder)
-        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
-        owner = (staging / LOCK).open("w")
-        fcntl.flock(owner, fcntl.LOCK_EX)
-    try:
-        with owner:
-            yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Removes the staged files of steps that were killed."""
-    for left in folder.glob(f"{STAGING}*"):
-        with contextlib.suppress(OSError), (left / LOCK).open("w") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError while the owner lives
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _finish_commit(folder: Path) -> None:
-    """Moves committed files to their places, the manifest last; if it is interrupted, it can be done again."""
-    commit = folder / COMMIT
-    if not commit.is_dir():
-        return
-    for file in sorted(commit.rglob("*"), key=lambda file: file.name == MANIFEST):
-        if file.is_file() and file.name != LOCK:
-            target = folder / file.relative_to(commit)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-    shutil.rmtree(commit)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Removes a folder that was made for a step which failed, unless another process has begun to use it."""
-    with contextlib.suppress(OSError), _locked(folder):
-        if all(path.name == LOCK for path in folder.iterdir()):
-            (folder / LOCK).unlink()
-            folder.rmdir()

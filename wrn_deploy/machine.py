@@ -16,7 +16,10 @@ __all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions",
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first CUDA GPU, as the driver describes it; `compute_capability` as in "9.0"."""
+    """The first CUDA GPU, as the driver describes it; `compute_capability` as in "9.0".
+
+    `memory_mib` is 0 where the driver names none, since CPU and GPU share it.
+    """
 
     name: str
     compute_capability: str
@@ -52,20 +55,22 @@ def describe_machine() -> Machine:
 
 @functools.cache
 def find_gpu() -> Gpu | None:
-    """The first CUDA GPU that `nvidia-smi` lists, or None where there is none (or no driver)."""
+    """The first GPU that CUDA shows to this process, as `nvidia-smi` describes it; None: no GPU, or no driver."""
     tool = shutil.which("nvidia-smi")
-    if tool is None:
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if tool is None or first in ("", "-1"):
         return None
+    known = first.isdecimal() or first.startswith("GPU-")  # nvidia-smi does not take the names of MIG instances
     query = [
         tool,
         "--query-gpu=name,compute_cap,memory.total,driver_version",
         "--format=csv,noheader,nounits",
-        "--id=0",
+        f"--id={first if known else 0}",
     ]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
-        name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].split(","))
-        return Gpu(name, capability, int(float(memory)), driver)
+        name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].rsplit(",", 3))
+        return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
 

@@ -26,7 +26,8 @@ def load_plugin(package: str, name: str) -> ModuleType:
     """
     names = plugin_names(package)
     if name not in names:
-        kind = package.rpartition(".")[2].rstrip("s")
+        folder = package.rpartition(".")[2]
+        kind = "family" if folder == "families" else folder.removesuffix("s")
         raise DeployError(f"unknown {kind} {name!r}{near_names(name, names)}: expected one of {', '.join(names)}")
     return importlib.import_module(f"{package}.{name}")
 

@@ -24,14 +24,20 @@ BACKENDS = "wrn_deploy.backends"
 class Backend(Protocol):
     """One opened artifact, ready to run. It never times itself: `bench/latency.py` holds the only clock.
 
-    `execute` may return before the device is done; `synchronize` waits for it. Not for several threads at once.
+    `batches` are the sizes of batch that it takes. `execute` may return before the device is done; `synchronize` waits
+    for it. Not for several threads at once. After `close`, every other method raises DeployError.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    batches: range
 
     def upload(self, batch: npt.NDArray[np.float32]) -> None:
-        """Takes the next input, (N, *inputs[0].shape); the array may be reused once this returns."""
+        """Takes the next input, (N, *inputs[0].shape); the array may be reused once this returns.
+
+        Raises:
+            DeployError: N is none of `batches`.
+        """
 
     def execute(self) -> None:
         """Starts one inference on what was uploaded; may be called again and again."""
@@ -109,10 +115,15 @@ def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: in
     if precision not in module.PRECISIONS:
         known = ", ".join(module.PRECISIONS)
         raise UsageError(f"{module.TITLE} does not run {precision} here: expected one of {known}")
-    artifact = module.find_artifact(bundle, precision)
-    reason = module.unfit(artifact)
+    try:
+        artifact = module.find_artifact(bundle, precision)
+        reason = module.unfit(artifact)
+    except DeployError:
+        reason = module.unfit(None)  # a missing package says more than the plan that cannot be there
+        if reason is None:
+            raise
     if reason is not None:
-        raise MachineError(f"{module.TITLE} cannot run {precision} on this machine: {reason}")
+        raise MachineError(f"{module.TITLE} cannot run {precision}: {reason}")
     return module.open_backend(bundle, artifact, threads)
 
 

@@ -19,13 +19,17 @@ CPU = "CPUExecutionProvider"
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
 
 
-def open_session(graph: Path | bytes, threads: int | None = None, provider: str = CPU) -> Any:
+def open_session(
+    graph: Path | bytes, threads: int | None = None, provider: str = CPU, *, plans_memory: bool = True
+) -> Any:
     """An InferenceSession on `provider` alone.
 
     Args:
         graph: a file, or a serialized model.
         threads: CPU threads within an operator (None: ONNX Runtime's choice).
         provider: the execution provider.
+        plans_memory: whether it lays out the memory of a whole run beforehand and keeps that for each input shape:
+            faster, but it takes more memory where many tensors live to the end of the run.
 
     Raises:
         MachineError: onnxruntime is not installed, or takes another provider.
@@ -38,6 +42,7 @@ def open_session(graph: Path | bytes, threads: int | None = None, provider: str 
 
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    options.enable_mem_pattern = plans_memory
     if threads is not None:
         options.intra_op_num_threads = threads
     name = graph if isinstance(graph, Path) else "the graph"

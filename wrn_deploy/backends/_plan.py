@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
@@ -29,12 +30,12 @@ def plan_mismatch(facts: Mapping[str, Any], version: str, gpu: Gpu | None) -> st
         gpu: this machine's GPU; the compute capability is compared where both sides have one.
     """
     differences = []
-    if facts["version"] != version:
-        differences.append(f"{facts['flavor']} {facts['version']}, here {version}")
-    built_for = facts["compute_capability"]
+    if facts.get("version") != version:
+        differences.append(f"{facts.get('flavor')} {facts.get('version')}, here {version}")
+    built_for = facts.get("compute_capability")
     if built_for is not None and gpu is not None and built_for != gpu.compute_capability:
         differences.append(
-            f"compute capability {built_for} ({facts['gpu']}), here {gpu.compute_capability} ({gpu.name})"
+            f"compute capability {built_for} ({facts.get('gpu')}), here {gpu.compute_capability} ({gpu.name})"
         )
     return f"the plan was built elsewhere: {'; '.join(differences)}; build it again here" if differences else None
 
@@ -58,8 +59,12 @@ class PlanRuntime:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""
         if importlib.util.find_spec(self._flavor) is None:
             return f"{self._title} is not installed: pip install 'wrn-deploy[{self._extra}]'"
+        try:
+            version = str(importlib.import_module(self._flavor).__version__)
+        except (ImportError, OSError, RuntimeError) as error:
+            return f"{self._title} is installed but cannot be loaded ({error}): install it again"
         gpu = find_gpu()
-        mismatch = plan_mismatch(artifact.facts, _version(self._flavor), gpu) if artifact else None
+        mismatch = plan_mismatch(artifact.facts, version, gpu) if artifact else None
         if mismatch is not None:
             return mismatch
         if gpu is None:
@@ -73,81 +78,76 @@ class PlanRuntime:
         del threads  # a plan runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self._flavor)
-        batches = artifact.facts["profile"]
-        return PlanBackend(
-            module, plan, (bundle.spec.input, bundle.spec.output), (batches["minimum"], batches["maximum"])
-        )
+        return PlanBackend(module, plan, (bundle.spec.input, bundle.spec.output), _batches(artifact.facts))
 
 
 class PlanBackend:
     """One engine, one execution context, one stream; see `runner.Backend`."""
 
-    def __init__(
-        self, module: Any, plan: bytes, tensors: tuple[TensorSpec, TensorSpec], batches: tuple[int, int]
-    ) -> None:
-        import pycuda.driver as cuda
-
-        self.inputs, self.outputs = (tensors[0],), (tensors[1],)
-        self._cuda, self._batches, self._size = cuda, batches, 0
-        cuda.init()
-        self._device_context = cuda.Device(0).retain_primary_context()  # shared with torch and ONNX Runtime
-        with self._current():
+    def __init__(self, module: Any, plan: bytes, tensors: tuple[TensorSpec, TensorSpec], batches: range) -> None:
+        self.inputs, self.outputs, self.batches = (tensors[0],), (tensors[1],), batches
+        self._size = 0
+        with _on_gpu() as cuda:
             self._logger = module.Logger(module.Logger.ERROR)
-            self._engine = module.Runtime(self._logger).deserialize_cuda_engine(plan)
+            self._runtime = module.Runtime(self._logger)
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise MachineError("the plan cannot be deserialized on this GPU: build it again here")
             self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
             self._stream = cuda.Stream()
-            shapes = [(batches[1], *tensor.shape) for tensor in tensors]
+            shapes = [(batches[-1], *tensor.shape) for tensor in tensors]
             self._host = [cuda.pagelocked_empty(shape, np.float32) for shape in shapes]
             self._device = [cuda.mem_alloc(host.nbytes) for host in self._host]
             for tensor, memory in zip(tensors, self._device, strict=True):
-                self._context.set_tensor_address(tensor.name, int(memory))
+                if not self._context.set_tensor_address(tensor.name, int(memory)):
+                    raise DeployError(f"the plan has no tensor {tensor.name}: build it again from this bundle")
 
     def upload(self, batch: npt.NDArray[np.float32]) -> None:
         self._check_open()
-        least, most = self._batches
-        if not least <= len(batch) <= most:
+        count, least, most = len(batch), self.batches[0], self.batches[-1]
+        if count not in self.batches:
             raise DeployError(
-                f"a batch of {len(batch)} is outside the plan's profile ({least} to {most}): send smaller batches, or "
-                f"build with --min-batch {min(least, len(batch))} --max-batch {max(most, len(batch))}"
+                f"a batch of {count} is outside the plan's profile ({least} to {most}): send another number of images, "
+                f"or build with --min-batch {min(least, count)} --max-batch {max(most, count)}"
             )
-        with self._current():
-            self._stream.synchronize()
-            self._host[0][: len(batch)] = batch
-            if len(batch) != self._size:
-                self._context.set_input_shape(self.inputs[0].name, batch.shape)
-                self._size = len(batch)
-            self._cuda.memcpy_htod_async(self._device[0], self._host[0][: self._size], self._stream)
+        with _on_gpu() as cuda:
+            self._stream.synchronize()  # the last inference may still read the memory
+            self._host[0][:count] = batch
+            if count != self._size and not self._context.set_input_shape(self.inputs[0].name, batch.shape):
+                raise DeployError(f"the plan does not take {batch.shape}: build it again from this bundle")
+            self._size = count
+            cuda.memcpy_htod_async(self._device[0], self._host[0][:count], self._stream)
 
     def execute(self) -> None:
         self._check_open()
-        with self._current():
+        with _on_gpu():
             if not self._context.execute_async_v3(self._stream.handle):
-                raise MachineError(
-                    "TensorRT could not start the inference: see its message above; build the plan again"
-                )
+                raise MachineError("TensorRT could not start the inference: see its message above")
 
     def synchronize(self) -> None:
-        with self._current():
+        self._check_open()
+        with _on_gpu():
             self._stream.synchronize()
 
     def download(self) -> npt.NDArray[np.float32]:
-        with self._current():
-            self._cuda.memcpy_dtoh_async(self._host[1][: self._size], self._device[1], self._stream)
+        self._check_open()
+        with _on_gpu() as cuda:
+            cuda.memcpy_dtoh_async(self._host[1][: self._size], self._device[1], self._stream)
             self._stream.synchronize()
         return np.array(self._host[1][: self._size])
 
     def close(self) -> None:
         if self._engine is None:
             return
-        with self._current():
-            self._stream.synchronize()
+        with _on_gpu() as cuda:
+            with contextlib.suppress(cuda.Error):  # a GPU that has failed cannot be waited for
+                self._stream.synchronize()
+            self._context = self._engine = self._runtime = None  # in this order, and before the memory they use
             for memory in self._device:
                 memory.free()
-            self._host, self._device = [], []
-            self._context = self._engine = self._stream = None
-        self._device_context.detach()
+            self._host, self._device, self._stream = [], [], None
 
     def __enter__(self) -> Self:
         return self
@@ -161,15 +161,45 @@ class PlanBackend:
         if self._engine is None:
             raise DeployError("this backend is closed: open it again")
 
-    @contextlib.contextmanager
-    def _current(self) -> Iterator[None]:
-        """Makes the GPU's primary context current on this thread, and restores the caller's."""
-        self._device_context.push()
+
+@contextlib.contextmanager
+def _on_gpu() -> Iterator[Any]:
+    """Makes the GPU's primary context current on this thread, then the caller's again; gives PyCUDA's driver module.
+
+    Raises:
+        MachineError: CUDA cannot be used, or has failed in the block.
+    """
+    cuda, context = _primary_context()
+    try:
+        context.push()
         try:
-            yield
+            yield cuda
         finally:
-            self._cuda.Context.pop()
+            cuda.Context.pop()
+    except cuda.Error as error:
+        raise MachineError(f"CUDA failed ({error}): free GPU memory, or look at the GPU with nvidia-smi") from error
 
 
-def _version(flavor: str) -> str:
-    return str(importlib.import_module(flavor).__version__)
+@functools.cache
+def _primary_context() -> tuple[Any, Any]:
+    """PyCUDA's driver module, and the first GPU's primary context, which torch and ONNX Runtime use too.
+
+    It is held until the process ends, as `pycuda.autoprimaryctx` does. PyCUDA's `detach` makes it current and CUDA's
+    release does not undo that; and the last release destroys what libraries keep in it.
+    """
+    try:
+        import pycuda.driver as cuda
+    except ImportError as error:
+        raise MachineError(f"PyCUDA cannot be loaded ({error}): install it again, for this CUDA") from error
+    try:
+        cuda.init()
+        return cuda, cuda.Device(0).retain_primary_context()
+    except cuda.Error as error:
+        raise MachineError(f"CUDA cannot be used ({error}): look at the GPU and its driver with nvidia-smi") from error
+
+
+def _batches(facts: Mapping[str, Any]) -> range:
+    try:
+        return range(facts["profile"]["minimum"], facts["profile"]["maximum"] + 1)
+    except (KeyError, TypeError) as error:
+        raise DeployError(f"the manifest lacks the plan's batches ({error!r}): build it again") from error

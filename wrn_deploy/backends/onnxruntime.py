@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,35 +45,37 @@ class OnnxRuntimeBackend:
 
     def __init__(self, session: Any, source: TensorSpec, result: TensorSpec) -> None:
         self.inputs, self.outputs = (source,), (result,)
+        self.batches = range(1, sys.maxsize)
         self._session = session
         self._binding = session.io_binding()
         self._images: Any = None
-        self._logits: npt.NDArray[np.float32] | None = None
+        self._logits = np.empty((0, *result.shape), dtype=np.float32)
 
     def upload(self, batch: npt.NDArray[np.float32]) -> None:
+        self._check_open()
         import onnxruntime as ort
 
-        if self._session is None:
-            raise DeployError("this backend is closed: open it again")
         self._images = ort.OrtValue.ortvalue_from_numpy(batch.copy())  # on a CPU it holds on to the array
         self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
-        if self._logits is None or len(self._logits) != len(batch):
+        if len(self._logits) != len(batch):
             self._logits = np.empty((len(batch), *self.outputs[0].shape), dtype=np.float32)
             shape, address = self._logits.shape, self._logits.ctypes.data
             self._binding.bind_output(self.outputs[0].name, "cpu", 0, np.float32, shape, address)
 
     def execute(self) -> None:
+        self._check_open()
         self._session.run_with_iobinding(self._binding)
 
     def synchronize(self) -> None:
         """The CPU provider is done when `execute` returns."""
+        self._check_open()
 
     def download(self) -> npt.NDArray[np.float32]:
-        assert self._logits is not None, "download before upload"
+        self._check_open()
         return self._logits.copy()
 
     def close(self) -> None:
-        self._session = self._binding = self._images = self._logits = None
+        self._session = self._binding = self._images = None
 
     def __enter__(self) -> Self:
         return self
@@ -81,3 +84,7 @@ class OnnxRuntimeBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._session is None:
+            raise DeployError("this backend is closed: open it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,27 +51,30 @@ class TorchBackend:
 
     def __init__(self, network: Any, source: TensorSpec, result: TensorSpec) -> None:
         self.inputs, self.outputs = (source,), (result,)
+        self.batches = range(1, sys.maxsize)
         self._network = network
         self._images: Any = None
         self._logits: Any = None
 
     def upload(self, batch: npt.NDArray[np.float32]) -> None:
+        self._check_open()
         import torch
 
-        self._images = torch.from_numpy(batch).clone()
+        self._images = torch.from_numpy(batch.copy())
 
     def execute(self) -> None:
+        self._check_open()
         import torch
 
-        if self._network is None:
-            raise DeployError("this backend is closed: open it again")
         with torch.inference_mode():
             self._logits = self._network(self._images)
 
     def synchronize(self) -> None:
         """Eager on a CPU is done when `execute` returns."""
+        self._check_open()
 
     def download(self) -> npt.NDArray[np.float32]:
+        self._check_open()
         logits: npt.NDArray[np.float32] = self._logits.numpy().copy()
         return logits
 
@@ -84,3 +88,7 @@ class TorchBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._network is None:
+            raise DeployError("this backend is closed: open it again")

@@ -14,7 +14,7 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runner import Backend
 
-__all__ = ["Answers", "ask", "score"]
+__all__ = ["Answers", "ask", "fill", "score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> A
             raise DeployError(
                 f"{batch.names[outside[0]]} has {found}: expected 0 to {classes - 1}, to measure accuracy"
             )
-        backend.upload(normalize(batch.images, batches.how))
+        backend.upload(fill(normalize(batch.images, batches.how), backend.batches[0]))
         backend.execute()
         backend.synchronize()
-        logits = backend.download()
+        logits = backend.download()[: len(batch.labels)]
         if not np.isfinite(logits).all():
             raise DeployError(f"the network gives NaN or infinite logits near {batch.names[0]}: expected finite ones")
         predicted.append(logits.argmax(axis=1))
@@ -57,6 +57,11 @@ def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> A
         digest.add(batch.images)
         advance(len(batch.labels))
     return Answers(np.concatenate(predicted), np.concatenate(labels), digest.hexdigest(), tuple(batches.corrupt))
+
+
+def fill(images: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """At least `count` images: from the start again where there are fewer."""
+    return np.resize(images, (count, *images.shape[1:])) if len(images) < count else images
 
 
 def score(answers: Answers, reference: Answers | None) -> Accuracy:

@@ -13,12 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.accuracy import Answers
-from wrn_deploy.bench.worker import Failed, Work
+from wrn_deploy.bench.worker import Work
 from wrn_deploy.errors import DeployError
 
 __all__ = ["Worker"]
 
 PATIENCE = 10  # seconds that a worker has to end after it was told to
+
+# It searches modules where its parent does, and not in the current folder, as -m would.
+PROGRAM = "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench import worker; worker.serve(int(socket))"
 
 
 class Worker:
@@ -30,13 +33,17 @@ class Worker:
     def __init__(self, work: Work) -> None:
         ours, theirs = socket.socketpair()
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
-        command = [sys.executable, "-m", "wrn_deploy.bench.worker", str(theirs.fileno())]
+        command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), *sys.path]
         self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=self._noise
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._noise, stderr=self._noise
         )
         theirs.close()
         self._connection = Connection(ours.detach())
-        self._call("open", work)
+        try:
+            self._call("open", work)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def warm_up(self, batch: int, seconds: float) -> float:
         """Runs for `seconds`; returns the last run's time, in ms."""
@@ -86,18 +93,21 @@ class Worker:
             self._connection.send((name, arguments))
             while True:
                 kind, answer = self._connection.recv()
-                if kind == "progress" and advance is not None:
+                if kind == "done":
+                    return answer
+                if kind == "failed":
+                    raise DeployError(answer)
+                if advance is not None:
                     advance(answer)
-                elif kind != "progress":
-                    break
         except (EOFError, OSError) as error:
             raise DeployError(self._obituary()) from error
-        if isinstance(answer, Failed):
-            raise DeployError(answer.message)
-        return answer
 
     def _obituary(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # it has hung up, and hangs
+            self._process.kill()
+            code = self._process.wait()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self._noise.seek(0)
         lines = self._noise.read().decode("utf-8", "replace").strip().splitlines()

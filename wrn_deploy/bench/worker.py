@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bench.accuracy import ask
+from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.runner import Backend, open_backend
 from wrn_deploy.spec import Precision
 
-__all__ = ["Failed", "Work", "serve"]
+__all__ = ["Work", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,6 @@ class Work:
     accuracy_batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The answer of a worker that could not do what it was told."""
-
-    message: str
-    exit_code: int
-
-
 class _Contender:
     """What the parent can ask for; each method is one command."""
 
@@ -56,7 +46,7 @@ class _Contender:
         self._work = work
         self._tell = tell
         self._bundle = Bundle.open(work.folder)
-        self._source = open_data(work.data, Role.TEST)
+        self._source = match_classes(open_data(work.data, Role.TEST), self._bundle.spec)
         self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
 
     def warm_up(self, batch: int, seconds: float) -> float:
@@ -65,8 +55,9 @@ class _Contender:
     def time(self, batch: int, iterations: int) -> list[float]:
         return measure_latency(self._backend, self._images(batch), iterations)
 
-    def ask(self) -> Any:
-        return ask(self._backend, self._batches(self._work.accuracy_batch), lambda done: self._tell(("progress", done)))
+    def ask(self) -> Answers:
+        size = min(self._work.accuracy_batch, self._backend.batches[-1])
+        return ask(self._backend, self._batches(size), lambda done: self._tell(("progress", done)))
 
     def peak_rss_bytes(self) -> int:
         return peak_rss_bytes()
@@ -81,12 +72,15 @@ class _Contender:
     def _images(self, batch: int) -> npt.NDArray[np.float32]:
         """The first images of the data, again from the start where there are fewer than `batch`."""
         first = next(iter(self._batches(batch)))
-        images = normalize(first.images, self._bundle.spec.preprocessing)
-        return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:])))
+        return fill(normalize(first.images, self._bundle.spec.preprocessing), batch)
 
 
-def serve(connection: Connection) -> None:
-    """Answers commands, (name, arguments), with ("done", result) or ("failed", Failed), until `close` or the end."""
+def serve(socket: int) -> None:
+    """Answers commands, (name, arguments), until `close` or the end of the connection on the file descriptor `socket`.
+
+    An answer is ("done", result) or ("failed", reason); ("progress", images) may come before it.
+    """
+    connection = Connection(socket)
     contender: _Contender | None = None
     while True:
         try:
@@ -101,14 +95,9 @@ def serve(connection: Connection) -> None:
             assert contender is not None, "the first command is open"
             connection.send(("done", getattr(contender, name)(*arguments)))
         except DeployError as error:
-            connection.send(("failed", Failed(str(error), error.exit_code)))
+            connection.send(("failed", str(error)))
         except Exception as error:  # noqa: BLE001 (whatever a runtime raises ends this row, not the benchmark)
             traceback.print_exc()
-            connection.send(("failed", Failed(f"{type(error).__name__}: {error}", 1)))
+            connection.send(("failed", f"{type(error).__name__}: {error}"))
         if name == "close":
             return
-
-
-if __name__ == "__main__":
-    sys.path = [path for path in sys.path if Path(path or os.curdir).resolve() != Path(__file__).resolve().parent]
-    serve(Connection(int(sys.argv[1])))

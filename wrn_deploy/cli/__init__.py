@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 __all__ = ["main"]
 
+INTERRUPTED = "interrupted: what was being made is discarded, what was there before is as it was"
+REMEDIES = {
+    errno.EACCES: "mend the permissions, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.EEXIST: "a file stands where a folder is expected; choose another place",
+    errno.EFBIG: "allow for larger files (`ulimit -f`), or choose another place",
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.ENOTDIR: "a file stands where a folder is expected; choose another place",
+    errno.EROFS: "choose a place that can be written to",
+}
+
 
 def main() -> None:
     """The entry point: runs a command and ends the process with the exit code that errors.py gives its outcome."""
-    from wrn_deploy.cli.commands import app
     from wrn_deploy.errors import DeployError
 
     try:
-        app(prog_name="wrn-deploy")
+        _run()
     except DeployError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+        _end(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what was being made is discarded, everything else is as it was\n")
-        sys.exit(130)
+        _end(INTERRUPTED, 130)
     except BrokenPipeError:  # the reader of our output, as in `| head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
-    except OSError as error:  # no space left, no permission
+    except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"error: cannot write or read{where} ({error.strerror}): free space or mend the permissions\n")
-        sys.exit(1)
+        remedy = REMEDIES.get(error.errno or 0, "expected a place that can be read and written")
+        _end(f"error: cannot read or write{where} ({error.strerror or error}): {remedy}", 1)
+
+
+def _run() -> None:
+    from wrn_deploy.cli.commands import app
+    from wrn_deploy.cli.interrupt import Interrupted
+
+    try:
+        app(prog_name="wrn-deploy")
+    except Interrupted as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if sys.stdout is not None:  # it is None where the caller has closed it
+            sys.stdout.flush()
+
+
+def _end(text: str, code: int) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+    sys.exit(code)

@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.labels import read_labels
+from wrn_deploy.plugins import near_names, plugin_names
+from wrn_deploy.spec import Precision
 
 __all__ = [
-    "AsJson", "Backend", "BundlePath", "CalibMethod", "CalibSize", "Classes", "Data", "Labels", "MaxCorrupt", "Mean",
-    "Percentile", "Resize", "Std", "Threads", "overrides_of", "parse_batches",
+    "BATCHES", "CALIBRATION", "RECIPE", "TIMING",
+    "AsJson", "Backend", "BundlePath", "CalibData", "CalibMethod", "CalibSize", "Classes", "Data", "Labels", "Limit",
+    "MaxCorrupt", "Mean", "Model", "Percentile", "Precisions", "Resize", "Std", "Threads",
+    "flag", "option", "overrides_of", "parse_batches",
 ]  # fmt: skip
 
-DATA_HELP = "digits, or a path: image folder, .npz, parquet, CIFAR-10/100 folder"
+# Titles of the groups that --help shows options in.
+BATCHES, CALIBRATION, NETWORK, RECIPE, TIMING = "Batch sizes", "Calibration", "Network", "Recipe", "Timing"
 
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` made.")]
-Data = Annotated[str, typer.Option(metavar="DATA", help=f"Labelled images: {DATA_HELP}.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Backend = Annotated[str | None, typer.Option(help="torch, onnxruntime, tensorrt or tensorrt_rtx.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
-MaxCorrupt = Annotated[int, typer.Option(min=0, help="Leave out up to so many corrupt images, and name them.")]
-CalibSize = Annotated[int, typer.Option(min=1, help="Images, spread evenly over the data.")]
-CalibMethod = Annotated[str, typer.Option(metavar="METHOD", help="max, percentile or entropy.")]
-Percentile = Annotated[float, typer.Option(help="Share of magnitudes kept by the percentile method, in per cent.")]
-Classes = Annotated[int | None, typer.Option(min=2, help="Classes, where they are not the network's usual number.")]
-Labels = Annotated[Path | None, typer.Option(help="Names of the classes: one a line, or a JSON class index.")]
-Mean = Annotated[
-    str | None, typer.Option(metavar="R,G,B", help="Mean of a 0..1 image that inputs are normalised with.")
+
+def option(metavar: str, about: str, panel: str | None = None, least: int | None = None) -> Any:
+    """An option with a value, which --help shows as `metavar`, in the group `panel`."""
+    return typer.Option(metavar=metavar, help=about, rich_help_panel=panel, min=least)
+
+
+def flag(name: str, about: str, **more: Any) -> Any:
+    """An option without a value; typer would show <bool> for one without a metavar."""
+    return typer.Option(name, metavar="", help=about, **more)
+
+
+def _one_of(names: list[str], panel: str | None = None) -> Any:
+    """An option whose value is one of `names`; for another the error says what was probably meant."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
+            raise typer.BadParameter(f"{value!r}{near_names(value, names)}; expected one of {', '.join(names)}.")
+        return value
+
+    return typer.Option(
+        metavar="NAME", callback=check, rich_help_panel=panel, help=f"{', '.join(names[:-1])} or {names[-1]}."
+    )
+
+
+DATA = "digits, or a path: image folder, .npz, parquet, CIFAR-10/100 folder"
+BACKENDS, METHODS = plugin_names("wrn_deploy.backends"), plugin_names("wrn_deploy.calib.methods")
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in wrn-16-2; `wrn-deploy models` lists them.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
+AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
+
+Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
+Backend = Annotated[str | None, _one_of(BACKENDS)]
+Precisions = Annotated[Precision | None, typer.Option(help="One that the backend offers.")]
+Threads = Annotated[int | None, option("N", "CPU threads; all cores if not given.", least=1)]
+Limit = Annotated[int | None, option("N", "Use so many images for accuracy, at most.", least=1)]
+MaxCorrupt = Annotated[int, option("N", "Leave out up to so many corrupt images, and name them.", least=0)]
+
+CalibData = Annotated[str, option("DATA", f"Images, labelled or not: {DATA}.")]
+CalibSize = Annotated[int, option("N", "Images, spread evenly over the data.", CALIBRATION, least=1)]
+CalibMethod = Annotated[str, _one_of(METHODS, CALIBRATION)]
+Percentile = Annotated[
+    float, option("X", "For the percentile method: the share of magnitudes to keep, in per cent.", CALIBRATION)
 ]
-Std = Annotated[str | None, typer.Option(metavar="R,G,B", help="Deviation of a 0..1 image, likewise.")]
-Resize = Annotated[int | None, typer.Option(min=1, help="Resize the shorter side to so many pixels before cropping.")]
+
+Classes = Annotated[int | None, option("N", "Classes, where not the network's usual number.", NETWORK, least=2)]
+Labels = Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)]
+Mean = Annotated[str | None, option("R,G,B", "Mean that inputs are normalised with, of a 0..1 image.", NETWORK)]
+Std = Annotated[str | None, option("R,G,B", "Standard deviation, likewise.", NETWORK)]
+Resize = Annotated[
+    int | None, option("N", "Resize the shorter side to so many pixels before cropping.", NETWORK, least=1)
+]
 
 
 def overrides_of(
@@ -52,9 +94,12 @@ def overrides_of(
 def parse_batches(text: str) -> tuple[int, ...]:
     """Batch sizes from a text, as in "1,8"."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--batches {text}: expected numbers and commas, as in 1,8") from error
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise UsageError(f"--batches {text!r}: expected different sizes from 1, separated by commas, as in 1,8")
+    return sizes
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
@@ -62,6 +107,8 @@ def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
         return None
     try:
         red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: expected three numbers and commas, as in 0.49,0.48,0.45") from error
+    except ValueError:
+        red = green = blue = math.nan
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise UsageError(f"{option} {text!r}: expected three finite numbers and commas, as in 0.49,0.48,0.45")
     return red, green, blue

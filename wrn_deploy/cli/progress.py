@@ -12,25 +12,26 @@ from rich.progress import Progress as Bars
 
 __all__ = ["TerminalProgress"]
 
+WIDE = 100  # columns; a narrower terminal has room for title, count and time, but not for a bar
+
 
 class TerminalProgress:
     """Implements `progress.Progress` on a console that writes to stderr."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars: Bars | None = None
 
     @contextlib.contextmanager
     def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A bar (or a spinner without `total`) while the block runs, then one line with the time it took."""
         start = time.perf_counter()
         if self._console.is_terminal:
-            counted = [BarColumn(bar_width=30), MofNCompleteColumn()] if total is not None else []
-            columns = [SpinnerColumn(), TextColumn("{task.description}"), *counted, TimeElapsedColumn()]
-            with Bars(*columns, console=self._console, transient=True) as self._bars:
-                task = self._bars.add_task(title, total=total)
-                yield lambda units: self._advance(task, units)
-            self._bars = None
+            bar = [BarColumn(bar_width=20)] if self._console.width >= WIDE else []
+            counted = [*bar, MofNCompleteColumn()] if total is not None else []
+            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), *counted, TimeElapsedColumn()]
+            with Bars(*columns, console=self._console, transient=True) as bars:
+                task = bars.add_task(title, total=total)
+                yield lambda units: bars.advance(task, units)
         else:
             self._print(f"{title} ...")
             yield lambda _units: None
@@ -43,10 +44,6 @@ class TerminalProgress:
     def warn(self, text: str) -> None:
         """One marked line."""
         self._print(f"warning: {text}", style="yellow")
-
-    def _advance(self, task: object, units: int) -> None:
-        if self._bars is not None:
-            self._bars.advance(task, units)  # type: ignore[arg-type]  # rich's TaskID, which is an int
 
     def _print(self, text: str, style: str | None = None) -> None:
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

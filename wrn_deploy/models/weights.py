@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,11 @@ def read_weights(file: Path) -> Checkpoint:
 
 def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     """Writes the network's state dict with its description as safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, file, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)})
+    # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
+    file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
 
 
 def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
@@ -152,7 +154,9 @@ def _read_safetensors(file: Path) -> Checkpoint:
 
 def _read_pth(file: Path) -> Checkpoint:
     try:
-        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
+        # By its path, torch would judge a file by its suffix. Its warnings are on pickles that end in an error below.
+        with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+            loaded: Any = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # damage can end in any error of the unpickler
         raise DeployError(_unreadable(file, error)) from error
     for wrapper in WRAPPERS:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BuildOptions", "build_engine"]
 
-GRAPHS = {Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"}
-
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
@@ -46,9 +44,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     from wrn_deploy.engines.flavor import find_flavor
 
     trt = find_flavor(options.flavor)
-    if options.precision is Precision.INT8:
-        _ensure_calibrated(bundle, options, progress)
-    graph = bundle.find(GRAPHS[options.precision], f"wrn-deploy export {bundle.spec.name} --out {bundle.folder}")
+    graph = _graph(bundle, options, progress)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"
     there = bundle.current(key, recipe)
@@ -63,12 +59,16 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         return step.add(key, (Kind.PLAN, options.precision), path, recipe, _facts(bundle, built, options, trt))
 
 
-def _ensure_calibrated(bundle: Bundle, options: BuildOptions, progress: Progress) -> None:
+def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
+    if options.precision is not Precision.INT8:
+        remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+        return bundle.find(f"onnx-{options.precision}", remedy)
     if options.calibrate is not None:
         calibrate_bundle(bundle, options.calibrate, progress)
-        return
+    remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
     try:
-        bundle.find("calibration", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
+        bundle.find("calibration", remedy)
+        return bundle.find("onnx-int8-tensorrt", remedy)
     except DeployError as error:
         raise UsageError(
             f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"

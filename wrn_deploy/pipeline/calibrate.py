@@ -60,23 +60,24 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     """
     method = load_plugin(METHODS, options.method)
     remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
-    fp32, fp16 = (bundle.find(f"onnx-{precision}", remedy) for precision in (Precision.FP32, Precision.FP16))
+    weights, fp32, fp16 = (bundle.find(key, remedy) for key in ("weights", "onnx-fp32", "onnx-fp16"))
     images = _CalibrationImages(bundle, options)
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    recipe = Recipe({fp32.key: fp32.sha256}, images.describe(), tools)
+    # The weights' file has the preprocessing in it: a model exported with another one needs another table.
+    recipe = Recipe({weights.key: weights.sha256, fp32.key: fp32.sha256}, images.describe(), tools)
     table = bundle.current("calibration", recipe)
     if table is not None and _graphs_current(bundle, (table, fp32, fp16), tools):
         progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
         return table
-    found = _table(bundle, (fp32, method), images, progress)
+    found = _table(bundle, (fp32, method), images, progress) if table is None else _read(bundle, table)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
         facts = {"images": found.images, "largest_clipped": max(kept.clipped for kept in found.tensors.values())}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
         _write_graphs(bundle, step, (artifact, fp32, fp16), (found, tools))
         with progress.task("Comparing the int8 graphs with fp32"):
-            _compare(bundle, step, images, progress)
+            _compare(bundle.file(fp32), step, images, progress)
     return artifact
 
 
@@ -127,6 +128,12 @@ class _CalibrationImages:
 
     def _batches(self, size: int) -> Batches:
         return Batches(self.source, self.how, size, max_corrupt=self.options.max_corrupt)
+
+
+def _read(bundle: Bundle, table: Artifact) -> Any:
+    from wrn_deploy.calib.table import read_table
+
+    return read_table(bundle.file(table))
 
 
 def _table(bundle: Bundle, how: tuple[Artifact, Any], images: _CalibrationImages, progress: Progress) -> Any:
@@ -182,10 +189,10 @@ def _graphs_current(bundle: Bundle, parents: tuple[Artifact, ...], tools: dict[s
     return all(bundle.current(key, _graph_recipe(key, parents, tools)) is not None for key in GRAPHS)
 
 
-def _compare(bundle: Bundle, step: Transaction, images: _CalibrationImages, progress: Progress) -> None:
+def _compare(fp32_graph: Path, step: Transaction, images: _CalibrationImages, progress: Progress) -> None:
     """Tells how the int8 graphs agree with fp32 on some of the images: a first look, before `eval` measures it."""
     threads = images.options.threads
-    fp32 = infer_with(open_session(bundle.folder / "fp32.onnx", threads))
+    fp32 = infer_with(open_session(fp32_graph, threads))
     graphs = {key: infer_with(open_session(step.file(file), threads)) for key, file in GRAPHS.items()}
     same, seen = dict.fromkeys(GRAPHS, 0), 0
     for batch in images.normalized(4):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop
-from wrn_deploy.pipeline.reports import write_reports
+from wrn_deploy.pipeline.reports import check_folder, write_reports
 from wrn_deploy.pipeline.train import STATE, TrainOptions, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
@@ -39,7 +40,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     Raises:
         GateError: parity or the accuracy of int8 failed.
     """
-    run = options.out / "training"
+    run, reports = options.out / "training", check_folder(options.out / "reports")
     recipe = Recipe(epochs=options.epochs, batch_size=64)
     trained = train_model(TrainOptions(options.model, DATA, run, recipe, resume=(run / STATE).exists()), progress)
     folder = options.out / "bundle"
@@ -47,7 +48,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
     _build_plans(bundle, progress)
     report = bench_bundle(bundle, MeasureOptions(DATA), progress)
-    write_reports(report, options.out / "reports", "bench", progress)
+    write_reports(report, reports, "bench", progress)
     check_drop(report, MAX_DROP)
     return report
 
@@ -67,4 +68,4 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue
-            progress.note(f"{plan.path}: {plan.size_bytes / 2**20:.2f} MiB in {plan.facts['seconds']} s")
+            progress.note(f"{plan.path}: {file_size(plan.size_bytes)} in {plan.facts['seconds']} s")

@@ -9,6 +9,7 @@ from wrn_deploy import __version__
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
+from wrn_deploy.runner import title_of
 from wrn_deploy.sessions import providers
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -36,58 +37,87 @@ class Diagnosis:
     steps: dict[str, str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """One TensorRT: its version, or why it cannot be used."""
+
+    version: str | None
+    trouble: str | None
+
+
 def diagnose() -> Diagnosis:
     """Looks at this machine; TensorRT is imported to read its version, since only that shows that it loads."""
     machine = describe_machine()
+    libraries = {flavor: _load(flavor) for flavor in Flavor}
     found = {
         "wrn-deploy": __version__,
         "Python": machine.python,
         "system": machine.system,
-        "CPU": f"{machine.cpu}, {machine.cores} cores, {machine.memory_mib / 1024:.1f} GiB",
+        "CPU": f"{machine.cpu}, {machine.cores} cores",
+        "memory": f"{machine.memory_mib / 1024:.1f} GiB",
         "GPU": _describe_gpu(machine.gpu),
         **{name: package_versions(name).get(name, "not installed") for name in PACKAGES},
-        **{f"{flavor} (TensorRT)": _describe_flavor(flavor) for flavor in Flavor},
+        **{title_of(flavor): library.version or library.trouble or "" for flavor, library in libraries.items()},
         "ONNX Runtime providers": ", ".join(providers()) or "none",
     }
-    if "onnxruntime" in package_versions("onnxruntime") and package_versions("onnxruntime-gpu"):
+    if len(package_versions("onnxruntime", "onnxruntime-gpu")) == 2:
         found["conflict"] = "onnxruntime and onnxruntime-gpu overwrite each other: uninstall both, then install one"
-    return Diagnosis(found, _steps())
+    return Diagnosis(found, _steps(libraries))
 
 
-def _steps() -> dict[str, str | None]:
-    steps: dict[str, str | None] = {}
-    for step, modules in NEEDED.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        extras = ",".join(sorted({EXTRAS.get(module, "export") for module in missing}))
-        steps[step] = f"{', '.join(missing)} missing: pip install 'wrn-deploy[{extras}]'" if missing else None
-    steps["build-engine"] = (
-        None if installed_flavors() else "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
-    )
-    steps["predict and bench with TensorRT"] = _why_no_engine()
+def _load(flavor: Flavor) -> _Library:
+    if flavor not in installed_flavors():
+        return _Library(None, "not installed")
+    try:
+        return _Library(find_flavor(flavor).version, None)
+    except DeployError as error:
+        return _Library(None, str(error))
+
+
+def _steps(libraries: dict[Flavor, _Library]) -> dict[str, str | None]:
+    steps = {step: _why_not(modules) for step, modules in NEEDED.items()}
+    steps["build-engine"] = _why_no_plan(libraries)
+    steps["predict and bench with TensorRT"] = _why_no_engine(libraries)
     return steps
 
 
-def _why_no_engine() -> str | None:
+def _why_not(modules: tuple[str, ...]) -> str | None:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not missing:
+        return None
+    extras = ",".join(sorted({EXTRAS.get(module, "export") for module in missing}))
+    return f"{', '.join(missing).replace('_', '-')} missing: pip install 'wrn-deploy[{extras}]'"
+
+
+def _why_no_plan(libraries: dict[Flavor, _Library]) -> str | None:
+    usable = [flavor for flavor, library in libraries.items() if library.version is not None]
+    if Flavor.RTX in usable or (usable and find_gpu() is not None):
+        return None
+    if usable:
+        return "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
+    return _troubles(libraries) or "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
+
+
+def _why_no_engine(libraries: dict[Flavor, _Library]) -> str | None:
     if find_gpu() is None:
         return "no CUDA GPU on this machine"
-    missing = [name for name in ("pycuda",) if importlib.util.find_spec(name) is None]
-    if missing or not installed_flavors():
-        return f"{', '.join(missing) or 'TensorRT'} missing: pip install 'wrn-deploy[gpu]'"
-    return None
+    if all(library.version is None for library in libraries.values()):
+        return _troubles(libraries) or "TensorRT missing: pip install 'wrn-deploy[gpu]'"
+    return _why_not_gpu("pycuda")
+
+
+def _why_not_gpu(module: str) -> str | None:
+    there = importlib.util.find_spec(module) is not None
+    return None if there else f"{module} missing: pip install 'wrn-deploy[gpu]'"
+
+
+def _troubles(libraries: dict[Flavor, _Library]) -> str:
+    """Why the installed ones cannot be used."""
+    return "; ".join(libraries[flavor].trouble or "" for flavor in installed_flavors())
 
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (nvidia-smi lists none)"
-    return (
-        f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_mib / 1024:.0f} GiB, driver {gpu.driver}"
-    )
-
-
-def _describe_flavor(flavor: Flavor) -> str:
-    if flavor not in installed_flavors():
-        return "not installed"
-    try:
-        return find_flavor(flavor).version
-    except DeployError as error:
-        return str(error)
+        return "none (nvidia-smi shows none, or is not there)"
+    memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
+    return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy import __version__
-from wrn_deploy.bundle import Bundle, Kind, Recipe, sha256_of
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, sha256_of
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, UsageError, missing_package
@@ -44,6 +44,10 @@ class ExportOptions:
     seed: int = 0
     overrides: Overrides = field(default_factory=Overrides)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed}: expected 0 to 2**63 - 1")
+
 
 def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx.
@@ -63,12 +67,11 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     spec, checkpoint = _read(options)
     bundle = Bundle.create(options.out, spec, options.random_weights)
     weights = Recipe(options=_weights_options(options, spec), tools={"wrn-deploy": __version__})
-    tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    if _up_to_date(bundle, weights, tools):
+    if _up_to_date(bundle, weights):
         progress.note(f"{bundle.folder}: weights, fp32 and fp16 graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _network(spec, checkpoint, options)
-    _write(bundle, network, (weights, tools), progress)
+    _write(bundle, network, weights, progress)
     return bundle
 
 
@@ -79,15 +82,15 @@ def probe_images(spec: ModelSpec, count: int) -> npt.NDArray[np.float32]:
     return normalize(batch.images, how)
 
 
-def _write(bundle: Bundle, network: nn.Module, made_by: tuple[Recipe, dict[str, str]], progress: Progress) -> None:
+def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, progress: Progress) -> None:
     import onnx_ir as ir
 
     from wrn_deploy.export.check import check_structure
     from wrn_deploy.export.fp16 import convert_fp16
-    from wrn_deploy.export.graph import OPSET, export_graph
+    from wrn_deploy.export.graph import export_graph
     from wrn_deploy.models.weights import write_weights
 
-    spec, (recipe, tools) = bundle.spec, made_by
+    spec = bundle.spec
     with bundle.transaction() as step:
         write_weights(network, spec, step.file("weights.safetensors"))
         weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
@@ -99,7 +102,7 @@ def _write(bundle: Bundle, network: nn.Module, made_by: tuple[Recipe, dict[str, 
             file = f"{precision}.onnx"
             ir.save(model, step.file(file))
             parity = _parity(network, step.file(file), spec, precision, progress)
-            made = Recipe({parent.key: parent.sha256}, {"opset": OPSET}, tools)
+            made = _graph_recipe(parent)
             parent = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, made, {"parity": parity})
 
 
@@ -165,23 +168,29 @@ def _weights_options(options: ExportOptions, spec: ModelSpec) -> dict[str, Any]:
     return {"model": spec.to_json(), **source}
 
 
-def _up_to_date(bundle: Bundle, weights: Recipe, tools: dict[str, str]) -> bool:
+def _graph_recipe(parent: Artifact) -> Recipe:
+    from wrn_deploy.export.graph import OPSET
+
+    tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
+    return Recipe({parent.key: parent.sha256}, {"opset": OPSET}, tools)
+
+
+def _up_to_date(bundle: Bundle, weights: Recipe) -> bool:
     try:
         there = Bundle.open(bundle.folder)
     except DeployError:
         return False
     artifact = there.current("weights", weights)
     for key in ("onnx-fp32", "onnx-fp16"):
-        if artifact is None or key not in there.artifacts:
-            return False
-        options = there.artifacts[key].recipe.options
-        artifact = there.current(key, Recipe({artifact.key: artifact.sha256}, options, tools))
+        artifact = there.current(key, _graph_recipe(artifact)) if artifact is not None else None
     return artifact is not None
 
 
 def _check_packages() -> None:
     for package, extra in (
         ("torch", "export"),
+        ("safetensors", "export"),
+        ("onnx", "export"),
         ("onnxscript", "export"),
         ("onnx_ir", "export"),
         ("onnxruntime", "cpu"),

@@ -9,25 +9,39 @@ from wrn_deploy.errors import DeployError
 
 __all__ = ["read_labels"]
 
+EXPECTED = 'expected one name a line, or JSON: ["name", ...], {"0": "name", ...} or {"0": ["id", "name"], ...}'
+
 
 def read_labels(file: Path) -> tuple[str, ...]:
     """The names of the classes, in the order of their indices.
 
     Args:
-        file: a text with one name a line, a JSON list of names, or a JSON object index -> name or [id, name].
+        file: a text in UTF-8 with one name a line, a JSON list of names, or a JSON object index -> name or [id, name].
 
     Raises:
         DeployError: the file cannot be read, is none of these, or leaves an index out.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix != ".json":
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-        found = json.loads(text)
-        if isinstance(found, dict):
-            found = [found[str(index)] for index in range(len(found))]
-        return tuple(str(entry[-1] if isinstance(entry, list) else entry) for entry in found)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise DeployError(
-            f"{file} gives no labels ({error!r}): expected one name a line, or JSON with an entry for each index from 0"
-        ) from error
+        text = file.read_text(encoding="utf-8-sig").strip()
+        found = json.loads(text) if file.suffix == ".json" else text.splitlines()
+    except OSError as error:
+        raise DeployError(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
+    except UnicodeDecodeError as error:
+        raise DeployError(f"{file} is no text in UTF-8: {EXPECTED}") from error
+    except ValueError as error:
+        raise DeployError(f"{file} is no JSON ({error}): {EXPECTED}") from error
+    if isinstance(found, dict):
+        missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
+        if missing is not None:
+            raise DeployError(f"{file} has {len(found)} entries and none for index {missing}: {EXPECTED}")
+        found = [found[str(index)] for index in range(len(found))]
+    if not isinstance(found, list) or not found:
+        raise DeployError(f"{file} holds no names: {EXPECTED}")
+    return tuple(_name(entry, index, file) for index, entry in enumerate(found))
+
+
+def _name(entry: object, index: int, file: Path) -> str:
+    name = entry[-1] if isinstance(entry, list) and entry else entry
+    if not isinstance(name, str) or not name.strip():
+        raise DeployError(f"{file} has {entry!r} for class {index}: {EXPECTED}")
+    return name.strip()

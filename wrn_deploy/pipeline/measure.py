@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,10 +106,12 @@ def check_drop(report: Report, max_drop: float) -> None:
     """
     measured = [row for row in report.rows if row.accuracy is not None]
     reference = next((row for row in measured if row.name == report.reference), None)
-    if reference is None or reference.accuracy is None or len(measured) < 2:
+    lower = [row for row in measured if row.precision is not Precision.FP32]
+    if reference is None or reference.accuracy is None or not lower:
+        names = ", ".join(row.name for row in measured) or "nothing"
         raise GateError(
-            f"--max-drop {max_drop:g} compares with fp32, and {len(measured)} rows were measured: expected fp32 and "
-            "one more; leave --precision and --backend out, or install what the skipped rows need"
+            f"--max-drop {max_drop:g} compares with fp32, and {names} was measured: expected fp32 and a row of lower "
+            "precision; calibrate the bundle, leave --backend out, or install what the skipped rows need"
         )
     for row in measured:
         assert row.accuracy is not None
@@ -124,15 +125,17 @@ def check_drop(report: Report, max_drop: float) -> None:
 
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
-    threads = options.threads or len(os.sched_getaffinity(0))
     source = open_data(options.data, Role.TEST)
     machine = describe_machine()
+    threads = options.threads or machine.cores
     entries = [
         _entry(bundle, backend, precision)
         for backend, precision in contenders()
         if _chosen(backend, precision, options)
     ]
-    _check_chosen(entries, options)
+    named = _named(entries, options)
+    if all(entry.skipped for entry in named):  # no silent replacement
+        raise MachineError(f"nothing that was asked for can run here: {_reasons(named)}")
     images = min(len(source), options.limit or len(source))
     with contextlib.ExitStack() as stack:
         for entry in entries:
@@ -144,6 +147,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         if with_latency:
             _time_rounds(entries, options, progress)
         _ask_all(entries, images, progress)
+    if all(entry.skipped for entry in named):
+        raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     return _report(bundle, options, (entries, machine), threads)
 
 
@@ -161,8 +166,8 @@ def _entry(bundle: Bundle, backend: str, precision: Precision) -> _Entry:
         return _Entry(backend, precision, None, reason)
 
 
-def _check_chosen(entries: list[_Entry], options: MeasureOptions) -> None:
-    """What was asked for by name must run: no silent replacement."""
+def _named(entries: list[_Entry], options: MeasureOptions) -> list[_Entry]:
+    """Those that were asked for, without the fp32 rows that they are compared with."""
     named = [
         entry
         for entry in entries
@@ -171,9 +176,14 @@ def _check_chosen(entries: list[_Entry], options: MeasureOptions) -> None:
     if not named:
         known = ", ".join(f"{backend} {precision}" for backend, precision in contenders())
         raise UsageError(f"backend {options.backend} at precision {options.precision}: expected one of {known}")
-    if all(entry.skipped for entry in named):
-        reasons = "; ".join(f"{entry.name}: {entry.skipped}" for entry in named)
-        raise MachineError(f"nothing that was asked for can run here: {reasons}")
+    return named
+
+
+def _reasons(skipped: Sequence[_Entry]) -> str:
+    names: dict[str | None, list[str]] = {}
+    for entry in skipped:
+        names.setdefault(entry.skipped, []).append(entry.name)
+    return "; ".join(f"{', '.join(alike)}: {reason}" for reason, alike in names.items())
 
 
 def _accuracy_batch(bundle: Bundle) -> int:
@@ -190,31 +200,32 @@ def _start(entry: _Entry, stack: contextlib.ExitStack, work: Work) -> None:
 
 def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progress) -> None:
     """A B C, A B C, ...: a noisy moment of the machine meets all alike."""
-    running = [entry for entry in entries if entry.worker is not None]
-    total = len(options.batches) * (options.rounds + 1) * len(running)
-    with progress.task(f"Timing {len(running)} contenders", total) as advance:
+    count = len(_working(entries))
+    with progress.task(f"Timing {count} contenders", len(options.batches) * (options.rounds + 1) * count) as advance:
         for batch in options.batches:
-            turns: dict[int, int] = {}
-            for index, entry in enumerate(running):
+            turns: dict[str, int] = {}
+            for entry, worker in _working(entries):
                 with _failing(entry):
-                    last_ms = entry.worker.warm_up(batch, WARM_UP_S) if entry.worker else 0.0
-                    turns[index] = max(1, min(options.iterations, math.ceil(ROUND_S * 1000 / last_ms)))
+                    last_ms = worker.warm_up(batch, WARM_UP_S)
+                    turns[entry.name] = max(1, min(options.iterations, math.ceil(ROUND_S * 1000 / last_ms)))
                 advance(1)
             for _ in range(options.rounds):
-                for index, entry in enumerate(running):
+                for entry, worker in _working(entries):
                     with _failing(entry):
-                        if entry.worker is not None:
-                            entry.samples.setdefault(batch, []).extend(entry.worker.time(batch, turns[index]))
+                        entry.samples.setdefault(batch, []).extend(worker.time(batch, turns[entry.name]))
                     advance(1)
 
 
 def _ask_all(entries: list[_Entry], images: int, progress: Progress) -> None:
-    for entry in entries:
-        if entry.worker is None:
-            continue
+    for entry, worker in _working(entries):
         with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
-            entry.answers = entry.worker.ask(advance)
-            entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
+            entry.answers = worker.ask(advance)
+            entry.peak_rss_bytes = worker.peak_rss_bytes()
+
+
+def _working(entries: list[_Entry]) -> list[tuple[_Entry, Worker]]:
+    """The contenders that run, and have not failed."""
+    return [(entry, entry.worker) for entry in entries if entry.worker is not None]
 
 
 @contextlib.contextmanager
@@ -232,9 +243,6 @@ def _failing(entry: _Entry) -> Iterator[None]:
 def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry], Machine], threads: int) -> Report:
     entries, machine = measured
     answered = [entry for entry in entries if entry.answers is not None and not entry.skipped]
-    if not answered:
-        reasons = "; ".join(f"{entry.name}: {entry.skipped}" for entry in entries)
-        raise DeployError(f"no contender could be measured: {reasons}")
     reference = _reference(answered)
     first = answered[0].answers
     assert first is not None

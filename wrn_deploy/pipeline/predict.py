@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,46 +11,84 @@ import numpy.typing as npt
 from wrn_deploy.data.decode import decode_image
 from wrn_deploy.data.preprocess import fit_image
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.progress import Progress
+from wrn_deploy.runner import Runner, title_of
 from wrn_deploy.spec import Precision
 
-__all__ = ["Prediction", "predict_files"]
+__all__ = ["PredictOptions", "Prediction", "Predictions", "Scored", "predict_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Which images, how many classes of each, and what runs them (None: the runner's own choice)."""
+
+    images: tuple[Path, ...]
+    top_k: int = 3
+    backend: str | None = None
+    precision: Precision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One class: its index, its name, and its score, the softmax of its logit (0..1)."""
+
+    index: int
+    label: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The best classes of one image, best first: label and score, the softmax of its logit (0..1)."""
+    """The best classes of one image, best first."""
 
     image: str
-    best: tuple[tuple[str, float], ...]
+    best: tuple[Scored, ...]
 
 
-def predict_files(
-    folder: Path, files: Sequence[Path], top_k: int, contender: tuple[str | None, Precision | None]
-) -> list[Prediction]:
-    """Reads each file, fits it to the network, and predicts, one image at a time.
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a network said, and what ran it."""
 
-    Args:
-        folder: the bundle.
-        files: the images.
-        top_k: classes of each image.
-        contender: backend and precision; None for the runner's own choice.
+    model: str
+    random_weights: bool
+    backend: str
+    precision: Precision
+    images: tuple[Prediction, ...]
+
+
+def predict_files(folder: Path, options: PredictOptions, progress: Progress) -> Predictions:
+    """Reads each file, fits it to the network of the bundle in `folder`, and predicts, one image at a time.
 
     Raises:
-        DeployError: a file is missing, no image, or has the wrong size.
+        UsageError: `top_k` is more than the network has classes.
+        DeployError: a file is missing, no image, or has the wrong size; or a logit is not finite.
+        MachineError: this machine cannot run what was asked for.
     """
-    with Runner.open(folder, backend=contender[0], precision=contender[1]) as runner:
-        spec = runner.bundle.spec
-        if not 1 <= top_k <= spec.classes:
-            raise UsageError(f"--top-k {top_k}: expected 1 to {spec.classes}, the number of classes")
-        images = [fit_image(_read(file), spec.preprocessing, str(file)) for file in files]
-        return [_best(runner, str(file), image, top_k) for file, image in zip(files, images, strict=True)]
+    with Runner.open(folder, backend=options.backend, precision=options.precision) as runner:
+        spec, files = runner.bundle.spec, options.images
+        if not 1 <= options.top_k <= spec.classes:
+            raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
+        title = f"Predicting with {title_of(runner.backend)} {runner.precision}"
+        found = []
+        with progress.task(title, len(files)) as advance:
+            for file in files:
+                found.append(_predict(runner, file, options.top_k))
+                advance(1)
+        random = runner.bundle.random_weights
+        return Predictions(spec.name, random, runner.backend, runner.precision, tuple(found))
 
 
-def _best(runner: Runner, name: str, image: npt.NDArray[np.uint8], top_k: int) -> Prediction:
-    scores = _softmax(runner.predict(image[None])[0])
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return Prediction(name, tuple((runner.bundle.spec.label(int(index)), float(scores[index])) for index in best))
+def _predict(runner: Runner, file: Path, top_k: int) -> Prediction:
+    spec = runner.bundle.spec
+    image = fit_image(_read(file), spec.preprocessing, str(file))
+    logits = runner.predict(image[None])[0]
+    if not np.isfinite(logits).all():
+        raise DeployError(
+            f"the network gives NaN or infinite logits for {file}: expected finite ones; try --precision fp32"
+        )
+    scores = _softmax(logits)
+    best = [int(index) for index in np.argsort(-scores, kind="stable")[:top_k]]
+    return Prediction(str(file), tuple(Scored(index, spec.label(index), float(scores[index])) for index in best))
 
 
 def _read(file: Path) -> npt.NDArray[np.uint8]:

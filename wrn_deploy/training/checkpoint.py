@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec
@@ -41,7 +41,8 @@ def save_checkpoint(file: Path, trainer: Trainer, standing: Standing) -> None:
     for parameter, state in trainer.optimizer.state.items():
         tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"].contiguous()
     written = file.with_suffix(".tmp")
-    save_file(tensors, written, metadata={METADATA: json.dumps(dataclasses.asdict(standing), sort_keys=True)})
+    # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
+    written.write_bytes(save(tensors, metadata={METADATA: json.dumps(dataclasses.asdict(standing), sort_keys=True)}))
     written.replace(file)
 
 

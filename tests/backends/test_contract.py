@@ -1,0 +1,193 @@
+"""Every file of backends/ keeps the same contract; those that can run here are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.errors import DeployError
+from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.runner import Backend, contenders, open_backend, skip_reason
+from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.spec import Precision
+
+BACKENDS = plugin_names("wrn_deploy.backends")
+CONTENDERS = [pytest.param(contender, id=f"{contender[0]}-{contender[1]}") for contender in contenders()]
+
+Images = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def digits(made_bundle: Path) -> Images:
+    how = Bundle.open(made_bundle).spec.preprocessing
+    return normalize(next(iter(Batches(open_data("digits", Role.TEST), how, 64))).images, how)
+
+
+@pytest.fixture(scope="module")
+def wanted(made_bundle: Path, digits: Images) -> Images:
+    """The logits of the fp32 graph."""
+    return infer_with(open_session(made_bundle / "fp32.onnx"))(digits)
+
+
+@pytest.fixture(params=CONTENDERS)
+def opened(request: pytest.FixtureRequest, made_bundle: Path) -> Iterator[tuple[Backend, Precision]]:
+    name, precision = request.param
+    bundle = Bundle.open(made_bundle)
+    reason = skip_reason(bundle, name, precision)
+    if reason is not None:
+        pytest.skip(reason)
+    with open_backend(bundle, name, precision, threads=2) as backend:
+        yield backend, precision
+
+
+def run(backend: Backend, batch: Images) -> Images:
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    return backend.download()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_has_a_title_and_precisions(name: str) -> None:
+    module = load_plugin("wrn_deploy.backends", name)
+    assert isinstance(module.TITLE, str)
+    assert module.TITLE
+    assert module.PRECISIONS
+    assert all(isinstance(precision, Precision) for precision in module.PRECISIONS)
+    assert set(module.__all__) == {"PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"}
+
+
+def test_titles_tell_backends_apart() -> None:
+    titles = [load_plugin("wrn_deploy.backends", name).TITLE for name in BACKENDS]
+    assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
+    made_bundle: Path, contender: tuple[str, Precision]
+) -> None:
+    name, precision = contender
+    module, bundle = load_plugin("wrn_deploy.backends", name), Bundle.open(made_bundle)
+    try:
+        artifact = module.find_artifact(bundle, precision)
+    except DeployError as error:
+        assert "`wrn-deploy " in str(error)
+    else:
+        assert bundle.artifacts[artifact.key] == artifact
+        assert artifact.precision in (precision, Precision.FP32)
+        assert module.unfit(artifact) is None or len(module.unfit(artifact)) > 10
+    empty = Bundle(bundle.folder, bundle.spec, bundle.random_weights, {})
+    with pytest.raises(DeployError, match="`wrn-deploy "):
+        module.find_artifact(empty, precision)
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_a_contender_that_cannot_run_says_so_in_one_line(made_bundle: Path, contender: tuple[str, Precision]) -> None:
+    reason = skip_reason(Bundle.open(made_bundle), *contender)
+    assert reason is None or (len(reason) > 10 and "\n" not in reason)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_whose_packages_are_missing_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert "pip install 'wrn-deploy[" in load_plugin("wrn_deploy.backends", name).unfit(None)
+
+
+def test_at_least_two_runtimes_are_tested_here(made_bundle: Path) -> None:
+    bundle = Bundle.open(made_bundle)
+    assert len([pair for pair in contenders() if skip_reason(bundle, *pair) is None]) >= 3
+
+
+def check_answers(found: Images, wanted: Images, precision: Precision) -> None:
+    assert (found.shape, found.dtype) == (wanted.shape, np.float32)
+    if precision is Precision.FP32:
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() >= 0.95
+
+
+def test_answers_are_right_at_every_batch_size(
+    opened: tuple[Backend, Precision], made_bundle: Path, digits: Images, wanted: Images
+) -> None:
+    backend, precision = opened
+    spec = Bundle.open(made_bundle).spec
+    assert (backend.inputs, backend.outputs) == ((spec.input,), (spec.output,))
+    for size in (1, 3, 32, 2, 32, 1):
+        assert size in backend.batches
+        check_answers(run(backend, digits[:size]), wanted[:size], precision)
+    check_answers(run(backend, digits[20:52]), wanted[20:52], precision)
+
+
+def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    kept = run(backend, digits[:8])
+    batch = digits[:8].copy()
+    backend.upload(batch)
+    batch[:] = np.nan
+    backend.execute()
+    backend.synchronize()
+    np.testing.assert_array_equal(backend.download(), kept)
+
+
+def test_the_caller_owns_the_answer(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    first = run(backend, digits[:8])
+    kept = first.copy()
+    assert first.flags.owndata
+    assert first.flags.writeable
+    run(backend, digits[8:16])
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    again = run(backend, digits[:8])
+    np.testing.assert_array_equal(again, kept)
+    again[:] = 0
+    np.testing.assert_array_equal(backend.download(), kept)
+
+
+def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    kept = run(backend, digits[:4])
+    for _ in range(3):
+        backend.execute()
+    backend.synchronize()
+    np.testing.assert_array_equal(backend.download(), kept)
+
+
+def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    kept = run(backend, digits[:8])
+    read_only = digits[:8].copy()
+    read_only.flags.writeable = False
+    for batch in (np.asfortranarray(digits[:8]), np.repeat(digits[:8], 2, axis=0)[::2], read_only):
+        np.testing.assert_array_equal(run(backend, batch), kept)
+
+
+def test_after_closing_every_method_says_so(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    run(backend, digits[:2])
+    backend.close()
+    backend.close()
+    calls: list[Any] = [lambda: backend.upload(digits[:2]), backend.execute, backend.synchronize, backend.download]
+    for call in calls:
+        with pytest.raises(DeployError, match="this backend is closed: open it again"):
+            call()
+
+
+def test_two_open_backends_do_not_disturb_each_other(
+    opened: tuple[Backend, Precision], made_bundle: Path, digits: Images
+) -> None:
+    backend, _ = opened
+    kept = run(backend, digits[:4])
+    with open_backend(Bundle.open(made_bundle), "onnxruntime", Precision.INT8) as other:
+        backend.upload(digits[:4])
+        run(other, digits[4:12])
+        backend.execute()
+    backend.synchronize()
+    np.testing.assert_array_equal(backend.download(), kept)

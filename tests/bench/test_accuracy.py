@@ -1,0 +1,151 @@
+"""Accuracy: every image is asked for once, in order; top-1 and agreement are what a count by hand gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wrn_deploy.bench.accuracy import Answers, ask, fill, score
+from wrn_deploy.data import CorruptImage, Item
+from wrn_deploy.data.digest import DataDigest
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.errors import DeployError
+from wrn_deploy.runner import Backend
+from wrn_deploy.spec import Preprocessing, TensorSpec
+
+HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class Source:
+    """Image number n is grey of value n; the labels are given, and some images are corrupt."""
+
+    name, labels, mirror = "greys", (), False
+
+    def __init__(self, labels: list[int | None], corrupt: tuple[int, ...] = ()) -> None:
+        self._labels, self._corrupt = labels, corrupt
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        assert order is None
+        for number, label in enumerate(self._labels):
+            yield Item(f"{number}.png", label, lambda number=number: self._load(number))
+
+    def _load(self, number: int) -> npt.NDArray[np.uint8]:
+        if number in self._corrupt:
+            raise CorruptImage(f"{number}.png is damaged")
+        return np.full((2, 2, 3), number, dtype=np.uint8)
+
+
+class Oracle:
+    """A backend that answers class (grey value modulo 5), for batches of the given sizes."""
+
+    outputs = (TensorSpec("logits", "float32", (5,)),)
+
+    def __init__(self, batches: range = range(1, 1000), broken: int | None = None) -> None:
+        self.batches = batches
+        self.sizes: list[int] = []
+        self._broken = broken
+        self._logits = np.zeros((0, 5), dtype=np.float32)
+
+    def upload(self, batch: npt.NDArray[np.float32]) -> None:
+        assert len(batch) in self.batches
+        self.sizes.append(len(batch))
+        greys = np.rint(batch[:, 0, 0, 0] * 255).astype(int)
+        self._logits = np.eye(5, dtype=np.float32)[greys % 5]
+        self._logits[greys == self._broken] = np.nan
+
+    def execute(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+    def download(self) -> npt.NDArray[np.float32]:
+        return self._logits
+
+
+def answers_of(oracle: Oracle, source: Source, size: int, limit: int | None = None, max_corrupt: int = 0) -> Answers:
+    batches = Batches(source, HOW, size, limit=limit, max_corrupt=max_corrupt)
+    return ask(cast("Backend", oracle), batches, lambda _done: None)
+
+
+def test_every_image_is_asked_for_once_in_order() -> None:
+    oracle = Oracle()
+    labels: list[int | None] = [0, 1, 2, 3, 4, 1, 1, 1, 1, 1, 1]
+    answers = answers_of(oracle, Source(labels), 4)
+    assert oracle.sizes == [4, 4, 3]
+    assert [*answers.predicted] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0]
+    assert [*answers.labels] == labels
+    digest = DataDigest()
+    digest.add(np.stack([np.full((2, 2, 3), number, dtype=np.uint8) for number in range(11)]))
+    assert answers.digest == digest.hexdigest()
+    assert answers.corrupt == ()
+
+
+def test_progress_counts_the_images() -> None:
+    told: list[int] = []
+    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), told.append)
+    assert told == [3, 3, 1]
+
+
+def test_a_limit_ends_early() -> None:
+    assert [*answers_of(Oracle(), Source([0] * 9), 4, limit=6).predicted] == [0, 1, 2, 3, 4, 0]
+
+
+def test_a_plan_with_a_least_batch_gets_full_batches_and_no_image_counts_twice() -> None:
+    oracle = Oracle(batches=range(4, 9))
+    answers = answers_of(oracle, Source([0] * 10), 8)
+    assert oracle.sizes == [8, 4]
+    assert [*answers.predicted] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert len(answers.labels) == 10
+
+
+def test_filling_starts_from_the_first_image_again() -> None:
+    images = np.arange(3, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 2, 2), dtype=np.float32)
+    assert [*fill(images, 7)[:, 0, 0, 0]] == [0, 1, 2, 0, 1, 2, 0]
+    assert fill(images, 7)[4].tolist() == images[1].tolist()
+    assert fill(images, 2) is images
+    assert fill(images, 7).flags.c_contiguous
+
+
+def test_corrupt_images_are_left_out_and_named() -> None:
+    answers = answers_of(Oracle(), Source([0, 1, 2, 3], corrupt=(1,)), 4, max_corrupt=1)
+    assert [*answers.predicted] == [0, 2, 3]
+    assert answers.corrupt == ("1.png",)
+    with pytest.raises(DeployError, match=r"1\.png is damaged"):
+        answers_of(Oracle(), Source([0, 1, 2, 3], corrupt=(1,)), 4)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [(5, "2.png has label 5: expected 0 to 4"), (-3, "2.png has no label"), (None, "2.png has no label: expected")],
+)
+def test_a_label_outside_of_the_classes_names_the_image(label: int | None, said: str) -> None:
+    with pytest.raises(DeployError, match=said):
+        answers_of(Oracle(), Source([0, 1, label, 3]), 4)
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(DeployError, match=r"the network gives NaN or infinite logits near 3\.png"):
+        answers_of(Oracle(broken=4), Source([0] * 9), 3)
+
+
+def test_top1_and_agreement_are_counted() -> None:
+    labels = np.array([0, 1, 2, 3, 4, 0])
+    reference = Answers(np.array([0, 1, 2, 3, 0, 1]), labels, "", ())
+    other = Answers(np.array([0, 1, 2, 4, 0, 0]), labels, "", ())
+    first, second, alone = score(reference, reference), score(other, reference), score(other, None)
+    assert (first.images, first.correct, first.agreement) == (6, 4, 1.0)
+    assert (second.images, second.correct, second.agreement) == (6, 4, pytest.approx(4 / 6))
+    assert second.top1 == pytest.approx(4 / 6)
+    assert alone.agreement is None
+
+
+def test_agreement_of_different_images_is_our_own_bug() -> None:
+    first = Answers(np.array([0]), np.array([0]), "", ())
+    with pytest.raises(AssertionError, match="different images"):
+        score(first, Answers(np.array([0]), np.array([1]), "", ()))

@@ -1,0 +1,66 @@
+"""Graphs for the tests of calibration: real structures, with tables of plausible ranges for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from wrn_deploy.calib.placement import calibrated_tensors
+from wrn_deploy.calib.table import CalibrationTable, TensorRange
+
+Infer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+def plain_table(graph: ir.Graph) -> CalibrationTable:
+    """Every tensor reaches 4; behind a ReLU none is negative."""
+    positive = {"Relu", "MaxPool"}
+    producers = {value.name: node.op_type for node in graph for value in node.outputs}
+    ranges = {
+        name: TensorRange(0.0 if producers.get(name) in positive else -4.0, 4.0, 4.0, 0.0)
+        for name in calibrated_tensors(graph)
+    }
+    return CalibrationTable("max", None, "made up", "0" * 64, 1, "0" * 64, ranges)
+
+
+def producer(value: ir.Value | None) -> ir.Node:
+    assert value is not None
+    node = value.producer()
+    assert node is not None, f"{value.name} has no producer"
+    return node
+
+
+def op_types(values: Any) -> list[str]:
+    """The operators that make the values; "" for inputs and weights of the graph."""
+    producers = [None if value is None else value.producer() for value in values]
+    return ["" if node is None else node.op_type for node in producers]
+
+
+def users(value: ir.Value) -> list[str]:
+    return sorted(use.node.op_type for use in value.uses())
+
+
+def constant(value: ir.Value | None) -> npt.NDArray[Any]:
+    assert value is not None
+    assert value.const_value is not None, f"{value.name} is no constant"
+    return value.const_value.numpy()
+
+
+def session_of(model: ir.Model, optimized: Path | None = None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    return ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def optimized_ops(model: ir.Model, file: Path) -> list[str]:
+    """The operators that ONNX Runtime really runs."""
+    session_of(model, file)
+    return [node.op_type for node in onnx.load(file, load_external_data=False).graph.node]

@@ -1,0 +1,126 @@
+"""Ranges of a real graph: those of its activations, for any batch size, with flat memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import pytest
+
+from tests.calib.graphs import constant, session_of
+from wrn_deploy.calib import collect
+from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.calib.placement import calibrated_tensors
+from wrn_deploy.errors import DeployError
+
+Images = npt.NDArray[np.float32]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def batches_of(images: Images, sizes: list[int] | None = None) -> Callable[[int], Iterator[Images]]:
+    def batches(size: int) -> Iterator[Images]:
+        if sizes is not None:
+            sizes.append(size)
+        return (images[start : start + size] for start in range(0, len(images), size))
+
+    return batches
+
+
+def test_ranges_are_those_of_the_activations(
+    made_bundle: Path, trained_graph: ir.Model, digits: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every activation is computed once more, in one batch, and looked at with numpy."""
+    model = trained_graph.clone()
+    names = calibrated_tensors(model.graph)
+    inner = [value for node in model.graph for value in node.outputs if value.name in names]
+    model.graph.outputs.extend(inner)
+    activations = dict(
+        zip(
+            [value.name for value in inner],
+            session_of(model).run([value.name for value in inner], {"images": digits}),
+            strict=True,
+        )
+    )
+    activations["images"] = digits
+    monkeypatch.setattr(collect, "WORKING_SET", 8 << 20)
+    sizes: list[int] = []
+    ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits, sizes), histograms=True, threads=1)
+    assert 1 < sizes[0] < len(digits), "several batches"
+    assert set(ranges) == set(names) == set(activations)
+    for name, found in ranges.items():
+        values = activations[name]
+        assert found.values == values.size
+        assert found.low == pytest.approx(values.min(), rel=1e-4, abs=1e-5)
+        assert found.high == pytest.approx(values.max(), rel=1e-4, abs=1e-5)
+        assert found.histogram is not None
+        assert found.histogram.counts.sum() == values.size
+        shares = [found.share_above(share * found.amax) for share in (0.1, 0.5)]
+        wanted = [float((np.abs(values) > share * found.amax).mean()) for share in (0.1, 0.5)]
+        assert shares == pytest.approx(wanted, abs=2e-3)
+
+
+def test_histograms_are_made_only_where_they_are_needed(made_bundle: Path, digits: Images) -> None:
+    ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[:4]), histograms=False, threads=1)
+    assert all(found.histogram is None and found.amax > 0 for found in ranges.values())
+
+
+def test_without_images_there_is_no_table(made_bundle: Path) -> None:
+    with pytest.raises(DeployError, match="calibration saw no image"):
+        collect_ranges(made_bundle / "fp32.onnx", lambda _size: iter(()), histograms=True, threads=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_an_activation_that_is_not_finite_names_its_tensor(
+    trained_graph: ir.Model, tmp_path: Path, digits: Images, value: float
+) -> None:
+    damaged = trained_graph.clone()
+    weights = damaged.graph.initializers["block2.0.conv1.weight"]
+    broken = constant(weights).copy()
+    broken[3] = value
+    weights.const_value = ir.Tensor(broken, name=weights.name)
+    ir.save(damaged, tmp_path / "damaged.onnx")
+    with pytest.raises(DeployError, match=r"block2\.0\.conv1\.relu has NaN or infinite values during calibration"):
+        collect_ranges(tmp_path / "damaged.onnx", batches_of(digits[:4]), histograms=True, threads=1)
+
+
+def test_an_image_that_is_not_finite_names_the_input(made_bundle: Path, digits: Images) -> None:
+    broken = digits[:4].copy()
+    broken[2, 0, 0, 0] = np.nan
+    with pytest.raises(DeployError, match="images has NaN or infinite values"):
+        collect_ranges(made_bundle / "fp32.onnx", batches_of(broken), histograms=True, threads=1)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.machine import peak_rss_bytes
+image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+def batches(size):
+    left = int(sys.argv[2])
+    while left:
+        now = min(left, size)
+        yield np.repeat(image, now, axis=0)
+        left -= now
+collect_ranges(Path(sys.argv[1]), batches, True, 1)
+print(peak_rss_bytes())
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_images(longer_graph: ir.Model, tmp_path: Path) -> None:
+    """64 images of wrn-16-2 have 120 MB of activations, 1024 have 16 times as much."""
+    ir.save(longer_graph, tmp_path / "fp32.onnx")
+    peaks = []
+    for count in (64, 1024):
+        command = [sys.executable, "-c", PEAK, str(tmp_path / "fp32.onnx"), str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        peaks.append(int(done.stdout) / 2**20)
+    few, many = peaks
+    assert many - few < 30, peaks
+    assert many < 400, peaks

@@ -1,0 +1,89 @@
+"""What TensorRT says while it builds, sorted; and what libraries print themselves, kept off the terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wrn_deploy.engines.log import BuildLog, quiet_stderr
+
+
+def test_messages_are_sorted_by_severity() -> None:
+    log = BuildLog()
+    log.take("ERROR", " first\n")
+    log.take("INTERNAL_ERROR", "second")
+    log.take("WARNING", "careful")
+    log.take("WARNING", "careful ")
+    log.take("INFO", "all is well")
+    log.take("VERBOSE", "very well")
+    assert (log.errors, log.warnings) == (["first", "second"], ["careful"])
+
+
+def test_memory_figures_are_read_from_any_message() -> None:
+    log = BuildLog()
+    log.take("INFO", "Total Weights Memory: 156800 bytes")
+    log.take("VERBOSE", "[MemUsageStats] Total Activation Memory: 19005440 bytes")
+    log.take("INFO", "Total Scratch Memory: 0 bytes")
+    log.take("INFO", "Total Weights Memory: unknown")
+    assert log.memory == {"weights_bytes": 156800, "activation_bytes": 19005440, "scratch_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "CUDA initialization failure with error: 35. Please check your CUDA installation",
+        "[checkMacros.cpp::catchCudaError::211] Error Code 1: Cuda Runtime (cudaErrorInsufficientDriver: 35)",
+        "Unable to determine GPU memory usage: CUDA driver version is insufficient for CUDA runtime version",
+    ],
+)
+def test_a_missing_driver_is_no_error_of_the_build(noise: str) -> None:
+    log = BuildLog()
+    log.take("ERROR", noise)
+    log.take("WARNING", noise)
+    assert (log.errors, log.warnings) == ([], [])
+
+
+def test_other_cuda_errors_are_kept() -> None:
+    log = BuildLog()
+    log.take("ERROR", "Cuda Runtime (cudaErrorMemoryAllocation: out of memory)")
+    assert log.errors == ["Cuda Runtime (cudaErrorMemoryAllocation: out of memory)"]
+
+
+PROGRAM = """
+import os, subprocess, sys
+from wrn_deploy.engines.log import quiet_stderr
+captured = []
+sys.stderr.write("before\\n")
+try:
+    with quiet_stderr(captured):
+        os.write(2, b"a library\\n")
+        subprocess.run(["sh", "-c", "echo a child >&2"])
+        sys.stderr.write("progress\\n")
+        if sys.argv[1:]:
+            raise ValueError("inside")
+except ValueError:
+    pass
+sys.stderr.write("after\\n")
+os.write(2, b"a library again\\n")
+print(captured)
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["fail"]])
+def test_libraries_are_silenced_and_python_is_not(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr == "before\nprogress\nafter\na library again\n"
+    assert done.stdout == "['a library', 'a child']\n"
+
+
+def test_no_file_descriptor_is_left_open() -> None:
+    captured: list[str] = []
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with quiet_stderr(captured):
+            os.write(2, b"x\n")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert captured == ["x"] * 5

@@ -1,0 +1,157 @@
+"""The contract of `models/__init__.py`, run over every file of `models/families`; then what each network must be."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from wrn_deploy.models import build_model, describe_model, layouts, listed_models
+from wrn_deploy.models.cost import count_cost
+from wrn_deploy.models.families import resnet
+from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.spec import ModelSpec
+
+FAMILIES = {
+    name: load_plugin("wrn_deploy.models.families", name) for name in plugin_names("wrn_deploy.models.families")
+}
+
+
+@pytest.fixture(params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> ModuleType:
+    return FAMILIES[request.param]
+
+
+def _smallest(family: ModuleType) -> ModelSpec:
+    """Its cheapest listed network, at a size that runs in no time."""
+    spec: ModelSpec = min((family.describe(name) for name in family.LISTED), key=lambda spec: count_cost(spec).macs)
+    return dataclasses.replace(
+        spec, preprocessing=dataclasses.replace(spec.preprocessing, height=32, width=32, resize=None)
+    )
+
+
+def test_both_families_are_found_by_their_file_names() -> None:
+    assert {"resnet", "wrn"} <= set(FAMILIES)
+
+
+def test_each_listed_network_is_described_and_leads_back_to_its_file(family: ModuleType) -> None:
+    assert family.LISTED
+    for name in family.LISTED:
+        spec = family.describe(name)
+        assert spec.name == name
+        assert FAMILIES[spec.family] is family
+        assert describe_model(name) == spec
+        assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_names_of_other_families_are_left_to_them(family: ModuleType) -> None:
+    assert family.describe("vgg-16") is None
+    assert family.describe("") is None
+
+
+def test_each_listed_network_gives_one_logit_a_class_at_its_input_size(family: ModuleType) -> None:
+    for name in family.LISTED:
+        spec = dataclasses.replace(family.describe(name), classes=7)
+        with torch.device("meta"), torch.no_grad():
+            logits = family.build(spec).eval()(torch.empty(3, *spec.input.shape))
+        assert logits.shape == (3, 7), name
+        assert logits.dtype == torch.float32
+
+
+def test_rows_of_a_batch_do_not_touch_each_other(family: ModuleType) -> None:
+    torch.manual_seed(0)
+    spec = _smallest(family)
+    network, images = family.build(spec).eval(), torch.randn(3, *spec.input.shape)
+    with torch.inference_mode():
+        together, alone = network(images), torch.cat([network(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    assert (together[0] - together[1]).abs().max() > 1e-2
+
+
+def test_dropout_acts_in_training_and_never_in_inference(family: ModuleType) -> None:
+    spec = _smallest(family)
+    torch.manual_seed(0)
+    plain = family.build(spec)
+    dropping = family.build(dataclasses.replace(spec, dropout=0.5))
+    dropping.load_state_dict(plain.state_dict())
+    images = torch.randn(4, *spec.input.shape)
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(images), dropping.eval()(images))
+        assert torch.equal(plain.train()(images), plain(images))
+        assert not torch.equal(dropping.train()(images), dropping(images))
+
+
+def test_the_key_maps_are_patterns_that_lead_to_own_keys(family: ModuleType) -> None:
+    for rules in family.LAYOUTS.values():
+        for pattern, replacement in rules:
+            groups = re.compile(pattern).groups
+            assert all(int(number) <= groups for number in re.findall(r"\\(\d)", replacement))
+
+
+def test_the_same_seed_builds_the_same_network(family: ModuleType) -> None:
+    spec = _smallest(family)
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(family.build(spec).state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
+
+
+def test_no_name_is_listed_twice() -> None:
+    names = listed_models()
+    assert len(names) == len(set(names)) == sum(len(family.LISTED) for family in FAMILIES.values())
+
+
+def test_the_layouts_of_a_family_are_those_of_its_file() -> None:
+    assert layouts("wrn") is FAMILIES["wrn"].LAYOUTS
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("wrn-16-2", 691_674),
+        ("wrn-40-1", 563_930),
+        ("wrn-28-10", 36_479_194),
+        ("wrn-50-2", 68_883_240),
+        ("wrn-101-2", 126_886_696),
+    ],
+)
+def test_the_parameters_are_the_published_number(name: str, parameters: int) -> None:
+    assert count_cost(describe_model(name)).parameters == parameters
+
+
+def test_a_wider_or_deeper_network_has_its_convolutions() -> None:
+    for name, convolutions in (
+        ("wrn-10-1", 9),
+        ("wrn-16-2", 16),
+        ("wrn-40-1", 39),
+        ("wrn-50-2", 53),
+        ("wrn-101-2", 104),
+    ):
+        with torch.device("meta"):
+            network = build_model(describe_model(name))
+        assert sum(isinstance(module, nn.Conv2d) for module in network.modules()) == convolutions, name
+
+
+@pytest.mark.parametrize(("name", "entries"), [("wrn-50-2", 320), ("wrn-101-2", 626)])
+def test_the_imagenet_networks_have_the_keys_of_torchvision(name: str, entries: int) -> None:
+    with torch.device("meta"):
+        state = build_model(describe_model(name)).state_dict()
+    assert len(state) == entries
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    assert shapes["layer1.0.downsample.0.weight"] == (256, 64, 1, 1)
+    assert shapes["layer1.0.conv2.weight"] == (128, 128, 3, 3)
+    assert shapes["layer4.2.bn3.running_var"] == (2048,)
+    assert shapes["fc.weight"] == (1000, 2048)
+
+
+def test_the_imagenet_networks_stride_in_the_3x3_convolution() -> None:
+    with torch.device("meta"):
+        first = build_model(describe_model("wrn-50-2")).get_submodule("layer2.0")
+    assert isinstance(first, resnet.Bottleneck)
+    assert (first.conv1.stride, first.conv2.stride) == ((1, 1), (2, 2))

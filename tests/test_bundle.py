@@ -1,0 +1,420 @@
+"""A bundle changes all at once or not at all, notices what is stale or damaged, and trusts no manifest."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha256_of
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
+
+SPEC = ModelSpec("wrn-10-1", "wrn", 10, 1, 10, Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+REMEDY = "wrn-deploy mend"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def add(step: Transaction, key: str, content: str, *parents: Artifact, **options: Any) -> Artifact:
+    step.file(f"{key}.txt").write_text(content)
+    recipe = Recipe({parent.key: parent.sha256 for parent in parents}, options, {"tool": "1"})
+    return step.add(key, (Kind.ONNX, Precision.FP32), f"{key}.txt", recipe, {})
+
+
+def make(folder: Path) -> Bundle:
+    """grandparent -> parent -> child."""
+    bundle = Bundle.create(folder, SPEC, random_weights=False)
+    with bundle.transaction() as step:
+        grandparent = add(step, "grandparent", "one")
+        parent = add(step, "parent", "two", grandparent)
+        add(step, "child", "three", parent, size=3, shape=(1, 2))
+    return bundle
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What the user sees of a bundle: everything but lock files and what a killed process left."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
+
+
+def run_code(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    header = "import os, signal, sys\nfrom pathlib import Path\nfrom tests.test_bundle import *\n"
+    command = [sys.executable, "-c", header + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_a_step_adds_its_files_and_entries_together(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    opened = Bundle.open(tmp_path / "bundle")
+    assert opened.artifacts == {**bundle.artifacts, "child": opened.artifacts["child"]}  # its tuple is a list now
+    assert opened.spec == SPEC
+    assert sorted(contents(tmp_path / "bundle")) == ["child.txt", "grandparent.txt", "manifest.json", "parent.txt"]
+    child = opened.find("child", REMEDY)
+    assert (opened.file(child).read_text(), child.size_bytes) == ("three", 5)
+    assert child.sha256 == sha256_of(tmp_path / "bundle" / "child.txt")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_after_an_error_or_an_interrupt_the_bundle_is_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    bundle = make(tmp_path / "bundle")
+    before, entries = contents(bundle.folder), dict(bundle.artifacts)
+    with pytest.raises(error), bundle.transaction() as step:
+        add(step, "child", "another")
+        add(step, "fourth", "4")
+        raise error
+    assert contents(bundle.folder) == before
+    assert bundle.artifacts == entries
+    assert [path.name for path in bundle.folder.iterdir() if path.is_dir()] == []
+
+
+def test_a_folder_made_for_a_failed_step_is_removed(tmp_path: Path) -> None:
+    bundle = Bundle.create(tmp_path / "bundle", SPEC, random_weights=False)
+    with pytest.raises(ValueError, match="no"), bundle.transaction() as step:
+        add(step, "first", "1")
+        raise ValueError("no")
+    assert not bundle.folder.exists()
+
+
+def test_a_folder_made_for_a_failed_step_stays_when_another_step_has_used_it(tmp_path: Path) -> None:
+    first, second = (Bundle.create(tmp_path / "bundle", SPEC, random_weights=False) for _ in range(2))
+    with pytest.raises(ValueError, match="no"), first.transaction() as step:
+        add(step, "first", "1")
+        with second.transaction() as other:
+            add(other, "second", "2")
+        raise ValueError("no")
+    assert list(Bundle.open(tmp_path / "bundle").artifacts) == ["second"]
+
+
+def test_a_killed_step_changes_nothing_and_the_next_one_sweeps(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    before = contents(bundle.folder)
+    killed = run_code(
+        """
+        with Bundle.open(sys.argv[1]).transaction() as step:
+            add(step, "child", "another")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        bundle.folder,
+    )
+    assert killed.wait() == -signal.SIGKILL
+    assert contents(bundle.folder) == before
+    assert len([*bundle.folder.glob(".staging-*/child.txt")]) == 1, "the step was not in the middle of its work"
+    Bundle.open(bundle.folder).find("child", REMEDY)
+    with Bundle.open(bundle.folder).transaction() as step:
+        add(step, "fourth", "4")
+    assert not [*bundle.folder.glob(".staging-*")]
+
+
+# Kills itself before the n-th change of the folder that a commit makes.
+KILLED_COMMIT = """
+import pathlib, shutil
+left = int(sys.argv[2])
+def deadly(function):
+    def wrapped(*arguments, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return function(*arguments, **options)
+    return wrapped
+bundle = Bundle.open(sys.argv[1])
+with bundle.transaction() as step:
+    add(step, "child", "another")
+    add(step, "fourth", "4")
+    pathlib.Path.replace = deadly(pathlib.Path.replace)
+    pathlib.Path.rename = deadly(pathlib.Path.rename)
+    shutil.rmtree = deadly(shutil.rmtree)
+"""
+
+
+def test_a_step_killed_anywhere_in_its_commit_is_done_or_not_begun(tmp_path: Path) -> None:
+    outcomes = []
+    for moment in range(7):
+        folder = tmp_path / str(moment)
+        make(folder)
+        process = run_code(KILLED_COMMIT, folder, moment)
+        code = process.wait()
+        opened = Bundle.open(folder)
+        texts = {key: opened.file(opened.find(key, REMEDY)).read_text() for key in opened.artifacts}
+        old = {"grandparent": "one", "parent": "two", "child": "three"}
+        assert texts in (old, {**old, "child": "another", "fourth": "4"}), f"killed before change {moment}: {texts}"
+        assert not (folder / ".commit").exists()
+        outcomes.append((code, len(texts)))
+    killed = [texts for code, texts in outcomes if code == -signal.SIGKILL]
+    assert killed == [3, 4, 4, 4, 4, 4], "one change decides; the others come after it"
+    assert outcomes[-1] == (0, 4)
+
+
+def test_an_error_while_committing_leaves_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make(tmp_path / "bundle")
+    before = contents(bundle.folder)
+
+    def full(self: Path, *_arguments: object, **_options: object) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    with pytest.raises(OSError, match="No space"), bundle.transaction() as step:
+        add(step, "child", "another")
+        monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.undo()
+    assert contents(bundle.folder) == before
+    Bundle.open(bundle.folder).find("child", REMEDY)
+
+
+def test_the_staged_files_of_a_living_process_are_left_alone(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    other = run_code(
+        """
+        with Bundle.open(sys.argv[1]).transaction() as step:
+            add(step, "theirs", "1")
+            print("staged", flush=True)
+            sys.stdin.readline()
+        """,
+        bundle.folder,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "staged\n"
+    with bundle.transaction() as step:
+        add(step, "ours", "2")
+    other.communicate("go on\n")
+    assert other.returncode == 0
+    assert {"theirs", "ours", "child"} <= set(Bundle.open(bundle.folder).artifacts)
+
+
+def test_two_processes_that_add_artifacts_at_the_same_time_lose_none(tmp_path: Path) -> None:
+    make(tmp_path / "bundle")
+    code = """
+    bundle = Bundle.open(sys.argv[1])
+    sys.stdin.readline()
+    for number in range(12):
+        with bundle.transaction() as step:
+            add(step, f"{sys.argv[2]}{number}", sys.argv[2])
+    """
+    processes = [run_code(code, tmp_path / "bundle", name) for name in "ab"]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.wait() for process in processes] == [0, 0]
+    opened = Bundle.open(tmp_path / "bundle")
+    assert {f"{name}{number}" for name in "ab" for number in range(12)} <= set(opened.artifacts)
+    for key in opened.artifacts:
+        opened.find(key, REMEDY)
+
+
+def test_a_step_does_not_undo_another_processs_new_description(tmp_path: Path) -> None:
+    make(tmp_path / "bundle")
+    slow = Bundle.open(tmp_path / "bundle")
+    labelled = ModelSpec.from_json({**SPEC.to_json(), "labels": [f"class{n}" for n in range(10)]})
+    with Bundle.create(tmp_path / "bundle", labelled, random_weights=True).transaction() as step:
+        add(step, "grandparent", "exported again")
+    with slow.transaction() as step:
+        add(step, "report", "slow")
+    opened = Bundle.open(tmp_path / "bundle")
+    assert (opened.spec, opened.random_weights) == (labelled, True)
+    assert slow.spec == labelled
+    assert {"report", "child"} <= set(opened.artifacts)
+
+
+def test_exporting_again_makes_the_children_and_grandchildren_stale(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    with bundle.transaction() as step:
+        add(step, "grandparent", "exported again")
+    bundle.find("grandparent", REMEDY)
+    with pytest.raises(DeployError, match=r"parent was made from grandparent \w{12}, which is now .*`wrn-deploy mend`"):
+        bundle.find("parent", REMEDY)
+    with pytest.raises(DeployError, match=r"parent was made from grandparent .*`wrn-deploy mend`"):
+        bundle.find("child", REMEDY)
+
+
+def test_the_same_file_made_again_makes_nothing_stale(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    with bundle.transaction() as step:
+        add(step, "grandparent", "one")
+    bundle.find("child", REMEDY)
+
+
+def test_parents_in_a_circle_end(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    record = json.loads((bundle.folder / "manifest.json").read_text())
+    artifacts = record["artifacts"]
+    artifacts["grandparent"]["recipe"]["parents"] = {"child": artifacts["child"]["sha256"]}
+    (bundle.folder / "manifest.json").write_text(json.dumps(record))
+    Bundle.open(bundle.folder).find("child", REMEDY)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "other bytes of the same size": lambda file: file.write_text("THREE"),
+    "truncated": lambda file: file.write_text("thr"),
+    "longer": lambda file: file.write_text("three and more"),
+    "empty": lambda file: file.write_text(""),
+    "missing": lambda file: file.unlink(),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a link to nowhere": lambda file: (file.unlink(), file.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str) -> None:
+    bundle = make(tmp_path / "bundle")
+    recipe = bundle.artifacts["child"].recipe
+    assert bundle.current("child", recipe) is not None
+    DAMAGES[damage](bundle.folder / "child.txt")
+    with pytest.raises(DeployError, match=r"child\.txt is (not the file|missing or cannot be read).*`wrn-deploy mend`"):
+        bundle.find("child", REMEDY)
+    assert bundle.current("child", recipe) is None, "the step must run again"
+    bundle.find("parent", REMEDY)
+
+
+def test_an_absent_artifact_is_named_with_the_remedy(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    with pytest.raises(DeployError, match=r"has no plan: run `wrn-deploy mend`"):
+        bundle.find("plan", REMEDY)
+
+
+def test_a_step_is_up_to_date_only_with_the_very_same_recipe(tmp_path: Path) -> None:
+    bundle = Bundle.open(make(tmp_path / "bundle").folder)
+    same = Recipe({"parent": bundle.artifacts["parent"].sha256}, {"size": 3, "shape": (1, 2)}, {"tool": "1"})
+    assert bundle.current("child", same) == bundle.artifacts["child"]
+    assert bundle.current("absent", same) is None
+    for other in (
+        Recipe({"parent": "0" * 64}, same.options, same.tools),
+        Recipe({}, same.options, same.tools),
+        Recipe(same.parents, {"size": 4, "shape": (1, 2)}, same.tools),
+        Recipe(same.parents, {"size": 3}, same.tools),
+        Recipe(same.parents, same.options, {"tool": "2"}),
+    ):
+        assert bundle.current("child", other) is None
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DeployError, match="no bundle: it has no manifest.json. Make one with `wrn-deploy export"):
+            Bundle.open(folder)
+
+
+def test_a_manifest_of_another_format_says_what_to_do(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    manifest = bundle.folder / "manifest.json"
+    manifest.write_text(json.dumps({"format": 2, "written": "by a later version"}))
+    with pytest.raises(DeployError, match=r"manifest.json has format 2: expected 1; use the version .* export .* again"):
+        Bundle.open(bundle.folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"x"', "{}", '{"format": 1}', "[" * 100_000, "\x00"])
+def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, text: str) -> None:
+    bundle = make(tmp_path / "bundle")
+    (bundle.folder / "manifest.json").write_text(text)
+    with pytest.raises(DeployError, match=r"manifest.json is damaged .*: export the model again"):
+        Bundle.open(bundle.folder)
+
+
+def test_a_manifest_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    (bundle.folder / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DeployError, match="is damaged"):
+        Bundle.open(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../etc/passwd", "..", "a/../../b", "a/..", "//etc/passwd", "child.txt\x00.png", 3, None]
+)
+def test_a_path_that_leaves_the_bundle_is_refused(tmp_path: Path, path: object) -> None:
+    bundle = make(tmp_path / "bundle")
+    record = json.loads((bundle.folder / "manifest.json").read_text())
+    record["artifacts"]["child"]["path"] = path
+    (bundle.folder / "manifest.json").write_text(json.dumps(record))
+    with pytest.raises(DeployError, match="manifest.json is damaged"):
+        Bundle.open(bundle.folder)
+
+
+JUNK: list[Any] = [
+    None, True, -1, 0, 3.5, 10**400, float("nan"), float("inf"), "", "x", "../../etc/passwd", "/etc/passwd", "fp64", [],
+    ["a"], {}, {"a": 1}, {"a": {"b": []}}, "\ud800", "a" * 5000,
+]  # fmt: skip
+
+
+def places(record: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container in the record with each of its keys."""
+    keys = list(record) if isinstance(record, dict) else list(range(len(record))) if isinstance(record, list) else []
+    for key in keys:
+        yield record, key
+        yield from places(record[key])
+
+
+def mutated(record: dict[str, Any], dice: random.Random) -> str:
+    changed = copy.deepcopy(record)
+    for _ in range(dice.randint(1, 3)):
+        container, key = dice.choice([*places(changed)])
+        action = dice.randrange(4)
+        if action == 0:
+            del container[key]
+        elif action == 1 and isinstance(container, dict):
+            container[dice.choice(["unknown", "path", "parents"])] = container.pop(key)
+        else:
+            container[key] = dice.choice(JUNK)
+    text = json.dumps(changed)
+    if dice.random() < 0.2:
+        start = dice.randrange(len(text))
+        text = text[:start] + dice.choice(["", "}", '"', "\x01", "9" * 5000]) + text[start + dice.randrange(20) :]
+    return text
+
+
+def use_everything(folder: Path) -> None:
+    opened = Bundle.open(folder)
+    for key, artifact in opened.artifacts.items():
+        assert opened.file(artifact).resolve().is_relative_to(folder.resolve()), artifact.path
+        opened.current(key, artifact.recipe)
+        opened.find(key, REMEDY)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mutated_manifests_give_nothing_but_our_own_errors(tmp_path: Path, seed: int) -> None:
+    bundle = make(tmp_path / "bundle")
+    manifest = bundle.folder / "manifest.json"
+    record = json.loads(manifest.read_text())
+    dice, refused = random.Random(seed), 0
+    for _ in range(80):
+        text = mutated(record, dice)
+        manifest.write_text(text, encoding="utf-8", errors="surrogatepass")
+        try:
+            use_everything(bundle.folder)
+        except DeployError:
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"{error!r} for {text[:2000]}") from error
+    assert 20 < refused < 80, "most mutations are harmful, some are not"
+
+
+def test_a_bundle_is_not_made_in_place_of_something_else(tmp_path: Path) -> None:
+    file, folder, web = tmp_path / "file", tmp_path / "folder", tmp_path / "web"
+    file.write_text("mine")
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    web.mkdir()
+    (web / "manifest.json").write_text('{"name": "a web application"}')
+    for taken, match in ((file, "is a file"), (folder, "holds other files"), (web, "holds other files")):
+        with pytest.raises(DeployError, match=match):
+            Bundle.create(taken, SPEC, random_weights=False)
+    assert (folder / "thesis.tex").read_text() == "mine"
+    assert (web / "manifest.json").exists()
+
+
+def test_a_damaged_bundle_can_be_made_anew(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    (bundle.folder / "manifest.json").write_text("{")
+    with Bundle.create(bundle.folder, SPEC, random_weights=False).transaction() as step:
+        add(step, "child", "whole again")
+    assert list(Bundle.open(bundle.folder).artifacts) == ["child"]

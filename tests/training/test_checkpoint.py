@@ -1,0 +1,202 @@
+"""Training checkpoints: everything comes back bit for bit, a crash leaves the old one, and damage is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.errors import DeployError
+from wrn_deploy.models import build_model, describe_model
+from wrn_deploy.spec import ModelSpec
+from wrn_deploy.training.checkpoint import METADATA, Standing, restore_checkpoint, save_checkpoint
+from wrn_deploy.training.loop import Epoch, Trainer
+from wrn_deploy.training.recipe import Recipe
+
+SPEC = describe_model("wrn-10-1")
+EPOCHS = (Epoch(0, 0.1, 1 / 3, 0.1, 0.2), Epoch(1, 0.02, 1.0e-17, 0.3, 0.7))
+STANDING = Standing(SPEC, Recipe(epochs=5), "digits", "digits", EPOCHS)
+
+
+def _trainer(spec: ModelSpec = SPEC, seed: int = 0) -> Trainer:
+    torch.manual_seed(seed)
+    source = open_data("digits", Role.TEST)
+    return Trainer(build_model(spec), Recipe(epochs=5), spec.preprocessing, source, source)
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    """After two steps: momentum is not a gradient any more."""
+    made = _trainer()
+    for _ in range(2):
+        made.optimizer.zero_grad()
+        made.network(torch.randn(4, 3, 32, 32)).square().sum().backward()
+        made.optimizer.step()
+    return made
+
+
+@pytest.fixture
+def file(trainer: Trainer, tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "checkpoint.safetensors", trainer, STANDING)
+    return tmp_path / "checkpoint.safetensors"
+
+
+def _rewrite(file: Path, record: Any, tensors: dict[str, torch.Tensor] | None = None) -> None:
+    text = record if isinstance(record, str) else json.dumps(record)
+    save_file(load_file(file) if tensors is None else tensors, file, metadata={METADATA: text})
+
+
+def _record(file: Path) -> dict[str, Any]:
+    with safe_open(file, framework="pt") as opened:
+        record: dict[str, Any] = json.loads(opened.metadata()[METADATA])
+        return record
+
+
+def test_weights_statistics_momentum_and_history_come_back_bit_for_bit(trainer: Trainer, file: Path) -> None:
+    fresh = _trainer(seed=9)
+    assert restore_checkpoint(file, fresh, dataclasses.replace(STANDING, history=())) == EPOCHS
+    wanted = trainer.network.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in fresh.network.state_dict().items())
+    for one, other in zip(trainer.network.parameters(), fresh.network.parameters(), strict=True):
+        momentum = fresh.optimizer.state[other]["momentum_buffer"]
+        assert momentum.abs().max() > 0
+        assert torch.equal(trainer.optimizer.state[one]["momentum_buffer"], momentum)
+
+
+def test_a_restored_trainer_goes_on_as_the_first_one_does(trainer: Trainer, file: Path) -> None:
+    fresh = _trainer(seed=9)
+    restore_checkpoint(file, fresh, STANDING)
+    images = torch.randn(4, 3, 32, 32)
+    for one in (trainer, fresh):
+        one.optimizer.zero_grad()
+        one.network.train()(images).square().sum().backward()
+        one.optimizer.step()
+    wanted = trainer.network.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in fresh.network.state_dict().items())
+
+
+def test_what_is_restored_does_not_hang_on_the_file(file: Path) -> None:
+    fresh = _trainer(seed=9)
+    restore_checkpoint(file, fresh, STANDING)
+    before = [value.clone() for value in fresh.network.state_dict().values()]
+    momentum = [state["momentum_buffer"].clone() for state in fresh.optimizer.state.values()]
+    other = _trainer(seed=5)
+    restore_checkpoint(file, other, STANDING)
+    save_checkpoint(file, other, STANDING)
+    file.unlink()
+    assert all(map(torch.equal, fresh.network.state_dict().values(), before))
+    assert all(
+        torch.equal(state["momentum_buffer"], was)
+        for state, was in zip(fresh.optimizer.state.values(), momentum, strict=True)
+    )
+
+
+def test_equal_states_are_equal_bytes(trainer: Trainer, file: Path) -> None:
+    content = file.read_bytes()
+    save_checkpoint(file, trainer, STANDING)
+    assert file.read_bytes() == content
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(
+    trainer: Trainer, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(written: Path, content: bytes) -> None:
+        with written.open("wb") as stream:
+            stream.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    content = file.read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(file, trainer, STANDING)
+    assert file.read_bytes() == content
+    monkeypatch.undo()
+    save_checkpoint(file, trainer, STANDING)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_others_may_read_a_checkpoint_as_far_as_the_umask_lets_them(file: Path) -> None:
+    (file.parent / "plain").touch()
+    assert file.stat().st_mode == (file.parent / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        (dataclasses.replace(STANDING, recipe=Recipe(epochs=6)), "recipe.epochs 5 there, 6 now"),
+        (dataclasses.replace(STANDING, recipe=Recipe(epochs=5, seed=1)), "recipe.seed 0 there, 1 now"),
+        (dataclasses.replace(STANDING, recipe=Recipe(epochs=5, mirror=False)), "recipe.mirror True there, False now"),
+        (dataclasses.replace(STANDING, train="cifar"), "train digits there, cifar now"),
+        (dataclasses.replace(STANDING, test="cifar"), "test digits there, cifar now"),
+        (
+            dataclasses.replace(STANDING, spec=describe_model("wrn-10-2")),
+            "spec.name wrn-10-1 there, wrn-10-2 now; spec.w",
+        ),
+        (dataclasses.replace(STANDING, spec=dataclasses.replace(SPEC, dropout=0.5)), "spec.dropout 0.0 there, 0.5 now"),
+    ],
+)
+def test_a_run_with_other_options_is_refused_and_what_differs_is_named(
+    file: Path, expected: Standing, text: str
+) -> None:
+    fresh = _trainer(seed=9)
+    before = [value.clone() for value in fresh.network.state_dict().values()]
+    with pytest.raises(DeployError, match="belongs to another run") as error:
+        restore_checkpoint(file, fresh, expected)
+    assert f"({text}" in str(error.value)
+    assert str(error.value).endswith("use its options, or another --out")
+    assert all(map(torch.equal, fresh.network.state_dict().values(), before))
+
+
+def test_all_that_differs_is_named_and_nothing_else(file: Path) -> None:
+    preprocessing = dataclasses.replace(SPEC.preprocessing, std=(0.2, 0.2, 0.2))
+    spec = dataclasses.replace(SPEC, preprocessing=preprocessing)
+    expected = dataclasses.replace(STANDING, spec=spec, recipe=Recipe(epochs=5, learning_rate=0.2))
+    with pytest.raises(DeployError) as error:
+        restore_checkpoint(file, _trainer(), expected)
+    differing = str(error.value).partition("(")[2].partition("):")[0].split("; ")
+    assert sorted(differing) == [
+        "recipe.learning_rate 0.1 there, 0.2 now",
+        "spec.preprocessing.std [0.247, 0.243, 0.261] there, [0.2, 0.2, 0.2] now",
+    ]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_told(file: Path, share: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DeployError, match=r"checkpoint\.safetensors is no training checkpoint .*: remove it to start"):
+        restore_checkpoint(file, _trainer(), STANDING)
+
+
+def test_weights_alone_are_no_training_checkpoint(file: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(2)}, file)
+    with pytest.raises(DeployError, match="is no training checkpoint"):
+        restore_checkpoint(file, _trainer(), STANDING)
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "3", "null", "{}", '{"history": 3}', '{"history": [{"epoch": 0}]}'])
+def test_a_record_that_is_none_is_told(file: Path, record: str) -> None:
+    _rewrite(file, record)
+    with pytest.raises(DeployError, match="is no training checkpoint"):
+        restore_checkpoint(file, _trainer(), STANDING)
+
+
+@pytest.mark.parametrize("damage", ["missing", "other shape", "left over"])
+def test_tensors_that_are_not_the_networks_are_told(file: Path, damage: str) -> None:
+    tensors = load_file(file)
+    if damage == "missing":
+        del tensors["momentum.conv1.weight"]
+    elif damage == "other shape":
+        tensors["network.bn1.bias"] = torch.zeros(1)
+    else:
+        tensors["network.bn9.bias"] = torch.zeros(1)
+    _rewrite(file, _record(file), tensors)
+    with pytest.raises(DeployError, match="lacks tensors of wrn-10-1: it is damaged; remove it to start anew"):
+        restore_checkpoint(file, _trainer(), STANDING)

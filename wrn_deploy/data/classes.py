@@ -1,0 +1,65 @@
+"""Makes a source's class indices the network's: by name where both have names; numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from wrn_deploy.data import ImageSource, Item
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import ModelSpec
+
+__all__ = ["match_classes"]
+
+
+def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
+    """The source with the network's class indices.
+
+    A source without class names has plain indices, which are taken as they are. A folder with some of ImageNet's
+    classes, say, counts from 0 without gaps: only the names tell which they are.
+
+    Raises:
+        DeployError: the source's classes have names that do not tell which of the network's classes they are.
+    """
+    if not source.labels or source.labels == spec.labels:
+        return source
+    if not spec.labels:
+        if len(source.labels) == spec.classes:
+            return source
+        raise DeployError(
+            f"{source.name} has {len(source.labels)} named classes, and {spec.name} has {spec.classes} without names: "
+            "expected the same number, or names for the network's classes; export it with --labels FILE"
+        )
+    twice = [label for label in source.labels if spec.labels.count(label) > 1]
+    if twice:
+        raise DeployError(
+            f"{spec.name} has several classes named {twice[0]!r}: expected names that tell {source.name}'s classes apart; "
+            "give the data as class indices"
+        )
+    unknown = [label for label in source.labels if label not in spec.labels]
+    if unknown:
+        shown = ", ".join(unknown[:3])
+        raise DeployError(
+            f"{source.name} has {len(unknown)} classes that {spec.name} does not have ({shown}): expected some of "
+            f"{', '.join(spec.labels[:3])}, ...; name them alike, or export with --labels FILE"
+        )
+    return _Relabelled(source, spec)
+
+
+class _Relabelled:
+    """A source whose items have the network's class indices."""
+
+    def __init__(self, source: ImageSource, spec: ModelSpec) -> None:
+        self.name = source.name
+        self.labels = spec.labels
+        self.mirror = source.mirror
+        self._source = source
+        self._indices = [spec.labels.index(label) for label in source.labels]
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        for item in self._source.items(order):
+            yield item if item.label is None else Item(item.name, self._indices[item.label], item.load)
