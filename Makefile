@@ -1,4 +1,4 @@
-# make demo | test | check | bench | test-gpu | clean. On a host with a GPU: make demo EXTRA=gpu
+# make demo | test | check | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= cpu
@@ -23,7 +23,7 @@ check: $(READY)
 	$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)python -m pytest -q tests/test_imports.py
 
 bench: $(READY)
-	$(RUN)python benchmarks/imagenet.py
+	$(RUN)python benchmarks/imagenet.py --data "$(DATA)"
 
 # One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files.
 $(READY): pyproject.toml constraints.txt

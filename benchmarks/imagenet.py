@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import __version__
+from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.machine import describe_machine, package_versions
 
@@ -68,8 +69,16 @@ def _measure(model: str, bundle: Path, data: str) -> Iterator[Step]:
     for method in METHODS:
         for count in IMAGES:
             size, calibrated = str(count), ("--calib-data", data, "--calib-method", method)
-            yield _run(model, f"calibrate {method}, {count} images", bundle, "calibrate", str(bundle), *calibrated,
-            "--calib-size", size)
+            yield _run(
+                model,
+                f"calibrate {method}, {count} images",
+                bundle,
+                "calibrate",
+                str(bundle),
+                *calibrated,
+                "--calib-size",
+                size,
+            )
     for precision in ("fp16", "int8"):
         yield _run(model, f"build {precision} plan", bundle, "build-engine", str(bundle), f"--{precision}")
 
@@ -108,8 +117,9 @@ def _print(steps: list[Step]) -> None:
     for header in ("model", "step", "wall s", "CPU s", "peak memory", "files"):
         table.add_column(header, justify="left" if header in ("model", "step", "files") else "right")
     for step in steps:
-        files = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in step.files.items() if not
-        name.endswith(".json")) memory = f"{step.peak_rss_bytes / 1e6:.0f} MB"
+        graphs = [(name, size) for name, size in step.files.items() if not name.endswith(".json")]
+        files = ", ".join(f"{name} {file_size(size)}" for name, size in graphs)
+        memory = file_size(step.peak_rss_bytes)
         table.add_row(step.model, step.step, f"{step.wall_s:.1f}", f"{step.cpu_s:.1f}", memory, files)
     Console(width=150).print(table)
 

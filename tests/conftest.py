@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,14 @@ def bundle(made_bundle: Path, tmp_path: Path) -> Bundle:
     """A copy of the bundle that a test may change."""
     shutil.copytree(made_bundle, tmp_path / "bundle")
     return Bundle.open(tmp_path / "bundle")
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """Opening the PyTorch backend sets torch's threads for the process, and sums depend on their number."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ class FakeTool:
 
     def answers(self, text: str, code: int = 0) -> None:
         tool = self.folder / "nvidia-smi"
-        script = f"#!/bin/sh\necho \"$@\" > {self.folder}/asked\ncat {self.folder}/answer\nexit {code}\n"
+        script = f'#!/bin/sh\necho "$@" > {self.folder}/asked\ncat {self.folder}/answer\nexit {code}\n'
         (self.folder / "answer").write_text(text)
         tool.write_text(script)
         tool.chmod(0o755)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def test_the_caller_owns_the_logits(made_bundle: Path, images: npt.NDArray[np.ui
         np.testing.assert_array_equal(runner.predict(images[:4]), kept)
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "float64": np.zeros((1, 3, 32, 32)),
     "int32": np.zeros((1, 32, 32, 3), dtype=np.int32),
     "float pixels": np.zeros((1, 32, 32, 3), dtype=np.float32),
@@ -131,7 +132,7 @@ def test_a_named_backend_that_cannot_run_is_never_replaced(
     wanted = Precision(precision) if precision else Precision.FP16
     if skip_reason(Bundle.open(made_bundle), backend, wanted) is None:
         pytest.skip(f"{backend} runs here")
-    with pytest.raises(DeployError, match="(TensorRT|plan-)"):
+    with pytest.raises(DeployError, match=r"TensorRT|plan-"):
         Runner.open(made_bundle, precision, backend)
 
 

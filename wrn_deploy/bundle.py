@@ -14,11 +14,12 @@ from typing import Any
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Precision
-from wrn_deploy.staging import MANIFEST, commit, is_scratch, locked, settle, staging
+from wrn_deploy.staging import commit, is_scratch, locked, settle, staging
 
 __all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
 FORMAT = 1
+MANIFEST = "manifest.json"
 
 
 class Kind(StrEnum):

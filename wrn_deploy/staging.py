@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MANIFEST", "commit", "is_scratch", "locked", "settle", "staging"]
+__all__ = ["commit", "is_scratch", "locked", "settle", "staging"]
 
-MANIFEST = "manifest.json"  # describes the other files, and so comes into its place after them
 LOCK = ".lock"
 STAGING = ".staging-"  # and a random end: the files of one step, being made
 COMMIT = ".commit"  # the files of a step that is done, on their way to their places
@@ -74,11 +73,11 @@ def is_scratch(path: Path) -> bool:
 
 
 def _finish(folder: Path) -> None:
-    """Moves committed files to their places, the manifest last; what is interrupted can be done again."""
+    """Moves committed files to their places; what is interrupted can be done again."""
     pending = folder / COMMIT
     if not pending.is_dir():
         return
-    for file in sorted(pending.rglob("*"), key=lambda file: file.name == MANIFEST):
+    for file in sorted(pending.rglob("*")):
         if file.is_file() and file.name != LOCK:
             target = folder / file.relative_to(pending)
             target.parent.mkdir(parents=True, exist_ok=True)

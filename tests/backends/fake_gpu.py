@@ -54,7 +54,7 @@ class Allocation:
         return self.bytes
 
 
-class Stream:
+class FakeStream:
     def __init__(self, driver: FakeDriver) -> None:
         driver.check_current()
         self.driver = driver
@@ -77,7 +77,7 @@ class FakeDriver:
         self.log: list[str] = []
         self.memory: dict[int, Allocation] = {}
         self.next_address = 4096
-        self.streams: list[Stream] = []
+        self.streams: list[FakeStream] = []
         self.failing: str | None = None  # the text of an error that every call now gives
         self._local = threading.local()
         driver = self
@@ -126,8 +126,8 @@ class FakeDriver:
             raise CudaError(self.failing)
         self.log.append("init")
 
-    def Stream(self) -> Stream:
-        self.streams.append(Stream(self))
+    def Stream(self) -> FakeStream:  # noqa: N802 (PyCUDA's name)
+        self.streams.append(FakeStream(self))
         return self.streams[-1]
 
     def mem_alloc(self, size: int) -> Allocation:
@@ -138,12 +138,12 @@ class FakeDriver:
         assert dtype is np.float32
         return np.full(shape, np.nan, dtype=np.float32)
 
-    def memcpy_htod_async(self, target: Allocation, source: Array, stream: Stream) -> None:
+    def memcpy_htod_async(self, target: Allocation, source: Array, stream: FakeStream) -> None:
         self.check_current()
         assert source.flags.c_contiguous
         stream.queue.append(lambda: self._copy(target.data, source.view(np.uint8).reshape(-1)))
 
-    def memcpy_dtoh_async(self, target: Array, source: Allocation, stream: Stream) -> None:
+    def memcpy_dtoh_async(self, target: Array, source: Allocation, stream: FakeStream) -> None:
         self.check_current()
         assert target.flags.c_contiguous
         stream.queue.append(lambda: self._copy(target.view(np.uint8).reshape(-1), source.data[: target.nbytes]))

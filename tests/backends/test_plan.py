@@ -95,7 +95,7 @@ class Machine:
             if isinstance(outcome, Exception):
                 raise outcome
             module = ModuleType(name)
-            module.__version__ = outcome  # type: ignore[attr-defined]
+            module.__dict__["__version__"] = outcome
             return module
 
         self._patch.setattr(importlib.util, "find_spec", find_spec)
@@ -157,8 +157,17 @@ def test_a_bundle_without_the_plan_names_the_command(bundle: Bundle, machine: Ma
 
 def test_a_plan_that_does_not_fit_is_not_opened(bundle: Bundle, machine: Machine) -> None:
     machine.has(H200, tensorrt="10.16.1.11", pycuda="2026.1")
-    with pytest.raises(MachineError, match=r"TensorRT cannot run fp16 on this machine: the plan was built elsewhere"):
+    with pytest.raises(MachineError, match="TensorRT cannot run fp16: the plan was built elsewhere"):
         open_backend(with_plan(bundle), "tensorrt", Precision.FP16)
+
+
+def test_a_missing_package_says_more_than_the_missing_plan(bundle: Bundle, machine: Machine) -> None:
+    machine.has(None)
+    with pytest.raises(MachineError, match="TensorRT cannot run fp16: TensorRT is not installed"):
+        open_backend(bundle, "tensorrt", Precision.FP16)
+    machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
+    with pytest.raises(DeployError, match="has no plan-fp16-tensorrt"):
+        open_backend(bundle, "tensorrt", Precision.FP16)
 
 
 @pytest.fixture
@@ -167,7 +176,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     package = ModuleType("pycuda")
     package.driver = fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
     _plan._primary_context.cache_clear()
     yield fake
     _plan._primary_context.cache_clear()
@@ -308,7 +317,7 @@ def test_a_gpu_that_fails_is_reported_and_can_be_closed(driver: FakeDriver, trt:
 
 def test_without_a_working_driver_the_machine_cannot_do_it(driver: FakeDriver, trt: FakeTensorRT) -> None:
     driver.failing = "cuInit failed: no CUDA-capable device is detected"
-    with pytest.raises(MachineError, match="CUDA cannot be used .cuInit failed"):
+    with pytest.raises(MachineError, match=r"CUDA cannot be used .cuInit failed"):
         opened(trt)
     driver.failing = None
     opened(trt).close()
@@ -348,5 +357,5 @@ def test_a_manifest_without_a_profile_says_so(
     made = with_plan(bundle, profile=profile)
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
     runtime = PlanRuntime("tensorrt", "TensorRT", "gpu")
-    with pytest.raises(DeployError, match="the manifest lacks the plan's batches .*: build it again"):
+    with pytest.raises(DeployError, match=r"the manifest lacks the plan's batches .*: build it again"):
         runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], threads=None)

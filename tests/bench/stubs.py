@@ -14,7 +14,7 @@ __all__ = ["plant"]
 ROOT = Path(__file__).resolve().parents[2]
 
 # ONNX Runtime's fp32 graph, with something before each inference; BEHAVIOUR may use `self.runs`, counted from 1.
-SOURCE = '''
+SOURCE = """
 import os, signal, sys, time
 from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, find_artifact, unfit
 from wrn_deploy.errors import DeployError
@@ -33,7 +33,7 @@ class Stub(OnnxRuntimeBackend):
 def open_backend(bundle, artifact, threads):
     {opening}
     return Stub(open_session(bundle.file(artifact), threads), bundle.spec.input, bundle.spec.output)
-'''
+"""
 
 
 def plant(patch: pytest.MonkeyPatch, folder: Path, name: str, behaviour: str = "", opening: str = "") -> None:

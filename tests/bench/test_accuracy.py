@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -23,9 +24,9 @@ HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 class Source:
     """Image number n is grey of value n; the labels are given, and some images are corrupt."""
 
-    name, labels, mirror = "greys", (), False
-
     def __init__(self, labels: list[int | None], corrupt: tuple[int, ...] = ()) -> None:
+        self.name, self.mirror = "greys", False
+        self.labels: tuple[str, ...] = ()
         self._labels, self._corrupt = labels, corrupt
 
     def __len__(self) -> int:
@@ -34,7 +35,7 @@ class Source:
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
         assert order is None
         for number, label in enumerate(self._labels):
-            yield Item(f"{number}.png", label, lambda number=number: self._load(number))
+            yield Item(f"{number}.png", label, partial(self._load, number))
 
     def _load(self, number: int) -> npt.NDArray[np.uint8]:
         if number in self._corrupt:
@@ -140,7 +141,8 @@ def test_top1_and_agreement_are_counted() -> None:
     other = Answers(np.array([0, 1, 2, 4, 0, 0]), labels, "", ())
     first, second, alone = score(reference, reference), score(other, reference), score(other, None)
     assert (first.images, first.correct, first.agreement) == (6, 4, 1.0)
-    assert (second.images, second.correct, second.agreement) == (6, 4, pytest.approx(4 / 6))
+    assert (second.images, second.correct) == (6, 4)
+    assert second.agreement == pytest.approx(4 / 6)
     assert second.top1 == pytest.approx(4 / 6)
     assert alone.agreement is None
 

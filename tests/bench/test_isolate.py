@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.bench.stubs import plant
+from wrn_deploy.bench import isolate
 from wrn_deploy.bench.isolate import Worker
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
@@ -29,7 +30,9 @@ def work(made_bundle: Path) -> Work:
 
 
 def children() -> set[str]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
+    )
     return {line for line in listed.stdout.split() if Path(f"/proc/{line}").exists()}
 
 
@@ -73,11 +76,16 @@ def test_closing_ends_the_process(work: Work) -> None:
         worker._connection.send("anything")
 
 
-def test_an_error_in_the_block_ends_a_busy_process(work: Work) -> None:
-    before = children()
-    with pytest.raises(KeyboardInterrupt), Worker(work) as worker:
+def interrupt_a_busy(work: Work) -> None:
+    with Worker(work) as worker:
         worker._connection.send(("warm_up", (1, 3600.0)))
         raise KeyboardInterrupt
+
+
+def test_an_error_in_the_block_ends_a_busy_process(work: Work) -> None:
+    before = children()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_a_busy(work)
     assert children() == before
 
 
@@ -95,7 +103,7 @@ def test_a_worker_that_cannot_open_says_why_and_is_gone(work: Work, tmp_path: Pa
 
 def test_a_failed_command_leaves_the_worker_at_work(work: Work) -> None:
     with Worker(work) as worker:
-        with pytest.raises(DeployError, match="AttributeError: .*no_such_command"):
+        with pytest.raises(DeployError, match=r"AttributeError: .*no_such_command"):
             worker._call("no_such_command")
         assert len(worker.time(1, 2)) == 2
 
@@ -119,11 +127,36 @@ def test_a_worker_that_dies_in_its_work_is_told_with_its_last_words(
     assert str(error.value) == "its process died (exit code 9): out of luck"
 
 
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolate, "PATIENCE", 0.3)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_worker_that_does_not_end_is_ended(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As one whose GPU library hangs while it gives its memory back."""
+    hang = "Stub.close = lambda self: time.sleep(3600)"
+    plant(monkeypatch, tmp_path / "plugins", "hanging", opening=hang)
+    before = children()
+    with Worker(dataclasses.replace(work, backend="hanging")) as worker:
+        worker.time(1, 1)
+    assert children() == before
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_worker_that_hangs_up_and_hangs_is_ended(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plant(monkeypatch, tmp_path / "plugins", "silent", "os.closerange(3, 1000); time.sleep(3600)")
+    before = children()
+    with Worker(dataclasses.replace(work, backend="silent")) as worker, pytest.raises(DeployError, match="SIGKILL"):
+        worker.time(1, 1)
+    assert children() == before
+
+
 def test_whatever_a_runtime_raises_is_told(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant(monkeypatch, tmp_path / "plugins", "raiser", "raise ZeroDivisionError('inside of the runtime')")
-    with Worker(dataclasses.replace(work, backend="raiser")) as worker:
-        with pytest.raises(DeployError, match="ZeroDivisionError: inside of the runtime"):
-            worker.time(1, 1)
+    raised = pytest.raises(DeployError, match="ZeroDivisionError: inside of the runtime")
+    with Worker(dataclasses.replace(work, backend="raiser")) as worker, raised:
+        worker.time(1, 1)
 
 
 def test_what_a_runtime_prints_does_not_come_out(

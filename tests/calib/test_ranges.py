@@ -114,7 +114,9 @@ def test_the_share_above_a_threshold_is_counted_to_a_bin() -> None:
 def test_values_that_are_not_finite_are_an_error(bad: float) -> None:
     values = np.ones((2, 3), dtype=np.float32)
     values[1, 1] = bad
-    with pytest.raises(DeployError, match="block1.relu has NaN or infinite values during calibration: expected finite"):
+    with pytest.raises(
+        DeployError, match=r"block1\.relu has NaN or infinite values during calibration: expected finite"
+    ):
         Range(Histogram()).observe("block1.relu", values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,9 @@ from wrn_deploy.data.spread import Spread
 class Sorted:
     """Images sorted by class, ten of each; counts how often one is decoded."""
 
-    name, labels, mirror = "sorted", ("a", "b"), True
-
     def __init__(self, count: int) -> None:
+        self.name, self.mirror = "sorted", True
+        self.labels: tuple[str, ...] = ("a", "b")
         self._count = count
         self.decoded: list[int] = []
 
@@ -27,7 +28,7 @@ class Sorted:
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
         del order
         for number in range(self._count):
-            yield Item(str(number), number // 10, lambda number=number: self._load(number))
+            yield Item(str(number), number // 10, partial(self._load, number))
 
     def _load(self, number: int) -> npt.NDArray[np.uint8]:
         self.decoded.append(number)

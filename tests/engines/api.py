@@ -23,7 +23,7 @@ RESULTS = {
 
 
 class _Follower(ast.NodeVisitor):
-    """`module`, wherever it comes from, is TensorRT; variables and `self.` attributes keep what was assigned to them."""
+    """`module`, wherever it comes from, is TensorRT; variables and attributes keep what was assigned to them."""
 
     def __init__(self) -> None:
         self.used: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""Plans are really built, with TensorRT-RTX and without a GPU; what cannot be built says why in our words and theirs."""
+"""Plans are really built, with TensorRT-RTX and without a GPU; what cannot be built says why."""
 
 from __future__ import annotations
 
@@ -150,6 +150,12 @@ def test_too_little_workspace_is_explained(rtx: TensorRT, made_bundle: Path) -> 
 
 def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
     assert "asymmetric Q/DQ" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
+
+
+def test_bytes_that_are_no_plan_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wrn_deploy.engines.build._build", lambda *_arguments: b"ftrt and more")
+    with pytest.raises(DeployError, match=r"returned b'ftrt'\.\.\.: expected a plan that starts with b'vtrt'"):
+        build(rtx, made_bundle / "fp16.onnx")
 
 
 @pytest.mark.parametrize("batches", [(0, 1, 2), (2, 1, 4), (1, 5, 4), (8, 8, 4), (-1, 1, 1)])

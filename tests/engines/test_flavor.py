@@ -32,7 +32,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
             if isinstance(outcome, Exception):
                 raise outcome
             module = ModuleType(name)
-            module.__version__ = outcome  # type: ignore[attr-defined]
+            module.__dict__["__version__"] = outcome
             return module
 
         monkeypatch.setattr(importlib.util, "find_spec", find_spec)
@@ -52,10 +52,10 @@ def test_without_tensorrt_the_exit_code_is_that_of_the_machine(install: Install,
 
 def test_a_named_flavor_is_never_replaced(install: Install) -> None:
     install(tensorrt_rtx="1.7.1.116")
-    with pytest.raises(MachineError, match="^TensorRT is not installed"):
+    with pytest.raises(MachineError, match=r"^TensorRT is not installed"):
         find_flavor(Flavor.TENSORRT)
     install(tensorrt="11.4.0.106")
-    with pytest.raises(MachineError, match="^TensorRT-RTX is not installed"):
+    with pytest.raises(MachineError, match=r"^TensorRT-RTX is not installed"):
         find_flavor(Flavor.RTX)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,9 +82,9 @@ def test_libraries_are_silenced_and_python_is_not(arguments: list[str]) -> None:
 
 def test_no_file_descriptor_is_left_open() -> None:
     captured: list[str] = []
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for _ in range(5):
         with quiet_stderr(captured):
             os.write(2, b"x\n")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
     assert captured == ["x"] * 5

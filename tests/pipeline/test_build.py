@@ -117,7 +117,9 @@ CALIBRATED = ("calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime")
 
 @needs_rtx
 def test_int8_without_a_table_and_without_images_is_a_usage_error(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="has no calibration: run `wrn-deploy calibrate .* or pass --calib-data") as error:
+    with pytest.raises(
+        UsageError, match=r"has no calibration: run `wrn-deploy calibrate .* or pass --calib-data"
+    ) as error:
         build_engine(forget(bundle, *CALIBRATED), INT8, Silent())
     assert error.value.exit_code == 2
 
@@ -136,7 +138,9 @@ def test_a_table_from_before_the_last_export_says_so(bundle: Bundle, trained: Pa
     changed = Overrides(mean=(0.3, 0.3, 0.3))
     weights = trained / "weights.safetensors"
     again = export_bundle(ExportOptions("wrn-10-1", bundle.folder, weights, overrides=changed), Silent())
-    with pytest.raises(UsageError, match=r"calibration was made from weights \w+, which is now \w+: run `wrn-deploy cal"):
+    with pytest.raises(
+        UsageError, match=r"calibration was made from weights \w+, which is now \w+: run `wrn-deploy cal"
+    ):
         build_engine(again, INT8, Silent())
     with pytest.raises(DeployError, match=r"calibration was made from weights .*`wrn-deploy build-engine .*--int8"):
         again.find("plan-int8-tensorrt_rtx", "wrn-deploy build-engine --int8")

@@ -248,7 +248,7 @@ def test_real_ranges_do_not_depend_on_the_batch_size(
     small = collect.collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=2)
     monkeypatch.undo()
     large = collect.collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=2)
-    assert sizes[0] < 4 < 16 < sizes[1]
+    assert 8 * sizes[0] < sizes[1]
     for name, found in small.items():
         assert (found.low, found.high) == pytest.approx((large[name].low, large[name].high), rel=1e-4, abs=1e-4)
         assert found.histogram is not None

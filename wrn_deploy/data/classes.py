@@ -34,8 +34,8 @@ def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
     twice = [label for label in source.labels if spec.labels.count(label) > 1]
     if twice:
         raise DeployError(
-            f"{spec.name} has several classes named {twice[0]!r}: expected names that tell {source.name}'s classes apart; "
-            "give the data as class indices"
+            f"{spec.name} has several classes named {twice[0]!r}: expected names that tell those of {source.name} "
+            "apart; give its labels as class indices"
         )
     unknown = [label for label in source.labels if label not in spec.labels]
     if unknown:

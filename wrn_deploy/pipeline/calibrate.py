@@ -54,9 +54,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     """Adds calibration.json and the int8 graphs for TensorRT and for ONNX Runtime; returns the table's artifact.
 
     Raises:
-        DeployError: the bundle has no graphs, or the data is empty, unreadable or gives activations that are not
-        finite.
-        UsageError: no such method.
+        DeployError: no such method, the bundle has no graphs, or the data is empty, unreadable or gives activations
+            that are not finite.
     """
     method = load_plugin(METHODS, options.method)
     remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"

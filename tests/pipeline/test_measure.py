@@ -1,0 +1,399 @@
+"""The measuring steps: contenders in turns, one's death not the others', and gates that do not pass by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from tests.bench.stubs import plant
+from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.report import Accuracy, Report, Row
+from wrn_deploy.bench.worker import Work
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.digest import DataDigest
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
+from wrn_deploy.pipeline import measure
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop, evaluate_bundle
+from wrn_deploy.progress import Silent
+from wrn_deploy.runner import contenders, skip_reason
+from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.spec import Precision
+
+SHORT = MeasureOptions("digits", rounds=3, iterations=4, threads=1, limit=60)
+FP32, INT8 = Precision.FP32, Precision.INT8
+
+
+@pytest.fixture(autouse=True)
+def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "WARM_UP_S", 0.01)
+
+
+def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
+    """These are all contenders there are."""
+    patch.setattr(measure, "contenders", lambda: list(pairs))
+
+
+class FakeWorkers:
+    """Stands for the class Worker: keeps every call of every worker, in order, and answers by the test's rules."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, Any]] = []
+        self.last_ms = 100.0
+        self.dies: Callable[[str, str, int], bool] = lambda _name, _call, _number: False
+        self.open: set[str] = set()
+
+    def __call__(self, work: Work) -> FakeWorker:
+        return FakeWorker(self, f"{work.backend}-{work.precision}")
+
+
+class FakeWorker:
+    def __init__(self, log: FakeWorkers, name: str) -> None:
+        self._log, self._name, self._count = log, name, 0
+        self._enter("open", None)
+        self._log.open.add(name)
+
+    def _enter(self, call: str, detail: Any) -> None:
+        self._count += 1
+        if self._log.dies(self._name, call, self._count):
+            raise DeployError("its process died (SIGKILL)")
+        self._log.calls.append((self._name, call, detail))
+
+    def warm_up(self, batch: int, _seconds: float) -> float:
+        self._enter("warm_up", batch)
+        return self._log.last_ms
+
+    def time(self, batch: int, iterations: int) -> list[float]:
+        self._enter("time", (batch, iterations))
+        return [float(self._count)] * iterations
+
+    def ask(self, advance: Callable[[int], None]) -> Answers:
+        self._enter("ask", None)
+        advance(2)
+        predicted = np.array([0, 1]) if "fp32" in self._name else np.array([0, 2])
+        return Answers(predicted, np.array([0, 1]), "digest", ())
+
+    def peak_rss_bytes(self) -> int:
+        return 123
+
+    def close(self) -> None:
+        self._log.open.discard(self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
+    fake = FakeWorkers()
+    monkeypatch.setattr(measure, "Worker", fake)
+    monkeypatch.setattr(measure, "skip_reason", lambda _bundle, _backend, _precision: None)
+    only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
+    return fake
+
+
+def rows_of(report: Report) -> dict[str, Row]:
+    return {f"{row.backend}-{row.precision}": row for row in report.rows}
+
+
+def test_contenders_take_turns(workers: FakeWorkers, made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, batches=(1, 8), rounds=3)
+    bench_bundle(Bundle.open(made_bundle), options, Silent())
+    names = ["torch-fp32", "onnxruntime-fp32", "onnxruntime-int8"]
+    wanted = [(name, "open") for name in names]
+    for _ in (1, 8):
+        wanted += [(name, "warm_up") for name in names]
+        wanted += [(name, "time") for name in names] * 3
+    wanted += [(name, "ask") for name in names]
+    assert [(name, call) for name, call, _ in workers.calls] == wanted
+    assert [detail for _, call, detail in workers.calls if call == "warm_up"] == [1, 1, 1, 8, 8, 8]
+    assert not workers.open
+
+
+def test_all_samples_are_kept_in_the_order_they_were_taken(workers: FakeWorkers, made_bundle: Path) -> None:
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 8)), Silent())
+    for row in report.rows:
+        first, second = row.latencies  # the third to the fifth call of each worker, then the seventh to the ninth
+        assert (first.batch, first.samples_ms) == (1, tuple(np.repeat([3.0, 4.0, 5.0], 3)))
+        assert (second.batch, second.samples_ms) == (8, tuple(np.repeat([7.0, 8.0, 9.0], 3)))
+    assert report.settings.batches == (1, 8)
+    assert workers.last_ms == 100.0
+
+
+@pytest.mark.parametrize(("last_ms", "iterations"), [(100.0, 3), (30.0, 4), (0.001, 4), (299.0, 2), (5000.0, 1)])
+def test_a_turn_of_a_slow_contender_is_short(
+    workers: FakeWorkers, made_bundle: Path, last_ms: float, iterations: int
+) -> None:
+    """It lasts 0.3 s or `iterations`, whichever ends it first, and one run at least."""
+    workers.last_ms = last_ms
+    bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(2,)), Silent())
+    assert {detail for _, call, detail in workers.calls if call == "time"} == {(2, iterations)}
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 5, 6, 10])
+def test_a_contender_that_dies_is_skipped_and_the_others_go_on(
+    workers: FakeWorkers, made_bundle: Path, moment: int
+) -> None:
+    """As it opens, warms up, is timed at the first and at the second batch, warms up again, and answers."""
+    workers.dies = lambda name, _call, number: name == "onnxruntime-int8" and number == moment
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 8)), Silent())
+    rows = rows_of(report)
+    dead = rows["onnxruntime-int8"]
+    assert (dead.skipped, dead.latencies, dead.accuracy) == ("its process died (SIGKILL)", (), None)
+    assert dead.sha256 == Bundle.open(made_bundle).artifacts["onnx-int8-onnxruntime"].sha256
+    for name in ("torch-fp32", "onnxruntime-fp32"):
+        assert rows[name].skipped is None
+        assert [len(latency.samples_ms) for latency in rows[name].latencies] == [9, 9]
+        assert rows[name].accuracy == Accuracy(2, 2, 1.0)
+    assert not workers.open
+
+
+def test_when_the_reference_dies_another_fp32_row_takes_its_place(workers: FakeWorkers, made_bundle: Path) -> None:
+    workers.dies = lambda name, call, _number: name == "torch-fp32" and call == "ask"
+    report = evaluate_bundle(Bundle.open(made_bundle), SHORT, Silent())
+    assert report.reference == "ONNX Runtime CPU fp32"
+    assert rows_of(report)["onnxruntime-int8"].accuracy == Accuracy(2, 1, 0.5)
+
+
+def test_a_named_contender_that_dies_is_not_replaced_in_silence(workers: FakeWorkers, made_bundle: Path) -> None:
+    workers.dies = lambda name, call, _number: name == "onnxruntime-int8" and call == "ask"
+    options = dataclasses.replace(SHORT, precision=INT8)
+    with pytest.raises(
+        DeployError, match=r"nothing that was asked for could be measured: ONNX .* int8: its process di"
+    ):
+        evaluate_bundle(Bundle.open(made_bundle), options, Silent())
+
+
+def test_an_interrupt_closes_every_worker(workers: FakeWorkers, made_bundle: Path) -> None:
+    def interrupt(name: str, call: str, _number: int) -> bool:
+        if (name, call) == ("onnxruntime-fp32", "time"):
+            raise KeyboardInterrupt
+        return False
+
+    workers.dies = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        bench_bundle(Bundle.open(made_bundle), SHORT, Silent())
+    assert not workers.open
+
+
+def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle: Path) -> None:
+    report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, precision=INT8), Silent())
+    assert list(rows_of(report)) == ["torch-fp32", "onnxruntime-fp32", "onnxruntime-int8"]
+    report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, backend="torch"), Silent())
+    assert list(rows_of(report)) == ["torch-fp32", "onnxruntime-fp32"]
+    assert {call for _, call, _ in workers.calls} == {"open", "ask"}, "eval measures no latency"
+
+
+@pytest.fixture(scope="module")
+def real(made_bundle: Path) -> Report:
+    """A short benchmark of all contenders in real processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "WARM_UP_S", 0.02)
+        return bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 4), limit=None), Silent())
+
+
+def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
+    bundle = Bundle.open(made_bundle)
+    assert list(rows_of(real)) == [f"{backend}-{precision}" for backend, precision in contenders()]
+    for row in real.rows:
+        assert (row.skipped is None) == (skip_reason(bundle, row.backend, row.precision) is None)
+        if row.skipped is None:
+            assert [(latency.batch, len(latency.samples_ms)) for latency in row.latencies] == [(1, 12), (4, 12)]
+            assert all(0 < sample < 10_000 for latency in row.latencies for sample in latency.samples_ms)
+            assert row.accuracy is not None
+            assert row.accuracy.images == len(open_data("digits", Role.TEST))
+            assert row.peak_rss_bytes is not None
+            assert 30 << 20 < row.peak_rss_bytes < 2 << 30
+        else:
+            assert (row.latencies, row.accuracy, row.peak_rss_bytes) == ((), None, None)
+
+
+def test_a_row_names_the_artifact_that_was_measured(real: Report, made_bundle: Path) -> None:
+    bundle = Bundle.open(made_bundle)
+    rows = rows_of(real)
+    for name, key in {
+        "torch-fp32": "weights",
+        "onnxruntime-fp32": "onnx-fp32",
+        "onnxruntime-int8": "onnx-int8-onnxruntime",
+    }.items():
+        artifact = bundle.artifacts[key]
+        row = rows[name]
+        assert (row.artifact, row.sha256, row.size_bytes) == (artifact.path, artifact.sha256, artifact.size_bytes)
+
+
+def test_top1_and_agreement_are_those_counted_by_hand(real: Report, made_bundle: Path) -> None:
+    bundle = Bundle.open(made_bundle)
+    how = bundle.spec.preprocessing
+    batch = next(iter(Batches(open_data("digits", Role.TEST), how, 10_000)))
+    images = normalize(batch.images, how)
+    predicted = {
+        name: infer_with(open_session(bundle.folder / file))(images).argmax(axis=1)
+        for name, file in {"onnxruntime-fp32": "fp32.onnx", "onnxruntime-int8": "int8-onnxruntime.onnx"}.items()
+    }
+    rows = rows_of(real)
+    for name, answers in predicted.items():
+        accuracy = rows[name].accuracy
+        assert accuracy is not None
+        assert accuracy.correct == int((answers == batch.labels).sum())
+        assert accuracy.agreement == pytest.approx((answers == predicted["onnxruntime-fp32"]).mean(), abs=1e-9)
+    assert rows["torch-fp32"].accuracy == rows["onnxruntime-fp32"].accuracy
+    digest = DataDigest()
+    digest.add(batch.images)
+    assert real.data_digest == digest.hexdigest()
+
+
+def test_the_report_has_its_conditions(real: Report) -> None:
+    assert (real.model, real.data, real.reference, real.corrupt) == ("wrn-10-1", "digits", "PyTorch CPU fp32", ())
+    assert real.settings.threads == 1
+    assert (real.settings.rounds, real.settings.iterations) == (3, 4)
+    assert "no copies" in real.settings.boundary
+    assert {"wrn-deploy", "numpy", "onnxruntime", "torch"} <= set(real.versions)
+    assert real.machine.cores >= 1
+    assert real.created.endswith("+00:00")
+
+
+def test_a_limit_takes_the_first_images(made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, ("onnxruntime", FP32), ("onnxruntime", INT8))
+    report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, limit=70), Silent())
+    assert [row.accuracy.images for row in report.rows if row.accuracy] == [70, 70]
+
+
+def test_a_killed_process_becomes_a_row_that_names_the_signal(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kill = "self.runs == 4 and os.kill(os.getpid(), signal.SIGKILL)"
+    plant(monkeypatch, tmp_path / "plugins", "mortal", kill)
+    only(monkeypatch, ("mortal", FP32), ("onnxruntime", FP32))
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 2)), Silent())
+    rows = rows_of(report)
+    assert rows["mortal-fp32"].skipped == "its process died (SIGKILL)"
+    assert rows["onnxruntime-fp32"].skipped is None
+    assert len(rows["onnxruntime-fp32"].latencies) == 2
+
+
+def test_a_planted_slowdown_is_in_the_report(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plant(monkeypatch, tmp_path / "plugins", "slow", "time.sleep(0.005)")
+    plant(monkeypatch, tmp_path / "plugins", "plain")
+    only(monkeypatch, ("slow", FP32), ("plain", FP32))
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1,)), Silent())
+    slow, plain = (min(rows_of(report)[f"{name}-fp32"].latencies[0].samples_ms) for name in ("slow", "plain"))
+    assert 4.9 < slow - plain < 8
+    assert rows_of(report)["slow-fp32"].accuracy == rows_of(report)["plain-fp32"].accuracy
+
+
+def test_a_contender_that_takes_few_images_at_once_is_measured_all_the_same(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a plan whose profile ends at 7 and starts at 3: accuracy must not ask it for 64, nor for the last 4 alone."""
+    limits = "Stub.batches = property(lambda self: range(3, 8), lambda self, _: None)"
+    check = "assert len(self._logits) in self.batches, len(self._logits)"
+    plant(monkeypatch, tmp_path / "plugins", "narrow", check, opening=limits)
+    only(monkeypatch, ("narrow", FP32), ("onnxruntime", FP32))
+    report = evaluate_bundle(Bundle.open(made_bundle), SHORT, Silent())
+    rows = rows_of(report)
+    assert rows["narrow-fp32"].skipped is None
+    assert rows["narrow-fp32"].accuracy == rows["onnxruntime-fp32"].accuracy
+
+
+def write_npz(file: Path, bundle: Bundle, labels: list[int]) -> str:
+    pixels = next(iter(Batches(open_data("digits", Role.TEST), bundle.spec.preprocessing, len(labels)))).images
+    np.savez(file, images=pixels, labels=np.array(labels))
+    return str(file)
+
+
+def test_a_label_that_the_network_does_not_have_is_named_once(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    only(monkeypatch, ("onnxruntime", FP32), ("onnxruntime", INT8))
+    bundle = Bundle.open(made_bundle)
+    data = write_npz(tmp_path / "wrong.npz", bundle, [3, 12, 1])
+    with pytest.raises(DeployError, match=r"has label 12: expected 0 to 9") as error:
+        evaluate_bundle(bundle, dataclasses.replace(SHORT, data=data), Silent())
+    assert str(error.value).count("label 12") == 1
+    assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"backend": "tensorrt"}, {"precision": Precision.FP16}, {"backend": "tensorrt_rtx", "precision": INT8}]
+)
+def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[str, Any]) -> None:
+    bundle = Bundle.open(made_bundle)
+    pairs = [
+        pair for pair in contenders()
+        if change.get("backend") in (None, pair[0]) and change.get("precision") in (None, pair[1])
+    ]  # fmt: skip
+    if any(skip_reason(bundle, *pair) is None for pair in pairs):
+        pytest.skip("it runs here")
+    with pytest.raises(MachineError, match="nothing that was asked for can run here: TensorRT") as error:
+        evaluate_bundle(bundle, dataclasses.replace(SHORT, **change), Silent())
+    assert error.value.exit_code == 4
+
+
+def test_a_contender_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, backend="torch", precision=INT8)
+    with pytest.raises(UsageError, match="backend torch at precision int8: expected one of onnxruntime fp32, "):
+        evaluate_bundle(Bundle.open(made_bundle), options, Silent())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batches": ()}, {"batches": (0, 1)}, {"batches": (2, 2)}, {"rounds": 0}, {"iterations": 0}], ids=str
+)
+def test_options_that_make_no_sense_are_usage_errors(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        dataclasses.replace(SHORT, **wrong)
+
+
+def report_with(real: Report, *rows: tuple[str, Precision, int | None]) -> Report:
+    made = tuple(
+        Row(title.lower(), title, precision, accuracy=None if correct is None else Accuracy(1000, correct, 1.0))
+        for title, precision, correct in rows
+    )
+    return dataclasses.replace(real, rows=made, reference="PyTorch fp32")
+
+
+def test_the_gate_passes_up_to_the_allowed_drop(real: Report) -> None:
+    report = report_with(real, ("PyTorch", FP32, 940), ("ORT", INT8, 935), ("TensorRT", Precision.FP16, 950))
+    check_drop(report, 0.5)
+    check_drop(report, 3.0)
+
+
+@pytest.mark.parametrize(("correct", "allowed", "lost"), [(934, 0.5, "0.60"), (939, 0.0, "0.10"), (0, 50.0, "94.00")])
+def test_the_gate_names_the_row_that_loses_too_much(real: Report, correct: int, allowed: float, lost: str) -> None:
+    report = report_with(real, ("PyTorch", FP32, 940), ("TensorRT", Precision.FP16, 940), ("ORT", INT8, correct))
+    with pytest.raises(
+        GateError, match=rf"ORT int8 loses {lost} points of top-1 against PyTorch fp32 .*94\.00"
+    ) as error:
+        check_drop(report, allowed)
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [("PyTorch", FP32, 940)],
+        [("PyTorch", FP32, 940), ("ORT", FP32, 940)],
+        [("PyTorch", FP32, 940), ("ORT", INT8, None)],
+        [("PyTorch", FP32, None), ("ORT", INT8, 940)],
+    ],
+)
+def test_the_gate_fails_where_there_is_nothing_to_compare(
+    real: Report, rows: list[tuple[str, Precision, int | None]]
+) -> None:
+    with pytest.raises(GateError, match="expected fp32 and a row of lower precision"):
+        check_drop(report_with(real, *rows), 99.0)
+
+
+def test_the_gate_passes_on_the_real_bundle(real: Report) -> None:
+    check_drop(real, 1.5)
