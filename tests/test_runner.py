@@ -17,7 +17,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runner import contenders, open_backend, skip_reason
+from wrn_deploy.runner import contenders, examine, open_backend
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,7 +108,7 @@ def test_several_threads_get_the_answers_to_their_own_images(made_bundle: Path, 
 
 def test_what_is_not_named_is_chosen_and_said(made_bundle: Path) -> None:
     with Runner.open(made_bundle) as runner:
-        assert skip_reason(runner.bundle, runner.backend, runner.precision) is None
+        assert examine(runner.bundle, runner.backend, runner.precision).obstacle is None
         assert (runner.backend, runner.precision) in contenders()
 
 
@@ -130,7 +130,7 @@ def test_a_named_backend_that_cannot_run_is_never_replaced(
     made_bundle: Path, backend: str, precision: str | None
 ) -> None:
     wanted = Precision(precision) if precision else Precision.FP16
-    if skip_reason(Bundle.open(made_bundle), backend, wanted) is None:
+    if examine(Bundle.open(made_bundle), backend, wanted).obstacle is None:
         pytest.skip(f"{backend} runs here")
     with pytest.raises(DeployError, match=r"TensorRT|plan-"):
         Runner.open(made_bundle, precision, backend)

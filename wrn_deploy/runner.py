@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, cast
@@ -16,7 +17,7 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["Backend", "Runner", "contenders", "find_artifact", "open_backend", "skip_reason", "title_of"]
+__all__ = ["Backend", "Candidate", "Runner", "contenders", "examine", "open_backend", "title_of"]
 
 BACKENDS = "wrn_deploy.backends"
 
@@ -83,24 +84,39 @@ def contenders() -> list[tuple[str, Precision]]:
     return [(name, precision) for name in plugin_names(BACKENDS) for precision in _module(name).PRECISIONS]
 
 
-def skip_reason(bundle: Bundle, backend: str, precision: Precision) -> str | None:
-    """Why this contender cannot run here, or None where it can."""
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A contender looked at: its artifact, None where the bundle has none, and what keeps it from running here.
+
+    `obstacle` is a MachineError where the machine cannot run it, and a DeployError where the bundle lacks the artifact,
+    or it is stale or damaged.
+    """
+
+    artifact: Artifact | None
+    obstacle: DeployError | None
+
+    @property
+    def skipped(self) -> str | None:
+        """The obstacle in words."""
+        return None if self.obstacle is None else str(self.obstacle)
+
+
+def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
+    """Finds out whether a contender can run here; the artifact's file is checked against the manifest."""
     module = _module(backend)
+    artifact: Artifact | None = None
+    lacking: DeployError | None = None
     try:
         artifact = module.find_artifact(bundle, precision)
     except DeployError as error:
-        return module.unfit(None) or str(error)  # a missing package says more than the plan that cannot be there
-    return module.unfit(artifact)
+        lacking = error
+    reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
+    return Candidate(artifact, lacking if reason is None else MachineError(reason))
 
 
 def title_of(backend: str) -> str:
     """The name of a backend for people, as in "ONNX Runtime"."""
     return _module(backend).TITLE
-
-
-def find_artifact(bundle: Bundle, backend: str, precision: Precision) -> Artifact:
-    """The artifact that this contender runs; raises DeployError where the bundle has none."""
-    return _module(backend).find_artifact(bundle, precision)
 
 
 def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: int | None = None) -> Backend:
@@ -115,16 +131,13 @@ def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: in
     if precision not in module.PRECISIONS:
         known = ", ".join(module.PRECISIONS)
         raise UsageError(f"{module.TITLE} does not run {precision} here: expected one of {known}")
-    try:
-        artifact = module.find_artifact(bundle, precision)
-        reason = module.unfit(artifact)
-    except DeployError:
-        reason = module.unfit(None)  # a missing package says more than the plan that cannot be there
-        if reason is None:
-            raise
-    if reason is not None:
-        raise MachineError(f"{module.TITLE} cannot run {precision}: {reason}")
-    return module.open_backend(bundle, artifact, threads)
+    found = examine(bundle, backend, precision)
+    if isinstance(found.obstacle, MachineError):
+        raise MachineError(f"{module.TITLE} cannot run {precision}: {found.obstacle}")
+    if found.obstacle is not None:
+        raise found.obstacle
+    assert found.artifact is not None
+    return module.open_backend(bundle, found.artifact, threads)
 
 
 # What `Runner.open` takes when it is not told: the first that this machine can run and the bundle has.
@@ -250,9 +263,9 @@ def _choose(bundle: Bundle, backend: str | None, precision: Precision | None) ->
         return fitting[0] if fitting else (backend, _module(backend).PRECISIONS[0])
     reasons = {}
     for name, wanted in fitting:
-        reason = skip_reason(bundle, name, wanted)
-        if reason is None:
+        obstacle = examine(bundle, name, wanted).obstacle
+        if obstacle is None:
             return name, wanted
-        reasons[f"{_module(name).TITLE} {wanted}"] = reason
+        reasons[f"{_module(name).TITLE} {wanted}"] = str(obstacle)
     tried = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
     raise MachineError(f"nothing here can run {bundle.folder}: {tried}")

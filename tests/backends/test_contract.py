@@ -16,7 +16,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.runner import Backend, contenders, open_backend, skip_reason
+from wrn_deploy.runner import Backend, contenders, examine, open_backend
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
@@ -42,7 +42,7 @@ def wanted(made_bundle: Path, digits: Images) -> Images:
 def opened(request: pytest.FixtureRequest, made_bundle: Path) -> Iterator[tuple[Backend, Precision]]:
     name, precision = request.param
     bundle = Bundle.open(made_bundle)
-    reason = skip_reason(bundle, name, precision)
+    reason = examine(bundle, name, precision).skipped
     if reason is not None:
         pytest.skip(reason)
     with open_backend(bundle, name, precision, threads=2) as backend:
@@ -89,7 +89,7 @@ def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
 
 @pytest.mark.parametrize("contender", CONTENDERS)
 def test_a_contender_that_cannot_run_says_so_in_one_line(made_bundle: Path, contender: tuple[str, Precision]) -> None:
-    reason = skip_reason(Bundle.open(made_bundle), *contender)
+    reason = examine(Bundle.open(made_bundle), *contender).skipped
     assert reason is None or (len(reason) > 10 and "\n" not in reason)
 
 
@@ -101,7 +101,7 @@ def test_a_backend_whose_packages_are_missing_names_the_extra(name: str, monkeyp
 
 def test_at_least_two_runtimes_are_tested_here(made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    assert len([pair for pair in contenders() if skip_reason(bundle, *pair) is None]) >= 3
+    assert len([pair for pair in contenders() if examine(bundle, *pair).skipped is None]) >= 3
 
 
 def check_answers(found: Images, wanted: Images, precision: Precision) -> None:

@@ -20,7 +20,7 @@ from wrn_deploy.backends._plan import PlanBackend, PlanRuntime, plan_mismatch
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu
-from wrn_deploy.runner import open_backend, skip_reason
+from wrn_deploy.runner import examine, open_backend
 from wrn_deploy.spec import Precision, TensorSpec
 
 H200 = Gpu("NVIDIA H200", "9.0", 143771, "570.86.15")
@@ -126,7 +126,7 @@ def with_plan(bundle: Bundle, **facts: object) -> Bundle:
 
 
 def why(bundle: Bundle) -> str | None:
-    return skip_reason(bundle, "tensorrt", Precision.FP16)
+    return examine(bundle, "tensorrt", Precision.FP16).skipped
 
 
 def test_reasons_come_in_the_order_in_which_they_can_be_mended(bundle: Bundle, machine: Machine) -> None:

@@ -23,7 +23,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import Backend, open_backend, skip_reason
+from wrn_deploy.runner import Backend, examine, open_backend
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
@@ -121,7 +121,7 @@ def test_latencies_are_those_of_finished_inferences(opened: Backend, digits: Ima
 
 
 def test_threads_share_a_runner(built: Built, digits: Images) -> None:
-    assert skip_reason(built.bundle, built.flavor, Precision.FP16) is None
+    assert examine(built.bundle, built.flavor, Precision.FP16).skipped is None
     with Runner.open(built.bundle.folder, "fp16", built.flavor) as runner, ThreadPoolExecutor(4) as pool:
         wanted = runner.predict(digits[:4])
         for answer in [pool.submit(runner.predict, digits[:4]) for _ in range(40)]:

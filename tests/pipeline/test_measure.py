@@ -22,7 +22,7 @@ from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.pipeline import measure
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop, evaluate_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import contenders, skip_reason
+from wrn_deploy.runner import Candidate, contenders, examine
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
@@ -96,7 +96,7 @@ class FakeWorker:
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     fake = FakeWorkers()
     monkeypatch.setattr(measure, "Worker", fake)
-    monkeypatch.setattr(measure, "skip_reason", lambda _bundle, _backend, _precision: None)
+    monkeypatch.setattr(measure, "examine", lambda *contender: Candidate(examine(*contender).artifact, None))
     only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
     return fake
 
@@ -203,9 +203,10 @@ def real(made_bundle: Path) -> Report:
 
 def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    assert list(rows_of(real)) == [f"{backend}-{precision}" for backend, precision in contenders()]
+    names = [f"{backend}-{precision}" for backend, precision in contenders()]
+    assert list(rows_of(real)) == ["torch-fp32", *(name for name in names if name != "torch-fp32")]
     for row in real.rows:
-        assert (row.skipped is None) == (skip_reason(bundle, row.backend, row.precision) is None)
+        assert (row.skipped is None) == (examine(bundle, row.backend, row.precision).obstacle is None)
         if row.skipped is None:
             assert [(latency.batch, len(latency.samples_ms)) for latency in row.latencies] == [(1, 12), (4, 12)]
             assert all(0 < sample < 10_000 for latency in row.latencies for sample in latency.samples_ms)
@@ -333,7 +334,7 @@ def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[st
         pair for pair in contenders()
         if change.get("backend") in (None, pair[0]) and change.get("precision") in (None, pair[1])
     ]  # fmt: skip
-    if any(skip_reason(bundle, *pair) is None for pair in pairs):
+    if any(examine(bundle, *pair).obstacle is None for pair in pairs):
         pytest.skip("it runs here")
     with pytest.raises(MachineError, match="nothing that was asked for can run here: TensorRT") as error:
         evaluate_bundle(bundle, dataclasses.replace(SHORT, **change), Silent())

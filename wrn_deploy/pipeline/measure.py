@@ -15,12 +15,13 @@ from wrn_deploy.bench.isolate import Worker
 from wrn_deploy.bench.latency import BOUNDARY
 from wrn_deploy.bench.report import Latency, Report, Row, Settings
 from wrn_deploy.bench.worker import Work
-from wrn_deploy.bundle import Artifact, Bundle
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.progress import Progress
-from wrn_deploy.runner import contenders, find_artifact, skip_reason, title_of
+from wrn_deploy.runner import Candidate, contenders, examine, title_of
 from wrn_deploy.spec import Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_drop", "evaluate_bundle"]
@@ -59,7 +60,7 @@ class _Entry:
 
     backend: str
     precision: Precision
-    artifact: Artifact | None
+    found: Candidate
     skipped: str | None
     worker: Worker | None = None
     samples: dict[int, list[float]] = field(default_factory=dict)
@@ -74,14 +75,15 @@ class _Entry:
         """What was measured, and the agreement with the reference."""
         latencies = tuple(Latency(batch, tuple(samples)) for batch, samples in self.samples.items() if samples)
         compared = reference.answers if reference else None
+        artifact = self.found.artifact
         return Row(
             backend=self.backend,
             title=title_of(self.backend),
             precision=self.precision,
             skipped=self.skipped,
-            artifact=self.artifact.path if self.artifact else None,
-            sha256=self.artifact.sha256 if self.artifact else None,
-            size_bytes=self.artifact.size_bytes if self.artifact else None,
+            artifact=artifact.path if artifact else None,
+            sha256=artifact.sha256 if artifact else None,
+            size_bytes=artifact.size_bytes if artifact else None,
             peak_rss_bytes=self.peak_rss_bytes,
             latencies=() if self.skipped else latencies,
             accuracy=None if self.skipped or self.answers is None else score(self.answers, compared),
@@ -125,7 +127,8 @@ def check_drop(report: Report, max_drop: float) -> None:
 
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
-    source = open_data(options.data, Role.TEST)
+    source = match_classes(open_data(options.data, Role.TEST), bundle.spec)
+    _check_labelled(source, bundle.spec.classes)
     machine = describe_machine()
     threads = options.threads or machine.cores
     entries = [
@@ -135,7 +138,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     ]
     named = _named(entries, options)
     if all(entry.skipped for entry in named):  # no silent replacement
-        raise MachineError(f"nothing that was asked for can run here: {_reasons(named)}")
+        kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
+        raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
     images = min(len(source), options.limit or len(source))
     with contextlib.ExitStack() as stack:
         for entry in entries:
@@ -152,6 +156,13 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     return _report(bundle, options, (entries, machine), threads)
 
 
+def _check_labelled(source: ImageSource, classes: int) -> None:
+    """Before anything is timed: without labels there is no accuracy to tell beside the times."""
+    first = next(source.items())
+    if first.label is None:
+        raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
+
+
 def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool:
     """Whether the contender was asked for; fp32 always is: the others are compared with it."""
     named = options.backend in (None, backend) and options.precision in (None, precision)
@@ -159,11 +170,8 @@ def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool
 
 
 def _entry(bundle: Bundle, backend: str, precision: Precision) -> _Entry:
-    reason = skip_reason(bundle, backend, precision)
-    try:
-        return _Entry(backend, precision, find_artifact(bundle, backend, precision), reason)
-    except DeployError:
-        return _Entry(backend, precision, None, reason)
+    found = examine(bundle, backend, precision)
+    return _Entry(backend, precision, found, found.skipped)
 
 
 def _named(entries: list[_Entry], options: MeasureOptions) -> list[_Entry]:
@@ -257,7 +265,7 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         settings=Settings(options.batches, options.rounds, options.iterations, threads, BOUNDARY),
-        rows=tuple(entry.row(reference) for entry in entries),
+        rows=tuple(entry.row(reference) for entry in sorted(entries, key=lambda entry: entry is not reference)),
     )
 
 
