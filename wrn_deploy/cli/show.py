@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report import Report
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, digits, file_size
+from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size
 from wrn_deploy.bench.text import print_report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.pipeline.doctor import Diagnosis
@@ -62,7 +62,7 @@ def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
     table = _table("model", "input", "parameters", "MACs", right=("input", "parameters", "MACs"))
     for model in models:
         shape = "x".join(map(str, model.input))
-        table.add_row(model.name, shape, f"{model.parameters:,}", f"{digits(model.macs / 1e6)} M")
+        table.add_row(model.name, shape, f"{model.parameters:,}", f"{model.macs / 1e6:,.1f} M")
     Console().print(table, "", sep="\n")
     _print_line("Any wrn-<depth>-<widen> with a depth of 6n+4 works too.")
     _print_line("MACs: multiply-accumulates for one image, in its convolutions and linear layers.")
