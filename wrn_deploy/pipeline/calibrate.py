@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ __all__ = ["CalibrateOptions", "calibrate_bundle"]
 
 METHODS = "wrn_deploy.calib.methods"
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
-CHECKED = 32  # images on which the int8 graphs are compared with fp32
+CHECKED, CHECK_BATCH = 32, 4  # images on which the int8 graphs are compared with fp32
 GRAPHS = {"onnx-int8-tensorrt": "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
 
@@ -188,18 +189,16 @@ def _graphs_current(bundle: Bundle, parents: tuple[Artifact, ...], tools: dict[s
     return all(bundle.current(key, _graph_recipe(key, parents, tools)) is not None for key in GRAPHS)
 
 
-def _compare(fp32_graph: Path, step: Transaction, images: _CalibrationImages, progress: Progress) -> None:
+def _compare(fp32: Path, step: Transaction, images: _CalibrationImages, progress: Progress) -> None:
     """Tells how the int8 graphs agree with fp32 on some of the images: a first look, before `eval` measures it."""
-    threads = images.options.threads
-    fp32 = infer_with(open_session(fp32_graph, threads))
-    graphs = {key: infer_with(open_session(step.file(file), threads)) for key, file in GRAPHS.items()}
-    same, seen = dict.fromkeys(GRAPHS, 0), 0
-    for batch in images.normalized(4):
-        wanted = fp32(batch).argmax(axis=1)
-        for key, graph in graphs.items():
-            same[key] += int((graph(batch).argmax(axis=1) == wanted).sum())
-        seen += len(batch)
-        if seen >= CHECKED:
-            break
-    for key in GRAPHS:
-        progress.note(f"{key}: same argmax as fp32 on {same[key]} of {seen} calibration images")
+    wanted = _answers(fp32, images)
+    for key, file in GRAPHS.items():
+        same = int((_answers(step.file(file), images) == wanted).sum())
+        progress.note(f"{key}: same argmax as fp32 on {same} of {len(wanted)} calibration images")
+
+
+def _answers(graph: Path, images: _CalibrationImages) -> npt.NDArray[np.int64]:
+    """The argmax of the first images; one session at a time, since each holds the weights."""
+    infer = infer_with(open_session(graph, images.options.threads))
+    batches = itertools.islice(images.normalized(CHECK_BATCH), CHECKED // CHECK_BATCH)
+    return np.concatenate([infer(batch).argmax(axis=1) for batch in batches])
