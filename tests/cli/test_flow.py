@@ -132,7 +132,7 @@ def test_models_are_listed_with_exact_numbers_in_json(cli: Cli) -> None:
     assert listed["wrn-50-2"]["input"] == [3, 224, 224]
     text = cli("models").out
     assert "691,674" in text
-    assert "101 M" in text
+    assert "101.1 M" in text
 
 
 @pytest.mark.parametrize("command", ["models", "doctor"])
