@@ -117,7 +117,7 @@ def test_random_weights_are_marked_in_every_rendering(name: str) -> None:
 def test_text_cuts_nothing(width: int) -> None:
     text = to_text(FULL, width)
     assert max(map(len, text.splitlines())) <= width
-    assert f"TensorRT fp16 (5.50 MB) skipped: {REASON}" in " ".join(text.split())
+    assert f"TensorRT fp16 (built, 5.50 MB) skipped: {REASON}" in " ".join(text.split())
     assert all(cell in text for line in cells(FULL).lines for cell in line.cells)
 
 
@@ -135,7 +135,7 @@ def test_markdown_is_a_table_with_as_many_cells_everywhere() -> None:
     assert r"\<script>" in text
     assert r"\`c\` \*b\* [link]\(x)" in text
     assert "\x1b" not in text
-    assert f"- TensorRT fp16 (5.50 MB) skipped: {REASON}" in text
+    assert f"- TensorRT fp16 (built, 5.50 MB) skipped: {REASON}" in text
 
 
 def test_markdown_leaves_names_readable() -> None:

@@ -50,7 +50,7 @@ def _skipped(table: Table) -> str:
     for line in table.lines:
         if line.skipped is not None:
             size = line.cells[SIZE]
-            lines.append(f"- {_escape(line.cells[0])}{f' ({size})' if size else ''} {_escape(line.skipped)}")
+            lines.append(f"- {_escape(line.cells[0])}{f' (built, {size})' if size else ''} {_escape(line.skipped)}")
     return "\n".join(["## Skipped", "", *lines]) if lines else ""
 
 

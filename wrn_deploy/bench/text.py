@@ -66,7 +66,7 @@ def _grid(table: Table, lines: list[Line], columns: Iterable[int]) -> Grid:
 
 def _skipped(line: Line) -> Text:
     size = line.cells[SIZE]
-    name = f"{line.cells[0]} ({size}) " if size else f"{line.cells[0]} "
+    name = f"{line.cells[0]} (built, {size}) " if size else f"{line.cells[0]} "
     return Text.assemble((name, "bold"), line.skipped or "")
 
 

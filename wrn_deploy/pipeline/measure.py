@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
 WARM_UP_S = 0.5
+PAUSE_S = 0.05  # before each turn, until the last contender's threads no longer spin: p99 fell to a tenth by it
 ROUND_S = 0.3  # a contender's turn in a round lasts about so long, if `iterations` does not end it before
 
 
@@ -207,7 +209,10 @@ def _start(entry: _Entry, stack: contextlib.ExitStack, work: Work) -> None:
 
 
 def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progress) -> None:
-    """A B C, A B C, ...: a noisy moment of the machine meets all alike."""
+    """A B C, A B C, ...: a noisy moment of the machine meets all alike.
+
+    Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
+    """
     count = len(_working(entries))
     with progress.task(f"Timing {count} contenders", len(options.batches) * (options.rounds + 1) * count) as advance:
         for batch in options.batches:
@@ -219,6 +224,7 @@ def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progr
                 advance(1)
             for _ in range(options.rounds):
                 for entry, worker in _working(entries):
+                    time.sleep(PAUSE_S)
                     with _failing(entry):
                         entry.samples.setdefault(batch, []).extend(worker.time(batch, turns[entry.name]))
                     advance(1)
