@@ -31,7 +31,7 @@ PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
 WARM_UP_S = 0.5
-PAUSE_S = 0.05  # before each turn, until the last contender's threads no longer spin: p99 fell to a tenth by it
+PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
 ROUND_S = 0.3  # a contender's turn in a round lasts about so long, if `iterations` does not end it before
 
 
