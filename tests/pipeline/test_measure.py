@@ -20,7 +20,8 @@ from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.pipeline import measure
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop, evaluate_bundle
+from wrn_deploy.pipeline.gate import check_drop
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.runner import Candidate, contenders, examine
 from wrn_deploy.sessions import infer_with, open_session

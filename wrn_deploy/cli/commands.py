@@ -24,8 +24,9 @@ from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.gate import check_drop
 from wrn_deploy.pipeline.listing import list_models
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop, evaluate_bundle
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.pipeline.predict import PredictOptions, predict_files
 from wrn_deploy.pipeline.reports import check_folder, write_reports
 from wrn_deploy.pipeline.train import TrainOptions, train_model

@@ -12,7 +12,8 @@ from wrn_deploy.errors import MachineError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, check_drop
+from wrn_deploy.pipeline.gate import check_drop
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.reports import check_folder, write_reports
 from wrn_deploy.pipeline.train import STATE, TrainOptions, train_model
 from wrn_deploy.progress import Progress

@@ -1,4 +1,4 @@
-"""The measuring steps: `bench`, every contender's latency, accuracy and memory, and `eval`, accuracy with a gate."""
+"""The measuring steps: `bench`, every contender's latency, accuracy and memory, and `eval`, accuracy alone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
+from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.progress import Progress
 from wrn_deploy.runner import Candidate, contenders, examine, title_of
 from wrn_deploy.spec import Precision
 
-__all__ = ["MeasureOptions", "bench_bundle", "check_drop", "evaluate_bundle"]
+__all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
@@ -100,32 +100,6 @@ def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) ->
 def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
     """Measures accuracy alone."""
     return _measure(bundle, options, progress, with_latency=False)
-
-
-def check_drop(report: Report, max_drop: float) -> None:
-    """The accuracy gate: no row's top-1 may lie more than `max_drop` points below the reference row's.
-
-    Raises:
-        GateError: one does, or there is nothing to compare.
-    """
-    measured = [row for row in report.rows if row.accuracy is not None]
-    reference = next((row for row in measured if row.name == report.reference), None)
-    lower = [row for row in measured if row.precision is not Precision.FP32]
-    if reference is None or reference.accuracy is None or not lower:
-        names = ", ".join(row.name for row in measured) or "nothing"
-        raise GateError(
-            f"--max-drop {max_drop:g} compares with fp32, and {names} was measured: expected fp32 and a row of lower "
-            "precision; calibrate the bundle, leave --backend out, or install what the skipped rows need"
-        )
-    for row in measured:
-        assert row.accuracy is not None
-        drop = 100.0 * (reference.accuracy.top1 - row.accuracy.top1)
-        if drop > max_drop:
-            raise GateError(
-                f"{row.name} loses {drop:.2f} points of top-1 against {reference.name} ({100 * row.accuracy.top1:.2f} "
-                f"% instead of {100 * reference.accuracy.top1:.2f} %): expected at most {max_drop:g}; calibrate with "
-                "more images or another --calib-method"
-            )
 
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
