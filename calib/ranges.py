@@ -1,18 +1,24 @@
-"""What calibration keeps of each tensor: exact minimum and maximum, and a histogram that never depends on the order."""
+"""What calibration keeps of each tensor: exact extremes, and a histogram; neither ever depends on the order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
-
-__all__ = ["BINS", "Histogram", "Range"]
+__all__ = ["BINS", "Histogram", "Part", "Range"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192
+CHUNK = 2**15  # values that are looked at together: they and their bins stay in a core's cache
+
+Channels = npt.NDArray[np.float32]
+
+
+def _nothing(value: float) -> Callable[[], Channels]:
+    return lambda: np.full(1, value, dtype=np.float32)
 
 
 @dataclass(slots=True)
@@ -37,9 +43,25 @@ class Histogram:
         """Counts `values`, finite float32 of any shape; `largest` is their largest magnitude."""
         if largest >= 2.0**self.exponent:
             self._double(int(np.frexp(largest)[1]) - self.exponent)
-        scaled = np.abs(values.reshape(-1))
-        np.multiply(scaled, np.float32(BINS * 2.0**-self.exponent), out=scaled)
-        self.counts += np.bincount(scaled.astype(np.int32), minlength=BINS)
+        scale = np.float32(BINS * 2.0**-self.exponent)
+        flat = values.reshape(-1)
+        scaled = np.empty(min(CHUNK, flat.size), dtype=np.float32)
+        bins = np.empty(scaled.size, dtype=np.intp)
+        for start in range(0, flat.size, CHUNK):
+            chunk = flat[start : start + CHUNK]
+            np.multiply(chunk, scale, out=scaled[: chunk.size])
+            np.abs(scaled[: chunk.size], out=scaled[: chunk.size])
+            np.copyto(bins[: chunk.size], scaled[: chunk.size], casting="unsafe")
+            # Faster than bincount, which looks for the extremes first and makes a new array.
+            np.add.at(self.counts, bins[: chunk.size], 1)
+
+    def merged(self, other: Histogram) -> Histogram:
+        """The histogram of the values of both: exactly what one pass over all of them would have given."""
+        low, high = sorted((self, other), key=lambda histogram: histogram.exponent)
+        both = Histogram(low.exponent, low.counts)
+        both._double(high.exponent - low.exponent)
+        both.counts = both.counts + high.counts
+        return both
 
     def _double(self, times: int) -> None:
         for _ in range(min(times, BINS.bit_length())):
@@ -54,35 +76,108 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Range:
-    """Minimum, maximum and, where it was asked for, the histogram of one tensor."""
+class Part:
+    """What one tensor's values were over some of the images.
+
+    `lows` and `highs` are the extremes of each channel, float32 (C,), and (1,) infinities before the first image;
+    `values` counts the values; `histogram` is None where it was not asked for.
+    """
 
     histogram: Histogram | None
-    low: float = np.inf
-    high: float = -np.inf
+    lows: Channels = field(default_factory=_nothing(np.inf))
+    highs: Channels = field(default_factory=_nothing(-np.inf))
     values: int = 0
+
+    @property
+    def low(self) -> float:
+        """The least value."""
+        return float(self.lows.min())
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+        return float(self.highs.max())
+
+    @property
+    def amax(self) -> float:
+        """The largest magnitude; 0 without values."""
+        return max(abs(self.low), abs(self.high)) if self.values else 0.0
+
+    def observe(self, lows: Channels, highs: Channels, size: int, values: npt.NDArray[np.float32] | None) -> None:
+        """Takes in `size` finite values: the extremes of each channel, and themselves where there is a histogram."""
+        self.lows, self.highs = np.minimum(self.lows, lows), np.maximum(self.highs, highs)
+        self.values += size
+        if self.histogram is not None and values is not None:
+            self.histogram.add(values, max(-float(lows.min()), float(highs.max())))
+
+    def merged(self, other: Part) -> Part:
+        """What one pass over the images of both would have given, bit for bit."""
+        histogram = self.histogram
+        if histogram is not None and other.histogram is not None:
+            histogram = histogram.merged(other.histogram)
+        lows, highs = np.minimum(self.lows, other.lows), np.maximum(self.highs, other.highs)
+        return Part(histogram, lows, highs, self.values + other.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What one tensor's values were, for each half of the images: their difference tells how settled a threshold is.
+
+    Which half an image belongs to depends on its pixels alone. One half may be without an image.
+    """
+
+    halves: tuple[Part, Part]
+
+    @property
+    def whole(self) -> Part:
+        """What the values of all images were."""
+        return self.halves[0].merged(self.halves[1])
+
+    @property
+    def low(self) -> float:
+        """The least value; 0 behind a ReLU."""
+        return min(half.low for half in self.halves)
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+        return max(half.high for half in self.halves)
 
     @property
     def amax(self) -> float:
         """The largest magnitude."""
-        return max(abs(self.low), abs(self.high))
+        return max(half.amax for half in self.halves)
 
-    def observe(self, tensor: str, values: npt.NDArray[np.float32]) -> None:
-        """Takes in a batch of the tensor's values.
+    @property
+    def channels(self) -> Channels:
+        """The largest magnitude of each channel, float32 (C,)."""
+        whole = self.whole
+        magnitudes: Channels = np.maximum(np.abs(whole.lows), np.abs(whole.highs))
+        return magnitudes
 
-        Raises:
-            DeployError: they are not all finite.
-        """
-        low, high = float(values.min()), float(values.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise DeployError(f"{tensor} has NaN or infinite values during calibration: expected finite activations")
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.values += values.size
-        if self.histogram is not None:
-            self.histogram.add(values, max(abs(low), abs(high)))
+    @property
+    def values(self) -> int:
+        """The number of values."""
+        return sum(half.values for half in self.halves)
+
+    @property
+    def histogram(self) -> Histogram | None:
+        """The histogram of all values, where it was asked for."""
+        return self.whole.histogram
 
     def share_above(self, threshold: float) -> float:
         """The share of values whose magnitude is above `threshold`; 0 where that is `amax` or more."""
-        if self.histogram is None or threshold >= self.amax:
+        histogram = self.histogram
+        if histogram is None or threshold >= self.amax:
             return 0.0
-        return self.histogram.share_above(threshold)
+        return histogram.share_above(threshold)
+
+    def disagreement(self, threshold: Callable[[Histogram | None, float], float]) -> float | None:
+        """By how much the halves' thresholds differ, as a share of the larger one; None where a half has no image.
+
+        `threshold` is a method's, with its options: (histogram, amax) -> threshold.
+        """
+        if not all(half.values for half in self.halves):
+            return None
+        low, high = sorted(threshold(half.histogram, half.amax) for half in self.halves)
+        return (high - low) / high if high > 0.0 else 0.0

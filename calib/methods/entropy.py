@@ -15,6 +15,8 @@ LEVELS = 128  # magnitudes that symmetric int8 tells apart
 STEP = 32  # thresholds are tried at every so many bins
 MERGED = 2  # neighbouring bins taken together: the published method works on about 2,048 bins of the used range
 
+Floats = npt.NDArray[np.float64]
+
 
 def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> float:
     """The threshold for which the clipped distribution and its image on 128 levels are nearest, `amax` at most.
@@ -28,25 +30,38 @@ def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> f
     used = int(np.max(np.nonzero(counts)[0], initial=0)) + 1
     if used <= LEVELS:
         return amax
-    candidates = [*range(LEVELS, used, STEP // MERGED), used]
-    best = min(candidates, key=lambda kept: _divergence(counts, kept))
+    candidates = np.array([*range(LEVELS, used, STEP // MERGED), used])
+    best = int(candidates[_divergences(counts, candidates).argmin()])
     return float(min(amax, best * histogram.width * MERGED))
 
 
-def _divergence(counts: npt.NDArray[np.float64], kept: int) -> float:
-    """KL divergence of the first `kept` bins (outliers in the last one) from their image on LEVELS levels."""
-    wanted = counts[:kept].copy()
-    filled = counts[:kept] > 0
-    wanted[-1] += counts[kept:].sum()
-    starts = (np.arange(LEVELS) * kept) // LEVELS
-    sums = np.add.reduceat(counts[:kept], starts)
-    occupied = np.add.reduceat(filled.astype(np.float64), starts)
-    spread = sums / np.maximum(occupied, 1.0)
-    level = np.repeat(np.arange(LEVELS), np.diff(np.append(starts, kept)))
-    image = np.where(filled, spread[level], 0.0)
-    both = (wanted > 0) & (image > 0)
-    if not both.any() or image.sum() == 0:
-        return float(np.inf)
-    p, q = wanted / wanted.sum(), image / image.sum()
-    lost = float(p[(wanted > 0) & (image == 0)].sum())  # mass that the image cannot represent at all
-    return float((p[both] * np.log(p[both] / q[both])).sum() + lost * np.log(BINS))
+def _divergences(counts: Floats, kept: npt.NDArray[np.int64]) -> Floats:
+    """KL divergence, for each of `kept`, of that many first bins (outliers in the last one) from their image on LEVELS.
+
+    With p the share of a bin and q that of its image, which is the same for all filled bins of a level, the sum of
+    p log(p/q) is that of p log p over bins less that of p log q over levels: sums over neighbouring bins, which are
+    differences of cumulated ones, so that all candidates are computed at once.
+    """
+    total = counts.sum()
+    logs = np.log(counts, out=np.zeros_like(counts), where=counts > 0)
+    mass, filled, entropy = (_cumulated(values) for values in (counts, counts > 0, counts * logs))
+    edges = np.arange(LEVELS + 1) * kept[:, None] // LEVELS  # of the levels, (candidates, LEVELS + 1)
+    sums, occupied = np.diff(mass[edges], axis=1), np.diff(filled[edges], axis=1)
+    level = sums / np.maximum(occupied, 1.0) / np.maximum(mass[kept], 1.0)[:, None]
+    image_logs = np.log(level, out=np.zeros_like(level), where=level > 0)
+    last, outliers = counts[kept - 1], total - mass[kept]
+    represented = last > 0  # whether there is an image for the outliers
+    gained = np.where(represented, outliers, 0.0)
+    # Of the last bin, which has the outliers too.
+    ends = np.where(represented, (last + gained) * np.log(np.maximum(last + gained, 1.0)) - last * logs[kept - 1], 0.0)
+    represented_mass = mass[kept] + gained
+    p_log_p = (entropy[kept] + ends) / total - represented_mass / total * np.log(total)
+    p_log_q = ((sums * image_logs).sum(axis=1) + gained * image_logs[:, -1]) / total
+    lost = (outliers - gained) / total  # mass that the image cannot represent at all
+    divergences = p_log_p - p_log_q + lost * np.log(BINS)
+    return np.where(mass[kept] > 0, divergences, np.inf)
+
+
+def _cumulated(values: npt.NDArray[np.generic]) -> Floats:
+    """Entry n is the sum of the first n values."""
+    return np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])

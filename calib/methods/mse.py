@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from wrn_deploy.calib.ranges import BINS, Histogram
 
@@ -14,19 +15,33 @@ LEVELS = 127  # magnitudes above zero that symmetric int8 tells apart
 CANDIDATES = 128  # thresholds that are tried, evenly from a share of amax to amax
 LEAST = 0.05  # the lowest of them, as a share of amax
 
+Floats = npt.NDArray[np.float64]
+
 
 def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> float:
     """The threshold with the least sum of squared errors over the histogram's bin centres, `amax` at most."""
     assert histogram is not None
-    if amax == 0.0:
-        return amax  # always zero: every threshold is right
-    used = histogram.counts > 0
-    values = ((np.arange(BINS) + 0.5) * histogram.width)[used]
-    counts = histogram.counts[used].astype(np.float64)
+    if amax <= LEVELS * histogram.width:
+        return amax  # always zero, or so tiny that the histogram cannot tell the levels apart
+    shares = np.linspace(LEAST, 1.0, CANDIDATES)
+    best = shares[_errors(histogram.counts, shares * (amax / histogram.width)).argmin()]
+    return float(best * amax)
 
-    def error(limit: float) -> float:
-        step = limit / LEVELS
-        images = np.minimum(np.rint(values / step), LEVELS) * step
-        return float((counts * (values - images) ** 2).sum())
 
-    return min((float(limit) for limit in np.linspace(LEAST * amax, amax, CANDIDATES)), key=error)
+def _errors(counts: npt.NDArray[np.int64], limits: Floats) -> Floats:
+    """The sums of squared errors for `limits`, all in widths of a bin.
+
+    The bins that a level stands for are neighbours: with n, s and q the sums of their counts, of their values and of
+    those squared, their error is q - 2 level s + level**2 n. These sums are differences of cumulated ones, so that all
+    limits are computed at once.
+    """
+    centres = np.arange(BINS) + 0.5
+    cumulated = [np.concatenate([[0.0], np.cumsum(counts * centres**power)]) for power in (0, 1)]
+    levels = np.arange(LEVELS + 1) * (limits / LEVELS)[:, None]  # (limits, LEVELS + 1)
+    between = (levels[:, 1:] + levels[:, :-1]) / 2
+    edges = np.clip(np.ceil(between - 0.5), 0, BINS).astype(np.int64)  # the first bin of each level but 0
+    first, beyond = np.zeros((len(limits), 1), dtype=np.int64), np.full((len(limits), 1), BINS)
+    numbers, sums = (np.diff(values[np.concatenate([first, edges, beyond], axis=1)], axis=1) for values in cumulated)
+    squares = float((counts * centres**2).sum())
+    errors: Floats = squares + (levels * (levels * numbers - 2 * sums)).sum(axis=1)
+    return errors

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.calib.ranges import BINS, Histogram, Range
+from wrn_deploy.calib.ranges import BINS, Histogram, Part
 from wrn_deploy.plugins import load_plugin, plugin_names
 
 METHODS = plugin_names("wrn_deploy.calib.methods")
@@ -17,9 +17,10 @@ PERCENTILE = 99.99
 Values = npt.NDArray[np.float64]
 
 
-def kept_of(values: Values) -> Range:
-    kept = Range(Histogram())
-    kept.observe("tensor", values.astype(np.float32))
+def kept_of(values: Values) -> Part:
+    kept = Part(Histogram())
+    stored = values.astype(np.float32)
+    kept.observe(stored.min(keepdims=True), stored.max(keepdims=True), stored.size, stored)
     return kept
 
 
@@ -132,7 +133,7 @@ def reference_entropy(histogram: Histogram, amax: float) -> float:
     return min(amax, best[1] * 2 * histogram.width)
 
 
-@pytest.mark.parametrize("kind", ["normal", "behind a ReLU", "uniform", "with one outlier", "tiny"])
+@pytest.mark.parametrize("kind", ["normal", "behind a ReLU", "uniform", "Laplace", "with one outlier", "tiny", "huge"])
 def test_entropy_is_that_of_a_plain_implementation(kind: str) -> None:
     kept = kept_of(distributions()[kind])
     assert kept.histogram is not None
@@ -145,3 +146,31 @@ def test_entropy_drops_an_outlier_and_keeps_the_bulk() -> None:
     method = load_plugin("wrn_deploy.calib.methods", "entropy")
     values = np.append(distributions()["normal"], 20.0)
     assert 2.0 < threshold_of(method, values) < 8.0
+
+
+def reference_mse(histogram: Histogram, amax: float) -> float:
+    """Every bin's centre rounded to the nearest of 127 levels, for every candidate."""
+    values = (np.arange(BINS) + 0.5) * histogram.width
+    errors = {}
+    for limit in np.linspace(0.05 * amax, amax, 128):
+        images = np.minimum(np.rint(values / (limit / 127)), 127) * (limit / 127)
+        errors[float(limit)] = float((histogram.counts * (values / amax - images / amax) ** 2).sum())
+    return min(errors, key=lambda limit: errors[limit])
+
+
+@pytest.mark.parametrize("kind", ["normal", "behind a ReLU", "uniform", "Laplace", "with one outlier", "tiny", "huge"])
+def test_mse_is_that_of_a_plain_implementation(kind: str) -> None:
+    kept = kept_of(distributions()[kind])
+    assert kept.histogram is not None
+    method = load_plugin("wrn_deploy.calib.methods", "mse")
+    found = method.threshold(kept.histogram, kept.amax, PERCENTILE)
+    assert found == pytest.approx(reference_mse(kept.histogram, kept.amax), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("value", [1e-45, 1e-38, 1e-3, 1.0, 255.0, 3e38])
+def test_a_constant_tensor_keeps_its_value(name: str, value: float) -> None:
+    """Entropy and mse may choose the levels so that the value falls on one, but lose next to nothing of it."""
+    values = np.full(1000, value)
+    threshold = threshold_of(load_plugin("wrn_deploy.calib.methods", name), values)
+    assert 0.95 * values.astype(np.float32)[0] <= threshold <= values.astype(np.float32)[0]

@@ -1,4 +1,4 @@
-"""What is kept of a tensor: the same bits for every order and every batch size, in one pass."""
+"""What is kept of a tensor: the same bits for every order, every batch size and every way to merge, in one pass."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.calib.ranges import BINS, Histogram, Range
-from wrn_deploy.errors import DeployError
+from wrn_deploy.calib.ranges import BINS, CHUNK, Histogram, Part, Range
 
 Values = npt.NDArray[np.float32]
 
 
-def observed(*batches: Values) -> Range:
-    kept = Range(Histogram())
+def observed(*batches: Values) -> Part:
+    """Batches of one channel, of any shape."""
+    part = Part(Histogram())
     for batch in batches:
-        kept.observe("tensor", batch)
-    return kept
+        part.observe(batch.min(keepdims=True).ravel(), batch.max(keepdims=True).ravel(), batch.size, batch)
+    return part
 
 
-def same(first: Range, second: Range) -> bool:
+def same(first: Part, second: Part) -> bool:
     assert first.histogram is not None
     assert second.histogram is not None
     return (
-        (first.low, first.high, first.values) == (second.low, second.high, second.values)
+        first.values == second.values
+        and np.array_equal(first.lows, second.lows)
+        and np.array_equal(first.highs, second.highs)
         and first.histogram.exponent == second.histogram.exponent
         and np.array_equal(first.histogram.counts, second.histogram.counts)
     )
@@ -39,16 +41,46 @@ def many_kinds(dice: np.random.Generator) -> Values:
     return values.astype(np.float32)
 
 
+def any_split(values: Values, dice: np.random.Generator) -> list[Values]:
+    cuts = np.sort(dice.integers(1, len(values), size=dice.integers(1, 20)))
+    return [batch for batch in np.split(dice.permutation(values), cuts) if len(batch)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_order_and_batch_size_do_not_change_a_bit(seed: int) -> None:
     dice = np.random.default_rng(seed)
     values = many_kinds(dice)
     whole = observed(values)
     for _ in range(10):
-        shuffled = dice.permutation(values)
-        cuts = np.sort(dice.integers(1, len(values), size=dice.integers(1, 20)))
-        batches = [batch for batch in np.split(shuffled, cuts) if len(batch)]
+        batches = any_split(values, dice)
         assert same(observed(*batches), whole), f"{len(batches)} batches"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_merged_parts_are_what_one_pass_gives_in_any_order(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    values = many_kinds(dice)
+    whole = observed(values)
+    for _ in range(10):
+        parts = [observed(batch) for batch in any_split(values, dice)]
+        merged = Part(Histogram())
+        for part in parts:
+            merged = merged.merged(part) if dice.random() < 0.5 else part.merged(merged)
+        assert same(merged, whole), f"{len(parts)} parts"
+
+
+def test_merging_leaves_its_parts_as_they_were() -> None:
+    small, large = observed(np.full(3, 0.1, dtype=np.float32)), observed(np.full(5, 70.0, dtype=np.float32))
+    before = small.histogram, small.values, small.high
+    assert small.merged(large).values == large.merged(small).values == 8
+    assert (small.histogram, small.values, small.high) == before
+    assert same(small, observed(np.full(3, 0.1, dtype=np.float32)))
+    assert same(large, observed(np.full(5, 70.0, dtype=np.float32)))
+
+
+def test_more_values_than_a_chunk_are_all_counted() -> None:
+    values = np.random.default_rng(3).normal(size=2 * CHUNK + 5).astype(np.float32)
+    assert same(observed(values), observed(*np.split(values, [7, CHUNK])))
 
 
 def test_the_shape_of_a_batch_does_not_matter() -> None:
@@ -101,26 +133,55 @@ def test_minimum_and_maximum_are_exact() -> None:
     assert kept.amax == -kept.low
 
 
+def one_half(values: Values, histogram: bool = True) -> Part:
+    """`values` is (C, count)."""
+    part = Part(Histogram() if histogram else None)
+    part.observe(values.min(axis=1), values.max(axis=1), values.size, values)
+    return part
+
+
+def test_each_channel_has_its_largest_magnitude() -> None:
+    first = np.array([[1.0, -5.0], [0.5, 0.25], [0.0, 0.0]], dtype=np.float32)
+    second = np.array([[2.0, 3.0], [-0.75, 0.0], [0.0, 0.0]], dtype=np.float32)
+    found = Range((one_half(first), one_half(second)))
+    assert found.channels.dtype == np.float32
+    assert [*found.channels] == [5.0, 0.75, 0.0]
+    assert (found.low, found.high, found.amax, found.values) == (-5.0, 3.0, 5.0, 12)
+    assert same(found.whole, Range((one_half(second), one_half(first))).whole)
+
+
+def test_a_half_without_images_changes_nothing() -> None:
+    values = np.random.default_rng(2).normal(size=(4, 100)).astype(np.float32)
+    full, empty = one_half(values), Part(Histogram())
+    for found in (Range((full, empty)), Range((empty, full))):
+        assert same(found.whole, full)
+        assert [*found.channels] == [*np.abs(values).max(axis=1)]
+        assert (found.low, found.high, found.amax) == (full.low, full.high, full.amax)
+        assert found.disagreement(lambda _histogram, amax: amax) is None
+    assert empty.amax == 0.0
+
+
+def test_the_halves_thresholds_tell_how_settled_they_are() -> None:
+    values = np.random.default_rng(2).normal(size=(1, 100)).astype(np.float32)
+    equal = Range((one_half(values), one_half(-values)))
+    assert equal.disagreement(lambda _histogram, amax: amax) == 0.0
+    unequal = Range((one_half(values), one_half(values * 4)))
+    assert unequal.disagreement(lambda _histogram, amax: amax) == 0.75
+    assert unequal.disagreement(lambda histogram, _amax: 0.0 if histogram is None else 2.0**histogram.exponent) == 0.75
+    zeros = one_half(np.zeros((1, 3), dtype=np.float32))
+    assert Range((zeros, zeros)).disagreement(lambda _histogram, amax: amax) == 0.0
+
+
 def test_the_share_above_a_threshold_is_counted_to_a_bin() -> None:
     values = np.linspace(0, 1, 10_001, dtype=np.float32)
-    kept = observed(values)
+    kept = Range((one_half(values[None, ::2]), one_half(values[None, 1::2])))
     assert kept.share_above(0.9) == pytest.approx(0.1, abs=3e-4)
     assert kept.share_above(1.0) == 0.0
     assert kept.share_above(2.0) == 0.0
-    assert Range(None).share_above(0.1) == 0.0
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_an_error(bad: float) -> None:
-    values = np.ones((2, 3), dtype=np.float32)
-    values[1, 1] = bad
-    with pytest.raises(
-        DeployError, match=r"block1\.relu has NaN or infinite values during calibration: expected finite"
-    ):
-        Range(Histogram()).observe("block1.relu", values)
+    assert Range((Part(None), Part(None))).share_above(0.1) == 0.0
 
 
 def test_without_a_histogram_only_the_range_is_kept() -> None:
-    kept = Range(None)
-    kept.observe("tensor", np.array([-2.0, 3.0], dtype=np.float32))
-    assert (kept.low, kept.high, kept.amax, kept.histogram) == (-2.0, 3.0, 3.0, None)
+    half = one_half(np.array([[-2.0, 3.0]], dtype=np.float32), histogram=False)
+    found = Range((half, half))
+    assert (found.low, found.high, found.amax, found.values, found.histogram) == (-2.0, 3.0, 3.0, 4, None)

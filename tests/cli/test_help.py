@@ -13,7 +13,7 @@ from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
 
 COMMANDS = [
-    *("models", "doctor", "train", "export", "calibrate", "build-engine", "bench", "eval", "predict", "demo"),
+    *("models", "doctor", "train", "export", "calibrate", "build-engine", "bench", "eval", "predict", "lint", "demo"),
 ]
 
 

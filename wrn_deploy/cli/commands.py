@@ -16,6 +16,7 @@ from wrn_deploy.cli import show
 from wrn_deploy.cli.interrupt import Commands
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.cli.progress import TerminalProgress
+from wrn_deploy.cli.show_lint import show_lint
 from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.errors import UsageError
@@ -25,6 +26,7 @@ from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.gate import check_drop
+from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.listing import list_models
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.pipeline.predict import PredictOptions, predict_files
@@ -248,6 +250,20 @@ def predict(
     """
     options = PredictOptions(tuple(images), top_k, backend, precision)
     show.show_predictions(predict_files(bundle, options, _progress()), as_json=as_json)
+
+
+@app.command()
+def lint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any Q/DQ graph in ONNX.")],
+    target: Annotated[
+        Target | None, typer.Option(help="The runtime it is for; taken from its zero points if not given.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find what keeps a Q/DQ graph from running in int8; exit code 3 if there is an error."""
+    report = lint_file(file, target)
+    show_lint(report, as_json=as_json)
+    check_findings(report)
 
 
 @app.command()

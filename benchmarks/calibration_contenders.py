@@ -1,0 +1,104 @@
+"""One contender of `calibration.py` in a process of its own: NAME BUNDLE IMAGES; it writes to the working directory."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, normalize
+
+MEMORY = 14 * 2**30  # of addresses: a contender that needs more fails, and does not take the machine with it
+
+Images = Callable[[int], Iterator[npt.NDArray[np.float32]]]
+
+
+def main() -> None:
+    """Runs the contender that the arguments name."""
+    contender, bundle_folder, data = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    bundle = Bundle.open(Path(bundle_folder))
+    source, how = open_data(data, Role.TRAIN), bundle.spec.preprocessing
+
+    def images(size: int) -> Iterator[npt.NDArray[np.float32]]:
+        return (normalize(batch.images, how) for batch in Batches(source, how, size))
+
+    kind, _, method = contender.partition(" ")
+    graphs = (bundle.file(bundle.artifacts["onnx-fp32"]), bundle.file(bundle.artifacts["onnx-fp16"]))
+    if kind == "fp32":
+        _plain(graphs[0], images, 1 if "1 thread" in contender else None)
+    elif kind == "ours":
+        _ours(graphs, images, method)
+    elif kind == "onnxruntime":
+        _onnxruntime(graphs[0], images, method)
+    else:
+        _modelopt(graphs[0], images, method)
+
+
+def _plain(fp32: Path, images: Images, threads: int | None) -> None:
+    from wrn_deploy.sessions import infer_with, open_session
+
+    infer = infer_with(open_session(fp32, threads))
+    for batch in images(1):
+        infer(batch)
+
+
+def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
+    import onnx_ir as ir
+
+    from wrn_deploy.calib.collect import collect_ranges
+    from wrn_deploy.calib.qdq import quantize_for_onnxruntime, quantize_for_tensorrt
+    from wrn_deploy.calib.table import CalibrationTable, TensorRange
+    from wrn_deploy.plugins import load_plugin
+
+    method = load_plugin("wrn_deploy.calib.methods", name)
+
+    def threshold(histogram: Any, amax: float) -> float:
+        return float(method.threshold(histogram, amax, 99.99))
+
+    tensors = {}
+    for tensor, found in collect_ranges(graphs[0], images, method.NEEDS_HISTOGRAM, None).items():
+        amax = threshold(found.histogram, found.amax)
+        found.disagreement(threshold)
+        tensors[tensor] = TensorRange(found.low, found.high, amax, found.share_above(amax))
+    table = CalibrationTable(name, None, "", "", 0, "", tensors)
+    fp32 = ir.load(graphs[0])
+    ir.save(quantize_for_tensorrt(fp32, ir.load(graphs[1]), table), Path("int8-tensorrt.onnx"))
+    ir.save(quantize_for_onnxruntime(fp32, table), Path("int8-onnxruntime.onnx"))
+
+
+def _onnxruntime(fp32: Path, images: Images, name: str) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """One image after the other."""
+
+        def __init__(self) -> None:
+            self.batches = images(1)
+
+        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+            """The next one; None at the end."""
+            batch = next(self.batches, None)
+            return None if batch is None else {"images": batch}
+
+    how = getattr(CalibrationMethod, name)
+    quantize_static(fp32, "int8.onnx", Reader(), QuantFormat.QDQ, per_channel=True, calibrate_method=how)
+
+
+def _modelopt(fp32: Path, images: Images, name: str) -> None:
+    quantization: Any = importlib.import_module("modelopt.onnx.quantization")  # it is in another environment
+    every = np.concatenate([*images(1)])
+    options = {"calibration_method": name, "calibration_eps": ["cpu"], "output_path": "int8.onnx"}
+    quantization.quantize(str(fp32), "int8", {"images": every}, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Lints a Q/DQ graph in a file: what is in the way of integer kernels, and how much runs in integers."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wrn_deploy.calib.lint.finding import Finding, Severity, Target
+from wrn_deploy.errors import DeployError, GateError, missing_package
+
+__all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
+
+EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What a graph is and what was found in it.
+
+    `guessed` says that the target was taken from the graph's zero points. `int8_share` is the share of the Convs'
+    multiply-accumulates that can run in int8, None where the file does not give the shapes.
+    """
+
+    file: str
+    target: Target
+    guessed: bool
+    opset: int
+    quantizers: int
+    dequantizers: int
+    int8_convs: int
+    float_convs: int
+    int8_share: float | None
+    findings: tuple[Finding, ...]
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are of this severity."""
+        return sum(finding.rule.severity is severity for finding in self.findings)
+
+
+def lint_file(file: Path, target: Target | None) -> LintReport:
+    """Lints the graph in `file` for `target`, or for the runtime that its zero points speak of.
+
+    Raises:
+        DeployError: the file is no ONNX graph, or its tensors cannot be read.
+        MachineError: onnx is not installed.
+    """
+    for package in ("onnx", "onnx_ir"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package.replace("_", "-"), "export", "linting a graph")
+    from wrn_deploy.calib.lint.check import guess_target, lint_graph
+    from wrn_deploy.calib.lint.facts import GraphFacts
+
+    model = _read(file)
+    try:
+        assumed = target or guess_target(model)
+        findings, facts = lint_graph(model, assumed), GraphFacts(model)
+        int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
+    except (OSError, TypeError, ValueError) as error:  # tensors in files that are gone, or of other sizes than they say
+        raise DeployError(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
+    return LintReport(
+        file=str(file),
+        target=assumed,
+        guessed=target is None,
+        opset=facts.opset,
+        quantizers=len(facts.quantizers),
+        dequantizers=len(facts.dequantizers),
+        int8_convs=len(int8),
+        float_convs=len(facts.convs) - len(int8),
+        int8_share=share,
+        findings=tuple(findings),
+    )
+
+
+def check_findings(report: LintReport) -> None:
+    """The gate: raises GateError if there is an error among the findings."""
+    errors = [finding.rule.id for finding in report.findings if finding.rule.severity is Severity.ERROR]
+    if errors:
+        ids = ", ".join(dict.fromkeys(errors))
+        raise GateError(
+            f"{report.file} breaks {ids} in {len(errors)} {'place' if len(errors) == 1 else 'places'}: expected no "
+            f"errors for {report.target}; mend them as said there, or name another --target"
+        )
+
+
+def _read(file: Path) -> Any:
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    try:
+        model = ir.load(file, format="protobuf")
+        model.graph.sort()  # refuses cycles
+    except OSError as error:
+        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
+    except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
+        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {EXPECTED}") from error
+    if not len(model.graph):
+        raise DeployError(f"{file} holds a graph without nodes, or is empty: {EXPECTED}")
+    if not all(node.outputs for node in model.graph.all_nodes()):
+        raise DeployError(f"{file} has a node without an output: {EXPECTED}")
+    if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
+        model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
