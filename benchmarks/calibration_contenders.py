@@ -55,7 +55,8 @@ def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
     import onnx_ir as ir
 
     from wrn_deploy.calib.collect import collect_ranges
-    from wrn_deploy.calib.qdq import quantize_for_onnxruntime, quantize_for_tensorrt
+    from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
+    from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
     from wrn_deploy.calib.table import CalibrationTable, TensorRange
     from wrn_deploy.plugins import load_plugin
 

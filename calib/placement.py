@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -19,20 +19,29 @@ class Point:
     index: int
 
 
-def tensorrt_points(graph: ir.Graph) -> list[Point]:
+def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[Point]:
     """The placement that TensorRT fuses in a residual net (its Q/DQ rules; ModelOpt 0.47 does the same).
 
     On the data input of every Conv, on the input of a MaxPool, and on the skip input of every residual sum, and nowhere
     else: nothing between a Conv and its ReLU, nothing on the other input of the sum, the pooled features and the
     classifier in float (entropy calibration clips the classifier's input to a small part of its range).
+
+    The Convs named in `float_convs` stay in float, and so do the skips of the sums that they end in and a MaxPool that
+    feeds none but them.
     """
     depths = _conv_depths(graph)
     points = []
     for node in graph:
-        if node.op_type in ("Conv", "MaxPool"):
-            points.append(_point(node, 0))
+        if node.op_type == "Conv":
+            inputs = [] if node.name in float_convs else [0]
+        elif node.op_type == "MaxPool":
+            inputs = [] if all(use.node.name in float_convs for use in node.outputs[0].uses()) else [0]
         elif _is_sum(node):
-            points.append(_point(node, _skip_index(node, depths)))
+            skip = _skip_index(node, depths)
+            inputs = [] if _made_by(node.inputs[1 - skip], float_convs) else [skip]
+        else:
+            inputs = []
+        points += [_point(node, index) for index in inputs]
     return points
 
 
@@ -85,6 +94,11 @@ def _skip_index(add: ir.Node, depths: dict[ir.Value | None, int]) -> int:
     """The skip is the input with fewer Convs behind it: the identity, or the one Conv of a downsampling skip."""
     first, second = (depths.get(value, 0) for value in add.inputs)
     return 0 if first < second else 1
+
+
+def _made_by(value: ir.Value | None, convs: Collection[str]) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.name in convs
 
 
 def _activated(node: ir.Node) -> ir.Value:

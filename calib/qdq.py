@@ -1,4 +1,4 @@
-"""Writes explicit Q/DQ into a graph from a calibration table: once for TensorRT, once for ONNX Runtime on a CPU."""
+"""The pieces that Q/DQ graphs are written of: Q and DQ behind a value, int8 weights with a DQ alone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from wrn_deploy.calib.placement import onnxruntime_values, range_source, tensorrt_points
-from wrn_deploy.calib.table import CalibrationTable
-
-__all__ = ["quantize_for_onnxruntime", "quantize_for_tensorrt"]
+__all__ = [
+    "INT32", "SMALLEST", "Scale", "bias_of", "quantize_bias", "quantize_value", "quantize_weights", "rounded_up",
+    "weight_scale", "weights_of", "without_unused",
+]  # fmt: skip
 
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the least scale: that of a channel of zeros
 INT32 = 2.0**31 - 1
@@ -26,71 +26,14 @@ class Scale:
     axis: int | None = None
 
 
-def quantize_for_tensorrt(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.Model:
-    """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
-
-    Activations have one scale a tensor, Conv weights one an output channel (axis 0); weights are stored as int8 with a
-    DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and rounded up,
-    so that the rounding clips nothing; the weights' codes are computed with the scale as rounded.
-    """
-    model = fp16.clone()
-    graph = model.graph
-    nodes = {node.name: node for node in graph}
-    dequantized: dict[ir.Value, ir.Value] = {}
-    for point in tensorrt_points(fp32.graph):
-        node = nodes[point.node]
-        value = node.inputs[point.index]
-        assert value is not None
-        if value not in dequantized:
-            found = table[range_source(fp32.graph, point.tensor)]
-            scale = _rounded_up(np.asarray(found.symmetric_scale), np.float16)
-            dequantized[value] = _quantize_value(graph, value, Scale(scale, np.asarray(np.int8(0))))
-        node.replace_input_with(point.index, dequantized[value])
-        if node.op_type == "Conv":
-            weights = _weights(fp32.graph, node)
-            _quantize_weights(graph, node, weights, _rounded_up(_weight_scale(weights), np.float16))
-    return _without_unused(model)
-
-
-def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Model:
-    """A copy of the fp32 graph with uint8 Q/DQ at `onnxruntime_values`, which its CPU provider fuses into QLinearConv.
-
-    Activations are asymmetric uint8, Conv weights symmetric int8 a channel, biases int32: on CPUs with VNNI its kernels
-    for uint8 activations are some ten times faster than those for int8.
-    """
-    model = fp32.clone()
-    graph = model.graph
-    scales: dict[str, Scale] = {}
-    for name in onnxruntime_values(graph):
-        scale, zero_point = table[range_source(fp32.graph, name)].asymmetric
-        scales[name] = Scale(np.asarray(np.float32(scale)), np.asarray(np.uint8(zero_point)))
-    for node in [node for node in graph if node.op_type == "Conv"]:
-        source, weights, bias = node.inputs[0], _weights(fp32.graph, node), _bias(node)
-        assert source is not None
-        unit = scales[source.name or ""].scale
-        # A channel whose weights are nearly zero may have a large bias: it too must fit into its integer.
-        steps = _rounded_up(np.maximum(_weight_scale(weights), np.abs(bias) / (INT32 * unit)), np.float32)
-        _quantize_weights(graph, node, weights, steps)
-        if len(node.inputs) > 2:
-            _quantize_bias(graph, node, bias, unit * steps)
-    values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
-    for name, found in scales.items():
-        value = values[name]
-        users = list(value.uses())
-        dequantized = _quantize_value(graph, value, found)
-        for use in users:
-            use.node.replace_input_with(use.idx, dequantized)
-    return _without_unused(model)
-
-
-def _weights(graph: ir.Graph, conv: ir.Node) -> npt.NDArray[np.float32]:
+def weights_of(graph: ir.Graph, conv: ir.Node) -> npt.NDArray[np.float32]:
     """The Conv's weights in fp32, whatever the graph that `conv` is in holds."""
     constant = graph.initializers[f"{conv.name}.weight"].const_value
     assert constant is not None
     return constant.numpy().astype(np.float32)
 
 
-def _bias(conv: ir.Node) -> npt.NDArray[np.float64]:
+def bias_of(conv: ir.Node) -> npt.NDArray[np.float64]:
     """The Conv's bias, or zero where it has none."""
     if len(conv.inputs) < 3:
         return np.zeros(1)
@@ -99,7 +42,7 @@ def _bias(conv: ir.Node) -> npt.NDArray[np.float64]:
     return conv.inputs[2].const_value.numpy().astype(np.float64)
 
 
-def _quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
+def quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
     """Adds Q and DQ behind the value's producer; returns the dequantized value, which has no users yet."""
     name = value.name or ""
     scale = _initializer(graph, f"{name}.scale", how.scale)
@@ -118,7 +61,7 @@ def _quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
     return dequantize.outputs[0]
 
 
-def _quantize_weights(
+def quantize_weights(
     graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale: npt.NDArray[np.floating]
 ) -> None:
     """Replaces the Conv's weights by int8 and a DQ; `scale` has one value an output channel."""
@@ -128,7 +71,7 @@ def _quantize_weights(
     conv.replace_input_with(1, _dequantize_stored(graph, conv, name, codes, Scale(scale, zero_point, axis=0)))
 
 
-def _quantize_bias(
+def quantize_bias(
     graph: ir.Graph, conv: ir.Node, bias: npt.NDArray[np.float64], scale: npt.NDArray[np.floating]
 ) -> None:
     """Replaces the Conv's bias by int32 in units of input scale x weight scale, and a DQ."""
@@ -137,13 +80,13 @@ def _quantize_bias(
     conv.replace_input_with(2, _dequantize_stored(graph, conv, f"{conv.name}.bias", codes, how))
 
 
-def _weight_scale(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def weight_scale(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """One scale an output channel: its largest magnitude is 127."""
     amax: npt.NDArray[np.float64] = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
     return amax / 127.0
 
 
-def _rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
+def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
     """The least numbers of `type_` that are not below the wanted ones, nor below SMALLEST."""
     rounded = np.maximum(wanted, SMALLEST).astype(type_)
     above: npt.NDArray[np.floating] = np.where(rounded < wanted, np.nextafter(rounded, type_(np.inf)), rounded)
@@ -169,7 +112,8 @@ def _initializer(graph: ir.Graph, name: str, values: npt.NDArray[np.generic]) ->
     return value
 
 
-def _without_unused(model: ir.Model) -> ir.Model:
+def without_unused(model: ir.Model) -> ir.Model:
+    """The model itself, without initializers that nothing reads any more."""
     for name, value in list(model.graph.initializers.items()):
         if not value.uses():
             del model.graph.initializers[name]

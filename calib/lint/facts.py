@@ -8,6 +8,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from wrn_deploy.calib.for_tensorrt import FLOAT_CONVS
 from wrn_deploy.calib.lint.walk import (
     DEQUANTIZE,
     QUANTIZE,
@@ -21,7 +22,7 @@ from wrn_deploy.calib.lint.walk import (
 
 __all__ = ["KEPT_FLOAT", "GraphFacts"]
 
-KEPT_FLOAT = "wrn_deploy.float_convs"  # metadata of the model: a JSON list of Convs that are float on purpose
+KEPT_FLOAT = FLOAT_CONVS
 
 
 class GraphFacts:

@@ -12,8 +12,9 @@ import onnx_ir as ir
 import pytest
 
 from tests.calib.graphs import constant, op_types, optimized_ops, plain_table, producer, session_of, users
+from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
+from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
 from wrn_deploy.calib.placement import range_source, tensorrt_points
-from wrn_deploy.calib.qdq import quantize_for_onnxruntime, quantize_for_tensorrt
 from wrn_deploy.calib.table import CalibrationTable, TensorRange
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.fp16 import convert_fp16

@@ -170,7 +170,8 @@ def _write_graphs(
 ) -> None:
     import onnx_ir as ir
 
-    from wrn_deploy.calib.qdq import quantize_for_onnxruntime, quantize_for_tensorrt
+    from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
+    from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
 
     (table, tools), (_, fp32, fp16) = made, parents
     graph = ir.load(bundle.file(fp32))
