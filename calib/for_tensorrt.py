@@ -26,11 +26,17 @@ FLOAT_CONVS = "wrn_deploy.float_convs"  # metadata of the model: a JSON list of 
 
 
 def quantize_for_tensorrt(
-    fp32: ir.Model, fp16: ir.Model, table: CalibrationTable, float_convs: Collection[str] = ()
+    fp32: ir.Model,
+    fp16: ir.Model,
+    table: CalibrationTable,
+    float_convs: Collection[str] = (),
+    *,
+    per_channel: bool = True,
 ) -> ir.Model:
     """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
 
-    Activations have one scale a tensor, Conv weights one an output channel (axis 0); weights are stored as int8 with a
+    Activations have one scale a tensor, Conv weights one an output channel (axis 0; with `per_channel` off, the same
+    for all of a Conv's channels, which serves to measure what that costs); weights are stored as int8 with a
     DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and rounded up,
     so that the rounding clips nothing; the weights' codes are computed with the scale as rounded. The Convs in
     `float_convs` stay in fp16; their names are written into the model, so that they are known to be so on purpose.
@@ -50,7 +56,9 @@ def quantize_for_tensorrt(
         node.replace_input_with(point.index, dequantized[value])
         if node.op_type == "Conv":
             weights = weights_of(fp32.graph, node)
-            quantize_weights(graph, node, weights, rounded_up(weight_scale(weights), np.float16))
+            wanted = weight_scale(weights)
+            steps = wanted if per_channel else np.full_like(wanted, wanted.max())
+            quantize_weights(graph, node, weights, rounded_up(steps, np.float16))
     if float_convs:
         model.metadata_props[FLOAT_CONVS] = json.dumps(sorted(float_convs))
     return without_unused(model)

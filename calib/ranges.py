@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "Histogram", "Part", "Range"]
+__all__ = ["BINS", "Channels", "Histogram", "Part", "Range"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192

@@ -6,15 +6,15 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["CalibrationTable", "TensorRange", "read_table"]
+__all__ = ["CalibrationTable", "Equalization", "TensorRange", "read_table"]
 
-FORMAT = 1
+FORMAT = 2
 NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 255th part
 
 
@@ -48,10 +48,26 @@ class TensorRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Equalization:
+    """Factors by class of tensors and shifts by tensor, one a channel: what `equalize` does to a graph."""
+
+    factors: Mapping[str, list[float]] = field(default_factory=dict)
+    shifts: Mapping[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can be done, and undone."""
+        factors = [value for values in self.factors.values() for value in values]
+        shifts = [value for values in self.shifts.values() for value in values]
+        return all(math.isfinite(value) for value in (*factors, *shifts)) and all(value > 0.0 for value in factors)
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationTable:
     """Ranges by tensor name of the fp32 graph, with the method and digests of the data and of the graph.
 
-    `data_digest` does not depend on the order of the images. A table is independent of how Q/DQ are written from it.
+    `data_digest` does not depend on the order of the images. The ranges are those of the graph after `equalization`. A
+    table is independent of how Q/DQ are written from it.
     """
 
     method: str
@@ -61,6 +77,7 @@ class CalibrationTable:
     images: int
     graph_sha256: str
     tensors: Mapping[str, TensorRange]
+    equalization: Equalization = field(default_factory=Equalization)
 
     def __getitem__(self, tensor: str) -> TensorRange:
         if tensor not in self.tensors:
@@ -86,10 +103,13 @@ def read_table(file: Path) -> CalibrationTable:
             raise DeployError(f"{file} has another format: expected {FORMAT}; calibrate again")
         tensors = {name: TensorRange(**values) for name, values in record.pop("tensors").items()}
         impossible = [name for name, found in tensors.items() if not found.possible]
-        table = CalibrationTable(**record, tensors=tensors)
+        equalization = Equalization(**record.pop("equalization"))
+        if not equalization.possible:
+            impossible.append("the equalization")
+        table = CalibrationTable(**record, tensors=tensors, equalization=equalization)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DeployError(f"{file} is no calibration table ({error!r}): calibrate again") from error
     if impossible:
         name = impossible[0]
-        raise DeployError(f"{file} has an impossible range for {name} ({tensors[name]}): calibrate again")
+        raise DeployError(f"{file} has an impossible range for {name} ({tensors.get(name)}): calibrate again")
     return table

@@ -80,7 +80,11 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a negative threshold": lambda record: record["tensors"]["images"].update(amax=-1.0),
     "a minimum above the maximum": lambda record: record["tensors"]["images"].update(low=3.0),
     "a share above one": lambda record: record["tensors"]["images"].update(clipped=1.5),
-    "another format": lambda record: record.update(format=2),
+    "another format": lambda record: record.update(format=3),
+    "no equalization": lambda record: record.pop("equalization"),
+    "a factor of zero": lambda record: record["equalization"]["factors"].update(conv1=[1.0, 0.0]),
+    "a shift that is not finite": lambda record: record["equalization"]["shifts"].update(conv1=[float("nan")]),
+    "factors of another type": lambda record: record["equalization"].update(factors=[1.0]),
     "no format": lambda record: record.pop("format"),
 }
 

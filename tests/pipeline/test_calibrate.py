@@ -15,6 +15,7 @@ import pytest
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.calib.lint.finding import Severity
 from wrn_deploy.calib.ranges import Range
 from wrn_deploy.calib.table import CalibrationTable, read_table
 from wrn_deploy.data import Role, open_data
@@ -25,6 +26,8 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.lint import lint_file
+from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
@@ -90,7 +93,8 @@ def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
     for batch in Batches(Spread(open_data("digits", Role.TRAIN), 16), how, 5):
         digest.add(batch.images)
     assert (table.images, table.data, table.data_digest) == (16, "digits", digest.hexdigest())
-    assert (table.method, table.percentile) == ("percentile", 99.99)
+    assert (table.method, table.percentile) == ("mse", None)
+    assert table.equalization.factors
     assert table.graph_sha256 == bundle.artifacts["onnx-fp32"].sha256
     artifact = bundle.artifacts["calibration"]
     assert artifact.recipe.options["data_digest"] == table.data_digest
@@ -114,7 +118,9 @@ def test_the_same_calibration_is_not_done_again(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"size": 17}, {"method": "max"}, {"percentile": 99.9}, {"method": "entropy"}], ids=str
+    "change",
+    [{"size": 17}, {"method": "max"}, {"method": "percentile"}, {"method": "entropy"}, {"equalize": False}],
+    ids=str,
 )
 def test_another_option_is_another_calibration(bundle: Bundle, change: dict[str, object]) -> None:
     calibrate_bundle(bundle, SIXTEEN, Silent())
@@ -122,6 +128,33 @@ def test_another_option_is_another_calibration(bundle: Bundle, change: dict[str,
     options = dataclasses.replace(SIXTEEN, **change)  # type: ignore[arg-type]
     assert calibrate_bundle(bundle, options, Silent()).sha256 != old
     assert bundle.artifacts["onnx-int8-tensorrt"].recipe.parents["calibration"] != old
+
+
+@pytest.mark.parametrize(
+    "techniques",
+    [
+        Quantization(exact_input=False),
+        Quantization(weights=WeightScales.TENSOR),
+        Quantization(bias_correction=True),
+        Quantization(rounding=Rounding.NEAREST),
+        Quantization(rounding=Rounding.LEARNED, learning_steps=2),
+    ],
+    ids=str,
+)
+def test_another_technique_makes_other_graphs_from_the_same_table(bundle: Bundle, techniques: Quantization) -> None:
+    calibrate_bundle(bundle, SIXTEEN, Silent())
+    table, graph = (bundle.artifacts[key].sha256 for key in ("calibration", "onnx-int8-tensorrt"))
+    with no_inference():
+        calibrate_bundle(bundle, dataclasses.replace(SIXTEEN, quantization=techniques), Silent())
+    assert bundle.artifacts["calibration"].sha256 == table
+    assert bundle.artifacts["onnx-int8-tensorrt"].sha256 != graph
+    assert agreement(bundle.folder, "int8-tensorrt.onnx", "digits") >= 0.97
+
+
+def test_every_graph_lints_clean(made_bundle: Path) -> None:
+    for graph in GRAPHS.values():
+        report = lint_file(made_bundle / graph, None)
+        assert not [finding for finding in report.findings if finding.rule.severity is not Severity.NOTE]
 
 
 def test_the_percentile_matters_for_its_own_method_alone(bundle: Bundle) -> None:

@@ -17,6 +17,7 @@ from wrn_deploy.cli.interrupt import Commands
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.cli.progress import TerminalProgress
 from wrn_deploy.cli.show_lint import show_lint
+from wrn_deploy.cli.show_tuning import show_tuning
 from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.errors import UsageError
@@ -30,8 +31,10 @@ from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.listing import list_models
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.pipeline.predict import PredictOptions, predict_files
+from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.reports import check_folder, write_reports
 from wrn_deploy.pipeline.train import TrainOptions, train_model
+from wrn_deploy.pipeline.tune import TuneOptions, check_picture, check_tuning, tune_bundle, write_picture
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.recipe import Recipe
 
@@ -136,15 +139,24 @@ def calibrate(
     bundle: opt.BundlePath,
     calib_data: opt.CalibData,
     calib_size: opt.CalibSize = 256,
-    calib_method: opt.CalibMethod = "percentile",
+    calib_method: opt.CalibMethod = "mse",
     percentile: opt.Percentile = 99.99,
+    equalize: opt.Equalize = True,
+    exact_input: opt.ExactInput = True,
+    weight_scales: opt.WeightScaleOf = WeightScales.CHANNEL,
+    bias_correction: opt.BiasCorrection = False,
+    rounding: opt.RoundingOf = Rounding.FEEDBACK,
+    learning_steps: opt.LearningSteps = 600,
     threads: opt.Threads = None,
     max_corrupt: opt.MaxCorrupt = 0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
     opened = Bundle.open(bundle)
-    options = CalibrateOptions(calib_data, calib_size, calib_method, percentile, threads, max_corrupt)
+    how = Quantization(exact_input, weight_scales, bias_correction, rounding, learning_steps)
+    options = CalibrateOptions(
+        calib_data, calib_size, calib_method, percentile, equalize, how, threads=threads, max_corrupt=max_corrupt
+    )
     calibrate_bundle(opened, options, _progress())
     show.show_artifacts(opened, ("calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"), as_json=as_json)
 
@@ -163,7 +175,7 @@ def build_engine_command(
         str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
     ] = None,
     calib_size: opt.CalibSize = 256,
-    calib_method: opt.CalibMethod = "percentile",
+    calib_method: opt.CalibMethod = "mse",
     percentile: opt.Percentile = 99.99,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -250,6 +262,45 @@ def predict(
     """
     options = PredictOptions(tuple(images), top_k, backend, precision)
     show.show_predictions(predict_files(bundle, options, _progress()), as_json=as_json)
+
+
+@app.command()
+def tune(
+    bundle: opt.BundlePath,
+    data: opt.Data,
+    max_drop: Annotated[
+        float | None, option("X", "Points of top-1 that may be lost against fp32, as in 0.1.", least=0)
+    ] = None,
+    min_agreement: Annotated[
+        float | None, option("X", "Images that must keep fp32's answer, in per cent, as in 99.5.", least=0)
+    ] = None,
+    threads: opt.Threads = None,
+    limit: opt.Limit = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    out: Annotated[Path | None, option("FILE", "For the picture; BUNDLE/reports/frontier.svg if not given.")] = None,
+    calib_data: Annotated[
+        str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
+    ] = None,
+    calib_size: opt.CalibSize = 256,
+    calib_method: opt.CalibMethod = "mse",
+    percentile: opt.Percentile = 99.99,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find the Convs that cost accuracy in int8, and keep the fewest in fp16.
+
+    As few multiply-accumulates as it can find are kept in fp16, so that the budget
+    is met: --max-drop, --min-agreement or both. The int8 graph for TensorRT is
+    written so; exit code 3 if no set meets the budget.
+    """
+    opened, progress, picture = Bundle.open(bundle), _progress(), out or bundle / "reports" / "frontier.svg"
+    how = (calib_size, calib_method, percentile)
+    calibration = CalibrateOptions(calib_data, *how, threads=threads) if calib_data else None
+    options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, max_corrupt)
+    check_picture(picture)
+    tuning = tune_bundle(opened, options, progress)
+    show_tuning(tuning, as_json=as_json)
+    write_picture(tuning, picture, progress)
+    check_tuning(tuning)
 
 
 @app.command()

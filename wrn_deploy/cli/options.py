@@ -11,18 +11,21 @@ import typer
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.labels import read_labels
+from wrn_deploy.pipeline.quantize import Rounding, WeightScales
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.spec import Precision
 
 __all__ = [
     "BATCHES", "CALIBRATION", "RECIPE", "TIMING",
-    "AsJson", "Backend", "BundlePath", "CalibData", "CalibMethod", "CalibSize", "Classes", "Data", "Labels", "Limit",
-    "MaxCorrupt", "Mean", "Model", "Percentile", "Precisions", "Resize", "Std", "Threads",
-    "flag", "option", "overrides_of", "parse_batches",
+    "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibMethod", "CalibSize", "Classes", "Data",
+    "Equalize", "ExactInput", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "Percentile",
+    "Precisions", "Resize", "RoundingOf", "Std", "Threads", "WeightScaleOf",
+    "either", "flag", "option", "overrides_of", "parse_batches",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
 BATCHES, CALIBRATION, NETWORK, RECIPE, TIMING = "Batch sizes", "Calibration", "Network", "Recipe", "Timing"
+TECHNIQUES = "Accuracy techniques of int8"
 
 
 def option(metavar: str, about: str, panel: str | None = None, least: int | None = None) -> Any:
@@ -33,6 +36,11 @@ def option(metavar: str, about: str, panel: str | None = None, least: int | None
 def flag(name: str, about: str, **more: Any) -> Any:
     """An option without a value; typer would show <bool> for one without a metavar."""
     return typer.Option(name, metavar="", help=about, **more)
+
+
+def either(name: str, about: str) -> Any:
+    """A technique that is on or off."""
+    return typer.Option(f"--{name}/--no-{name}", metavar="", help=about, rich_help_panel=TECHNIQUES)
 
 
 def _one_of(names: list[str], panel: str | None = None) -> Any:
@@ -68,6 +76,15 @@ CalibMethod = Annotated[str, _one_of(METHODS, CALIBRATION)]
 Percentile = Annotated[
     float, option("X", "For the percentile method: the share of magnitudes to keep, in per cent.", CALIBRATION)
 ]
+
+Equalize = Annotated[bool, either("equalize", "Rescale channels so that they share one scale well; exact.")]
+ExactInput = Annotated[bool, either("exact-input", "Give the first Conv the pixels' own codes; TensorRT's graph.")]
+BiasCorrection = Annotated[bool, either("bias-correction", "Correct each channel's mean; TensorRT's graph.")]
+WeightScaleOf = Annotated[
+    WeightScales, typer.Option(rich_help_panel=TECHNIQUES, help="What has a weight scale of its own.")
+]
+RoundingOf = Annotated[Rounding, typer.Option(rich_help_panel=TECHNIQUES, help="How weights become integers.")]
+LearningSteps = Annotated[int, option("N", "Steps of --rounding learned.", TECHNIQUES, least=1)]
 
 Classes = Annotated[int | None, option("N", "Classes, where not the network's usual number.", NETWORK, least=2)]
 Labels = Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.spread import Spread
 from wrn_deploy.errors import UsageError
 from wrn_deploy.machine import package_versions
+from wrn_deploy.pipeline.quantize import Quantization, images_for_rounding, write_graphs
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
 from wrn_deploy.sessions import infer_with, open_session
@@ -28,7 +31,7 @@ from wrn_deploy.spec import Precision
 __all__ = ["CalibrateOptions", "calibrate_bundle"]
 
 METHODS = "wrn_deploy.calib.methods"
-PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
+PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "torch")
 CHECKED, CHECK_BATCH = 32, 4  # images on which the int8 graphs are compared with fp32
 GRAPHS = {"onnx-int8-tensorrt": "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
@@ -39,8 +42,10 @@ class CalibrateOptions:
 
     data: str
     size: int = 256
-    method: str = "percentile"
+    method: str = "mse"
     percentile: float = 99.99
+    equalize: bool = True
+    quantization: Quantization = field(default_factory=Quantization)
     threads: int | None = None
     max_corrupt: int = 0
 
@@ -67,7 +72,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     # The weights' file has the preprocessing in it: a model exported with another one needs another table.
     recipe = Recipe({weights.key: weights.sha256, fp32.key: fp32.sha256}, images.describe(), tools)
     table = bundle.current("calibration", recipe)
-    if table is not None and _graphs_current(bundle, (table, fp32, fp16), tools):
+    graphs = _GraphRecipes((fp32, fp16), options.quantization, tools)
+    if table is not None and graphs.current(bundle, table):
         progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
         return table
     found = _table(bundle, (fp32, method), images, progress) if table is None else _read(bundle, table)
@@ -75,7 +81,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
         facts = {"images": found.images, "largest_clipped": max(kept.clipped for kept in found.tensors.values())}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
-        _write_graphs(bundle, step, (artifact, fp32, fp16), (found, tools))
+        _write(bundle.file(fp32), step, (found, options.quantization, images), progress)
+        graphs.add(step, artifact)
         with progress.task("Comparing the int8 graphs with fp32"):
             _compare(bundle.file(fp32), step, images, progress)
     return artifact
@@ -118,6 +125,7 @@ class _CalibrationImages:
             "data_digest": self.digest,
             "images": self.count,
             "method": self.options.method,
+            "equalize": self.options.equalize,
             "preprocessing": dataclasses.asdict(self.how),
             **chosen,
         }
@@ -125,6 +133,22 @@ class _CalibrationImages:
     def normalized(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """The images in batches of `size`, (N, 3, H, W)."""
         return (normalize(batch.images, self.how) for batch in self._batches(size))
+
+    def half(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+        """About half of them, one at a time; which ones depends on their pixels alone, not on their order."""
+        del size
+        chosen = False
+        for image in self.normalized(1):
+            if zlib.crc32(image.data) & 1:
+                chosen = True
+                yield image
+        if not chosen:
+            yield from self.normalized(1)
+
+    def first(self, count: int) -> npt.NDArray[np.float32]:
+        """So many of them, (count, 3, H, W)."""
+        batch = next(iter(self._batches(count)))
+        return normalize(batch.images, self.how)
 
     def _batches(self, size: int) -> Batches:
         return Batches(self.source, self.how, size, max_corrupt=self.options.max_corrupt)
@@ -137,21 +161,54 @@ def _read(bundle: Bundle, table: Artifact) -> Any:
 
 
 def _table(bundle: Bundle, how: tuple[Artifact, Any], images: _CalibrationImages, progress: Progress) -> Any:
-    from wrn_deploy.calib.collect import collect_ranges
     from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
     (fp32, method), options = how, images.options
-    with progress.task(f"Calibrating ({options.method}) on {images.count} images", images.count) as advance:
-        batches = _counted(images.normalized, advance)
-        ranges = collect_ranges(bundle.file(fp32), batches, method.NEEDS_HISTOGRAM, options.threads)
+
+    def limit(histogram: Any, amax: float) -> float:
+        return float(method.threshold(histogram, amax, options.percentile))
+
+    equalization, ranges = _collect(bundle.file(fp32), method.NEEDS_HISTOGRAM, images, progress)
     tensors = {}
     for name, found in ranges.items():
-        amax = method.threshold(found.histogram, found.amax, options.percentile)
+        amax = limit(found.histogram, found.amax)
         tensors[name] = TensorRange(found.low, found.high, amax, found.share_above(amax))
     percentile = options.percentile if options.method == "percentile" else None
+    name = Path(images.source.name).name
     return CalibrationTable(
-        options.method, percentile, Path(images.source.name).name, images.digest, images.count, fp32.sha256, tensors
+        options.method, percentile, name, images.digest, images.count, fp32.sha256, tensors, equalization
     )
+
+
+def _collect(fp32: Path, histograms: bool, images: _CalibrationImages, progress: Progress) -> tuple[Any, Any]:
+    """The equalisation, and the ranges of the equalised graph.
+
+    A first pass finds the channels' extremes, on half of the images. Where a method needs no histogram, one pass over
+    all of them is enough: the extremes of the equalised graph follow from those.
+    """
+    import onnx_ir as ir
+
+    from wrn_deploy.calib.collect import collect_ranges
+    from wrn_deploy.calib.equalize import equalize, equalized_ranges, find_equalization
+    from wrn_deploy.calib.table import Equalization
+
+    threads = images.options.threads
+    if not images.options.equalize:
+        with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
+            return Equalization(), collect_ranges(fp32, _counted(images.normalized, advance), histograms, threads)
+    first = images.half if histograms else images.normalized
+    with progress.task("Collecting the channels' ranges, to equalise them") as advance:
+        ranges = collect_ranges(fp32, _counted(first, advance), histograms=False, threads=threads)
+    model = ir.load(fp32)
+    found = find_equalization(model.graph, ranges)
+    if not histograms:
+        return found, equalized_ranges(model.graph, ranges, found)
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+        equal = Path(folder) / "equalized.onnx"
+        ir.save(equalize(model, found), equal)
+        del model
+        with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
+            return found, collect_ranges(equal, _counted(images.normalized, advance), histograms, threads)
 
 
 def _counted(
@@ -165,29 +222,39 @@ def _counted(
     return counted
 
 
-def _write_graphs(
-    bundle: Bundle, step: Transaction, parents: tuple[Artifact, ...], made: tuple[Any, dict[str, str]]
+def _write(
+    fp32: Path, step: Transaction, how: tuple[Any, Quantization, _CalibrationImages], progress: Progress
 ) -> None:
+    """Stages the int8 graphs."""
     import onnx_ir as ir
 
-    from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
-    from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
-
-    (table, tools), (_, fp32, fp16) = made, parents
-    graph = ir.load(bundle.file(fp32))
-    ir.save(quantize_for_tensorrt(graph, ir.load(bundle.file(fp16)), table), step.file(GRAPHS["onnx-int8-tensorrt"]))
-    ir.save(quantize_for_onnxruntime(graph, table), step.file(GRAPHS["onnx-int8-onnxruntime"]))
-    for key, file in GRAPHS.items():
-        step.add(key, (Kind.ONNX, Precision.INT8), file, _graph_recipe(key, parents, tools), {})
+    (table, techniques, images), model = how, ir.load(fp32)
+    held = images.first(images_for_rounding(model, images.count)) if techniques.looks_at_images else None
+    for key, graph in write_graphs(model, (table, techniques, images.how), held, progress).items():
+        ir.save(graph, step.file(GRAPHS[key]))
 
 
-def _graph_recipe(key: str, parents: tuple[Artifact, ...], tools: dict[str, str]) -> Recipe:
-    used = parents if key == "onnx-int8-tensorrt" else parents[:2]  # the fp16 graph is for TensorRT alone
-    return Recipe({parent.key: parent.sha256 for parent in used}, {}, tools)
+@dataclass(frozen=True, slots=True)
+class _GraphRecipes:
+    """How the int8 graphs are made from the fp32 and fp16 graphs and a table."""
 
+    parents: tuple[Artifact, Artifact]
+    techniques: Quantization
+    tools: dict[str, str]
 
-def _graphs_current(bundle: Bundle, parents: tuple[Artifact, ...], tools: dict[str, str]) -> bool:
-    return all(bundle.current(key, _graph_recipe(key, parents, tools)) is not None for key in GRAPHS)
+    def add(self, step: Transaction, table: Artifact) -> None:
+        """Enters the staged graphs."""
+        for key, file in GRAPHS.items():
+            step.add(key, (Kind.ONNX, Precision.INT8), file, self._recipe(key, table), {})
+
+    def current(self, bundle: Bundle, table: Artifact) -> bool:
+        """Whether the bundle has all of them, made in this way."""
+        return all(bundle.current(key, self._recipe(key, table)) is not None for key in GRAPHS)
+
+    def _recipe(self, key: str, table: Artifact) -> Recipe:
+        fp32, fp16 = self.parents  # the fp16 graph tells TensorRT's from a graph for a CPU
+        used = (table, fp32, fp16) if key == "onnx-int8-tensorrt" else (table, fp32)
+        return Recipe({parent.key: parent.sha256 for parent in used}, self.techniques.describe(), self.tools)
 
 
 def _compare(fp32: Path, step: Transaction, images: _CalibrationImages, progress: Progress) -> None:

@@ -1,0 +1,56 @@
+"""A calibrated and quantized network for the tests of the accuracy techniques: made as the pipeline makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.calib.equalize import equalize, find_equalization
+from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
+from wrn_deploy.calib.pixels import PIXELS, RANGE, read_pixels
+from wrn_deploy.calib.ranges import Range
+from wrn_deploy.calib.table import CalibrationTable, Equalization, TensorRange
+from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.spec import Preprocessing
+
+Images = npt.NDArray[np.float32]
+
+
+def ranges_of(model: ir.Model, images: Images, folder: Path, histograms: bool = False) -> dict[str, Range]:
+    file = folder / "ranges.onnx"
+    ir.save(model, file)
+    return collect_ranges(file, lambda _: iter([images]), histograms, 1)
+
+
+def equal_graph(model: ir.Model, images: Images, folder: Path) -> ir.Model:
+    return equalize(model, find_equalization(model.graph, ranges_of(model, images, folder)))
+
+
+def with_biases(model: ir.Model) -> ir.Model:
+    """As it is, but that every Conv has a bias, as quantized graphs are made from."""
+    return equalize(model, Equalization())
+
+
+def quantized(
+    model: ir.Model, images: Images, folder: Path, how: Preprocessing | None = None
+) -> tuple[ir.Model, ir.Model]:
+    """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
+    ranges = ranges_of(model, images, folder)
+    tensors = {name: TensorRange(kept.low, kept.high, kept.amax, 0.0) for name, kept in ranges.items()}
+    table = CalibrationTable("max", None, "digits", "0" * 64, len(images), "0" * 64, {**tensors, PIXELS: RANGE})
+    source = model if how is None else read_pixels(model, how)
+    return source, quantize_for_tensorrt(source, convert_fp16(source), table)
+
+
+def logits(model: ir.Model, images: Images) -> Images:
+    return infer_with(open_session(ir.to_proto(model).SerializeToString(), 1))(images)
+
+
+def error(model: ir.Model, wanted: ir.Model, images: Images) -> float:
+    """The mean squared difference of the logits."""
+    return float(((logits(model, images) - logits(wanted, images)) ** 2).mean())
