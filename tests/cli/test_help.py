@@ -13,7 +13,8 @@ from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
 
 COMMANDS = [
-    *("models", "doctor", "train", "export", "calibrate", "build-engine", "bench", "eval", "predict", "lint", "demo"),
+    *("models", "doctor", "train", "export", "calibrate", "build-engine", "bench", "eval", "predict"),
+    *("tune", "lint", "demo"),
 ]
 
 

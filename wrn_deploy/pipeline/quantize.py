@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Quantization", "Rounding", "WeightScales", "images_for_rounding", "mixed_graphs", "write_graphs"]
 
-HELD = 256 * 2**20  # bytes of one tensor's values that rounding may hold
+HELD = 64 * 2**20  # bytes of one tensor's values that rounding may hold: all images of 32x32, some 20 of 224x224
 FEWEST = 8  # images that rounding looks at, however large they are
 
 

@@ -25,9 +25,13 @@ RULE = Rule(
 
 
 def check(facts: GraphFacts) -> Iterator[Place]:
-    """Yields each MaxPool with a float input whose output is not read by one Q alone."""
+    """Yields each MaxPool with a float input whose output is not read by one Q alone.
+
+    One that only Convs read which are float on purpose is float, too.
+    """
     for pool in facts.of("MaxPool"):
         readers = users(pool.outputs[0])
         movable = len(readers) == 1 and readers[0].op_type == QUANTIZE
-        if facts.int8_convs and not movable and not is_dequantized(input_of(pool, 0)):
+        kept = all(node.op_type == "Conv" and name_of(node) in facts.kept_float for node in readers)
+        if facts.int8_convs and not movable and not kept and not is_dequantized(input_of(pool, 0)):
             yield Place(name_of(pool), f"{value_name(input_of(pool, 0))} is float")

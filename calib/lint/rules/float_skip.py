@@ -29,14 +29,21 @@ RULE = Rule(
 
 
 def check(facts: GraphFacts) -> Iterator[Place]:
-    """Yields the sums behind an int8 Conv that cannot be fused into it with an int8 output."""
+    """Yields the sums behind an int8 Conv that cannot be fused into it with an int8 output.
+
+    A sum that ends in a Conv which is float on purpose is float, too, whatever made its skip.
+    """
     for add in facts.sums:
+        skip = facts.skip_of(add)
+        last = made_by_conv(before_qdq(add.inputs[1] if skip is add.inputs[0] else add.inputs[0]))
+        if last is not None and name_of(last) in facts.kept_float and not is_int8(last):
+            continue
         quantized = [is_dequantized(value) for value in add.inputs]
         convs = [made_by_conv(before_qdq(value)) for value in add.inputs]
         if all(quantized) or not any(conv is not None and is_int8(conv) for conv in convs):
             continue
         if not any(quantized):
-            yield Place(name_of(add), f"the skip {value_name(facts.skip_of(add))} is float")
+            yield Place(name_of(add), f"the skip {value_name(skip)} is float")
         elif convs[quantized.index(False)] is None:
             conv = value_name(before_qdq(add.inputs[quantized.index(True)]))
             yield Place(name_of(add), f"the Q/DQ are on {conv}, the Conv's side")

@@ -1,0 +1,55 @@
+"""Searches the fewest layers to leave in fp16, given their order and a way to measure a set; no graphs, no images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+__all__ = ["find_fewest"]
+
+Kept = frozenset[str]
+
+
+def find_fewest(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept | None:
+    """The layers to leave in fp16, None where no set but all of them will do, or none at all.
+
+    First the costliest 0, 1, 2, 4, 8, ... and all layers are measured, whatever comes out: they are the frontier.
+    Between the first of these that meets the budget and the one before it, the smallest is found by bisection, which
+    takes it that more layers in fp16 lose no more. Then each kept layer is put back into int8 if the rest still meets
+    the budget, the cheapest first, until none can be. So the set is minimal: no kept layer can be left out. It need not
+    be the best one: another one with fewer MACs may meet the budget, too.
+
+    Args:
+        ranked: all layers, the one that buys back most error per MAC first.
+        meets: measures the graph with these layers in fp16; asked for the same set more than once.
+    """
+    sizes = _ladder(len(ranked))
+    good = [size for size in sizes if meets(frozenset(ranked[:size]))]
+    if not good:
+        return None
+    high = good[0]
+    low = max((size for size in sizes if size < high), default=-1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if meets(frozenset(ranked[:middle])):
+            high = middle
+        else:
+            low = middle
+    kept = _minimal(ranked[:high], meets)
+    return kept if len(kept) < len(ranked) else None
+
+
+def _ladder(count: int) -> list[int]:
+    sizes = [0, *(2**power for power in range(count.bit_length()) if 2**power < count), count]
+    return list(dict.fromkeys(sizes))
+
+
+def _minimal(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept:
+    """Leaves out what is not needed, the last of the ranking first, until every layer is needed."""
+    kept, changed = list(ranked), True
+    while changed:
+        changed = False
+        for name in reversed(ranked):
+            rest = [other for other in kept if other != name]
+            if name in kept and meets(frozenset(rest)):
+                kept, changed = rest, True
+    return frozenset(kept)
