@@ -48,7 +48,7 @@ def test_every_option_is_explained_and_no_internal_name_shows(cli: Cli, command:
 def test_defaults_are_shown(cli: Cli) -> None:
     text = cli("calibrate", "--help").out
     assert re.search(r"--calib-size .*\[default: 256\]", text)
-    assert re.search(r"--calib-method .*entropy, max.* or percentile.*\[default: percentile\]", text)
+    assert re.search(r"--calib-method .*entropy, max.* or percentile.*\[default: mse\]", text)
 
 
 def test_a_command_that_is_nearly_right_is_suggested(cli: Cli) -> None:

@@ -19,7 +19,7 @@ __all__ = ["Answers", "ask", "fill", "score"]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The argmax and label of each image, in the data's order; `digest` identifies the images.
+    """The argmax and label of each image, in the data's order; `digest` identifies all of them, `images` each.
 
     `corrupt` names those that were left out.
     """
@@ -28,6 +28,7 @@ class Answers:
     labels: npt.NDArray[np.int64]
     digest: str
     corrupt: tuple[str, ...]
+    images: tuple[bytes, ...] = ()
 
 
 def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> Answers:
@@ -56,7 +57,9 @@ def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> A
         labels.append(batch.labels)
         digest.add(batch.images)
         advance(len(batch.labels))
-    return Answers(np.concatenate(predicted), np.concatenate(labels), digest.hexdigest(), tuple(batches.corrupt))
+    whole = digest.hexdigest()
+    corrupt = tuple(batches.corrupt)
+    return Answers(np.concatenate(predicted), np.concatenate(labels), whole, corrupt, digest.digests)
 
 
 def fill(images: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:

@@ -37,6 +37,11 @@ class DataDigest:
         """The number of images taken so far."""
         return len(self._digests)
 
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """Those of the images taken so far, in their order."""
+        return tuple(self._digests)
+
     def hexdigest(self) -> str:
         """The digest of the images taken so far; more can be added afterwards."""
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()

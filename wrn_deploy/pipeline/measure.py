@@ -17,10 +17,12 @@ from wrn_deploy.bench.latency import BOUNDARY
 from wrn_deploy.bench.report import Latency, Report, Row, Settings
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.caution import tell
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
+from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.runner import Candidate, contenders, examine, title_of
 from wrn_deploy.spec import Precision
@@ -129,6 +131,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         _ask_all(entries, images, progress)
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
+    seen = next(entry.answers.images for entry in entries if entry.answers is not None)
+    tell(filter(None, [check_overlap(bundle, seen)]), progress)
     return _report(bundle, options, (entries, machine), threads)
 
 

@@ -1,0 +1,1 @@
+"""One file a guard, found by its name: `ID` and `look(calibrated) -> Caution | None`."""

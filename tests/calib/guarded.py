@@ -1,0 +1,50 @@
+"""What the guards' tests share: a graph calibrated on some images, without the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.calib.guard import Calibrated
+from wrn_deploy.calib.ranges import Histogram
+from wrn_deploy.calib.table import CalibrationTable, TensorRange
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.spread import Spread
+from wrn_deploy.plugins import load_plugin
+
+__all__ = ["calibrated", "images_of"]
+
+
+def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
+    """Some training images, normalised for the bundle in `folder`."""
+    how = Bundle.open(folder).spec.preprocessing
+    batch = next(iter(Batches(Spread(open_data(data, Role.TRAIN), count), how, count)))
+    return normalize(batch.images, how)
+
+
+def calibrated(
+    graph: Path, images: npt.NDArray[np.float32], method: str = "percentile", percentile: float = 99.99
+) -> Calibrated:
+    """What the guards look at, of the fp32 graph in a file."""
+    plugin = load_plugin("wrn_deploy.calib.methods", method)
+
+    def threshold(histogram: Histogram | None, amax: float) -> float:
+        return float(plugin.threshold(histogram, amax, percentile))
+
+    def batches(size: int) -> Iterator[npt.NDArray[np.float32]]:
+        return (images[start : start + size] for start in range(0, len(images), size))
+
+    ranges = collect_ranges(graph, batches, histograms=True, threads=1)
+    tensors = {}
+    for name, found in ranges.items():
+        amax = threshold(found.histogram, found.amax)
+        tensors[name] = TensorRange(found.low, found.high, amax, found.share_above(amax))
+    table = CalibrationTable(method, percentile, "data", "", len(images), "", tensors)
+    return Calibrated(ir.load(graph).graph, ranges, table, threshold)
