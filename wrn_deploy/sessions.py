@@ -20,7 +20,12 @@ ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
 
 
 def open_session(
-    graph: Path | bytes, threads: int | None = None, provider: str = CPU, *, plans_memory: bool = True
+    graph: Path | bytes,
+    threads: int | None = None,
+    provider: str = CPU,
+    *,
+    plans_memory: bool = True,
+    fuses_qdq: bool = True,
 ) -> Any:
     """An InferenceSession on `provider` alone.
 
@@ -30,6 +35,8 @@ def open_session(
         provider: the execution provider.
         plans_memory: whether it lays out the memory of a whole run beforehand and keeps that for each input shape:
             faster, but it takes more memory where many tensors live to the end of the run.
+        fuses_qdq: whether it may make integer kernels of Q/DQ. Off for graphs that are made for TensorRT: of Q/DQ in an
+            fp16 graph with a MaxPool, ONNX Runtime 1.31 makes something that computes other numbers (measured).
 
     Raises:
         MachineError: onnxruntime is not installed, or takes another provider.
@@ -43,6 +50,8 @@ def open_session(
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.enable_mem_pattern = plans_memory
+    if not fuses_qdq:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     name = graph if isinstance(graph, Path) else "the graph"

@@ -64,3 +64,22 @@ def optimized_ops(model: ir.Model, file: Path) -> list[str]:
     """The operators that ONNX Runtime really runs."""
     session_of(model, file)
     return [node.op_type for node in onnx.load(file, load_external_data=False).graph.node]
+
+
+def check_is_valid(model: ir.Model) -> None:
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def check_activations(model: ir.Model, integer: type, scale: type) -> list[ir.Node]:
+    """Every Q and its DQ share a scalar scale and zero point of the right types; returns the Q nodes."""
+    quantizers = [node for node in model.graph if node.op_type == "QuantizeLinear"]
+    assert quantizers
+    for node in quantizers:
+        step, zero_point = constant(node.inputs[1]), constant(node.inputs[2])
+        assert [step.dtype, zero_point.dtype] == [np.dtype(scale), np.dtype(integer)]
+        assert step.shape == zero_point.shape == ()
+        assert step > 0
+        assert users(node.outputs[0]) == ["DequantizeLinear"]
+        dequantizer = next(iter(node.outputs[0].uses())).node
+        assert [*dequantizer.inputs[1:]] == [*node.inputs[1:]]
+    return quantizers

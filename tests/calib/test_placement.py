@@ -6,7 +6,14 @@ import onnx_ir as ir
 import pytest
 
 from tests.calib.graphs import op_types
-from wrn_deploy.calib.placement import Point, calibrated_tensors, onnxruntime_values, range_source, tensorrt_points
+from wrn_deploy.calib.placement import (
+    Point,
+    calibrated_tensors,
+    onnxruntime_float_convs,
+    onnxruntime_values,
+    range_source,
+    tensorrt_points,
+)
 
 
 def of(points: list[Point], op_types: set[str], graph: ir.Graph) -> list[Point]:
@@ -93,18 +100,44 @@ def test_the_pooled_features_and_the_classifier_stay_in_float(name: str, request
     assert not near & {*calibrated_tensors(graph)}
 
 
-def test_onnxruntime_gets_every_convs_input_and_activated_output(longer_graph: ir.Model) -> None:
-    graph = longer_graph.graph
+@pytest.mark.parametrize(
+    ("name", "kept"), [("trained_graph", ["conv1"]), ("longer_graph", ["conv1"]), ("bottleneck_graph", [])]
+)
+def test_onnxruntime_gets_every_other_convs_input_and_activated_output(
+    name: str, kept: list[str], request: pytest.FixtureRequest
+) -> None:
+    """The Conv that reads the images stays in float, but not in front of a MaxPool."""
+    graph = request.getfixturevalue(name).graph
     values = set(onnxruntime_values(graph))
+    assert onnxruntime_float_convs(graph) == kept
+    assert ("images" in values) == (not kept)
     for node in graph:
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.name not in kept:
             users = [use.node for use in node.outputs[0].uses()]
             relu = users[0].op_type == "Relu" and len(users) == 1
             wanted = users[0].outputs[0].name if relu else node.outputs[0].name
             assert {node.inputs[0].name if node.inputs[0] else None, wanted} <= values
             assert not relu or node.outputs[0].name not in values
-    sums = {node.outputs[0].name for node in graph if node.op_type == "Add"}
-    assert not sums & values, "before a BN the sum stays in float"
+
+
+@pytest.mark.parametrize(
+    ("name", "integer"),
+    [
+        ("trained_graph", {"block2.0.add"}),  # 32 channels; block1.0.add has 16
+        ("longer_graph", {f"block{group}.{block}.add" for group in (1, 2, 3) for block in (0, 1)} - {"block3.1.add"}),
+    ],
+)
+def test_onnxruntime_gets_integer_sums_where_a_wide_norm_and_a_conv_follow(
+    name: str, integer: set[str], request: pytest.FixtureRequest
+) -> None:
+    """The last sum stays in float: its BN is in front of the pooling."""
+    graph = request.getfixturevalue(name).graph
+    values = set(onnxruntime_values(graph))
+    sums = {node.name: node for node in graph if node.op_type == "Add"}
+    assert {name for name, node in sums.items() if node.outputs[0].name in values} == integer
+    for add in integer:
+        assert {value.name for value in sums[add].inputs if value} <= values
+    assert values - {"maxpool"} <= {*calibrated_tensors(graph)}
 
 
 def test_onnxruntime_gets_integer_sums_where_a_conv_follows(bottleneck_graph: ir.Model) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnx_ir as ir
 import pytest
 
-from tests.calib.graphs import constant, op_types, optimized_ops, plain_table, producer, session_of, users
+from tests.calib.graphs import (
+    check_activations,
+    check_is_valid,
+    constant,
+    op_types,
+    plain_table,
+    producer,
+    session_of,
+    users,
+)
 from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
 from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
-from wrn_deploy.calib.placement import range_source, tensorrt_points
+from wrn_deploy.calib.placement import tensorrt_points
 from wrn_deploy.calib.table import CalibrationTable, TensorRange
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.fp16 import convert_fp16
@@ -32,25 +39,6 @@ def for_onnxruntime(trained_graph: ir.Model) -> ir.Model:
 
 def convs(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph if node.op_type == "Conv"]
-
-
-def check_is_valid(model: ir.Model) -> None:
-    onnx.checker.check_model(ir.to_proto(model), full_check=True)
-
-
-def check_activations(model: ir.Model, integer: type, scale: type) -> list[ir.Node]:
-    """Every Q and its DQ share a scalar scale and zero point of the right types; returns the Q nodes."""
-    quantizers = [node for node in model.graph if node.op_type == "QuantizeLinear"]
-    assert quantizers
-    for node in quantizers:
-        step, zero_point = constant(node.inputs[1]), constant(node.inputs[2])
-        assert [step.dtype, zero_point.dtype] == [np.dtype(scale), np.dtype(integer)]
-        assert step.shape == zero_point.shape == ()
-        assert step > 0
-        assert users(node.outputs[0]) == ["DequantizeLinear"]
-        dequantizer = next(iter(node.outputs[0].uses())).node
-        assert [*dequantizer.inputs[1:]] == [*node.inputs[1:]]
-    return quantizers
 
 
 def test_tensorrt_weights_are_int8_with_a_dq_alone(for_tensorrt: ir.Model) -> None:
@@ -103,10 +91,10 @@ def test_a_tensor_is_quantized_once_for_all_of_its_users(for_tensorrt: ir.Model)
 
 
 def test_no_fp32_weight_is_left(for_tensorrt: ir.Model, for_onnxruntime: ir.Model) -> None:
-    for model in (for_tensorrt, for_onnxruntime):
+    for model, kept in ((for_tensorrt, []), (for_onnxruntime, ["conv1"])):
         assert all(value.uses() for value in model.graph.initializers.values())
-        for conv in convs(model):
-            assert f"{conv.name}.weight" not in model.graph.initializers
+        left = [conv.name for conv in convs(model) if f"{conv.name}.weight" in model.graph.initializers]
+        assert left == kept
 
 
 def test_the_originals_are_left_as_they_were(trained_graph: ir.Model, trained_half: ir.Model) -> None:
@@ -128,40 +116,6 @@ def test_the_same_inputs_give_the_same_bytes(trained_graph: ir.Model, trained_ha
         ),
     ):
         assert ir.to_proto(first).SerializeToString() == ir.to_proto(second).SerializeToString()
-
-
-def test_onnxruntime_activations_are_uint8_and_biases_int32(trained_graph: ir.Model, for_onnxruntime: ir.Model) -> None:
-    check_is_valid(for_onnxruntime)
-    quantizers = {node.name: node for node in check_activations(for_onnxruntime, np.uint8, np.float32)}
-    table = plain_table(trained_graph.graph)
-    for name, node in quantizers.items():
-        scale, zero_point = table[range_source(trained_graph.graph, (name or "").removesuffix(".q"))].asymmetric
-        assert constant(node.inputs[1]) == np.float32(scale)
-        assert constant(node.inputs[2]) == zero_point
-    assert constant(quantizers["conv1.q"].inputs[2]) == 128
-    assert constant(quantizers["block1.0.conv1.relu.q"].inputs[2]) == 0, "ONNX Runtime folds the ReLU into the Conv"
-    biased = [conv for conv in convs(for_onnxruntime) if len(conv.inputs) > 2]
-    assert biased
-    for conv in biased:
-        assert constant(producer(conv.inputs[2]).inputs[0]).dtype == np.int32
-
-
-@pytest.mark.parametrize(
-    ("name", "integer"),
-    [
-        ("trained_graph", {"QLinearConv": 9}),
-        ("longer_graph", {"QLinearConv": 16}),
-        ("bottleneck_graph", {"QLinearConv": 53, "QLinearAdd": 15, "NhwcMaxPool": 1}),
-    ],
-)
-def test_onnxruntime_runs_every_conv_in_integers(
-    name: str, integer: dict[str, int], tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    model = request.getfixturevalue(name)
-    ops = optimized_ops(quantize_for_onnxruntime(model, plain_table(model.graph)), tmp_path / "optimized.onnx")
-    assert {kind: ops.count(kind) for kind in integer} == integer
-    assert not [kind for kind in ops if kind.endswith("Conv") and kind != "QLinearConv"]
-    assert not {"MaxPool", "ConvInteger"} & set(ops)
 
 
 def test_bottleneck_weights_shrink_to_a_quarter(bottleneck_graph: ir.Model) -> None:
@@ -250,5 +204,5 @@ def test_a_table_of_another_graph_is_refused(trained_graph: ir.Model, trained_ha
     empty = CalibrationTable("max", None, "digits", "", 1, "", {})
     with pytest.raises(DeployError, match="no range for images: it belongs to another graph"):
         quantize_for_tensorrt(trained_graph, trained_half, empty)
-    with pytest.raises(DeployError, match="no range for images: it belongs to another graph"):
+    with pytest.raises(DeployError, match=r"no range for .*: it belongs to another graph"):
         quantize_for_onnxruntime(trained_graph, empty)

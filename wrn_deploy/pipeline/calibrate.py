@@ -58,7 +58,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     if table is None:
         found, cautions = _table(bundle, (fp32, method), images, progress)
     else:
-        found, cautions = _read(bundle, table), [Caution(**told) for told in table.facts["guards"]]
+        found, cautions = _read(bundle, table), [Caution(**told) for told in table.facts.get("guards", [])]
     tell(cautions, progress)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
@@ -186,12 +186,12 @@ def _compare(fp32: Path, step: Transaction, images: CalibrationImages, progress:
     """Tells how the int8 graphs agree with fp32 on some of the images: a first look, before `eval` measures it."""
     wanted = _answers(fp32, images)
     for key, file in GRAPHS.items():
-        same = int((_answers(step.file(file), images) == wanted).sum())
+        same = int((_answers(step.file(file), images, fuses_qdq=key != "onnx-int8-tensorrt") == wanted).sum())
         progress.note(f"{key}: same argmax as fp32 on {same} of {len(wanted)} calibration images")
 
 
-def _answers(graph: Path, images: CalibrationImages) -> npt.NDArray[np.int64]:
+def _answers(graph: Path, images: CalibrationImages, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
     """The argmax of the first images; one session at a time, since each holds the weights."""
-    infer = infer_with(open_session(graph, images.options.threads))
+    infer = infer_with(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
     batches = itertools.islice(images.normalized(CHECK_BATCH), CHECKED // CHECK_BATCH)
     return np.concatenate([infer(batch).argmax(axis=1) for batch in batches])

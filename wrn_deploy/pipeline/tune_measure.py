@@ -75,7 +75,7 @@ class Yardstick(AbstractContextManager["Yardstick"]):
         Raises:
             DeployError: a logit is not finite.
         """
-        infer = infer_with(open_session(graph, self.threads))
+        infer = infer_with(open_session(graph, self.threads, fuses_qdq=False))
         self._logits.seek(0)
         correct = same = values = 0
         squares = 0.0
