@@ -46,12 +46,18 @@ def _ours(name: str, **changes: object) -> Row:
     return Row(name, Maker.OURS, {**PLAIN, **changes})
 
 
+TOGETHER: dict[str, object] = {
+    "method": "mse",
+    "equalize": True,
+    "exact_input": True,
+    "rounding": "feedback",
+}  # defaults
+
+
 # Each technique alone on top of max and weights per channel, and then together, one after the other.
 LADDER = (
     _ours("base: max, weights per tensor", weights="per-tensor"),
     _ours("weights per channel"),
-    _ours("  and percentile", method="percentile"),
-    _ours("  and entropy", method="entropy"),
     _ours("  and mse", method="mse"),
     _ours("  and bias correction", bias_correction=True),
     _ours("  and equalisation", equalize=True),
@@ -60,16 +66,8 @@ LADDER = (
     _ours("  and learned rounding", rounding="learned"),
     _ours("mse, equalisation", method="mse", equalize=True),
     _ours("mse, equalisation, exact input", method="mse", equalize=True, exact_input=True),
-    _ours("those and feedback rounding", method="mse", equalize=True, exact_input=True, rounding="feedback"),
-    _ours("those and learned rounding", method="mse", equalize=True, exact_input=True, rounding="learned"),
-    _ours(
-        "those, feedback and bias correction",
-        method="mse",
-        equalize=True,
-        exact_input=True,
-        rounding="feedback",
-        bias_correction=True,
-    ),
+    _ours("as it comes, and bias correction", **TOGETHER, bias_correction=True),
+    _ours("as it comes, and learned rounding", **{**TOGETHER, "rounding": "learned"}),
 )
 SHIPPED = Row("ours, as it comes", Maker.OURS)
 
@@ -83,15 +81,12 @@ def _static(method: str, *operators: str, per_channel: bool = True, unsigned: bo
     return Row(name, Maker.ONNXRUNTIME, options, unsigned)
 
 
-ACCURATE = ("MinMax", "Entropy", "Percentile")
 PEERS = (
-    *(_static(method, unsigned=False) for method in ACCURATE),
-    _static("Percentile", "Conv", unsigned=False),
-    *(_static(method, unsigned=True) for method in ACCURATE),
+    _static("MinMax", unsigned=False),
+    _static("Percentile", unsigned=False),
+    _static("Percentile", unsigned=True),
     _static("MinMax", per_channel=False, unsigned=True),
     _static("Percentile", "Conv", unsigned=True),
-    _static("Percentile", "Conv", "Add", unsigned=True),
-    _static("Percentile", "Conv", "Add", "MaxPool", "BatchNormalization", "Relu", unsigned=True),
     Row("ModelOpt max", Maker.MODELOPT, {"calibration_method": "max"}),
     Row("ModelOpt entropy", Maker.MODELOPT, {"calibration_method": "entropy"}),
 )

@@ -1,4 +1,4 @@
-"""Turns the BN between a DQ and a Q into an integer Conv, for ONNX Runtime; the last step, once weights are rounded."""
+"""Turns the BN between a DQ and a Q into an integer Conv, for ONNX Runtime; done last, once weights are rounded."""
 
 from __future__ import annotations
 
@@ -22,22 +22,33 @@ def integer_norms(model: ir.Model) -> ir.Model:
     brought into another layout and back. This Conv stays in integers and in their layout.
     """
     graph = model.graph
-    for norm in [node for node in graph if node.op_type == "BatchNormalization"]:
-        source = norm.inputs[0]
-        dequantizer = source.producer() if source is not None else None
-        if dequantizer is None or dequantizer.op_type != "DequantizeLinear" or not _is_quantized(norm.outputs[0]):
-            continue
-        multiplier, addend = _affine(norm)
-        conv = ir.node("Conv", [source, None, None], {"group": len(addend), "kernel_shape": [1, 1]}, name=norm.name)
-        output, old = conv.outputs[0], norm.outputs[0]
-        output.type, output.shape, output.name = old.type, old.shape, old.name
-        graph.insert_after(norm, conv)
-        for use in list(old.uses()):
-            use.node.replace_input_with(use.idx, output)
-        graph.remove(norm, safe=True)
-        weights = multiplier.astype(np.float32).reshape(-1, 1, 1, 1)
-        integer_parameters(graph, conv, (weights, addend), _constant(dequantizer.inputs[1]).astype(np.float32))
+    for node in [node for node in graph if node.op_type == "BatchNormalization"]:
+        if _dequantizer(node) is not None and _is_quantized(node.outputs[0]):
+            _to_conv(graph, node)
     return without_unused(model)
+
+
+def _to_conv(graph: ir.Graph, norm: ir.Node) -> None:
+    source, old = norm.inputs[0], norm.outputs[0]
+    dequantizer = _dequantizer(norm)
+    assert dequantizer is not None
+    gamma, beta, mean, variance = (_constant(value).astype(np.float64) for value in norm.inputs[1:5])
+    multiplier = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", EPSILON))
+    conv = ir.node("Conv", [source, None, None], {"group": len(gamma), "kernel_shape": [1, 1]}, name=norm.name)
+    new = conv.outputs[0]
+    new.type, new.shape, new.name = old.type, old.shape, old.name
+    graph.insert_after(norm, conv)
+    for use in list(old.uses()):
+        use.node.replace_input_with(use.idx, new)
+    graph.remove(norm, safe=True)
+    parameters = (multiplier.astype(np.float32).reshape(-1, 1, 1, 1), beta - multiplier * mean)
+    integer_parameters(graph, conv, parameters, _constant(dequantizer.inputs[1]).astype(np.float32))
+
+
+def _dequantizer(norm: ir.Node) -> ir.Node | None:
+    value = norm.inputs[0]
+    producer = value.producer() if value is not None else None
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
 
 
 def _is_quantized(value: ir.Value) -> bool:
@@ -45,13 +56,6 @@ def _is_quantized(value: ir.Value) -> bool:
     if len(users) == 1 and users[0].op_type == "Relu":
         users = [use.node for use in users[0].outputs[0].uses()]
     return bool(users) and all(user.op_type == "QuantizeLinear" for user in users)
-
-
-def _affine(norm: ir.Node) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What a BN multiplies by and then adds, (C,) each."""
-    gamma, beta, mean, variance = (_constant(value).astype(np.float64) for value in norm.inputs[1:5])
-    multiplier = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", EPSILON))
-    return multiplier, beta - multiplier * mean
 
 
 def _constant(value: ir.Value | None) -> npt.NDArray[np.generic]:
