@@ -20,8 +20,8 @@ from tests.calib.graphs import (
     producer,
     session_of,
 )
-from wrn_deploy.calib.integer_norms import integer_norms
 from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
+from wrn_deploy.calib.integer_norms import integer_norms
 from wrn_deploy.calib.placement import range_source
 from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
