@@ -84,6 +84,7 @@ def write_graphs(
         progress: told of each Conv or step.
     """
     from wrn_deploy.calib.equalize import equalize
+    from wrn_deploy.calib.fold_strides import fold_strides
     from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
     from wrn_deploy.calib.integer_norms import integer_norms
 
@@ -96,7 +97,7 @@ def write_graphs(
         # Bias correction and learning are not done for ONNX Runtime: measured, its finer activations gain nothing.
         gentle = dataclasses.replace(techniques, bias_correction=False, rounding=_at_most_feedback(techniques.rounding))
         _round("ONNX Runtime", for_onnxruntime, equal, (images, gentle), progress)
-    return {"onnx-int8-tensorrt": for_tensorrt, "onnx-int8-onnxruntime": integer_norms(for_onnxruntime)}
+    return {"onnx-int8-tensorrt": for_tensorrt, "onnx-int8-onnxruntime": fold_strides(integer_norms(for_onnxruntime))}
 
 
 def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], ir.Model]:

@@ -1,4 +1,4 @@
-"""A Conv that the graph's metadata says is float for accuracy.
+"""A Conv that the graph's metadata says is float on purpose.
 
 The key is `wrn_deploy.float_convs`: a JSON list of names of Conv nodes.
 """
@@ -18,7 +18,7 @@ RULE = Rule(
     severity=Severity.NOTE,
     title="a Conv is in float on purpose",
     cost="It runs at half the speed of int8 or less, and its neighbours convert between int8 and float.",
-    mend="Nothing to mend: it was chosen for accuracy.",
+    mend="Nothing to mend: it was chosen for accuracy or speed.",
 )
 
 

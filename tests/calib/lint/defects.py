@@ -167,7 +167,7 @@ def _seven_bits(model: ir.Model) -> None:
 
 
 def _eight_bits(model: ir.Model) -> None:
-    change(model, "conv1.weight.q", array_of(model, "conv1.weight.q") * 2)
+    change(model, "block1.0.conv1.weight.q", array_of(model, "block1.0.conv1.weight.q") * 2)
 
 
 DEFECTS = {

@@ -32,7 +32,7 @@ SUMS = ["block1.0.add", "block2.0.add", "block3.0.add"]
     [
         ("trained_tensorrt", {"QDQ106"}),
         ("bottleneck_tensorrt", set()),
-        ("trained_onnxruntime", {"QDQ505"}),
+        ("trained_onnxruntime", {"QDQ111", "QDQ505"}),
         ("bottleneck_onnxruntime", {"QDQ505"}),
     ],
 )
