@@ -26,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,9 @@ def main() -> None:
         for name, _, weights in (text.partition("=") for text in given.checkpoint):
             folder = Path(work) / name
             bundle = export_bundle(ExportOptions(name, folder / "bundle", Path(weights)), Silent())
-            results[name] = _measure(given, bundle, calibration)
-            _write(given, results)
+            results[name] = []
+            for _ in _measure(given, bundle, calibration, results[name]):
+                _write(given, results)  # after each row: a run that is interrupted leaves what it measured
     for name, found in results.items():
         _print(name, found)
 
@@ -105,14 +107,15 @@ def _first_images(data: str, count: int, file: Path) -> None:
         np.savez(file, images=pixels)
 
 
-def _measure(given: Any, bundle: Bundle, calibration: Path) -> list[Result]:
+def _measure(given: Any, bundle: Bundle, calibration: Path, results: list[Result]) -> Iterator[None]:
+    """Adds to the results; yields after each row."""
     images = [read_images(data, bundle.spec, given.limit) for data in given.data]
     fp32 = bundle.file(bundle.artifacts["onnx-fp32"])
     reference = [logits_of(fp32, one) for one in images]
     rows = [SHIPPED, *(LADDER if given.ladder else ())]
     rows += [row for row in PEERS if row.maker is Maker.ONNXRUNTIME and given.peers]
     rows += [row for row in PEERS if row.maker is Maker.MODELOPT and given.modelopt_python]
-    results = [_answered(Result("fp32"), fp32, images, reference)]
+    results.append(_answered(Result("fp32"), fp32, images, reference))
     timed = {"fp32": fp32}
     for number, row in enumerate(rows):
         folder = bundle.folder.parent / str(number)
@@ -123,13 +126,14 @@ def _measure(given: Any, bundle: Bundle, calibration: Path) -> list[Result]:
             if row.unsigned or file.name == UNSIGNED:
                 timed[name] = file
             sys.stderr.write(f"{_told(results[-1])}\n")
+        yield
     for threads in given.threads if given.rounds else ():
         for batch in BATCHES:
             found = latencies(timed, images[0].pixels[:batch], threads, given.rounds)
             for result in results:
                 if result.name in found:
                     result.latency_ms[f"{threads}/{batch}"] = [round(sample, 4) for sample in found[result.name]]
-    return results
+            yield
 
 
 def _make(row: Row, modelopt: str | None, inputs: tuple[Bundle, Path], folder: Path) -> Result:
