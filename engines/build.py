@@ -105,6 +105,7 @@ EXPLANATIONS = {
     "must be of same type": "the graph mixes precisions without a Cast: export and calibrate again",
     "must have same input types": "the graph mixes precisions without a Cast: export and calibrate again",
     "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime wants it: calibrate again",
+    "input has type Int32": "the graph has biases in integers, as ONNX Runtime wants it: calibrate again",
     "Dimension mismatch": "the graph takes images of another size than the bundle says: export it again",
     "workspace limit": "expected more scratch memory: pass a larger --workspace, or none",
     "no optimization profile": "no batch range was given",

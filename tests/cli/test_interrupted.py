@@ -43,7 +43,7 @@ def test_ctrl_c_during_export_leaves_no_bundle(start: Start, tmp_path: Path) -> 
 def test_ctrl_c_during_calibrate_leaves_the_bundle_as_it_was(start: Start, bundle: Bundle) -> None:
     before = contents(bundle.folder)
     process = start("calibrate", bundle.folder, "--calib-data", "digits", *SLOW)
-    _read_until(process, "Calibrating")
+    _read_until(process, "Collecting")
     process.send_signal(signal.SIGINT)
     assert "interrupted: " in process.communicate()[1]
     assert process.returncode == 130

@@ -23,7 +23,7 @@ def test_our_own_graphs_end_with_0(cli: Cli, graphs: dict[str, Path], target: st
     reason = {"tensorrt": "no activation is uint8", "onnxruntime": "its activations are uint8"}[target]
     assert f"for {target} (assumed, as {reason}; --target names another)" in outcome.out
     assert "0 errors, 0 warnings," in outcome.out
-    assert "100.0 %" in outcome.out
+    assert ("100.0 %" in outcome.out) == (target == "tensorrt")  # the stem is float for ONNX Runtime
     assert outcome.err == ""
 
 
@@ -31,7 +31,7 @@ def test_errors_end_with_3_after_the_table(cli: Cli, graphs: dict[str, Path]) ->
     outcome = cli("lint", graphs["onnx-int8-onnxruntime"], "--target", "tensorrt")
     assert outcome.code == 3
     assert "for tensorrt\n" in outcome.out
-    assert "error QDQ205 a zero point is not zero\n  at   images.q: zero point " in outcome.out
+    assert "error QDQ205 a zero point is not zero\n  at   " in outcome.out
     assert "  cost TensorRT refuses the file.\n  mend Calibrate symmetrically" in outcome.out
     assert "more; --json names them" in outcome.out
     assert "error: " in outcome.err

@@ -149,7 +149,7 @@ def test_too_little_workspace_is_explained(rtx: TensorRT, made_bundle: Path) -> 
 
 
 def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
-    assert "asymmetric Q/DQ" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
+    assert "as ONNX Runtime wants it" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
 
 
 def test_bytes_that_are_no_plan_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

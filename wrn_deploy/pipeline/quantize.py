@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import UsageError
+from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Preprocessing
 
@@ -163,6 +164,8 @@ def _round(
     progress: Progress,
 ) -> None:
     """Rounds the graph's weights anew, in place."""
+    if importlib.util.find_spec("torch") is None:
+        raise missing_package("torch", "export", f"--rounding {how[1].rounding} (`nearest` needs none)")
     import torch
 
     from wrn_deploy.calib.learning import Learning, learn_rounding
