@@ -49,7 +49,9 @@ def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Mode
         source = node.inputs[0]
         assert source is not None
         bias = bias_of(node) if len(node.inputs) > 2 else None
-        integer_parameters(graph, node, (weights_of(fp32.graph, node), bias), scales[source.name or ""].scale)
+        integer_parameters(
+            graph, node, (weights_of(fp32.graph, node.name or ""), bias), scales[source.name or ""].scale
+        )
     values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
     for name, found in scales.items():
         value = values[name]

@@ -55,7 +55,7 @@ def quantize_for_tensorrt(
             dequantized[value] = quantize_value(graph, value, Scale(scale, np.asarray(np.int8(0))))
         node.replace_input_with(point.index, dequantized[value])
         if node.op_type == "Conv":
-            weights = weights_of(fp32.graph, node)
+            weights = weights_of(fp32.graph, node.name or "")
             wanted = weight_scale(weights)
             steps = wanted if per_channel else np.full_like(wanted, wanted.max())
             quantize_weights(graph, node, weights, rounded_up(steps, np.float16))

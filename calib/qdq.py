@@ -26,9 +26,9 @@ class Scale:
     axis: int | None = None
 
 
-def weights_of(graph: ir.Graph, conv: ir.Node) -> npt.NDArray[np.float32]:
-    """The Conv's weights in fp32, whatever the graph that `conv` is in holds."""
-    constant = graph.initializers[f"{conv.name}.weight"].const_value
+def weights_of(graph: ir.Graph, conv: str) -> npt.NDArray[np.float32]:
+    """The weights in fp32 that the graph has for the Conv of that name."""
+    constant = graph.initializers[f"{conv}.weight"].const_value
     assert constant is not None
     return constant.numpy().astype(np.float32)
 

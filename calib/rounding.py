@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from wrn_deploy.calib.execute import Inputs, Step, TorchGraph
+from wrn_deploy.calib.qdq import weights_of
 from wrn_deploy.calib.stored import find_stored
 
 __all__ = ["Corrections", "correct"]
@@ -45,8 +46,7 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
         advance: called after each Conv.
     """
     graph = TorchGraph(qdq)
-    reference = TorchGraph(fp32)
-    means = _channel_means(reference, images) if how.bias else {}
+    means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
     stored = find_stored(qdq)
 
     def before(step: Step, inputs: Inputs) -> Inputs:
@@ -56,7 +56,7 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
         values = inputs[0]
         assert values is not None
         if how.feedback:
-            weights = reference.constants[f"{step.name}.weight"]
+            weights = torch.from_numpy(weights_of(fp32.graph, step.name))
             moments = _input_moments(values, weights.shape[2:], step, how.bias)
             codes = _round_with_feedback(weights, torch.from_numpy(conv.scale), moments)
             conv.set_codes(codes.to(torch.int8).numpy())

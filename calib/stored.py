@@ -20,7 +20,7 @@ class StoredConv:
     """A Conv's stored values: int8 codes (O, I, kh, kw) and scale (O,), and bias (O,): float, or int32 with a scale."""
 
     codes_value: ir.Value
-    scale: Floats
+    scale_value: ir.Value
     bias_value: ir.Value
     bias_scale: Floats | None
 
@@ -28,6 +28,11 @@ class StoredConv:
     def codes(self) -> npt.NDArray[np.int8]:
         """The integers that stand for the weights."""
         return _numpy(self.codes_value).astype(np.int8)
+
+    @property
+    def scale(self) -> Floats:
+        """The value of a code, one an output channel."""
+        return _numpy(self.scale_value).astype(np.float32)
 
     @property
     def weights(self) -> Floats:
@@ -69,16 +74,17 @@ def find_stored(model: ir.Model) -> dict[str, StoredConv]:
         stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
         assert stored_bias is not None
         bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
-        found[node.name or ""] = StoredConv(codes, _numpy(scale).astype(np.float32), stored_bias, bias_scale)
+        found[node.name or ""] = StoredConv(codes, scale, stored_bias, bias_scale)
     return found
 
 
 def copy_rounding(source: ir.Model, target: ir.Model) -> None:
-    """Gives the Convs that are int8 in both graphs the codes and biases of the source, in place."""
+    """Gives the Convs that are int8 in both graphs the codes, scales and float biases of the source, in place."""
     stored = find_stored(source)
     for name, conv in find_stored(target).items():
         if name in stored:
             conv.set_codes(stored[name].codes)
+            _store(conv.scale_value, _numpy(stored[name].scale_value))
             conv.set_bias(stored[name].bias)
 
 

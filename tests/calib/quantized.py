@@ -37,14 +37,14 @@ def with_biases(model: ir.Model) -> ir.Model:
 
 
 def quantized(
-    model: ir.Model, images: Images, folder: Path, how: Preprocessing | None = None
+    model: ir.Model, images: Images, folder: Path, how: Preprocessing | None = None, per_channel: bool = True
 ) -> tuple[ir.Model, ir.Model]:
     """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
     ranges = ranges_of(model, images, folder)
     tensors = {name: TensorRange(kept.low, kept.high, kept.amax, 0.0) for name, kept in ranges.items()}
     table = CalibrationTable("max", None, "digits", "0" * 64, len(images), "0" * 64, {**tensors, PIXELS: RANGE})
     source = model if how is None else read_pixels(model, how)
-    return source, quantize_for_tensorrt(source, convert_fp16(source), table)
+    return source, quantize_for_tensorrt(source, convert_fp16(source), table, per_channel=per_channel)
 
 
 def logits(model: ir.Model, images: Images) -> Images:

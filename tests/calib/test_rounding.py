@@ -103,3 +103,11 @@ def test_rounding_is_copied_to_a_graph_with_fewer_int8_convs(made: tuple[ir.Mode
     target = made[1].clone()
     copy_rounding(better, target)
     assert np.array_equal(logits(target, digits), logits(better, digits))
+
+
+def test_the_scales_of_the_codes_are_copied_with_them(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> None:
+    per_tensor = quantized(with_biases(trained_graph), digits, tmp_path, per_channel=False)
+    _, better = rounded(per_tensor, digits)
+    _, target = quantized(with_biases(trained_graph), digits, tmp_path)
+    copy_rounding(better, target)
+    assert np.array_equal(logits(target, digits), logits(better, digits))

@@ -13,8 +13,8 @@ from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
 
 COMMANDS = [
-    *("models", "doctor", "train", "export", "calibrate", "build-engine", "bench", "eval", "predict"),
-    *("tune", "lint", "demo"),
+    *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint"),
+    *("bench", "eval", "predict", "demo"),
 ]
 
 
@@ -58,8 +58,9 @@ def test_a_command_that_is_nearly_right_is_suggested(cli: Cli) -> None:
 
 
 def test_commands_are_at_most_15_lines() -> None:
-    tree = ast.parse(Path(commands.__file__).read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    files = Path(commands.__file__).parent.glob("*.py")
+    bodies = [ast.parse(file.read_text(encoding="utf-8")).body for file in files]
+    functions = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
     assert len(functions) > len(COMMANDS)
     for function in functions:
         body = function.body[1:] if ast.get_docstring(function) else function.body

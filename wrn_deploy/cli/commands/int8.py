@@ -1,0 +1,137 @@
+"""The commands that quantize, build and check: calibrate, build-engine, tune, lint; at most 15 lines each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.cli import options as opt
+from wrn_deploy.cli import show
+from wrn_deploy.cli.commands.app import app, new_progress
+from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.show_lint import show_lint
+from wrn_deploy.cli.show_tuning import show_tuning
+from wrn_deploy.engines.build import Profile
+from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.errors import UsageError
+from wrn_deploy.pipeline.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
+from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
+from wrn_deploy.pipeline.tune import TuneOptions, check_picture, check_tuning, tune_bundle, write_picture
+from wrn_deploy.spec import Precision
+
+__all__ = ["build_engine_command", "calibrate", "lint", "tune"]
+
+
+@app.command()
+def calibrate(
+    bundle: opt.BundlePath,
+    calib_data: opt.CalibData,
+    calib_size: opt.CalibSize = 256,
+    calib_method: opt.CalibMethod = "mse",
+    percentile: opt.Percentile = 99.99,
+    equalize: opt.Equalize = True,
+    exact_input: opt.ExactInput = True,
+    weight_scales: opt.WeightScaleOf = WeightScales.CHANNEL,
+    bias_correction: opt.BiasCorrection = False,
+    rounding: opt.RoundingOf = Rounding.FEEDBACK,
+    learning_steps: opt.LearningSteps = 600,
+    threads: opt.Threads = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Calibrate on real images and write the int8 graphs."""
+    opened = Bundle.open(bundle)
+    how = Quantization(exact_input, weight_scales, bias_correction, rounding, learning_steps)
+    options = CalibrateOptions(
+        calib_data, calib_size, calib_method, percentile, equalize, how, threads=threads, max_corrupt=max_corrupt
+    )
+    calibrate_bundle(opened, options, new_progress())
+    show.show_artifacts(opened, ("calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"), as_json=as_json)
+
+
+@app.command("build-engine")
+def build_engine_command(
+    bundle: opt.BundlePath,
+    fp16: Annotated[bool, flag("--fp16", "Build from the fp16 graph.")] = False,
+    int8: Annotated[bool, flag("--int8", "Build from the int8 graph, which calibration makes.")] = False,
+    flavor: Annotated[Flavor | None, typer.Option(help="Which TensorRT; the first installed if not given.")] = None,
+    workspace: Annotated[int | None, option("MIB", "Scratch memory of a layer, at most.", least=1)] = None,
+    min_batch: Annotated[int, option("N", "The smallest to allow.", opt.BATCHES)] = 1,
+    opt_batch: Annotated[int, option("N", "The one to tune for.", opt.BATCHES)] = 8,
+    max_batch: Annotated[int, option("N", "The largest to allow.", opt.BATCHES)] = 32,
+    calib_data: Annotated[
+        str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
+    ] = None,
+    calib_size: opt.CalibSize = 256,
+    calib_method: opt.CalibMethod = "mse",
+    percentile: opt.Percentile = 99.99,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Build a TensorRT or TensorRT-RTX plan."""
+    if fp16 == int8:
+        raise UsageError(f"{'both' if fp16 else 'none'} of --fp16 and --int8 given: expected one of them")
+    if calib_data and fp16:
+        raise UsageError(f"--calib-data {calib_data} with --fp16: expected it with --int8, which alone is calibrated")
+    opened, profile = Bundle.open(bundle), Profile(min_batch, opt_batch, max_batch)
+    calibration = CalibrateOptions(calib_data, calib_size, calib_method, percentile) if calib_data else None
+    precision = Precision.INT8 if int8 else Precision.FP16
+    plan = build_engine(opened, BuildOptions(precision, profile, flavor, workspace, calibration), new_progress())
+    show.show_artifacts(opened, (plan.key,), as_json=as_json)
+
+
+@app.command()
+def tune(
+    bundle: opt.BundlePath,
+    data: opt.Data,
+    max_drop: Annotated[
+        float | None, option("X", "Points of top-1 that may be lost against fp32, as in 0.1.", least=0)
+    ] = None,
+    min_agreement: Annotated[
+        float | None, option("X", "Images that must keep fp32's answer, in per cent, as in 99.5.", least=0)
+    ] = None,
+    threads: opt.Threads = None,
+    limit: opt.Limit = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    out: Annotated[Path | None, option("FILE", "For the picture; BUNDLE/reports/frontier.svg if not given.")] = None,
+    calib_data: Annotated[
+        str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
+    ] = None,
+    calib_size: opt.CalibSize = 256,
+    calib_method: opt.CalibMethod = "mse",
+    percentile: opt.Percentile = 99.99,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find the Convs that cost accuracy in int8, and keep the fewest in fp16.
+
+    As few multiply-accumulates as it can find are kept in fp16, so that the budget
+    is met: --max-drop, --min-agreement or both. The int8 graph for TensorRT is
+    written so; exit code 3 if no set meets the budget.
+    """
+    opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
+    how = (calib_size, calib_method, percentile)
+    calibration = CalibrateOptions(calib_data, *how, threads=threads) if calib_data else None
+    options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, max_corrupt)
+    check_picture(picture)
+    tuning = tune_bundle(opened, options, progress)
+    show_tuning(tuning, as_json=as_json)
+    write_picture(tuning, picture, progress)
+    check_tuning(tuning)
+
+
+@app.command()
+def lint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any Q/DQ graph in ONNX.")],
+    target: Annotated[
+        Target | None, typer.Option(help="The runtime it is for; taken from its zero points if not given.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find what keeps a Q/DQ graph from running in int8; exit code 3 if there is an error."""
+    report = lint_file(file, target)
+    show_lint(report, as_json=as_json)
+    check_findings(report)

@@ -1,0 +1,105 @@
+"""The commands that run what was made: bench, eval, predict, demo; at most 15 lines each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.cli import options as opt
+from wrn_deploy.cli import show
+from wrn_deploy.cli.commands.app import app, new_progress
+from wrn_deploy.cli.options import option
+from wrn_deploy.pipeline.demo import DemoOptions, run_demo
+from wrn_deploy.pipeline.gate import check_drop
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
+from wrn_deploy.pipeline.predict import PredictOptions, predict_files
+from wrn_deploy.pipeline.reports import check_folder, write_reports
+
+__all__ = ["bench", "demo", "evaluate", "predict"]
+
+
+@app.command()
+def bench(
+    bundle: opt.BundlePath,
+    data: opt.Data,
+    backend: opt.Backend = None,
+    precision: opt.Precisions = None,
+    threads: opt.Threads = None,
+    limit: opt.Limit = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    out: Annotated[Path | None, option("FOLDER", "For the reports; BUNDLE/reports if not given.")] = None,
+    batches: Annotated[str, option("N,N", "Batch sizes.", opt.TIMING)] = "1,8",
+    rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 10,
+    iterations: Annotated[int, option("N", "Runs in a turn, at most.", opt.TIMING, least=1)] = 20,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure latency, accuracy and memory of every contender side by side.
+
+    A contender is a backend at a precision. fp32 is always measured: it is what
+    the others are compared with.
+    """
+    options = MeasureOptions(
+        data, backend, precision, opt.parse_batches(batches), rounds, iterations, threads, limit, max_corrupt
+    )  # fmt: skip
+    opened, progress = Bundle.open(bundle), new_progress()
+    folder = check_folder(out or bundle / "reports")
+    report = bench_bundle(opened, options, progress)
+    write_reports(report, folder, "bench", progress)
+    show.show_report(report, as_json=as_json)
+
+
+@app.command("eval")
+def evaluate(
+    bundle: opt.BundlePath,
+    data: opt.Data,
+    max_drop: Annotated[
+        float | None, option("X", "Exit code 3 if one loses more points of top-1 against fp32.", least=0)
+    ] = None,
+    backend: opt.Backend = None,
+    precision: opt.Precisions = None,
+    threads: opt.Threads = None,
+    limit: opt.Limit = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure accuracy alone, with a gate.
+
+    fp32 is always measured: it is what the others are compared with.
+    """
+    options = MeasureOptions(data, backend, precision, threads=threads, limit=limit, max_corrupt=max_corrupt)
+    report = evaluate_bundle(Bundle.open(bundle), options, new_progress())
+    show.show_report(report, as_json=as_json)
+    if max_drop is not None:
+        check_drop(report, max_drop)
+
+
+@app.command()
+def predict(
+    bundle: opt.BundlePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    backend: opt.Backend = None,
+    precision: opt.Precisions = None,
+    top_k: Annotated[int, option("N", "Classes to show of each image.", least=1)] = 3,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Print the labels and scores of images.
+
+    Unless one is named, the first backend that can run here is used: TensorRT,
+    TensorRT-RTX, ONNX Runtime.
+    """
+    options = PredictOptions(tuple(images), top_k, backend, precision)
+    show.show_predictions(predict_files(bundle, options, new_progress()), as_json=as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, option("FOLDER", "For training, bundle and reports.")] = Path("demo"),
+    epochs: Annotated[int, option("N", "Passes over the data in training.", least=1)] = 12,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Run the main job once, on real handwritten digits: train, export, calibrate, build, bench."""
+    report = run_demo(DemoOptions(out, epochs=epochs), new_progress())
+    show.show_report(report, as_json=as_json)
