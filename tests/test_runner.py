@@ -145,7 +145,7 @@ def test_a_precision_that_a_backend_does_not_know_is_a_usage_error(
 
 
 def test_unknown_names_are_refused_with_the_known_ones(made_bundle: Path) -> None:
-    with pytest.raises(UsageError, match="precision 'int4': expected one of fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"):
         Runner.open(made_bundle, "int4")
     with pytest.raises(DeployError, match=r"unknown backend 'onnxruntme' \(did you mean onnxruntime\?\)"):
         Runner.open(made_bundle, backend="onnxruntme")

@@ -10,7 +10,7 @@ from typing import Any
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
+__all__ = ["Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
 
 
 class Precision(StrEnum):
@@ -19,6 +19,8 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
+    BF16 = "bf16"  # experimental, as fp8
+    FP8 = "fp8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,26 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True)
+class Interface:
+    """What the graphs of a bundle take and give, as `export` was told.
+
+    Args:
+        pixels: they take RGB pixels (uint8, NHWC) and normalise inside; else normalised float32, NCHW.
+        top_k: they give the best so many classes and their logits, best first; None: all logits.
+        features: they also give the pooled features, which the classifier reads.
+    """
+
+    pixels: bool = False
+    top_k: int | None = None
+    features: bool = False
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Interface:
+        """Reads what `dataclasses.asdict` wrote."""
+        return cls(**record)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
 
@@ -89,6 +111,7 @@ class ModelSpec:
     preprocessing: Preprocessing
     dropout: float = 0.0
     labels: tuple[str, ...] = ()
+    interface: Interface = Interface()
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -121,6 +144,8 @@ class ModelSpec:
         """Reads what `to_json` wrote; raises DeployError for anything else."""
         try:
             preprocessing = Preprocessing.from_json(record["preprocessing"])
-            return cls(**{**record, "preprocessing": preprocessing, "labels": tuple(record["labels"])})
+            interface = Interface.from_json(record.get("interface", {}))  # bundles made before there was one lack it
+            labels = tuple(record["labels"])
+            return cls(**{**record, "preprocessing": preprocessing, "labels": labels, "interface": interface})
         except (KeyError, TypeError, AttributeError) as error:
             raise DeployError(f"the model's description is damaged ({error!r}): export the model again") from error

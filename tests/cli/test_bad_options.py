@@ -49,7 +49,7 @@ CASES = [
         ("'onnxruntim' (did you mean onnxruntime?)", "expected one of onnxruntime, tensorrt"),
     ),
     ((*BENCH, "--backend", "torch", "--precision", "int8"), ("torch", "int8", "expected one of", "torch fp32")),
-    ((*BENCH, "--precision", "fp8"), ("'fp8'", "'fp32', 'fp16', 'int8'")),
+    ((*BENCH, "--precision", "fp9"), ("'fp9'", "'fp32', 'fp16', 'int8'")),
     (("eval", "BUNDLE"), ("Missing option '--data'",)),
     (("eval", "BUNDLE", "--data", "digits", "--max-drop", "-1"), ("--max-drop", "greater than or equal to 0")),
     (("predict", "BUNDLE"), ("Missing argument 'IMAGE'",)),

@@ -28,10 +28,12 @@ SHORT_SHA256 = 12
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1b1f24; --muted: #59626c; --rule: #e1e4e8; --soft: #f6f7f9;
-  --fp32: #3d6fb4; --fp16: #23866f; --int8: #c05a1c; --warn: #b42318; }
+  --fp32: #3d6fb4; --fp16: #23866f; --int8: #c05a1c;
+  --bf16: #7b4fa3; --fp8: #8a6d00; --warn: #b42318; }
 @media screen and (prefers-color-scheme: dark) {
   :root { --page: #14171b; --ink: #e4e7eb; --muted: #98a2ad; --rule: #2c3239; --soft: #1b1f25;
-    --fp32: #82b1ee; --fp16: #5fc7ae; --int8: #f29b63; --warn: #ff8a7a; } }
+    --fp32: #82b1ee; --fp16: #5fc7ae; --int8: #f29b63;
+    --bf16: #c3a0e6; --fp8: #d9bb4a; --warn: #ff8a7a; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); -webkit-text-size-adjust: 100%;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -55,6 +57,7 @@ svg .grid, svg .axis, svg .leader { fill: none; stroke: var(--rule); }
 svg .axis, svg .leader { stroke: var(--muted); stroke-width: .75; }
 svg .whisker { stroke: var(--ink); stroke-width: 1.5; }
 svg .fp32 { fill: var(--fp32); } svg .fp16 { fill: var(--fp16); } svg .int8 { fill: var(--int8); }
+svg .bf16 { fill: var(--bf16); } svg .fp8 { fill: var(--fp8); }
 svg .mark { stroke: var(--page); }
 .narrow { display: none; }
 .scroll { overflow-x: auto; }

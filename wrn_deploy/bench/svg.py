@@ -23,6 +23,8 @@ SHAPES = {
     Precision.FP32: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     Precision.FP16: "M-4.5-4.5h9v9h-9z",
     Precision.INT8: "M0-6.2 6.2 0 0 6.2-6.2 0z",
+    Precision.BF16: "M0-6 6 5h-12z",
+    Precision.FP8: "M0 6-6-5h12z",
 }
 
 
