@@ -25,12 +25,14 @@ HEAVY = (
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
-BASE = FACTS | {"data", "runner", "sessions"}
+BASE = FACTS | {"backend", "data", "pool", "runner", "sessions"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     "data": FACTS,
     "sessions": FACTS,
-    "runner": FACTS | {"data", "sessions"},
+    "backend": FACTS,
+    "pool": FACTS | {"backend"},
+    "runner": FACTS | {"backend", "data", "pool"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench"},
     "cli": FACTS | {"pipeline", "bench", "models", "training", "engines"},

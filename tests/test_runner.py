@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy import Runner
+from wrn_deploy.backend import contenders, examine, open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runner import contenders, examine, open_backend
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,7 +147,7 @@ def test_a_precision_that_a_backend_does_not_know_is_a_usage_error(
 def test_unknown_names_are_refused_with_the_known_ones(made_bundle: Path) -> None:
     with pytest.raises(UsageError, match="precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"):
         Runner.open(made_bundle, "int4")
-    with pytest.raises(DeployError, match=r"unknown backend 'onnxruntme' \(did you mean onnxruntime\?\)"):
+    with pytest.raises(DeployError, match=r"unknown backend 'onnxruntme' \(did you mean onnxruntime or "):
         Runner.open(made_bundle, backend="onnxruntme")
 
 

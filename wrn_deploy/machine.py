@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions", "peak_rss_bytes"]
+__all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions", "peak_rss_bytes", "usable_cores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def describe_machine() -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         python=platform.python_version(),
         gpu=find_gpu(),
@@ -73,6 +73,11 @@ def find_gpu() -> Gpu | None:
         return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def package_versions(*packages: str) -> dict[str, str]:

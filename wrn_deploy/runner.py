@@ -1,146 +1,28 @@
-"""Runs a bundle: the Backend protocol, how one is opened, and the Runner for services; numpy only."""
+"""The Runner, which services embed: a bundle, opened on one backend, for any number of threads; numpy only."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.backend import Array, Backend, examine, open_backend, precisions_of, title_of
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.machine import usable_cores
+from wrn_deploy.pool import Pool
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["Backend", "Candidate", "Runner", "contenders", "examine", "open_backend", "title_of"]
+__all__ = ["Runner"]
 
-BACKENDS = "wrn_deploy.backends"
-
-
-class Backend(Protocol):
-    """One opened artifact, ready to run. It never times itself: `bench/latency.py` holds the only clock.
-
-    `batches` are the sizes of batch that it takes. `execute` may return before the device is done; `synchronize` waits
-    for it. Not for several threads at once. After `close`, every other method raises DeployError.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    batches: range
-
-    def upload(self, batch: npt.NDArray[np.float32]) -> None:
-        """Takes the next input, (N, *inputs[0].shape); the array may be reused once this returns.
-
-        Raises:
-            DeployError: N is none of `batches`.
-        """
-
-    def execute(self) -> None:
-        """Starts one inference on what was uploaded; may be called again and again."""
-
-    def synchronize(self) -> None:
-        """Waits until every started inference is done."""
-
-    def download(self) -> npt.NDArray[np.float32]:
-        """The output of the last inference, (N, *outputs[0].shape); the caller owns it."""
-
-    def close(self) -> None:
-        """Gives all memory back; may be called twice."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class BackendModule(Protocol):
-    """What a file in `wrn_deploy/backends` offers."""
-
-    TITLE: str
-    PRECISIONS: tuple[Precision, ...]
-
-    def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
-        """The artifact it would run; raises DeployError where the bundle has none (and says what makes it)."""
-
-    def unfit(self, artifact: Artifact | None) -> str | None:
-        """Why this machine cannot run the artifact (None: any artifact), or None where it can."""
-
-    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> Backend:
-        """Opens it; `threads` CPU threads (None: the library's own choice)."""
-
-
-def _module(backend: str) -> BackendModule:
-    return cast("BackendModule", load_plugin(BACKENDS, backend))
-
-
-def contenders() -> list[tuple[str, Precision]]:
-    """Every backend at every precision that it knows, whether or not this machine can run it."""
-    return [(name, precision) for name in plugin_names(BACKENDS) for precision in _module(name).PRECISIONS]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A contender looked at: its artifact, None where the bundle has none, and what keeps it from running here.
-
-    `obstacle` is a MachineError where the machine cannot run it, and a DeployError where the bundle lacks the artifact,
-    or it is stale or damaged.
-    """
-
-    artifact: Artifact | None
-    obstacle: DeployError | None
-
-    @property
-    def skipped(self) -> str | None:
-        """The obstacle in words."""
-        return None if self.obstacle is None else str(self.obstacle)
-
-
-def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
-    """Finds out whether a contender can run here; the artifact's file is checked against the manifest."""
-    module = _module(backend)
-    artifact: Artifact | None = None
-    lacking: DeployError | None = None
-    try:
-        artifact = module.find_artifact(bundle, precision)
-    except DeployError as error:
-        lacking = error
-    reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
-    return Candidate(artifact, lacking if reason is None else MachineError(reason))
-
-
-def title_of(backend: str) -> str:
-    """The name of a backend for people, as in "ONNX Runtime"."""
-    return _module(backend).TITLE
-
-
-def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: int | None = None) -> Backend:
-    """Opens `backend` on the bundle's artifact of `precision`.
-
-    Raises:
-        UsageError: the backend does not know this precision.
-        DeployError: the bundle lacks the artifact, or it is stale or damaged.
-        MachineError: this machine cannot run it.
-    """
-    module = _module(backend)
-    if precision not in module.PRECISIONS:
-        known = ", ".join(module.PRECISIONS)
-        raise UsageError(f"{module.TITLE} does not run {precision} here: expected one of {known}")
-    found = examine(bundle, backend, precision)
-    if isinstance(found.obstacle, MachineError):
-        raise MachineError(f"{module.TITLE} cannot run {precision}: {found.obstacle}")
-    if found.obstacle is not None:
-        raise found.obstacle
-    assert found.artifact is not None
-    return module.open_backend(bundle, found.artifact, threads)
-
-
-# What `Runner.open` takes when it is not told: the first that this machine can run and the bundle has.
+# What `Runner.open` takes when it is not told: the first that this machine can run and the bundle has. int8 is not
+# among them: it changes answers, and is taken only when it is named.
 PREFERRED = (
     ("tensorrt", Precision.FP16),
     ("tensorrt_rtx", Precision.FP16),
@@ -152,41 +34,65 @@ class Runner:
     """A bundle, opened for inference on one backend at one precision; a context manager.
 
     `backend` and `precision` say which was opened: where they were not named it is the first of PREFERRED that is valid
-    here, and never another than the one that was named. Calls from several threads are served one after another.
+    here, and never another than the one that was named, unless `fallback` was asked for; then `fell_back` says why.
+
+    Several threads may call it at once. Each call takes one of at most `contexts` execution contexts, which share the
+    weights; further callers wait.
     """
 
-    def __init__(self, bundle: Bundle, backend: str, precision: Precision, opened: Backend) -> None:
+    def __init__(self, bundle: Bundle, backend: str, precision: Precision, pool: Pool) -> None:
         self.bundle = bundle
         self.backend = backend
         self.precision = precision
-        self._opened = opened
-        self._lock = threading.Lock()
-        self._closed = False
+        self.fell_back: str | None = None
+        self._pool = pool
+        first = pool.first
+        self.inputs, self.outputs, self.batches = first.inputs, first.outputs, first.batches
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 (what may be chosen of a public call)
         cls,
         folder: Path | str,
         precision: Precision | str | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        *,
+        contexts: int | None = None,
+        fallback: bool = False,
     ) -> Self:
         """Opens the bundle in `folder`.
 
         Args:
             folder: the bundle.
-            precision: "fp32", "fp16" or "int8"; None: the backend's preferred one.
+            precision: "fp32", "fp16", "int8", ...; None: the backend's preferred one.
             backend: a file of `wrn_deploy/backends`, as in "onnxruntime"; None: the first that is valid here.
             threads: CPU threads (None: the library's own choice).
+            contexts: calls that may run at the same time, at least 1; each takes memory for its activations. None: as
+                many as the machine has CPU cores, at most 4.
+            fallback: where what was named cannot be run here, takes the first of PREFERRED that can, with a
+                RuntimeWarning; `fell_back` then has the reason.
 
         Raises:
             DeployError: no bundle, or what was asked for is not in it, stale or damaged.
             MachineError: this machine cannot run it.
-            UsageError: the backend does not know the precision.
+            UsageError: the backend does not know the precision; fewer than 1 contexts.
         """
-        bundle = Bundle.open(folder)
+        if contexts is not None and contexts < 1:
+            raise UsageError(f"{contexts} contexts: expected at least 1")
+        bundle, reason = Bundle.open(folder), None
         name, wanted = _choose(bundle, backend, _precision(precision))
-        return cls(bundle, name, wanted, open_backend(bundle, name, wanted, threads))
+        try:
+            first = open_backend(bundle, name, wanted, threads)
+        except DeployError as error:
+            if not fallback or isinstance(error, UsageError):
+                raise
+            reason = str(error)
+            name, wanted = _choose(bundle, None, None)
+            first = open_backend(bundle, name, wanted, threads)
+            warnings.warn(f"{reason}; running {title_of(name)} {wanted} instead", RuntimeWarning, stacklevel=2)
+        runner = cls(bundle, name, wanted, Pool(first, contexts or min(4, usable_cores())))
+        runner.fell_back = reason
+        return runner
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -197,28 +103,70 @@ class Runner:
         """Logits of a batch.
 
         Args:
-            images: uint8 (N, H, W, 3), RGB, at the network's size; or float32 (N, 3, H, W), normalised already.
+            images: uint8 (N, H, W, 3), RGB, at the network's size; or float32 (N, 3, H, W), normalised already, unless
+                the bundle was exported to take pixels.
 
         Returns:
             float32 (N, classes), owned by the caller.
 
         Raises:
-            DeployError: another shape or dtype, an empty batch, or a closed runner.
+            DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle that gives no logits.
+        """
+        if self.outputs[0].name != "logits":
+            raise DeployError(f"this bundle gives {_names(self.outputs)}, no logits: call `run` instead of `predict`")
+        return cast("npt.NDArray[np.float32]", self._run(images)[0])
+
+    def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
+        """All outputs of a batch by name, as in {"logits": ..., "features": ...}; else as `predict`."""
+        names = (output.name for output in self.outputs)
+        return dict(zip(names, self._run(images), strict=True))
+
+    def predict_into(
+        self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32], out: Array | Mapping[str, Array]
+    ) -> None:
+        """Writes the outputs of a batch into arrays of the caller's, which must not overlap the images.
+
+        Args:
+            images: as in `predict`.
+            out: the array for the first output; or one array for each output, by name. Each (N, *shape), of the
+                output's dtype; any strides.
+
+        Raises:
+            DeployError: as `predict`; or an array is missing, or of another shape or dtype (then nothing is written).
         """
         batch = self._checked(np.asarray(images))
-        with self._lock:
-            if self._closed:
-                raise DeployError("this runner is closed: open the bundle again")
-            self._opened.upload(batch)
-            self._opened.execute()
-            self._opened.synchronize()
-            return self._opened.download()
+        targets = self._targets(out, len(batch))
+        start = 0
+        for results, count in self._pieces(batch):
+            for target, result in zip(targets, results, strict=False):
+                target[start : start + count] = result[:count]
+            start += count
+
+    def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
+        """Makes all contexts and runs each on blank images, so that the first calls are as quick as later ones.
+
+        Call it before other threads use the runner.
+
+        Args:
+            batches: the sizes that will be sent.
+            iterations: runs of each size in each context.
+
+        Raises:
+            DeployError: a batch below 1, or an inference failed.
+        """
+        source = self.inputs[0]
+        for backend in self._pool.fill():
+            for count in batches:
+                if count < 1:
+                    raise DeployError(f"a batch of {count} to warm up with: expected at least 1")
+                blank = np.zeros((count, *source.shape), source.dtype)
+                for _ in range(iterations):
+                    for piece in _split(blank, self.batches):
+                        _infer(backend, piece)
 
     def close(self) -> None:
-        """Gives all memory back; may be called twice."""
-        with self._lock:
-            self._closed = True
-            self._opened.close()
+        """Waits for the calls that are running, then gives all memory back; may be called twice."""
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -228,17 +176,64 @@ class Runner:
     ) -> None:
         self.close()
 
-    def _checked(self, images: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        how, shape = self.bundle.spec.preprocessing, self.bundle.spec.input.shape
+    def _run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> tuple[Array, ...]:
+        batch = self._checked(np.asarray(images))
+        pieces = [tuple(result[:count] for result in results) for results, count in self._pieces(batch)]
+        return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
+
+    def _pieces(self, batch: Array) -> Iterator[tuple[tuple[Array, ...], int]]:
+        """The outputs of each part of the batch that the backend takes at once, and how many of their rows count."""
+        with self._pool.lend() as backend:
+            start = 0
+            for piece in _split(batch, self.batches):
+                yield _infer(backend, piece), min(len(piece), len(batch) - start)
+                start += len(piece)
+
+    def _checked(self, images: Array) -> Array:
+        how, source = self.bundle.spec.preprocessing, self.inputs[0]
+        pixels = (how.height, how.width, 3)
         if images.ndim == 4 and len(images) > 0:
-            if images.dtype == np.uint8 and images.shape[1:] == (how.height, how.width, 3):
+            if images.dtype == source.dtype and images.shape[1:] == source.shape:
+                return np.ascontiguousarray(images)
+            if images.dtype == np.uint8 and images.shape[1:] == pixels:
                 return normalize(images.astype(np.uint8, copy=False), how)
-            if images.dtype == np.float32 and images.shape[1:] == shape:
-                return np.ascontiguousarray(images, dtype=np.float32)
-        raise DeployError(
-            f"images are {images.dtype} {images.shape}: expected uint8 (N, {how.height}, {how.width}, 3), RGB, or "
-            f"normalised float32 (N, {', '.join(map(str, shape))}), N at least 1"
-        )
+        shapes = f"uint8 (N, {', '.join(map(str, pixels))}), RGB"
+        if source.dtype != "uint8":
+            shapes += f", or normalised float32 (N, {', '.join(map(str, source.shape))})"
+        raise DeployError(f"images are {images.dtype} {images.shape}: expected {shapes}, N at least 1")
+
+    def _targets(self, out: Array | Mapping[str, Array], count: int) -> list[Array]:
+        named = out if isinstance(out, Mapping) else {self.outputs[0].name: out}
+        wanted = self.outputs if isinstance(out, Mapping) else self.outputs[:1]
+        if set(named) != {output.name for output in wanted}:
+            raise DeployError(f"out has {', '.join(named) or 'nothing'}: expected {_names(wanted)}")
+        for output in wanted:
+            target, shape = named[output.name], (count, *output.shape)
+            if not isinstance(target, np.ndarray) or (target.dtype, target.shape) != (np.dtype(output.dtype), shape):
+                what = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
+                raise DeployError(f"out for {output.name} is {what}: expected a numpy array, {output.dtype} {shape}")
+            if not target.flags.writeable:
+                raise DeployError(f"out for {output.name} is read-only: expected an array that can be written to")
+        return [named[output.name] for output in wanted]
+
+
+def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    return backend.download()
+
+
+def _split(batch: Array, sizes: range) -> Iterator[Array]:
+    """Parts that a backend takes; the last is filled up with images from the start where it would be too small."""
+    largest = sizes[-1]
+    for start in range(0, len(batch), largest):
+        piece = batch[start : start + largest]
+        yield piece if len(piece) >= sizes[0] else np.resize(piece, (sizes[0], *piece.shape[1:]))
+
+
+def _names(tensors: Sequence[TensorSpec]) -> str:
+    return " and ".join(tensor.name for tensor in tensors)
 
 
 def _precision(name: Precision | str | None) -> Precision | None:
@@ -257,15 +252,15 @@ def _choose(bundle: Bundle, backend: str | None, precision: Precision | None) ->
     fitting = [
         (name, precision or preferred)
         for name, preferred in PREFERRED
-        if backend in (None, name) and (precision is None or precision in _module(name).PRECISIONS)
+        if backend in (None, name) and (precision is None or precision in precisions_of(name))
     ]
     if backend is not None:
-        return fitting[0] if fitting else (backend, _module(backend).PRECISIONS[0])
+        return fitting[0] if fitting else (backend, precisions_of(backend)[0])
     reasons = {}
     for name, wanted in fitting:
         obstacle = examine(bundle, name, wanted).obstacle
         if obstacle is None:
             return name, wanted
-        reasons[f"{_module(name).TITLE} {wanted}"] = str(obstacle)
+        reasons[f"{title_of(name)} {wanted}"] = str(obstacle)
     tried = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
     raise MachineError(f"nothing here can run {bundle.folder}: {tried}")

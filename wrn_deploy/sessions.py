@@ -1,10 +1,12 @@
-"""Opens ONNX Runtime sessions: telemetry off, no silent fall back; the one place that imports onnxruntime."""
+"""Opens ONNX Runtime sessions: telemetry off, no silent fall back to another provider."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,42 @@ import numpy.typing as npt
 
 from wrn_deploy.errors import DeployError, MachineError, missing_package
 
-__all__ = ["CPU", "infer_with", "open_session", "providers"]
+__all__ = ["CPU", "CUDA", "RTX", "TENSORRT", "Provider", "infer_with", "open_session", "provider_obstacle", "providers"]
 
-CPU = "CPUExecutionProvider"
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
+NVIDIA = 0x10DE  # the PCI vendor
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An execution provider.
+
+    Args:
+        name: ONNX Runtime's name for it.
+        device: where its inputs and outputs lie, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
+        vendor: the device's PCI vendor, for a plug-in's device; -1: none.
+        plugin: the module of a provider that comes as a plug-in; None: it is part of onnxruntime.
+        options: its options.
+    """
+
+    name: str
+    device: str
+    vendor: int = -1
+    plugin: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+CPU = Provider("CPUExecutionProvider", "cpu")
+CUDA = Provider("CUDAExecutionProvider", "cuda")
+# Its networks are not strongly typed: the flags allow it what the graph says already.
+TENSORRT = Provider("TensorrtExecutionProvider", "cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"})
+RTX = Provider("NvTensorRTRTXExecutionProvider", "gpu", NVIDIA, "onnxruntime_ep_nv_tensorrt_rtx")
 
 
 def open_session(
     graph: Path | bytes,
     threads: int | None = None,
-    provider: str = CPU,
+    provider: Provider = CPU,
     *,
     plans_memory: bool = True,
     fuses_qdq: bool = True,
@@ -39,14 +67,10 @@ def open_session(
             fp16 graph with a MaxPool, ONNX Runtime 1.31 makes something that computes other numbers (measured).
 
     Raises:
-        MachineError: onnxruntime is not installed, or takes another provider.
+        MachineError: onnxruntime is not installed, lacks the provider, or leaves it a part of the graph only.
         DeployError: the graph cannot be loaded.
     """
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise missing_package("onnxruntime", "cpu", "running an ONNX graph")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; the wheels' telemetry is on otherwise
-    import onnxruntime as ort
-
+    ort = _onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.enable_mem_pattern = plans_memory
@@ -54,14 +78,62 @@ def open_session(
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
-    name = graph if isinstance(graph, Path) else "the graph"
-    try:
-        session = ort.InferenceSession(graph, options, providers=[provider])
-    except Exception as error:  # its exceptions have no common class below Exception
-        raise DeployError(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
-    if session.get_providers()[0] != provider:
-        raise MachineError(f"ONNX Runtime runs {name} on {session.get_providers()}: expected {provider}")
+    name = graph.name if isinstance(graph, Path) else "the graph"
+    if provider.device != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = _create(ort, graph, options, provider)
+    _check_placement(session, provider, name)
     return session
+
+
+def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> Any:
+    obstacle = provider_obstacle(provider)
+    if obstacle is not None:
+        raise MachineError(f"ONNX Runtime cannot run the graph on {provider.name}: {obstacle}")
+    named = [(provider.name, dict(provider.options))]
+    if provider.plugin is not None:
+        devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
+        options.add_provider_for_devices(devices[:1], dict(provider.options))
+        named = []
+    try:
+        session = ort.InferenceSession(graph, options, providers=named)
+        session.disable_fallback()  # it would make a session on the CPU of its own accord when a run fails
+    except Exception as error:  # its exceptions have no common class below Exception
+        name = graph if isinstance(graph, Path) else "the graph"
+        raise DeployError(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
+    return session
+
+
+def _check_placement(session: Any, provider: Provider, name: str) -> None:
+    """Every node must be where it was asked to be; ONNX Runtime gives the CPU what a provider does not take."""
+    if session.get_providers()[0] != provider.name:
+        raise MachineError(f"ONNX Runtime runs {name} on {session.get_providers()}: expected {provider.name}")
+    if provider.device == "cpu":
+        return
+    for part in session.get_provider_graph_assignment_info():
+        if part.ep_name != provider.name:
+            nodes = ", ".join(f"{node.op_type} {node.name}".strip() for node in part.get_nodes()[:5])
+            raise MachineError(
+                f"{provider.name} leaves a part of {name} to {part.ep_name} ({nodes}): expected all nodes on one "
+                "provider; run the graph on another backend"
+            )
+
+
+def provider_obstacle(provider: Provider) -> str | None:
+    """Why the installed ONNX Runtime has not this provider, or None where it has; a plug-in is registered."""
+    ort = _onnxruntime()
+    if provider.plugin is None:
+        return None if provider.name in ort.get_available_providers() else f"ONNX Runtime lacks {provider.name}"
+    if importlib.util.find_spec(provider.plugin) is None:
+        return f"{provider.plugin} is not installed"
+    if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
+        plugin = importlib.import_module(provider.plugin)
+        try:
+            ort.register_execution_provider_library(provider.name, plugin.get_library_path())
+        except Exception as error:  # noqa: BLE001 (its exceptions have no common class below Exception)
+            return f"{provider.plugin} cannot be registered ({error})"
+    there = any(device.ep_name == provider.name for device in ort.get_ep_devices())
+    return None if there else f"{provider.name} finds no device"
 
 
 def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
@@ -77,9 +149,13 @@ def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[
 
 def providers() -> list[str]:
     """The execution providers of the installed ONNX Runtime; empty without one."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return []
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime as ort
+    return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
 
-    return list(ort.get_available_providers())
+
+def _onnxruntime() -> Any:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise missing_package("onnxruntime", "cpu", "running an ONNX graph")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; the wheels' telemetry is on otherwise
+    import onnxruntime
+
+    return onnxruntime

@@ -127,6 +127,11 @@ class ModelSpec:
         return TensorSpec("images", "float32", (3, self.preprocessing.height, self.preprocessing.width))
 
     @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the graphs give: see `Interface`."""
+        return (self.output,)
+
+    @property
     def output(self) -> TensorSpec:
         """The network's output: one logit a class."""
         return TensorSpec("logits", "float32", (self.classes,))

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from wrn_deploy.backend import Backend, contenders, examine, open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.runner import Backend, contenders, examine, open_backend
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
@@ -53,7 +53,7 @@ def run(backend: Backend, batch: Images) -> Images:
     backend.upload(batch)
     backend.execute()
     backend.synchronize()
-    return backend.download()
+    return backend.download()[0]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -132,7 +132,7 @@ def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], dig
     batch[:] = np.nan
     backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download(), kept)
+    np.testing.assert_array_equal(backend.download()[0], kept)
 
 
 def test_the_caller_owns_the_answer(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -147,7 +147,7 @@ def test_the_caller_owns_the_answer(opened: tuple[Backend, Precision], digits: I
     again = run(backend, digits[:8])
     np.testing.assert_array_equal(again, kept)
     again[:] = 0
-    np.testing.assert_array_equal(backend.download(), kept)
+    np.testing.assert_array_equal(backend.download()[0], kept)
 
 
 def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -156,7 +156,7 @@ def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Preci
     for _ in range(3):
         backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download(), kept)
+    np.testing.assert_array_equal(backend.download()[0], kept)
 
 
 def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -189,4 +189,4 @@ def test_two_open_backends_do_not_disturb_each_other(
         run(other, digits[4:12])
         backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download(), kept)
+    np.testing.assert_array_equal(backend.download()[0], kept)

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pytest
 
 from tests.backends.fake_gpu import CudaError, FakeDriver, FakeTensorRT, answer_to
+from wrn_deploy.backend import examine, open_backend
 from wrn_deploy.backends import _plan
 from wrn_deploy.backends._plan import PlanBackend, PlanRuntime, plan_mismatch
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu
-from wrn_deploy.runner import examine, open_backend
 from wrn_deploy.spec import Precision, TensorSpec
 
 H200 = Gpu("NVIDIA H200", "9.0", 143771, "570.86.15")
@@ -199,7 +199,7 @@ def run(backend: PlanBackend, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.
     backend.upload(batch)
     backend.execute()
     backend.synchronize()
-    return backend.download()
+    return backend.download()[0]
 
 
 def test_answers_are_right_at_every_batch_of_the_profile(trt: FakeTensorRT) -> None:
@@ -217,11 +217,11 @@ def test_work_in_flight_is_not_overwritten(trt: FakeTensorRT) -> None:
         backend.upload(batch)
         batch[:] = np.nan
         backend.execute()
-        answer = backend.download()
+        answer = backend.download()[0]
         backend.upload(second)
         backend.execute()
         np.testing.assert_allclose(answer, answer_to(first, 5), rtol=1e-5)
-        np.testing.assert_allclose(backend.download(), answer_to(second, 5), rtol=1e-5)
+        np.testing.assert_allclose(backend.download()[0], answer_to(second, 5), rtol=1e-5)
         assert answer.flags.owndata
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy import Runner
+from wrn_deploy.backend import Backend, examine, open_backend
 from wrn_deploy.bench.latency import measure_latency
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -23,7 +24,6 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import Backend, examine, open_backend
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
@@ -66,7 +66,7 @@ def run(backend: Backend, batch: Images) -> Images:
     backend.upload(batch)
     backend.execute()
     backend.synchronize()
-    return backend.download()
+    return backend.download()[0]
 
 
 def test_the_manifest_names_the_gpu(built: Built) -> None:
@@ -100,7 +100,7 @@ def test_the_uploaded_array_may_be_reused(opened: Backend, digits: Images) -> No
     batch[:] = np.nan
     opened.execute()
     opened.synchronize()
-    np.testing.assert_array_equal(opened.download(), kept)
+    np.testing.assert_array_equal(opened.download()[0], kept)
 
 
 def test_closing_twice_and_opening_again(built: Built, digits: Images) -> None:

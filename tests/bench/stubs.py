@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # ONNX Runtime's fp32 graph, with something before each inference; BEHAVIOUR may use `self.runs`, counted from 1.
 SOURCE = """
 import os, signal, sys, time
-from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, find_artifact, unfit
+from wrn_deploy.backends._session import OnnxRuntimeBackend
+from wrn_deploy.backends.onnxruntime import find_artifact, unfit
 from wrn_deploy.errors import DeployError
-from wrn_deploy.sessions import open_session
+from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 TITLE, PRECISIONS = "{name}", (Precision.FP32,)
@@ -32,7 +33,7 @@ class Stub(OnnxRuntimeBackend):
 
 def open_backend(bundle, artifact, threads):
     {opening}
-    return Stub(open_session(bundle.file(artifact), threads), bundle.spec.input, bundle.spec.output)
+    return Stub(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 """
 
 

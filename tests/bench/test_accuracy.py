@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from wrn_deploy.backend import Backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill, score
 from wrn_deploy.data import CorruptImage, Item
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runner import Backend
 from wrn_deploy.spec import Preprocessing, TensorSpec
 
 HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -65,8 +65,8 @@ class Oracle:
 
     def synchronize(self) -> None: ...
 
-    def download(self) -> npt.NDArray[np.float32]:
-        return self._logits
+    def download(self) -> tuple[npt.NDArray[np.float32]]:
+        return (self._logits,)
 
 
 def answers_of(oracle: Oracle, source: Source, size: int, limit: int | None = None, max_corrupt: int = 0) -> Answers:

@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from wrn_deploy.backend import Backend
 from wrn_deploy.bench import latency
 from wrn_deploy.bench.latency import measure_latency, warm_up
-from wrn_deploy.runner import Backend
 
 IMAGES = np.zeros((2, 3, 4, 4), dtype=np.float32)
 COSTS_NS = {"upload": 70_000_000, "execute": 1_000_000, "synchronize": 2_500_000, "download": 90_000_000}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.bench.stubs import plant
+from wrn_deploy.backend import Candidate, contenders, examine
 from wrn_deploy.bench.accuracy import Answers
 from wrn_deploy.bench.report import Accuracy, Report, Row
 from wrn_deploy.bench.worker import Work
@@ -23,7 +24,6 @@ from wrn_deploy.pipeline import measure
 from wrn_deploy.pipeline.gate import check_drop
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import Candidate, contenders, examine
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 

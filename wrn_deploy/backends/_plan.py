@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu, find_gpu
@@ -41,7 +41,7 @@ def plan_mismatch(facts: Mapping[str, Any], version: str, gpu: Gpu | None) -> st
 
 
 class PlanRuntime:
-    """What the two flavours' files offer to `runner.py`: plans of one flavour, opened with one Python module."""
+    """What the two flavours' files offer to `backend.py`: plans of one flavour, opened with one Python module."""
 
     PRECISIONS = (Precision.FP16, Precision.INT8)
 
@@ -82,7 +82,7 @@ class PlanRuntime:
 
 
 class PlanBackend:
-    """One engine, one execution context, one stream; see `runner.Backend`."""
+    """One engine, one execution context, one stream; see `backend.Backend`."""
 
     def __init__(self, module: Any, plan: bytes, tensors: tuple[TensorSpec, TensorSpec], batches: range) -> None:
         self.inputs, self.outputs, self.batches = (tensors[0],), (tensors[1],), batches
@@ -104,7 +104,7 @@ class PlanBackend:
                 if not self._context.set_tensor_address(tensor.name, int(memory)):
                     raise DeployError(f"the plan has no tensor {tensor.name}: build it again from this bundle")
 
-    def upload(self, batch: npt.NDArray[np.float32]) -> None:
+    def upload(self, batch: Array) -> None:
         self._check_open()
         count, least, most = len(batch), self.batches[0], self.batches[-1]
         if count not in self.batches:
@@ -131,12 +131,12 @@ class PlanBackend:
         with _on_gpu():
             self._stream.synchronize()
 
-    def download(self) -> npt.NDArray[np.float32]:
+    def download(self) -> tuple[Array, ...]:
         self._check_open()
         with _on_gpu() as cuda:
             cuda.memcpy_dtoh_async(self._host[1][: self._size], self._device[1], self._stream)
             self._stream.synchronize()
-        return np.array(self._host[1][: self._size])
+        return (np.array(self._host[1][: self._size]),)
 
     def close(self) -> None:
         if self._engine is None:

@@ -7,9 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
+from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin
@@ -47,7 +45,7 @@ def open_backend(bundle: Bundle, artifact: Artifact, threads: int | None) -> Tor
 
 
 class TorchBackend:
-    """A network in inference mode; see `runner.Backend`."""
+    """A network in inference mode; see `backend.Backend`."""
 
     def __init__(self, network: Any, source: TensorSpec, result: TensorSpec) -> None:
         self.inputs, self.outputs = (source,), (result,)
@@ -56,7 +54,7 @@ class TorchBackend:
         self._images: Any = None
         self._logits: Any = None
 
-    def upload(self, batch: npt.NDArray[np.float32]) -> None:
+    def upload(self, batch: Array) -> None:
         self._check_open()
         import torch
 
@@ -73,10 +71,13 @@ class TorchBackend:
         """Eager on a CPU is done when `execute` returns."""
         self._check_open()
 
-    def download(self) -> npt.NDArray[np.float32]:
+    def download(self) -> tuple[Array, ...]:
         self._check_open()
-        logits: npt.NDArray[np.float32] = self._logits.numpy().copy()
-        return logits
+        return (self._logits.numpy().copy(),)
+
+    def sibling(self) -> Self:
+        self._check_open()
+        return type(self)(self._network, *self.inputs, *self.outputs)
 
     def close(self) -> None:
         self._network = self._images = self._logits = None

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.backend import Backend
 from wrn_deploy.bench.report import Accuracy
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runner import Backend
 
 __all__ = ["Answers", "ask", "fill", "score"]
 
@@ -50,7 +50,7 @@ def ask(backend: Backend, batches: Batches, advance: Callable[[int], None]) -> A
         backend.upload(fill(normalize(batch.images, batches.how), backend.batches[0]))
         backend.execute()
         backend.synchronize()
-        logits = backend.download()[: len(batch.labels)]
+        logits = backend.download()[0][: len(batch.labels)]
         if not np.isfinite(logits).all():
             raise DeployError(f"the network gives NaN or infinite logits near {batch.names[0]}: expected finite ones")
         predicted.append(logits.argmax(axis=1))

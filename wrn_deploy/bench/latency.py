@@ -7,7 +7,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.runner import Backend
+from wrn_deploy.backend import Backend
 
 __all__ = ["BOUNDARY", "measure_latency", "warm_up"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.backend import Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
 from wrn_deploy.bundle import Bundle
@@ -19,7 +20,6 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
-from wrn_deploy.runner import Backend, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["Work", "serve"]

@@ -6,10 +6,10 @@ import importlib.util
 from dataclasses import dataclass
 
 from wrn_deploy import __version__
+from wrn_deploy.backend import title_of
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
-from wrn_deploy.runner import title_of
 from wrn_deploy.sessions import providers
 
 __all__ = ["Diagnosis", "diagnose"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wrn_deploy import __version__
+from wrn_deploy.backend import Candidate, contenders, examine, title_of
 from wrn_deploy.bench.accuracy import Answers, score
 from wrn_deploy.bench.isolate import Worker
 from wrn_deploy.bench.latency import BOUNDARY
@@ -24,7 +25,6 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.runner import Candidate, contenders, examine, title_of
 from wrn_deploy.spec import Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.backend import title_of
 from wrn_deploy.data.decode import decode_image
 from wrn_deploy.data.preprocess import fit_image
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
-from wrn_deploy.runner import Runner, title_of
+from wrn_deploy.runner import Runner
 from wrn_deploy.spec import Precision
 
 __all__ = ["PredictOptions", "Prediction", "Predictions", "Scored", "predict_files"]

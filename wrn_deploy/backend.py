@@ -1,0 +1,147 @@
+"""The Backend protocol, which contenders there are, and how one is opened; numpy's types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+import numpy.typing as npt
+
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.spec import Precision, TensorSpec
+
+__all__ = ["Array", "Backend", "Candidate", "contenders", "examine", "open_backend", "precisions_of", "title_of"]
+
+BACKENDS = "wrn_deploy.backends"
+
+Array = npt.NDArray[Any]
+
+
+class Backend(Protocol):
+    """One opened artifact, ready to run. It never times itself: `bench/latency.py` holds the only clock.
+
+    `batches` are the sizes of batch that it takes. `execute` may return before the device is done; `synchronize` waits
+    for it. Not for several threads at once: each thread takes a `sibling`. After `close`, every other method raises
+    DeployError.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batches: range
+
+    def upload(self, batch: Array) -> None:
+        """Takes the next input, (N, *inputs[0].shape) of `inputs[0].dtype`; it may be reused once this returns.
+
+        Raises:
+            DeployError: N is none of `batches`.
+        """
+
+    def execute(self) -> None:
+        """Starts one inference on what was uploaded; may be called again and again."""
+
+    def synchronize(self) -> None:
+        """Waits until every started inference is done."""
+
+    def download(self) -> tuple[Array, ...]:
+        """The outputs of the last inference, each (N, *shape) of its dtype; the caller owns them."""
+
+    def sibling(self) -> Self:
+        """Another one on the same weights, with buffers (and a stream) of its own; each is closed by itself."""
+
+    def close(self) -> None:
+        """Gives its memory back, the weights' too with the last sibling; may be called twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class BackendModule(Protocol):
+    """What a file in `wrn_deploy/backends` offers."""
+
+    TITLE: str
+    PRECISIONS: tuple[Precision, ...]
+
+    def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
+        """The artifact it would run; raises DeployError where the bundle has none (and says what makes it)."""
+
+    def unfit(self, artifact: Artifact | None) -> str | None:
+        """Why this machine cannot run the artifact (None: any artifact), or None where it can."""
+
+    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> Backend:
+        """Opens it; `threads` CPU threads (None: the library's own choice)."""
+
+
+def _module(backend: str) -> BackendModule:
+    return cast("BackendModule", load_plugin(BACKENDS, backend))
+
+
+def contenders() -> list[tuple[str, Precision]]:
+    """Every backend at every precision that it knows, whether or not this machine can run it."""
+    return [(name, precision) for name in plugin_names(BACKENDS) for precision in _module(name).PRECISIONS]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A contender looked at: its artifact, None where the bundle has none, and what keeps it from running here.
+
+    `obstacle` is a MachineError where the machine cannot run it, and a DeployError where the bundle lacks the artifact,
+    or it is stale or damaged.
+    """
+
+    artifact: Artifact | None
+    obstacle: DeployError | None
+
+    @property
+    def skipped(self) -> str | None:
+        """The obstacle in words."""
+        return None if self.obstacle is None else str(self.obstacle)
+
+
+def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
+    """Finds out whether a contender can run here; the artifact's file is checked against the manifest."""
+    module = _module(backend)
+    artifact: Artifact | None = None
+    lacking: DeployError | None = None
+    try:
+        artifact = module.find_artifact(bundle, precision)
+    except DeployError as error:
+        lacking = error
+    reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
+    return Candidate(artifact, lacking if reason is None else MachineError(reason))
+
+
+def title_of(backend: str) -> str:
+    """The name of a backend for people, as in "ONNX Runtime"."""
+    return _module(backend).TITLE
+
+
+def precisions_of(backend: str) -> tuple[Precision, ...]:
+    """The precisions that a backend runs, its preferred one first."""
+    return _module(backend).PRECISIONS
+
+
+def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: int | None = None) -> Backend:
+    """Opens `backend` on the bundle's artifact of `precision`.
+
+    Raises:
+        UsageError: the backend does not know this precision.
+        DeployError: the bundle lacks the artifact, or it is stale or damaged.
+        MachineError: this machine cannot run it.
+    """
+    module = _module(backend)
+    if precision not in module.PRECISIONS:
+        known = ", ".join(module.PRECISIONS)
+        raise UsageError(f"{module.TITLE} does not run {precision} here: expected one of {known}")
+    found = examine(bundle, backend, precision)
+    if isinstance(found.obstacle, MachineError):
+        raise MachineError(f"{module.TITLE} cannot run {precision}: {found.obstacle}")
+    if found.obstacle is not None:
+        raise found.obstacle
+    assert found.artifact is not None
+    return module.open_backend(bundle, found.artifact, threads)

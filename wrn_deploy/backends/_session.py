@@ -1,0 +1,133 @@
+"""Runs an ONNX graph in an ONNX Runtime session of any provider, with bound inputs and outputs; no torch, no onnx."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from wrn_deploy.backend import Array
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.sessions import Provider, open_session, provider_obstacle
+from wrn_deploy.spec import Precision, TensorSpec
+
+__all__ = ["OnnxRuntimeBackend", "SessionRuntime"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRuntime:
+    """What a provider's file offers to `backend.py`.
+
+    Args:
+        title: the provider's name for people.
+        provider: the provider.
+        graphs: precision -> the artifact that it runs, its preferred precision first.
+        extra: the extra of this project that brings the provider.
+    """
+
+    title: str
+    provider: Provider
+    graphs: dict[Precision, str]
+    extra: str
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those it has graphs for."""
+        return tuple(self.graphs)
+
+    def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
+        """The graph that is written for this provider."""
+        made_by = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+        calibrated = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
+        return bundle.find(self.graphs[precision], calibrated if precision is Precision.INT8 else made_by)
+
+    def unfit(self, _artifact: Artifact | None) -> str | None:
+        """Why this machine cannot run it: package, provider, GPU, in this order."""
+        if importlib.util.find_spec("onnxruntime") is None:
+            return f"ONNX Runtime is not installed: pip install 'wrn-deploy[{self.extra}]'"
+        if self.provider.device == "cpu":
+            return None
+        obstacle = provider_obstacle(self.provider)
+        if obstacle is not None:
+            return f"{obstacle}: pip install 'wrn-deploy[{self.extra}]'"
+        return None if find_gpu() is not None else "no CUDA GPU on this machine"
+
+    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> OnnxRuntimeBackend:
+        """Loads the graph; every node must run on the provider that was asked for, or it is an error."""
+        session = open_session(bundle.file(artifact), threads, self.provider)
+        return OnnxRuntimeBackend(session, self.provider, bundle.spec.input, bundle.spec.outputs)
+
+
+class OnnxRuntimeBackend:
+    """A session with bound inputs and outputs on the provider's device; see `backend.Backend`."""
+
+    def __init__(self, session: Any, provider: Provider, source: TensorSpec, results: tuple[TensorSpec, ...]) -> None:
+        self.inputs, self.outputs = (source,), results
+        self.batches = range(1, sys.maxsize)
+        self._session, self._provider = session, provider
+        self._binding = session.io_binding()
+        self._images: Any = None
+        self._results: list[Any] = []
+        self._size = 0
+
+    def upload(self, batch: Array) -> None:
+        self._check_open()
+        if len(batch) != self._size:
+            self._bind(len(batch))
+        self._images.update_inplace(batch)
+
+    def execute(self) -> None:
+        self._check_open()
+        self._session.run_with_iobinding(self._binding)
+
+    def synchronize(self) -> None:
+        """ONNX Runtime waits for the device before `execute` returns."""
+        self._check_open()
+
+    def download(self) -> tuple[Array, ...]:
+        self._check_open()
+        return tuple(np.array(result.numpy()) for result in self._results)
+
+    def sibling(self) -> Self:
+        self._check_open()
+        return type(self)(self._session, self._provider, self.inputs[0], self.outputs)
+
+    def close(self) -> None:
+        self._session = self._binding = self._images = None
+        self._results = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _bind(self, count: int) -> None:
+        """Makes memory for a batch of `count` on the device; the last batch's is given back."""
+        import onnxruntime as ort
+
+        def memory(tensor: TensorSpec) -> Any:
+            shape, where = [count, *tensor.shape], (self._provider.device, 0, self._provider.vendor)
+            try:
+                return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype).type, *where)
+            except Exception as error:  # its exceptions have no common class below Exception
+                raise MachineError(f"no memory on {where[0]} for {tensor.name} {shape} ({error}): free some") from error
+
+        self._size = 0
+        self._images, self._results = memory(self.inputs[0]), [memory(tensor) for tensor in self.outputs]
+        self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
+        for tensor, result in zip(self.outputs, self._results, strict=True):
+            self._binding.bind_ortvalue_output(tensor.name, result)
+        self._size = count
+
+    def _check_open(self) -> None:
+        if self._session is None:
+            raise DeployError("this backend is closed: open it again")

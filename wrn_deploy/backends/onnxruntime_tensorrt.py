@@ -1,0 +1,23 @@
+"""ONNX Runtime's TensorRT provider, which builds engines itself; how it is run is in `_session.py`."""
+
+from __future__ import annotations
+
+from wrn_deploy.backends._session import SessionRuntime
+from wrn_deploy.sessions import TENSORRT
+from wrn_deploy.spec import Precision
+
+__all__ = ["PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "ONNX Runtime TensorRT"
+
+_RUNTIME = SessionRuntime(
+    title=TITLE,
+    provider=TENSORRT,
+    graphs={Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"},
+    extra="gpu",
+)
+
+PRECISIONS = _RUNTIME.precisions
+find_artifact = _RUNTIME.find_artifact
+unfit = _RUNTIME.unfit
+open_backend = _RUNTIME.open_backend
