@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wrn_deploy.calib.lint.finding import Finding, Severity, Target
-from wrn_deploy.errors import DeployError, GateError, missing_package
+from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.pipeline.graphs import EXPECTED, read_graph
 
 __all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
-
-EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +43,10 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         DeployError: the file is no ONNX graph, or its tensors cannot be read.
         MachineError: onnx is not installed.
     """
-    for package in ("onnx", "onnx_ir"):
-        if importlib.util.find_spec(package) is None:
-            raise missing_package(package.replace("_", "-"), "export", "linting a graph")
+    model = read_graph(file, "linting a graph")
     from wrn_deploy.calib.lint.check import guess_target, lint_graph
     from wrn_deploy.calib.lint.facts import GraphFacts
 
-    model = _read(file)
     try:
         assumed = target or guess_target(model)
         findings, facts = lint_graph(model, assumed), GraphFacts(model)
@@ -82,27 +76,3 @@ def check_findings(report: LintReport) -> None:
             f"{report.file} breaks {ids} in {len(errors)} {'place' if len(errors) == 1 else 'places'}: expected no "
             f"errors for {report.target}; mend them as said there, or name another --target"
         )
-
-
-def _read(file: Path) -> Any:
-    import onnx_ir as ir
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    try:
-        model = ir.load(file, format="protobuf")
-        model.graph.sort()  # refuses cycles
-    except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
-    except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
-        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {EXPECTED}") from error
-    if not len(model.graph):
-        raise DeployError(f"{file} holds a graph without nodes, or is empty: {EXPECTED}")
-    if not all(node.outputs for node in model.graph.all_nodes()):
-        raise DeployError(f"{file} has a node without an output: {EXPECTED}")
-    if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
-        model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
-    return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,38 @@
+"""Asks an engine on this machine's GPU to describe itself; needs that GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wrn_deploy.engines.log import BuildLog, make_logger
+from wrn_deploy.errors import DeployError
+
+__all__ = ["describe_engine"]
+
+
+def describe_engine(module: Any, plan: bytes) -> str:
+    """The inspector's JSON for the first profile's usual shapes: without shapes it tells no formats.
+
+    Args:
+        module: TensorRT's Python module.
+        plan: one that was built with that module and is whole: a damaged one may end the process.
+
+    Raises:
+        DeployError: the plan cannot be opened here.
+    """
+    log = BuildLog()
+    logger = make_logger(module, log)
+    runtime = module.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        said = " | ".join(log.errors) or "it gave no reason"
+        raise DeployError(f"the plan cannot be opened on this GPU ({said}): build it again here")
+    inspector = engine.create_engine_inspector()
+    context = engine.create_execution_context()
+    if context is not None:
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            if engine.get_tensor_mode(name) == module.TensorIOMode.INPUT:
+                context.set_input_shape(name, tuple(engine.get_tensor_profile_shape(name, 0)[1]))
+        inspector.execution_context = context
+    return str(inspector.get_engine_information(module.LayerInformationFormat.JSON))

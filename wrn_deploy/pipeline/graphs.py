@@ -1,0 +1,49 @@
+"""Reads an ONNX file from anywhere, and says what is wrong with one that is damaged."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wrn_deploy.errors import DeployError, missing_package
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["EXPECTED", "read_graph"]
+
+EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
+
+
+def read_graph(file: Path, purpose: str = "reading a graph") -> ir.Model:
+    """The graph in `file`, in an order in which it can be computed; shapes are worked out if Convs lack them.
+
+    Raises:
+        DeployError: the file is no ONNX graph, or holds none that can be used.
+        MachineError: onnx is not installed; `purpose` says what needs it.
+    """
+    for package in ("onnx", "onnx_ir"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package.replace("_", "-"), "export", purpose)
+    import onnx_ir as ir
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    try:
+        model = ir.load(file, format="protobuf")
+        model.graph.sort()  # refuses cycles
+    except OSError as error:
+        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
+    except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
+        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {EXPECTED}") from error
+    if not len(model.graph):
+        raise DeployError(f"{file} holds a graph without nodes, or is empty: {EXPECTED}")
+    if not all(node.outputs for node in model.graph.all_nodes()):
+        raise DeployError(f"{file} has a node without an output: {EXPECTED}")
+    if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
+        model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
