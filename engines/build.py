@@ -5,44 +5,39 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from wrn_deploy.engines.configure import configure
+from wrn_deploy.engines.explain_errors import explain
 from wrn_deploy.engines.flavor import Flavor, TensorRT
 from wrn_deploy.engines.log import BuildLog, make_logger, quiet_stderr
-from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.engines.options import EngineOptions, check_flavor
+from wrn_deploy.engines.progress import PER_CENT, Phases, make_monitor, run_cancellable
+from wrn_deploy.engines.timing_cache import load_timing_cache, save_timing_cache
+from wrn_deploy.errors import DeployError
+from wrn_deploy.progress import Progress
 from wrn_deploy.spec import TensorSpec
 
-__all__ = ["BuiltPlan", "Profile", "build_plan"]
+__all__ = ["BuiltPlan", "build_plan"]
 
 RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """One optimization profile: the least, the usual and the largest batch."""
-
-    minimum: int = 1
-    optimum: int = 8
-    maximum: int = 32
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.minimum <= self.optimum <= self.maximum:
-            raise UsageError(
-                f"batches min {self.minimum}, opt {self.optimum}, max {self.maximum}: expected 1 <= min <= opt <= max"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class BuiltPlan:
-    """A plan and what is known of it without a GPU; `memory` is in bytes, as the builder printed it."""
+    """A plan and what is known of it without a GPU.
+
+    `memory` is in bytes, as the builder printed it; `layer_lists` are its messages with the layers of the engine, one
+    for each target (`layers.parse_log` reads them; TensorRT-RTX prints them, also without a GPU).
+    """
 
     plan: bytes
     seconds: float
     memory: dict[str, int]
     warnings: tuple[str, ...]
+    layer_lists: tuple[str, ...] = ()
 
 
-def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, profile: Profile, workspace_mib: int | None) -> BuiltPlan:
+def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOptions, progress: Progress) -> BuiltPlan:
     """Builds a plan whose precisions are those written in the graph.
 
     Two builds are the same but for numbers in the names of TensorRT's internal tensors, which follow memory addresses.
@@ -50,30 +45,42 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, profile: Profile, 
     Args:
         trt: which TensorRT builds.
         onnx: the graph.
-        source: its input; the batch comes from `profile`.
-        profile: the batches the plan is for.
-        workspace_mib: the most scratch memory a layer may take (None: TensorRT's own choice).
+        source: its input; the batch comes from the profiles.
+        options: what the plan is for.
+        progress: shown what the builder tells of itself.
 
     Raises:
+        UsageError: this TensorRT does not have an option.
         DeployError: the graph cannot be parsed or built; the text has TensorRT's own words and what they mean.
+        MachineError: what is asked for needs a GPU, a driver or a library that is not here.
+        KeyboardInterrupt: Ctrl-C; the build was cancelled.
     """
+    check_flavor(options, trt.flavor)
     log, noise = BuildLog(), list[str]()
+    title = f"Building {onnx.name} with {trt.flavor} {trt.version}"
     start = time.perf_counter()
-    with quiet_stderr(noise):
-        plan = _build(trt.module, log, onnx, (source, profile), workspace_mib)
+    with progress.task(title, PER_CENT) as advance, quiet_stderr(noise):
+        phases = Phases(advance)
+        plan = run_cancellable(lambda: _build(trt, log, onnx, (source, options, phases)), phases.cancel)
     if plan is None:
-        raise DeployError(f"{trt.flavor} built no plan from {onnx.name}: {_explain(log.errors or noise)}")
+        messages = log.errors or [*log.no_gpu, *noise]
+        raise explain(f"{trt.flavor} built no plan from {onnx.name}", messages)
     if trt.flavor is Flavor.RTX and plan[:4] != RTX_MAGIC:
         raise DeployError(f"TensorRT-RTX returned {plan[:4]!r}...: expected a plan that starts with {RTX_MAGIC!r}")
-    return BuiltPlan(plan, round(time.perf_counter() - start, 3), log.memory, tuple(log.warnings))
+    seconds = round(time.perf_counter() - start, 3)
+    return BuiltPlan(plan, seconds, log.memory, tuple(log.warnings), tuple(log.layer_lists))
 
 
-def _build(
-    module: Any, log: BuildLog, onnx: Path, shapes: tuple[TensorSpec, Profile], workspace_mib: int | None
-) -> bytes | None:
-    source, profile = shapes
+def _build(trt: TensorRT, log: BuildLog, onnx: Path, what: tuple[TensorSpec, EngineOptions, Phases]) -> bytes | None:
+    """The plan; None: it could not be built, and `log` has why."""
+    source, options, phases = what
+    module = trt.module
     logger = make_logger(module, log)
-    builder = module.Builder(logger)
+    try:
+        builder = module.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # full TensorRT without a GPU
+        log.errors.extend((*log.no_gpu, str(error)))
+        return None
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = module.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)) or network.num_outputs == 0:
@@ -85,37 +92,13 @@ def _build(
     if inputs != [source.name]:
         log.errors.append(f"the graph's inputs are {inputs}, not {source.name} alone")
         return None
-    config = builder.create_builder_config()
-    if workspace_mib is not None:
-        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, workspace_mib * 2**20)
-    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
-    ranges = builder.create_optimization_profile()
-    ranges.set_shape(
-        source.name, *((batch, *source.shape) for batch in (profile.minimum, profile.optimum, profile.maximum))
-    )
-    config.add_optimization_profile(ranges)
+    config = configure(trt, builder, source, options)
+    monitor = make_monitor(module, phases)  # it must outlive the build
+    config.progress_monitor = monitor
+    cache = load_timing_cache(config, options.timing_cache) if options.timing_cache else None
     plan = builder.build_serialized_network(network, config)
-    return None if plan is None else bytes(plan)
-
-
-# What TensorRT says -> what it means. The wording was found by experiment with 1.7.1 (RTX).
-EXPLANATIONS = {
-    "MODEL_DESERIALIZE_FAILED": "the file is no ONNX graph, or it is truncated: export it again",
-    "Plugin not found": "the graph has an operator that this TensorRT does not know: export it with our exporter",
-    "must be of same type": "the graph mixes precisions without a Cast: export and calibrate again",
-    "must have same input types": "the graph mixes precisions without a Cast: export and calibrate again",
-    "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime wants it: calibrate again",
-    "input has type Int32": "the graph has biases in integers, as ONNX Runtime wants it: calibrate again",
-    "Dimension mismatch": "the graph takes images of another size than the bundle says: export it again",
-    "workspace limit": "expected more scratch memory: pass a larger --workspace, or none",
-    "no optimization profile": "no batch range was given",
-    "MIN<=OPT<=MAX": "expected min <= opt <= max batch",
-    "missing dimensions in profile": "the profile names another input than the graph has",
-    "no graph outputs": "expected a whole ONNX graph: export it again",
-}
-
-
-def _explain(messages: list[str]) -> str:
-    text = " | ".join(dict.fromkeys(message.strip() for message in messages if message.strip())) or "it gave no reason"
-    meaning = next((meaning for words, meaning in EXPLANATIONS.items() if words in text), None)
-    return f"{meaning} ({text[:600]})" if meaning else f"{text[:600]}; expected a graph that `wrn-deploy export` wrote"
+    if plan is None:
+        return None
+    if cache is not None and options.timing_cache is not None:
+        save_timing_cache(cache, options.timing_cache)
+    return bytes(plan)

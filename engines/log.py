@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from wrn_deploy.engines.layers import LAYERS_IN_LOG
+
 __all__ = ["BuildLog", "make_logger", "quiet_stderr"]
 
 # What a builder without a GPU says about the driver; the build itself is not concerned.
@@ -27,11 +29,16 @@ MEMORY = {
 
 @dataclass(slots=True)
 class BuildLog:
-    """The builder's messages by severity, and the memory figures it prints, in bytes."""
+    """The builder's messages by severity, the memory figures it prints, in bytes, and its lists of layers.
+
+    `no_gpu` has what it says of a missing driver: no error of a build that needs none, and the reason of one that does.
+    """
 
     errors: list[str] = field(default_factory=list)
+    no_gpu: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
+    layer_lists: list[str] = field(default_factory=list)
 
     def take(self, severity: str, message: str) -> None:
         """Enters one message; `severity` is the name of a member of the logger's Severity."""
@@ -39,9 +46,13 @@ class BuildLog:
             match = pattern.search(message)
             if match:
                 self.memory[key] = int(match[1])
-        if severity in ("ERROR", "INTERNAL_ERROR") and not NO_GPU.search(message):
+        if LAYERS_IN_LOG in message:
+            self.layer_lists.append(message)
+        if NO_GPU.search(message):
+            self.no_gpu.append(message.strip())
+        elif severity in ("ERROR", "INTERNAL_ERROR"):
             self.errors.append(message.strip())
-        elif severity == "WARNING" and message.strip() not in self.warnings and not NO_GPU.search(message):
+        elif severity == "WARNING" and message.strip() not in self.warnings:
             self.warnings.append(message.strip())
 
 

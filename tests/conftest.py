@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
@@ -52,7 +52,7 @@ def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
-            build_engine(bundle, BuildOptions(precision, Profile(), Flavor.RTX), Silent())
+            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
     return folder
 
 

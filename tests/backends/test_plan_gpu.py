@@ -18,8 +18,8 @@ from wrn_deploy.bench.latency import measure_latency
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
@@ -52,7 +52,7 @@ def built(request: pytest.FixtureRequest, made_bundle: Path, tmp_path_factory: p
     shutil.copytree(made_bundle, folder)
     bundle = Bundle.open(folder)
     for precision in (Precision.FP16, Precision.INT8):
-        build_engine(bundle, BuildOptions(precision, Profile(2, 8, 16), request.param), Silent())
+        build_engine(bundle, BuildOptions(precision, EngineOptions((Profile(2, 8, 16),)), request.param), Silent())
     return Built(bundle, request.param)
 
 

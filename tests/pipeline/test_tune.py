@@ -21,8 +21,8 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.for_tensorrt import FLOAT_CONVS
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
@@ -142,7 +142,7 @@ def test_the_tuned_graph_lints_clean(planted: Bundle) -> None:
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 def test_a_plan_is_built_from_it_and_the_old_one_is_stale(planted: Bundle) -> None:
-    options = BuildOptions(Precision.INT8, Profile(), Flavor.RTX)
+    options = BuildOptions(Precision.INT8, EngineOptions(), Flavor.RTX)
     old = build_engine(planted, options, Silent())
     tune_bundle(planted, ONE_POINT, Silent())
     with pytest.raises(DeployError, match=r"was made from onnx-int8-tensorrt \w+, which is now \w+"):

@@ -55,8 +55,8 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
 
 
 def _build_plans(bundle: Bundle, progress: Progress) -> None:
-    from wrn_deploy.engines.build import Profile
     from wrn_deploy.engines.flavor import installed_flavors
+    from wrn_deploy.engines.options import EngineOptions
 
     if not installed_flavors():
         progress.warn(
@@ -65,7 +65,7 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
             try:
-                plan = build_engine(bundle, BuildOptions(precision, Profile(), flavor), progress)
+                plan = build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor), progress)
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue

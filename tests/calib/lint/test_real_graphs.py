@@ -19,9 +19,11 @@ from wrn_deploy.calib.lint.check import guess_target, lint_graph
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Severity, Target
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.engines.build import Profile, build_plan
+from wrn_deploy.engines.build import build_plan
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
+from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import DeployError
+from wrn_deploy.progress import Silent
 
 TENSORRT, ONNXRUNTIME = Target.TENSORRT, Target.ONNXRUNTIME
 SUMS = ["block1.0.add", "block2.0.add", "block3.0.add"]
@@ -182,8 +184,8 @@ def test_tensorrt_rtx_refuses_what_is_said_to_be_refused(
     spec, trt = Bundle.open(made_bundle).spec, find_flavor(Flavor.RTX)
     model = trained_tensorrt.clone()
     ir.save(model, tmp_path / "good.onnx")
-    assert build_plan(trt, tmp_path / "good.onnx", spec.input, Profile(), None).plan
+    assert build_plan(trt, tmp_path / "good.onnx", spec.input, EngineOptions(), Silent()).plan
     DEFECTS[name].edit(model)
     ir.save(model, tmp_path / "bad.onnx")
     with pytest.raises(DeployError):
-        build_plan(trt, tmp_path / "bad.onnx", spec.input, Profile(), None)
+        build_plan(trt, tmp_path / "bad.onnx", spec.input, EngineOptions(), Silent())

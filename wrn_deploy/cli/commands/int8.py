@@ -8,21 +8,20 @@ from typing import Annotated
 import typer
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.cli import engine_options as eng
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.options import option
 from wrn_deploy.cli.show_lint import show_lint
 from wrn_deploy.cli.show_tuning import show_tuning
-from wrn_deploy.engines.build import Profile
-from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.tune import TuneOptions, check_picture, check_tuning, tune_bundle, write_picture
-from wrn_deploy.spec import Precision
 
 __all__ = ["build_engine_command", "calibrate", "lint", "tune"]
 
@@ -57,30 +56,39 @@ def calibrate(
 @app.command("build-engine")
 def build_engine_command(
     bundle: opt.BundlePath,
-    fp16: Annotated[bool, flag("--fp16", "Build from the fp16 graph.")] = False,
-    int8: Annotated[bool, flag("--int8", "Build from the int8 graph, which calibration makes.")] = False,
-    flavor: Annotated[Flavor | None, typer.Option(help="Which TensorRT; the first installed if not given.")] = None,
-    workspace: Annotated[int | None, option("MIB", "Scratch memory of a layer, at most.", least=1)] = None,
-    min_batch: Annotated[int, option("N", "The smallest to allow.", opt.BATCHES)] = 1,
-    opt_batch: Annotated[int, option("N", "The one to tune for.", opt.BATCHES)] = 8,
-    max_batch: Annotated[int, option("N", "The largest to allow.", opt.BATCHES)] = 32,
+    fp16: eng.Fp16 = False,
+    int8: eng.Int8 = False,
+    bf16: eng.Bf16 = False,
+    fp8: eng.Fp8 = False,
+    flavor: eng.FlavorOf = None,
+    profile: eng.Profiles = [eng.DEFAULT_PROFILE],  # noqa: B006  (typer copies it)
+    workspace: eng.Workspace = None,
+    optimization_level: eng.Level = None,
+    timing_cache: eng.TimingCache = None,
+    tf32: eng.Tf32 = True,
+    refit: eng.Refit = False,
+    strip: eng.Strip = False,
+    version_compatible: eng.VersionCompatible = False,
+    hardware: eng.HardwareOf = None,
+    compute_capability: eng.Capabilities = None,
     calib_data: Annotated[
         str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
     ] = None,
     calib_size: opt.CalibSize = 256,
     calib_method: opt.CalibMethod = "mse",
     percentile: opt.Percentile = 99.99,
+    rebuild: eng.Rebuild = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Build a TensorRT or TensorRT-RTX plan."""
-    if fp16 == int8:
-        raise UsageError(f"{'both' if fp16 else 'none'} of --fp16 and --int8 given: expected one of them")
-    if calib_data and fp16:
-        raise UsageError(f"--calib-data {calib_data} with --fp16: expected it with --int8, which alone is calibrated")
-    opened, profile = Bundle.open(bundle), Profile(min_batch, opt_batch, max_batch)
+    precision, targets = eng.precision_of(fp16=fp16, int8=int8, bf16=bf16, fp8=fp8), tuple(compute_capability or ())
+    if calib_data and not int8:
+        raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 alone")
+    limits = (eng.parse_profiles(profile), workspace, optimization_level, tf32)
+    engine = EngineOptions(*limits, version_compatible, hardware, targets, refit, strip, timing_cache)
     calibration = CalibrateOptions(calib_data, calib_size, calib_method, percentile) if calib_data else None
-    precision = Precision.INT8 if int8 else Precision.FP16
-    plan = build_engine(opened, BuildOptions(precision, profile, flavor, workspace, calibration), new_progress())
+    opened, options = Bundle.open(bundle), BuildOptions(precision, engine, flavor, calibration, rebuild)
+    plan = build_engine(opened, options, new_progress())
     show.show_artifacts(opened, (plan.key,), as_json=as_json)
 
 

@@ -1,0 +1,72 @@
+"""From options to TensorRT's builder configuration: flags, limits, profiles, targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wrn_deploy.engines.flavor import Flavor, TensorRT
+from wrn_deploy.engines.options import EngineOptions, Hardware
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.spec import TensorSpec
+
+__all__ = ["configure"]
+
+
+def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOptions) -> Any:
+    """An IBuilderConfig; the timing cache and the progress monitor are set by the caller.
+
+    Raises:
+        UsageError: a compute capability that this TensorRT-RTX does not know.
+        DeployError: TensorRT refuses a setting.
+    """
+    module = trt.module
+    config = builder.create_builder_config()
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace_mib * 2**20)
+    if options.level is not None:
+        config.builder_optimization_level = options.level
+    flags = {
+        module.BuilderFlag.TF32: options.tf32,  # on where nothing is said, in every version
+        module.BuilderFlag.REFIT: options.refit,
+        module.BuilderFlag.STRIP_PLAN: options.strip,
+        module.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
+    }
+    for flag, wanted in flags.items():
+        if wanted:
+            config.set_flag(flag)
+        else:
+            config.clear_flag(flag)
+    if options.hardware is not None:
+        levels = {
+            Hardware.SAME_COMPUTE_CAPABILITY: module.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY,
+            Hardware.AMPERE_PLUS: module.HardwareCompatibilityLevel.AMPERE_PLUS,
+        }
+        config.hardware_compatibility_level = levels[options.hardware]
+    _add_profiles(builder, config, source, options)
+    if trt.flavor is Flavor.RTX:
+        _set_targets(module, config, options)
+    return config
+
+
+def _add_profiles(builder: Any, config: Any, source: TensorSpec, options: EngineOptions) -> None:
+    for profile in options.profiles:
+        ranges = builder.create_optimization_profile()
+        batches = (profile.minimum, profile.optimum, profile.maximum)
+        ranges.set_shape(source.name, *((batch, *source.shape) for batch in batches))
+        if config.add_optimization_profile(ranges) < 0:
+            raise DeployError(f"TensorRT does not take a profile of batches {batches} for {source.name}{source.shape}")
+
+
+def _set_targets(module: Any, config: Any, options: EngineOptions) -> None:
+    """TensorRT-RTX only: the compute capabilities that the plan is for, in an order that does not depend on ours."""
+    known = {name: value for name, value in module.ComputeCapability.__members__.items() if name != "NONE"}
+    unknown = [name for name in options.compute_capabilities if name not in known]
+    if unknown:
+        raise UsageError(f"--compute-capability {unknown[0]}: expected one of {', '.join(known)}")
+    if not options.compute_capabilities:
+        return
+    config.num_compute_capabilities = len(options.compute_capabilities)
+    for index, name in enumerate(sorted(options.compute_capabilities)):
+        if not config.set_compute_capability(known[name], index):
+            raise DeployError(f"TensorRT-RTX does not take --compute-capability {name} here: leave it out")

@@ -1,0 +1,130 @@
+"""What a plan is built for, as data: profiles, limits, compatibility; and which TensorRT can do what of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.errors import UsageError
+
+__all__ = ["CURRENT", "EngineOptions", "Hardware", "Profile", "check_flavor", "parse_profile"]
+
+CURRENT = "CURRENT"  # TensorRT-RTX's name for the compute capability of the GPU it builds on
+LEVELS = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One optimization profile: the least, the usual and the largest batch."""
+
+    minimum: int = 1
+    optimum: int = 8
+    maximum: int = 32
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.optimum <= self.maximum:
+            raise UsageError(
+                f"batches min {self.minimum}, opt {self.optimum}, max {self.maximum}: expected 1 <= min <= opt <= max"
+            )
+
+
+def parse_profile(text: str) -> Profile:
+    """A profile from a text, as in "1:8:32"."""
+    try:
+        minimum, optimum, maximum = (int(part) for part in text.split(":"))
+    except ValueError as error:
+        raise UsageError(f"--profile {text!r}: expected three batch sizes and colons, as in 1:8:32") from error
+    return Profile(minimum, optimum, maximum)
+
+
+class Hardware(StrEnum):
+    """Which GPUs a plan of full TensorRT is for, beyond the kind it is built on: HardwareCompatibilityLevel's names."""
+
+    SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+    AMPERE_PLUS = "ampere-plus"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to build a plan; precision is no option, it is in the graph.
+
+    Attributes:
+        profiles: the batches the plan is for; TensorRT tunes for each profile's `optimum`.
+        workspace_mib: the most scratch memory a layer may take (None: TensorRT's own choice).
+        level: how long the builder may search, from 0 to 5 (None: TensorRT's own choice, 3).
+        tf32: whether fp32 layers may round their inputs to TF32, which has 10 bits of mantissa.
+        version_compatible: full TensorRT alone: the plan also runs on later versions.
+        hardware: full TensorRT alone: the plan also runs on these GPUs.
+        compute_capabilities: TensorRT-RTX alone: names as in "SM89" (none: those that it supports by default).
+        refit: weights can be replaced in the built engine.
+        strip: the plan has no weights; whoever opens it must refit it.
+        timing_cache: full TensorRT alone: a file of measured times, read and written. Not part of the recipe: it
+            spares measurements, and what it changes in a plan is what another measurement would change.
+    """
+
+    profiles: tuple[Profile, ...] = (Profile(),)
+    workspace_mib: int | None = None
+    level: int | None = None
+    tf32: bool = True
+    version_compatible: bool = False
+    hardware: Hardware | None = None
+    compute_capabilities: tuple[str, ...] = ()
+    refit: bool = False
+    strip: bool = False
+    timing_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.profiles:
+            raise UsageError("no profile: expected at least one, as in --profile 1:8:32")
+        for number, profile in enumerate(self.profiles):
+            if profile in self.profiles[:number]:
+                batches = f"{profile.minimum}:{profile.optimum}:{profile.maximum}"
+                raise UsageError(f"--profile {batches} twice: expected different profiles")
+        if self.level is not None and self.level not in LEVELS:
+            raise UsageError(f"--optimization-level {self.level}: expected 0 to {LEVELS[-1]}")
+        targets = self.compute_capabilities
+        if len(set(targets)) < len(targets):
+            raise UsageError(f"--compute-capability {' '.join(targets)}: expected each one once")
+        if CURRENT in targets and len(targets) > 1:
+            raise UsageError(f"--compute-capability {' '.join(targets)}: expected {CURRENT} alone, or names without it")
+
+    def told(self) -> dict[str, Any]:
+        """Every option that changes the plan, as JSON types."""
+        record = dataclasses.asdict(self)
+        del record["timing_cache"]
+        record["compute_capabilities"] = sorted(self.compute_capabilities)
+        record["profiles"] = [dataclasses.asdict(profile) for profile in self.profiles]
+        return record
+
+
+def check_flavor(options: EngineOptions, flavor: Flavor) -> None:
+    """Raises UsageError for an option that this TensorRT does not have, with what it has instead."""
+    if flavor is Flavor.RTX:
+        reasons = {
+            "--version-compatible": (
+                options.version_compatible,
+                "its plans run on the version that built them alone: build one with each version",
+            ),
+            "--hardware-compatible": (
+                options.hardware is not None,
+                "its plans run on GPUs of several kinds anyway: name them with --compute-capability",
+            ),
+            "--timing-cache": (
+                options.timing_cache is not None,
+                "it measures nothing ahead of time, and a timing cache does nothing there: leave it out",
+            ),
+        }
+    else:
+        reasons = {
+            "--compute-capability": (
+                bool(options.compute_capabilities),
+                "its plans are for the GPU that they are built on; --hardware-compatible allows for others",
+            )
+        }
+    for option, (given, why) in reasons.items():
+        if given:
+            raise UsageError(f"{option} with {flavor}: {why}")

@@ -1,0 +1,121 @@
+"""The builder's own progress, as a share of the whole; and an interrupt, which cancels the build."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["PER_CENT", "Phases", "make_monitor", "run_cancellable"]
+
+PER_CENT = 100
+
+
+@dataclass(slots=True)
+class _Phase:
+    parent: str | None
+    steps: int
+    done: int = 0
+
+
+class Phases:
+    """What the builder has said of its phases, which nest; safe for several threads, as its callbacks must be.
+
+    A phase counts as one step of the phase that it is in. The share never falls: phases can be announced late.
+
+    Args:
+        advance: called with the per cent done since the last call.
+    """
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+        self._open: dict[str, _Phase] = {}
+        self._told = 0
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """The builder ends at its next step."""
+        self._cancelled = True
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins."""
+        with self._lock:
+            self._open[name] = _Phase(parent, max(steps, 1))
+
+    def step(self, name: str) -> bool:
+        """A step of a phase is done; False: the build is to be cancelled."""
+        with self._lock:
+            phase = self._open.get(name)
+            if phase is not None:
+                phase.done = min(phase.done + 1, phase.steps)
+            self._tell()
+        return not self._cancelled
+
+    def finish(self, name: str) -> None:
+        """A phase ends, whether or not all its steps were told of."""
+        with self._lock:
+            phase = self._open.pop(name, None)
+            if phase is not None and phase.parent is None and not self._cancelled:
+                self._tell(PER_CENT)
+
+    def _tell(self, share: int | None = None) -> None:
+        roots = [name for name, phase in self._open.items() if phase.parent is None]
+        now = share if share is not None else int(PER_CENT * max(map(self._share, roots), default=0.0))
+        if now > self._told:
+            self._advance(now - self._told)
+            self._told = now
+
+    def _share(self, name: str) -> float:
+        phase = self._open[name]
+        inside = sum(self._share(other) for other, child in self._open.items() if child.parent == name)
+        return min(1.0, (phase.done + min(inside, 1.0)) / phase.steps)
+
+
+def make_monitor(module: Any, phases: Phases) -> Any:
+    """A progress monitor of TensorRT's `module` that tells `phases`."""
+
+    class Monitor(module.IProgressMonitor):  # type: ignore[misc]  # the base class is known only at run time
+        def __init__(self) -> None:
+            module.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            phases.start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            del step  # they are told in order
+            return phases.step(phase_name)
+
+        def phase_finish(self, phase_name: str) -> None:
+            phases.finish(phase_name)
+
+    return Monitor()
+
+
+def run_cancellable(work: Callable[[], bytes | None], cancel: Callable[[], None]) -> bytes | None:
+    """Runs `work` on a thread of its own, so that Ctrl-C reaches this one; then `cancel` is called and the work ends.
+
+    On the thread that is inside of the builder a signal would wait until the builder is done. A second Ctrl-C no longer
+    waits for the builder's next step.
+    """
+    outcome: list[bytes | None] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001  (raised again below, on the caller's thread)
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="build", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        cancel()
+        thread.join()
+        raise
+    if failure:
+        raise failure[0]
+    return outcome[0]
