@@ -65,7 +65,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         progress.note(f"{bundle.folder}: {there.path} is up to date")
         return there
     built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
-    facts = _facts(bundle, built, options, trt) | {"proof": prove_plan(trt, built, bundle.file(graph), progress)}
+    facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
     path = f"{options.precision}-{trt.flavor}.plan"
     with bundle.transaction() as step:
         step.file(path).write_bytes(built.plan)
