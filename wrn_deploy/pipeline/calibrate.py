@@ -19,6 +19,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.calibration_images import CalibrateOptions, CalibrationImages, counted
 from wrn_deploy.pipeline.overlap import IMAGES, add_images, images_recipe
 from wrn_deploy.pipeline.quantize import Quantization, images_for_rounding, write_graphs
+from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
 from wrn_deploy.sessions import infer_with, open_session
@@ -29,8 +30,7 @@ __all__ = ["CalibrateOptions", "calibrate_bundle"]
 METHODS = "wrn_deploy.calib.methods"
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "torch")
 CHECKED, CHECK_BATCH = 32, 4  # images on which the int8 graphs are compared with fp32
-UNTUNED = "onnx-int8-untuned"  # where `tune` keeps the graph with all Convs in int8
-GRAPHS = {"onnx-int8-tensorrt": "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
+GRAPHS = {GRAPH: "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
 
 def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Artifact:
@@ -53,7 +53,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     if table is not None and graphs.current(bundle, table) and bundle.current(IMAGES, images_recipe(table)):
         progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
         return table
-    if _is_tuned(bundle, "onnx-int8-tensorrt"):
+    if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if table is None:
         found, cautions = _table(bundle, (fp32, method), images, progress)
@@ -168,25 +168,19 @@ class _GraphRecipes:
     def _is_current(self, bundle: Bundle, key: str, recipe: Recipe) -> bool:
         if bundle.current(key, recipe) is not None:
             return True
-        return _is_tuned(bundle, key) and bundle.current(UNTUNED, recipe) is not None
+        return is_tuned(bundle.artifacts.get(key)) and bundle.current(UNTUNED, recipe) is not None
 
     def _recipe(self, key: str, table: Artifact) -> Recipe:
         fp32, fp16 = self.parents  # the fp16 graph tells TensorRT's from a graph for a CPU
-        used = (table, fp32, fp16) if key == "onnx-int8-tensorrt" else (table, fp32)
+        used = (table, fp32, fp16) if key == GRAPH else (table, fp32)
         return Recipe({parent.key: parent.sha256 for parent in used}, self.techniques.describe(), self.tools)
-
-
-def _is_tuned(bundle: Bundle, key: str) -> bool:
-    """Whether `tune` made this int8 graph of the bundle, and kept the one that calibration had made."""
-    artifact = bundle.artifacts.get(key)
-    return artifact is not None and "tune" in artifact.recipe.options
 
 
 def _compare(fp32: Path, step: Transaction, images: CalibrationImages, progress: Progress) -> None:
     """Tells how the int8 graphs agree with fp32 on some of the images: a first look, before `eval` measures it."""
     wanted = _answers(fp32, images)
     for key, file in GRAPHS.items():
-        same = int((_answers(step.file(file), images, fuses_qdq=key != "onnx-int8-tensorrt") == wanted).sum())
+        same = int((_answers(step.file(file), images, fuses_qdq=key != GRAPH) == wanted).sum())
         progress.note(f"{key}: same argmax as fp32 on {same} of {len(wanted)} calibration images")
 
 

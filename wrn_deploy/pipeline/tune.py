@@ -22,14 +22,14 @@ from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.rehearsal import WithoutNotes, made_in, rehearsal, take_over
 from wrn_deploy.pipeline.reports import check_folder
 from wrn_deploy.pipeline.tune_measure import describe_images
+from wrn_deploy.pipeline.tuned import GRAPH, OPTION, UNTUNED, is_tuned
 from wrn_deploy.pipeline.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
 __all__ = ["TuneOptions", "check_picture", "check_tuning", "tune_bundle", "write_picture"]
 
-GRAPH, BASE, RECORD = "onnx-int8-tensorrt", "onnx-int8-untuned", "tuning"
-TUNED = "tune"  # in the graph's recipe: what was asked for
+RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
 LOOKED_AT = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
 
@@ -167,7 +167,7 @@ def _all_int8(work: Bundle) -> Artifact:
     try:
         work.find("calibration", remedy)
         made = work.find(GRAPH, remedy)
-        return work.find(BASE, remedy) if TUNED in made.recipe.options else made
+        return work.find(UNTUNED, remedy) if is_tuned(made) else made
     except DeployError as error:
         raise UsageError(
             f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
@@ -176,8 +176,8 @@ def _all_int8(work: Bundle) -> Artifact:
 
 def _untune(work: Bundle) -> None:
     """Puts the graph with every Conv in int8 back, so that calibrating finds it and has nothing to do anew."""
-    tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(BASE)
-    if tuned is not None and base is not None and TUNED in tuned.recipe.options and work.file(base).is_file():
+    tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(UNTUNED)
+    if tuned is not None and is_tuned(tuned) and base is not None and work.file(base).is_file():
         with work.transaction() as step:
             shutil.copyfile(work.file(base), step.file(tuned.path))
             step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
@@ -185,7 +185,7 @@ def _untune(work: Bundle) -> None:
 
 def _recipe(made: Recipe, told: dict[str, Any]) -> Recipe:
     """The recipe of the all-int8 graph, and what tuning was told."""
-    return Recipe(made.parents, {**made.options, TUNED: told}, {**made.tools, **package_versions(*PACKAGES)})
+    return Recipe(made.parents, {**made.options, OPTION: told}, {**made.tools, **package_versions(*PACKAGES)})
 
 
 def _write(bundle: Bundle, made: tuple[Bundle, Artifact, MixedGraphs], recipe: Recipe, tuning: Tuning) -> None:
@@ -200,9 +200,9 @@ def _write(bundle: Bundle, made: tuple[Bundle, Artifact, MixedGraphs], recipe: R
     }
     path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
     with bundle.transaction() as step:
-        take_over(work, [there for there in made_in(work, bundle) if there.key not in (GRAPH, BASE, RECORD)], step)
+        take_over(work, [there for there in made_in(work, bundle) if there.key not in (GRAPH, UNTUNED, RECORD)], step)
         graphs.write((), step.file(untuned))
-        step.add(BASE, (Kind.ONNX, Precision.INT8), untuned, base.recipe, {})
+        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, base.recipe, {})
         graphs.write(tuning.chosen.float_convs, step.file(path))
         step.add(GRAPH, (Kind.ONNX, Precision.INT8), path, recipe, facts)
         step.file(record).write_text(tuning.to_json(), encoding="utf-8")
