@@ -38,9 +38,11 @@ class Tolerance:
 
 
 # fp32: folding BN reorders sums, which costs about 1e-6 a layer. fp16: 11 bits of mantissa through some 50 layers.
+# bf16: 8 bits; the worst seen was wrn-101-2 with random weights, 0.11 and 0.9908.
 TOLERANCES = {
     Precision.FP32: Tolerance(relative=1e-3, cosine=0.99999),
     Precision.FP16: Tolerance(relative=5e-2, cosine=0.999),
+    Precision.BF16: Tolerance(relative=0.25, cosine=0.97),
 }
 
 

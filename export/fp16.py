@@ -5,92 +5,18 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.export.half import Half, convert_half
 
 __all__ = ["convert_fp16"]
 
-HALF = ir.TensorType(ir.DataType.FLOAT16)
 LARGEST = float(np.finfo(np.float16).max)  # 65504
+FP16 = Half("fp16", ir.DataType.FLOAT16, LARGEST)
 
 
 def convert_fp16(model: ir.Model) -> ir.Model:
     """A copy of `model` (fp32) in which every floating-point tensor but the graph's input and output is fp16.
 
-    A Cast stands at each end, so that callers pass the same arrays to every precision. Batch normalisation that could
-    not be folded becomes a multiplication and an addition computed in double: its variance and epsilon do not fit into
-    half.
-
     Raises:
         DeployError: a weight is too large for fp16.
     """
-    converted = model.clone()
-    graph = converted.graph
-    for node in [node for node in graph if node.op_type == "BatchNormalization"]:
-        _lower_batch_norm(graph, node)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses():
-            del graph.initializers[name]
-    for name, value in list(graph.initializers.items()):
-        if value.dtype != ir.DataType.FLOAT or value.const_value is None:
-            continue
-        weights = value.const_value.numpy()
-        largest = float(np.abs(weights).max(initial=0.0))
-        if largest > LARGEST:
-            raise DeployError(
-                f"{name} reaches {largest:.6g}: fp16 ends at {LARGEST:g}; this network cannot run in fp16 as it is"
-            )
-        value.const_value = ir.Tensor(weights.astype(np.float16), name=name)
-        value.type = HALF
-    for node in graph:
-        for value in node.outputs:
-            if value.dtype == ir.DataType.FLOAT:
-                value.type = HALF  # a new type: clones share the old one
-    _cast_input(graph)
-    _cast_output(graph)
-    return converted
-
-
-def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
-    """X -> x * scale + shift, with scale = gamma / sqrt(variance + epsilon) and shift = beta - mean * scale."""
-    source, name = node.inputs[0], node.name or ""
-    gamma, beta, mean, variance = (_constant(value) for value in node.inputs[1:])
-    scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
-    shift = beta - mean * scale
-    factors = [
-        ir.val(f"{name}.{part}", const_value=ir.Tensor(values.astype(np.float32).reshape(1, -1, 1, 1)))
-        for part, values in (("scale", scale), ("shift", shift))
-    ]
-    for factor in factors:
-        graph.initializers.add(factor)
-    multiply = ir.node("Mul", [source, factors[0]], name=f"{name}.mul")
-    add = ir.node("Add", [multiply.outputs[0], factors[1]], name=name)
-    multiply.outputs[0].name = f"{name}.mul"
-    multiply.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    ir.convenience.replace_nodes_and_values(graph, node, [node], [multiply, add], node.outputs, add.outputs)
-
-
-def _constant(value: ir.Value | None) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    assert value is not None
-    assert value.const_value is not None, f"{value.name} of a BatchNormalization is not a constant"
-    return value.const_value.numpy().astype(np.float64)
-
-
-def _cast_input(graph: ir.Graph) -> None:
-    for value in graph.inputs:
-        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16}, name=f"{value.name}.fp16")
-        cast.outputs[0].name = f"{value.name}.fp16"
-        cast.outputs[0].type, cast.outputs[0].shape = HALF, value.shape
-        for use in [use for use in value.uses() if use.node is not cast]:
-            use.node.replace_input_with(use.idx, cast.outputs[0])
-        graph.insert_before(graph[0], cast)
-
-
-def _cast_output(graph: ir.Graph) -> None:
-    for index, value in enumerate(list(graph.outputs)):
-        name = value.name or ""
-        value.name = f"{name}.fp16"
-        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
-        cast.outputs[0].name = name
-        cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
-        graph.append(cast)
-        graph.outputs[index] = cast.outputs[0]
+    return convert_half(model, FP16)

@@ -21,13 +21,13 @@ from torch import nn
 
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
-from wrn_deploy.export import check, fp16, graph
+from wrn_deploy.export import bf16, check, fp16, graph
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.weights import read_weights, write_weights
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle, probe_images
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
-from wrn_deploy.spec import ModelSpec
+from wrn_deploy.spec import ModelSpec, Precision
 
 Tamper = Callable[[ir.Model], None]
 FILES = {"manifest.json", "weights.safetensors", "fp32.onnx", "fp16.onnx", ".lock"}
@@ -99,6 +99,42 @@ def test_a_bundle_has_weights_both_graphs_and_a_manifest_that_tells_of_them(made
         assert sha256_of(bundle.file(artifact)) == artifact.sha256
     for artifact in (fp32, half):
         assert [parity["batch"] for parity in artifact.facts["parity"]] == [1, 3, 64]
+
+
+def test_a_bf16_graph_is_added_where_asked_for_and_leaves_the_others_as_they_were(old: Path, made: Path) -> None:
+    _random(old, bf16=True)
+    bundle, before = Bundle.open(old), Bundle.open(made)
+    added = bundle.artifacts["onnx-bf16"]
+    assert set(bundle.artifacts) == {*before.artifacts, "onnx-bf16"}
+    assert all(bundle.artifacts[key].sha256 == artifact.sha256 for key, artifact in before.artifacts.items())
+    assert (added.path, added.precision) == ("bf16.onnx", Precision.BF16)
+    assert added.recipe.parents == {"onnx-fp32": bundle.artifacts["onnx-fp32"].sha256}
+    assert [parity["batch"] for parity in added.facts["parity"]] == [1, 3, 64]
+    assert added.facts["parity_of"].startswith("the graph in fp32, each result rounded to bf16")
+
+
+def test_a_bf16_graph_that_is_up_to_date_is_not_made_again(old: Path) -> None:
+    _random(old, bf16=True)
+    before, progress = _state(old), Listening()
+    export_bundle(ExportOptions("wrn-10-1", old, random_weights=True, bf16=True), progress)
+    _random(old)  # without it, there is nothing to do either
+    assert _state(old) == before
+    assert progress.notes == [f"{old}: weights, fp32, fp16 and bf16 graphs are up to date"]
+
+
+def test_a_wrong_bf16_graph_is_stopped(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert = bf16.convert_bf16
+
+    def wrong(model: ir.Model) -> ir.Model:
+        tampered = model.clone()
+        _perturbed("fc.weight")(tampered)
+        return convert(tampered)
+
+    monkeypatch.setattr(bf16, "convert_bf16", wrong)
+    before = _state(old)
+    with pytest.raises(GateError, match="the bf16 graph does not compute what PyTorch computes"):
+        _random(old, bf16=True)
+    assert _state(old) == before
 
 
 def test_trained_weights_go_through_unchanged(made_bundle: Path, trained: Path) -> None:

@@ -1,4 +1,4 @@
-"""The export step: weights into a bundle, the fp32 and fp16 graphs made from them, parity checked."""
+"""The export step: weights into a bundle, the fp32 and fp16 graphs made from them (and bf16), parity checked."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["ExportOptions", "export_bundle", "probe_images"]
 
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
 SMALL = 64  # pixels; networks with a smaller input are checked at a larger batch
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What to export; `weights` or `random_weights` must be given."""
+    """What to export; `weights` or `random_weights` must be given.
+
+    `bf16` asks for a graph in bf16 besides, which is experimental.
+    """
 
     model: str
     out: Path
@@ -43,6 +47,7 @@ class ExportOptions:
     random_weights: bool = False
     seed: int = 0
     overrides: Overrides = field(default_factory=Overrides)
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -50,7 +55,7 @@ class ExportOptions:
 
 
 def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
-    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx.
+    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx where asked for.
 
     Raises:
         UsageError: neither weights nor `random_weights`, or both.
@@ -67,11 +72,11 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     spec, checkpoint = _read(options)
     bundle = Bundle.create(options.out, spec, options.random_weights)
     weights = Recipe(options=_weights_options(options, spec), tools={"wrn-deploy": __version__})
-    if _up_to_date(bundle, weights):
-        progress.note(f"{bundle.folder}: weights, fp32 and fp16 graphs are up to date")
+    if _up_to_date(bundle, weights, options):
+        progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _network(spec, checkpoint, options)
-    _write(bundle, network, weights, progress)
+    _write(bundle, network, (weights, options), progress)
     return bundle
 
 
@@ -82,28 +87,34 @@ def probe_images(spec: ModelSpec, count: int) -> npt.NDArray[np.float32]:
     return normalize(batch.images, how)
 
 
-def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, progress: Progress) -> None:
+def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions], progress: Progress) -> None:
     import onnx_ir as ir
 
+    from wrn_deploy.export.bf16 import convert_bf16
     from wrn_deploy.export.check import check_structure
     from wrn_deploy.export.fp16 import convert_fp16
     from wrn_deploy.export.graph import export_graph
     from wrn_deploy.models.weights import write_weights
 
-    spec = bundle.spec
+    spec, (recipe, options) = bundle.spec, how
     with bundle.transaction() as step:
         write_weights(network, spec, step.file("weights.safetensors"))
         weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
         with progress.task(f"Exporting {spec.name} to ONNX"):
             fp32 = export_graph(network, spec)
         parent = weights
-        for precision, model in ((Precision.FP32, fp32), (Precision.FP16, convert_fp16(fp32))):
+        graphs = [(Precision.FP32, fp32), (Precision.FP16, convert_fp16(fp32))]
+        if options.bf16:
+            graphs.append((Precision.BF16, convert_bf16(fp32)))
+        for precision, model in graphs:
             check_structure(model, spec)
             file = f"{precision}.onnx"
             ir.save(model, step.file(file))
-            parity = _parity(network, step.file(file), spec, precision, progress)
-            made = _graph_recipe(parent)
-            parent = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, made, {"parity": parity})
+            facts: dict[str, Any] = {"parity": _parity(network, step.file(file), spec, precision, progress)}
+            if precision is Precision.BF16:
+                facts["parity_of"] = EMULATED
+            made = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, _graph_recipe(parent), facts)
+            parent = made if precision is Precision.FP32 else parent
 
 
 def _parity(
@@ -115,7 +126,7 @@ def _parity(
 
     sizes = (1, 3, 64) if spec.preprocessing.height < SMALL else (1, 3, 16)
     images = probe_images(spec, max(sizes))
-    graph = infer_with(open_session(file))
+    graph = infer_with(open_session(_emulated(file) if precision is Precision.BF16 else file))
 
     def reference(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
@@ -131,6 +142,26 @@ def _parity(
         f"of {sum(sizes)}"
     )
     return [dataclasses.asdict(parity) for parity in found]
+
+
+def _emulated(file: Path) -> bytes:
+    """The bf16 graph as one that ONNX Runtime's CPU provider can run, serialized."""
+    import onnx_ir as ir
+
+    from wrn_deploy.export.bf16 import emulate_bf16
+
+    graph: bytes = ir.to_proto(emulate_bf16(ir.load(file))).SerializeToString()
+    return graph
+
+
+def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
+    """Those of the graphs that are asked for; each after the first is made from fp32."""
+    return (Precision.FP32, Precision.FP16, *((Precision.BF16,) if options.bf16 else ()))
+
+
+def _told(options: ExportOptions) -> str:
+    *others, last = _precisions(options)
+    return f"{', '.join(others)} and {last}"
 
 
 def _read(options: ExportOptions) -> tuple[ModelSpec, Checkpoint | None]:
@@ -175,15 +206,16 @@ def _graph_recipe(parent: Artifact) -> Recipe:
     return Recipe({parent.key: parent.sha256}, {"opset": OPSET}, tools)
 
 
-def _up_to_date(bundle: Bundle, weights: Recipe) -> bool:
+def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool:
     try:
         there = Bundle.open(bundle.folder)
     except DeployError:
         return False
-    artifact = there.current("weights", weights)
-    for key in ("onnx-fp32", "onnx-fp16"):
-        artifact = there.current(key, _graph_recipe(artifact)) if artifact is not None else None
-    return artifact is not None
+    parent = there.current("weights", weights)
+    for precision in _precisions(options):
+        made = there.current(f"onnx-{precision}", _graph_recipe(parent)) if parent is not None else None
+        parent = made if made is None or precision is Precision.FP32 else parent
+    return parent is not None
 
 
 def _check_packages() -> None:

@@ -70,6 +70,7 @@ def export(
         bool, flag("--random-weights", "For speed work only: marks the bundle and all reports.")
     ] = False,
     seed: Annotated[int, option("N", "Of the random weights.", least=0)] = 0,
+    bf16: Annotated[bool, flag("--bf16", "Write a bf16 graph too; experimental.")] = False,
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -79,5 +80,7 @@ def export(
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     changes = opt.overrides_of(classes, labels, mean, std, resize)
-    bundle = export_bundle(ExportOptions(model, out, weights, random_weights, seed, changes), new_progress())
-    show.show_artifacts(bundle, ("weights", "onnx-fp32", "onnx-fp16"), as_json=as_json)
+    options = ExportOptions(model, out, weights, random_weights, seed, changes, bf16)
+    bundle = export_bundle(options, new_progress())
+    graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))
+    show.show_artifacts(bundle, ("weights", *graphs), as_json=as_json)
