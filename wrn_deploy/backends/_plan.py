@@ -13,31 +13,14 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.backend import Array
+from wrn_deploy.backends._deserialize import deserialize_plan
+from wrn_deploy.backends._validity import batches_of, plan_mismatch
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.machine import Gpu, find_gpu
+from wrn_deploy.machine import find_gpu
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["PlanBackend", "PlanRuntime", "plan_mismatch"]
-
-
-def plan_mismatch(facts: Mapping[str, Any], version: str, gpu: Gpu | None) -> str | None:
-    """Which field of a plan differs from this machine, or None where it fits.
-
-    Args:
-        facts: the plan artifact's facts: `flavor`, `version`, `compute_capability` (None: built without a GPU).
-        version: the installed version of that flavour.
-        gpu: this machine's GPU; the compute capability is compared where both sides have one.
-    """
-    differences = []
-    if facts.get("version") != version:
-        differences.append(f"{facts.get('flavor')} {facts.get('version')}, here {version}")
-    built_for = facts.get("compute_capability")
-    if built_for is not None and gpu is not None and built_for != gpu.compute_capability:
-        differences.append(
-            f"compute capability {built_for} ({facts.get('gpu')}), here {gpu.compute_capability} ({gpu.name})"
-        )
-    return f"the plan was built elsewhere: {'; '.join(differences)}; build it again here" if differences else None
+__all__ = ["PlanBackend", "PlanRuntime"]
 
 
 class PlanRuntime:
@@ -64,9 +47,11 @@ class PlanRuntime:
         except (ImportError, OSError, RuntimeError) as error:
             return f"{self._title} is installed but cannot be loaded ({error}): install it again"
         gpu = find_gpu()
-        mismatch = plan_mismatch(artifact.facts, version, gpu) if artifact else None
-        if mismatch is not None:
-            return mismatch
+        if artifact is not None:
+            remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self._flavor} --rebuild"
+            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self._flavor)
+            if mismatch is not None:
+                return mismatch
         if gpu is None:
             return "no CUDA GPU on this machine"
         if importlib.util.find_spec("pycuda") is None:
@@ -78,21 +63,27 @@ class PlanRuntime:
         del threads  # a plan runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self._flavor)
-        return PlanBackend(module, plan, (bundle.spec.input, bundle.spec.output), _batches(artifact.facts))
+        tensors = (bundle.spec.input, bundle.spec.output)
+        return PlanBackend(module, plan, tensors, batches_of(artifact.facts), artifact.facts)
 
 
 class PlanBackend:
     """One engine, one execution context, one stream; see `backend.Backend`."""
 
-    def __init__(self, module: Any, plan: bytes, tensors: tuple[TensorSpec, TensorSpec], batches: range) -> None:
+    def __init__(
+        self,
+        module: Any,
+        plan: bytes,
+        tensors: tuple[TensorSpec, TensorSpec],
+        batches: range,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.inputs, self.outputs, self.batches = (tensors[0],), (tensors[1],), batches
         self._size = 0
         with _on_gpu() as cuda:
             self._logger = module.Logger(module.Logger.ERROR)
             self._runtime = module.Runtime(self._logger)
-            self._engine = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise MachineError("the plan cannot be deserialized on this GPU: build it again here")
+            self._engine = deserialize_plan(module, self._runtime, plan, facts or {})
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
@@ -110,7 +101,7 @@ class PlanBackend:
         if count not in self.batches:
             raise DeployError(
                 f"a batch of {count} is outside the plan's profile ({least} to {most}): send another number of images, "
-                f"or build with --min-batch {min(least, count)} --max-batch {max(most, count)}"
+                f"or build with --profile {min(least, count)}:{count}:{max(most, count)}"
             )
         with _on_gpu() as cuda:
             self._stream.synchronize()  # the last inference may still read the memory
@@ -196,10 +187,3 @@ def _primary_context() -> tuple[Any, Any]:
         return cuda, cuda.Device(0).retain_primary_context()
     except cuda.Error as error:
         raise MachineError(f"CUDA cannot be used ({error}): look at the GPU and its driver with nvidia-smi") from error
-
-
-def _batches(facts: Mapping[str, Any]) -> range:
-    try:
-        return range(facts["profile"]["minimum"], facts["profile"]["maximum"] + 1)
-    except (KeyError, TypeError) as error:
-        raise DeployError(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
