@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import tempfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ import onnx
 import onnx_ir as ir
 
 from wrn_deploy.calib.placement import calibrated_tensors
-from wrn_deploy.calib.ranges import Histogram, Part, Range
+from wrn_deploy.calib.ranges import Histogram, Part, Range, half_of
 from wrn_deploy.errors import DeployError
 from wrn_deploy.sessions import open_session
 
@@ -107,7 +106,7 @@ class _Worker:
         lows[self.signed] = np.float32(0.0) - negated.ravel()
         self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means))
         values = {self.source: image, **dict(zip(self.exposed, outputs, strict=True))}
-        half = self.halves[zlib.crc32(image.data) & 1]
+        half = self.halves[half_of(image)]
         for tensor, own, part in zip(self.tensors, self.channels, half, strict=True):
             part.observe(lows[own], highs[own], tensor.size, values.get(tensor.name))
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "Channels", "Histogram", "Part", "Range"]
+__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "half_of"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192
 CHUNK = 2**15  # values that are looked at together: they and their bins stay in a core's cache
 
 Channels = npt.NDArray[np.float32]
+
+
+def half_of(image: Channels) -> int:
+    """Which half of the images this one belongs to, 0 or 1; that depends on its pixels alone, not on their order."""
+    return zlib.crc32(image.data) & 1
 
 
 def _nothing(value: float) -> Callable[[], Channels]:
@@ -123,7 +129,7 @@ class Part:
 class Range:
     """What one tensor's values were, for each half of the images: their difference tells how settled a threshold is.
 
-    Which half an image belongs to depends on its pixels alone. One half may be without an image.
+    `half_of` says which half an image belongs to. One half may be without an image.
     """
 
     halves: tuple[Part, Part]

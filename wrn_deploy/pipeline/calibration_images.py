@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.ranges import half_of
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -92,11 +92,11 @@ class CalibrationImages:
         return (normalize(batch.images, self.how) for batch in self._batches(size))
 
     def half(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
-        """About half of them, one at a time; which ones depends on their pixels alone, not on their order."""
+        """About half of them, one at a time; all that `half_of` puts into the second half, if there are any."""
         del size
         chosen = False
         for image in self.normalized(1):
-            if zlib.crc32(image.data) & 1:
+            if half_of(image):
                 chosen = True
                 yield image
         if not chosen:
