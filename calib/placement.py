@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 __all__ = [
-    "Point", "calibrated_tensors", "onnxruntime_float_convs", "onnxruntime_values", "range_source", "tensorrt_points",
+    "Point", "calibrated_tensors", "conv_depths", "onnxruntime_float_convs", "onnxruntime_values", "range_source",
+    "skip_index", "tensorrt_points",
 ]  # fmt: skip
 
 TAKEN_TOGETHER = 4  # input channels that ONNX Runtime's kernels for integer Convs read at a time
@@ -34,7 +35,7 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
     The Convs named in `float_convs` stay in float, and so do the skips of the sums that they end in and a MaxPool that
     feeds none but them.
     """
-    depths = _conv_depths(graph)
+    depths = conv_depths(graph)
     points = []
     for node in graph:
         if node.op_type == "Conv":
@@ -42,7 +43,7 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
         elif node.op_type == "MaxPool":
             inputs = [] if all(use.node.name in float_convs for use in node.outputs[0].uses()) else [0]
         elif _is_sum(node):
-            skip = _skip_index(node, depths)
+            skip = skip_index(node, depths)
             inputs = [] if _made_by(node.inputs[1 - skip], float_convs) else [skip]
         else:
             inputs = []
@@ -104,17 +105,17 @@ def range_source(graph: ir.Graph, tensor: str) -> str:
     return tensor
 
 
-def _conv_depths(graph: ir.Graph) -> dict[ir.Value | None, int]:
-    """For each tensor, the largest number of Convs on a way from the input to it."""
+def conv_depths(nodes: Iterable[ir.Node]) -> dict[ir.Value | None, int]:
+    """For each tensor, the largest number of Convs on a way from the input to it; `nodes` in an order of computing."""
     depths: dict[ir.Value | None, int] = {}
-    for node in graph:
+    for node in nodes:
         depth = max((depths.get(value, 0) for value in node.inputs), default=0) + (node.op_type == "Conv")
         depths.update(dict.fromkeys(node.outputs, depth))
     return depths
 
 
-def _skip_index(add: ir.Node, depths: dict[ir.Value | None, int]) -> int:
-    """The skip is the input with fewer Convs behind it: the identity, or the one Conv of a downsampling skip."""
+def skip_index(add: ir.Node, depths: Mapping[ir.Value | None, int]) -> int:
+    """The skip of a sum: the input with fewer Convs behind it, the identity or the one Conv of a downsampling skip."""
     first, second = (depths.get(value, 0) for value in add.inputs)
     return 0 if first < second else 1
 

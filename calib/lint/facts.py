@@ -19,6 +19,7 @@ from wrn_deploy.calib.lint.walk import (
     shape_of,
     value_name,
 )
+from wrn_deploy.calib.placement import conv_depths, skip_index
 
 __all__ = ["KEPT_FLOAT", "GraphFacts"]
 
@@ -53,16 +54,11 @@ class GraphFacts:
     @cached_property
     def depths(self) -> dict[ir.Value | None, int]:
         """For each tensor, the largest number of Convs on a way from the input to it."""
-        depths: dict[ir.Value | None, int] = {}
-        for node in self.nodes:
-            depth = max((depths.get(value, 0) for value in node.inputs), default=0) + (node.op_type == "Conv")
-            depths.update(dict.fromkeys(node.outputs, depth))
-        return depths
+        return conv_depths(self.nodes)
 
     def skip_of(self, add: ir.Node) -> ir.Value | None:
         """The input of a sum with fewer Convs behind it: the identity, or the one Conv of a downsampling skip."""
-        first, second = add.inputs
-        return first if self.depths.get(first, 0) < self.depths.get(second, 0) else second
+        return add.inputs[skip_index(add, self.depths)]
 
     @cached_property
     def types(self) -> dict[ir.Value | None, ir.DataType | None]:
