@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compact_json import to_compact_json
 from int8_measure import Accuracy, Images, compare, latencies, logits_of, read_images
 from int8_rows import LADDER, PEERS, SHIPPED, Maker, Row
 from rich.box import SIMPLE_HEAD
@@ -175,7 +176,7 @@ def _write(given: Any, results: dict[str, list[Result]]) -> None:
         "models": {name: [dataclasses.asdict(result) for result in found] for name, found in results.items()},
     }
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    given.out.write_text(to_compact_json(record) + "\n", encoding="utf-8")
 
 
 def _told(result: Result) -> str:
