@@ -25,10 +25,11 @@ from tests.bench.sample_reports import (
     make_report,
     measured,
 )
+from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.labels import Box, place_labels
 from wrn_deploy.bench.report import Report
-from wrn_deploy.bench.svg import Axis, picture
+from wrn_deploy.bench.svg import picture
 from wrn_deploy.bench.table import conditions
 from wrn_deploy.machine import Gpu
 from wrn_deploy.spec import Precision

@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
 from wrn_deploy.bench.report import Report
 from wrn_deploy.bench.summary import Entry, ranking
 from wrn_deploy.bench.table import digits, percent
 from wrn_deploy.spec import Precision
 
-__all__ = ["Axis", "picture"]
+__all__ = ["picture"]
 
 LETTER, MARGIN = 7.2, 3.0  # pixels: an upper bound for a letter of the 12 px labels; room at both ends of a label
 LONGEST_NAME = 28
@@ -26,41 +26,6 @@ SHAPES = {
     Precision.BF16: "M0-6 6 5h-12z",
     Precision.FP8: "M0 6-6-5h12z",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """Maps `low`..`high` to the pixels `start`..`end`, in equal steps or, with `log`, in equal ratios."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def at(self, value: float) -> float:
-        """The pixel of a value."""
-        low, high, value = (math.log(n) if self.log else n for n in (self.low, self.high, value))
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """Round values within the range: 1, 2 and 5 in every decade, or about six equal steps."""
-        if self.log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            factors = (1, 2, 5) if self.high / self.low < 1e3 else (1,)
-            values = [factor * 10.0**decade for decade in decades for factor in factors]
-            return [value for value in values if self.low <= value <= self.high]
-        rough = (self.high - self.low) / 6
-        unit = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= rough * 0.999)
-        first, last = math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6)
-        return [round(index * step, 9) for index in range(first, last + 1)]
-
-    def labelled_ticks(self) -> list[tuple[float, str]]:
-        """The ticks with their texts, on an axis of equal steps all with the same decimals."""
-        ticks = self.ticks()
-        decimals = max((len(f"{tick:g}".partition(".")[2]) for tick in ticks), default=0)
-        return [(tick, f"{tick:g}" if self.log else f"{tick:.{decimals}f}") for tick in ticks]
 
 
 def picture(report: Report, width: int) -> str:
@@ -97,7 +62,7 @@ def _scatter(entries: Sequence[Entry], width: int) -> str:
     names = [_short(entry.name) for entry in entries]
     frame = Box(46, 30, width, HEIGHT - 50)
     labels = place_labels(points, [len(name) * LETTER + 2 * MARGIN for name in names], [*whiskers, *marks], frame)
-    parts = [_grid(x_axis, y_axis, entries[0].latency.batch)]
+    parts = [grid(x_axis, y_axis), _captions(x_axis, y_axis, entries[0].latency.batch)]
     parts += [f'<path class="whisker" d="M{box.left:.1f} {box.top + 1.5:.1f}H{box.right:.1f}"/>' for box in whiskers]
     parts += [_leader(point, box) for point, box in zip(points, labels, strict=True)]
     parts += [_mark(entry, point) for entry, point in zip(entries, points, strict=True)]
@@ -121,24 +86,13 @@ def _accuracy_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
     return Axis(middle - half, middle + half, start, end)
 
 
-def _grid(x_axis: Axis, y_axis: Axis, batch: int) -> str:
-    left, right, bottom, top = x_axis.start, x_axis.end, y_axis.start, y_axis.end
-    parts = []
-    for value, text in y_axis.labelled_ticks():
-        if 0 <= value <= 100:
-            y = y_axis.at(value)
-            parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
-            parts.append(f'<text class="tick" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for value, text in x_axis.labelled_ticks():
-        x = x_axis.at(value)
-        parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
-    parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
+def _captions(x_axis: Axis, y_axis: Axis, batch: int) -> str:
     scale = ", log scale" if x_axis.log else ""
-    parts.append(f'<text class="tick" x="{right}" y="{bottom + 40}" text-anchor="end">')
-    parts.append(f"median latency at batch {batch}, ms{scale}</text>")
-    parts.append(f'<text class="tick" x="0" y="{top - 20}">top-1 accuracy, %</text>')
-    return "".join(parts)
+    return (
+        f'<text class="tick" x="{x_axis.end}" y="{y_axis.start + 40}" text-anchor="end">'
+        f"median latency at batch {batch}, ms{scale}</text>"
+        f'<text class="tick" x="0" y="{y_axis.end - 20}">top-1 accuracy, %</text>'
+    )
 
 
 def _bars(entries: Sequence[Entry], width: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
-from wrn_deploy.bench.svg import LETTER, MARGIN, Axis
+from wrn_deploy.bench.svg import LETTER, MARGIN
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
 from wrn_deploy.bench.tuning import Trial, Tuning
 
@@ -46,7 +47,8 @@ def draw_tuning(tuning: Tuning) -> str:
     x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), _accuracy_axis(tuning)
     body = [
         _heading(tuning),
-        _grid(x_axis, y_axis),
+        grid(x_axis, y_axis),
+        _captions(),
         _references(tuning, y_axis),
         _points(tuning, x_axis, y_axis),
     ]
@@ -90,24 +92,12 @@ def _accuracy_axis(tuning: Tuning) -> Axis:
     return Axis(middle - half, middle + half, BOTTOM, TOP)
 
 
-def _grid(x_axis: Axis, y_axis: Axis) -> str:
-    parts = []
-    for value, text in y_axis.labelled_ticks():
-        if 0 <= value <= 100:
-            y = y_axis.at(value)
-            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    for value, text in x_axis.labelled_ticks():
-        x = x_axis.at(value)
-        parts.append(f'<path class="axis" d="M{x:.1f} {BOTTOM}v5"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{BOTTOM + 19}" text-anchor="middle">{text}</text>')
-    parts.append(f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>')
-    parts.append(f'<text class="tick" x="{RIGHT}" y="{BOTTOM + 42}" text-anchor="end">')
-    parts.append(
+def _captions() -> str:
+    return (
+        f'<text class="tick" x="{RIGHT}" y="{BOTTOM + 42}" text-anchor="end">'
         "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)</text>"
+        f'<text class="tick" x="16" y="{TOP - 18}">top-1 accuracy, %</text>\n'
     )
-    parts.append(f'<text class="tick" x="16" y="{TOP - 18}">top-1 accuracy, %</text>\n')
-    return "".join(parts)
 
 
 def _references(tuning: Tuning, y_axis: Axis) -> str:
