@@ -1,4 +1,4 @@
-"""The measuring steps: contenders in turns, one's death not the others', and gates that do not pass by themselves."""
+"""The measuring steps: contenders in turns, and one's death not the others'."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
+from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.pipeline import measure
-from wrn_deploy.pipeline.gate import check_drop
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
@@ -354,48 +353,3 @@ def test_a_contender_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> 
 def test_options_that_make_no_sense_are_usage_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
         dataclasses.replace(SHORT, **wrong)
-
-
-def report_with(real: Report, *rows: tuple[str, Precision, int | None]) -> Report:
-    made = tuple(
-        Row(title.lower(), title, precision, accuracy=None if correct is None else Accuracy(1000, correct, 1.0))
-        for title, precision, correct in rows
-    )
-    return dataclasses.replace(real, rows=made, reference="PyTorch fp32")
-
-
-def test_the_gate_passes_up_to_the_allowed_drop(real: Report) -> None:
-    report = report_with(real, ("PyTorch", FP32, 940), ("ORT", INT8, 935), ("TensorRT", Precision.FP16, 950))
-    check_drop(report, 0.5)
-    check_drop(report, 3.0)
-
-
-@pytest.mark.parametrize(("correct", "allowed", "lost"), [(934, 0.5, "0.60"), (939, 0.0, "0.10"), (0, 50.0, "94.00")])
-def test_the_gate_names_the_row_that_loses_too_much(real: Report, correct: int, allowed: float, lost: str) -> None:
-    report = report_with(real, ("PyTorch", FP32, 940), ("TensorRT", Precision.FP16, 940), ("ORT", INT8, correct))
-    with pytest.raises(
-        GateError, match=rf"ORT int8 loses {lost} points of top-1 against PyTorch fp32 .*94\.00"
-    ) as error:
-        check_drop(report, allowed)
-    assert error.value.exit_code == 3
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [],
-        [("PyTorch", FP32, 940)],
-        [("PyTorch", FP32, 940), ("ORT", FP32, 940)],
-        [("PyTorch", FP32, 940), ("ORT", INT8, None)],
-        [("PyTorch", FP32, None), ("ORT", INT8, 940)],
-    ],
-)
-def test_the_gate_fails_where_there_is_nothing_to_compare(
-    real: Report, rows: list[tuple[str, Precision, int | None]]
-) -> None:
-    with pytest.raises(GateError, match="expected fp32 and a row of lower precision"):
-        check_drop(report_with(real, *rows), 99.0)
-
-
-def test_the_gate_passes_on_the_real_bundle(real: Report) -> None:
-    check_drop(real, 1.5)

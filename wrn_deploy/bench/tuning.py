@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wrn_deploy.bench.shares import exceeds, falls_short
 from wrn_deploy.errors import DeployError
 
 __all__ = ["Budget", "Layer", "Score", "Trial", "Tuning", "read_tuning"]
 
 FORMAT = 1
-ROUNDING = 1e-9  # budgets such as 0.1 have no exact binary form
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Budget:
 
     def met(self, score: Score, reference: Score) -> bool:
         """Whether `score` keeps within it; `reference` is fp32's on the same images."""
-        lost = 100.0 * (reference.correct - score.correct)
-        dropped = self.max_drop is not None and lost > self.max_drop * score.images + ROUNDING
-        differs = self.min_agreement is not None and 100 * score.same < self.min_agreement * score.images - ROUNDING
+        lost, images = reference.correct - score.correct, score.images
+        dropped = self.max_drop is not None and exceeds(lost, images, self.max_drop)
+        differs = self.min_agreement is not None and falls_short(score.same, images, self.min_agreement)
         return not dropped and not differs
 
     def __str__(self) -> str:

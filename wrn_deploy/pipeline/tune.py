@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wrn_deploy.bench.shares import exceeds
 from wrn_deploy.bench.tuning import Budget, Tuning, read_tuning
 from wrn_deploy.bench.tuning_svg import draw_tuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
@@ -150,7 +151,7 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
 
 
 def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
-    if options.max_drop is not None and 100.0 / images > options.max_drop:
+    if options.max_drop is not None and exceeds(1, images, options.max_drop):
         progress.warn(
             f"one of {images} images is {100 / images:.2f} points of top-1, more than --max-drop {options.max_drop:g}: "
             "not one may be lost; more images would measure it"
