@@ -7,7 +7,7 @@ from typing import Any
 from wrn_deploy.engines.log import BuildLog, make_logger
 from wrn_deploy.errors import DeployError
 
-__all__ = ["describe_engine"]
+__all__ = ["describe_context", "describe_engine"]
 
 
 def describe_engine(module: Any, plan: bytes) -> str:
@@ -27,12 +27,18 @@ def describe_engine(module: Any, plan: bytes) -> str:
     if engine is None:
         said = " | ".join(log.errors) or "it gave no reason"
         raise DeployError(f"the plan cannot be opened on this GPU ({said}): build it again here")
-    inspector = engine.create_engine_inspector()
     context = engine.create_execution_context()
     if context is not None:
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             if engine.get_tensor_mode(name) == module.TensorIOMode.INPUT:
                 context.set_input_shape(name, tuple(engine.get_tensor_profile_shape(name, 0)[1]))
+    return describe_context(module, engine, context)
+
+
+def describe_context(module: Any, engine: Any, context: Any) -> str:
+    """The inspector's JSON for the shapes that `context` has; None: without formats where shapes are dynamic."""
+    inspector = engine.create_engine_inspector()
+    if context is not None:
         inspector.execution_context = context
     return str(inspector.get_engine_information(module.LayerInformationFormat.JSON))

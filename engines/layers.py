@@ -168,8 +168,8 @@ def _logged(line: str) -> EngineLayer:
     outputs, _, rest = rest.partition("TacticName: ")
     tactic, _, rest = rest.partition(", ")
     onnx = ONNX_LAYER.findall(rest.partition("Metadata: ")[2])
-    tensors = [_logged_tensors(part) for part in (data, fixed, outputs)]
-    return EngineLayer(name, kind, *tensors, tactic=tactic, onnx=tuple(onnx))
+    reads, weights, writes = (_logged_tensors(part) for part in (data, fixed, outputs))
+    return EngineLayer(name, kind, reads, weights, writes, tactic=tactic, onnx=tuple(onnx))
 
 
 def _logged_tensors(text: str) -> tuple[EngineTensor, ...]:

@@ -12,7 +12,7 @@ from wrn_deploy.engines.layers import Arithmetic, EngineLayer
 from wrn_deploy.engines.promise import Promise, shares_of
 from wrn_deploy.errors import GateError
 
-__all__ = ["Proof", "Shortfall", "Source", "check_proof", "computed_in", "prove", "unproved"]
+__all__ = ["Proof", "Shortfall", "Source", "check_proof", "computed_in", "kernels_of", "prove", "unproved"]
 
 SHOWN = 5  # layers that a text lists
 BITS = {Arithmetic.INT8: 8, Arithmetic.FP8: 8, Arithmetic.BF16: 16, Arithmetic.FP16: 16, Arithmetic.FP32: 32}
@@ -101,13 +101,18 @@ def computed_in(promise: Promise, layers: Sequence[EngineLayer]) -> Arithmetic:
 
     It follows from what goes in, never from what comes out: integer Convs may write floats.
     """
+    kinds = [_arithmetic(layer, promise) for layer in kernels_of(promise, layers)]
+    return max(kinds, key=lambda kind: BITS.get(kind, 0), default=Arithmetic.UNKNOWN)
+
+
+def kernels_of(promise: Promise, layers: Sequence[EngineLayer]) -> list[EngineLayer]:
+    """The engine's layers that multiply for one layer of the graph: those by its name, else those it went into."""
     named = [layer for layer in layers if promise.name in layer.onnx or _is_named(layer, promise.name)]
     kernels = [layer for layer in named if _multiplies(layer)]
     kernels = [layer for layer in kernels if _is_named(layer, promise.name)] or kernels
-    if not kernels and promise.weights:
-        kernels = [layer for layer in named if _weights(layer, promise) is not None and not layer.only_converts]
-    kinds = [_arithmetic(layer, promise) for layer in kernels]
-    return max(kinds, key=lambda kind: BITS.get(kind, 0), default=Arithmetic.UNKNOWN)
+    if kernels or not promise.weights:
+        return kernels
+    return [layer for layer in named if _weights(layer, promise) is not None and not layer.only_converts]
 
 
 def check_proof(proof: Proof, graph: str) -> None:

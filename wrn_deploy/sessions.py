@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from wrn_deploy.errors import DeployError, MachineError, missing_package
 
-__all__ = ["CPU", "CUDA", "RTX", "TENSORRT", "Provider", "infer_with", "open_session", "provider_obstacle", "providers"]
+__all__ = [
+    "CPU", "CUDA", "RTX", "TENSORRT", "Provider",
+    "infer_with", "open_profiled", "open_session", "provider_obstacle", "providers",
+]  # fmt: skip
 
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
 NVIDIA = 0x10DE  # the PCI vendor
@@ -84,6 +87,30 @@ def open_session(
     session = _create(ort, graph, options, provider)
     _check_placement(session, provider, name)
     return session
+
+
+def open_profiled(graph: Path | bytes, threads: int | None, traces: Path) -> Any:
+    """A session on the CPU that writes how long each node takes; its `end_profiling()` gives the file, in JSON.
+
+    Args:
+        graph: a file, or a serialized model.
+        threads: CPU threads within an operator (None: ONNX Runtime's choice). They do not spin between two runs, so
+            that sessions can take turns.
+        traces: the folder for the file.
+
+    Raises:
+        MachineError: onnxruntime is not installed.
+        DeployError: the graph cannot be loaded.
+    """
+    ort = _onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_profiling = True
+    options.profile_file_prefix = str(traces / "trace")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return _create(ort, graph, options, CPU)
 
 
 def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> Any:

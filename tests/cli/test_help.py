@@ -13,7 +13,7 @@ from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
 
 COMMANDS = [
-    *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint"),
+    *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint", "inspect", "explain"),
     *("bench", "eval", "predict", "demo"),
 ]
 

@@ -16,7 +16,7 @@ __all__ = ["EXPECTED", "read_graph"]
 EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
 
 
-def read_graph(file: Path, purpose: str = "reading a graph") -> ir.Model:
+def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXPECTED) -> ir.Model:
     """The graph in `file`, in an order in which it can be computed; shapes are worked out if Convs lack them.
 
     Raises:
@@ -33,13 +33,13 @@ def read_graph(file: Path, purpose: str = "reading a graph") -> ir.Model:
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
+        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {expected}") from error
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
-        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {EXPECTED}") from error
+        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {expected}") from error
     if not len(model.graph):
-        raise DeployError(f"{file} holds a graph without nodes, or is empty: {EXPECTED}")
+        raise DeployError(f"{file} holds a graph without nodes, or is empty: {expected}")
     if not all(node.outputs for node in model.graph.all_nodes()):
-        raise DeployError(f"{file} has a node without an output: {EXPECTED}")
+        raise DeployError(f"{file} has a node without an output: {expected}")
     if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
         model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
     return model

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.layers import EngineLayer
     from wrn_deploy.engines.proof import Proof, Source
 
-__all__ = ["NO_PROOF", "as_percent", "prove_plan"]
+__all__ = ["NO_PROOF", "PROVED_HOW", "as_percent", "prove_plan"]
 
 NO_PROOF: dict[str, Any] = {"source": "none", "shares": {}, "promised": {}}
-HOW = {
+PROVED_HOW = {
     "inspector": "proved by the engine's inspector",
     "builder log": "proved by the layers that the builder printed",
-    "promise": "promised by the graph, not proved: no layers of the engine can be read here",
+    "promise": "promised by the graph, not proved: the engine's layers cannot be read here",
+    "none": "neither proved nor promised",
 }
 
 
@@ -53,10 +54,16 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
 
 
 def as_percent(shares: Mapping[str, float]) -> str:
-    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; one that rounds to nothing is "<0.1 %"."""
+    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; and no 100 % where there are others."""
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    texts = [f"{100 * share:.1f} % {kind}" if share >= 0.0005 else f"<0.1 % {kind}" for kind, share in ordered]
-    return ", ".join(texts) or "not known"
+    return ", ".join(f"{_percent(share)} {kind}" for kind, share in ordered) or "not known"
+
+
+def _percent(share: float) -> str:
+    text = f"{100 * share:.1f} %"
+    if text == "100.0 %" and share < 1:
+        return ">99.9 %"
+    return "<0.1 %" if text == "0.0 %" and share > 0 else text
 
 
 def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Source, list[list[EngineLayer]]]:
@@ -74,7 +81,7 @@ def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Sourc
 
 def _tell(proof: Proof, progress: Progress) -> None:
     reformats = "" if proof.reformats is None else f"; {proof.layers} layers, {proof.reformats} of them reformats"
-    progress.note(f"MACs: {as_percent(proof.shares)} ({HOW[proof.source]}{reformats})")
+    progress.note(f"MACs of one image: {as_percent(proof.shares)} ({PROVED_HOW[proof.source]}{reformats})")
     if proof.unknown:
         some = ", ".join(proof.unknown[:3]) + (", ..." if len(proof.unknown) > 3 else "")
         progress.warn(f"{len(proof.unknown)} layers of the graph were not found in the engine ({some}): not proved")

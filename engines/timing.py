@@ -1,0 +1,99 @@
+"""Times the layers of an engine with TensorRT's own profiler; needs the GPU that the plan was built for, and PyCUDA."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from wrn_deploy.engines.inspector import describe_context
+from wrn_deploy.engines.log import BuildLog, make_logger
+from wrn_deploy.errors import DeployError, MachineError
+
+__all__ = ["LayerTimer"]
+
+LARGEST_ELEMENT = 8  # bytes of an int64
+
+
+class LayerTimer:
+    """An engine on the first GPU, in its primary context, with memory for one batch; a context manager.
+
+    `description` is the inspector's JSON, whose layers have the names that are timed.
+    """
+
+    def __init__(self, module: Any, plan: bytes, batch: int) -> None:
+        try:
+            import pycuda.driver as cuda
+        except ImportError as error:
+            raise MachineError(f"timing layers needs PyCUDA ({error}): pip install 'wrn-deploy[gpu]'") from error
+        cuda.init()
+        self._cuda = cuda
+        self._primary = cuda.Device(0).retain_primary_context()
+        self._primary.push()
+        try:
+            self._open(module, plan, batch)
+        except BaseException:
+            cuda.Context.pop()
+            raise
+
+    def _open(self, module: Any, plan: bytes, batch: int) -> None:
+        self._logger = make_logger(module, BuildLog())
+        self._runtime = module.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise DeployError("the plan cannot be opened on this GPU: build it again here")
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise MachineError("TensorRT cannot make an execution context: free GPU memory")
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        for name in names:
+            if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT:
+                shape = (batch, *tuple(self._engine.get_tensor_shape(name))[1:])
+                if not self._context.set_input_shape(name, shape):
+                    raise DeployError(f"the plan does not take a batch of {batch}: pass a --batch within its profiles")
+        self._memory = []
+        for name in names:
+            size = math.prod(tuple(self._context.get_tensor_shape(name))) * LARGEST_ELEMENT
+            self._memory.append(self._cuda.mem_alloc(size))
+            self._cuda.memset_d8(self._memory[-1], 0, size)
+            self._context.set_tensor_address(name, int(self._memory[-1]))
+        self.description = describe_context(module, self._engine, self._context)
+        self._stream = self._cuda.Stream()
+        self._layers: dict[str, float] = {}
+        self._profiler = _make_profiler(module, self._layers)
+        self._context.profiler = self._profiler
+
+    def run(self) -> tuple[float, dict[str, float]]:
+        """Milliseconds of one inference on the host's clock, and of each layer; the profiler makes it slower."""
+        self._layers.clear()
+        start = time.perf_counter()
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise MachineError("TensorRT could not start the inference: free GPU memory")
+        self._stream.synchronize()
+        return 1000 * (time.perf_counter() - start), dict(self._layers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context = self._engine = self._runtime = None  # in this order, and before the memory they use
+        for memory in self._memory:
+            memory.free()
+        self._stream = None
+        self._cuda.Context.pop()
+
+
+def _make_profiler(module: Any, layers: dict[str, float]) -> Any:
+    """A profiler that adds each layer's milliseconds to `layers`."""
+
+    class Profiler(module.IProfiler):  # type: ignore[misc]  # the base class is known only at run time
+        def __init__(self) -> None:
+            module.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            layers[layer_name] = layers.get(layer_name, 0.0) + ms
+
+    return Profiler()

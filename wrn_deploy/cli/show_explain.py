@@ -1,0 +1,114 @@
+"""Prints where two graphs or plans spend their time, as a table or as JSON, on stdout."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wrn_deploy.pipeline.explain import BETWEEN, Explanation, Row
+
+__all__ = ["show_explanation"]
+
+SHOWN = 25  # rows; --json has all of them
+NOISE = 0.05  # a layer is slower or faster from this share of A's time on
+
+
+def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
+    """Prints the sum, the layers with the largest differences, and the lint rules that name them."""
+    if as_json:
+        rows = [{**dataclasses.asdict(row), "difference_ms": row.difference_ms} for row in explanation.rows]
+        typer.echo(json.dumps({**dataclasses.asdict(explanation), "rows": rows}, indent=1))
+        return
+    console = Console()
+    _line(console, f"A {explanation.a}", "bold")
+    _line(console, f"B {explanation.b}", "bold")
+    _line(console, _how(explanation))
+    console.print(_table(explanation), "", sep="\n")
+    rest = explanation.rows[SHOWN:]
+    if rest:
+        more = sum(row.difference_ms for row in rest)
+        _line(console, f"{len(rest)} more rows, {more:+.3f} ms in all; --json has them")
+    for text in (_unaccounted(explanation), *_rules(explanation), "", summary(explanation)):
+        _line(console, text)
+
+
+def summary(explanation: Explanation) -> str:
+    """One sentence: how much faster or slower B is, and where most of that comes from."""
+    a, b = explanation.totals_ms
+    word = "faster" if b < a else "slower"
+    ratio = max(a, b) / min(a, b) if min(a, b) > 0 else float("inf")
+    layers = [row for row in explanation.rows if not row.name.startswith(BETWEEN) and row.a.nodes and row.b.nodes]
+    slower = sum(row.difference_ms > NOISE * row.a.ms for row in layers)
+    faster = sum(row.difference_ms < -NOISE * row.a.ms for row in layers)
+    text = (
+        f"B is {ratio:.2f} times {word} than A ({b:.3f} ms, {a:.3f} ms): of {len(layers)} layers {faster} are faster "
+        f"and {slower} slower (by more than {100 * NOISE:.0f} %)"
+    )
+    lost = max(explanation.rows, key=lambda row: row.difference_ms, default=None)
+    won = min(explanation.rows, key=lambda row: row.difference_ms, default=None)
+    if won is not None and won.difference_ms < 0:
+        text += f"; most is won in {won.name} ({won.difference_ms:+.3f} ms)"
+    if lost is not None and lost.difference_ms > 0:
+        text += f"; most is lost in {lost.name} ({lost.difference_ms:+.3f} ms)"
+    return text + "."
+
+
+def _how(explanation: Explanation) -> str:
+    return (
+        f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} runs of each in turns, random inputs "
+        "(times do not depend on the pixels); medians, while being profiled, which costs time itself"
+    )
+
+
+def _table(explanation: Explanation) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("layer, or all other nodes of a kind (in A, in B)", overflow="fold")
+    for header in ("A ms", "B ms", "B-A ms", "B/A"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for header in ("A in", "B in", "lint of B"):
+        table.add_column(header, overflow="fold")
+    for row in explanation.rows[:SHOWN]:
+        times = (_ms(row.a.ms, row.a.nodes), _ms(row.b.ms, row.b.nodes), f"{row.difference_ms:+.3f}", _ratio(row))
+        style = "yellow" if row.difference_ms > max(NOISE * row.a.ms, 0.001) else None
+        table.add_row(_name(row), *times, row.a.arithmetic, row.b.arithmetic, " ".join(row.rules), style=style)
+    return table
+
+
+def _name(row: Row) -> Text:
+    counts = f" ({row.a.nodes}, {row.b.nodes})" if row.name.startswith(BETWEEN) else ""
+    return Text(row.name + counts)
+
+
+def _ms(value: float, nodes: int) -> str:
+    return f"{value:.3f}" if nodes else "-"
+
+
+def _ratio(row: Row) -> str:
+    return f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
+
+
+def _unaccounted(explanation: Explanation) -> str:
+    shares = [
+        f"{ms:.3f} ms of {side} ({100 * ms / total if total else 0:.0f} %)"
+        for side, ms, total in zip("AB", explanation.unaccounted_ms, explanation.totals_ms, strict=True)
+    ]
+    own = " and ".join(f"{ms:.3f}" for ms in explanation.between_ms)
+    return f"unaccounted for: {', '.join(shares)}; {own} ms pass between nodes, and medians do not quite add up"
+
+
+def _rules(explanation: Explanation) -> list[str]:
+    if not explanation.rules:
+        return ["lint of B: no rule names a layer"]
+    about = dict.fromkeys(explanation.graph_rules, " (the graph as a whole)")
+    return [f"{rule}{about.get(rule, '')}: {title}. {mend}" for rule, (title, mend) in explanation.rules.items()]
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    """One line, whatever the width: it can be searched and copied."""
+    console.print(Text(text, style), soft_wrap=True)

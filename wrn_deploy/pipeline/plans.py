@@ -1,0 +1,43 @@
+"""Finds the bundle that a plan lies in, and tells plans by their first bytes; opens none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
+from wrn_deploy.errors import DeployError
+
+__all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
+
+MAGIC = {b"vtrt": "tensorrt_rtx", b"ftrt": "tensorrt", b"ptrt": "tensorrt"}  # ptrt: up to TensorRT 8
+EXPECTED = "expected an ONNX graph or a plan, as in BUNDLE/int8-onnxruntime.onnx"
+SUFFIXES = (".plan", ".engine", ".trt")
+
+
+def plan_flavor(file: Path) -> str | None:
+    """The TensorRT that the file's first bytes speak of; None: it is no plan, or a damaged one."""
+    try:
+        with file.open("rb") as stream:
+            return MAGIC.get(stream.read(4))
+    except OSError as error:
+        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
+
+
+def is_plan(file: Path) -> bool:
+    """Whether the file is a plan, or is called one."""
+    return file.suffix.lower() in SUFFIXES or plan_flavor(file) is not None
+
+
+def bundle_of(file: Path) -> tuple[Bundle, Artifact] | None:
+    """The bundle that the file is a plan of, by the manifest beside it or in a folder above; None: there is none.
+
+    Raises:
+        DeployError: the manifest is damaged.
+    """
+    file = file.resolve()
+    for folder in file.parents[:3]:
+        if (folder / MANIFEST).is_file():
+            bundle = Bundle.open(folder)
+            own = [made for made in bundle.artifacts.values() if bundle.file(made).resolve() == file]
+            return (bundle, own[0]) if own and own[0].kind is Kind.PLAN else None
+    return None
