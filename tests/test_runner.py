@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,103 @@ def test_several_threads_get_the_answers_to_their_own_images(made_bundle: Path, 
             ]
             for index, answer in asked:
                 np.testing.assert_array_equal(answer.result(), wanted[index])
+
+
+def test_calls_run_at_the_same_time(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
+    """Two callers that wait for each other inside of the backend: neither could go on if calls were in a row."""
+    with Runner.open(made_bundle, backend="onnxruntime", threads=1, contexts=2) as runner:
+        together = threading.Barrier(2)
+        for backend in runner._pool.fill():
+            execute = backend.execute
+            backend.execute = lambda execute=execute: (together.wait(10), execute())[1]  # type: ignore[method-assign, misc]
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(runner.predict, [images[:3], images[3:6]]))
+        wanted = [answer.copy() for answer in answers]
+    with Runner.open(made_bundle, backend="onnxruntime", threads=1, contexts=1) as alone:
+        np.testing.assert_array_equal(wanted[0], alone.predict(images[:3]))
+        np.testing.assert_array_equal(wanted[1], alone.predict(images[3:6]))
+
+
+def test_a_batch_that_is_too_large_or_too_small_for_the_backend_is_cut_and_filled(
+    made_bundle: Path, images: npt.NDArray[np.uint8]
+) -> None:
+    with Runner.open(made_bundle, backend="onnxruntime", threads=1) as runner:
+        wanted = runner.predict(images[:11])
+        uploaded: list[int] = []
+        first = runner._pool.first
+        upload = first.upload
+        first.upload = lambda batch: (uploaded.append(len(batch)), upload(batch))[1]  # type: ignore[method-assign, func-returns-value]
+        runner.batches = range(3, 5)  # as a plan with a profile of 3 to 4 has
+        np.testing.assert_allclose(runner.predict(images[:11]), wanted, atol=1e-4)
+        assert uploaded == [4, 4, 3]
+        np.testing.assert_allclose(runner.predict(images[:5]), wanted[:5], atol=1e-4)
+        assert uploaded[3:] == [4, 3]
+        np.testing.assert_allclose(runner.predict(images[:1]), wanted[:1], atol=1e-4)
+        out = np.full((11, 10), np.nan, np.float32)
+        runner.predict_into(images[:11], out)
+        np.testing.assert_allclose(out, wanted, atol=1e-4)
+
+
+def test_logits_are_written_where_the_caller_wants_them(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
+    with Runner.open(made_bundle, backend="onnxruntime") as runner:
+        wanted = runner.predict(images)
+        kept = np.full((20, 12), -1, np.float32)
+        runner.predict_into(images, kept[2:18, 1:11])  # not contiguous
+        np.testing.assert_array_equal(kept[2:18, 1:11], wanted)
+        assert (kept[:2] == -1).all()
+        assert (kept[:, 0] == -1).all()
+        named = {"logits": np.empty((16, 10), np.float32)}
+        runner.predict_into(images, named)
+        np.testing.assert_array_equal(named["logits"], wanted)
+        np.testing.assert_array_equal(runner.run(images)["logits"], wanted)
+
+
+def test_arrays_for_the_logits_that_do_not_fit_are_refused(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
+    frozen = np.zeros((16, 10), np.float32)
+    frozen.flags.writeable = False
+    cases: list[tuple[Any, str]] = [
+        (np.zeros((16, 10)), r"out for logits is float64 \(16, 10\): expected a numpy array, float32 \(16, 10\)"),
+        (np.zeros((15, 10), np.float32), r"float32 \(15, 10\): expected a numpy array, float32 \(16, 10\)"),
+        ([0.0], "out for logits is list"),
+        (frozen, "out for logits is read-only"),
+        ({}, "out has nothing: expected logits"),
+        ({"features": np.zeros((16, 10), np.float32)}, "out has features: expected logits"),
+    ]
+    with Runner.open(made_bundle) as runner:
+        for out, text in cases:
+            with pytest.raises(DeployError, match=text):
+                runner.predict_into(images, out)
+
+
+def test_warming_up_makes_every_context_and_changes_no_answer(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
+    with Runner.open(made_bundle, backend="onnxruntime", contexts=3) as runner:
+        wanted = runner.predict(images)
+        runner.warmup((1, 5), iterations=1)
+        assert len(runner._pool.fill()) == 3
+        np.testing.assert_array_equal(runner.predict(images), wanted)
+        with pytest.raises(DeployError, match="a batch of 0 to warm up with: expected at least 1"):
+            runner.warmup((0,))
+
+
+def test_fewer_than_one_context_is_a_usage_error(made_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="0 contexts: expected at least 1"):
+        Runner.open(made_bundle, contexts=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_falling_back_is_asked_for_and_said(bundle: Bundle) -> None:
+    (bundle.folder / "int8-onnxruntime.onnx").unlink()
+    with pytest.raises(DeployError, match="int8-onnxruntime"):
+        Runner.open(bundle.folder, "int8", "onnxruntime")
+    with pytest.warns(RuntimeWarning, match=r"int8-onnxruntime.*; running ONNX Runtime CPU fp32 instead"):
+        runner = Runner.open(bundle.folder, "int8", "onnxruntime", fallback=True)
+    with runner:
+        assert (runner.backend, runner.precision) == ("onnxruntime", Precision.FP32)
+        assert "int8-onnxruntime" in (runner.fell_back or "")
+    with Runner.open(bundle.folder, "fp32", "onnxruntime", fallback=True) as runner:
+        assert runner.fell_back is None
+    with pytest.raises(UsageError, match="does not run fp16"):
+        Runner.open(bundle.folder, "fp16", "onnxruntime", fallback=True)
 
 
 def test_what_is_not_named_is_chosen_and_said(made_bundle: Path) -> None:

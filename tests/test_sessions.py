@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from wrn_deploy import sessions
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.sessions import CPU, CUDA, RTX, TENSORRT, infer_with, open_session, provider_obstacle, providers
+from wrn_deploy.sessions import CPU, CUDA, RTX, TENSORRT, has_provider, infer_with, open_session, providers
 
 
 def test_a_file_and_its_bytes_give_the_same_answers(made_bundle: Path) -> None:
@@ -29,13 +31,44 @@ def test_a_file_and_its_bytes_give_the_same_answers(made_bundle: Path) -> None:
 
 def test_a_provider_that_is_not_there_is_not_replaced(made_bundle: Path) -> None:
     assert CPU.name in providers()
-    absent = [(provider, provider_obstacle(provider)) for provider in (CUDA, TENSORRT, RTX)]
-    for provider, obstacle in absent:
-        if obstacle is not None:
-            with pytest.raises(MachineError, match=f"cannot run the graph on {provider.name}: {obstacle}"):
-                open_session(made_bundle / "fp32.onnx", provider=provider)
-    if all(obstacle is None for _, obstacle in absent):
+    absent = [provider for provider in (CUDA, TENSORRT, RTX) if not has_provider(provider)]
+    for provider in absent:
+        with pytest.raises(
+            MachineError, match=f"the installed ONNX Runtime lacks {provider.name}: expected one of .*CPU"
+        ):
+            open_session(made_bundle / "fp32.onnx", provider=provider)
+    if not absent:
         pytest.skip("all are there")
+
+
+def test_a_part_of_the_graph_on_another_provider_is_an_error_that_names_it() -> None:
+    """ONNX Runtime's record of a real session, read as if another provider had been asked for."""
+    import onnxruntime as ort
+
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"], name="alone")
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    opset = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([relu], "g", value[:1], value[1:]), ir_version=10, opset_imports=opset
+    )
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU.name])
+    sessions._check_placement(session, CPU, "graph.onnx")
+    with pytest.raises(MachineError, match=r"runs graph\.onnx on \['CPUExecutionProvider'\]: expected CUDA"):
+        sessions._check_placement(session, CUDA, "graph.onnx")
+
+    class First:
+        """A session whose first provider is the one asked for, and which has left a node to the CPU."""
+
+        get_provider_graph_assignment_info = session.get_provider_graph_assignment_info
+
+        @staticmethod
+        def get_providers() -> list[str]:
+            return [CUDA.name, CPU.name]
+
+    with pytest.raises(MachineError, match=r"leaves a part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
+        sessions._check_placement(First(), CUDA, "graph.onnx")
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x0a"])

@@ -26,6 +26,7 @@ __all__ = ["Runner"]
 PREFERRED = (
     ("tensorrt", Precision.FP16),
     ("tensorrt_rtx", Precision.FP16),
+    ("onnxruntime_cuda", Precision.FP16),
     ("onnxruntime", Precision.FP32),
 )
 

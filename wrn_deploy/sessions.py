@@ -16,8 +16,8 @@ import numpy.typing as npt
 from wrn_deploy.errors import DeployError, MachineError, missing_package
 
 __all__ = [
-    "CPU", "CUDA", "RTX", "TENSORRT", "Provider",
-    "infer_with", "open_profiled", "open_session", "provider_obstacle", "providers",
+    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_with", "open_profiled", "open_session",
+    "providers",
 ]  # fmt: skip
 
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
@@ -114,13 +114,13 @@ def open_profiled(graph: Path | bytes, threads: int | None, traces: Path) -> Any
 
 
 def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> Any:
-    obstacle = provider_obstacle(provider)
-    if obstacle is not None:
-        raise MachineError(f"ONNX Runtime cannot run the graph on {provider.name}: {obstacle}")
+    if not has_provider(provider):
+        raise MachineError(
+            f"the installed ONNX Runtime lacks {provider.name}: expected one of {', '.join(providers())}"
+        )
     named = [(provider.name, dict(provider.options))]
     if provider.plugin is not None:
-        devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
-        options.add_provider_for_devices(devices[:1], dict(provider.options))
+        options.add_provider_for_devices(_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
         named = []
     try:
         session = ort.InferenceSession(graph, options, providers=named)
@@ -146,21 +146,27 @@ def _check_placement(session: Any, provider: Provider, name: str) -> None:
             )
 
 
-def provider_obstacle(provider: Provider) -> str | None:
-    """Why the installed ONNX Runtime has not this provider, or None where it has; a plug-in is registered."""
-    ort = _onnxruntime()
-    if provider.plugin is None:
-        return None if provider.name in ort.get_available_providers() else f"ONNX Runtime lacks {provider.name}"
-    if importlib.util.find_spec(provider.plugin) is None:
-        return f"{provider.plugin} is not installed"
+def has_provider(provider: Provider) -> bool:
+    """Whether the installed ONNX Runtime has the provider, or its plug-in is installed; nothing is loaded on a GPU."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return False
+    if provider.plugin is not None:
+        return importlib.util.find_spec(provider.plugin) is not None
+    return provider.name in providers()
+
+
+def _devices(ort: Any, provider: Provider, plugin: str) -> list[Any]:
+    """The devices of a plug-in, which is registered once in a process."""
     if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
-        plugin = importlib.import_module(provider.plugin)
+        library = importlib.import_module(plugin).get_library_path()
         try:
-            ort.register_execution_provider_library(provider.name, plugin.get_library_path())
-        except Exception as error:  # noqa: BLE001 (its exceptions have no common class below Exception)
-            return f"{provider.plugin} cannot be registered ({error})"
-    there = any(device.ep_name == provider.name for device in ort.get_ep_devices())
-    return None if there else f"{provider.name} finds no device"
+            ort.register_execution_provider_library(provider.name, library)
+        except Exception as error:  # its exceptions have no common class below Exception
+            raise MachineError(f"{plugin} cannot be registered ({error}): it needs a GPU and its driver") from error
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
+    if not devices:
+        raise MachineError(f"{provider.name} finds no device that it can run on: it needs an RTX GPU")
+    return devices
 
 
 def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:

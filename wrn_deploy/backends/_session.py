@@ -14,7 +14,7 @@ from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.sessions import Provider, open_session, provider_obstacle
+from wrn_deploy.sessions import Provider, has_provider, open_session
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["OnnxRuntimeBackend", "SessionRuntime"]
@@ -53,9 +53,8 @@ class SessionRuntime:
             return f"ONNX Runtime is not installed: pip install 'wrn-deploy[{self.extra}]'"
         if self.provider.device == "cpu":
             return None
-        obstacle = provider_obstacle(self.provider)
-        if obstacle is not None:
-            return f"{obstacle}: pip install 'wrn-deploy[{self.extra}]'"
+        if not has_provider(self.provider):
+            return f"ONNX Runtime has no {self.provider.name}: pip install 'wrn-deploy[{self.extra}]'"
         return None if find_gpu() is not None else "no CUDA GPU on this machine"
 
     def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> OnnxRuntimeBackend:

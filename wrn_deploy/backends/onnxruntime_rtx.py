@@ -14,7 +14,7 @@ _RUNTIME = SessionRuntime(
     title=TITLE,
     provider=RTX,
     graphs={Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"},
-    extra="rtx",
+    extra="ort-rtx",
 )
 
 PRECISIONS = _RUNTIME.precisions
