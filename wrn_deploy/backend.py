@@ -13,7 +13,10 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["Array", "Backend", "Candidate", "contenders", "examine", "open_backend", "precisions_of", "title_of"]
+__all__ = [
+    "Array", "Backend", "Candidate", "backends", "contenders", "examine", "open_backend", "precisions_of", "title_of",
+    "unfit",
+]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
 
@@ -81,9 +84,14 @@ def _module(backend: str) -> BackendModule:
     return cast("BackendModule", load_plugin(BACKENDS, backend))
 
 
+def backends() -> list[str]:
+    """The files of `wrn_deploy/backends`."""
+    return plugin_names(BACKENDS)
+
+
 def contenders() -> list[tuple[str, Precision]]:
     """Every backend at every precision that it knows, whether or not this machine can run it."""
-    return [(name, precision) for name in plugin_names(BACKENDS) for precision in _module(name).PRECISIONS]
+    return [(name, precision) for name in backends() for precision in _module(name).PRECISIONS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,11 @@ def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
         lacking = error
     reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
     return Candidate(artifact, lacking if reason is None else MachineError(reason))
+
+
+def unfit(backend: str) -> str | None:
+    """Why this machine cannot run anything on the backend, or None where it can."""
+    return _module(backend).unfit(None)
 
 
 def title_of(backend: str) -> str:

@@ -66,3 +66,9 @@ def test_commands_are_at_most_15_lines() -> None:
         body = function.body[1:] if ast.get_docstring(function) else function.body
         if body:
             assert (body[-1].end_lineno or 0) - body[0].lineno < 15, function.name
+
+
+def test_text_in_brackets_is_printed_as_it_is(cli: Cli) -> None:
+    """Tables would take `[gpu]` for the name of a style."""
+    said = "".join(cli("doctor").output.split())
+    assert "pipinstall'wrn-deploy[" in said or "no:" not in said

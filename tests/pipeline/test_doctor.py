@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import wrn_deploy
+from wrn_deploy.backends import _plan
 from wrn_deploy.machine import Gpu, describe_machine
 from wrn_deploy.pipeline import doctor
 from wrn_deploy.pipeline.doctor import diagnose
@@ -22,7 +23,8 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _show_gpu(monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None) -> None:
-    monkeypatch.setattr(doctor, "find_gpu", lambda: gpu)
+    for module in (doctor, _plan):
+        monkeypatch.setattr(module, "find_gpu", lambda: gpu)
     monkeypatch.setattr(doctor, "describe_machine", lambda: dataclasses.replace(describe_machine(), gpu=gpu))
 
 
@@ -49,9 +51,13 @@ def test_what_is_here() -> None:
 
 def test_here_everything_but_a_gpu_works() -> None:
     pytest.importorskip("tensorrt_rtx")
-    assert {step: reason for step, reason in diagnose().steps.items() if reason is not None} == {
-        "predict and bench with TensorRT": "no CUDA GPU on this machine"
+    steps = diagnose().steps
+    assert {step for step, reason in steps.items() if reason is None} == {
+        *("train", "export", "calibrate", "read parquet data", "build-engine"),
+        *("run with ONNX Runtime CPU", "run with PyTorch CPU"),
     }
+    assert steps["run with TensorRT-RTX"] == "no CUDA GPU on this machine"
+    assert "pip install 'wrn-deploy[ort-rtx]'" in (steps["run with ONNX Runtime TensorRT-RTX"] or "")
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +90,9 @@ def test_a_tensorrt_that_is_too_old_is_no_help(monkeypatch: pytest.MonkeyPatch) 
     assert "10.9.0 is too old" in (diagnosis.steps["build-engine"] or "")
 
 
-@pytest.mark.parametrize(("pycuda", "reason"), [(True, None), (False, "pycuda missing: pip install 'wrn-deploy[gpu]'")])
+@pytest.mark.parametrize(
+    ("pycuda", "reason"), [(True, None), (False, "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'")]
+)
 def test_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch, pycuda: bool, reason: str | None) -> None:
     _show_gpu(monkeypatch, H100)
     _show_tensorrt(monkeypatch, "11.4.0")
@@ -93,7 +101,7 @@ def test_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch, pycuda: bool, rea
     diagnosis = diagnose()
     assert diagnosis.found["GPU"] == "NVIDIA H100, 80 GiB, compute capability 9.0, driver 570.1"
     assert diagnosis.steps["build-engine"] is None
-    assert diagnosis.steps["predict and bench with TensorRT"] == reason
+    assert diagnosis.steps["run with TensorRT"] == reason
 
 
 def test_two_kinds_of_onnx_runtime_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:

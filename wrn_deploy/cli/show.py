@@ -37,7 +37,7 @@ def show_report(report: Report, *, as_json: bool) -> None:
     if as_json:
         typer.echo(report.to_json(), nl=False)
     else:
-        print_report(report, Console())
+        print_report(report, Console(markup=False))
 
 
 def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
     for artifact in artifacts:
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     _print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
     for model in models:
         shape = "x".join(map(str, model.input))
         table.add_row(model.name, shape, f"{model.parameters:,}", f"{model.macs / 1e6:,.1f} M")
-    Console().print(table, "", sep="\n")
+    Console(markup=False).print(table, "", sep="\n")
     _print_line("Any wrn-<depth>-<widen> with a depth of 6n+4 works too.")
     _print_line("MACs: multiply-accumulates for one image, in its convolutions and linear layers.")
 
@@ -100,7 +100,7 @@ def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     steps = _table("step", "can be done here")
     for step, reason in diagnosis.steps.items():
         steps.add_row(step, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
-    Console().print(found, "", steps, sep="\n")
+    Console(markup=False).print(found, "", steps, sep="\n")
 
 
 def _table(*headers: str, right: tuple[str, ...] = ()) -> Table:
@@ -118,7 +118,7 @@ def _print_heading(text: str, random_weights: bool) -> None:
 
 def _print_line(text: str, style: str = "") -> None:
     """One line, whatever the width: it can be searched and copied."""
-    Console().print(Text(text, style), soft_wrap=True)
+    Console(markup=False).print(Text(text, style), soft_wrap=True)
 
 
 def _print_json(record: Any) -> None:

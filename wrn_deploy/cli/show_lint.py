@@ -27,7 +27,7 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_record(report), indent=1))
         return
-    console = Console()
+    console = Console(markup=False)
     _line(console, f"{report.file} for {report.target}{_why(report)}", "bold")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8"):

@@ -21,7 +21,7 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
     if as_json:
         typer.echo(tuning.to_json(), nl=False)
         return
-    console = Console()
+    console = Console(markup=False)
     reference = tuning.reference
     _line(
         console,

@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import title_of
+from wrn_deploy.backend import backends, title_of, unfit
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
@@ -16,14 +16,12 @@ __all__ = ["Diagnosis", "diagnose"]
 
 PACKAGES = (
     "numpy", "pillow", "torch", "onnx", "onnx-ir", "onnxscript", "safetensors", "pyarrow", "onnxruntime",
-    "onnxruntime-gpu", "pycuda", "cuda-bindings",
+    "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "pycuda", "cuda-bindings",
 )  # fmt: skip
 NEEDED = {
     "train": ("torch", "safetensors"),
     "export": ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "onnxruntime"),
     "calibrate": ("onnx", "onnx_ir", "onnxruntime"),
-    "predict and bench with PyTorch": ("torch", "safetensors"),
-    "predict and bench with ONNX Runtime": ("onnxruntime",),
     "read parquet data": ("pyarrow",),
 }
 EXTRAS = {"onnxruntime": "cpu", "pyarrow": "parquet"}  # all others come with "export"
@@ -77,8 +75,7 @@ def _load(flavor: Flavor) -> _Library:
 def _steps(libraries: dict[Flavor, _Library]) -> dict[str, str | None]:
     steps = {step: _why_not(modules) for step, modules in NEEDED.items()}
     steps["build-engine"] = _why_no_plan(libraries)
-    steps["predict and bench with TensorRT"] = _why_no_engine(libraries)
-    return steps
+    return steps | {f"run with {title_of(backend)}": unfit(backend) for backend in backends()}
 
 
 def _why_not(modules: tuple[str, ...]) -> str | None:
@@ -96,19 +93,6 @@ def _why_no_plan(libraries: dict[Flavor, _Library]) -> str | None:
     if usable:
         return "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
     return _troubles(libraries) or "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
-
-
-def _why_no_engine(libraries: dict[Flavor, _Library]) -> str | None:
-    if find_gpu() is None:
-        return "no CUDA GPU on this machine"
-    if all(library.version is None for library in libraries.values()):
-        return _troubles(libraries) or "TensorRT missing: pip install 'wrn-deploy[gpu]'"
-    return _why_not_gpu("pycuda")
-
-
-def _why_not_gpu(module: str) -> str | None:
-    there = importlib.util.find_spec(module) is not None
-    return None if there else f"{module} missing: pip install 'wrn-deploy[gpu]'"
 
 
 def _troubles(libraries: dict[Flavor, _Library]) -> str:

@@ -27,7 +27,7 @@ app = typer.Typer(
 
 def new_progress() -> TerminalProgress:
     """Where a command tells its progress: stderr."""
-    return TerminalProgress(Console(stderr=True))
+    return TerminalProgress(Console(stderr=True, markup=False))
 
 
 def _print_version(wanted: bool) -> None:
