@@ -11,6 +11,8 @@ import pytest
 import wrn_deploy
 from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
+from wrn_deploy.cli.show import show_diagnosis
+from wrn_deploy.pipeline.doctor import Diagnosis
 
 COMMANDS = [
     *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint", "inspect", "explain"),
@@ -68,7 +70,8 @@ def test_commands_are_at_most_15_lines() -> None:
             assert (body[-1].end_lineno or 0) - body[0].lineno < 15, function.name
 
 
-def test_text_in_brackets_is_printed_as_it_is(cli: Cli) -> None:
+def test_text_in_brackets_is_printed_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
     """Tables would take `[gpu]` for the name of a style."""
-    said = "".join(cli("doctor").output.split())
-    assert "pipinstall'wrn-deploy[" in said or "no:" not in said
+    show_diagnosis(Diagnosis({"[red]": "[bold]"}, {"run": "pip install 'wrn-deploy[gpu]'"}), as_json=False)
+    said = capfd.readouterr().out
+    assert all(text in said for text in ("[red]", "[bold]", "'wrn-deploy[gpu]'"))
