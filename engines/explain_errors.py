@@ -21,7 +21,7 @@ EXPLANATIONS: dict[str, tuple[type[DeployError], str]] = {
     ),
     "Plugin not found": (
         DeployError,
-        "the graph has an operator that this TensorRT does not know: export it with our exporter",
+        "the graph has an operator that this TensorRT does not know: expected one that `wrn-deploy export` wrote",
     ),
     "must be of same type": (DeployError, MIXED),
     "must have same input types": (DeployError, MIXED),
@@ -37,10 +37,17 @@ EXPLANATIONS: dict[str, tuple[type[DeployError], str]] = {
         DeployError,
         "the graph takes images of another size than the bundle says: export it again",
     ),
+    "check_turing_op_compatibility": (
+        DeployError,
+        "GPUs of SM75 lack an operation at this precision: build the fp16 graph, or leave SM75 out",
+    ),
     "workspace limit": (DeployError, "expected more scratch memory: pass a larger --workspace, or none"),
     "no optimization profile": (DeployError, "no batch range was given: pass --profile"),
     "MIN<=OPT<=MAX": (DeployError, "expected min <= opt <= max batch"),
-    "missing dimensions in profile": (DeployError, "the profile names another input than the graph has"),
+    "missing dimensions in profile": (
+        DeployError,
+        "the profile names another input than the graph has: export the model again",
+    ),
     "no graph outputs": (DeployError, "expected a whole ONNX graph: export it again"),
     "generateForCurrent": (
         MachineError,

@@ -101,20 +101,24 @@ def run_cancellable(work: Callable[[], bytes | None], cancel: Callable[[], None]
     """
     outcome: list[bytes | None] = []
     failure: list[BaseException] = []
+    done = threading.Event()  # Python 3.11 takes a thread whose `join` was interrupted for ended
 
     def run() -> None:
         try:
             outcome.append(work())
         except BaseException as error:  # noqa: BLE001  (raised again below, on the caller's thread)
             failure.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=run, name="build", daemon=True)
-    thread.start()
     try:
-        thread.join()
+        thread.start()
+        done.wait()
     except KeyboardInterrupt:
         cancel()
-        thread.join()
+        if thread.ident is not None:  # it runs
+            done.wait()
         raise
     if failure:
         raise failure[0]

@@ -167,7 +167,12 @@ class _Follower(ast.NodeVisitor):
     def class_of(self, node: ast.expr) -> str | None:
         """The TensorRT class of an expression's value, None for anything else; enters the names that it uses."""
         if isinstance(node, ast.IfExp):
-            return self.class_of(node.body) or self.class_of(node.orelse)
+            asked = _asked(node.test)
+            with self._under(asked or self.guard):
+                body = self.class_of(node.body)
+            with self._under(OTHER.get(asked, Guard.NONE) or self.guard):
+                orelse = self.class_of(node.orelse)
+            return orelse if body is None else body
         if isinstance(node, ast.Call):
             name, method = _called(node)
             kind = self.class_of(node.func)

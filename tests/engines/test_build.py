@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +14,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from wrn_deploy.engines.build import BuiltPlan, Profile, build_plan
+from wrn_deploy.engines.build import BuiltPlan, build_plan
 from wrn_deploy.engines.flavor import Flavor, TensorRT, find_flavor, installed_flavors
-from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
+from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.spec import TensorSpec
 
 pytestmark = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
+without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here")
 
 IMAGES = TensorSpec("images", "float32", (3, 32, 32))
-PROFILE = Profile(1, 2, 4)
+SMALL = (Profile(1, 2, 4),)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +34,15 @@ def rtx() -> TensorRT:
     return find_flavor(Flavor.RTX)
 
 
-def build(rtx: TensorRT, file: Path, source: TensorSpec = IMAGES, workspace_mib: int | None = None) -> BuiltPlan:
-    return build_plan(rtx, file, source, PROFILE, workspace_mib)
+def build(
+    rtx: TensorRT, file: Path, source: TensorSpec = IMAGES, progress: Progress | None = None, **options: Any
+) -> BuiltPlan:
+    return build_plan(rtx, file, source, EngineOptions(**{"profiles": SMALL, **options}), progress or Silent())
+
+
+def masked(plan: bytes) -> bytes:
+    """The plan without the numbers that TensorRT's compiler gives its own tensors: they follow memory addresses."""
+    return re.sub(rb"__mye\d+", lambda name: b"_" * len(name[0]), plan)
 
 
 @pytest.mark.parametrize("graph", ["fp32.onnx", "fp16.onnx", "int8-tensorrt.onnx"])
@@ -50,16 +65,38 @@ def test_the_weights_in_a_plan_have_the_precision_of_the_graph(rtx: TensorRT, ma
 
 
 def test_two_builds_differ_in_nothing_but_internal_numbers(rtx: TensorRT, made_bundle: Path) -> None:
-    """TensorRT's compiler numbers its own tensors by memory addresses: with them fixed, all bytes are the same."""
+    """With them fixed, all bytes are the same."""
     for graph in ("fp16.onnx", "int8-tensorrt.onnx"):
-        plans = [build(rtx, made_bundle / graph).plan for _ in range(2)]
-        first, second = (re.sub(rb"__mye\d+", lambda name: b"_" * len(name[0]), plan) for plan in plans)
+        first, second = (masked(build(rtx, made_bundle / graph).plan) for _ in range(2))
         assert first == second
 
 
-def test_the_profile_is_part_of_the_plan(rtx: TensorRT, made_bundle: Path) -> None:
-    other = build_plan(rtx, made_bundle / "fp16.onnx", IMAGES, Profile(1, 2, 8), None)
-    assert other.plan != build(rtx, made_bundle / "fp16.onnx").plan
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"profiles": (Profile(1, 2, 8),)},
+        {"profiles": (*SMALL, Profile(8, 16, 32))},
+        {"workspace_mib": 512},
+        {"tf32": False},
+        {"compute_capabilities": ("SM89",)},
+        {"compute_capabilities": ("SM86", "SM120")},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_plan(rtx: TensorRT, made_bundle: Path, option: dict[str, Any]) -> None:
+    usual, other = (build(rtx, made_bundle / "fp32.onnx", **more).plan for more in ({}, option))
+    assert masked(usual) != masked(other)
+
+
+def test_the_order_of_targets_does_not_matter(rtx: TensorRT, made_bundle: Path) -> None:
+    orders = (("SM86", "SM120"), ("SM120", "SM86"))
+    first, second = (build(rtx, made_bundle / "fp16.onnx", compute_capabilities=order).plan for order in orders)
+    assert masked(first) == masked(second)
+
+
+@pytest.mark.parametrize("level", range(6))
+def test_every_level_builds(rtx: TensorRT, made_bundle: Path, level: int) -> None:
+    assert build(rtx, made_bundle / "fp16.onnx", level=level).plan
 
 
 def test_the_vendor_prints_nothing(rtx: TensorRT, made_bundle: Path, tmp_path: Path, capfd: Any) -> None:
@@ -73,9 +110,12 @@ def test_the_vendor_prints_nothing(rtx: TensorRT, made_bundle: Path, tmp_path: P
     assert capfd.readouterr() == ("", "")
 
 
-def refusal(rtx: TensorRT, file: Path, source: TensorSpec = IMAGES, workspace_mib: int | None = None) -> str:
+def refusal(
+    rtx: TensorRT, file: Path, source: TensorSpec = IMAGES, kind: type[DeployError] = DeployError, **options: Any
+) -> str:
     with pytest.raises(DeployError) as error:
-        build(rtx, file, source, workspace_mib)
+        build(rtx, file, source, **options)
+    assert type(error.value) is kind
     text = str(error.value)
     assert text.startswith(f"tensorrt_rtx built no plan from {file.name}: ")
     return text
@@ -148,6 +188,11 @@ def test_too_little_workspace_is_explained(rtx: TensorRT, made_bundle: Path) -> 
     assert "pass a larger --workspace" in refusal(rtx, made_bundle / "fp16.onnx", workspace_mib=1)
 
 
+def test_what_old_gpus_lack_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
+    assert "leave SM75 out" in refusal(rtx, made_bundle / "fp32.onnx", compute_capabilities=("SM75", "SM86"))
+    assert build(rtx, made_bundle / "fp16.onnx", compute_capabilities=("SM75", "SM86")).plan
+
+
 def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
     assert "as ONNX Runtime wants it" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
 
@@ -158,7 +203,78 @@ def test_bytes_that_are_no_plan_are_not_kept(rtx: TensorRT, made_bundle: Path, m
         build(rtx, made_bundle / "fp16.onnx")
 
 
-@pytest.mark.parametrize("batches", [(0, 1, 2), (2, 1, 4), (1, 5, 4), (8, 8, 4), (-1, 1, 1)])
-def test_a_profile_out_of_order_is_a_usage_error(batches: tuple[int, int, int]) -> None:
-    with pytest.raises(UsageError, match="expected 1 <= min <= opt <= max"):
-        Profile(*batches)
+@without_gpu
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"refit": True}, "--refit, as --strip, needs a GPU and a driver that work"),
+        ({"strip": True}, "--refit, as --strip, needs a GPU and a driver that work"),
+        ({"strip": True, "refit": True}, "--refit, as --strip, needs a GPU and a driver that work"),
+        ({"compute_capabilities": ("CURRENT",)}, "--compute-capability CURRENT needs a GPU and a driver that work"),
+    ],
+    ids=str,
+)
+def test_what_needs_a_gpu_says_so(
+    rtx: TensorRT, made_bundle: Path, capfd: Any, option: dict[str, Any], said: str
+) -> None:
+    assert said in refusal(rtx, made_bundle / "fp16.onnx", kind=MachineError, **option)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"version_compatible": True}, "--version-compatible with tensorrt_rtx: .* build one with each version"),
+        ({"hardware": Hardware.AMPERE_PLUS}, "--hardware-compatible with tensorrt_rtx: .* --compute-capability"),
+        ({"timing_cache": Path("times")}, "--timing-cache with tensorrt_rtx: .* leave it out"),
+        ({"compute_capabilities": ("SM90",)}, "--compute-capability SM90: expected one of CURRENT, SM75, SM80"),
+        ({"compute_capabilities": ("NONE",)}, "--compute-capability NONE: expected one of CURRENT"),
+    ],
+    ids=str,
+)
+def test_what_rtx_does_not_have_is_a_usage_error(
+    rtx: TensorRT, made_bundle: Path, option: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        build(rtx, made_bundle / "fp16.onnx", **option)
+
+
+class Watch(Silent):
+    """Notes the progress, and does something when so much is done."""
+
+    def __init__(self, at: int = 1000, act: Callable[[], None] = lambda: None) -> None:
+        self.steps: list[int] = []
+        self.totals: list[int | None] = []
+        self._at, self._act = at, act
+
+    @contextmanager
+    def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        assert title.startswith("Building ")
+        self.totals.append(total)
+        yield self._take
+
+    def _take(self, units: int) -> None:
+        before = sum(self.steps)
+        self.steps.append(units)
+        if before < self._at <= before + units:
+            self._act()
+
+
+def test_progress_is_the_builders_own(rtx: TensorRT, made_bundle: Path) -> None:
+    watch = Watch()
+    build(rtx, made_bundle / "fp16.onnx", progress=watch)
+    assert watch.totals == [100]
+    assert sum(watch.steps) == 100
+    assert len(watch.steps) > 5
+    assert min(watch.steps) > 0
+
+
+def test_an_interrupt_cancels_the_build(rtx: TensorRT, made_bundle: Path) -> None:
+    """A real SIGINT while the builder works: it ends early, without a plan, and the next build is as ever."""
+    main = threading.main_thread().ident
+    assert main is not None
+    watch = Watch(30, lambda: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        build(rtx, made_bundle / "fp16.onnx", progress=watch)
+    assert 30 <= sum(watch.steps) < 100
+    assert build(rtx, made_bundle / "fp16.onnx").plan

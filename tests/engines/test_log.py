@@ -45,6 +45,7 @@ def test_a_missing_driver_is_no_error_of_the_build(noise: str) -> None:
     log.take("ERROR", noise)
     log.take("WARNING", noise)
     assert (log.errors, log.warnings) == ([], [])
+    assert log.no_gpu == [noise, noise], "it is the reason where the build needed one"
 
 
 def test_other_cuda_errors_are_kept() -> None:

@@ -1,0 +1,79 @@
+"""Options that make no sense are refused with what was expected; those that change the plan are in the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, check_flavor, parse_profile
+from wrn_deploy.errors import UsageError
+
+
+@pytest.mark.parametrize("batches", [(0, 1, 2), (2, 1, 4), (1, 5, 4), (8, 8, 4), (-1, 1, 1)])
+def test_a_profile_out_of_order_is_a_usage_error(batches: tuple[int, int, int]) -> None:
+    with pytest.raises(UsageError, match="expected 1 <= min <= opt <= max"):
+        Profile(*batches)
+
+
+def test_a_profile_is_read() -> None:
+    assert parse_profile("1:8:32") == Profile(1, 8, 32) == Profile()
+
+
+@pytest.mark.parametrize("text", ["", "8", "1:8", "1:8:32:64", "a:b:c", "1:8:", "1,8,32", "1.5:2:3"])
+def test_another_text_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--profile .*: expected three batch sizes and colons, as in 1:8:32"):
+        parse_profile(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"profiles": ()}, "no profile: expected at least one"),
+        ({"profiles": (Profile(), Profile(1, 1, 1), Profile())}, "--profile 1:8:32 twice"),
+        ({"level": 6}, "--optimization-level 6: expected 0 to 5"),
+        ({"level": -1}, "--optimization-level -1: expected 0 to 5"),
+        ({"compute_capabilities": ("SM86", "SM86")}, "--compute-capability SM86 SM86: expected each one once"),
+        ({"compute_capabilities": ("CURRENT", "SM86")}, "expected CURRENT alone, or names without it"),
+    ],
+)
+def test_options_that_make_no_sense_are_usage_errors(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        EngineOptions(**options)
+
+
+def test_every_option_that_changes_the_plan_is_told_as_json() -> None:
+    usual = EngineOptions()
+    changed: dict[str, Any] = {
+        "profiles": (Profile(1, 1, 1), Profile()), "workspace_mib": 64, "level": 5, "tf32": False, "refit": True,
+        "version_compatible": True, "hardware": Hardware.AMPERE_PLUS, "compute_capabilities": ("SM86",), "strip": True,
+    }  # fmt: skip
+    assert set(changed) == {field.name for field in dataclasses.fields(EngineOptions)} - {"timing_cache"}
+    for name, value in changed.items():
+        told = EngineOptions(**{name: value}).told()
+        assert told != usual.told()
+        assert json.loads(json.dumps(told)) == told
+    assert EngineOptions(timing_cache=Path("times")).told() == usual.told()
+
+
+def test_the_order_of_targets_is_not_told() -> None:
+    first, second = (EngineOptions(compute_capabilities=order) for order in (("SM86", "SM89"), ("SM89", "SM86")))
+    assert first.told() == second.told()
+
+
+def test_the_usual_options_suit_every_flavor() -> None:
+    for flavor in Flavor:
+        check_flavor(EngineOptions(), flavor)
+
+
+def test_targets_are_for_rtx_alone() -> None:
+    with pytest.raises(UsageError, match=r"--compute-capability with tensorrt: .* --hardware-compatible") as error:
+        check_flavor(EngineOptions(compute_capabilities=("SM86",)), Flavor.TENSORRT)
+    assert error.value.exit_code == 2
+    check_flavor(EngineOptions(compute_capabilities=("SM86",)), Flavor.RTX)
+    full = EngineOptions(version_compatible=True, hardware=Hardware.AMPERE_PLUS, timing_cache=Path("times"))
+    check_flavor(full, Flavor.TENSORRT)
