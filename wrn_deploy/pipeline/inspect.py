@@ -197,7 +197,7 @@ def _plan(file: Path, progress: Progress) -> PlanView:
     bundle, artifact = found if found is not None else (None, None)
     facts = dict(artifact.facts) if artifact is not None else {}
     proof = facts.pop("precision", None)
-    problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else None
+    problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
     layers, missing = _layers(file, facts, progress) if facts and problem is None else ((), None)
     if not facts:
         missing = (
@@ -216,6 +216,21 @@ def _plan(file: Path, progress: Progress) -> PlanView:
         layers=layers,
         missing=missing,
     )
+
+
+def _broken(file: Path) -> str | None:
+    """What is wrong with a plan of no bundle, as far as its bytes tell."""
+    from wrn_deploy.backends._deserialize import check_rtx_plan
+
+    flavor = plan_flavor(file)
+    if flavor is None:
+        return "the file does not start as plans do: it is damaged, or something else; build it again"
+    try:
+        if flavor == "tensorrt_rtx":
+            check_rtx_plan(file.read_bytes())
+    except DeployError as error:
+        return str(error)
+    return None
 
 
 def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
