@@ -1,4 +1,4 @@
-"""The pieces that Q/DQ graphs are written of: Q and DQ behind a value, int8 weights with a DQ alone."""
+"""The pieces that Q/DQ graphs are written of: codes, Q and DQ behind a value, stored weights with a DQ alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 __all__ = [
-    "INT32", "SMALLEST", "Scale", "bias_of", "quantize_bias", "quantize_value", "quantize_weights", "rounded_up",
-    "weight_scale", "weights_of", "without_unused",
+    "FP8", "INT8", "INT32", "SMALLEST", "Codec", "Scale", "bias_of", "quantize_bias", "quantize_value",
+    "quantize_weights", "rounded_up", "weight_scale", "weights_of", "without_unused",
 ]  # fmt: skip
 
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the least scale: that of a channel of zeros
@@ -18,11 +18,34 @@ INT32 = 2.0**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Codec:
+    """A type of codes around zero, the code of the largest magnitude, and whether a MaxPool of TensorRT takes them."""
+
+    type: ir.DataType
+    largest: float
+    pools: bool
+
+    def encode(self, steps: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+        """Values in units of their scale, none beyond `largest` -> the nearest codes, even ones where two are."""
+        nearest = np.rint(steps) if self.type.is_integer() else steps
+        return nearest.astype(self.type.numpy())
+
+    def zeros(self, *shape: int) -> npt.NDArray[np.generic]:
+        """Zero points."""
+        return np.zeros(shape, dtype=self.type.numpy())
+
+
+INT8 = Codec(ir.DataType.INT8, 127.0, pools=True)
+# 4 bits of exponent, 3 of mantissa, no infinity. TensorRT-RTX 1.7 runs a MaxPool between Q/DQ of it in fp16.
+FP8 = Codec(ir.DataType.FLOAT8E4M3FN, 448.0, pools=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """A scale and zero point: value = (code - zero_point) * scale; both scalars, or one a channel on `axis`."""
 
     scale: npt.NDArray[np.floating]
-    zero_point: npt.NDArray[np.integer]
+    zero_point: npt.NDArray[np.generic]
     axis: int | None = None
 
 
@@ -62,13 +85,16 @@ def quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
 
 
 def quantize_weights(
-    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale: npt.NDArray[np.floating]
+    graph: ir.Graph,
+    conv: ir.Node,
+    weights: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.floating],
+    codec: Codec = INT8,
 ) -> None:
-    """Replaces the Conv's weights by int8 and a DQ; `scale` has one value an output channel."""
-    codes = np.rint(weights / scale.astype(np.float32)[:, None, None, None]).astype(np.int8)
-    zero_point = np.zeros(len(scale), dtype=np.int8)
-    name = f"{conv.name}.weight"
-    conv.replace_input_with(1, _dequantize_stored(graph, conv, name, codes, Scale(scale, zero_point, axis=0)))
+    """Replaces the Conv's weights by codes and a DQ; `scale` has one value an output channel, or one for all."""
+    codes = codec.encode(weights / scale.astype(np.float32).reshape(-1, 1, 1, 1))
+    how = Scale(scale, codec.zeros(*scale.shape), axis=0 if scale.ndim else None)
+    conv.replace_input_with(1, _dequantize_stored(graph, conv, f"{conv.name}.weight", codes, how))
 
 
 def quantize_bias(
@@ -80,10 +106,10 @@ def quantize_bias(
     conv.replace_input_with(2, _dequantize_stored(graph, conv, f"{conv.name}.bias", codes, how))
 
 
-def weight_scale(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """One scale an output channel: its largest magnitude is 127."""
+def weight_scale(weights: npt.NDArray[np.float32], codec: Codec = INT8) -> npt.NDArray[np.float64]:
+    """One scale an output channel: its largest magnitude gets the largest code."""
     amax: npt.NDArray[np.float64] = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
-    return amax / 127.0
+    return amax / codec.largest
 
 
 def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
@@ -94,12 +120,13 @@ def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt
 
 
 def _dequantize_stored(
-    graph: ir.Graph, conv: ir.Node, name: str, codes: npt.NDArray[np.integer], how: Scale
+    graph: ir.Graph, conv: ir.Node, name: str, codes: npt.NDArray[np.generic], how: Scale
 ) -> ir.Value:
     stored = _initializer(graph, f"{name}.q", codes)
     scale = _initializer(graph, f"{name}.scale", how.scale)
     zero_point = _initializer(graph, f"{name}.zero_point", how.zero_point)
-    node = ir.node("DequantizeLinear", [stored, scale, zero_point], {"axis": how.axis or 0}, name=f"{name}.dq")
+    attributes = {} if how.axis is None else {"axis": how.axis}
+    node = ir.node("DequantizeLinear", [stored, scale, zero_point], attributes, name=f"{name}.dq")
     node.outputs[0].name = f"{name}.dq"
     node.outputs[0].type, node.outputs[0].shape = scale.type, stored.shape
     graph.insert_before(conv, node)

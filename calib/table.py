@@ -36,7 +36,11 @@ class TensorRange:
     @property
     def symmetric_scale(self) -> float:
         """int8, zero point 0: the value of one step, amax / 127. A tensor that is always zero gets 1 / 127."""
-        return (self.amax or 1.0) / 127.0
+        return self.scale_to(127.0)
+
+    def scale_to(self, largest: float) -> float:
+        """Zero point 0: the scale with which the code `largest` stands for amax, or for 1 where it is always zero."""
+        return (self.amax or 1.0) / largest
 
     @property
     def asymmetric(self) -> tuple[float, int]:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
 from wrn_deploy.calib.caution import Caution, tell
 from wrn_deploy.machine import package_versions
+from wrn_deploy.pipeline.agreement import compare_with_fp32
 from wrn_deploy.pipeline.calibration_images import CalibrateOptions, CalibrationImages, counted
 from wrn_deploy.pipeline.overlap import IMAGES, add_images, images_recipe
 from wrn_deploy.pipeline.quantize import Quantization, images_for_rounding, write_graphs
 from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 
-__all__ = ["CalibrateOptions", "calibrate_bundle"]
+__all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle"]
 
 METHODS = "wrn_deploy.calib.methods"
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "torch")
-CHECKED, CHECK_BATCH = 32, 4  # images on which the int8 graphs are compared with fp32
 GRAPHS = {GRAPH: "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
 
@@ -68,7 +63,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         graphs.add(step, artifact)
         add_images(step, artifact, images.digests)
         with progress.task("Comparing the int8 graphs with fp32"):
-            _compare(bundle.file(fp32), step, images, progress)
+            staged = {key: step.file(file) for key, file in GRAPHS.items()}
+            compare_with_fp32(bundle.file(fp32), staged, images, progress)
     return artifact
 
 
@@ -174,18 +170,3 @@ class _GraphRecipes:
         fp32, fp16 = self.parents  # the fp16 graph tells TensorRT's from a graph for a CPU
         used = (table, fp32, fp16) if key == GRAPH else (table, fp32)
         return Recipe({parent.key: parent.sha256 for parent in used}, self.techniques.describe(), self.tools)
-
-
-def _compare(fp32: Path, step: Transaction, images: CalibrationImages, progress: Progress) -> None:
-    """Tells how the int8 graphs agree with fp32 on some of the images: a first look, before `eval` measures it."""
-    wanted = _answers(fp32, images)
-    for key, file in GRAPHS.items():
-        same = int((_answers(step.file(file), images, fuses_qdq=key != GRAPH) == wanted).sum())
-        progress.note(f"{key}: same argmax as fp32 on {same} of {len(wanted)} calibration images")
-
-
-def _answers(graph: Path, images: CalibrationImages, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
-    """The argmax of the first images; one session at a time, since each holds the weights."""
-    infer = infer_with(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
-    batches = itertools.islice(images.normalized(CHECK_BATCH), CHECKED // CHECK_BATCH)
-    return np.concatenate([infer(batch).argmax(axis=1) for batch in batches])

@@ -12,13 +12,14 @@ from wrn_deploy.cli import engine_options as eng
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
+from wrn_deploy.cli.options import flag, option
 from wrn_deploy.cli.show_lint import show_lint
 from wrn_deploy.cli.show_tuning import show_tuning
 from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.fp8 import add_fp8
 from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.tune import TuneOptions, check_picture, check_tuning, tune_bundle, write_picture
@@ -39,6 +40,7 @@ def calibrate(
     bias_correction: opt.BiasCorrection = False,
     rounding: opt.RoundingOf = Rounding.FEEDBACK,
     learning_steps: opt.LearningSteps = 600,
+    fp8: Annotated[bool, flag("--fp8", "Write a graph with fp8 codes too; experimental.")] = False,
     threads: opt.Threads = None,
     max_corrupt: opt.MaxCorrupt = 0,
     as_json: opt.AsJson = False,
@@ -50,7 +52,10 @@ def calibrate(
         calib_data, calib_size, calib_method, percentile, equalize, how, threads=threads, max_corrupt=max_corrupt
     )
     calibrate_bundle(opened, options, new_progress())
-    show.show_artifacts(opened, ("calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"), as_json=as_json)
+    made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
+    if fp8:
+        made.append(add_fp8(opened, options, new_progress()).key)
+    show.show_artifacts(opened, made, as_json=as_json)
 
 
 @app.command("build-engine")
