@@ -68,8 +68,8 @@ TENSORRT_10 = {
     "Bindings": ["images", "logits"],
 }
 
-# As NVIDIA's guide to migrating to TensorRT 11 describes it: Format and DataType are two, and there are I/O Tensors. The
-# kinds of layers and the names are those that TensorRT-RTX prints.
+# As NVIDIA's guide to migrating to TensorRT 11 describes it: Format and DataType are two, and there are I/O Tensors.
+# The kinds of layers and the names are those that TensorRT-RTX prints.
 TENSORRT_11 = {
     "Layers": [
         {
@@ -108,8 +108,8 @@ LOG = (
     "Layers:\n"
     "Name: __myl_CastConc_myl0_0, LayerType: kgen, Inputs: [ { Name: images, Dimensions: [8,3,32,32], Strides: "
     "[3072,1024,32,1], StrideOrder: [3,2,1,0], Datatype: Float, Format: (Linear) Row major linear format }], "
-    "Constants: [], Outputs: [ { Name: conv1.1_2, Dimensions: [8,4,32,32], Strides: [4096,1,128,4], StrideOrder: [3,0,2,1], "
-    "Datatype: Half, Format: (NHWC) Channel major format }], TacticName: __myl_CastConc_0xac, StreamId: 0, Metadata: "
+    "Constants: [], Outputs: [ { Name: conv1.1_2, Dimensions: [8,4,32,32], Strides: [4096,1,128,4], StrideOrder: "
+    "[3,0,2,1], Datatype: Half, Format: (NHWC) Channel major format }], TacticName: __myl_CastConc_0xac, StreamId: 0, Metadata: "
     "[ONNX Layer: images.fp16][ONNX Layer: conv1]\n"
     "Name: conv1_U210_myl0_1, LayerType: correlation, Inputs: [ { Name: q, Dimensions: [8,4,32,32], Strides: "
     "[4096,1,128,4], StrideOrder: [3,0,2,1], Datatype: Int8, Format: (NHWC) Channel major format }], Constants: [ { "

@@ -83,5 +83,5 @@ def _tell(proof: Proof, progress: Progress) -> None:
     reformats = "" if proof.reformats is None else f"; {proof.layers} layers, {proof.reformats} of them reformats"
     progress.note(f"MACs of one image: {as_percent(proof.shares)} ({PROVED_HOW[proof.source]}{reformats})")
     if proof.unknown:
-        some = ", ".join(proof.unknown[:3]) + (", ..." if len(proof.unknown) > 3 else "")
-        progress.warn(f"{len(proof.unknown)} layers of the graph were not found in the engine ({some}): not proved")
+        some = ", ".join(proof.unknown[:3]) + (f" and {len(proof.unknown) - 3} more" if len(proof.unknown) > 3 else "")
+        progress.warn(f"not found in the engine, so not proved: {some}")
