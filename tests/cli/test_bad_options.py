@@ -12,6 +12,7 @@ from wrn_deploy.bundle import Bundle
 EXPORT = ("export", "wrn-10-1", "--weights", "WEIGHTS", "--out", "NEW")
 TRAIN = ("train", "wrn-10-1", "--out", "NEW", "--epochs", "1")
 CALIBRATE = ("calibrate", "BUNDLE", "--calib-data", "digits")
+BUILD = ("build-engine", "BUNDLE", "--fp16")
 BENCH = ("bench", "BUNDLE", "--data", "digits")
 PREDICT = ("predict", "BUNDLE", "PNG")
 
@@ -35,11 +36,15 @@ CASES = [
         ("'percentil' (did you mean percentile?)", "expected one of entropy, max"),
     ),
     ((*CALIBRATE, "--percentile", "12"), ("--percentile 12", "50 to 100")),
-    (("build-engine", "BUNDLE"), ("none of --fp16 and --int8", "one of them")),
-    (("build-engine", "BUNDLE", "--fp16", "--int8"), ("both of --fp16 and --int8", "one of them")),
+    (("build-engine", "BUNDLE"), ("no precision given", "expected one of --fp16, --int8, --bf16, --fp8")),
+    (("build-engine", "BUNDLE", "--fp16", "--int8"), ("--fp16 and --int8 given", "expected one of --fp16, --int8")),
     (("build-engine", "BUNDLE", "--fp16", "--calib-data", "digits"), ("--calib-data digits with --fp16", "--int8")),
     (("build-engine", "BUNDLE", "--fp16", "--flavor", "tensort"), ("'tensort'", "'tensorrt', 'tensorrt_rtx'")),
-    (("build-engine", "BUNDLE", "--fp16", "--min-batch", "9"), ("min 9, opt 8, max 32", "min <= opt <= max")),
+    ((*BUILD, "--profile", "9:8:32"), ("min 9, opt 8, max 32", "min <= opt <= max")),
+    ((*BUILD, "--profile", "8"), ("--profile '8'", "as in 1:8:32")),
+    ((*BUILD, "--profile", "1:1:1", "--profile", "1:1:1"), ("--profile 1:1:1 twice", "different profiles")),
+    ((*BUILD, "--optimization-level", "6"), ("--optimization-level 6", "expected 0 to 5")),
+    ((*BUILD, "--hardware-compatible", "ampere"), ("'ampere'", "'same-compute-capability', 'ampere-plus'")),
     ((*BENCH, "--batches", "a,b"), ("--batches 'a,b'", "as in 1,8")),
     ((*BENCH, "--batches", "0"), ("--batches '0'", "from 1")),
     ((*BENCH, "--batches", "1,1"), ("--batches '1,1'", "different sizes")),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cli.conftest import contents
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.engines.build import Profile
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.models import Overrides
@@ -24,9 +30,9 @@ from wrn_deploy.spec import Precision
 
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 
-PROFILE = Profile(1, 2, 4)
-FP16 = BuildOptions(Precision.FP16, PROFILE, Flavor.RTX)
-INT8 = BuildOptions(Precision.INT8, PROFILE, Flavor.RTX)
+SMALL = EngineOptions((Profile(1, 2, 4),))
+FP16 = BuildOptions(Precision.FP16, SMALL, Flavor.RTX)
+INT8 = BuildOptions(Precision.INT8, SMALL, Flavor.RTX)
 
 
 class Noted(Silent):
@@ -42,20 +48,26 @@ class Noted(Silent):
     ("precision", "graph"), [(Precision.FP16, "onnx-fp16"), (Precision.INT8, "onnx-int8-tensorrt")]
 )
 def test_the_manifest_describes_the_whole_plan(bundle: Bundle, precision: Precision, graph: str) -> None:
-    built = build_engine(bundle, BuildOptions(precision, PROFILE, Flavor.RTX, workspace_mib=512), Silent())
+    engine = EngineOptions(
+        (Profile(1, 1, 1), Profile(2, 3, 4)), workspace_mib=512, compute_capabilities=("SM89", "SM86")
+    )
+    built = build_engine(bundle, BuildOptions(precision, engine, Flavor.RTX), Silent())
     plan = Bundle.open(bundle.folder).find(f"plan-{precision}-tensorrt_rtx", "")
     assert plan.sha256 == built.sha256
     assert (plan.path, plan.precision) == (f"{precision}-tensorrt_rtx.plan", precision)
     assert (bundle.folder / plan.path).read_bytes()[:4] == b"vtrt"
     assert plan.recipe.parents == {graph: bundle.artifacts[graph].sha256}
-    assert plan.recipe.options["profile"] == {"minimum": 1, "optimum": 2, "maximum": 4}
+    profiles = [{"minimum": 1, "optimum": 1, "maximum": 1}, {"minimum": 2, "optimum": 3, "maximum": 4}]
+    assert plan.recipe.options["profiles"] == profiles
     assert plan.recipe.options["workspace_mib"] == 512
     facts, gpu = plan.facts, find_gpu()
     assert facts["flavor"] == "tensorrt_rtx"
     assert facts["version"] == plan.recipe.tools["tensorrt_rtx"]
     assert facts["version"].startswith("1.")
     assert facts["strongly_typed"] is True
-    assert facts["profile"] == {"minimum": 1, "optimum": 2, "maximum": 4}
+    assert facts["profiles"] == profiles
+    assert facts["compute_capabilities"] == ["SM86", "SM89"]
+    assert [facts[name] for name in ("version_compatible", "hardware", "refit", "strip")] == [False, None, False, False]
     assert facts["inputs"] == [{"name": "images", "dtype": "float32", "shape": [3, 32, 32]}]
     assert facts["outputs"] == [{"name": "logits", "dtype": "float32", "shape": [10]}]
     assert facts["memory"]["weights_bytes"] > 0
@@ -85,13 +97,60 @@ def test_the_same_plan_is_not_built_again(bundle: Bundle, monkeypatch: pytest.Mo
 
 
 @needs_rtx
-@pytest.mark.parametrize(
-    "change", [{"profile": Profile(1, 2, 8)}, {"workspace_mib": 256}, {"precision": Precision.INT8}], ids=str
-)
-def test_another_option_is_another_plan(bundle: Bundle, change: dict[str, object]) -> None:
+def test_rebuild_builds_what_is_up_to_date(bundle: Bundle) -> None:
     first = build_engine(bundle, FP16, Silent())
-    other = build_engine(bundle, dataclasses.replace(FP16, **change), Silent())  # type: ignore[arg-type]
+    told = Noted()
+    again = build_engine(Bundle.open(bundle.folder), dataclasses.replace(FP16, rebuild=True), told)
+    assert again.recipe == first.recipe
+    assert again.facts["seconds"] != first.facts["seconds"]
+    assert not [note for note in told.notes if "up to date" in note]
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"profiles": (Profile(1, 2, 8),)},
+        {"workspace_mib": 256},
+        {"level": 5},
+        {"tf32": False},
+        {"compute_capabilities": ("SM89",)},
+    ],
+    ids=str,
+)
+def test_another_option_is_another_plan(bundle: Bundle, change: dict[str, Any]) -> None:
+    first = build_engine(bundle, FP16, Silent())
+    other = build_engine(bundle, dataclasses.replace(FP16, engine=dataclasses.replace(SMALL, **change)), Silent())
     assert other.recipe != first.recipe
+
+
+@needs_rtx
+@pytest.mark.parametrize("refused", [{"hardware": Hardware.AMPERE_PLUS}, {"timing_cache": Path("times")}], ids=str)
+def test_an_option_that_the_flavor_lacks_is_refused_before_anything_is_made(
+    bundle: Bundle, refused: dict[str, Any]
+) -> None:
+    bare = forget(bundle, *CALIBRATED)
+    before = (bundle.folder / "manifest.json").read_bytes()
+    engine = dataclasses.replace(SMALL, **refused)
+    with pytest.raises(UsageError, match="with tensorrt_rtx: "):
+        build_engine(bare, dataclasses.replace(INT8, engine=engine, calibrate=CalibrateOptions("digits")), Silent())
+    assert (bundle.folder / "manifest.json").read_bytes() == before
+
+
+@needs_rtx
+def test_an_interrupted_build_leaves_the_bundle_as_it_was(bundle: Bundle) -> None:
+    """A real SIGINT, in the middle of the builder's work."""
+
+    class Interrupting(Silent):
+        @contextlib.contextmanager
+        def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+            assert total == 100, title
+            yield lambda _units: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    before = contents(bundle.folder)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(bundle, dataclasses.replace(FP16, rebuild=True), Interrupting())
+    assert contents(bundle.folder) == before
 
 
 @needs_rtx
@@ -157,6 +216,32 @@ def test_a_missing_int8_graph_names_the_command_that_writes_it(bundle: Bundle) -
 def test_a_missing_fp16_graph_names_the_command_that_writes_it(bundle: Bundle) -> None:
     with pytest.raises(DeployError, match=r"has no onnx-fp16: run `wrn-deploy export wrn-10-1 --weights FILE --out"):
         build_engine(forget(bundle, "onnx-fp16"), FP16, Silent())
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("precision", "command"),
+    [(Precision.BF16, "export wrn-10-1 .*--bf16"), (Precision.FP8, "calibrate .* --calib-data DATA --fp8")],
+)
+def test_a_missing_experimental_graph_names_the_command_that_writes_it(
+    bundle: Bundle, precision: Precision, command: str
+) -> None:
+    with pytest.raises(DeployError, match=rf"has no onnx-{precision}.*: run `wrn-deploy {command}`"):
+        build_engine(bundle, BuildOptions(precision, SMALL, Flavor.RTX), Silent())
+
+
+@needs_rtx
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP8])
+def test_an_experimental_graph_gives_a_plan_of_its_own(bundle: Bundle, precision: Precision) -> None:
+    """The fp16 graph stands for one of the experimental exports, whose own tests are elsewhere."""
+    key = {Precision.BF16: "onnx-bf16", Precision.FP8: "onnx-fp8-tensorrt"}[precision]
+    old = bundle.artifacts["onnx-fp16"]
+    with bundle.transaction() as step:
+        step.file(f"{precision}.onnx").write_bytes((bundle.folder / old.path).read_bytes())
+        step.add(key, (old.kind, precision), f"{precision}.onnx", old.recipe, {})
+    plan = build_engine(bundle, BuildOptions(precision, SMALL, Flavor.RTX), Silent())
+    assert (plan.key, plan.precision) == (f"plan-{precision}-tensorrt_rtx", precision)
+    assert list(plan.recipe.parents) == [key]
 
 
 @needs_rtx

@@ -38,12 +38,7 @@ Profiles = Annotated[
 ]
 
 Workspace = Annotated[int | None, option("MIB", "Scratch memory of a layer, at most.", BUILDER, least=1)]
-Level = Annotated[
-    int | None,
-    typer.Option(
-        metavar="0..5", help="How long to search; TensorRT's own is 3.", rich_help_panel=BUILDER, min=0, max=5
-    ),
-]
+Level = Annotated[int | None, option("0..5", "How long to search; TensorRT's own is 3.", BUILDER)]
 TimingCache = Annotated[
     Path | None, option("FILE", "Measured times, read and written; TensorRT alone, not RTX.", BUILDER)
 ]
