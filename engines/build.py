@@ -20,6 +20,8 @@ from wrn_deploy.spec import TensorSpec
 __all__ = ["BuiltPlan", "build_plan"]
 
 RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
+# NVIDIA's TensorRT 11.3 documentation, "Refitting an Engine": the classifier is such a GEMM.
+REFIT = "NVIDIA knows of refittable engines that leave out a GEMM's bias: check this one with `wrn-deploy eval`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOpt
         KeyboardInterrupt: Ctrl-C; the build was cancelled.
     """
     check_flavor(options, trt.flavor)
+    if options.refit:
+        progress.warn(REFIT)
     log, noise = BuildLog(), list[str]()
     title = f"Building {onnx.name} with {trt.flavor} {trt.version}"
     start = time.perf_counter()

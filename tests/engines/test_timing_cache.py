@@ -41,6 +41,7 @@ def test_a_cache_begins_empty_and_goes_on_from_its_file(tmp_path: Path) -> None:
     assert file.read_bytes() == b"mine: one"
     config = Config()
     second = load_timing_cache(config, file)
+    assert config.cache is not None
     assert config.cache is second
     second.content += b", two"
     save_timing_cache(second, file)
