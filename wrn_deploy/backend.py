@@ -8,10 +8,10 @@ from typing import Any, Protocol, Self, cast
 
 import numpy.typing as npt
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.spec import Precision, TensorSpec
+from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
     "Array", "Backend", "Candidate", "backends", "contenders", "examine", "open_backend", "precisions_of", "title_of",
@@ -89,9 +89,16 @@ def backends() -> list[str]:
     return plugin_names(BACKENDS)
 
 
-def contenders() -> list[tuple[str, Precision]]:
-    """Every backend at every precision that it knows, whether or not this machine can run it."""
-    return [(name, precision) for name in backends() for precision in _module(name).PRECISIONS]
+def contenders(bundle: Bundle | None = None) -> list[tuple[str, Precision]]:
+    """Every backend at every precision that it knows, whether or not this machine can run it.
+
+    With a bundle those of an experimental precision are left out, unless it has a plan of that precision.
+    """
+    known = [(name, precision) for name in backends() for precision in _module(name).PRECISIONS]
+    if bundle is None:
+        return known
+    planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
+    return [(name, precision) for name, precision in known if precision not in EXPERIMENTAL - planned]
 
 
 @dataclass(frozen=True, slots=True)

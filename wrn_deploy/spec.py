@@ -10,7 +10,7 @@ from typing import Any
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
+__all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
 
 
 class Precision(StrEnum):
@@ -19,8 +19,11 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
-    BF16 = "bf16"  # experimental, as fp8
+    BF16 = "bf16"
     FP8 = "fp8"
+
+
+EXPERIMENTAL = frozenset({Precision.BF16, Precision.FP8})  # made and measured only where they are asked for
 
 
 @dataclass(frozen=True, slots=True)

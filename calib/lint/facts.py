@@ -42,6 +42,11 @@ class GraphFacts:
         return [node for node in self.nodes if node.op_type in op_types]
 
     @property
+    def has_fp8(self) -> bool:
+        """Whether there are codes of float8e4m3fn, which no rule knows."""
+        return any(codes_type(node) is ir.DataType.FLOAT8E4M3FN for node in (*self.quantizers, *self.dequantizers))
+
+    @property
     def activation_quantizers(self) -> list[ir.Node]:
         """The Q of tensors, not of weights."""
         return [node for node in self.quantizers if not is_fixed(input_of(node, 0))]

@@ -24,7 +24,7 @@ from wrn_deploy.pipeline import measure
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 SHORT = MeasureOptions("digits", rounds=3, iterations=4, threads=1, limit=60)
 FP32, INT8 = Precision.FP32, Precision.INT8
@@ -37,7 +37,7 @@ def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
     """These are all contenders there are."""
-    patch.setattr(measure, "contenders", lambda: list(pairs))
+    patch.setattr(measure, "contenders", lambda _=None: list(pairs))
 
 
 class FakeWorkers:
@@ -203,7 +203,7 @@ def real(made_bundle: Path) -> Report:
 
 def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    names = [f"{backend}-{precision}" for backend, precision in contenders()]
+    names = [f"{backend}-{precision}" for backend, precision in contenders(bundle)]
     assert list(rows_of(real)) == ["torch-fp32", *(name for name in names if name != "torch-fp32")]
     for row in real.rows:
         assert (row.skipped is None) == (examine(bundle, row.backend, row.precision).obstacle is None)
@@ -216,6 +216,21 @@ def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_b
             assert 30 << 20 < row.peak_rss_bytes < 2 << 30
         else:
             assert (row.latencies, row.accuracy, row.peak_rss_bytes) == ((), None, None)
+
+
+def test_experimental_precisions_have_no_row_unless_the_bundle_has_such_a_plan(real: Report, bundle: Bundle) -> None:
+    assert {row.precision for row in real.rows}.isdisjoint(EXPERIMENTAL)
+    without = contenders(bundle)
+    fp16 = bundle.artifacts["plan-fp16-tensorrt_rtx"]
+    bundle.artifacts["plan-fp8-tensorrt_rtx"] = dataclasses.replace(fp16, precision=Precision.FP8)
+    added = [pair for pair in contenders(bundle) if pair not in without]
+    assert added == [("tensorrt", Precision.FP8), ("tensorrt_rtx", Precision.FP8)]
+
+
+def test_an_experimental_precision_that_is_named_is_looked_for(made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, precision=Precision.FP8)
+    with pytest.raises((DeployError, MachineError), match="nothing that was asked for can run here: TensorRT fp8"):
+        evaluate_bundle(Bundle.open(made_bundle), options, Silent())
 
 
 def test_a_row_names_the_artifact_that_was_measured(real: Report, made_bundle: Path) -> None:

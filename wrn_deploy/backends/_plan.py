@@ -26,7 +26,7 @@ __all__ = ["PlanBackend", "PlanRuntime"]
 class PlanRuntime:
     """What the two flavours' files offer to `backend.py`: plans of one flavour, opened with one Python module."""
 
-    PRECISIONS = (Precision.FP16, Precision.INT8)
+    PRECISIONS = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
 
     def __init__(self, flavor: str, title: str, extra: str) -> None:
         self._flavor = flavor

@@ -40,7 +40,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
     """Lints the graph in `file` for `target`, or for the runtime that its zero points speak of.
 
     Raises:
-        DeployError: the file is no ONNX graph, or its tensors cannot be read.
+        DeployError: the file is no ONNX graph, its tensors cannot be read, or it is a graph in fp8.
         MachineError: onnx is not installed.
     """
     model = read_graph(file, "linting a graph")
@@ -48,8 +48,14 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
     from wrn_deploy.calib.lint.facts import GraphFacts
 
     try:
+        facts = GraphFacts(model)
+        if facts.has_fp8:
+            raise DeployError(
+                f"{file} has fp8 codes: expected int8 ones, which alone the rules are about; `wrn-deploy inspect` "
+                "tells how much of a graph is in fp8"
+            )
         assumed = target or guess_target(model)
-        findings, facts = lint_graph(model, assumed), GraphFacts(model)
+        findings = lint_graph(model, assumed)
         int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
     except (OSError, TypeError, ValueError) as error:  # tensors in files that are gone, or of other sizes than they say
         raise DeployError(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error

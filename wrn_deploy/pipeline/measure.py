@@ -111,7 +111,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     threads = options.threads or machine.cores
     entries = [
         _entry(bundle, backend, precision)
-        for backend, precision in contenders()
+        for backend, precision in contenders(bundle if options.precision is None else None)
         if _chosen(backend, precision, options)
     ]
     named = _named(entries, options)
