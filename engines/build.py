@@ -42,7 +42,8 @@ class BuiltPlan:
 def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOptions, progress: Progress) -> BuiltPlan:
     """Builds a plan whose precisions are those written in the graph.
 
-    Two builds are the same but for numbers in the names of TensorRT's internal tensors, which follow memory addresses.
+    Two builds are the same but for names and order of a few of TensorRT's internal tensors, which follow memory
+    addresses: with TensorRT-RTX 1.7.1, less than one byte in a thousand.
 
     Args:
         trt: which TensorRT builds.
