@@ -51,15 +51,17 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if table is None:
-        found, cautions = _table(bundle, (fp32, method), images, progress)
+        found, equal, cautions = _table(bundle, (fp32, method), images, progress)
     else:
-        found, cautions = _read(bundle, table), [Caution(**told) for told in table.facts.get("guards", [])]
+        found, equal = _read(bundle.file(table), bundle.file(fp32))
+        cautions = [Caution(**told) for told in table.facts.get("guards", [])]
     tell(cautions, progress)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
         facts = {"images": found.images, "guards": [dataclasses.asdict(caution) for caution in cautions]}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
-        _write(bundle.file(fp32), step, (found, options.quantization, images), progress)
+        _write(equal, step, (found, options.quantization, images), progress)
+        del equal  # its weights, before sessions are opened
         graphs.add(step, artifact)
         add_images(step, artifact, images.digests)
         with progress.task("Comparing the int8 graphs with fp32"):
@@ -68,19 +70,21 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     return artifact
 
 
-def _read(bundle: Bundle, table: Artifact) -> Any:
+def _read(table: Path, fp32: Path) -> tuple[Any, Any]:
+    """The table that is there, and the graph equalised by it."""
+    import onnx_ir as ir
+
+    from wrn_deploy.calib.equalize import equalize
     from wrn_deploy.calib.table import read_table
 
-    return read_table(bundle.file(table))
+    found = read_table(table)
+    return found, equalize(ir.load(fp32), found.equalization)
 
 
 def _table(
     bundle: Bundle, how: tuple[Artifact, Any], images: CalibrationImages, progress: Progress
-) -> tuple[Any, list[Caution]]:
-    """The table, and what makes it doubtful."""
-    import onnx_ir as ir
-
-    from wrn_deploy.calib.equalize import equalize
+) -> tuple[Any, Any, list[Caution]]:
+    """The table, the graph equalised by it, and what makes it doubtful."""
     from wrn_deploy.calib.guard import Calibrated, guard_calibration
     from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
@@ -89,7 +93,7 @@ def _table(
     def limit(histogram: Any, amax: float) -> float:
         return float(method.threshold(histogram, amax, options.percentile))
 
-    equalization, ranges = _collect(bundle.file(fp32), method.NEEDS_HISTOGRAM, images, progress)
+    equalization, ranges, equal = _collect(bundle.file(fp32), method.NEEDS_HISTOGRAM, images, progress)
     tensors = {}
     for name, found in ranges.items():
         amax = limit(found.histogram, found.amax)
@@ -99,12 +103,11 @@ def _table(
     table = CalibrationTable(
         options.method, percentile, name, images.digest, images.count, fp32.sha256, tensors, equalization
     )
-    equal = equalize(ir.load(bundle.file(fp32)), equalization)
-    return table, guard_calibration(Calibrated(equal.graph, ranges, table, limit))
+    return table, equal, guard_calibration(Calibrated(equal.graph, ranges, table, limit))
 
 
-def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress) -> tuple[Any, Any]:
-    """The equalisation, and the ranges of the equalised graph.
+def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress) -> tuple[Any, Any, Any]:
+    """The equalisation, the ranges of the equalised graph, and that graph.
 
     A first pass finds the channels' extremes, on half of the images. Where a method needs no histogram, one pass over
     all of them is enough: the extremes of the equalised graph follow from those.
@@ -118,29 +121,31 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     threads = images.options.threads
     if not images.options.equalize:
         with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            return Equalization(), collect_ranges(fp32, counted(images.normalized, advance), histograms, threads)
+            ranges = collect_ranges(fp32, counted(images.normalized, advance), histograms, threads)
+        return Equalization(), ranges, equalize(ir.load(fp32), Equalization())
     first = images.half if histograms else images.normalized
     with progress.task("Collecting the channels' ranges, to equalise them") as advance:
         ranges = collect_ranges(fp32, counted(first, advance), histograms=False, threads=threads)
     model = ir.load(fp32)
     found = find_equalization(model.graph, ranges)
     if not histograms:
-        return found, equalized_ranges(model.graph, ranges, found)
+        return found, equalized_ranges(model.graph, ranges, found), equalize(model, found)
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
         equal = Path(folder) / "equalized.onnx"
         ir.save(equalize(model, found), equal)
-        del model
+        del model  # so that memory is flat: the graph is read again behind the pass
         with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            return found, collect_ranges(equal, counted(images.normalized, advance), histograms, threads)
+            ranges = collect_ranges(equal, counted(images.normalized, advance), histograms, threads)
+        return found, ranges, ir.load(equal)
 
 
-def _write(fp32: Path, step: Transaction, how: tuple[Any, Quantization, CalibrationImages], progress: Progress) -> None:
+def _write(equal: Any, step: Transaction, how: tuple[Any, Quantization, CalibrationImages], progress: Progress) -> None:
     """Stages the int8 graphs."""
     import onnx_ir as ir
 
-    (table, techniques, images), model = how, ir.load(fp32)
-    held = images.first(images_for_rounding(model, images.count)) if techniques.looks_at_images else None
-    for key, graph in write_graphs(model, (table, techniques, images.how), held, progress).items():
+    table, techniques, images = how
+    held = images.first(images_for_rounding(equal, images.count)) if techniques.looks_at_images else None
+    for key, graph in write_graphs(equal, (table, techniques, images.how), held, progress).items():
         ir.save(graph, step.file(GRAPHS[key]))
 
 

@@ -71,7 +71,7 @@ class Quantization:
 
 
 def write_graphs(
-    fp32: ir.Model,
+    equal: ir.Model,
     how: tuple[CalibrationTable, Quantization, Preprocessing],
     images: npt.NDArray[np.float32] | None,
     progress: Progress,
@@ -79,18 +79,16 @@ def write_graphs(
     """The int8 graphs by artifact key.
 
     Args:
-        fp32: the bundle's fp32 graph, before equalisation.
+        equal: the bundle's fp32 graph, equalised as the table says.
         how: the table, the techniques, and what images become before they reach the graph.
         images: normalised, (N, 3, H, W); None where the techniques look at none.
         progress: told of each Conv or step.
     """
-    from wrn_deploy.calib.equalize import equalize
     from wrn_deploy.calib.fold_strides import fold_strides
     from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
     from wrn_deploy.calib.integer_norms import integer_norms
 
     table, techniques, preprocessing = how
-    equal = equalize(fp32, table.equalization)
     source, for_tensorrt = _for_tensorrt(equal, table, preprocessing, (), techniques)
     for_onnxruntime = quantize_for_onnxruntime(equal, table)
     if images is not None:
