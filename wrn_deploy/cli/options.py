@@ -17,9 +17,9 @@ from wrn_deploy.spec import Precision
 
 __all__ = [
     "BATCHES", "CALIBRATION", "RECIPE", "TIMING",
-    "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibMethod", "CalibSize", "Classes", "Data",
-    "Equalize", "ExactInput", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "Percentile",
-    "Precisions", "Resize", "RoundingOf", "Std", "Threads", "WeightScaleOf",
+    "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
+    "Classes", "Data", "Equalize", "ExactInput", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model",
+    "Percentile", "Precisions", "Resize", "RoundingOf", "Std", "Threads", "WeightScaleOf",
     "either", "flag", "option", "overrides_of", "parse_batches",
 ]  # fmt: skip
 
@@ -71,6 +71,9 @@ Limit = Annotated[int | None, option("N", "Use so many images for accuracy, at m
 MaxCorrupt = Annotated[int, option("N", "Leave out up to so many corrupt images, and name them.", least=0)]
 
 CalibData = Annotated[str, option("DATA", f"Images, labelled or not: {DATA}.")]
+CalibDataFirst = Annotated[
+    str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", CALIBRATION)
+]
 CalibSize = Annotated[int, option("N", "Images, spread evenly over the data.", CALIBRATION, least=1)]
 CalibMethod = Annotated[str, _one_of(METHODS, CALIBRATION)]
 Percentile = Annotated[

@@ -76,9 +76,7 @@ def build_engine_command(
     version_compatible: eng.VersionCompatible = False,
     hardware: eng.HardwareOf = None,
     compute_capability: eng.Capabilities = None,
-    calib_data: Annotated[
-        str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
-    ] = None,
+    calib_data: opt.CalibDataFirst = None,
     calib_size: opt.CalibSize = 256,
     calib_method: opt.CalibMethod = "mse",
     percentile: opt.Percentile = 99.99,
@@ -111,9 +109,7 @@ def tune(
     limit: opt.Limit = None,
     max_corrupt: opt.MaxCorrupt = 0,
     out: Annotated[Path | None, option("FILE", "For the picture; BUNDLE/reports/frontier.svg if not given.")] = None,
-    calib_data: Annotated[
-        str | None, option("DATA", "Calibrate on these first; else the bundle's table is used.", opt.CALIBRATION)
-    ] = None,
+    calib_data: opt.CalibDataFirst = None,
     calib_size: opt.CalibSize = 256,
     calib_method: opt.CalibMethod = "mse",
     percentile: opt.Percentile = 99.99,
