@@ -83,7 +83,10 @@ class OnnxRuntimeBackend:
 
     def execute(self) -> None:
         self._check_open()
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # its exceptions have no common class below Exception
+            raise DeployError(f"ONNX Runtime cannot run the graph ({error}): export the model again") from error
 
     def synchronize(self) -> None:
         """ONNX Runtime waits for the device before `execute` returns."""
@@ -122,9 +125,12 @@ class OnnxRuntimeBackend:
 
         self._size = 0
         self._images, self._results = memory(self.inputs[0]), [memory(tensor) for tensor in self.outputs]
-        self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
-        for tensor, result in zip(self.outputs, self._results, strict=True):
-            self._binding.bind_ortvalue_output(tensor.name, result)
+        try:
+            self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
+            for tensor, result in zip(self.outputs, self._results, strict=True):
+                self._binding.bind_ortvalue_output(tensor.name, result)
+        except Exception as error:  # as above
+            raise DeployError(f"the graph is not the bundle's ({error}): export the model again") from error
         self._size = count
 
     def _check_open(self) -> None:
