@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.mutants import mutate_record
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha256_of
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
@@ -337,7 +337,8 @@ def test_a_manifest_that_is_no_text_is_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../../etc/passwd", "..", "a/../../b", "a/..", "//etc/passwd", "child.txt\x00.png", 3, None]
+    "path",
+    ["/etc/passwd", "../../etc/passwd", "..", "a/../../b", "a/..", "//etc/passwd", "a\x00.png", "\ud800", 3, None],
 )
 def test_a_path_that_leaves_the_bundle_is_refused(tmp_path: Path, path: object) -> None:
     bundle = make(tmp_path / "bundle")
@@ -346,38 +347,6 @@ def test_a_path_that_leaves_the_bundle_is_refused(tmp_path: Path, path: object) 
     (bundle.folder / "manifest.json").write_text(json.dumps(record))
     with pytest.raises(DeployError, match=r"manifest\.json is damaged"):
         Bundle.open(bundle.folder)
-
-
-JUNK: list[Any] = [
-    None, True, -1, 0, 3.5, 10**400, float("nan"), float("inf"), "", "x", "../../etc/passwd", "/etc/passwd", "fp64", [],
-    ["a"], {}, {"a": 1}, {"a": {"b": []}}, "\ud800", "a" * 5000,
-]  # fmt: skip
-
-
-def places(record: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in the record with each of its keys."""
-    keys = list(record) if isinstance(record, dict) else list(range(len(record))) if isinstance(record, list) else []
-    for key in keys:
-        yield record, key
-        yield from places(record[key])
-
-
-def mutated(record: dict[str, Any], dice: random.Random) -> str:
-    changed = copy.deepcopy(record)
-    for _ in range(dice.randint(1, 3)):
-        container, key = dice.choice([*places(changed)])
-        action = dice.randrange(4)
-        if action == 0:
-            del container[key]
-        elif action == 1 and isinstance(container, dict):
-            container[dice.choice(["unknown", "path", "parents"])] = container.pop(key)
-        else:
-            container[key] = dice.choice(JUNK)
-    text = json.dumps(changed)
-    if dice.random() < 0.2:
-        start = dice.randrange(len(text))
-        text = text[:start] + dice.choice(["", "}", '"', "\x01", "9" * 5000]) + text[start + dice.randrange(20) :]
-    return text
 
 
 def use_everything(folder: Path) -> None:
@@ -395,7 +364,7 @@ def test_mutated_manifests_give_nothing_but_our_own_errors(tmp_path: Path, seed:
     record = json.loads(manifest.read_text())
     dice, refused = random.Random(seed), 0
     for _ in range(80):
-        text = mutated(record, dice)
+        text = mutate_record(record, dice)
         manifest.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
             use_everything(bundle.folder)

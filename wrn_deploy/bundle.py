@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,6 +70,7 @@ class Artifact:
         if wrong or not all(isinstance(value, str) for value in (*parents.values(), *tools.values())):
             raise TypeError(f"{wrong or 'recipe'} of an artifact: unexpected type")
         path = PurePosixPath(record["path"])
+        os.fsencode(record["path"])  # refuses what no file name can hold: half a surrogate pair
         if path.is_absolute() or ".." in path.parts or "\0" in record["path"]:
             raise ValueError(f"{record['path']!r} lies outside of the bundle")
         typed = {
