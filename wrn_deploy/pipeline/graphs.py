@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
     import onnx_ir as ir
     from onnx_ir.passes.common import ShapeInferencePass
 
+    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it tells of damage, with tracebacks, on stderr
     try:
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
@@ -40,9 +43,22 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
         raise DeployError(f"{file} holds a graph without nodes, or is empty: {expected}")
     if not all(node.outputs for node in model.graph.all_nodes()):
         raise DeployError(f"{file} has a node without an output: {expected}")
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise DeployError(f"{file} has names that are no text: {expected}")
     if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
         model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
     return model
+
+
+def _names(model: ir.Model) -> Iterator[object]:
+    """Every name; in a damaged file they are bytes that are no UTF-8, or missing."""
+    yield from (value.name for value in (*model.graph.inputs, *model.graph.initializers.values()))
+    for node in model.graph.all_nodes():
+        yield from (
+            node.name or "",
+            node.op_type,
+            *(value.name or "" for value in (*node.inputs, *node.outputs) if value),
+        )
 
 
 def _first_line(error: Exception) -> str:
