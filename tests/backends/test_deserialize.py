@@ -152,3 +152,26 @@ def test_what_rtx_finds_wrong_is_told(plan: bytes, names: list[str], kind: type[
     with pytest.raises(kind, match=said):
         deserialize_plan(tensorrt_rtx, Rtx(invalid, reasons), plan, {})
     assert deserialize_plan(tensorrt_rtx, Rtx(valid, reasons), plan, {}) is not None
+
+
+class Engine:
+    """An engine with the profiles 1:1:1 and 2:8:16 for `images`."""
+
+    num_optimization_profiles = 2
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        batches = ((1, 1, 1), (2, 8, 16))[index]
+        return [(batch, 3, 32, 32) if name == "images" else () for batch in batches]
+
+
+BATCHES = [{"minimum": 1, "optimum": 1, "maximum": 1}, {"minimum": 2, "optimum": 8, "maximum": 16}]
+
+
+def test_the_engines_profiles_are_those_of_the_manifest() -> None:
+    facts = {"inputs": [{"name": "images"}], "profiles": BATCHES}
+    engine = Engine()
+    assert deserialize_plan(None, Runtime(engine), b"ftrt", facts) is engine
+    with pytest.raises(DeployError, match=r"batches are .*\(2, 8, 16\)\], and the manifest says \[\(1, 1, 1\)\]"):
+        deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "profiles": BATCHES[:1]})
+    with pytest.raises(DeployError, match="the plan has no input pictures"):
+        deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "inputs": [{"name": "pictures"}]})

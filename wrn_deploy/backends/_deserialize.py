@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from wrn_deploy.backends._validity import plan_cautions
+from wrn_deploy.backends._validity import plan_cautions, profiles_of
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
 
@@ -62,6 +62,8 @@ def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str,
         raise DeployError(f"the plan cannot be deserialized{because} ({error}): build it again here") from error
     if engine is None:
         raise MachineError(f"the plan cannot be deserialized on this GPU{because}: build it again here")
+    if facts.get("inputs") and facts.get("profiles"):
+        _check_profiles(engine, facts)
     return engine
 
 
@@ -72,6 +74,19 @@ def check_rtx_plan(plan: bytes) -> None:
     length = RTX_LENGTH.unpack_from(plan)[0] if len(plan) >= RTX_LENGTH.size else None
     if length != len(plan):
         raise DeployError(f"the plan has {len(plan)} bytes and says that it has {length}: build it again")
+
+
+def _check_profiles(engine: Any, facts: Mapping[str, Any]) -> None:
+    """The engine's own profiles are those of the manifest: batches are checked against these alone."""
+    name = facts["inputs"][0]["name"]
+    told = [(each.minimum, each.optimum, each.maximum) for each in profiles_of(facts)]
+    try:
+        shapes = [engine.get_tensor_profile_shape(name, index) for index in range(engine.num_optimization_profiles)]
+        found = [tuple(int(shape[0]) for shape in profile) for profile in shapes]
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise DeployError(f"the plan has no input {name} ({error}): build it again from this bundle") from error
+    if found != told:
+        raise DeployError(f"the plan's batches are {found}, and the manifest says {told}: build it again")
 
 
 def _invalid(reasons: list[str]) -> DeployError:
