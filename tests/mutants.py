@@ -174,7 +174,7 @@ def _another_attribute(model: Any, dice: random.Random) -> None:
     elif dice.random() < 0.5:
         attribute.i = dice.choice(HUGE)
     else:
-        attribute.type = dice.randrange(20)
+        attribute.type = dice.randrange(15)
 
 
 def _another_shape(model: Any, dice: random.Random) -> None:
@@ -218,7 +218,10 @@ def _doubled_part(model: Any, dice: random.Random) -> None:
 
 
 def _another_interface(model: Any, dice: random.Random) -> None:
-    value = dice.choice((*model.graph.input, *model.graph.output))
+    values = (*model.graph.input, *model.graph.output)
+    if not values:
+        return
+    value = dice.choice(values)
     value.type.tensor_type.elem_type = dice.randrange(25)
     for dimension in value.type.tensor_type.shape.dim:
         if dice.random() < 0.3:
