@@ -47,8 +47,8 @@ def summary(explanation: Explanation) -> str:
     slower = sum(row.difference_ms > NOISE * row.a.ms for row in layers)
     faster = sum(row.difference_ms < -NOISE * row.a.ms for row in layers)
     text = (
-        f"B is {ratio:.2f} times {word} than A ({b:.3f} ms, {a:.3f} ms): of {len(layers)} layers {faster} are faster "
-        f"and {slower} slower (by more than {100 * NOISE:.0f} %)"
+        f"B is {ratio:.2f} times {word} than A ({b:.3f} ms, {a:.3f} ms): {faster} of {len(layers)} layers faster, "
+        f"{slower} slower (by more than {100 * NOISE:.0f} %)"
     )
     lost = max(explanation.rows, key=lambda row: row.difference_ms, default=None)
     won = min(explanation.rows, key=lambda row: row.difference_ms, default=None)

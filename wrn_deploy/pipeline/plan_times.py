@@ -36,7 +36,7 @@ class TimedPlans:
 
 
 def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> TimedPlans:
-    """Runs both in turns on zeros; their graphs, in their bundles, name the layers.
+    """Runs both in turns on random bytes; their graphs, in their bundles, name the layers.
 
     Raises:
         DeployError: a plan is in no bundle, or is not the file that its manifest describes.
