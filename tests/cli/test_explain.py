@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Cli
-from wrn_deploy.cli.show_explain import summary
+from wrn_deploy.cli.show_explain import show_explanation, summary
 from wrn_deploy.pipeline.explain import Explanation, Row, Side
 
 
@@ -41,9 +43,18 @@ def test_errors_are_told(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 
-def explanation(*rows: Row) -> Explanation:
-    totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows))
-    return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, 0.0), (0.0, 0.0), rows, {}, ())
+def explanation(*rows: Row, unaccounted_ms: float = 0.0) -> Explanation:
+    totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
+    return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, unaccounted_ms), (0.0, 0.0), rows, {}, ())
+
+
+@pytest.mark.parametrize(("unaccounted_ms", "told"), [(0.01, False), (5.0, True)])
+def test_unsteady_times_are_told(capfd: pytest.CaptureFixture[str], unaccounted_ms: float, told: bool) -> None:
+    row = Row("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
+    show_explanation(explanation(row, unaccounted_ms=unaccounted_ms), as_json=False)
+    text = capfd.readouterr().out
+    assert f"{unaccounted_ms:.3f} ms of B" in text
+    assert ("this machine does other work too" in text) is told
 
 
 def test_the_summary_names_what_is_won_and_lost() -> None:

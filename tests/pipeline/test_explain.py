@@ -197,3 +197,13 @@ def test_times_are_added_up_run_by_run() -> None:
     assert (row.a.ms, row.a.least_ms, row.a.nodes, row.a.arithmetic) == (6.0, 4.0, 2, "")
     assert found.totals_ms[0] == statistics.median(side.totals_ms) == 7.0
     assert (found.unaccounted_ms[0], found.between_ms[0]) == (1.0, 1.0)
+
+
+def test_disturbed_runs_do_not_count() -> None:
+    """The slower half of the runs: all of a run, so that its parts and its sum stay together."""
+    side = Measured((2.0, 9.0, 3.0, 8.0), (Timed("x", "Conv", "fp32", (1.0, 1.0, 2.0, 7.0)),))
+    options = ExplainOptions(Path("a"), Path("b"), QUICK)
+    found = compare(options, "nothing", (side, side), (({"x": "x"}, {"x": "x"}), ()))
+    assert found.totals_ms == (2.5, 2.5)
+    assert (found.rows[0].a.ms, found.rows[0].a.least_ms) == (1.5, 1.0)
+    assert found.between_ms == (1.0, 1.0)

@@ -16,6 +16,7 @@ from wrn_deploy.pipeline.explain import BETWEEN, Explanation, Row
 __all__ = ["show_explanation"]
 
 SHOWN = 25  # rows; --json has all of them
+UNSTEADY = 0.1  # this share of a run that neither rows nor the runtime have is a sign of runs that differ
 NOISE = 0.05  # a layer is slower or faster from this share of A's time on
 
 
@@ -62,7 +63,7 @@ def summary(explanation: Explanation) -> str:
 def _how(explanation: Explanation) -> str:
     return (
         f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} runs of each in turns, random inputs "
-        "(times do not depend on the pixels); medians, while being profiled, which costs time itself"
+        "(times do not depend on the pixels); medians of the faster half, while being profiled, which costs time itself"
     )
 
 
@@ -99,7 +100,13 @@ def _unaccounted(explanation: Explanation) -> str:
         for side, ms, total in zip("AB", explanation.unaccounted_ms, explanation.totals_ms, strict=True)
     ]
     own = " and ".join(f"{ms:.3f}" for ms in explanation.between_ms)
-    return f"unaccounted for: {', '.join(shares)}; {own} ms pass between nodes, and medians do not quite add up"
+    text = f"unaccounted for: {', '.join(shares)}; {own} ms pass between nodes, and medians do not quite add up"
+    parts = zip(explanation.unaccounted_ms, explanation.between_ms, explanation.totals_ms, strict=True)
+    if any(abs(ms - between) > UNSTEADY * total for ms, between, total in parts):
+        text += (
+            ". The runs differ much: this machine does other work too; --threads 1 and more --rounds give better times"
+        )
+    return text
 
 
 def _rules(explanation: Explanation) -> list[str]:

@@ -32,7 +32,7 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One row in one of the two: milliseconds (median and least of the runs), what it computes in, how many nodes."""
+    """One row in one of the two: milliseconds (median and least), what it computes in, how many nodes."""
 
     ms: float = 0.0
     least_ms: float = 0.0
@@ -59,9 +59,10 @@ class Row:
 class Explanation:
     """Where the time goes in A and in B.
 
-    `rows` have the largest difference first. `totals_ms` are medians of whole runs, and `unaccounted_ms` what of these
-    no row has: `between_ms`, the runtime's own time between nodes, and that medians do not add up. `rules` has title
-    and remedy of each rule that is named, and `graph_rules` those that are about B as a whole.
+    Of `runs` of each the faster half counts. `rows` have the largest difference first. `totals_ms` are medians of whole
+    runs, and `unaccounted_ms` what of these no row has: `between_ms`, the runtime's own time between nodes, and that
+    medians do not add up. `rules` has title and remedy of each rule that is named, and `graph_rules` those that are
+    about B as a whole.
     """
 
     a: str
@@ -123,6 +124,7 @@ def compare(
         known: the row of each part, and the findings of linting B, named by parts or by rows.
     """
     homes, findings = known
+    measured = (_undisturbed(measured[0]), _undisturbed(measured[1]))
     sides = [_sides(side, where) for side, where in zip(measured, homes, strict=True)]
     naming = _rules_by_row(measured[1].parts, homes[1], findings)
     rows = [
@@ -146,6 +148,17 @@ def compare(
         rules={f.rule.id: (f.rule.title, f.rule.mend) for f in findings if f.rule.id in named or f.rule.id in whole},
         graph_rules=tuple(whole),
     )
+
+
+def _undisturbed(measured: Measured) -> Measured:
+    """The faster half of the runs: another program's turn on the CPU makes a run longer, never shorter."""
+    limit = statistics.median(measured.totals_ms)
+    kept = [index for index, total in enumerate(measured.totals_ms) if total <= limit]
+    parts = (
+        Timed(part.name, part.kind, part.arithmetic, tuple(part.times_ms[index] for index in kept))
+        for part in measured.parts
+    )
+    return Measured(tuple(measured.totals_ms[index] for index in kept), tuple(parts))
 
 
 def _between(measured: Measured) -> float:
