@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.for_tensorrt import write_codes
 from wrn_deploy.calib.qdq import FP8, weight_scale
-from wrn_deploy.calib.table import CalibrationTable
+from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
 __all__ = ["first_convs", "quantize_fp8"]
 
@@ -16,14 +18,18 @@ __all__ = ["first_convs", "quantize_fp8"]
 def quantize_fp8(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.Model:
     """A copy of the fp16 graph with float8e4m3fn Q/DQ at `tensorrt_points`, but for MaxPools and the first Convs.
 
-    A tensor's `amax` becomes 448, the largest number of float8e4m3fn (Micikevicius et al., "FP8 formats for deep
-    learning", 2022). The codes are as dense in relation to a value everywhere, so finer scales gain next to nothing: a
-    Conv's weights have one scale, with which TensorRT-RTX 1.7 makes the Conv's output fp16; with one a channel it makes
-    it fp32, and rescales it in a kernel of its own. Weights are stored as codes with a DQ alone; biases and the
-    classifier stay in fp16, and so do the first Convs: a pixel has 256 levels, of which 3 bits of mantissa keep few,
-    and so it cannot be given its own codes as int8 can (`pixels.py`).
+    A tensor's largest magnitude becomes 448, the largest number of float8e4m3fn (Micikevicius et al., "FP8 formats for
+    deep learning", 2022). The codes are as dense in relation to a value everywhere: so the method's threshold is not
+    used, since clipping gains nothing, and a Conv's weights have one scale, with which TensorRT-RTX 1.7 makes the
+    Conv's output fp16; with one a channel it makes it fp32, and rescales it in a kernel of its own.
+
+    Weights are stored as codes with a DQ alone; biases and the classifier stay in fp16, and so do the first Convs: a
+    pixel has 256 levels, of which 3 bits of mantissa keep few, and so it cannot be given its own codes as int8 can
+    (`pixels.py`).
     """
-    return write_codes((fp32, fp16), table, FP8, first_convs(fp32.graph), _one_scale)
+    whole = {name: _whole(found) for name, found in table.tensors.items()}
+    unclipped = dataclasses.replace(table, tensors=whole)
+    return write_codes((fp32, fp16), unclipped, FP8, first_convs(fp32.graph), _one_scale)
 
 
 def first_convs(graph: ir.Graph) -> list[str]:
@@ -36,6 +42,10 @@ def first_convs(graph: ir.Graph) -> list[str]:
             found.append(node.name or "")
             behind.update(node.outputs)
     return found
+
+
+def _whole(found: TensorRange) -> TensorRange:
+    return dataclasses.replace(found, amax=max(abs(found.low), abs(found.high)), clipped=0.0)
 
 
 def _one_scale(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

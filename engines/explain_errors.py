@@ -41,6 +41,10 @@ EXPLANATIONS: dict[str, tuple[type[DeployError], str]] = {
         DeployError,
         "GPUs of SM75 lack an operation at this precision: build the fp16 graph, or leave SM75 out",
     ),
+    "HW-specific datatypes": (
+        DeployError,
+        "a GPU that the plan is for lacks a type: fp8 needs SM89 or later, bf16 SM80; expected only such targets",
+    ),
     "workspace limit": (DeployError, "expected more scratch memory: pass a larger --workspace, or none"),
     "no optimization profile": (DeployError, "no batch range was given: pass --profile"),
     "MIN<=OPT<=MAX": (DeployError, "expected min <= opt <= max batch"),

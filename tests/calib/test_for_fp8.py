@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -47,10 +48,19 @@ def test_weights_are_stored_in_fp8_with_one_scale_and_a_dq_alone(fp8: ir.Model) 
         assert len(conv.inputs) < 3 or constant(conv.inputs[2]).dtype == np.float16, "biases stay in float"
 
 
-def test_activations_have_one_fp16_scale_of_which_the_threshold_is_448_times(fp8: ir.Model) -> None:
+def test_activations_have_one_fp16_scale_of_which_the_largest_magnitude_is_448_times(fp8: ir.Model) -> None:
     for node in check_activations(fp8, ml_dtypes.float8_e4m3fn, np.float16):
         assert float(constant(node.inputs[2])) == 0
         assert float(constant(node.inputs[1])) == pytest.approx(4 / 448, rel=1e-3)
+
+
+def test_the_threshold_of_the_method_changes_nothing(
+    fp8: ir.Model, trained_graph: ir.Model, trained_half: ir.Model
+) -> None:
+    table = plain_table(trained_graph.graph)
+    clipped = {name: dataclasses.replace(kept, amax=1.0, clipped=0.5) for name, kept in table.tensors.items()}
+    again = quantize_fp8(trained_graph, trained_half, dataclasses.replace(table, tensors=clipped))
+    assert ir.to_proto(again).SerializeToString() == ir.to_proto(fp8).SerializeToString()
 
 
 def test_qdq_stand_where_those_of_int8_do_but_for_the_first_conv(fp8: ir.Model, trained_graph: ir.Model) -> None:

@@ -57,7 +57,9 @@ def test_another_table_makes_it_stale_until_it_is_made_anew(bundle: Bundle) -> N
     calibrate_bundle(bundle, other, Silent())
     with pytest.raises(DeployError, match="wrn-deploy calibrate B --fp8"):
         bundle.find(FP8_GRAPH, "wrn-deploy calibrate B --fp8")
-    assert add_fp8(bundle, other, Silent()).sha256 != old.sha256
+    table = bundle.artifacts["calibration"].sha256
+    assert add_fp8(bundle, other, Silent()).recipe.parents["calibration"] == table
+    assert old.recipe.parents["calibration"] != table
     bundle.find(FP8_GRAPH, "")
 
 
@@ -84,6 +86,14 @@ def test_rtx_computes_every_conv_but_the_first_in_fp8(bundle: Bundle) -> None:
     assert proved["shares"]["fp8"] > 0.9
     assert set(proved["shares"]) == {"fp8", "fp16"}
     assert proved["less"] == proved["unknown"] == []
+
+
+@has_rtx
+def test_a_gpu_without_fp8_is_said_to_lack_it(bundle: Bundle) -> None:
+    add_fp8(bundle, OPTIONS, Silent())
+    options = BuildOptions(Precision.FP8, EngineOptions(compute_capabilities=("SM86",)), Flavor.RTX)
+    with pytest.raises(DeployError, match="a GPU that the plan is for lacks a type: fp8 needs SM89 or later"):
+        build_engine(bundle, options, Silent())
 
 
 @has_rtx

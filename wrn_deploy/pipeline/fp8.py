@@ -14,7 +14,7 @@ from wrn_deploy.spec import Precision
 __all__ = ["FP8_GRAPH", "add_fp8"]
 
 FP8_GRAPH, FILE = "onnx-fp8-tensorrt", "fp8-tensorrt.onnx"
-HOW = {"weights": "per-tensor", "rounding": "nearest", "first_convs": "fp16"}
+HOW = {"ranges": "extremes", "weights": "per-tensor", "rounding": "nearest", "first_convs": "fp16"}
 
 
 def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Artifact:
