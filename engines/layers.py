@@ -64,8 +64,8 @@ class EngineLayer:
 
     @property
     def works(self) -> bool:
-        """Whether it runs on data: signals and waits between streams, and constants, do not."""
-        return self.kind.lower() not in ("signal", "wait", "constant", "shape_host_to_device")
+        """Whether it runs on data: signals and waits between streams, constants, and shapes do not."""
+        return self.kind.lower() not in ("signal", "wait", "constant", "shape_call")
 
     @property
     def only_converts(self) -> bool:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import ml_dtypes
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -47,6 +49,23 @@ def test_a_real_engine_keeps_what_its_graph_promises(made_bundle: Path, graph: s
     assert len(promises) <= proof.layers <= 4 * len(promises)
     assert 0 <= proof.reformats < proof.layers
     check_proof(proof, graph)
+
+
+@needs_rtx
+def test_a_real_engine_of_fp8_codes(made_bundle: Path, tmp_path: Path) -> None:
+    """The int8 graph with its codes as e4m3: what it computes does not matter here."""
+    model = onnx.load(made_bundle / "int8-tensorrt.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8:
+            codes = onnx.numpy_helper.to_array(tensor).astype(ml_dtypes.float8_e4m3fn)
+            tensor.data_type, tensor.raw_data = onnx.TensorProto.FLOAT8E4M3FN, codes.tobytes()
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "fp8.onnx")
+    promises, message = built(tmp_path / "fp8.onnx")
+    proof = prove(promises, parse_log(message), Source.LOG)
+    assert {promise.name: promise.arithmetic for promise in promises}["block2.0.conv2"] is Arithmetic.FP8
+    assert {computed_in(promise, parse_log(message)) for promise in promises} == {Arithmetic.FP8, Arithmetic.FP16}
+    assert (proof.less, proof.unknown) == ((), ())
 
 
 @needs_rtx
