@@ -25,14 +25,16 @@ HEAVY = (
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
-BASE = FACTS | {"backend", "data", "pool", "runner", "sessions"}
+BASE = FACTS | {"backend", "data", "device_array", "on_device", "pool", "runner", "sessions"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     "data": FACTS,
     "sessions": FACTS,
-    "backend": FACTS,
+    "device_array": FACTS,
+    "backend": FACTS | {"device_array"},
     "pool": FACTS | {"backend"},
-    "runner": FACTS | {"backend", "data", "pool"},
+    "on_device": FACTS | {"backend", "device_array", "pool"},
+    "runner": FACTS | {"backend", "data", "on_device", "pool"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench"},
     "cli": FACTS | {"pipeline", "bench", "models", "training", "engines"},

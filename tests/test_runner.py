@@ -85,6 +85,14 @@ def test_other_arrays_are_refused_with_what_was_expected(made_bundle: Path, case
         runner.predict(WRONG[case])
 
 
+def test_arrays_on_a_gpu_need_a_backend_that_takes_them(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
+    expected = (
+        "ONNX Runtime CPU fp32 takes no arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
+    )
+    with Runner.open(made_bundle, "fp32", "onnxruntime") as runner, pytest.raises(DeployError, match=expected):
+        runner.predict_on_device(images, images)
+
+
 def test_a_closed_runner_says_so(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
     runner = Runner.open(made_bundle)
     runner.predict(images)

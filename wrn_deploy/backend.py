@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import numpy.typing as npt
 
@@ -14,8 +14,8 @@ from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "backends", "contenders", "examine", "open_backend", "precisions_of", "title_of",
-    "unfit",
+    "Array", "Backend", "Candidate", "DeviceBackend", "backends", "contenders", "examine", "open_backend",
+    "precisions_of", "title_of", "unfit",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -62,6 +62,31 @@ class Backend(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """A backend that also takes arrays which are on the GPU already."""
+
+    def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
+        """Raises DeployError unless they can be given to `infer_on_device`."""
+
+    def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
+        """Starts an inference on memory of the caller's, behind what the caller's stream has been given so far.
+
+        It does not wait: the arrays are in use until the stream has come so far. What comes on that stream afterwards
+        finds the outputs written. Outputs that are not given are computed and dropped.
+
+        Args:
+            images: the input, on the first GPU, its address a multiple of 256.
+            outputs: arrays for the first outputs, likewise.
+            stream: CUDA's handle of a stream, not being captured; 0: the default stream (slower: TensorRT then waits
+                for the GPU).
+
+        Raises:
+            DeployError: an array does not fit.
+            MachineError: cuda-bindings is not installed, or CUDA failed.
+        """
 
 
 class BackendModule(Protocol):

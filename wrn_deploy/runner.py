@@ -16,6 +16,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import usable_cores
+from wrn_deploy.on_device import predict_on_device
 from wrn_deploy.pool import Pool
 from wrn_deploy.spec import Precision, TensorSpec
 
@@ -142,6 +143,25 @@ class Runner:
             for target, result in zip(targets, results, strict=False):
                 target[start : start + count] = result[:count]
             start += count
+
+    def predict_on_device(self, images: object, out: object | Mapping[str, object], stream: int = 0) -> None:
+        """Starts an inference on arrays on the GPU, without a copy and without waiting, on the caller's CUDA stream.
+
+        What the stream was given before is done first, and what it is given afterwards finds `out` written. Until then
+        the arrays must live, and nothing else may write to them. Threads may share the runner, each with its stream.
+
+        Args:
+            images: an object with `__dlpack__` or `__cuda_array_interface__`, as a CUDA tensor of PyTorch: the
+                network's own input, `inputs[0]`, in C order, on the first GPU; nothing is normalised here.
+            out: the array for the first output; or one array for each output, by name.
+            stream: CUDA's handle, as in `torch.cuda.current_stream().cuda_stream`; 0: the default stream, on which
+                TensorRT waits for the GPU.
+
+        Raises:
+            DeployError: the backend takes no such arrays; or one does not fit (then nothing is started).
+            MachineError: CUDA failed.
+        """
+        predict_on_device(self._pool, f"{title_of(self.backend)} {self.precision}", images, out, stream)
 
     def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
         """Makes all contexts and runs each on blank images, so that the first calls are as quick as later ones.

@@ -1,40 +1,104 @@
-"""A GPU for tests without one: PyCUDA's driver module and a TensorRT, with their rules and none of their speed.
+"""A GPU for tests without one: PyCUDA's driver module, cuda-bindings' runtime and a TensorRT, with their rules.
 
-Work on a stream is done when someone waits for it, and reads its memory only then; every call needs a current context;
-popping an empty stack is an error; what was freed cannot be used.
+Work on a stream is done when someone waits for it, and reads its memory only then; work on other streams is left
+undone, unless it was waited for by an event. Every call needs a current context; popping an empty stack is an error;
+what was freed cannot be used; what PyCUDA made must be given up with a current context.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
+import weakref
 from collections.abc import Callable
+from enum import IntEnum
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CudaError", "FakeDriver", "FakeTensorRT", "answer_to"]
+__all__ = ["CudaError", "FakeDriver", "FakeRuntime", "FakeStream", "Job"]
 
-Array = npt.NDArray[np.float32]
-
-
-def answer_to(images: Array, classes: int) -> Array:
-    """The logits that the fake engine gives: sums over slices of each image."""
-    flat = images.reshape(len(images), -1)
-    return np.stack([flat[:, index::classes].sum(axis=1) for index in range(classes)], axis=1)
+Bytes = npt.NDArray[np.uint8]
 
 
 class CudaError(Exception):
     pass
 
 
+class Job:
+    """A piece of work on a stream; `needs` is the job of another stream that must be done first."""
+
+    def __init__(self, stream: FakeStream, run: Callable[[], None], needs: Job | None = None) -> None:
+        self.stream, self.run, self.needs, self.done = stream, run, needs, False
+
+
+def _nothing() -> None:
+    pass
+
+
+class FakeStream:
+    """`capture` is the list that takes what is started while the stream is captured; None: it is not."""
+
+    def __init__(self, driver: FakeDriver, flags: int = 0) -> None:
+        driver.check_current()
+        assert flags == 1, "a stream that waits for the default stream breaks the captures of others"
+        self.driver = driver
+        self.handle = next(driver.handles)
+        self.queue: list[Job] = []
+        self.capture: list[Any] | None = None
+        self.capturer = 0
+        driver.streams[self.handle] = weakref.ref(self)
+
+    def synchronize(self) -> None:
+        if self.driver.failing is not None:  # what was under way is lost
+            for job in self.queue:
+                job.run = _nothing
+            self.queue.clear()
+        self.driver.check_current()
+        self.driver.check_capture()
+        self.run()
+
+    def run(self, until: Job | None = None) -> None:
+        while self.queue and not (until is not None and until.done):
+            job = self.queue.pop(0)
+            if job.needs is not None and not job.needs.done:
+                job.needs.stream.run(job.needs)
+            job.run()
+            job.done, job.run = True, _nothing
+
+    def push(self, run: Callable[[], None], needs: Job | None = None) -> Job:
+        assert self.capture is None, "only inferences may be captured"
+        self.queue.append(Job(self, run, needs))
+        return self.queue[-1]
+
+    def __del__(self) -> None:
+        self.driver.given_up("stream")
+
+
+class Event:
+    def __init__(self, driver: FakeDriver, flags: int) -> None:
+        driver.check_current()
+        assert flags == 2, "an event that takes the time is slow"
+        self.driver, self.handle = driver, next(driver.handles)
+        self.marker: Job | None = None
+        driver.events[self.handle] = weakref.ref(self)
+
+    def __del__(self) -> None:
+        self.driver.given_up("event")
+
+
 class Allocation:
+    """Memory; its address is a multiple of 256, as CUDA's are."""
+
     def __init__(self, driver: FakeDriver, size: int) -> None:
         driver.check_current()
+        driver.check_capture()
         self.driver = driver
-        self.bytes: npt.NDArray[np.uint8] | None = np.full(size, 0xFF, dtype=np.uint8)
+        self.bytes: Bytes | None = np.full(size, 0xFF, dtype=np.uint8)
         self.address = driver.next_address
-        driver.next_address += size
+        driver.next_address += -(-size // 256) * 256
         driver.memory[self.address] = self
 
     def __int__(self) -> int:
@@ -42,6 +106,7 @@ class Allocation:
 
     def free(self) -> None:
         self.driver.check_current()
+        self.driver.check_capture()
         if self.bytes is None:
             raise CudaError("freed twice")
         self.driver.log.append("free")
@@ -49,23 +114,9 @@ class Allocation:
         del self.driver.memory[self.address]
 
     @property
-    def data(self) -> npt.NDArray[np.uint8]:
+    def data(self) -> Bytes:
         assert self.bytes is not None, "freed memory is used"
         return self.bytes
-
-
-class FakeStream:
-    def __init__(self, driver: FakeDriver) -> None:
-        driver.check_current()
-        self.driver = driver
-        self.handle = 77 + len(driver.streams)
-        self.queue: list[Callable[[], None]] = []
-
-    def synchronize(self) -> None:
-        self.driver.check_current()
-        work, self.queue = self.queue, []
-        for job in work:
-            job()
 
 
 class FakeDriver:
@@ -77,7 +128,10 @@ class FakeDriver:
         self.log: list[str] = []
         self.memory: dict[int, Allocation] = {}
         self.next_address = 4096
-        self.streams: list[FakeStream] = []
+        self.handles = itertools.count(77)
+        self.streams: dict[int, weakref.ref[FakeStream]] = {}
+        self.events: dict[int, weakref.ref[Event]] = {}
+        self.capturing: set[int] = set()  # threads
         self.failing: str | None = None  # the text of an error that every call now gives
         self._local = threading.local()
         driver = self
@@ -121,106 +175,176 @@ class FakeDriver:
         if self.failing is not None:
             raise CudaError(self.failing)
 
+    def check_capture(self) -> None:
+        if threading.get_ident() in self.capturing:
+            raise CudaError("operation not permitted when stream is capturing")
+
+    def given_up(self, what: str) -> None:
+        if not self.stack:
+            self.log.append(f"leaked {what}")
+
+    def stream_of(self, handle: int) -> FakeStream:
+        stream = self.streams[handle]()
+        assert stream is not None, "a stream that is gone is used"
+        return stream
+
+    def at(self, address: int) -> Bytes:
+        """The memory from an address on."""
+        for start, allocation in self.memory.items():
+            if start <= address < start + len(allocation.data):
+                return allocation.data[address - start :]
+        raise AssertionError(f"{address:#x} is no memory")
+
     def init(self) -> None:
         if self.failing is not None:
             raise CudaError(self.failing)
         self.log.append("init")
 
-    def Stream(self) -> FakeStream:  # noqa: N802 (PyCUDA's name)
-        self.streams.append(FakeStream(self))
-        return self.streams[-1]
+    def Stream(self, flags: int = 0) -> FakeStream:  # noqa: N802 (PyCUDA's name)
+        return FakeStream(self, flags)
+
+    def Event(self, flags: int = 0) -> Event:  # noqa: N802 (PyCUDA's name)
+        return Event(self, flags)
 
     def mem_alloc(self, size: int) -> Allocation:
         return Allocation(self, size)
 
-    def pagelocked_empty(self, shape: tuple[int, ...], dtype: type) -> Array:
+    def pagelocked_empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         self.check_current()
-        assert dtype is np.float32
-        return np.full(shape, np.nan, dtype=np.float32)
+        self.check_capture()
+        found = np.empty(shape, dtype)
+        found.view(np.uint8)[:] = 0xFF
+        weakref.finalize(found, self.given_up, "pinned memory").atexit = False
+        return found
 
-    def memcpy_htod_async(self, target: Allocation, source: Array, stream: FakeStream) -> None:
+    def memcpy_htod_async(self, target: Allocation, source: npt.NDArray[Any], stream: FakeStream) -> None:
         self.check_current()
         assert source.flags.c_contiguous
-        stream.queue.append(lambda: self._copy(target.data, source.view(np.uint8).reshape(-1)))
+        stream.push(lambda: self._copy(target.data, source.view(np.uint8).reshape(-1)))
 
-    def memcpy_dtoh_async(self, target: Array, source: Allocation, stream: FakeStream) -> None:
+    def memcpy_dtoh_async(self, target: npt.NDArray[Any], source: Allocation, stream: FakeStream) -> None:
         self.check_current()
         assert target.flags.c_contiguous
-        stream.queue.append(lambda: self._copy(target.view(np.uint8).reshape(-1), source.data[: target.nbytes]))
+        stream.push(lambda: self._copy(target.view(np.uint8).reshape(-1), source.data[: target.nbytes]))
 
     @staticmethod
-    def _copy(target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8]) -> None:
+    def _copy(target: Bytes, source: Bytes) -> None:
         assert len(source) <= len(target), "beyond the end of the memory"
         target[: len(source)] = source
 
 
-class FakeTensorRT:
-    """Stands for the module `tensorrt`: it runs the plan b"plan", a network images (N, 3, 4, 4) -> logits (N, 5)."""
+class Status(IntEnum):
+    cudaSuccess = 0  # noqa: N815 (CUDA's names)
+    cudaErrorStreamCaptureUnsupported = 900  # noqa: N815
+    cudaErrorLaunchFailure = 719  # noqa: N815
+
+
+class MemoryType(IntEnum):
+    cudaMemoryTypeUnregistered = 0  # noqa: N815
+    cudaMemoryTypeHost = 1  # noqa: N815
+    cudaMemoryTypeDevice = 2  # noqa: N815
+    cudaMemoryTypeManaged = 3  # noqa: N815
+
+
+class FakeRuntime:
+    """Stands for the module `cuda.bindings.runtime`: each call gives a tuple, its status first.
+
+    `refusing` is the name of a call that fails. Graphs are lists of inferences; `graphs` has those that are alive.
+    """
+
+    cudaMemoryType = MemoryType  # noqa: N815
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
 
     def __init__(self, driver: FakeDriver) -> None:
-        trt = self
-        self.driver = driver
-        self.context_fails = False
+        self._driver = driver
+        self.refusing: str | None = None
+        self.graphs: list[list[Any]] = []
+        self.launches = 0
+        for name in (
+            "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy",
+            "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaEventRecord", "cudaStreamWaitEvent",
+            "cudaPointerGetAttributes",
+        ):  # fmt: skip
+            setattr(self, name, self._guarded(name))
 
-        class Logger:
-            ERROR = "ERROR"
+    def cudaGetErrorString(self, error: Status) -> tuple[Status, bytes]:  # noqa: N802
+        return Status.cudaSuccess, error.name.encode()
 
-            def __init__(self, severity: str) -> None:
-                assert severity == "ERROR"
+    def _guarded(self, name: str) -> Callable[..., tuple[Any, ...]]:
+        work = getattr(self, f"_{name.removeprefix('cuda')}")
 
-        class Runtime:
-            def __init__(self, logger: Logger) -> None:
-                assert isinstance(logger, Logger)
+        def guarded(*values: Any) -> tuple[Any, ...]:
+            try:
+                self._driver.check_current()
+            except CudaError:
+                return (Status.cudaErrorLaunchFailure, None)
+            if name == self.refusing:
+                if name == "cudaStreamEndCapture":
+                    work(*values)  # a capture that has failed is over too
+                return (Status.cudaErrorStreamCaptureUnsupported, None)
+            result = work(*values)
+            return (Status.cudaSuccess,) if result is None else (Status.cudaSuccess, result)
 
-            def deserialize_cuda_engine(self, plan: bytes) -> Any:
-                driver.check_current()
-                return _Engine(trt) if plan == b"plan" else None
+        return guarded
 
-        self.Logger, self.Runtime = Logger, Runtime
+    def _StreamBeginCapture(self, handle: int, mode: str) -> None:  # noqa: N802
+        assert mode == "thread", "other threads' calls would fail"
+        stream = self._driver.stream_of(handle)
+        assert stream.capture is None
+        stream.capture, stream.capturer = [], threading.get_ident()
+        self._driver.capturing.add(stream.capturer)
+
+    def _StreamEndCapture(self, handle: int) -> list[Any]:  # noqa: N802
+        stream = self._driver.stream_of(handle)
+        assert stream.capture is not None
+        assert stream.capturer == threading.get_ident(), "ended by another thread"
+        self._driver.capturing.discard(stream.capturer)
+        graph, stream.capture = Graph(stream.capture), None
+        if self.refusing != "cudaStreamEndCapture":
+            self.graphs.append(graph)
+        return graph
+
+    def _GraphInstantiate(self, graph: list[Any], flags: int) -> list[Any]:  # noqa: N802
+        assert flags == 0
+        assert any(graph is each for each in self.graphs)
+        assert graph, "an empty graph computes nothing"
+        self.graphs.append(Graph(graph))
+        return self.graphs[-1]
+
+    def _GraphDestroy(self, graph: list[Any]) -> None:  # noqa: N802
+        alive = [each for each in self.graphs if each is not graph]
+        assert len(alive) == len(self.graphs) - 1, "destroyed twice"
+        self.graphs[:] = alive
+
+    _GraphExecDestroy = _GraphDestroy
+
+    def _GraphLaunch(self, graph: list[Any], handle: int) -> None:  # noqa: N802
+        assert any(graph is each for each in self.graphs), "a graph that is gone is launched"
+        self.launches += 1
+        for context, shape, addresses in graph:
+            context.start(self._driver.stream_of(handle), shape, addresses)
+
+    def _EventRecord(self, handle: int, stream: int) -> None:  # noqa: N802
+        event = self._driver.events[handle]()
+        assert event is not None
+        event.marker = self._driver.stream_of(stream).push(lambda: None)
+
+    def _StreamWaitEvent(self, stream: int, handle: int, flags: int) -> None:  # noqa: N802
+        assert flags == 0
+        event = self._driver.events[handle]()
+        assert event is not None
+        self._driver.stream_of(stream).push(lambda: None, event.marker)
+
+    def _PointerGetAttributes(self, address: int) -> SimpleNamespace:  # noqa: N802
+        try:
+            self._driver.at(address)
+        except AssertionError:
+            return SimpleNamespace(type=MemoryType.cudaMemoryTypeUnregistered, device=-2)
+        return SimpleNamespace(type=MemoryType.cudaMemoryTypeDevice, device=0)
 
 
-class _Engine:
-    def __init__(self, trt: FakeTensorRT) -> None:
-        self.trt = trt
+class Graph(list[Any]):
+    """A handle, which cuda-bindings lets be turned into a number."""
 
-    def create_execution_context(self) -> Any:
-        self.trt.driver.check_current()
-        return None if self.trt.context_fails else _ExecutionContext(self.trt.driver)
-
-    def __del__(self) -> None:
-        self.trt.driver.log.append("engine gone")
-
-
-class _ExecutionContext:
-    def __init__(self, driver: FakeDriver) -> None:
-        self.driver = driver
-        self.shape: tuple[int, ...] | None = None
-        self.addresses: dict[str, int] = {}
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        if name != "images" or len(shape) != 4 or tuple(shape[1:]) != (3, 4, 4):
-            return False
-        self.shape = tuple(shape)
-        return True
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return name in ("images", "logits")
-
-    def execute_async_v3(self, handle: int) -> bool:
-        self.driver.check_current()
-        stream = next(stream for stream in self.driver.streams if stream.handle == handle)
-        if self.shape is None:
-            return False
-        stream.queue.append(self._compute)
-        return True
-
-    def _compute(self) -> None:
-        assert self.shape is not None
-        source, target = (self.driver.memory[self.addresses[name]].data for name in ("images", "logits"))
-        count = int(np.prod(self.shape))
-        logits = answer_to(source.view(np.float32)[:count].reshape(self.shape), 5)
-        target.view(np.float32)[: logits.size] = logits.ravel()
-
-    def __del__(self) -> None:
-        self.driver.log.append("context gone")
+    def __int__(self) -> int:
+        return id(self)

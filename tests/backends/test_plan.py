@@ -5,19 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from tests.backends.fake_gpu import CudaError, FakeDriver, FakeTensorRT, answer_to
+from tests.backends.fake_gpu import FakeDriver
+from tests.backends.fake_tensorrt import FakeTensorRT, Tensor, answer_to
 from wrn_deploy.backend import examine, open_backend
 from wrn_deploy.backends import _plan
-from wrn_deploy.backends._plan import PlanBackend, PlanRuntime
+from wrn_deploy.backends._plan import PlanRuntime
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu
@@ -126,172 +122,6 @@ def test_a_missing_package_says_more_than_the_missing_plan(bundle: Bundle, machi
         open_backend(bundle, "tensorrt", Precision.FP16)
 
 
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
-    fake = FakeDriver()
-    package = ModuleType("pycuda")
-    package.driver = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
-    _plan._primary_context.cache_clear()
-    yield fake
-    _plan._primary_context.cache_clear()
-
-
-@pytest.fixture
-def trt(driver: FakeDriver) -> FakeTensorRT:
-    return FakeTensorRT(driver)
-
-
-def opened(trt: FakeTensorRT, batches: range = range(1, 7)) -> PlanBackend:
-    return PlanBackend(trt, b"plan", TENSORS, batches)
-
-
-def some_images(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=(count, 3, 4, 4)).astype(np.float32)
-
-
-def run(backend: PlanBackend, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()[0]
-
-
-def test_answers_are_right_at_every_batch_of_the_profile(trt: FakeTensorRT) -> None:
-    with opened(trt) as backend:
-        for seed, size in enumerate((6, 1, 3, 6, 2, 2)):
-            batch = some_images(size, seed)
-            np.testing.assert_allclose(run(backend, batch), answer_to(batch, 5), rtol=1e-5)
-
-
-def test_work_in_flight_is_not_overwritten(trt: FakeTensorRT) -> None:
-    """Uploading again, without waiting, must not change what the running inference reads."""
-    first, second = some_images(4, 1), some_images(2, 2)
-    with opened(trt) as backend:
-        batch = first.copy()
-        backend.upload(batch)
-        batch[:] = np.nan
-        backend.execute()
-        answer = backend.download()[0]
-        backend.upload(second)
-        backend.execute()
-        np.testing.assert_allclose(answer, answer_to(first, 5), rtol=1e-5)
-        np.testing.assert_allclose(backend.download()[0], answer_to(second, 5), rtol=1e-5)
-        assert answer.flags.owndata
-
-
-def test_the_callers_context_is_current_again_after_every_call(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    theirs = object()
-    driver.stack.append(theirs)
-    backend = opened(trt)
-    batch = some_images(2)
-    calls = (lambda: backend.upload(batch), backend.execute, backend.synchronize, backend.download, backend.close)
-    for call in calls:
-        call()
-        assert driver.stack == [theirs]
-    assert driver.memory == {}
-
-
-def test_several_threads_can_use_one_backend_in_turn(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    batch = some_images(3)
-    with opened(trt) as backend, ThreadPoolExecutor(1) as pool:
-        for _ in range(3):
-            np.testing.assert_allclose(pool.submit(run, backend, batch).result(), answer_to(batch, 5), rtol=1e-5)
-        assert pool.submit(lambda: list(driver.stack)).result() == []
-
-
-def test_closing_gives_all_memory_back_after_the_engine(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    backend = opened(trt)
-    run(backend, some_images(1))
-    driver.log.clear()
-    backend.close()
-    backend.close()
-    assert driver.log == ["context gone", "engine gone", "free", "free"]
-    assert driver.memory == {}
-    assert driver.stack == []
-    for call in (lambda: backend.upload(some_images(1)), backend.execute, backend.synchronize, backend.download):
-        with pytest.raises(DeployError, match="this backend is closed: open it again"):
-            call()
-
-
-def test_the_primary_context_is_retained_once_and_kept(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    for _ in range(3):
-        with opened(trt) as first, opened(trt) as second:
-            run(first, some_images(1))
-            run(second, some_images(1))
-    assert driver.log.count("retain") == driver.log.count("init") == 1
-
-
-def test_a_batch_outside_of_the_profile_says_how_to_build_one(trt: FakeTensorRT) -> None:
-    with opened(trt, range(2, 7)) as backend:
-        assert (backend.batches[0], backend.batches[-1]) == (2, 6)
-        with pytest.raises(DeployError, match=r"batch of 7 .*\(2 to 6\).* --profile 2:7:7$"):
-            backend.upload(some_images(7))
-        with pytest.raises(DeployError, match=r"batch of 1 .*\(2 to 6\).* --profile 1:1:6$"):
-            backend.upload(some_images(1))
-        run(backend, some_images(2))
-
-
-def test_a_plan_that_this_gpu_does_not_take_says_so(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    with pytest.raises(MachineError, match="cannot be deserialized on this GPU: build it again here"):
-        PlanBackend(trt, b"another GPU's", TENSORS, range(1, 3))
-    assert driver.stack == []
-    trt.context_fails = True
-    with pytest.raises(MachineError, match="cannot make an execution context"):
-        opened(trt)
-    assert driver.stack == []
-
-
-def test_a_plan_of_another_network_says_so(trt: FakeTensorRT) -> None:
-    renamed = (TensorSpec("pictures", "float32", (3, 4, 4)), TENSORS[1])
-    with pytest.raises(DeployError, match="the plan has no tensor pictures"):
-        PlanBackend(trt, b"plan", renamed, range(1, 3))
-    larger = (TensorSpec("images", "float32", (3, 8, 8)), TENSORS[1])
-    with PlanBackend(trt, b"plan", larger, range(1, 3)) as backend, pytest.raises(DeployError, match="does not take"):
-        backend.upload(np.zeros((1, 3, 8, 8), dtype=np.float32))
-
-
-def test_executing_nothing_is_an_error(trt: FakeTensorRT) -> None:
-    with opened(trt) as backend, pytest.raises(MachineError, match="could not start the inference"):
-        backend.execute()
-
-
-def test_a_gpu_that_fails_is_reported_and_can_be_closed(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    backend = opened(trt)
-    backend.upload(some_images(1))
-    driver.failing = "cuStreamSynchronize failed: unspecified launch failure"
-    with pytest.raises(MachineError, match=r"CUDA failed \(cuStreamSynchronize failed: unspecified launch failure\)"):
-        backend.synchronize()
-    assert driver.stack == []
-    with pytest.raises(MachineError, match="CUDA failed"):
-        opened(trt)
-    driver.failing = None
-    backend.close()
-    assert driver.memory == {}
-
-
-def test_without_a_working_driver_the_machine_cannot_do_it(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    driver.failing = "cuInit failed: no CUDA-capable device is detected"
-    with pytest.raises(MachineError, match=r"CUDA cannot be used .cuInit failed"):
-        opened(trt)
-    driver.failing = None
-    opened(trt).close()
-
-
-def test_a_pycuda_that_does_not_load_is_reported(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(MachineError, match="PyCUDA cannot be loaded"):
-        opened(trt)
-
-
-def test_errors_that_are_not_cudas_are_passed_on(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    with opened(trt) as backend, pytest.raises(ValueError, match="broadcast"):
-        backend.upload(np.zeros((2, 3, 9, 9), dtype=np.float32))
-    assert driver.stack == []
-    assert issubclass(driver.Error, CudaError)
-
-
 def test_a_bundles_plan_is_opened_with_its_profile(
     bundle: Bundle, driver: FakeDriver, trt: FakeTensorRT, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +129,11 @@ def test_a_bundles_plan_is_opened_with_its_profile(
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
     artifact = made.artifacts["plan-fp16-tensorrt"]
     runtime = PlanRuntime("tensorrt", "TensorRT", "gpu")
+    trt.profiles = [(2, 4, 6)]
+    trt.tensors = [
+        Tensor("images", "FLOAT", (3, 32, 32)),
+        Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10)),
+    ]
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
     with runtime.open_backend(made, artifact, threads=None) as backend:
         assert backend.batches == range(2, 7)

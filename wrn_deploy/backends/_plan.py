@@ -1,24 +1,25 @@
-"""Runs a TensorRT plan of either flavour with PyCUDA's memory and streams; no torch, no onnx."""
+"""Opens a TensorRT plan of either flavour and runs it as a backend; no torch, no onnx."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+import weakref
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from wrn_deploy.backend import Array
-from wrn_deploy.backends._deserialize import deserialize_plan
-from wrn_deploy.backends._validity import batches_of, plan_mismatch
+from wrn_deploy.backends._cuda import cuda_runtime, on_gpu
+from wrn_deploy.backends._device_io import check_array, check_memory
+from wrn_deploy.backends._engine import Expected, SharedEngine
+from wrn_deploy.backends._execution import Execution
+from wrn_deploy.backends._validity import plan_mismatch, profiles_of
 from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.device_array import LEGACY_STREAM, DeviceArray
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.spec import Precision, TensorSpec
+from wrn_deploy.spec import Precision
 
 __all__ = ["PlanBackend", "PlanRuntime"]
 
@@ -28,10 +29,11 @@ class PlanRuntime:
 
     PRECISIONS = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
 
-    def __init__(self, flavor: str, title: str, extra: str) -> None:
+    def __init__(self, flavor: str, title: str, extra: str, *, graphs: bool = True) -> None:
         self._flavor = flavor
         self._title = title
         self._extra = extra
+        self._graphs = graphs
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The plan of this flavour at this precision."""
@@ -63,82 +65,84 @@ class PlanRuntime:
         del threads  # a plan runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self._flavor)
-        tensors = (bundle.spec.input, bundle.spec.output)
-        return PlanBackend(module, plan, tensors, batches_of(artifact.facts), artifact.facts)
+        expected = Expected(bundle.spec.input, bundle.spec.outputs, profiles_of(artifact.facts), artifact.facts)
+        with on_gpu():
+            engine = SharedEngine(module, plan, expected)
+        return PlanBackend(engine, graphs=self._graphs)
 
 
 class PlanBackend:
-    """One engine, one execution context, one stream; see `backend.Backend`."""
+    """One sibling on an engine: a stream, buffers, execution contexts; see `backend.DeviceBackend`.
 
-    def __init__(
-        self,
-        module: Any,
-        plan: bytes,
-        tensors: tuple[TensorSpec, TensorSpec],
-        batches: range,
-        facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.inputs, self.outputs, self.batches = (tensors[0],), (tensors[1],), batches
-        self._size = 0
-        with _on_gpu() as cuda:
-            self._logger = module.Logger(module.Logger.ERROR)
-            self._runtime = module.Runtime(self._logger)
-            self._engine = deserialize_plan(module, self._runtime, plan, facts or {})
-            self._context = self._engine.create_execution_context()
-            if self._context is None:
-                raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
-            self._stream = cuda.Stream()
-            shapes = [(batches[-1], *tensor.shape) for tensor in tensors]
-            self._host = [cuda.pagelocked_empty(shape, np.float32) for shape in shapes]
-            self._device = [cuda.mem_alloc(host.nbytes) for host in self._host]
-            for tensor, memory in zip(tensors, self._device, strict=True):
-                if not self._context.set_tensor_address(tensor.name, int(memory)):
-                    raise DeployError(f"the plan has no tensor {tensor.name}: build it again from this bundle")
+    Args:
+        engine: the engine, deserialized with the GPU's context current.
+        graphs: whether inferences run as CUDA graphs, where cuda-bindings is installed; `uses_graphs` says what runs,
+            and `graphs_obstacle` why not.
+    """
+
+    def __init__(self, engine: SharedEngine, *, graphs: bool = True) -> None:
+        self.inputs, self.outputs, self.batches = engine.inputs, engine.outputs, engine.batches
+        self._engine = engine.hold()
+        self._graphs = graphs
+        try:
+            if graphs and engine.graphs_obstacle is None:
+                engine.graphs_obstacle = _graphs_obstacle()
+            with on_gpu() as cuda:
+                self._execution = Execution(cuda, engine, graphs=graphs)
+        except BaseException:
+            engine.release()
+            raise
+        # Also when it is forgotten, and before the interpreter ends: CUDA's libraries may be gone afterwards.
+        self._give_back = weakref.finalize(self, _give_back, self._execution, engine)
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether inferences on uploaded batches run as CUDA graphs, from the third of a size on."""
+        return self._execution.uses_graphs
+
+    @property
+    def graphs_obstacle(self) -> str | None:
+        """What keeps CUDA graphs from running, None where they run."""
+        return self._engine.graphs_obstacle if self._graphs else "CUDA graphs were not asked for"
 
     def upload(self, batch: Array) -> None:
-        self._check_open()
-        count, least, most = len(batch), self.batches[0], self.batches[-1]
-        if count not in self.batches:
-            raise DeployError(
-                f"a batch of {count} is outside the plan's profile ({least} to {most}): send another number of images, "
-                f"or build with --profile {min(least, count)}:{count}:{max(most, count)}"
-            )
-        with _on_gpu() as cuda:
-            self._stream.synchronize()  # the last inference may still read the memory
-            self._host[0][:count] = batch
-            if count != self._size and not self._context.set_input_shape(self.inputs[0].name, batch.shape):
-                raise DeployError(f"the plan does not take {batch.shape}: build it again from this bundle")
-            self._size = count
-            cuda.memcpy_htod_async(self._device[0], self._host[0][:count], self._stream)
+        with self._open():
+            self._execution.upload(batch)
 
     def execute(self) -> None:
-        self._check_open()
-        with _on_gpu():
-            if not self._context.execute_async_v3(self._stream.handle):
-                raise MachineError("TensorRT could not start the inference: see its message above")
+        with self._open():
+            self._execution.execute()
 
     def synchronize(self) -> None:
-        self._check_open()
-        with _on_gpu():
-            self._stream.synchronize()
+        with self._open():
+            self._execution.synchronize()
 
     def download(self) -> tuple[Array, ...]:
+        with self._open():
+            return self._execution.download()
+
+    def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
+        check_array(images, self.inputs[0])
+        for array, tensor in zip(outputs, self.outputs, strict=False):
+            check_array(array, tensor, images.shape[0], written=True)
+        self._engine.profile_for(images.shape[0])
+
+    def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
+        self.check_device_arrays(images, outputs)
+        arrays = (images, *outputs)
+        with self._open():
+            for array, tensor in zip(arrays, (*self.inputs, *self.outputs), strict=False):
+                check_memory(array, tensor)
+            waited = {stream or LEGACY_STREAM, None}  # 0 and 1 are both the default stream
+            producers = [each for each in {array.stream for array in arrays} - waited if each is not None]
+            self._execution.infer_on(stream, [array.address for array in arrays], images.shape[0], producers)
+
+    def sibling(self) -> Self:
         self._check_open()
-        with _on_gpu() as cuda:
-            cuda.memcpy_dtoh_async(self._host[1][: self._size], self._device[1], self._stream)
-            self._stream.synchronize()
-        return (np.array(self._host[1][: self._size]),)
+        return type(self)(self._engine, graphs=self._graphs)
 
     def close(self) -> None:
-        if self._engine is None:
-            return
-        with _on_gpu() as cuda:
-            with contextlib.suppress(cuda.Error):  # a GPU that has failed cannot be waited for
-                self._stream.synchronize()
-            self._context = self._engine = self._runtime = None  # in this order, and before the memory they use
-            for memory in self._device:
-                memory.free()
-            self._host, self._device, self._stream = [], [], None
+        self._give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -148,42 +152,25 @@ class PlanBackend:
     ) -> None:
         self.close()
 
+    def _open(self) -> contextlib.AbstractContextManager[object]:
+        self._check_open()
+        return on_gpu()
+
     def _check_open(self) -> None:
-        if self._engine is None:
+        if not self._give_back.alive:
             raise DeployError("this backend is closed: open it again")
 
 
-@contextlib.contextmanager
-def _on_gpu() -> Iterator[Any]:
-    """Makes the GPU's primary context current on this thread, then the caller's again; gives PyCUDA's driver module.
-
-    Raises:
-        MachineError: CUDA cannot be used, or has failed in the block.
-    """
-    cuda, context = _primary_context()
+def _graphs_obstacle() -> str | None:
     try:
-        context.push()
-        try:
-            yield cuda
-        finally:
-            cuda.Context.pop()
-    except cuda.Error as error:
-        raise MachineError(f"CUDA failed ({error}): free GPU memory, or look at the GPU with nvidia-smi") from error
+        cuda_runtime()
+    except MachineError as error:
+        return str(error)
+    return None
 
 
-@functools.cache
-def _primary_context() -> tuple[Any, Any]:
-    """PyCUDA's driver module, and the first GPU's primary context, which torch and ONNX Runtime use too.
-
-    It is held until the process ends, as `pycuda.autoprimaryctx` does. PyCUDA's `detach` makes it current and CUDA's
-    release does not undo that; and the last release destroys what libraries keep in it.
-    """
-    try:
-        import pycuda.driver as cuda
-    except ImportError as error:
-        raise MachineError(f"PyCUDA cannot be loaded ({error}): install it again, for this CUDA") from error
-    try:
-        cuda.init()
-        return cuda, cuda.Device(0).retain_primary_context()
-    except cuda.Error as error:
-        raise MachineError(f"CUDA cannot be used ({error}): look at the GPU and its driver with nvidia-smi") from error
+def _give_back(execution: Execution, engine: SharedEngine) -> None:
+    """Contexts, then the engine, if nobody else holds it; a GPU that has failed has nothing to give back."""
+    with contextlib.suppress(MachineError), on_gpu():
+        execution.close()
+        engine.release()
