@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
+from wrn_deploy.device_array import DeviceArray
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec

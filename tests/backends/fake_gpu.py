@@ -43,8 +43,7 @@ class FakeStream:
 
     def __init__(self, driver: FakeDriver, flags: int = 0) -> None:
         driver.check_current()
-        assert flags == 1, "a stream that waits for the default stream breaks the captures of others"
-        self.driver = driver
+        self.driver, self.flags = driver, flags
         self.handle = next(driver.handles)
         self.queue: list[Job] = []
         self.capture: list[Any] | None = None
@@ -290,6 +289,7 @@ class FakeRuntime:
     def _StreamBeginCapture(self, handle: int, mode: str) -> None:  # noqa: N802
         assert mode == "thread", "other threads' calls would fail"
         stream = self._driver.stream_of(handle)
+        assert stream.flags == 1, "a stream that waits for the default stream breaks the work of others"
         assert stream.capture is None
         stream.capture, stream.capturer = [], threading.get_ident()
         self._driver.capturing.add(stream.capturer)

@@ -147,7 +147,9 @@ def test_an_output_too_few_or_too_many_is_found(trt: FakeTensorRT) -> None:
 def test_another_profile_than_the_manifests_is_found(trt: FakeTensorRT) -> None:
     told = expected(trt)
     trt.profiles = [(1, 2, 6), (6, 6, 9)]
-    with pytest.raises(DeployError, match=r"batches are \[\(1, 2, 6\), \(6, 6, 9\)\], and the manifest says \[\(1, 3, 6\)\]"):
+    with pytest.raises(
+        DeployError, match=r"batches are \[\(1, 2, 6\), \(6, 6, 9\)\], and the manifest says \[\(1, 3, 6\)\]"
+    ):
         opened(trt, told)
 
 

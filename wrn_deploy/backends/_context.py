@@ -16,7 +16,7 @@ class ProfileContext:
 
     Args:
         module: TensorRT's Python module, of either flavour.
-        engine: the engine.
+        deserialized: the engine.
         profile: the profile's index.
         stream: the stream that prepares the profile; inferences must come after that.
         names: the tensors' names, the input's first.
@@ -28,20 +28,20 @@ class ProfileContext:
     """
 
     def __init__(  # noqa: PLR0913 (what a context is made of)
-        self, module: Any, engine: Any, profile: int, stream: int, *, names: Sequence[str], settled: bool
+        self, module: Any, deserialized: Any, profile: int, stream: int, *, names: Sequence[str], settled: bool
     ) -> None:
         self.graphs = Graphs()
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
         if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and settled:
-            config = engine.create_runtime_config()
+            config = deserialized.create_runtime_config()
             config.dynamic_shapes_kernel_specialization_strategy = (
                 module.DynamicShapesKernelSpecializationStrategy.EAGER
             )
-            self._context = engine.create_execution_context(config)
+            self._context = deserialized.create_execution_context(config)
         else:
-            self._context = engine.create_execution_context()
+            self._context = deserialized.create_execution_context()
         if self._context is None or not self._context.set_optimization_profile_async(profile, stream):
             raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
 

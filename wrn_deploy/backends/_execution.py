@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.backend import Array
-from wrn_deploy.backends._cuda import NO_TIMING, NON_BLOCKING, call
 from wrn_deploy.backends._context import ProfileContext
+from wrn_deploy.backends._cuda import NO_TIMING, NON_BLOCKING, call
 from wrn_deploy.backends._engine import SharedEngine
 from wrn_deploy.errors import DeployError, MachineError
 
