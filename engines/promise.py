@@ -49,10 +49,10 @@ def promises_of(model: ir.Model) -> list[Promise]:
 
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int]]) -> Mapping[str, float]:
-    """The share of all multiply-accumulates in each arithmetic that occurs; empty where there are none."""
+    """The share of all multiply-accumulates in each arithmetic that occurs; empty where one is not known."""
     pairs = list(macs)
     total = sum(count for _, count in pairs)
-    if not total:
+    if not all(count for _, count in pairs):
         return {}
     sums = {kind: sum(count for found, count in pairs if found is kind) for kind in Arithmetic}
     return {kind.value: count / total for kind, count in sums.items() if count}

@@ -92,5 +92,6 @@ def test_a_layer_without_a_name_has_that_of_its_output_and_no_macs_without_shape
 
 
 def test_there_are_no_shares_of_nothing() -> None:
-    assert shares_of([]) == shares_of([(Arithmetic.INT8, 0)]) == {}
+    assert shares_of([]) == {}
+    assert shares_of([(Arithmetic.INT8, 0), (Arithmetic.FP16, 3)]) == {}  # one is not known: the shares are not either
     assert shares_of([(Arithmetic.INT8, 3), (Arithmetic.FP16, 1)]) == {"int8": 0.75, "fp16": 0.25}

@@ -78,7 +78,7 @@ def test_less_than_promised_fails_and_leaves_the_bundle_as_it_was(
     with pytest.raises(GateError, match=r"Less than promised: block1\.0\.conv2 \(fp16 instead of int8\)") as error:
         build_engine(bundle, INT8, Silent())
     assert error.value.exit_code == 3
-    assert "wrn-deploy lint int8-tensorrt.onnx" in str(error.value)
+    assert f"`wrn-deploy lint {bundle.folder / 'int8-tensorrt.onnx'}`" in str(error.value)
     assert contents(bundle.folder) == before
 
 

@@ -236,17 +236,20 @@ def _broken(file: Path) -> str | None:
 def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
     """The engine's layers as it tells them itself, or why it cannot."""
     flavor = str(facts.get("flavor"))
-    if find_gpu() is None:
+    gpu = find_gpu()
+    if gpu is None:
         return (), "the layers themselves are read on a GPU, and there is none here"
     if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
         return (), f"the layers themselves are read with {flavor}, which is not installed"
+    from wrn_deploy.backends._validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
     from wrn_deploy.engines.inspector import describe_engine
     from wrn_deploy.engines.layers import parse_json
 
     trt = find_flavor(Flavor(flavor))
-    if trt.version != facts.get("version"):
-        return (), f"the plan is of {flavor} {facts.get('version')}, and {trt.version} is installed"
+    mismatch = plan_mismatch(facts, trt.version, gpu)
+    if mismatch is not None:
+        return (), mismatch
     try:
         with progress.task("Opening the plan"):
             layers = parse_json(describe_engine(trt.module, file.read_bytes()))

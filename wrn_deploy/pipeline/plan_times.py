@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.calib.lint.finding import Finding, Target
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.machine import find_gpu
+from wrn_deploy.machine import Gpu, find_gpu
 from wrn_deploy.pipeline.homes import BETWEEN
 from wrn_deploy.pipeline.node_times import RUNS, WARM_UP, Measured, Timed, Turns
 from wrn_deploy.pipeline.plans import bundle_of
@@ -51,7 +51,7 @@ def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> Ti
         raise MachineError("timing the layers of plans needs a CUDA GPU: compare their ONNX graphs on this CPU instead")
     with contextlib.ExitStack() as stack:
         timers = [
-            stack.enter_context(LayerTimer(_module(plan), bundle.file(plan).read_bytes(), turns.batch))
+            stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), turns.batch))
             for bundle, plan in found
         ]
         runs = _take_turns(timers, turns, progress)
@@ -60,7 +60,7 @@ def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> Ti
     sides = [_side(*side) for side in zip(graphs, described, runs, strict=True)]
     findings = lint_file(graphs[1], Target.TENSORRT).findings
     (first, first_homes), (second, second_homes) = sides
-    return TimedPlans(f"{gpu.name}", (first, second), (first_homes, second_homes), findings)
+    return TimedPlans(gpu.name, (first, second), (first_homes, second_homes), findings)
 
 
 def _plan(file: Path) -> tuple[Bundle, Artifact]:
@@ -71,10 +71,16 @@ def _plan(file: Path) -> tuple[Bundle, Artifact]:
     return bundle, bundle.find(plan.key, f"wrn-deploy build-engine {bundle.folder} --{plan.precision} --rebuild")
 
 
-def _module(plan: Artifact) -> Any:
+def _module(plan: Artifact, gpu: Gpu) -> Any:
+    """The TensorRT that the plan was built with; raises MachineError where this machine cannot run it."""
+    from wrn_deploy.backends._validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
 
-    return find_flavor(Flavor(str(plan.facts.get("flavor")))).module
+    trt = find_flavor(Flavor(str(plan.facts.get("flavor"))))
+    mismatch = plan_mismatch(plan.facts, trt.version, gpu)
+    if mismatch is not None:
+        raise MachineError(f"{plan.path}: {mismatch}")
+    return trt.module
 
 
 def _graph(bundle: Bundle, plan: Artifact) -> Path:

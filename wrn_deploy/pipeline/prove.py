@@ -48,7 +48,7 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
     source, engines = _engines(trt, built, progress)
     proofs = [prove(promises, layers, source) for layers in engines] or [unproved(promises)]
     proof = max(proofs, key=lambda found: (len(found.less), len(found.unknown)))
-    check_proof(proof, graph.name)
+    check_proof(proof, str(graph))
     _tell(proof, progress)
     return proof.to_json()
 
