@@ -109,7 +109,7 @@ def test_a_graph_with_a_fixed_batch_says_which(made_bundle: Path, tmp_path: Path
     model = ir.load(made_bundle / "fp32.onnx")
     model.graph.inputs[0].shape = ir.Shape([4, 3, 32, 32])
     ir.save(model, tmp_path / "four.onnx")
-    with pytest.raises(UsageError, match=r"the graph's batch is 4, not 1: pass --batch 4"):
+    with pytest.raises(UsageError, match=r"B: the graph's batch is 4, not 1: pass --batch 4"):
         look(made_bundle / "fp32.onnx", tmp_path / "four.onnx")
 
 
@@ -119,6 +119,27 @@ def test_an_open_image_size_is_refused(made_bundle: Path, tmp_path: Path) -> Non
     ir.save(model, tmp_path / "open.onnx")
     with pytest.raises(DeployError, match="expected float32, float16 or uint8, with a batch first and all other sizes"):
         look(tmp_path / "open.onnx", made_bundle / "fp32.onnx")
+
+
+class Warned(Silent):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_a_graph_that_cannot_be_linted_is_timed_all_the_same(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise DeployError("it has fp8 codes")
+
+    monkeypatch.setattr("wrn_deploy.pipeline.lint.lint_file", refuse)
+    told = Warned()
+    found = explain(ExplainOptions(made_bundle / "fp32.onnx", made_bundle / "int8-onnxruntime.onnx", QUICK), told)
+    assert found.rules == {}
+    assert told.warnings == ["B is not linted: it has fp8 codes"]
 
 
 def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:

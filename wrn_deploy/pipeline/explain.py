@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.calib.lint.finding import Finding, Target
-from wrn_deploy.errors import UsageError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.homes import BETWEEN, find_homes, name_nodes
 from wrn_deploy.pipeline.node_times import RUNS, Measured, Timed, Turns, time_graphs
 from wrn_deploy.pipeline.plans import is_plan
@@ -98,11 +98,10 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         timed = time_plans((options.a, options.b), options.turns, progress)
         return compare(options, timed.runtime, timed.measured, (timed.homes, timed.findings))
     from wrn_deploy.pipeline.graphs import read_graph
-    from wrn_deploy.pipeline.lint import lint_file
 
     first, second = (name_nodes(read_graph(file, "explaining")) for file in (options.a, options.b))
     measured = time_graphs((first, second), options.turns, progress)
-    findings = lint_file(options.b, Target.ONNXRUNTIME).findings if _has_qdq(second) else ()
+    findings = _lint(options.b, progress) if _has_qdq(second) else ()
     return compare(options, "ONNX Runtime on this CPU", measured, (find_homes((first, second), measured), findings))
 
 
@@ -192,6 +191,17 @@ def _rules_by_row(
         if row is not None:
             found.setdefault(row, {})[finding.rule.id] = None
     return {row: tuple(rules) for row, rules in found.items()}
+
+
+def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
+    """What linting finds, for the runtime that the times are of; nothing, and a warning, where it cannot lint it."""
+    from wrn_deploy.pipeline.lint import lint_file
+
+    try:
+        return lint_file(file, Target.ONNXRUNTIME).findings
+    except DeployError as error:
+        progress.warn(f"B is not linted: {error}")
+        return ()
 
 
 def _has_qdq(model: ir.Model) -> bool:

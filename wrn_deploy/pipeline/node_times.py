@@ -64,7 +64,12 @@ def time_graphs(models: tuple[ir.Model, ir.Model], turns: Turns, progress: Progr
         MachineError: onnxruntime is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder, contextlib.ExitStack() as stack:
-        sessions = [stack.enter_context(_session(model, turns, Path(folder))) for model in models]
+        sessions = []
+        for side, model in zip("AB", models, strict=True):
+            try:
+                sessions.append(stack.enter_context(_session(model, turns, Path(folder))))
+            except DeployError as error:
+                raise type(error)(f"{side}: {error}") from error
         with progress.task("Timing nodes: A B, in turns", turns.rounds) as advance:
             for run in sessions:
                 run.repeat(WARM_UP)
