@@ -35,8 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pool": FACTS | {"backend"},
     "on_device": FACTS | {"backend", "device_array", "pool"},
     "runner": FACTS | {"backend", "data", "on_device", "pool"},
+    "embed": FACTS | {"backend", "device_array", "runner"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
-    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench"},
+    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed"},
     "cli": FACTS | {"pipeline", "bench", "models", "training", "engines"},
     "__init__": {"errors", "runner"},
 }

@@ -22,6 +22,7 @@ pytest.importorskip("setuptools", minversion="77", reason="pyproject.toml needs 
 ROOT = Path(__file__).resolve().parents[1]
 SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {"wrn_deploy/py.typed", "wrn_deploy/data/digits.npz", "wrn_deploy/data/digits.LICENSE"}
+DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example")
 METADATA = f"wrn_deploy-{wrn_deploy.__version__}.dist-info"
 
 
@@ -77,6 +78,8 @@ def _expected() -> set[str]:
     names = {str(path.relative_to(ROOT)) for path in sources}
     for folder in SUBPACKAGES:
         names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
+    for folder in DATA_FOLDERS:
+        names |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
     return names | DATA_FILES
 
 
@@ -102,7 +105,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert f"\nVersion: {wrn_deploy.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert " ".join(entry_points) == "[console_scripts] wrn-deploy = wrn_deploy.cli:main"
-    for extra in ("cpu", "gpu", "rtx", "export", "parquet"):
+    for extra in ("cpu", "gpu", "rtx", "export", "parquet", "embed"):
         assert f"\nProvides-Extra: {extra}\n" in metadata
 
 

@@ -1,0 +1,1 @@
+"""Tests of the C library: built once, linked by programs in C and C++."""

@@ -1,0 +1,104 @@
+"""What these tests share: the library, built once, and a program in C++ that makes calls of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+from wrn_deploy.progress import Silent
+
+DRIVER = Path(__file__).with_name("driver.cpp")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the program ended: its lines, each split at tabs, and what it printed to stderr."""
+
+    code: int
+    lines: list[list[str]]
+    err: str
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of the calls, in their order."""
+        return [int(line[0]) for line in self.lines if line[0].isdecimal()]
+
+    @property
+    def messages(self) -> list[str]:
+        """The texts of the calls, in their order; empty where they went well."""
+        return [line[1] for line in self.lines if line[0].isdecimal()]
+
+    def values(self, what: str) -> list[list[str]]:
+        """The lines that begin with a word."""
+        return [line[1:] for line in self.lines if line[0] == what]
+
+
+Driver = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `wrn-deploy embed` writes."""
+    pytest.importorskip("cffi", reason="cffi builds the library")
+    folder = tmp_path_factory.mktemp("embed") / "library"
+    embed_runner(EmbedOptions(folder), Silent())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def program(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """driver.cpp, compiled with all warnings as errors and linked to the library."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    made = tmp_path_factory.mktemp("driver") / "driver"
+    link = [f"-I{library / 'include'}", f"-L{library / 'lib'}", f"-Wl,-rpath,{library / 'lib'}", "-lwrn_runner"]
+    subprocess.run([compiler, "-std=c++17", *WARNINGS, str(DRIVER), *link, "-pthread", "-o", str(made)], check=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def drive(program: Path) -> Driver:
+    """Runs the program; variables given by name are set in its environment."""
+
+    def run(*arguments: object, **variables: str) -> Ran:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WRN_"))}
+        done = subprocess.run(
+            [program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=kept | variables,
+            timeout=300,
+        )
+        return Ran(done.returncode, [line.split("\t") for line in done.stdout.splitlines()], done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def images(made_bundle: Path) -> npt.NDArray[np.uint8]:
+    """Twelve digits that the network was not trained on."""
+    how = Bundle.open(made_bundle).spec.preprocessing
+    return next(iter(Batches(open_data("digits", Role.TEST), how, 12))).images
+
+
+@pytest.fixture(scope="session")
+def pixels(images: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their raw bytes."""
+    file = tmp_path_factory.mktemp("pixels") / "images.raw"
+    file.write_bytes(images.tobytes())
+    return file

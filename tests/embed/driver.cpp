@@ -1,0 +1,335 @@
+// What the tests run: each mode makes calls of the C library and prints a line a call: STATUS, TAB, the error's text.
+
+#include <wrn_runner.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using Bytes = std::vector<char>;
+
+Bytes read(const char *path) {
+  std::ifstream file(path, std::ios::binary);
+  return Bytes(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+}
+
+void write(const char *path, const std::vector<float> &values) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char *>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+
+std::int32_t tell(std::int32_t status) {
+  std::printf("%d\t%s\n", status, wrn_last_error());
+  std::fflush(stdout);
+  return status;
+}
+
+const char *given(const char *text) { return std::strcmp(text, "-") == 0 ? nullptr : text; }
+
+wrn_runner open(const char *bundle, const char *backend = nullptr, const char *precision = nullptr, int fallback = 0) {
+  wrn_options options{};
+  options.size = sizeof options;
+  options.backend = backend;
+  options.precision = precision;
+  options.threads = 1;
+  options.contexts = 4;
+  options.fallback = fallback;
+  wrn_runner runner = 0;
+  tell(wrn_open(bundle, &options, &runner));
+  return runner;
+}
+
+std::string text(wrn_runner runner, std::int32_t what, std::int64_t index = 0) {
+  std::size_t needed = 0;
+  if (wrn_text(runner, what, index, nullptr, 0, &needed) != WRN_OK) return wrn_last_error();
+  Bytes buffer(needed);
+  if (wrn_text(runner, what, index, buffer.data(), buffer.size(), nullptr) != WRN_OK) return wrn_last_error();
+  return buffer.data();
+}
+
+void show(const char *what, std::int32_t status, const wrn_tensor &tensor) {
+  std::printf("%s\t%d\t%s\t%d\t%zu", what, status, tensor.name, tensor.dtype, tensor.image_bytes);
+  for (std::int32_t at = 0; at < tensor.rank; ++at) std::printf("\t%lld", static_cast<long long>(tensor.shape[at]));
+  std::printf("\n");
+}
+
+wrn_tensor output_of(wrn_runner runner) {
+  wrn_tensor tensor{};
+  tensor.size = sizeof tensor;
+  wrn_output(runner, 0, &tensor);
+  return tensor;
+}
+
+// describe BUNDLE BACKEND PRECISION FALLBACK
+int describe(char **given_arguments) {
+  const wrn_runner runner =
+      open(given_arguments[0], given(given_arguments[1]), given(given_arguments[2]), std::atoi(given_arguments[3]));
+  wrn_description about{};
+  about.size = sizeof about;
+  const std::int32_t status = wrn_describe(runner, &about);
+  std::printf("about\t%d\t%d\t%d\t%d\t%d\t%lld\n", status, about.height, about.width, about.outputs, about.labels,
+              static_cast<long long>(about.classes));
+  for (const std::int32_t dtype : {WRN_UINT8, WRN_FLOAT32}) {
+    wrn_tensor tensor{};
+    tensor.size = sizeof tensor;
+    show("input", wrn_input(runner, dtype, &tensor), tensor);
+  }
+  for (std::int32_t at = 0; at < about.outputs; ++at) {
+    wrn_tensor tensor{};
+    tensor.size = sizeof tensor;
+    show("output", wrn_output(runner, at, &tensor), tensor);
+  }
+  for (std::int32_t what = WRN_TEXT_MODEL; what <= WRN_TEXT_FELL_BACK; ++what)
+    std::printf("text\t%d\t%s\n", what, text(runner, what).c_str());
+  for (std::int64_t label = 0; label < about.labels; ++label)
+    std::printf("label\t%s\n", text(runner, WRN_TEXT_LABEL, label).c_str());
+  return tell(wrn_close(runner));
+}
+
+// infer BUNDLE BACKEND PRECISION DTYPE IMAGES COUNT RESULTS
+int infer(char **arguments) {
+  const wrn_runner runner = open(arguments[0], given(arguments[1]), given(arguments[2]));
+  const Bytes data = read(arguments[4]);
+  const std::int64_t count = std::atoll(arguments[5]);
+  const std::int64_t batches[] = {1, count};
+  tell(wrn_warmup(runner, batches, 2, 1));
+  std::vector<float> results(static_cast<std::size_t>(count) * output_of(runner).image_bytes / sizeof(float));
+  const wrn_images images{data.data(), data.size(), count, std::atoi(arguments[3])};
+  const wrn_buffer into{results.data(), results.size() * sizeof(float)};
+  tell(wrn_infer(runner, &images, &into, 1));
+  write(arguments[6], results);
+  return tell(wrn_close(runner));
+}
+
+// threads BUNDLE IMAGES COUNT THREADS ROUNDS RESULTS: each thread sends single images, good ones and too short ones.
+int threads(char **arguments) {
+  const wrn_runner runner = open(arguments[0]);
+  const Bytes data = read(arguments[1]);
+  const std::int64_t count = std::atoll(arguments[2]);
+  const std::size_t image = data.size() / static_cast<std::size_t>(count);
+  const std::size_t classes = output_of(runner).image_bytes / sizeof(float);
+  std::vector<float> results(static_cast<std::size_t>(count) * classes);
+  std::vector<int> wrong(static_cast<std::size_t>(std::atoi(arguments[3])));
+  std::vector<std::thread> workers;
+  for (std::size_t worker = 0; worker < wrong.size(); ++worker)
+    workers.emplace_back([&, worker] {
+      std::vector<float> mine(classes);
+      for (int round = 0; round < std::atoi(arguments[4]); ++round)
+        for (std::size_t at = worker; at < static_cast<std::size_t>(count); at += wrong.size()) {
+          const wrn_images images{data.data() + at * image, image, 1, WRN_UINT8};
+          const wrn_images bad{data.data() + at * image, worker + 1, 1, WRN_UINT8};
+          const wrn_buffer into{mine.data(), classes * sizeof(float)};
+          wrong[worker] += wrn_infer(runner, &bad, &into, 1) != WRN_USAGE;
+          const std::string start = "images have " + std::to_string(worker + 1) + " bytes";
+          wrong[worker] += std::strncmp(wrn_last_error(), start.c_str(), start.size()) != 0;
+          wrong[worker] += wrn_infer(runner, &images, &into, 1) != WRN_OK || *wrn_last_error() != '\0';
+          if (round > 0) wrong[worker] += std::memcmp(&results[at * classes], mine.data(), into.bytes) != 0;
+          std::memcpy(&results[at * classes], mine.data(), into.bytes);
+        }
+    });
+  for (auto &worker : workers) worker.join();
+  for (const int each : wrong) std::printf("wrong\t%d\n", each);
+  write(arguments[5], results);
+  return tell(wrn_close(runner));
+}
+
+// open BUNDLE BACKEND PRECISION: again and again, since some failures could only crash the second time
+int open_twice(char **arguments) {
+  for (int round = 0; round < 2; ++round) {
+    const wrn_runner runner = open(arguments[0], given(arguments[1]), given(arguments[2]));
+    if (runner != 0) tell(wrn_close(runner));
+  }
+  return 0;
+}
+
+// race BUNDLE: several threads make the process's first call at once
+int race(char **arguments) {
+  std::vector<std::int32_t> statuses(6);
+  std::vector<std::thread> workers;
+  for (auto &status : statuses)
+    workers.emplace_back([&status, arguments] {
+      wrn_runner runner = 0;
+      status = wrn_open(arguments[0], nullptr, &runner);
+      if (status == WRN_OK) status = wrn_close(runner);
+    });
+  for (auto &worker : workers) worker.join();
+  for (const std::int32_t status : statuses) std::printf("%d\t\n", status);
+  return 0;
+}
+
+// closing BUNDLE IMAGES COUNT: one thread closes while others infer
+int closing(char **arguments) {
+  const wrn_runner runner = open(arguments[0]);
+  const Bytes data = read(arguments[1]);
+  const std::int64_t count = std::atoll(arguments[2]);
+  std::vector<std::int32_t> last(4);
+  std::vector<std::thread> workers;
+  const std::size_t bytes = static_cast<std::size_t>(count) * output_of(runner).image_bytes;
+  for (auto &status : last)
+    workers.emplace_back([&] {
+      std::vector<char> results(bytes);
+      const wrn_images images{data.data(), data.size(), count, WRN_UINT8};
+      const wrn_buffer into{results.data(), results.size()};
+      while ((status = wrn_infer(runner, &images, &into, 1)) == WRN_OK) {
+      }
+    });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  tell(wrn_close(runner));
+  for (auto &worker : workers) worker.join();
+  for (const std::int32_t status : last) std::printf("%d\t\n", status);
+  return tell(wrn_close(runner));
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void on_interrupt(int) { interrupted = 1; }
+
+// signals BUNDLE: what handles each signal, before and after
+int signals(char **arguments) {
+  std::signal(SIGINT, on_interrupt);
+  std::vector<struct sigaction> before(32), after(32);
+  for (int number = 1; number < 32; ++number) sigaction(number, nullptr, &before[static_cast<std::size_t>(number)]);
+  const wrn_runner runner = open(arguments[0]);
+  for (int number = 1; number < 32; ++number) sigaction(number, nullptr, &after[static_cast<std::size_t>(number)]);
+  for (std::size_t number = 1; number < 32; ++number)
+    if (before[number].sa_handler != after[number].sa_handler) std::printf("changed\t%zu\n", number);
+  std::raise(SIGINT);
+  std::printf("interrupted\t%d\n", static_cast<int>(interrupted));
+  return tell(wrn_close(runner));
+}
+
+// leave BUNDLE: returns from main with a runner that is open, opened by a thread that has ended
+int leave(char **arguments) {
+  std::thread([arguments] { open(arguments[0]); }).join();
+  open(arguments[0]);
+  return 0;
+}
+
+// misuse BUNDLE: every wrong argument
+int misuse(char **arguments) {
+  wrn_runner runner = 0;
+  tell(wrn_close(7));  // before there is a Python
+  tell(wrn_open(nullptr, nullptr, &runner));
+  tell(wrn_open(arguments[0], nullptr, nullptr));
+  wrn_options options{};
+  tell(wrn_open(arguments[0], &options, &runner));
+  options.size = sizeof options;
+  options.threads = -1;
+  tell(wrn_open(arguments[0], &options, &runner));
+  options.threads = 0;
+  options.contexts = -2;
+  tell(wrn_open(arguments[0], &options, &runner));
+  options.contexts = 0;
+  options.precision = "int4";
+  tell(wrn_open(arguments[0], &options, &runner));
+  options.precision = "\xff\xfe";
+  tell(wrn_open(arguments[0], &options, &runner));
+  options.precision = nullptr;
+  options.backend = "tensorflow";
+  tell(wrn_open(arguments[0], &options, &runner));
+  struct {
+    wrn_options known;
+    std::int64_t unknown;
+  } newer{};
+  newer.known.size = sizeof newer;
+  newer.unknown = 1;
+  tell(wrn_open(arguments[0], &newer.known, &runner));
+  newer.unknown = 0;
+  tell(wrn_open(arguments[0], &newer.known, &runner));  // ok
+  std::printf("opened\t%llu\n", static_cast<unsigned long long>(runner));
+
+  wrn_tensor tensor{};
+  tell(wrn_output(runner, 0, &tensor));
+  tell(wrn_output(runner, 0, nullptr));
+  tensor.size = sizeof tensor;
+  tell(wrn_output(runner, 5, &tensor));
+  tell(wrn_output(runner, -1, &tensor));
+  tell(wrn_input(runner, WRN_INT64, &tensor));
+  tell(wrn_input(runner, 99, &tensor));
+  tell(wrn_describe(runner, nullptr));
+  char little[3];
+  std::size_t needed = 0;
+  tell(wrn_text(runner, WRN_TEXT_MODEL, 0, little, sizeof little, &needed));
+  std::printf("needed\t%zu\n", needed);
+  tell(wrn_text(runner, WRN_TEXT_MODEL, 0, nullptr, 3, &needed));
+  tell(wrn_text(runner, 77, 0, little, sizeof little, nullptr));
+  tell(wrn_text(runner, WRN_TEXT_LABEL, 10, little, sizeof little, nullptr));
+
+  tell(wrn_input(runner, WRN_UINT8, &tensor));  // ok
+  std::vector<char> pixels(2 * tensor.image_bytes);
+  std::vector<float> results(2 * 10 + 1, -7.0F);
+  wrn_images images{pixels.data(), pixels.size(), 2, WRN_UINT8};
+  wrn_buffer into{results.data(), 2 * 10 * sizeof(float)};
+  tell(wrn_infer(runner, nullptr, &into, 1));
+  tell(wrn_infer(runner, &images, nullptr, 1));
+  tell(wrn_infer(runner, &images, &into, 0));
+  tell(wrn_infer(runner, &images, &into, 3));
+  images.count = 0;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.count = -1;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.count = 3;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.count = INT64_MAX;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.count = 2;
+  images.dtype = WRN_FLOAT16;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.dtype = WRN_FLOAT32;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.dtype = WRN_UINT8;
+  images.data = nullptr;
+  tell(wrn_infer(runner, &images, &into, 1));
+  images.data = pixels.data();
+  into.bytes = 2 * 10 * sizeof(float) - 1;
+  tell(wrn_infer(runner, &images, &into, 1));
+  into.data = nullptr;
+  tell(wrn_infer(runner, &images, &into, 1));
+  into = {results.data(), results.size() * sizeof(float)};
+  for (const float value : results)
+    if (value != -7.0F) std::printf("written\n");
+  tell(wrn_infer(runner, &images, &into, 1));  // ok
+  std::printf("beyond\t%g\n", static_cast<double>(results.back()));
+  tell(wrn_infer_device(runner, &images, &into, 1, nullptr));
+  const std::int64_t batches[] = {0};
+  tell(wrn_warmup(runner, batches, 1, 1));
+  tell(wrn_warmup(runner, batches, 0, 0));
+  tell(wrn_warmup(runner, nullptr, 1, 1));
+  tell(wrn_close(0));
+  tell(wrn_close(runner + 1000));
+  tell(wrn_close(runner));  // ok
+  tell(wrn_close(runner));
+  tell(wrn_infer(runner, &images, &into, 1));
+  wrn_runner again = 0;
+  tell(wrn_open(arguments[0], nullptr, &again));  // ok
+  std::printf("opened\t%llu\n", static_cast<unsigned long long>(again));
+  return 0;
+}
+
+struct Mode {
+  const char *name;
+  int arguments;
+  int (*run)(char **);
+};
+
+constexpr Mode modes[] = {
+    {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
+    {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
+    {"misuse", 1, misuse},
+};
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  for (const Mode &mode : modes)
+    if (count == mode.arguments + 2 && std::strcmp(arguments[1], mode.name) == 0) return mode.run(arguments + 2);
+  return 64;
+}

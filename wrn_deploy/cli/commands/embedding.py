@@ -1,0 +1,23 @@
+"""The command that takes the runner into other languages: embed; at most 15 lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from wrn_deploy.cli import options as opt
+from wrn_deploy.cli.commands.app import app, new_progress
+from wrn_deploy.cli.options import option
+from wrn_deploy.cli.show_embedded import show_embedded
+from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+
+__all__ = ["embed"]
+
+
+@app.command()
+def embed(
+    out: Annotated[Path, option("FOLDER", "For header, libraries, CMake package and example.")],
+    as_json: opt.AsJson = False,
+) -> None:
+    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
+    show_embedded(embed_runner(EmbedOptions(out), new_progress()), as_json=as_json)

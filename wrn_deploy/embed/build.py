@@ -1,0 +1,127 @@
+"""Compiles the two shared libraries, the loader and the core, and tries them; cffi is imported when called."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from wrn_deploy import __version__
+from wrn_deploy.embed.environment import Environment, find_compiler
+from wrn_deploy.errors import MachineError
+
+__all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
+
+LIBRARY = "libwrn_runner.so"
+CORE = "libwrn_runner_core.so"
+SOURCES = resources.files("wrn_deploy.embed") / "native"
+NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must end with WRN_ERROR, as Python says it
+
+
+def build_libraries(environment: Environment, folder: Path) -> None:
+    """Writes the two libraries into `folder`; they must stay together, wherever that is.
+
+    Raises:
+        MachineError: there is no compiler, or it fails: its own words are in the text.
+    """
+    compiler = find_compiler()
+    flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
+    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
+        work = Path(made)
+        for name in ("wrn_runner.h", "core.h", "loader.c"):
+            (work / name).write_text(_source(name), encoding="utf-8")
+        (work / "environment.h").write_text(_settings(environment), encoding="utf-8")
+        _write_core(work / "core.c")
+        loader = ["-Wall", "-Wextra", "-pthread", f"-Wl,-soname,{LIBRARY}", str(work / "loader.c"), "-ldl"]
+        _compile([compiler, *flags, *loader, "-o", str(folder / LIBRARY)])
+        headers = [f"-I{header}" for header in environment.headers]
+        core = [*headers, f"-Wl,-soname,{CORE}", str(work / "core.c"), *environment.static, "-pthread", "-ldl"]
+        _compile([compiler, *flags, *core, "-o", str(folder / CORE)])
+
+
+def try_library(include: Path, folder: Path) -> None:
+    """Starts a C program with the libraries, which must come as far as asking Python for a bundle.
+
+    Raises:
+        MachineError: the environment cannot be embedded; the text is the library's.
+    """
+    program = (
+        '#include <stdio.h>\n#include "wrn_runner.h"\n'
+        "int main(void) { wrn_runner runner; "
+        f'int32_t status = wrn_open("{NO_SUCH_RUNNER}", NULL, &runner); '
+        'printf("%s", wrn_last_error()); return status; }\n'
+    )
+    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
+        source, tried = Path(made) / "try.c", Path(made) / "try"
+        source.write_text(program, encoding="utf-8")
+        link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
+        _compile([find_compiler(), str(source), *link, "-o", str(tried)])
+        variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
+        done = subprocess.run([tried], capture_output=True, text=True, check=False, env=variables)
+    if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
+        said = (done.stdout + done.stderr).strip() or f"it ended with {done.returncode}"
+        raise MachineError(f"the library was built, but cannot start Python: {said}")
+
+
+def _write_core(target: Path) -> None:
+    """The core's source: cffi's code around core.c, for the types and calls that the headers declare."""
+    from cffi import FFI
+
+    ffi = FFI()
+    ffi.cdef(_part("wrn_runner.h", "types"))
+    ffi.embedding_api(_part("core.h", "core"))
+    ffi.embedding_init_code("pass  # core.c connects the calls, so that a failure is told and not printed\n")
+    types = '#include <stdio.h>\n#include "wrn_runner.h"\n'
+    ffi.set_source("_wrn_core", types + _source("core.c"), compiler_verbose=0)  # else it prints
+    ffi.emit_c_code(str(target))
+
+
+def _source(name: str) -> str:
+    return (SOURCES / name).read_text(encoding="utf-8")
+
+
+def _part(name: str, mark: str) -> str:
+    """What a header declares between its marks."""
+    found = re.search(rf"/\* {mark}: begin \*/(.*)/\* {mark}: end \*/", _source(name), re.DOTALL)
+    assert found is not None, f"{name} has no part {mark}"
+    return found[1]
+
+
+def _settings(environment: Environment) -> str:
+    """environment.h: what the loader knows of the environment that it was built with."""
+    values = {
+        "VERSION": __version__,
+        "PYTHON": environment.version,
+        "PREFIX": environment.prefix,
+        "EXECUTABLE": environment.executable,
+        "BASE": environment.base,
+        "STDLIB": environment.stdlib,
+        "LIBPYTHON": environment.shared or "",
+        "EXTRA": environment.extra or "",
+        "CORE": CORE,
+    }
+    return "".join(f"#define WRN_{name} {_literal(str(value))}\n" for name, value in values.items())
+
+
+def _literal(text: str) -> str:
+    """A C string; JSON's escapes for quotes and backslashes are C's, and all else stays as it is."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _compile(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    said = done.stderr.strip()
+    if "recompile with -fPIC" in said:
+        raise MachineError(
+            "this Python has no shared libpython, and its archive was not made for shared libraries: install a Python "
+            "with a shared one, as in `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`, or one of uv or conda"
+        )
+    raise MachineError(
+        f"{command[0]} cannot compile the C library: expected a C11 compiler and linker. It says: {said[-2000:]}"
+    )

@@ -1,0 +1,114 @@
+"""Which Python the library is built with: folders, headers and libpython; the standard library only."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrn_deploy.errors import MachineError, missing_package
+
+__all__ = ["Environment", "find_compiler", "find_environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The Python environment that runs now.
+
+    Attributes:
+        prefix: its folder.
+        executable: its program, from which Python finds all else.
+        base: the installation that it was made from; `prefix` itself where it is no virtual environment.
+        version: as in "3.11".
+        stdlib: the standard library's folder, relative to `base`.
+        headers: the folders that have Python.h.
+        shared: libpython as a shared library; None where this Python has none.
+        static: libpython as an archive, with what it must be linked to; taken where there is no shared one.
+        extra: a folder to import `wrn_deploy` from; None where the environment finds this package by itself.
+    """
+
+    prefix: Path
+    executable: Path
+    base: Path
+    version: str
+    stdlib: Path
+    headers: tuple[Path, ...]
+    shared: Path | None
+    static: tuple[str, ...]
+    extra: Path | None
+
+
+def find_environment() -> Environment:
+    """Looks at the Python that runs now.
+
+    Raises:
+        MachineError: another system than Linux, no cffi, no headers, or no libpython that can be embedded.
+    """
+    if not sys.platform.startswith("linux"):
+        raise MachineError(f"this is {sys.platform}: the C library is built on Linux alone")
+    if importlib.util.find_spec("cffi") is None:
+        raise missing_package("cffi", "embed", "building the C library")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    paths = sysconfig.get_paths()
+    headers = tuple(dict.fromkeys(Path(paths[name]) for name in ("include", "platinclude")))
+    if not any((folder / "Python.h").is_file() for folder in headers):
+        raise MachineError(
+            f"no Python.h in {headers[0]}: install the headers of Python {version}, as in `apt install "
+            f"python{version}-dev`, or take a Python from python.org, pyenv or uv, which has them"
+        )
+    shared = _shared()
+    static = _static(version) if shared is None else ()
+    executable, base = Path(sys.executable), Path(sys.base_prefix)
+    stdlib = Path(paths["stdlib"]).relative_to(base)
+    return Environment(Path(sys.prefix), executable, base, version, stdlib, headers, shared, static, _extra(executable))
+
+
+def find_compiler() -> str:
+    """The C compiler.
+
+    Raises:
+        MachineError: there is none.
+    """
+    for name in ("cc", "gcc", "clang"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    raise MachineError("there is no C compiler (cc, gcc or clang): install one, as in `apt install gcc`")
+
+
+def _shared() -> Path | None:
+    """libpythonX.Y.so.1.0, where the system or the installation has it."""
+    name = sysconfig.get_config_var("INSTSONAME")
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not name:
+        return None
+    folders = [sysconfig.get_config_var("LIBDIR"), str(Path(sys.base_prefix) / "lib")]
+    return next((Path(folder) / name for folder in folders if folder and (Path(folder) / name).is_file()), None)
+
+
+def _static(version: str) -> tuple[str, ...]:
+    """What a library is linked to, so that it has Python within it; whether that can be done shows as it is built."""
+    folders = [sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBDIR")]
+    names = (f"libpython{version}-pic.a", f"libpython{version}.a")
+    for archive in (Path(folder) / name for name in names for folder in folders if folder):
+        if archive.is_file():
+            needs = f"{sysconfig.get_config_var('LIBS') or ''} {sysconfig.get_config_var('SYSLIBS') or ''}".split()
+            return ("-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *needs)
+    raise MachineError(
+        f"Python {version} in {sys.base_prefix} has neither libpython{version}.so nor libpython{version}.a: expected "
+        f"one to embed. Install it, as in `apt install libpython{version}-dev`; with pyenv, `PYTHON_CONFIGURE_OPTS="
+        "--enable-shared pyenv install`; Pythons of uv and conda have it"
+    )
+
+
+def _extra(executable: Path) -> Path | None:
+    """The folder this package is imported from, unless the environment imports it from there by itself."""
+    here = Path(__file__).resolve().parents[1]
+    code = "import importlib.util as u; print(u.find_spec('wrn_deploy').submodule_search_locations[0])"
+    done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 0 and Path(done.stdout.strip()).resolve() == here:
+        return None
+    return here.parent
