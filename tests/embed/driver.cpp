@@ -299,6 +299,9 @@ int misuse(char **arguments) {
   tell(wrn_infer(runner, &images, &into, 1));  // ok
   std::printf("beyond\t%g\n", static_cast<double>(results.back()));
   tell(wrn_infer_device(runner, &images, &into, 1, nullptr));
+  std::vector<float> normalised(2 * tensor.image_bytes);
+  const wrn_images planes{normalised.data(), normalised.size() * sizeof(float), 2, WRN_FLOAT32};
+  tell(wrn_infer_device(runner, &planes, &into, 1, nullptr));
   const std::int64_t batches[] = {0};
   tell(wrn_warmup(runner, batches, 1, 1));
   tell(wrn_warmup(runner, batches, 0, 0));

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wrn_deploy.embed.guarded import guarded, say_nothing
-from wrn_deploy.embed.memory import DeviceArray, host_array
+from wrn_deploy.embed.memory import DeviceMemory, host_array
 from wrn_deploy.embed.opened import Opened, Tensor, opened
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.runner import Runner
@@ -111,6 +111,11 @@ class Calls:
         """Runs a batch in the memory of a CUDA device."""
         made = self._opened(runner)
         source, wanted = self._checked(made, images, outputs, n_outputs)
+        own = made.runner.inputs[0]
+        if source.name != own.name:
+            raise UsageError(
+                f"images on a device are {source.dtype}: expected {own.dtype} {own.shape} each, normalised"
+            )
         predict: Callable[..., object] | None = getattr(made.runner, "predict_on_device", None)
         if predict is None:
             raise MachineError(f"{made.runner.backend} has no device memory: call wrn_infer instead")
@@ -155,8 +160,8 @@ class Calls:
         memory = self._ffi.buffer(data, count * tensor.image_bytes)
         return host_array(memory, tensor.dtype, (count, *tensor.shape))
 
-    def _device(self, data: Any, tensor: Tensor, count: int) -> DeviceArray:
-        return DeviceArray(int(self._ffi.cast("uintptr_t", data)), tensor.dtype, (count, *tensor.shape))
+    def _device(self, data: Any, tensor: Tensor, count: int) -> DeviceMemory:
+        return DeviceMemory(int(self._ffi.cast("uintptr_t", data)), tensor.dtype, (count, *tensor.shape))
 
     def _fill(self, target: Any, tensor: Tensor) -> None:
         name, room = tensor.name.encode(), len(target.name)

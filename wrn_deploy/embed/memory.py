@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wrn_deploy.backend import Array
 
-__all__ = ["DeviceArray", "host_array"]
+__all__ = ["DeviceMemory", "host_array"]
 
 
 def host_array(memory: Any, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
@@ -19,7 +19,7 @@ def host_array(memory: Any, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Arr
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceArray:
+class DeviceMemory:
     """C-contiguous memory of a CUDA device, which somebody else owns.
 
     Attributes:

@@ -69,7 +69,7 @@ def opened(runner: Runner) -> Opened:
     """Works out once what each call needs."""
     how = runner.bundle.spec.preprocessing
     pixels = TensorSpec("pixels", "uint8", (how.height, how.width, 3))
-    inputs = {spec.dtype: _tensor(spec) for spec in (pixels, runner.inputs[0])}
+    inputs = {spec.dtype: _tensor(spec) for spec in (pixels, runner.inputs[0])}  # a graph that takes pixels has one
     return Opened(runner, inputs, tuple(map(_tensor, runner.outputs)))
 
 

@@ -135,8 +135,10 @@ WRN_API int32_t wrn_text(wrn_runner runner, int32_t what, int64_t index, char *b
 WRN_API int32_t wrn_infer(wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs);
 
 /* As wrn_infer(), with images and outputs in the memory of the CUDA device that the backend runs on, without a copy
- * through the host. The work is queued on `stream` (a cudaStream_t; NULL: the default stream), and the outputs are
- * there once the stream has done it. WRN_USAGE or WRN_MACHINE: the backend has no device memory. */
+ * through the host. The images are what the graph itself takes, so that nothing is left to be normalised: WRN_FLOAT32,
+ * or WRN_UINT8 for a bundle that takes pixels. The work is queued on `stream` (a cudaStream_t; NULL: the default
+ * stream); the memory must live until the stream has done it, and the outputs are there then.
+ * WRN_ERROR or WRN_MACHINE: the backend has no device memory. */
 WRN_API int32_t wrn_infer_device(
     wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs, void *stream);
 
