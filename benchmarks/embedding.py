@@ -4,8 +4,9 @@ r"""Measures what the C library costs: start and memory, microseconds added to a
 
 - Start: a C++ program's first call (which starts Python), opening the bundle, the first inference; resident set after
   each; then one call that does nothing (`wrn_describe`): the way from C to Python and back.
-- A call: from C++ against `Runner.predict_into` in Python and the bare ONNX Runtime session, on normalised images at
-  batches 1 and 8, one CPU thread each; the two processes take turns of some calls, and one waits while the other works.
+- A call: from C++ against `Runner.predict_into` in Python and the bare ONNX Runtime session, on normalised images, and
+  from C++ on pixels, at batches 1 and 8, one CPU thread each; the two processes take turns of some calls, and one waits
+  while the other works.
 - Threads: calls a second of 1, 2 and 4 threads on one runner, of which each inference uses one CPU thread.
 """
 
@@ -119,7 +120,8 @@ def _calls(given: Any, program: list[str], batch: int) -> dict[str, list[float]]
         contenders: dict[str, Callable[[], list[float]]] = {
             "bare session": lambda: _timed(lambda: session.run(None, {name: images})),
             "Runner.predict_into": lambda: _timed(lambda: runner.predict_into(images, out)),
-            "wrn_infer in C++": lambda: [each / 1e3 for each in _ask(child, 1, CALLS, 0, batch)[1:]],
+            "wrn_infer": lambda: [each / 1e3 for each in _ask(child, 1, CALLS, 0, batch)[1:]],
+            "wrn_infer, pixels": lambda: [each / 1e3 for each in _ask(child, 1, CALLS, 1, batch)[1:]],
         }
         samples: dict[str, list[float]] = {contender: [] for contender in contenders}
         for turn in range(2 + TURNS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,19 @@ def test_an_environment_whose_installation_is_gone_is_an_error(
     ran = drive("open", made_bundle, "-", "-", WRN_RUNNER_PYTHON=str(own))
     assert (ran.code, ran.err, ran.statuses) == (0, "", [4, 4])
     assert f"whose Python has no {tmp_path}/gone/lib/python" in ran.messages[0]
+
+
+def test_a_python_that_cannot_start_is_an_error_every_time(drive: Driver, made_bundle: Path, tmp_path: Path) -> None:
+    """Python itself prints its paths then; the process goes on."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    stdlib = tmp_path / "lib" / name
+    for file in (tmp_path / "bin" / name, stdlib / "encodings" / "__init__.py", stdlib / "os.py"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    ran = drive("open", made_bundle, "-", "-", WRN_RUNNER_PYTHON=str(tmp_path))
+    assert (ran.code, ran.statuses) == (0, [4, 4])
+    assert ran.messages[0] == ran.messages[1]
+    assert re.fullmatch(rf"Python of {tmp_path}/bin/{name} cannot start \(.+\): mend it, or run .+", ran.messages[0])
 
 
 def test_an_environment_that_lacks_packages_is_an_error(drive: Driver, made_bundle: Path, tmp_path: Path) -> None:

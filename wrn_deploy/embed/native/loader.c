@@ -62,6 +62,12 @@ static int within(char *path, const char *folder, const char *name) {
   return snprintf(path, LENGTH, "%s/%s", folder, name) < LENGTH && exists(path);
 }
 
+/* Whether base has the standard library; what it lacks is in `path`. By os.py Python knows the folder, else it takes
+ * another; without encodings it cannot start, and prints much. */
+static int has_stdlib(char *path, const char *base) {
+  return within(path, base, WRN_STDLIB "/os.py") && within(path, base, WRN_STDLIB "/encodings/__init__.py");
+}
+
 /* The installation that a virtual environment was made from, by its pyvenv.cfg; the folder itself where it is none. */
 static void find_base(char *base, const char *folder) {
   char path[LENGTH], line[LENGTH];
@@ -84,10 +90,9 @@ static void find_base(char *base, const char *folder) {
 static int32_t recorded(python *found) {
   static const char *const remedy = "set WRN_RUNNER_PYTHON to the folder where it is now, or " AGAIN;
   snprintf(found->executable, LENGTH, "%s", WRN_EXECUTABLE);
-  snprintf(found->stdlib, LENGTH, "%s", WRN_BASE "/" WRN_STDLIB "/os.py");
   snprintf(found->libpython, LENGTH, "%s", WRN_LIBPYTHON);
   const char *missing = access(found->executable, X_OK) != 0 ? found->executable
-                        : !exists(found->stdlib)             ? found->stdlib
+                        : !has_stdlib(found->stdlib, WRN_BASE) ? found->stdlib
                         : *found->libpython != '\0' && !exists(found->libpython) ? found->libpython
                                                                                  : NULL;
   if (missing == NULL) return WRN_OK;
@@ -102,7 +107,7 @@ static int32_t named(python *found, const char *folder) {
     return fail(WRN_MACHINE, "WRN_RUNNER_PYTHON is %s, which has no bin/python3: expected the folder of a Python "
                 "environment with wrn-deploy[embed]", folder);
   find_base(base, folder);
-  if (!within(found->stdlib, base, WRN_STDLIB "/os.py"))
+  if (!has_stdlib(found->stdlib, base))
     return fail(WRN_MACHINE, "WRN_RUNNER_PYTHON is %s, whose Python has no %s: expected an environment of Python %s, "
                 "which this library was built with; or " AGAIN, folder, found->stdlib, WRN_PYTHON);
   snprintf(found->libpython, LENGTH, "%s", WRN_LIBPYTHON);
