@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -141,8 +140,8 @@ def test_every_wrong_argument_is_a_code_and_a_text(drive: Driver, made_bundle: P
 def test_device_pointers_on_a_cpu_are_an_error(drive: Driver, made_bundle: Path) -> None:
     at = next(at for at, (code, _) in enumerate(MISUSE) if code is None)
     ran = drive("misuse", made_bundle)
-    assert ran.statuses[at] in (1, 4)
-    assert re.search("device memory|arrays on a GPU", ran.messages[at])
+    assert ran.statuses[at] == 1
+    assert ran.messages[at].startswith("ONNX Runtime CPU fp32 takes no arrays on a GPU: open the bundle with")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from wrn_deploy.backend import Array
+from wrn_deploy.device_array import DeviceArray
 from wrn_deploy.embed.guarded import guarded, say_nothing
-from wrn_deploy.embed.memory import DeviceMemory, host_array
 from wrn_deploy.embed.opened import Opened, Tensor, opened
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.runner import Runner
@@ -116,12 +118,10 @@ class Calls:
             raise UsageError(
                 f"images on a device are {source.dtype}: expected {own.dtype} {own.shape} each, normalised"
             )
-        predict: Callable[..., object] | None = getattr(made.runner, "predict_on_device", None)
-        if predict is None:
-            raise MachineError(f"{made.runner.backend} has no device memory: call wrn_infer instead")
         batch = self._device(images.data, source, images.count)
         into = [self._device(outputs[at].data, tensor, images.count) for at, tensor in enumerate(wanted)]
-        predict(batch, _named(wanted, into, len(made.outputs)), stream=int(self._ffi.cast("uintptr_t", stream)))
+        address = int(self._ffi.cast("uintptr_t", stream))
+        made.runner.predict_on_device(batch, _named(wanted, into, len(made.outputs)), address)
 
     def warmup(self, runner: int, batches: Any, n: int, iterations: int) -> None:
         """Runs blank images."""
@@ -156,12 +156,13 @@ class Calls:
                 )
         return source, wanted
 
-    def _host(self, data: Any, tensor: Tensor, count: int) -> Any:
+    def _host(self, data: Any, tensor: Tensor, count: int) -> Array:
         memory = self._ffi.buffer(data, count * tensor.image_bytes)
-        return host_array(memory, tensor.dtype, (count, *tensor.shape))
+        return np.frombuffer(memory, tensor.dtype).reshape(count, *tensor.shape)
 
-    def _device(self, data: Any, tensor: Tensor, count: int) -> DeviceMemory:
-        return DeviceMemory(int(self._ffi.cast("uintptr_t", data)), tensor.dtype, (count, *tensor.shape))
+    def _device(self, data: Any, tensor: Tensor, count: int) -> DeviceArray:
+        address = int(self._ffi.cast("uintptr_t", data))
+        return DeviceArray(address, (count, *tensor.shape), tensor.dtype.name)
 
     def _fill(self, target: Any, tensor: Tensor) -> None:
         name, room = tensor.name.encode(), len(target.name)

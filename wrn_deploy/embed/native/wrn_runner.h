@@ -138,7 +138,7 @@ WRN_API int32_t wrn_infer(wrn_runner runner, const wrn_images *images, const wrn
  * through the host. The images are what the graph itself takes, so that nothing is left to be normalised: WRN_FLOAT32,
  * or WRN_UINT8 for a bundle that takes pixels. The work is queued on `stream` (a cudaStream_t; NULL: the default
  * stream); the memory must live until the stream has done it, and the outputs are there then.
- * WRN_ERROR or WRN_MACHINE: the backend has no device memory. */
+ * WRN_ERROR: the backend takes no device memory, as on a CPU.  WRN_MACHINE: CUDA failed. */
 WRN_API int32_t wrn_infer_device(
     wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs, void *stream);
 
