@@ -142,7 +142,7 @@ def _pad(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
 
 
 def _gemm(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
-    return functional.linear(_given(inputs, 0), _given(inputs, 1), inputs[2])
+    return functional.linear(_given(inputs, 0), _given(inputs, 1), inputs[2] if len(inputs) > 2 else None)
 
 
 def _quantize(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:

@@ -8,9 +8,10 @@ from wrn_deploy import __version__
 
 __all__ = ["tidy"]
 
-# The input that a node is called after, and what its name ends with. Tensors of equal values become one in the export:
-# before training all factors of BN are 1, but its means differ.
-WEIGHTS = {"Conv": (1, ".weight"), "Gemm": (1, ".weight"), "BatchNormalization": (3, ".running_mean")}
+# The input that a node is called after. Tensors of equal values become one in the export: before training all factors of
+# BN are 1, and of an untrained network its means and biases are 0 too, so that a name may be another node's.
+WEIGHTS = {"Conv": 1, "Gemm": 1, "BatchNormalization": 3}
+SUFFIXES = (".weight", ".bias", ".running_mean", ".running_var")
 
 
 def tidy(model: ir.Model) -> ir.Model:
@@ -47,9 +48,9 @@ def tidy(model: ir.Model) -> ir.Model:
 
 def _node_name(node: ir.Node) -> str:
     if node.op_type in WEIGHTS:
-        index, suffix = WEIGHTS[node.op_type]
-        weights = node.inputs[index]
-        return ((weights.name or "") if weights is not None else "").removesuffix(suffix)
+        weights = node.inputs[WEIGHTS[node.op_type]]
+        name = (weights.name or "") if weights is not None else ""
+        return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
     first = node.inputs[0] if node.inputs else None
     before = (first.name or "") if first is not None else ""
     if node.op_type == "Add":  # its first input comes from the last Conv of the block
@@ -59,14 +60,17 @@ def _node_name(node: ir.Node) -> str:
 
 
 def _name_bias(graph: ir.Graph, node: ir.Node) -> None:
-    """The bias that folding made is called after its Conv."""
+    """The bias that folding made is called after its Conv; one that Convs share, as before training, is copied."""
     if node.op_type != "Conv" or len(node.inputs) < 3:
         return
     bias = node.inputs[2]
-    if bias is not None and bias.is_initializer() and bias.name != f"{node.name}.bias":
+    if bias is None or not bias.is_initializer() or bias.name == f"{node.name}.bias":
+        return
+    own = ir.Value(name=f"{node.name}.bias", shape=bias.shape, type=bias.type, const_value=bias.const_value)
+    graph.initializers.add(own)
+    node.replace_input_with(2, own)
+    if not bias.uses():
         graph.initializers.pop(bias.name or "")
-        bias.name = f"{node.name}.bias"
-        graph.initializers.add(bias)
 
 
 def _unused(name: str, names: set[str]) -> str:

@@ -14,7 +14,9 @@ import torch
 from tests.export.conftest import Exported, run_graph
 from wrn_deploy import __version__
 from wrn_deploy.export.graph import OPSET, export_graph
+from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.pipeline.export import probe_images
+from wrn_deploy.sessions import infer_with, open_session
 
 Export = Callable[[str], Exported]
 
@@ -86,6 +88,20 @@ def test_each_node_has_the_weights_of_the_module_it_is_called_after(exported: Ex
                 assert value is not None
                 assert value.const_value is not None
                 np.testing.assert_array_equal(value.const_value.numpy(), state[f"{node.name}.{part}"].numpy())
+
+
+@pytest.mark.parametrize("name", ["wrn-10-1", "wrn-50-2"])
+def test_an_untrained_network_whose_tensors_are_alike_is_exported(name: str) -> None:
+    """All biases of BN are 0 and become one tensor in the export."""
+    torch.manual_seed(0)
+    spec = describe_model(name)
+    network = build_model(spec).eval()
+    graph = export_graph(network, spec)
+    onnx.checker.check_model(ir.to_proto(graph), full_check=True)
+    images = np.random.default_rng(0).normal(size=(2, *spec.input.shape)).astype(np.float32)
+    found = infer_with(open_session(ir.to_proto(graph).SerializeToString()))(images)
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, network(torch.from_numpy(images)).numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_there_are_no_paths_stack_traces_or_notes_in_the_bytes(exported: Export) -> None:
