@@ -8,8 +8,8 @@ from wrn_deploy import __version__
 
 __all__ = ["tidy"]
 
-# The input that a node is called after. Tensors of equal values become one in the export: before training all factors of
-# BN are 1, and of an untrained network its means and biases are 0 too, so that a name may be another node's.
+# The input that a node is called after. Tensors of equal values become one in the export: before training all factors
+# of BN are 1, and all means and biases 0, so that a name may be another node's.
 WEIGHTS = {"Conv": 1, "Gemm": 1, "BatchNormalization": 3}
 SUFFIXES = (".weight", ".bias", ".running_mean", ".running_var")
 
