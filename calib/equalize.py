@@ -13,7 +13,7 @@ from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
 from wrn_deploy.calib.ranges import Part, Range
 from wrn_deploy.calib.table import Equalization
 
-__all__ = ["equalize", "equalized_ranges", "find_equalization"]
+__all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization"]
 
 # How far a factor follows the activations; the rest follows the weights that read them. Measured on two CIFAR-10
 # networks (0.5, 0.75 and 1 differ by less than the measurement's own uncertainty).
@@ -79,6 +79,19 @@ def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], how: Equaliza
         return Part(None, lows.astype(np.float32), highs.astype(np.float32), part.values)
 
     return {name: Range((moved(name, found.halves[0]), moved(name, found.halves[1]))) for name, found in ranges.items()}
+
+
+def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None:
+    """What `equalize` multiplies the pooled features by, (F,), which the classifier's weights take back; None: nothing.
+
+    Args:
+        graph: the fp32 graph, before it or after it.
+        how: the equalisation.
+    """
+    classes = channel_classes(graph)
+    read = [node.inputs[0] for node in graph if node.op_type == "Gemm"]
+    pooled = (read[-1].name if read and read[-1] is not None else "") or ""
+    return how.factors.get(classes.get(pooled, ""))
 
 
 def _centred(graph: ir.Graph, points: list[Point]) -> list[str]:

@@ -1,1 +1,1 @@
-"""PyTorch to ONNX, fp32 to fp16, and the checks on both."""
+"""PyTorch to ONNX, fp32 to fp16 and bf16, the interface around them, and the checks on all of it."""

@@ -20,14 +20,6 @@ Infer = Callable[[npt.NDArray[np.float32]], Logits]
 
 REMEDY = "Nothing was written; try another torch or onnxscript version"
 
-REMEDY = "Nothing was written; try another torch or onnxscript version"
-
-REMEDY = "Nothing was written; try another torch or onnxscript version"
-
-REMEDY = "Nothing was written; try another torch or onnxscript version"
-
-REMEDY = "Nothing was written; try another torch or onnxscript version"
-
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -69,7 +61,7 @@ class Parity:
 
 
 def check_structure(model: ir.Model, spec: ModelSpec) -> None:
-    """Checks what can be seen without running the graph.
+    """Checks what can be seen without running the graph: against `spec`, or `spec.core` for a core graph.
 
     Raises:
         GateError: it is not valid ONNX, has another input or output than described, a fixed batch, or a BN left that
@@ -81,11 +73,14 @@ def check_structure(model: ir.Model, spec: ModelSpec) -> None:
         raise GateError(
             f"the exported graph is not valid ONNX ({error}): expected one that onnx.checker passes"
         ) from error
-    for values, wanted in ((model.graph.inputs, spec.input), (model.graph.outputs, spec.output)):
-        if len(values) != 1 or not _fits(values[0], wanted):
+    for values, described in ((model.graph.inputs, (spec.input,)), (model.graph.outputs, spec.outputs)):
+        if len(values) != len(described) or not all(map(_fits, values, described)):
             found = ", ".join(f"{value.name} {value.dtype} {value.shape}" for value in values) or "none"
-            shape = ",".join(str(size) for size in ("batch", *wanted.shape))
-            raise GateError(f"the exported graph has {found}: expected one {wanted.name} {wanted.dtype} [{shape}]")
+            texts = [
+                f"{tensor.name} {tensor.dtype} [{','.join(map(str, ('batch', *tensor.shape)))}]" for tensor in described
+            ]
+            expected = f"one {texts[0]}" if len(texts) == 1 else ", ".join(texts)
+            raise GateError(f"the exported graph has {found}: expected {expected}")
     for node in model.graph:
         source = node.inputs[0].producer() if node.op_type == "BatchNormalization" and node.inputs[0] else None
         if source is not None and source.op_type == "Conv" and len(source.outputs[0].uses()) == 1:

@@ -31,7 +31,7 @@ def export_graph(network: nn.Module, spec: ModelSpec) -> ir.Model:
     Returns:
         A graph images (batch, 3, H, W) float32 -> logits (batch, classes) float32.
     """
-    network = copy.deepcopy(network).cpu().eval()
+    network, spec = copy.deepcopy(network).cpu().eval(), spec.core
     images = torch.zeros(2, *spec.input.shape)  # two: with one, the exporter takes the batch for a constant
     with _quiet():
         program = torch.onnx.export(

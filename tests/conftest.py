@@ -56,6 +56,27 @@ def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def made_interface_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as `made_bundle` has, with pixels in, and the top three classes and the features out."""
+    folder = tmp_path_factory.mktemp("made-interface") / "bundle"
+    weights = trained / "weights.safetensors"
+    options = ExportOptions("wrn-10-1", folder, weights, pixels=True, top_k=3, features=True)
+    bundle = export_bundle(options, Silent())
+    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    if Flavor.RTX in installed_flavors():
+        for precision in (Precision.FP16, Precision.INT8):
+            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
+    return folder
+
+
+@pytest.fixture
+def interface_bundle(made_interface_bundle: Path, tmp_path: Path) -> Bundle:
+    """A copy of it that a test may change."""
+    shutil.copytree(made_interface_bundle, tmp_path / "interface")
+    return Bundle.open(tmp_path / "interface")
+
+
 @pytest.fixture
 def bundle(made_bundle: Path, tmp_path: Path) -> Bundle:
     """A copy of the bundle that a test may change."""

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from wrn_deploy.errors import DeployError, MachineError, missing_package
 
 __all__ = [
-    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_with", "open_profiled", "open_session",
-    "providers",
+    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_profiled",
+    "open_session", "providers",
 ]  # fmt: skip
 
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
@@ -171,11 +171,21 @@ def _devices(ort: Any, provider: Provider, plugin: str) -> list[Any]:
 
 def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
     """A function from a session's one input to its one output."""
-    source = session.get_inputs()[0].name
+    outputs = infer_all(session)
 
     def infer(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = session.run(None, {source: images})[0]
+        (logits,) = outputs(images).values()
         return logits
+
+    return infer
+
+
+def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+    """A function from a session's one input to its outputs by name, in their order."""
+    source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+
+    def infer(images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        return dict(zip(names, session.run(None, {source: images}), strict=True))
 
     return infer
 

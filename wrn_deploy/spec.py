@@ -85,12 +85,18 @@ class Interface:
     Args:
         pixels: they take RGB pixels (uint8, NHWC) and normalise inside; else normalised float32, NCHW.
         top_k: they give the best so many classes and their logits, best first; None: all logits.
-        features: they also give the pooled features, which the classifier reads.
+        features: they also give the pooled features, which the classifier reads: how many those are; 0: they do not.
     """
 
     pixels: bool = False
     top_k: int | None = None
-    features: bool = False
+    features: int = 0
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise DeployError(f"the top {self.top_k} classes: expected at least 1")
+        if self.features < 0:
+            raise DeployError(f"{self.features} features: expected 0 or more")
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Interface:
@@ -123,20 +129,38 @@ class ModelSpec:
             raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label a class")
         if not 0.0 <= self.dropout < 1.0:
             raise DeployError(f"dropout {self.dropout}: expected a probability from 0 up to, but not including, 1")
+        if self.interface.top_k is not None and self.interface.top_k > self.classes:
+            raise DeployError(
+                f"the top {self.interface.top_k} of {self.classes} classes: expected {self.classes} at most"
+            )
+
+    @property
+    def core(self) -> ModelSpec:
+        """The network alone: normalised float32 in, logits out."""
+        return dataclasses.replace(self, interface=Interface())
 
     @property
     def input(self) -> TensorSpec:
-        """The network's input: normalised RGB, NCHW."""
-        return TensorSpec("images", "float32", (3, self.preprocessing.height, self.preprocessing.width))
+        """What the graphs take: RGB, normalised (NCHW) or as pixels (NHWC); see `Interface`."""
+        height, width = self.preprocessing.height, self.preprocessing.width
+        if self.interface.pixels:
+            return TensorSpec("images", "uint8", (height, width, 3))
+        return TensorSpec("images", "float32", (3, height, width))
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the graphs give: see `Interface`."""
-        return (self.output,)
+        """What the graphs give, in this order: see `Interface`."""
+        found = [self.output]
+        if self.interface.top_k is not None:
+            shape = (self.interface.top_k,)
+            found = [TensorSpec("top_logits", "float32", shape), TensorSpec("top_classes", "int64", shape)]
+        if self.interface.features:
+            found.append(TensorSpec("features", "float32", (self.interface.features,)))
+        return tuple(found)
 
     @property
     def output(self) -> TensorSpec:
-        """The network's output: one logit a class."""
+        """The network's own output, whatever the graphs give of it: one logit a class."""
         return TensorSpec("logits", "float32", (self.classes,))
 
     def label(self, index: int) -> str:

@@ -12,36 +12,45 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy.backend import Backend, contenders, examine, open_backend
+from wrn_deploy.bench.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
 BACKENDS = plugin_names("wrn_deploy.backends")
 CONTENDERS = [pytest.param(contender, id=f"{contender[0]}-{contender[1]}") for contender in contenders()]
 
-Images = npt.NDArray[np.float32]
+Images = npt.NDArray[Any]
+Answers = tuple[Images, ...]
+
+
+@pytest.fixture(scope="module", params=["made_bundle", "made_interface_bundle"], ids=["logits", "interface"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    """A bundle that takes normalised images and gives logits; and one with pixels, top classes and features."""
+    made: Path = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture(scope="module")
-def digits(made_bundle: Path) -> Images:
-    how = Bundle.open(made_bundle).spec.preprocessing
-    return normalize(next(iter(Batches(open_data("digits", Role.TEST), how, 64))).images, how)
+def digits(folder: Path) -> Images:
+    spec = Bundle.open(folder).spec
+    return as_input(next(iter(Batches(open_data("digits", Role.TEST), spec.preprocessing, 64))).images, spec)
 
 
 @pytest.fixture(scope="module")
-def wanted(made_bundle: Path, digits: Images) -> Images:
-    """The logits of the fp32 graph."""
-    return infer_with(open_session(made_bundle / "fp32.onnx"))(digits)
+def wanted(folder: Path, digits: Images) -> Answers:
+    """What the fp32 graph gives."""
+    return tuple(infer_all(open_session(folder / "fp32.onnx"))(digits).values())
 
 
 @pytest.fixture(params=CONTENDERS)
-def opened(request: pytest.FixtureRequest, made_bundle: Path) -> Iterator[tuple[Backend, Precision]]:
+def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Backend, Precision]]:
     name, precision = request.param
-    bundle = Bundle.open(made_bundle)
+    bundle = Bundle.open(folder)
     reason = examine(bundle, name, precision).skipped
     if reason is not None:
         pytest.skip(reason)
@@ -49,11 +58,17 @@ def opened(request: pytest.FixtureRequest, made_bundle: Path) -> Iterator[tuple[
         yield backend, precision
 
 
-def run(backend: Backend, batch: Images) -> Images:
+def run(backend: Backend, batch: Images) -> Answers:
     backend.upload(batch)
     backend.execute()
     backend.synchronize()
-    return backend.download()[0]
+    return backend.download()
+
+
+def check_same(found: Answers, wanted: Answers) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -104,24 +119,30 @@ def test_at_least_two_runtimes_are_tested_here(made_bundle: Path) -> None:
     assert len([pair for pair in contenders() if examine(bundle, *pair).skipped is None]) >= 3
 
 
-def check_answers(found: Images, wanted: Images, precision: Precision) -> None:
-    assert found.shape == wanted.shape
-    assert found.dtype == np.float32
-    if precision is Precision.FP32:
-        np.testing.assert_allclose(found, wanted, atol=1e-3)
-    assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() >= 0.95
+def check_answers(found: Answers, wanted: Answers, backend: Backend, precision: Precision) -> None:
+    assert len(found) == len(wanted) == len(backend.outputs)
+    for tensor, one, other in zip(backend.outputs, found, wanted, strict=True):
+        assert one.shape == other.shape == (len(other), *tensor.shape)
+        assert one.dtype == np.dtype(tensor.dtype)
+        if precision is Precision.FP32 and tensor.name != "top_classes":
+            np.testing.assert_allclose(one, other, atol=1e-3)
+        elif tensor.name == "features":
+            assert np.abs(one - other).max() <= 0.25 * np.abs(other).max()
+    names = [tensor.name for tensor in backend.outputs]
+    best, right = (best_classes(dict(zip(names, outputs, strict=True))) for outputs in (found, wanted))
+    assert (best == right).mean() >= 0.95
 
 
 def test_answers_are_right_at_every_batch_size(
-    opened: tuple[Backend, Precision], made_bundle: Path, digits: Images, wanted: Images
+    opened: tuple[Backend, Precision], folder: Path, digits: Images, wanted: Answers
 ) -> None:
     backend, precision = opened
-    spec = Bundle.open(made_bundle).spec
-    assert (backend.inputs, backend.outputs) == ((spec.input,), (spec.output,))
+    spec = Bundle.open(folder).spec
+    assert (backend.inputs, backend.outputs) == ((spec.input,), spec.outputs)
     for size in (1, 3, 32, 2, 32, 1):
         assert size in backend.batches
-        check_answers(run(backend, digits[:size]), wanted[:size], precision)
-    check_answers(run(backend, digits[20:52]), wanted[20:52], precision)
+        check_answers(run(backend, digits[:size]), tuple(one[:size] for one in wanted), backend, precision)
+    check_answers(run(backend, digits[20:52]), tuple(one[20:52] for one in wanted), backend, precision)
 
 
 def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -129,25 +150,26 @@ def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], dig
     kept = run(backend, digits[:8])
     batch = digits[:8].copy()
     backend.upload(batch)
-    batch[:] = np.nan
+    batch[:] = 77
     backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download()[0], kept)
+    check_same(backend.download(), kept)
 
 
-def test_the_caller_owns_the_answer(opened: tuple[Backend, Precision], digits: Images) -> None:
+def test_the_caller_owns_the_answers(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
     first = run(backend, digits[:8])
-    kept = first.copy()
-    assert first.flags.owndata
-    assert first.flags.writeable
+    kept = tuple(one.copy() for one in first)
+    assert all(one.flags.owndata and one.flags.writeable for one in first)
     run(backend, digits[8:16])
-    np.testing.assert_array_equal(first, kept)
-    first[:] = 0
+    check_same(first, kept)
+    for one in first:
+        one[:] = 0
     again = run(backend, digits[:8])
-    np.testing.assert_array_equal(again, kept)
-    again[:] = 0
-    np.testing.assert_array_equal(backend.download()[0], kept)
+    check_same(again, kept)
+    for one in again:
+        one[:] = 0
+    check_same(backend.download(), kept)
 
 
 def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -156,7 +178,7 @@ def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Preci
     for _ in range(3):
         backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download()[0], kept)
+    check_same(backend.download(), kept)
 
 
 def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -165,7 +187,19 @@ def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision],
     read_only = digits[:8].copy()
     read_only.flags.writeable = False
     for batch in (np.asfortranarray(digits[:8]), np.repeat(digits[:8], 2, axis=0)[::2], read_only):
-        np.testing.assert_array_equal(run(backend, batch), kept)
+        check_same(run(backend, batch), kept)
+
+
+def test_a_sibling_has_buffers_of_its_own(opened: tuple[Backend, Precision], digits: Images) -> None:
+    backend, _ = opened
+    kept = run(backend, digits[:4])
+    with backend.sibling() as other:
+        assert (other.inputs, other.outputs, other.batches) == (backend.inputs, backend.outputs, backend.batches)
+        backend.upload(digits[:4])
+        run(other, digits[4:12])
+        backend.execute()
+    backend.synchronize()
+    check_same(backend.download(), kept)
 
 
 def test_after_closing_every_method_says_so(opened: tuple[Backend, Precision], digits: Images) -> None:
@@ -180,13 +214,13 @@ def test_after_closing_every_method_says_so(opened: tuple[Backend, Precision], d
 
 
 def test_two_open_backends_do_not_disturb_each_other(
-    opened: tuple[Backend, Precision], made_bundle: Path, digits: Images
+    opened: tuple[Backend, Precision], folder: Path, digits: Images
 ) -> None:
     backend, _ = opened
     kept = run(backend, digits[:4])
-    with open_backend(Bundle.open(made_bundle), "onnxruntime", Precision.INT8) as other:
+    with open_backend(Bundle.open(folder), "onnxruntime", Precision.INT8) as other:
         backend.upload(digits[:4])
         run(other, digits[4:12])
         backend.execute()
     backend.synchronize()
-    np.testing.assert_array_equal(backend.download()[0], kept)
+    check_same(backend.download(), kept)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from wrn_deploy.backend import Backend
-from wrn_deploy.bench.accuracy import Answers, ask, fill, score
+from wrn_deploy.bench.accuracy import Answers, ask, best_classes, fill, score
 from wrn_deploy.data import CorruptImage, Item
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import Preprocessing, TensorSpec
+from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
 HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+SPEC = ModelSpec("oracle", "none", 10, 1, 5, HOW)
 
 
 class Source:
@@ -46,7 +48,8 @@ class Source:
 class Oracle:
     """A backend that answers class (grey value modulo 5), for batches of the given sizes."""
 
-    outputs = (TensorSpec("logits", "float32", (5,)),)
+    spec = SPEC
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("logits", "float32", (5,)),)
 
     def __init__(self, batches: range = range(1, 1000), broken: int | None = None) -> None:
         self.batches = batches
@@ -65,13 +68,28 @@ class Oracle:
 
     def synchronize(self) -> None: ...
 
-    def download(self) -> tuple[npt.NDArray[np.float32]]:
+    def download(self) -> tuple[npt.NDArray[Any], ...]:
         return (self._logits,)
+
+
+class TopTwo(Oracle):
+    """The same, but it takes pixels, and gives the two best classes and one feature."""
+
+    spec = dataclasses.replace(SPEC, interface=Interface(pixels=True, top_k=2, features=1))
+    outputs = spec.outputs
+
+    def upload(self, batch: npt.NDArray[Any]) -> None:
+        assert batch.dtype == np.uint8
+        super().upload(batch.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+
+    def download(self) -> tuple[npt.NDArray[Any], ...]:
+        best = np.argsort(-self._logits, axis=1, kind="stable")[:, :2]
+        return np.take_along_axis(self._logits, best, axis=1), best, self._logits[:, :1]
 
 
 def answers_of(oracle: Oracle, source: Source, size: int, limit: int | None = None, max_corrupt: int = 0) -> Answers:
     batches = Batches(source, HOW, size, limit=limit, max_corrupt=max_corrupt)
-    return ask(cast("Backend", oracle), batches, lambda _done: None)
+    return ask(cast("Backend", oracle), batches, oracle.spec, lambda _done: None)
 
 
 def test_every_image_is_asked_for_once_in_order() -> None:
@@ -89,8 +107,25 @@ def test_every_image_is_asked_for_once_in_order() -> None:
 
 def test_progress_counts_the_images() -> None:
     told: list[int] = []
-    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), told.append)
+    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), SPEC, told.append)
     assert told == [3, 3, 1]
+
+
+def test_of_the_top_classes_the_first_counts() -> None:
+    labels: list[int | None] = [0, 1, 2, 3, 4, 1, 1]
+    answers, usual = (answers_of(oracle, Source(labels), 4) for oracle in (TopTwo(), Oracle()))
+    assert [*answers.predicted] == [*usual.predicted] == [0, 1, 2, 3, 4, 0, 1]
+    assert answers.digest == usual.digest
+    with pytest.raises(DeployError, match=r"2\.png has label 5: expected 0 to 4"):
+        answers_of(TopTwo(), Source([0, 1, 5]), 4)
+    with pytest.raises(DeployError, match=r"the network gives NaN or infinite top_logits near 3\.png"):
+        answers_of(TopTwo(broken=4), Source([0] * 9), 3)
+
+
+def test_a_graph_s_outputs_give_one_class_an_image() -> None:
+    logits = np.array([[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]])
+    assert best_classes({"logits": logits, "features": logits}).tolist() == [1, 0]
+    assert best_classes({"top_logits": logits[:, :2], "top_classes": np.array([[2, 1], [0, 2]])}).tolist() == [2, 0]
 
 
 def test_a_limit_ends_early() -> None:

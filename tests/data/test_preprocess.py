@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 from PIL import Image
 
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.preprocess import Batches, fit_image, normalize
+from wrn_deploy.data.preprocess import Batches, as_input, fit_image, normalize, scale_and_shift
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import Preprocessing
+from wrn_deploy.spec import Interface, ModelSpec, Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AS_IT_IS = Preprocessing(32, 32, MEAN, STD)
@@ -68,6 +69,21 @@ def test_normalising_follows_the_formula(digit_images: npt.NDArray[np.uint8]) ->
     assert result.dtype == np.float32
     assert result.flags.c_contiguous
     np.testing.assert_allclose(result, expected.transpose(0, 3, 1, 2), atol=2e-6)
+
+
+def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: npt.NDArray[np.uint8]) -> None:
+    """So that any runtime can do the same, to the last bit."""
+    scale, shift = scale_and_shift(AS_IT_IS)
+    assert [(str(one.dtype), one.shape) for one in (scale, shift)] == [("float32", (3,)), ("float32", (3,))]
+    planes = digit_images.transpose(0, 3, 1, 2).astype(np.float32)
+    expected = planes * scale[:, None, None] + shift[:, None, None]
+    np.testing.assert_array_equal(normalize(digit_images, AS_IT_IS), expected)
+
+
+def test_pixels_are_left_to_graphs_that_take_them(digit_images: npt.NDArray[np.uint8]) -> None:
+    plain = ModelSpec("wrn-10-1", "wrn", 10, 1, classes=10, preprocessing=AS_IT_IS)
+    np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, AS_IT_IS))
+    assert as_input(digit_images, dataclasses.replace(plain, interface=Interface(pixels=True))) is digit_images
 
 
 def test_batches_have_the_size_and_the_last_one_the_rest(npz_file: Path, digit_labels: list[int]) -> None:

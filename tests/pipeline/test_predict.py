@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from wrn_deploy.progress import Silent
 from wrn_deploy.runner import Runner
 from wrn_deploy.spec import Precision
 
-CPU = {"backend": "onnxruntime", "precision": Precision.FP32}
+CPU: dict[str, Any] = {"backend": "onnxruntime", "precision": Precision.FP32}
 
 
 @pytest.fixture
@@ -62,7 +63,32 @@ def test_as_many_classes_as_there_are(made_bundle: Path, digit: Path, top_k: int
 def test_logits_that_are_not_finite_are_no_prediction(
     made_bundle: Path, digit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing: Callable[..., object] = lambda _self, images: np.full((len(images), 10), np.nan, dtype=np.float32)  # noqa: E731
-    monkeypatch.setattr(Runner, "predict", nothing)
+    nothing: Callable[..., object] = lambda _self, images: {"logits": np.full((len(images), 10), np.nan)}  # noqa: E731
+    monkeypatch.setattr(Runner, "run", nothing)
     with pytest.raises(DeployError, match=r"NaN or infinite logits for .*digit\.png"):
         predict_files(made_bundle, PredictOptions((digit,), 1, "onnxruntime"), Silent())
+
+
+def test_of_a_bundle_with_top_classes_the_logits_are_told(made_interface_bundle: Path, digit: Path) -> None:
+    found = predict_files(made_interface_bundle, PredictOptions((digit,), None, **CPU), Silent())
+    with Runner.open(made_interface_bundle, **CPU) as runner:
+        results = runner.run(np.asarray(Image.open(digit))[None])
+    assert found.scores == "logit"
+    assert [scored.index for scored in found.images[0].best] == results["top_classes"][0].tolist()
+    assert [scored.score for scored in found.images[0].best] == results["top_logits"][0].tolist()
+
+
+def test_a_bundle_with_top_classes_names_the_same_class_as_one_with_logits(
+    made_bundle: Path, made_interface_bundle: Path, digit: Path
+) -> None:
+    first, second = (
+        predict_files(folder, PredictOptions((digit,), 2, **CPU), Silent())
+        for folder in (made_bundle, made_interface_bundle)
+    )
+    assert (first.scores, second.scores) == ("softmax", "logit")
+    assert [one.label for one in first.images[0].best] == [one.label for one in second.images[0].best]
+
+
+def test_no_more_classes_than_the_bundle_gives(made_interface_bundle: Path, digit: Path) -> None:
+    with pytest.raises(UsageError, match="--top-k 4: expected 1 to 3, the classes this bundle gives"):
+        predict_files(made_interface_bundle, PredictOptions((digit,), 4, **CPU), Silent())

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from wrn_deploy.backend import Backend, open_backend
+from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.spec import Precision
@@ -57,7 +54,7 @@ class _Contender:
 
     def ask(self) -> Answers:
         size = min(self._work.accuracy_batch, self._backend.batches[-1])
-        return ask(self._backend, self._batches(size), lambda done: self._tell(("progress", done)))
+        return ask(self._backend, self._batches(size), self._bundle.spec, lambda done: self._tell(("progress", done)))
 
     def peak_rss_bytes(self) -> int:
         return peak_rss_bytes()
@@ -69,10 +66,10 @@ class _Contender:
         how = self._bundle.spec.preprocessing
         return Batches(self._source, how, size, limit=self._work.limit, max_corrupt=self._work.max_corrupt)
 
-    def _images(self, batch: int) -> npt.NDArray[np.float32]:
+    def _images(self, batch: int) -> Array:
         """The first images of the data, again from the start where there are fewer than `batch`."""
         first = next(iter(self._batches(batch)))
-        return fill(normalize(first.images, self._bundle.spec.preprocessing), batch)
+        return fill(as_input(first.images, self._bundle.spec), batch)
 
 
 def serve(socket: int) -> None:

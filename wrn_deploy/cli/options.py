@@ -18,14 +18,14 @@ from wrn_deploy.spec import Precision
 __all__ = [
     "BATCHES", "CALIBRATION", "RECIPE", "TIMING",
     "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
-    "Classes", "Data", "Equalize", "ExactInput", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model",
-    "Percentile", "Precisions", "Resize", "RoundingOf", "Std", "Threads", "WeightScaleOf",
+    "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean",
+    "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Std", "Threads", "TopK", "WeightScaleOf",
     "either", "flag", "option", "overrides_of", "parse_batches",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
 BATCHES, CALIBRATION, NETWORK, RECIPE, TIMING = "Batch sizes", "Calibration", "Network", "Recipe", "Timing"
-TECHNIQUES = "Accuracy techniques of int8"
+TECHNIQUES, INTERFACE = "Accuracy techniques of int8", "Interface of the graphs"
 
 
 def option(metavar: str, about: str, panel: str | None = None, least: int | None = None) -> Any:
@@ -88,6 +88,12 @@ WeightScaleOf = Annotated[
 ]
 RoundingOf = Annotated[Rounding, typer.Option(rich_help_panel=TECHNIQUES, help="How weights become integers.")]
 LearningSteps = Annotated[int, option("N", "Steps of --rounding learned.", TECHNIQUES, least=1)]
+
+Pixels = Annotated[
+    bool, flag("--pixels", "Graphs take pixels (uint8, NHWC) and normalise them.", rich_help_panel=INTERFACE)
+]
+TopK = Annotated[int | None, option("N", "Graphs give the best N classes instead of all logits.", INTERFACE, least=1)]
+Features = Annotated[bool, flag("--features", "Graphs give the pooled features too.", rich_help_panel=INTERFACE)]
 
 Classes = Annotated[int | None, option("N", "Classes, where not the network's usual number.", NETWORK, least=2)]
 Labels = Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)]

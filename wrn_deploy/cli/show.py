@@ -74,6 +74,8 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
         _print_json(dataclasses.asdict(predictions))
         return
     _print_heading(f"{predictions.model} on {predictions.backend} {predictions.precision}", predictions.random_weights)
+    if predictions.scores == "logit":
+        _print_line("Scores are logits: this bundle gives its best classes alone, and a softmax needs all of them.")
     for prediction in predictions.images:
         _print_line(prediction.image)
         for scored in prediction.best:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from wrn_deploy.data import CorruptImage, ImageSource, Item
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import Preprocessing
+from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["Batch", "Batches", "fit_image", "normalize"]
+__all__ = ["Batch", "Batches", "as_input", "fit_image", "normalize", "scale_and_shift"]
 
 
 def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
@@ -52,10 +52,21 @@ def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> np
 
 def normalize(images: npt.NDArray[np.uint8], how: Preprocessing) -> npt.NDArray[np.float32]:
     """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
-    scale = 1.0 / (255.0 * np.asarray(how.std, dtype=np.float64))
-    shift = -np.asarray(how.mean, dtype=np.float64) / np.asarray(how.std, dtype=np.float64)
-    scaled = images.astype(np.float32) * scale.astype(np.float32) + shift.astype(np.float32)
+    scale, shift = scale_and_shift(how)
+    scaled = images.astype(np.float32) * scale + shift
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def scale_and_shift(how: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What a pixel is multiplied by, and what is then added, (3,) each: computed in double, rounded once."""
+    std = np.asarray(how.std, dtype=np.float64)
+    shift = -np.asarray(how.mean, dtype=np.float64) / std
+    return (1.0 / (255.0 * std)).astype(np.float32), shift.astype(np.float32)
+
+
+def as_input(images: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """Pixels (uint8 NHWC) as the graphs of a bundle take them: as they are, or normalised here."""
+    return images if spec.interface.pixels else normalize(images, spec.preprocessing)
 
 
 @dataclass(frozen=True, slots=True)

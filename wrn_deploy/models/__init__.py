@@ -19,7 +19,7 @@ from wrn_deploy.spec import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Overrides", "build_model", "describe_model", "layouts", "listed_models"]
+__all__ = ["Overrides", "build_model", "classifier_of", "describe_model", "layouts", "listed_models"]
 
 FAMILIES = "wrn_deploy.models.families"
 
@@ -83,6 +83,14 @@ def build_model(spec: ModelSpec) -> nn.Module:
     """The network, untrained, on the current default device."""
     network: nn.Module = _family(spec.family).build(spec)
     return network
+
+
+def classifier_of(network: nn.Module) -> nn.Linear:
+    """The layer that makes the logits, whatever the family: the last Linear; its input are the pooled features."""
+    from torch import nn
+
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
+    return last
 
 
 def layouts(family: str) -> Layouts:

@@ -1,4 +1,4 @@
-"""Counts parameters and multiply-accumulates of a network without weights or memory (torch's meta device)."""
+"""Counts parameters, multiply-accumulates and features of a network without weights or memory (torch's meta device)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from wrn_deploy.models import build_model
+from wrn_deploy.models import build_model, classifier_of
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["Cost", "count_cost"]
+__all__ = ["Cost", "count_cost", "count_features"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def count_cost(spec: ModelSpec) -> Cost:
     """
     with torch.device("meta"):
         network = build_model(spec).eval()
-        images = torch.empty(1, *spec.input.shape)
+        images = torch.empty(1, *spec.core.input.shape)
     macs = 0
 
     def count(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -43,3 +43,9 @@ def count_cost(spec: ModelSpec) -> Cost:
     with torch.inference_mode():
         network(images)
     return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)
+
+
+def count_features(spec: ModelSpec) -> int:
+    """The number of pooled features, which the classifier reads."""
+    with torch.device("meta"):
+        return classifier_of(build_model(spec)).in_features

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.bench.accuracy import best_classes
 from wrn_deploy.pipeline.calibration_images import CalibrationImages
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.sessions import infer_all, open_session
 
 __all__ = ["compare_with_fp32"]
 
@@ -28,6 +29,6 @@ def compare_with_fp32(fp32: Path, graphs: Mapping[str, Path], images: Calibratio
 
 def _answers(graph: Path, images: CalibrationImages, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
     """The argmax of the first images; one session at a time, since each holds the weights."""
-    infer = infer_with(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
-    batches = itertools.islice(images.normalized(CHECK_BATCH), CHECKED // CHECK_BATCH)
-    return np.concatenate([infer(batch).argmax(axis=1) for batch in batches])
+    infer = infer_all(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
+    batches = itertools.islice(images.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)
+    return np.concatenate([best_classes(infer(batch)) for batch in batches])

@@ -121,7 +121,7 @@ def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorR
         "refit": told["refit"],
         "strip": told["strip"],
         "inputs": [dataclasses.asdict(bundle.spec.input)],
-        "outputs": [dataclasses.asdict(bundle.spec.output)],
+        "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
         "seconds": built.seconds,
         "memory": built.memory,
         "warnings": list(built.warnings),

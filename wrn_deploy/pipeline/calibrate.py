@@ -14,6 +14,7 @@ from wrn_deploy.calib.caution import Caution, tell
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.agreement import compare_with_fp32
 from wrn_deploy.pipeline.calibration_images import CalibrateOptions, CalibrationImages, counted
+from wrn_deploy.pipeline.cores import core_file, read_core, write_graph
 from wrn_deploy.pipeline.overlap import IMAGES, add_images, images_recipe
 from wrn_deploy.pipeline.quantize import Quantization, images_for_rounding, write_graphs
 from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
@@ -51,7 +52,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if table is None:
-        found, equal, cautions = _table(bundle, (fp32, method), images, progress)
+        with core_file(bundle.file(fp32), bundle.spec) as core:
+            found, equal, cautions = _table(core, (fp32, method), images, progress)
     else:
         found, equal = _read(bundle.file(table), bundle.file(fp32))
         cautions = [Caution(**told) for told in table.facts.get("guards", [])]
@@ -72,19 +74,17 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
 
 def _read(table: Path, fp32: Path) -> tuple[Any, Any]:
     """The table that is there, and the graph equalised by it."""
-    import onnx_ir as ir
-
     from wrn_deploy.calib.equalize import equalize
     from wrn_deploy.calib.table import read_table
 
     found = read_table(table)
-    return found, equalize(ir.load(fp32), found.equalization)
+    return found, equalize(read_core(fp32), found.equalization)
 
 
 def _table(
-    bundle: Bundle, how: tuple[Artifact, Any], images: CalibrationImages, progress: Progress
+    core: Path, how: tuple[Artifact, Any], images: CalibrationImages, progress: Progress
 ) -> tuple[Any, Any, list[Caution]]:
-    """The table, the graph equalised by it, and what makes it doubtful."""
+    """The table, the graph equalised by it, and what makes it doubtful; `core`: the fp32 graph without an interface."""
     from wrn_deploy.calib.guard import Calibrated, guard_calibration
     from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
@@ -93,7 +93,7 @@ def _table(
     def limit(histogram: Any, amax: float) -> float:
         return float(method.threshold(histogram, amax, options.percentile))
 
-    equalization, ranges, equal = _collect(bundle.file(fp32), method.NEEDS_HISTOGRAM, images, progress)
+    equalization, ranges, equal = _collect(core, method.NEEDS_HISTOGRAM, images, progress)
     tensors = {}
     for name, found in ranges.items():
         amax = limit(found.histogram, found.amax)
@@ -141,12 +141,10 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
 
 def _write(equal: Any, step: Transaction, how: tuple[Any, Quantization, CalibrationImages], progress: Progress) -> None:
     """Stages the int8 graphs."""
-    import onnx_ir as ir
-
     table, techniques, images = how
     held = images.first(images_for_rounding(equal, images.count)) if techniques.looks_at_images else None
     for key, graph in write_graphs(equal, (table, techniques, images.how), held, progress).items():
-        ir.save(graph, step.file(GRAPHS[key]))
+        write_graph(graph, step.file(GRAPHS[key]), images.spec, (equal, table.equalization))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.ranges import half_of
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.digest import DataDigest
-from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.spread import Spread
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.quantize import Quantization
@@ -49,6 +49,7 @@ class CalibrationImages:
 
     def __init__(self, bundle: Bundle, options: CalibrateOptions) -> None:
         self.options = options
+        self.spec = bundle.spec
         self.how = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
@@ -90,6 +91,10 @@ class CalibrationImages:
     def normalized(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """The images in batches of `size`, (N, 3, H, W)."""
         return (normalize(batch.images, self.how) for batch in self._batches(size))
+
+    def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | npt.NDArray[np.float32]]:
+        """The images in batches of `size`, as the bundle's graphs take them."""
+        return (as_input(batch.images, self.spec) for batch in self._batches(size))
 
     def half(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
         """About half of them, one at a time; all that `half_of` puts into the second half, if there are any."""

@@ -8,19 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, sha256_of
-from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
+from wrn_deploy.pipeline.cores import write_graph
+from wrn_deploy.pipeline.parity import core_parity, interface_parity, probe_images
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
-from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,14 +27,14 @@ __all__ = ["ExportOptions", "export_bundle", "probe_images"]
 
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
-SMALL = 64  # pixels; networks with a smaller input are checked at a larger batch
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What to export; `weights` or `random_weights` must be given.
 
-    `bf16` asks for a graph in bf16 besides, which is experimental.
+    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k` and `features` say what the graphs
+    take and give: see `spec.Interface`.
     """
 
     model: str
@@ -48,6 +44,9 @@ class ExportOptions:
     seed: int = 0
     overrides: Overrides = field(default_factory=Overrides)
     bf16: bool = False
+    pixels: bool = False
+    top_k: int | None = None
+    features: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -58,7 +57,7 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx where asked for.
 
     Raises:
-        UsageError: neither weights nor `random_weights`, or both.
+        UsageError: neither weights nor `random_weights`, or both; more top classes than there are.
         DeployError: bad weights, or a folder that holds something else.
         GateError: a graph does not compute what the network computes; nothing is written.
         MachineError: torch, onnx or onnxruntime is missing.
@@ -71,20 +70,13 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     _check_packages()
     spec, checkpoint = _read(options)
     bundle = Bundle.create(options.out, spec, options.random_weights)
-    weights = Recipe(options=_weights_options(options, spec), tools={"wrn-deploy": __version__})
+    weights = Recipe(options=_weights_options(options, spec.core), tools={"wrn-deploy": __version__})
     if _up_to_date(bundle, weights, options):
         progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _network(spec, checkpoint, options)
     _write(bundle, network, (weights, options), progress)
     return bundle
-
-
-def probe_images(spec: ModelSpec, count: int) -> npt.NDArray[np.float32]:
-    """Real images for checks, (count, 3, H, W), normalised: the embedded digits at the network's size."""
-    how = dataclasses.replace(spec.preprocessing, resize=spec.preprocessing.resize or spec.preprocessing.height)
-    batch = next(iter(Batches(open_data("digits", Role.TEST), how, count)))
-    return normalize(batch.images, how)
 
 
 def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions], progress: Progress) -> None:
@@ -98,7 +90,7 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
 
     spec, (recipe, options) = bundle.spec, how
     with bundle.transaction() as step:
-        write_weights(network, spec, step.file("weights.safetensors"))
+        write_weights(network, spec.core, step.file("weights.safetensors"))
         weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
         with progress.task(f"Exporting {spec.name} to ONNX"):
             fp32 = export_graph(network, spec)
@@ -107,51 +99,18 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
         if options.bf16:
             graphs.append((Precision.BF16, convert_bf16(fp32)))
         for precision, model in graphs:
-            check_structure(model, spec)
+            check_structure(model, spec.core)
             file = f"{precision}.onnx"
             ir.save(model, step.file(file))
-            facts: dict[str, Any] = {"parity": _parity(network, step.file(file), spec, precision, progress)}
+            facts: dict[str, Any] = {"parity": core_parity(network, step.file(file), spec, precision, progress)}
+            if spec != spec.core:
+                write_graph(model, step.file(file), spec)
+                check_structure(ir.load(step.file(file)), spec)
+                facts["interface"] = interface_parity(network, step.file(file), spec, precision, progress)
             if precision is Precision.BF16:
                 facts["parity_of"] = EMULATED
-            made = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, _graph_recipe(parent), facts)
+            made = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, _graph_recipe(parent, spec), facts)
             parent = made if precision is Precision.FP32 else parent
-
-
-def _parity(
-    network: nn.Module, file: Path, spec: ModelSpec, precision: Precision, progress: Progress
-) -> list[dict[str, Any]]:
-    import torch
-
-    from wrn_deploy.export.check import check_parity
-
-    sizes = (1, 3, 64) if spec.preprocessing.height < SMALL else (1, 3, 16)
-    images = probe_images(spec, max(sizes))
-    graph = infer_with(open_session(_emulated(file) if precision is Precision.BF16 else file))
-
-    def reference(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = network.eval()(torch.from_numpy(batch)).numpy()
-        return logits
-
-    with progress.task(f"Checking the {precision} graph against PyTorch at batches {', '.join(map(str, sizes))}"):
-        found = check_parity(reference, graph, [images[-size:] for size in sizes], precision)
-    worst = max(found, key=lambda parity: parity.max_abs / parity.largest_logit)
-    progress.note(
-        f"{precision}: largest error {worst.max_abs:.2g} on logits up to {worst.largest_logit:.3g}, cosine at least "
-        f"{min(parity.cosine for parity in found):.6f}, same argmax on {sum(parity.argmax_equal for parity in found)} "
-        f"of {sum(sizes)}"
-    )
-    return [dataclasses.asdict(parity) for parity in found]
-
-
-def _emulated(file: Path) -> bytes:
-    """The bf16 graph as one that ONNX Runtime's CPU provider can run, serialized."""
-    import onnx_ir as ir
-
-    from wrn_deploy.export.bf16 import emulate_bf16
-
-    graph: bytes = ir.to_proto(emulate_bf16(ir.load(file))).SerializeToString()
-    return graph
 
 
 def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
@@ -169,7 +128,7 @@ def _read(options: ExportOptions) -> tuple[ModelSpec, Checkpoint | None]:
 
     spec = describe_model(options.model)
     if options.weights is None:
-        return options.overrides.apply(spec), None
+        return _with_interface(options.overrides.apply(spec), options), None
     checkpoint = read_weights(options.weights)
     if checkpoint.spec is not None:
         if checkpoint.spec.name != spec.name:
@@ -177,7 +136,16 @@ def _read(options: ExportOptions) -> tuple[ModelSpec, Checkpoint | None]:
                 f"{options.weights} holds {checkpoint.spec.name}: expected {spec.name}; export it by its own name"
             )
         spec = checkpoint.spec
-    return options.overrides.apply(spec), checkpoint
+    return _with_interface(options.overrides.apply(spec), options), checkpoint
+
+
+def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
+    from wrn_deploy.models.cost import count_features
+
+    if options.top_k is not None and not 1 <= options.top_k <= spec.classes:
+        raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
+    features = count_features(spec) if options.features else 0
+    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features))
 
 
 def _network(spec: ModelSpec, checkpoint: Checkpoint | None, options: ExportOptions) -> nn.Module:
@@ -199,21 +167,22 @@ def _weights_options(options: ExportOptions, spec: ModelSpec) -> dict[str, Any]:
     return {"model": spec.to_json(), **source}
 
 
-def _graph_recipe(parent: Artifact) -> Recipe:
+def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
     from wrn_deploy.export.graph import OPSET
 
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    return Recipe({parent.key: parent.sha256}, {"opset": OPSET}, tools)
+    interface = {} if spec == spec.core else {"interface": dataclasses.asdict(spec.interface)}
+    return Recipe({parent.key: parent.sha256}, {"opset": OPSET, **interface}, tools)
 
 
 def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool:
     try:
-        there = Bundle.open(bundle.folder)
+        there, spec = Bundle.open(bundle.folder), bundle.spec
     except DeployError:
         return False
     parent = there.current("weights", weights)
     for precision in _precisions(options):
-        made = there.current(f"onnx-{precision}", _graph_recipe(parent)) if parent is not None else None
+        made = there.current(f"onnx-{precision}", _graph_recipe(parent, spec)) if parent is not None else None
         parent = made if made is None or precision is Precision.FP32 else parent
     return parent is not None
 

@@ -8,6 +8,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.agreement import compare_with_fp32
 from wrn_deploy.pipeline.calibrate import PACKAGES
 from wrn_deploy.pipeline.calibration_images import CalibrateOptions, CalibrationImages
+from wrn_deploy.pipeline.cores import read_core, write_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
@@ -33,17 +34,16 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     if current is not None:
         progress.note(f"{bundle.folder}: the fp8 graph is up to date")
         return current
-    import onnx_ir as ir
-
     from wrn_deploy.calib.equalize import equalize
     from wrn_deploy.calib.for_fp8 import quantize_fp8
     from wrn_deploy.calib.table import read_table
     from wrn_deploy.export.fp16 import convert_fp16
 
     found = read_table(bundle.file(table))
-    equal = equalize(ir.load(bundle.file(fp32)), found.equalization)
+    equal = equalize(read_core(bundle.file(fp32)), found.equalization)
     with bundle.transaction() as step:
-        ir.save(quantize_fp8(equal, convert_fp16(equal), found), step.file(FILE))
+        graph = quantize_fp8(equal, convert_fp16(equal), found)
+        write_graph(graph, step.file(FILE), bundle.spec, (equal, found.equalization))
         artifact = step.add(FP8_GRAPH, (Kind.ONNX, Precision.FP8), FILE, recipe, {"experimental": True})
         with progress.task("Comparing the fp8 graph with fp32"):
             images = CalibrationImages(bundle, options)

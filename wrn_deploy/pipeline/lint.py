@@ -46,7 +46,9 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
     model = read_graph(file, "linting a graph")
     from wrn_deploy.calib.lint.check import guess_target, lint_graph
     from wrn_deploy.calib.lint.facts import GraphFacts
+    from wrn_deploy.export.interface import unwrap
 
+    model = unwrap(model)  # normalising pixels in float is not the network's
     try:
         facts = GraphFacts(model)
         if facts.has_fp8:

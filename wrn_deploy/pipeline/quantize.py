@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.pipeline.cores import read_core
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Preprocessing
 
@@ -100,12 +101,10 @@ def write_graphs(
 
 
 def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], ir.Model]:
-    """A function that gives the bundle's int8 graph `base`, for TensorRT, but with the Convs of given names in fp16.
+    """A function that gives the bundle's int8 core `base`, for TensorRT, but with the Convs of given names in fp16.
 
     The other Convs keep the codes and biases that they have in `base`, in which all are int8.
     """
-    import onnx_ir as ir
-
     from wrn_deploy.calib.equalize import equalize
     from wrn_deploy.calib.pixels import PIXELS
     from wrn_deploy.calib.stored import copy_rounding
@@ -113,7 +112,7 @@ def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], 
 
     remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
     table = read_table(bundle.file(bundle.find("calibration", remedy)))
-    equal = equalize(ir.load(bundle.file(bundle.find("onnx-fp32", remedy))), table.equalization)
+    equal = equalize(read_core(bundle.file(bundle.find("onnx-fp32", remedy))), table.equalization)
     exact = any(value.name == PIXELS for node in base.graph for value in node.outputs)
 
     def mixed(float_convs: Collection[str]) -> ir.Model:

@@ -10,6 +10,7 @@ from pathlib import Path
 from wrn_deploy.bench.tuning import Budget, Layer, Trial, Tuning
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.pipeline.cores import core_file, read_core, write_graph
 from wrn_deploy.pipeline.quantize import mixed_graphs
 from wrn_deploy.pipeline.tune_measure import Yardstick
 from wrn_deploy.pipeline.tune_search import find_fewest
@@ -22,19 +23,26 @@ class MixedGraphs:
     """The int8 graphs for TensorRT of a calibrated bundle, with some Convs in fp16; `base` has all in int8."""
 
     def __init__(self, bundle: Bundle, base: Path) -> None:
+        self.base, self._bundle = base, bundle
+        self._mixed = mixed_graphs(bundle, read_core(base))
+
+    def write_core(self, float_convs: Collection[str], file: Path) -> None:
+        """Writes the one with these Convs in fp16, without the bundle's interface: to measure it."""
         import onnx_ir as ir
 
-        self.base = base
-        self._mixed = mixed_graphs(bundle, ir.load(base))
+        ir.save(self._mixed(float_convs) if float_convs else read_core(self.base), file)
 
     def write(self, float_convs: Collection[str], file: Path) -> None:
-        """Writes the one with these Convs in fp16."""
-        import onnx_ir as ir
+        """Writes the one with these Convs in fp16 as the bundle keeps it."""
+        from wrn_deploy.calib.table import read_table
 
-        if float_convs:
-            ir.save(self._mixed(float_convs), file)
-        else:
+        if not float_convs:
             shutil.copyfile(self.base, file)
+            return
+        files = self._bundle.artifacts
+        fp32, table = (self._bundle.file(files[key]) for key in ("onnx-fp32", "calibration"))
+        source = (read_core(fp32), read_table(table).equalization)
+        write_graph(self._mixed(float_convs), file, self._bundle.spec, source)
 
 
 class Tuner:
@@ -53,8 +61,9 @@ class Tuner:
 
     def tune(self, budget: Budget) -> Tuning:
         """Costs, then the search; the fp32 answers are worked out once for each kind of images."""
-        fp32 = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
-        with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+        stored = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
+        temporary = tempfile.TemporaryDirectory(prefix="wrn-deploy-")
+        with temporary as folder, core_file(stored, self.bundle.spec) as fp32:
             self.file = Path(folder, "trial.onnx")
             with Yardstick(fp32, self.looked_at, self.threads, _told_nothing) as yardstick:
                 layers = self._costs(yardstick)
@@ -83,7 +92,7 @@ class Tuner:
         layers, title = [], f"Costs of {len(self.macs)} Convs in int8, on {len(self.looked_at)} images"
         with self.progress.task(title, len(self.macs)) as advance:
             for name, macs in self.macs.items():
-                self.graphs.write([other for other in self.macs if other != name], self.file)
+                self.graphs.write_core([other for other in self.macs if other != name], self.file)
                 layers.append(Layer(name, macs, yardstick.compare(self.file, _told_nothing)))
                 advance(1)
         return sorted(layers, key=lambda layer: (-layer.alone.error / layer.macs, layer.name))
@@ -96,18 +105,16 @@ class Tuner:
             count = len(self.labelled)
             title = f"Accuracy with {len(names)} of {len(self.macs)} Convs in fp16, {100 * share:.1f} % of MACs in int8"
             with self.progress.task(title, count) as advance:
-                self.graphs.write(names, self.file)
+                self.graphs.write_core(names, self.file)
                 self.trials[kept] = Trial(names, share, yardstick.compare(self.file, advance))
         return self.trials[kept]
 
 
 def _macs(base: Path) -> dict[str, int]:
     """Multiply-accumulates of each Conv for one image, in the graph's order, as linting counts them."""
-    import onnx_ir as ir
-
     from wrn_deploy.calib.lint.facts import GraphFacts
 
-    facts = GraphFacts(ir.load(base))
+    facts = GraphFacts(read_core(base))
     return {conv.name or "": facts.macs[conv.outputs[0].name or ""] for conv in facts.convs}
 
 

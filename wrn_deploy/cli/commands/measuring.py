@@ -82,7 +82,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
     backend: opt.Backend = None,
     precision: opt.Precisions = None,
-    top_k: Annotated[int, option("N", "Classes to show of each image.", least=1)] = 3,
+    top_k: Annotated[int | None, option("N", "Classes to show of each image; 3 if not given.", least=1)] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Print the labels and scores of images.

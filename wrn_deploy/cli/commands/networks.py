@@ -71,6 +71,9 @@ def export(
     ] = False,
     seed: Annotated[int, option("N", "Of the random weights.", least=0)] = 0,
     bf16: Annotated[bool, flag("--bf16", "Write a bf16 graph too; experimental.")] = False,
+    pixels: opt.Pixels = False,
+    top_k: opt.TopK = None,
+    features: opt.Features = False,
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -80,7 +83,7 @@ def export(
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     changes = opt.overrides_of(classes, labels, mean, std, resize)
-    options = ExportOptions(model, out, weights, random_weights, seed, changes, bf16)
+    options = ExportOptions(model, out, weights, random_weights, seed, changes, bf16, pixels, top_k, features)
     bundle = export_bundle(options, new_progress())
     graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))
     show.show_artifacts(bundle, ("weights", *graphs), as_json=as_json)

@@ -1,0 +1,63 @@
+"""What a model's description says of its graphs: inputs and outputs for each interface, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
+
+HOW = Preprocessing(32, 48, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+SPEC = ModelSpec("wrn-16-2", "wrn", 16, 2, classes=10, preprocessing=HOW)
+LOGITS = TensorSpec("logits", "float32", (10,))
+TOP = (TensorSpec("top_logits", "float32", (4,)), TensorSpec("top_classes", "int64", (4,)))
+FEATURES = TensorSpec("features", "float32", (128,))
+
+
+def test_pixels_are_uint8_with_the_channels_last() -> None:
+    assert SPEC.input == TensorSpec("images", "float32", (3, 32, 48))
+    pixels = dataclasses.replace(SPEC, interface=Interface(pixels=True))
+    assert pixels.input == TensorSpec("images", "uint8", (32, 48, 3))
+
+
+@pytest.mark.parametrize(
+    ("interface", "outputs"),
+    [
+        (Interface(), (LOGITS,)),
+        (Interface(features=128), (LOGITS, FEATURES)),
+        (Interface(top_k=4), TOP),
+        (Interface(pixels=True, top_k=4, features=128), (*TOP, FEATURES)),
+    ],
+)
+def test_the_outputs_follow_the_interface_and_the_core_does_not(
+    interface: Interface, outputs: tuple[TensorSpec, ...]
+) -> None:
+    spec = dataclasses.replace(SPEC, interface=interface)
+    assert spec.outputs == outputs
+    assert spec.output == LOGITS
+    assert spec.core == SPEC
+
+
+def test_a_description_comes_back_from_json() -> None:
+    spec = dataclasses.replace(SPEC, interface=Interface(pixels=True, top_k=4, features=128))
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_a_description_from_before_there_were_interfaces_has_none() -> None:
+    record = SPEC.to_json()
+    del record["interface"]
+    assert ModelSpec.from_json(record) == SPEC
+
+
+@pytest.mark.parametrize(("top_k", "text"), [(0, "the top 0 classes: expected at least 1"), (11, "the top 11 of 10")])
+def test_as_many_top_classes_as_there_are(top_k: int, text: str) -> None:
+    with pytest.raises(DeployError, match=text):
+        dataclasses.replace(SPEC, interface=Interface(top_k=top_k))
+
+
+def test_features_cannot_be_fewer_than_none() -> None:
+    with pytest.raises(DeployError, match="-1 features: expected 0 or more"):
+        Interface(features=-1)
