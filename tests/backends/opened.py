@@ -21,9 +21,8 @@ __all__ = ["expected", "opened", "run", "some_images"]
 def expected(trt: FakeTensorRT) -> Expected:
     """What a bundle says whose plan this is."""
     specs = [TensorSpec(tensor.name, DTYPES[tensor.dtype], tensor.shape) for tensor in trt.tensors]
-    profiles = tuple(PlanProfile(*each) for each in trt.profiles)
-    facts = {"inputs": [{"name": "images"}], "profiles": [dataclasses.asdict(each) for each in profiles]}
-    return Expected(specs[0], tuple(specs[1:]), profiles, facts)
+    profiles = [dataclasses.asdict(PlanProfile(*each)) for each in trt.profiles]
+    return Expected(specs[0], tuple(specs[1:]), {"inputs": [{"name": "images"}], "profiles": profiles})
 
 
 def opened(

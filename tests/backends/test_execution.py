@@ -236,6 +236,7 @@ def test_a_sibling_that_cannot_be_made_leaves_nothing(driver: FakeDriver, trt: F
 def test_a_forgotten_backend_gives_its_memory_back(driver: FakeDriver, trt: FakeTensorRT) -> None:
     backend = opened(trt)
     run(backend, some_images(2))
+    assert driver.stream_of(backend.stream).queue == []
     del backend
     assert driver.memory == {}
     assert driver.log[-2:] == ["engine gone", "runtime gone"]

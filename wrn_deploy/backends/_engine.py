@@ -10,7 +10,7 @@ from typing import Any
 
 from wrn_deploy.backends._context import ProfileContext
 from wrn_deploy.backends._deserialize import deserialize_plan
-from wrn_deploy.backends._validity import PlanProfile
+from wrn_deploy.backends._validity import batches_of, profiles_of
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import TensorSpec
 
@@ -25,21 +25,27 @@ DTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the bundle says of a plan: its tensors, its profiles in their order, and the artifact's facts."""
+    """What the bundle says of a plan: its tensors, and the artifact's facts."""
 
     source: TensorSpec
     results: tuple[TensorSpec, ...]
-    profiles: tuple[PlanProfile, ...]
     facts: Mapping[str, Any]
 
 
 class SharedEngine:
-    """An engine with its runtime and logger. It goes with the last of those who hold it: see `release`."""
+    """An engine with its runtime and logger. It goes with the last of those who hold it: see `release`.
+
+    `batches` goes from the least batch of any profile to the largest; between profiles there may be gaps.
+
+    Raises:
+        DeployError: the plan is damaged, or not the bundle's.
+        MachineError: this machine cannot run it.
+    """
 
     def __init__(self, module: Any, plan: bytes, expected: Expected) -> None:
         self.inputs: tuple[TensorSpec, ...] = (expected.source,)
         self.outputs = expected.results
-        self.profiles = expected.profiles
+        self.profiles, self.batches = profiles_of(expected.facts), batches_of(expected.facts)
         self.graphs_obstacle: str | None = None
         self._holders = 0
         self._lock = threading.Lock()
@@ -53,11 +59,6 @@ class SharedEngine:
     def tensors(self) -> tuple[TensorSpec, ...]:
         """The input, then the outputs."""
         return (*self.inputs, *self.outputs)
-
-    @property
-    def batches(self) -> range:
-        """From the least batch of any profile to the largest; between profiles there may be gaps."""
-        return range(min(p.minimum for p in self.profiles), max(p.maximum for p in self.profiles) + 1)
 
     def profile_for(self, batch: int) -> int:
         """The index of the profile for a batch: of those that take it, the one that is tuned for the nearest size.

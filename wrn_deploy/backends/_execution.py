@@ -52,6 +52,11 @@ class Execution:
         """Whether inferences on the own buffers run as CUDA graphs, each size from its third time on."""
         return self._graphs and self._engine.graphs_obstacle is None
 
+    @property
+    def stream(self) -> int:
+        """CUDA's handle of the own stream."""
+        return int(self._stream.handle)
+
     def upload(self, batch: Array) -> None:
         """Starts the copy to the GPU; the array may be reused at once."""
         count = len(batch)

@@ -14,7 +14,7 @@ from wrn_deploy.backends._cuda import cuda_runtime, on_gpu
 from wrn_deploy.backends._device_io import check_array, check_memory
 from wrn_deploy.backends._engine import Expected, SharedEngine
 from wrn_deploy.backends._execution import Execution
-from wrn_deploy.backends._validity import plan_mismatch, profiles_of
+from wrn_deploy.backends._validity import plan_mismatch
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.device_array import LEGACY_STREAM, DeviceArray
 from wrn_deploy.errors import DeployError, MachineError
@@ -65,7 +65,7 @@ class PlanRuntime:
         del threads  # a plan runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self._flavor)
-        expected = Expected(bundle.spec.input, bundle.spec.outputs, profiles_of(artifact.facts), artifact.facts)
+        expected = Expected(bundle.spec.input, bundle.spec.outputs, artifact.facts)
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
         return PlanBackend(engine, graphs=self._graphs)
@@ -104,6 +104,12 @@ class PlanBackend:
     def graphs_obstacle(self) -> str | None:
         """What keeps CUDA graphs from running, None where they run."""
         return self._engine.graphs_obstacle if self._graphs else "CUDA graphs were not asked for"
+
+    @property
+    def stream(self) -> int:
+        """CUDA's handle of the stream on which uploaded batches run: for events of others."""
+        self._check_open()
+        return self._execution.stream
 
     def upload(self, batch: Array) -> None:
         with self._open():
