@@ -109,6 +109,39 @@ int infer(char **arguments) {
   return tell(wrn_close(runner));
 }
 
+// outputs BUNDLE PIXELS COUNT RESULTS: all outputs, one after another into one file
+int outputs(char **arguments) {
+  const wrn_runner runner = open(arguments[0], "onnxruntime");
+  const Bytes data = read(arguments[1]);
+  const std::int64_t count = std::atoll(arguments[2]);
+  wrn_description about{};
+  about.size = sizeof about;
+  tell(wrn_describe(runner, &about));
+  std::vector<Bytes> results;
+  std::vector<wrn_buffer> into;
+  for (std::int32_t at = 0; at < about.outputs; ++at) {
+    wrn_tensor tensor{};
+    tensor.size = sizeof tensor;
+    tell(wrn_output(runner, at, &tensor));
+    results.emplace_back(static_cast<std::size_t>(count) * tensor.image_bytes);
+    into.push_back({results.back().data(), results.back().size()});
+  }
+  const wrn_images images{data.data(), data.size(), count, WRN_UINT8};
+  tell(wrn_infer(runner, &images, into.data(), into.size()));
+  std::ofstream file(arguments[3], std::ios::binary);
+  for (const Bytes &result : results) file.write(result.data(), static_cast<std::streamsize>(result.size()));
+  file.close();
+  Bytes first(results[0].size());
+  const wrn_buffer alone{first.data(), first.size()};
+  tell(wrn_infer(runner, &images, &alone, 1));
+  if (first != results[0]) std::printf("differs\n");
+  tell(wrn_infer(runner, &images, into.data(), 2));  // of three
+  wrn_tensor floats{};
+  floats.size = sizeof floats;
+  tell(wrn_input(runner, WRN_FLOAT32, &floats));
+  return 0;
+}
+
 // threads BUNDLE IMAGES COUNT THREADS ROUNDS RESULTS: each thread sends single images, good ones and too short ones.
 int threads(char **arguments) {
   const wrn_runner runner = open(arguments[0]);
@@ -326,7 +359,7 @@ struct Mode {
 constexpr Mode modes[] = {
     {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
     {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
-    {"misuse", 1, misuse},
+    {"misuse", 1, misuse},     {"outputs", 4, outputs},
 };
 
 }  // namespace

@@ -15,6 +15,8 @@ from wrn_deploy.backend import examine
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
+from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 
 UINT8, FLOAT32 = "1", "5"
@@ -59,6 +61,25 @@ def test_a_runner_is_described(drive: Driver, made_bundle: Path) -> None:
     assert ran.values("output") == [["0", "logits", FLOAT32, "40", "10"]]
     assert [text for _, text in ran.values("text")] == ["wrn-10-1", "onnxruntime", "int8", ""]
     assert [label for (label,) in ran.values("label")] == list("0123456789")
+
+
+def test_a_bundle_that_takes_pixels_gives_all_its_outputs(
+    drive: Driver, trained: Path, images: npt.NDArray[np.uint8], pixels: Path, tmp_path: Path
+) -> None:
+    options = ExportOptions(
+        "wrn-10-1", tmp_path / "b", trained / "weights.safetensors", pixels=True, top_k=3, features=True
+    )
+    export_bundle(options, Silent())
+    with Runner.open(tmp_path / "b", backend="onnxruntime", threads=1) as runner:
+        wanted = runner.run(images)
+        names = [output.name for output in runner.outputs]
+    ran = _clean(drive("outputs", tmp_path / "b", pixels, len(images), tmp_path / "results"))
+    assert ran.statuses == [0] * (2 + len(names) + 2) + [2, 2]
+    assert (tmp_path / "results").read_bytes() == b"".join(wanted[name].tobytes() for name in names)
+    assert len(names) == 3
+    assert not ran.values("differs")
+    assert ran.messages[-2] == f"2 buffers: expected 1, for {names[0]}, or one for each of {', '.join(names)}"
+    assert ran.messages[-1] == "images are float32: this runner takes uint8"
 
 
 def test_a_fallback_is_told_and_not_printed(drive: Driver, made_bundle: Path) -> None:
