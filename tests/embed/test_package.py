@@ -17,6 +17,7 @@ from wrn_deploy import Runner, __version__
 from wrn_deploy.embed import build, environment
 from wrn_deploy.embed.calls import ABI_VERSION, connect
 from wrn_deploy.errors import MachineError
+from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 from wrn_deploy.progress import Silent
 
@@ -163,11 +164,19 @@ def test_an_archive_that_is_not_for_shared_libraries_says_what_to_install(tmp_pa
         build._compile(command)
 
 
+def test_doctor_says_that_the_library_can_be_built(library: Path) -> None:
+    assert (library / "include").is_dir()
+    assert diagnose().steps["embed"] is None
+
+
 def test_without_cffi_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = environment.importlib.util.find_spec  # type: ignore[attr-defined]
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None if name == "cffi" else find(name))  # type: ignore[attr-defined]
-    with pytest.raises(MachineError, match=r"building the C library needs cffi, .* pip install 'wrn-deploy\[embed\]'"):
+    with pytest.raises(
+        MachineError, match=r"building the C library needs cffi, .* pip install 'wrn-deploy\[embed\]'"
+    ) as error:
         embed_runner(EmbedOptions(tmp_path / "out"), Silent())
+    assert diagnose().steps["embed"] == str(error.value)
     _nothing_is_left(tmp_path / "out")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wrn_deploy.errors import MachineError, missing_package
 
-__all__ = ["Environment", "find_compiler", "find_environment"]
+__all__ = ["Environment", "embedding_obstacle", "find_compiler", "find_environment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,16 @@ def find_environment() -> Environment:
     executable, base = Path(sys.executable), Path(sys.base_prefix)
     stdlib = Path(paths["stdlib"]).relative_to(base)
     return Environment(Path(sys.prefix), executable, base, version, stdlib, headers, shared, static, _extra(executable))
+
+
+def embedding_obstacle() -> str | None:
+    """Why no library can be built with the Python that runs now, as far as that shows beforehand; None where it can."""
+    try:
+        find_environment()
+        find_compiler()
+    except MachineError as error:
+        return str(error)
+    return None
 
 
 def find_compiler() -> str:

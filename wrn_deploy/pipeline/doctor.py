@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wrn_deploy import __version__
 from wrn_deploy.backend import backends, title_of, unfit
+from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
@@ -16,7 +17,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 PACKAGES = (
     "numpy", "pillow", "torch", "onnx", "onnx-ir", "onnxscript", "safetensors", "pyarrow", "onnxruntime",
-    "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "pycuda", "cuda-bindings",
+    "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "pycuda", "cuda-bindings", "cffi",
 )  # fmt: skip
 NEEDED = {
     "train": ("torch", "safetensors"),
@@ -75,6 +76,7 @@ def _load(flavor: Flavor) -> _Library:
 def _steps(libraries: dict[Flavor, _Library]) -> dict[str, str | None]:
     steps = {step: _why_not(modules) for step, modules in NEEDED.items()}
     steps["build-engine"] = _why_no_plan(libraries)
+    steps["embed"] = embedding_obstacle()
     return steps | {f"run with {title_of(backend)}": unfit(backend) for backend in backends()}
 
 
