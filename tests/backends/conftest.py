@@ -31,7 +31,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
 
 
 @pytest.fixture
-def runtime(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+def runtime(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRuntime]:
     """With cuda-bindings."""
     fake = FakeRuntime(driver)
     package, bindings = ModuleType("cuda"), ModuleType("cuda.bindings")
@@ -39,7 +39,8 @@ def runtime(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     package.bindings = bindings  # type: ignore[attr-defined]
     for name, module in (("cuda", package), ("cuda.bindings", bindings), ("cuda.bindings.runtime", fake)):
         monkeypatch.setitem(sys.modules, name, module)
-    return fake
+    yield fake
+    assert fake.events == []
 
 
 @pytest.fixture

@@ -77,15 +77,10 @@ class FakeStream:
 
 
 class Event:
-    def __init__(self, driver: FakeDriver, flags: int) -> None:
-        driver.check_current()
-        assert flags == 2, "an event that takes the time is slow"
-        self.driver, self.handle = driver, next(driver.handles)
-        self.marker: Job | None = None
-        driver.events[self.handle] = weakref.ref(self)
+    """cuda-bindings' event: a handle, and where it was recorded last."""
 
-    def __del__(self) -> None:
-        self.driver.given_up("event")
+    def __init__(self) -> None:
+        self.marker: Job | None = None
 
 
 class Allocation:
@@ -129,8 +124,8 @@ class FakeDriver:
         self.next_address = 4096
         self.handles = itertools.count(77)
         self.streams: dict[int, weakref.ref[FakeStream]] = {}
-        self.events: dict[int, weakref.ref[Event]] = {}
         self.capturing: set[int] = set()  # threads
+        self.lost = False  # even a context cannot be popped
         self.failing: str | None = None  # the text of an error that every call now gives
         self._local = threading.local()
         driver = self
@@ -143,10 +138,13 @@ class FakeDriver:
             def pop() -> None:
                 if not driver.stack:
                     raise CudaError("cannot pop non-current context")
+                if driver.lost:
+                    raise CudaError("cuCtxPopCurrent failed: an illegal memory access was encountered")
                 driver.stack.pop()
 
             def detach(self) -> None:
-                raise AssertionError("detach leaves the primary context current")
+                assert driver.lost, "detach leaves the primary context current"
+                driver.stack[:] = [each for each in driver.stack if each is not self]
 
         class Device:
             def __init__(self, ordinal: int) -> None:
@@ -202,9 +200,6 @@ class FakeDriver:
     def Stream(self, flags: int = 0) -> FakeStream:  # noqa: N802 (PyCUDA's name)
         return FakeStream(self, flags)
 
-    def Event(self, flags: int = 0) -> Event:  # noqa: N802 (PyCUDA's name)
-        return Event(self, flags)
-
     def mem_alloc(self, size: int) -> Allocation:
         return Allocation(self, size)
 
@@ -251,6 +246,7 @@ class FakeRuntime:
     `refusing` is the name of a call that fails. Graphs are lists of inferences; `graphs` has those that are alive.
     """
 
+    cudaEventDisableTiming = 2  # noqa: N815
     cudaMemoryType = MemoryType  # noqa: N815
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
 
@@ -258,11 +254,12 @@ class FakeRuntime:
         self._driver = driver
         self.refusing: str | None = None
         self.graphs: list[list[Any]] = []
+        self.events: list[Event] = []
         self.launches = 0
         for name in (
             "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy",
-            "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaEventRecord", "cudaStreamWaitEvent",
-            "cudaPointerGetAttributes",
+            "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaEventCreateWithFlags", "cudaEventRecord",
+            "cudaStreamWaitEvent", "cudaEventDestroy", "cudaPointerGetAttributes",
         ):  # fmt: skip
             setattr(self, name, self._guarded(name))
 
@@ -324,15 +321,21 @@ class FakeRuntime:
         for context, shape, addresses in graph:
             context.start(self._driver.stream_of(handle), shape, addresses)
 
-    def _EventRecord(self, handle: int, stream: int) -> None:  # noqa: N802
-        event = self._driver.events[handle]()
-        assert event is not None
+    def _EventCreateWithFlags(self, flags: int) -> Event:  # noqa: N802
+        assert flags == self.cudaEventDisableTiming, "an event that takes the time is slow"
+        self.events.append(Event())
+        return self.events[-1]
+
+    def _EventDestroy(self, event: Event) -> None:  # noqa: N802
+        self.events.remove(event)
+
+    def _EventRecord(self, event: Event, stream: int) -> None:  # noqa: N802
+        assert event in self.events
         event.marker = self._driver.stream_of(stream).push(lambda: None)
 
-    def _StreamWaitEvent(self, stream: int, handle: int, flags: int) -> None:  # noqa: N802
+    def _StreamWaitEvent(self, stream: int, event: Event, flags: int) -> None:  # noqa: N802
         assert flags == 0
-        event = self._driver.events[handle]()
-        assert event is not None
+        assert event in self.events
         self._driver.stream_of(stream).push(lambda: None, event.marker)
 
     def _PointerGetAttributes(self, address: int) -> SimpleNamespace:  # noqa: N802

@@ -289,6 +289,17 @@ def test_a_gpu_that_fails_is_reported_and_can_be_closed(driver: FakeDriver, trt:
     assert driver.memory == {}
 
 
+def test_where_even_a_context_cannot_be_popped_pycudas_list_is_emptied(driver: FakeDriver, trt: FakeTensorRT) -> None:
+    """PyCUDA would end the process otherwise."""
+    backend = opened(trt)
+    driver.lost = True
+    with pytest.raises(MachineError, match=r"cuCtxPopCurrent failed: .*this process has lost the GPU"):
+        backend.synchronize()
+    assert driver.stack == []
+    backend.close()
+    assert driver.stack == []
+
+
 def test_a_gpu_that_is_lost_can_be_closed_without_an_error(driver: FakeDriver, trt: FakeTensorRT) -> None:
     backend = opened(trt)
     sibling = backend.sibling()

@@ -280,8 +280,8 @@ def test_the_calls_of_cuda_bindings_are_there() -> None:
     runtime = cuda_runtime()
     names = (
         "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy", "cudaGraphLaunch",
-        "cudaGraphExecDestroy", "cudaEventRecord", "cudaStreamWaitEvent", "cudaPointerGetAttributes",
-        "cudaGetErrorString",
+        "cudaGraphExecDestroy", "cudaEventCreateWithFlags", "cudaEventRecord", "cudaStreamWaitEvent",
+        "cudaEventDestroy", "cudaEventDisableTiming", "cudaPointerGetAttributes", "cudaGetErrorString",
     )  # fmt: skip
     assert [name for name in names if not hasattr(runtime, name)] == []
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from wrn_deploy.errors import MachineError
 
-__all__ = ["NON_BLOCKING", "NO_TIMING", "call", "cuda_runtime", "on_gpu"]
+__all__ = ["NON_BLOCKING", "call", "cuda_runtime", "on_gpu"]
 
 # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for: a stream that does not wait for the default stream. PyTorch
 # works on the default stream, and in another thread it would fail while a graph is captured on a stream that waits.
 NON_BLOCKING = 1
-NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 
 # What CUDA says when it is lost to this process (the CUDA runtime's documentation, cudaError_t: "the process must be
 # terminated and relaunched").
@@ -36,9 +35,21 @@ def on_gpu() -> Iterator[Any]:
         try:
             yield cuda
         finally:
-            cuda.Context.pop()
+            _pop(cuda, context)
     except cuda.Error as error:
         raise _failed(str(error)) from error
+
+
+def _pop(cuda: Any, context: Any) -> None:
+    """Gives the thread its own context back; where CUDA is lost, PyCUDA's list of contexts is emptied all the same.
+
+    PyCUDA ends the process with `abort` if a thread's list is not empty when the thread or the interpreter ends.
+    """
+    try:
+        cuda.Context.pop()
+    except cuda.Error:
+        context.detach()
+        raise
 
 
 @functools.cache

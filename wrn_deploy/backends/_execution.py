@@ -10,7 +10,7 @@ import numpy as np
 
 from wrn_deploy.backend import Array
 from wrn_deploy.backends._context import ProfileContext
-from wrn_deploy.backends._cuda import NO_TIMING, NON_BLOCKING, call
+from wrn_deploy.backends._cuda import NON_BLOCKING, call, cuda_runtime
 from wrn_deploy.backends._engine import SharedEngine
 from wrn_deploy.errors import DeployError, MachineError
 
@@ -40,7 +40,6 @@ class Execution:
 
     def _acquire(self) -> None:
         self._stream = self._cuda.Stream(NON_BLOCKING)
-        self._event = self._cuda.Event(NO_TIMING)
         for tensor in self._engine.tensors:
             shape = (self._engine.batches[-1], *tensor.shape)
             self._host.append(self._cuda.pagelocked_empty(shape, np.dtype(tensor.dtype)))
@@ -130,6 +129,9 @@ class Execution:
         for graphs in [context.graphs for context in self._contexts.values()]:
             with contextlib.suppress(*failures):
                 graphs.close()
+        if self._event is not None:
+            with contextlib.suppress(*failures):
+                call("cudaEventDestroy", self._event)
         self._contexts.clear()
         for memory in self._device:
             with contextlib.suppress(*failures):
@@ -146,5 +148,7 @@ class Execution:
 
     def _follow(self, earlier: int, later: int) -> None:
         """What is started on `later` from now on waits for what has been started on `earlier`; nobody else waits."""
-        call("cudaEventRecord", self._event.handle, earlier)
-        call("cudaStreamWaitEvent", later, self._event.handle, 0)
+        if self._event is None:  # cuda-bindings' own: PyCUDA's events tell no handle, and its streams are its own alone
+            self._event = call("cudaEventCreateWithFlags", cuda_runtime().cudaEventDisableTiming)
+        call("cudaEventRecord", self._event, earlier)
+        call("cudaStreamWaitEvent", later, self._event, 0)
