@@ -1,7 +1,7 @@
 /* wrn_runner.h: runs a bundle of wrn-deploy from C or C++. C99; see docs/embedding.md.
  *
  * Every call gives a wrn_status as an int32_t. After one that is not WRN_OK, wrn_last_error() has its text, for the
- * thread that made the call. No call ends the process, throws, prints, or changes a signal handler. All calls may be
+ * thread that made the call. No call ends the process, throws, prints a text of ours, or changes a signal handler. All calls may be
  * made from any thread, several at once on one runner too; whoever has closed a runner gets WRN_USAGE for it.
  *
  * Strings are UTF-8. What is passed in is read before the call returns and stays the caller's.
