@@ -92,8 +92,8 @@ EXPORTED int32_t wrn_core_start(const char *executable, const char *extra, char 
   PyGILState_Release(state);
   if (failed) return WRN_MACHINE;
   if (cffi_start_python() != 0) {
-    snprintf(message, room, "cffi cannot start in the Python environment of %s: pip install 'wrn-deploy[embed]' into it",
-             executable);
+    snprintf(message, room, "cffi cannot start in the Python environment of %s: pip install 'wrn-deploy[embed]' into "
+             "it", executable);
     return WRN_MACHINE;
   }
   state = PyGILState_Ensure();

@@ -1,4 +1,4 @@
-# find_package(wrn_runner) gives the imported target wrn::runner. Found by -DCMAKE_PREFIX_PATH=FOLDER, which may be moved.
+# find_package(wrn_runner) gives the target wrn::runner. Found by -DCMAKE_PREFIX_PATH=FOLDER, which may be moved.
 get_filename_component(_wrn_runner_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 
 if(NOT TARGET wrn::runner)
