@@ -16,7 +16,7 @@ FP16 = ("--fp16", "--flavor", "tensorrt_rtx")
 
 def test_all_options_reach_the_plan(cli: Cli, bundle: Bundle) -> None:
     profiles = ("--profile", "1:1:1", "--profile", "2:8:16")
-    targets = ("--compute-capability", "SM89", "--compute-capability", "SM120")
+    targets = ("--compute-capability", "8.9", "--compute-capability", "SM120")
     limits = ("--workspace", "512", "--optimization-level", "4", "--no-tf32")
     outcome = cli("build-engine", bundle.folder, *FP16, *profiles, *targets, *limits)
     assert outcome.code == 0

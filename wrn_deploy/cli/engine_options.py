@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from wrn_deploy.spec import Precision
 __all__ = [
     "DEFAULT_PROFILE", "Bf16", "Capabilities", "FlavorOf", "Fp8", "Fp16", "HardwareOf", "Int8", "Level", "Profiles",
     "Rebuild", "Refit", "Strip", "Tf32", "TimingCache", "VersionCompatible", "Workspace",
-    "parse_profiles", "precision_of",
+    "parse_capabilities", "parse_profiles", "precision_of",
 ]  # fmt: skip
 
 PRECISION, BUILDER, WHERE = "Precision", "Builder", "Where the plan runs"
@@ -59,7 +60,9 @@ HardwareOf = Annotated[
 ]
 Capabilities = Annotated[
     list[str] | None,
-    option("SM", "A GPU of TensorRT-RTX, as in SM89; give it again for more. If not given: SM80 and later.", WHERE),
+    option(
+        "X.Y", "A GPU of TensorRT-RTX, as in 8.9 or SM89; give it again for more. If not given: SM80 and later.", WHERE
+    ),
 ]
 
 
@@ -71,6 +74,12 @@ def precision_of(*, fp16: bool, int8: bool, bf16: bool, fp8: bool) -> Precision:
         said = " and ".join(f"--{precision}" for precision in given) if given else "no precision"
         raise UsageError(f"{said} given: expected one of {', '.join(f'--{precision}' for precision in flags)}")
     return given[0]
+
+
+def parse_capabilities(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """TensorRT's names of compute capabilities, "8.9" being "SM89"; other texts are left to the builder."""
+    numbers = re.compile(r"(\d+)\.(\d)")
+    return tuple(f"SM{found[1]}{found[2]}" if (found := numbers.fullmatch(text)) else text for text in texts or ())
 
 
 def parse_profiles(texts: Sequence[str]) -> tuple[Profile, ...]:

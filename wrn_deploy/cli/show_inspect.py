@@ -43,11 +43,10 @@ def _show_bundle(console: Console, view: BundleView) -> None:
     _line(console, f"{view.model} in {view.folder}", "bold")
     if view.random_weights:
         _line(console, RANDOM_WEIGHTS, "bold red")
-    table = _table("artifact", "kind", "precision", "file", "size", "state", "made with", right=("size",))
+    table = _table("file", "precision", "size", "state", "made with", right=("size",))
     for entry in view.artifacts:
         state = Text("ok") if entry.problem is None else Text(_state(entry.problem), "red")
-        cells = (entry.key, entry.kind, entry.precision, entry.path, file_size(entry.size_bytes))
-        table.add_row(*cells, state, _brief(entry))
+        table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
     console.print(table, "", sep="\n")
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
     for problem in problems:

@@ -84,7 +84,10 @@ def build_engine_command(
     as_json: opt.AsJson = False,
 ) -> None:
     """Build a TensorRT or TensorRT-RTX plan."""
-    precision, targets = eng.precision_of(fp16=fp16, int8=int8, bf16=bf16, fp8=fp8), tuple(compute_capability or ())
+    precision, targets = (
+        eng.precision_of(fp16=fp16, int8=int8, bf16=bf16, fp8=fp8),
+        eng.parse_capabilities(compute_capability),
+    )
     if calib_data and not int8:
         raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 alone")
     limits = (eng.parse_profiles(profile), workspace, optimization_level, tf32)
