@@ -51,7 +51,7 @@ CASES = [
     ((*BENCH, "--batches", ""), ("--batches ''", "as in 1,8")),
     (
         (*BENCH, "--backend", "onnxruntim"),
-        ("'onnxruntim' (did you mean onnxruntime or ", "expected one of onnxruntime, tensorrt"),
+        ("'onnxruntim' (did you mean onnxruntime or ", "expected one of onnxruntime, onnxruntime_cuda"),
     ),
     ((*BENCH, "--backend", "torch", "--precision", "int8"), ("torch", "int8", "expected one of", "torch fp32")),
     ((*BENCH, "--precision", "fp9"), ("'fp9'", "'fp32', 'fp16', 'int8'")),
