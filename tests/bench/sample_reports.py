@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from wrn_deploy.bench.report import Accuracy, Latency, Report, Row, Settings
+from wrn_deploy.bench.report import Accuracy, Boundary, Latency, Report, Row, Settings, WarmUp
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
+STEADY = WarmUp(0.5, 20, steady=True)
 MACHINE = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", None, 0.5)
 REASON = "this machine has no CUDA GPU: TensorRT needs a driver and a GPU (pip install 'wrn-deploy[gpu]')"
 HOSTILE = "<script>alert('x')</script> & \"q\" | `c` *b* [link](x)\n\x1b[31mred"
@@ -13,6 +14,7 @@ HOSTILE = "<script>alert('x')</script> & \"q\" | `c` *b* [link](x)\n\x1b[31mred"
 
 def measured(title: str, precision: Precision, median_ms: float, correct: int | None = None) -> Row:
     samples = (median_ms * 0.9, median_ms, median_ms * 1.1)
+    larger = tuple(4 * sample for sample in samples)
     return Row(
         title.lower(),
         title,
@@ -21,7 +23,7 @@ def measured(title: str, precision: Precision, median_ms: float, correct: int | 
         sha256="0123456789abcdef" * 4,
         size_bytes=10_900_000,
         peak_rss_bytes=210_000_000,
-        latencies=(Latency(1, samples), Latency(8, tuple(4 * sample for sample in samples))),
+        latencies=(Latency(1, (samples,) * 8, STEADY), Latency(8, (larger,) * 8, STEADY)),
         accuracy=None if correct is None else Accuracy(360, correct, 0.9975),
     )
 
@@ -40,9 +42,10 @@ def make_report(*rows: Row, model: str = "wrn-16-4", random_weights: bool = Fals
         data_digest="0123456789abcdef",
         corrupt=(),
         reference="PyTorch fp32",
+        baseline="PyTorch fp32",
         machine=MACHINE,
         versions={"numpy": "2.4.6"},
-        settings=Settings((1, 8), 5, 40, 2, "host to host"),
+        settings=Settings((1, 8), 8, 6.0, 40, 2, 1, Boundary.COMPUTE),
         rows=rows,
     )
 

@@ -38,7 +38,9 @@ def children() -> set[str]:
 
 def test_a_worker_measures_and_answers(work: Work, made_bundle: Path) -> None:
     with Worker(work) as worker:
-        assert 0 < worker.warm_up(2, 0.02) < 1000
+        went, run_ms = worker.warm_up(2, 0.02, 1.0)
+        assert went.runs > 1
+        assert 0 < run_ms < 1000
         samples = worker.time(4, 7)
         assert len(samples) == 7
         assert all(0 < sample < 1000 for sample in samples)
@@ -123,13 +125,13 @@ def test_a_worker_that_dies_in_its_work_is_told_with_its_last_words(
 ) -> None:
     plant(monkeypatch, tmp_path / "plugins", "crasher", "print('out of luck', flush=True); os._exit(9)")
     with Worker(dataclasses.replace(work, backend="crasher")) as worker, pytest.raises(DeployError) as error:
-        worker.warm_up(1, 0.01)
+        worker.warm_up(1, 0.01, 0.1)
     assert str(error.value) == "its process died (exit code 9): out of luck"
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolate, "PATIENCE", 0.3)
+    monkeypatch.setattr(isolate, "ENDING_S", 0.3)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -181,6 +183,6 @@ def test_modules_in_the_current_folder_are_not_imported(
 def test_a_planted_slowdown_is_seen(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant(monkeypatch, tmp_path / "plugins", "slow", "time.sleep(0.005)")
     with Worker(work) as plain, Worker(dataclasses.replace(work, backend="slow")) as slow:
-        plain.warm_up(1, 0.05)
+        plain.warm_up(1, 0.05, 0.5)
         fast_ms, slow_ms = (min(worker.time(1, 20)) for worker in (plain, slow))
     assert 4.9 < slow_ms - fast_ms < 8

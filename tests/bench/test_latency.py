@@ -1,69 +1,70 @@
-"""The one clock: what is inside of the timed section, what is not, and what is counted."""
+"""The one clock: what is counted, and when a contender is warm."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
 
-import numpy as np
 import pytest
 
-from wrn_deploy.backend import Backend
 from wrn_deploy.bench import latency
 from wrn_deploy.bench.latency import measure_latency, warm_up
 
-IMAGES = np.zeros((2, 3, 4, 4), dtype=np.float32)
-COSTS_NS = {"upload": 70_000_000, "execute": 1_000_000, "synchronize": 2_500_000, "download": 90_000_000}
 
+class Section:
+    """Takes the given times, in ms, one after the other and then the last again, on a clock that nothing else moves."""
 
-class Recorder:
-    """A backend whose calls take a known time on a clock that nothing else moves."""
+    def __init__(self, *times_ms: float) -> None:
+        self.times_ms, self.runs, self.now_ns = times_ms, 0, 0
 
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.now_ns = 0
-        self.costs = dict(COSTS_NS)
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*_arguments: object) -> None:
-            self.calls.append(name)
-            self.now_ns += self.costs[name]
-
-        return call
+    def __call__(self) -> None:
+        self.now_ns += round(self.times_ms[min(self.runs, len(self.times_ms) - 1)] * 1e6)
+        self.runs += 1
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    made = Recorder()
-    clock = SimpleNamespace(perf_counter_ns=lambda: made.now_ns, perf_counter=lambda: made.now_ns / 1e9)
+def timed(monkeypatch: pytest.MonkeyPatch) -> type[Section]:
+    current: list[Section] = []
+
+    class Timed(Section):
+        def __init__(self, *times_ms: float) -> None:
+            super().__init__(*times_ms)
+            current[:] = [self]
+
+    clock = SimpleNamespace(perf_counter_ns=lambda: current[0].now_ns, perf_counter=lambda: current[0].now_ns / 1e9)
     monkeypatch.setattr(latency, "time", clock)
-    return made
+    return Timed
 
 
-def test_a_sample_is_the_inference_until_it_is_done_and_nothing_else(recorder: Recorder) -> None:
-    assert measure_latency(cast("Backend", recorder), IMAGES, 3) == [3.5, 3.5, 3.5]
+def test_each_run_is_a_sample_and_the_first_is_not_counted(timed: type[Section]) -> None:
+    section = timed(100.0, 3.5, 4.5, 5.5)
+    assert measure_latency(section, 3) == [3.5, 4.5, 5.5]
+    assert section.runs == 4
 
 
-def test_images_are_uploaded_once_and_one_run_is_not_counted(recorder: Recorder) -> None:
-    measure_latency(cast("Backend", recorder), IMAGES, 3)
-    assert recorder.calls == ["upload", *["execute", "synchronize"] * 4]
+def test_warming_up_ends_when_times_are_level(timed: type[Section]) -> None:
+    section = timed(*(1000.0 / 2**index for index in range(10)), 1.0)
+    went, run_ms = warm_up(section, 0.0, 60.0)
+    assert went.steady
+    assert went.runs == section.runs
+    assert run_ms == 1.0
+    assert 15 <= went.runs <= 20, "two windows of 5 after the 10 that get faster, or a few more"
 
 
-def test_each_run_is_a_sample_of_its_own(recorder: Recorder) -> None:
-    run = recorder.__getattr__("execute")
-
-    def slower_and_slower() -> None:
-        recorder.costs["execute"] += 1_000_000
-        run()
-
-    recorder.execute = slower_and_slower  # type: ignore[attr-defined]
-    assert measure_latency(cast("Backend", recorder), IMAGES, 3) == [5.5, 6.5, 7.5]
+def test_warming_up_lasts_its_least_time(timed: type[Section]) -> None:
+    went, _ = warm_up(timed(1.0), 0.5, 60.0)
+    assert went.steady
+    assert went.seconds == pytest.approx(0.5)
+    assert went.runs == 500
 
 
-@pytest.mark.parametrize(("seconds", "runs"), [(0.0, 2), (0.0035, 2), (0.0175, 5), (0.0176, 6)])
-def test_warming_up_lasts_as_long_as_was_asked_and_two_runs_at_least(
-    recorder: Recorder, seconds: float, runs: int
-) -> None:
-    recorder.costs["upload"] = 10**12
-    assert warm_up(cast("Backend", recorder), IMAGES, seconds) == 3.5
-    assert recorder.calls == ["upload", *["execute", "synchronize"] * runs]
+def test_times_that_never_settle_are_told(timed: type[Section]) -> None:
+    went, _ = warm_up(timed(*(1.1**index for index in range(80))), 0.0, 2.0)
+    assert not went.steady
+    assert went.seconds >= 2.0
+
+
+def test_a_slow_contender_is_run_twice_at_least(timed: type[Section]) -> None:
+    section = timed(20_000.0)
+    went, run_ms = warm_up(section, 0.5, 10.0)
+    assert (went.runs, run_ms) == (2, 20_000.0)
+    assert not went.steady

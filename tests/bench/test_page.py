@@ -118,7 +118,6 @@ def test_the_page_escapes_every_text_from_outside() -> None:
         corrupt=(HOSTILE,),
         reference=HOSTILE,
         versions={HOSTILE: HOSTILE},
-        settings=dataclasses.replace(FULL.settings, boundary=HOSTILE),
     )
     text = to_html(report)
     assert "script" not in Page(text).tags

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.report import WarmUp
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.errors import DeployError
 
 __all__ = ["Worker"]
 
-PATIENCE = 10  # seconds that a worker has to end after it was told to
+ENDING_S = 10  # seconds that a worker has to end after it was told to
+PATIENCE_S = 900  # without a word from it, it hangs; opening may compile the network
 
 # It searches modules where its parent does, and not in the current folder, as -m would.
 PROGRAM = "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench import worker; worker.serve(int(socket))"
@@ -45,9 +47,10 @@ class Worker:
             self.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def warm_up(self, batch: int, seconds: float) -> float:
-        """Runs for `seconds`; returns the last run's time, in ms."""
-        return float(self._call("warm_up", batch, seconds))
+    def warm_up(self, batch: int, least_s: float, most_s: float) -> tuple[WarmUp, float]:
+        """Runs until its times are steady; how it went, and about how long a run takes, in ms."""
+        warmed: tuple[WarmUp, float] = self._call("warm_up", batch, least_s, most_s)
+        return warmed
 
     def time(self, batch: int, iterations: int) -> list[float]:
         """Times of `iterations` runs, in ms."""
@@ -70,7 +73,7 @@ class Worker:
         try:
             if self._process.poll() is None:
                 self._connection.send(("close", ()))
-                self._process.wait(PATIENCE)
+                self._process.wait(ENDING_S)
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
         finally:
@@ -92,6 +95,9 @@ class Worker:
         try:
             self._connection.send((name, arguments))
             while True:
+                if not self._connection.poll(PATIENCE_S):
+                    self._process.kill()
+                    raise DeployError(f"it hangs: no answer to {name!r} for {PATIENCE_S} s")
                 kind, answer = self._connection.recv()
                 if kind == "done":
                     return answer
@@ -104,7 +110,7 @@ class Worker:
 
     def _obituary(self) -> str:
         try:
-            code = self._process.wait(PATIENCE)
+            code = self._process.wait(ENDING_S)
         except subprocess.TimeoutExpired:  # it has hung up, and hangs
             self._process.kill()
             code = self._process.wait()

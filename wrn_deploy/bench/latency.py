@@ -1,43 +1,51 @@
-"""The only clock: times one section, the same for every backend."""
+"""The only clock: times one section, the same for every contender."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from statistics import median
 
-import numpy as np
-import numpy.typing as npt
+from wrn_deploy.bench.report import WarmUp
 
-from wrn_deploy.backend import Backend
+__all__ = ["measure_latency", "warm_up"]
 
-__all__ = ["BOUNDARY", "measure_latency", "warm_up"]
-
-BOUNDARY = "inference alone, from its start until the device is done; the input is there already, no copies"
+STEADY = 0.05  # the medians of two windows in a row that differ by less are level
+WINDOW = 5  # runs
 
 
-def warm_up(backend: Backend, images: npt.NDArray[np.float32], seconds: float) -> float:
-    """Uploads `images` and runs until `seconds` have passed, twice at least; returns the last run's time, in ms."""
-    backend.upload(images)
+def warm_up(section: Callable[[], object], least_s: float, most_s: float) -> tuple[WarmUp, float]:
+    """Runs the section until its times are steady: the last two windows' medians are level.
+
+    Args:
+        section: what is timed.
+        least_s: it goes on for so long in any case.
+        most_s: it ends after so long in any case, when at least two runs are done.
+
+    Returns:
+        how it went, and the median of the last window's times in ms.
+    """
     start = time.perf_counter()
-    count, last = 0, 0.0
-    while count < 2 or time.perf_counter() - start < seconds:
-        last = _time_one(backend)
-        count += 1
-    return last
+    times: list[float] = []
+    while True:
+        times.append(_time_one(section))
+        seconds = time.perf_counter() - start
+        last, before = times[-WINDOW:], times[-2 * WINDOW : -WINDOW]
+        steady = len(before) == WINDOW and abs(median(last) / median(before) - 1) < STEADY
+        if (steady and seconds >= least_s) or (seconds >= most_s and len(times) > 1):
+            return WarmUp(round(seconds, 3), len(times), steady), median(last)
 
 
-def measure_latency(backend: Backend, images: npt.NDArray[np.float32], iterations: int) -> list[float]:
+def measure_latency(section: Callable[[], object], iterations: int) -> list[float]:
     """Times of `iterations` runs, in ms, each by itself.
 
-    The images are uploaded first, and one run that is not counted wakes the caches and threads up again: other
-    contenders have run since the last call.
+    One run that is not counted wakes the caches and threads up again: other contenders have run since the last call.
     """
-    backend.upload(images)
-    _time_one(backend)
-    return [_time_one(backend) for _ in range(iterations)]
+    section()
+    return [_time_one(section) for _ in range(iterations)]
 
 
-def _time_one(backend: Backend) -> float:
+def _time_one(section: Callable[[], object]) -> float:
     start = time.perf_counter_ns()
-    backend.execute()
-    backend.synchronize()
+    section()
     return (time.perf_counter_ns() - start) / 1e6

@@ -3,40 +3,85 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wrn_deploy.bench.ratios import Ratio, paired_ratio
 from wrn_deploy.errors import DeployError
-from wrn_deploy.machine import Gpu, Machine
+from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
-__all__ = ["Accuracy", "Latency", "LatencySummary", "Report", "Row", "Settings", "read_report", "summarize"]
+__all__ = [
+    "Accuracy", "Boundary", "Latency", "LatencySummary", "Report", "Row", "Settings", "WarmUp", "read_report",
+    "summarize",
+]  # fmt: skip
 
-FORMAT = 1
+FORMAT = 2
+
+
+class Boundary(StrEnum):
+    """The section that is timed, the same for every row."""
+
+    COMPUTE = "compute"
+    TRANSFER = "transfer"
+    E2E = "e2e"
+
+    @property
+    def meaning(self) -> str:
+        """What begins and ends the section, in words."""
+        return {
+            Boundary.COMPUTE: "inference alone, from its start until the device is done; the input is there already, "
+            "no copies",
+            Boundary.TRANSFER: "from prepared images to the answers, both in memory: copies both ways and inference",
+            Boundary.E2E: "from encoded images to their labels: decoding, resizing, normalising, copies, inference, "
+            "the largest logit",
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """How a contender was warmed up before it was timed; `steady` says whether its times had settled."""
+
+    seconds: float
+    runs: int
+    steady: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Raw times of one contender at one batch size, in milliseconds, in the order they were taken."""
+    """Raw times of one contender at one batch size, in milliseconds, by rounds, in the order they were taken.
+
+    `device_ms` are the device's own times (CUDA events) of the same runs; empty where there is no such clock.
+    """
 
     batch: int
-    samples_ms: tuple[float, ...]
+    rounds_ms: tuple[tuple[float, ...], ...]
+    warm_up: WarmUp
+    device_ms: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        """The times of all rounds."""
+        return tuple(itertools.chain.from_iterable(self.rounds_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """Statistics of one Latency; throughput is batch / median."""
+    """Statistics of one Latency; throughput is images a run / median."""
 
     batch: int
     count: int
     min_ms: float
     median_ms: float
     p90_ms: float
+    p95_ms: float
     p99_ms: float
     images_per_s: float
 
@@ -78,13 +123,25 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How it was measured; `boundary` names the section that was timed, the same for every row."""
+    """How it was measured.
+
+    Args:
+        batches: the batch sizes.
+        rounds: turns of each contender at each batch size.
+        duration_s: how long a contender's turns at one batch size should take together.
+        iterations: the most runs in a turn.
+        threads: CPU threads.
+        streams: inferences that run at the same time, on execution contexts of their own; a run is one of each.
+        boundary: the section that was timed.
+    """
 
     batches: tuple[int, ...]
     rounds: int
+    duration_s: float
     iterations: int
     threads: int
-    boundary: str
+    streams: int
+    boundary: Boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +149,8 @@ class Report:
     """One benchmark of one bundle.
 
     `data_digest` identifies the images (see `wrn_deploy/data/digest.py`); `corrupt` names those left out.
-    `reference` is the name of the row that `agreement` refers to.
+    `reference` is the name of the row that `agreement` refers to, `baseline` that of the row whose times the others'
+    are divided by.
     """
 
     model: str
@@ -102,6 +160,7 @@ class Report:
     data_digest: str
     corrupt: tuple[str, ...]
     reference: str | None
+    baseline: str | None
     machine: Machine
     versions: Mapping[str, str]
     settings: Settings
@@ -112,25 +171,44 @@ class Report:
         """Whether any row has latencies; a report of accuracy alone has none."""
         return any(row.latencies for row in self.rows)
 
+    def ratio(self, row: Row, batch: int) -> Ratio | None:
+        """The row's time over the baseline's at a batch size; None where one of them has none, or too few rounds."""
+        rounds = {
+            other.name: latency.rounds_ms
+            for other in self.rows
+            for latency in other.latencies
+            if latency.batch == batch
+        }
+        if self.baseline in (None, row.name) or not {self.baseline, row.name} <= rounds.keys():
+            return None
+        return paired_ratio(rounds[row.name], rounds[self.baseline or ""])
+
     def to_json(self) -> str:
-        """The report as a JSON text: everything, raw samples included, and the derived statistics beside them."""
-        record = {"format": FORMAT, **dataclasses.asdict(self)}
-        for row, plain in zip(self.rows, record["rows"], strict=True):
-            plain["latencies"] = [
-                {**latency, "summary": dataclasses.asdict(summarize(raw))}
-                for raw, latency in zip(row.latencies, plain["latencies"], strict=True)
-            ]
-            if row.accuracy is not None:
-                plain["accuracy"]["top1"] = row.accuracy.top1
-        return json.dumps(record, indent=1) + "\n"
+        """The report as a JSON text: everything, raw samples included; what is computed from them is in `derived`."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": self._derived()}) + "\n"
+
+    def _derived(self) -> list[dict[str, Any]]:
+        derived = []
+        for row in self.rows:
+            ratios = {str(latency.batch): self.ratio(row, latency.batch) for latency in row.latencies}
+            derived.append({
+                "row": row.name,
+                "latencies": [dataclasses.asdict(summarize(raw, self.settings.streams)) for raw in row.latencies],
+                "ratios": {batch: ratio and dataclasses.asdict(ratio) for batch, ratio in ratios.items()},
+                "top1": row.accuracy and row.accuracy.top1,
+            })  # fmt: skip
+        return derived
 
 
-def summarize(latency: Latency) -> LatencySummary:
-    """min, median, 90th and 99th percentile (linear interpolation between samples)."""
+def summarize(latency: Latency, streams: int = 1) -> LatencySummary:
+    """min, median, 90th, 95th and 99th percentile (linear interpolation between samples).
+
+    A run is `streams` batches at the same time, which the throughput counts.
+    """
     samples = np.asarray(latency.samples_ms, dtype=np.float64)
-    median, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
-    throughput = latency.batch / median * 1000.0
-    return LatencySummary(latency.batch, len(samples), float(samples.min()), median, p90, p99, throughput)
+    median, p90, p95, p99 = (float(value) for value in np.percentile(samples, [50, 90, 95, 99]))
+    throughput = latency.batch * streams / median * 1000.0
+    return LatencySummary(latency.batch, len(samples), float(samples.min()), median, p90, p95, p99, throughput)
 
 
 def read_report(file: Path) -> Report:
@@ -139,29 +217,21 @@ def read_report(file: Path) -> Report:
     Raises:
         DeployError: the file is missing, damaged, or of another format.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record.pop("format") != FORMAT:
             raise DeployError(f"{file} has another format: expected {FORMAT}; run the benchmark again")
-        machine = {**record["machine"], "gpu": Gpu(**record["machine"]["gpu"]) if record["machine"]["gpu"] else None}
-        typed = {
-            "corrupt": tuple(record["corrupt"]),
-            "machine": Machine(**machine),
-            "settings": Settings(**{**record["settings"], "batches": tuple(record["settings"]["batches"])}),
-            "rows": tuple(_row(row) for row in record["rows"]),
-        }
-        return Report(**{**record, **typed})
+        record.pop("derived")
+        return TypeAdapter(Report).validate_json(json.dumps(record), strict=True, extra="forbid")
     except OSError as error:
         raise DeployError(f"{file} cannot be read ({error.strerror}): expected the JSON of a benchmark") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DeployError(
+            f"{file} is no benchmark report ({where}: {first['msg']}): expected the JSON that bench wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DeployError(f"{file} is no benchmark report ({error!r}): expected the JSON that bench wrote") from error
-
-
-def _row(record: dict[str, Any]) -> Row:
-    accuracy = record["accuracy"]
-    typed = {
-        "precision": Precision(record["precision"]),
-        "latencies": tuple(Latency(raw["batch"], tuple(raw["samples_ms"])) for raw in record["latencies"]),
-        "accuracy": accuracy and Accuracy(accuracy["images"], accuracy["correct"], accuracy["agreement"]),
-    }
-    return Row(**{**record, **typed})

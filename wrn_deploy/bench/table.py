@@ -20,13 +20,14 @@ __all__ = [
     "heading",
     "one_line",
     "percent",
+    "ratio_cell",
 ]
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed work only"
 
-HEADERS = ("Contender", "Batch", "min ms", "median ms", "p90 ms", "p99 ms", "images/s")
+HEADERS = ("Contender", "Batch", "min ms", "median ms", "p90 ms", "p95 ms", "p99 ms", "images/s", "time ratio")
 HEADERS_OF_ROW = ("top-1", "agreement", "file size", "peak memory")
-MEDIAN, SIZE = 3, 9  # columns of "median ms" and "file size"
+MEDIAN, SIZE = 3, 11  # columns of "median ms" and "file size"
 NAMES_SHOWN = 5
 
 
@@ -56,7 +57,7 @@ class Table:
 def cells(report: Report) -> Table:
     """One line a row and batch size, in the report's order."""
     best = _best_medians(report)
-    lines = [line for row in report.rows for line in _lines(row, report.reference, best)]
+    lines = [line for row in report.rows for line in _lines(row, report, best)]
     return Table(HEADERS + HEADERS_OF_ROW, tuple(lines), tuple(_notes(report)))
 
 
@@ -115,8 +116,8 @@ def one_line(text: str) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
-def _lines(row: Row, reference: str | None, best: frozenset[tuple[int, float]]) -> list[Line]:
-    name, of_row = one_line(row.name), _cells_of_row(row, reference)
+def _lines(row: Row, report: Report, best: frozenset[tuple[int, float]]) -> list[Line]:
+    name, of_row = one_line(row.name), _cells_of_row(row, report.reference)
     empty = ("",) * (len(HEADERS) - 1)
     if row.skipped is not None:
         return [Line((name, *empty, *of_row), skipped=f"skipped: {one_line(row.skipped)}")]
@@ -125,7 +126,12 @@ def _lines(row: Row, reference: str | None, best: frozenset[tuple[int, float]]) 
     blank = ("",) * len(of_row)
     return [
         Line(
-            (name, *_cells_of_latency(latency), *(of_row if index == 0 else blank)),
+            (
+                name,
+                *_cells_of_latency(latency, report),
+                ratio_cell(row, latency.batch, report),
+                *(of_row if index == 0 else blank),
+            ),
             first=index == 0,
             best=(latency.batch, summarize(latency).median_ms) in best,
         )
@@ -133,9 +139,20 @@ def _lines(row: Row, reference: str | None, best: frozenset[tuple[int, float]]) 
     ]
 
 
-def _cells_of_latency(latency: Latency) -> tuple[str, ...]:
-    summary = summarize(latency)
-    times = (summary.min_ms, summary.median_ms, summary.p90_ms, summary.p99_ms, summary.images_per_s)
+def ratio_cell(row: Row, batch: int, report: Report) -> str:
+    """As in "0.82 [0.80, 0.85]", "1.01 [0.98, 1.05] no difference shown" or "baseline"."""
+    if row.name == report.baseline:
+        return "baseline"
+    ratio = report.ratio(row, batch)
+    if ratio is None:
+        return ""
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]{'' if ratio.shown else ' no difference shown'}"
+
+
+def _cells_of_latency(latency: Latency, report: Report) -> tuple[str, ...]:
+    summary = summarize(latency, report.settings.streams)
+    percentiles = (summary.min_ms, summary.median_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
+    times = (*percentiles, summary.images_per_s)
     return (str(summary.batch), *(digits(time) for time in times))
 
 
@@ -160,8 +177,14 @@ def _notes(report: Report) -> list[str]:
     machine, corrupt = report.machine, [one_line(name) for name in report.corrupt]
     notes = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
     if report.timed:
-        notes.append(f"Timed section: {one_line(report.settings.boundary)}, the same for every row.")
-        notes.append("images/s is batch / median; 1 MB is 10^6 bytes.")
+        notes.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
+        notes.append("images/s is images a run / median; 1 MB is 10^6 bytes.")
+        if report.baseline is not None:
+            notes.append(
+                f"Time ratio: the median over the rounds of the time over {one_line(report.baseline)}'s in the same "
+                "round, with its bootstrap 95 % interval; no difference is shown where that holds 1."
+            )
+        notes += [f"{one_line(row.name)}: its times had not settled after warming up." for row in _unsettled(report)]
     if report.reference is not None:
         notes.append(f"Agreement: the share of images with the same top class as {one_line(report.reference)}.")
     if corrupt:
@@ -171,6 +194,10 @@ def _notes(report: Report) -> list[str]:
         load = f"load {machine.load_1min:g} on {_count(machine.cores, 'core')} before measuring"
         notes.append(f"Busy machine: {load}; the times may be too long.")
     return notes
+
+
+def _unsettled(report: Report) -> list[Row]:
+    return [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
 
 
 def _samples(report: Report) -> str:

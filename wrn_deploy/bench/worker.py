@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
+from wrn_deploy.bench.report import Boundary, WarmUp
+from wrn_deploy.bench.section import Section, section_of
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
@@ -34,6 +37,8 @@ class Work:
     limit: int | None
     max_corrupt: int
     accuracy_batch: int
+    streams: int = 1
+    boundary: Boundary = Boundary.COMPUTE
 
 
 class _Contender:
@@ -45,12 +50,14 @@ class _Contender:
         self._bundle = Bundle.open(work.folder)
         self._source = match_classes(open_data(work.data, Role.TEST), self._bundle.spec)
         self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
+        self._siblings = [self._backend.sibling() for _ in range(work.streams - 1)]
+        self._pool = ThreadPoolExecutor(work.streams)
 
-    def warm_up(self, batch: int, seconds: float) -> float:
-        return warm_up(self._backend, self._images(batch), seconds)
+    def warm_up(self, batch: int, least_s: float, most_s: float) -> tuple[WarmUp, float]:
+        return warm_up(self._section(batch), least_s, most_s)
 
     def time(self, batch: int, iterations: int) -> list[float]:
-        return measure_latency(self._backend, self._images(batch), iterations)
+        return measure_latency(self._section(batch), iterations)
 
     def ask(self) -> Answers:
         size = min(self._work.accuracy_batch, self._backend.batches[-1])
@@ -60,7 +67,13 @@ class _Contender:
         return peak_rss_bytes()
 
     def close(self) -> None:
-        self._backend.close()
+        self._pool.shutdown()
+        for backend in (*self._siblings, self._backend):
+            backend.close()
+
+    def _section(self, batch: int) -> Section:
+        backends = [self._backend, *self._siblings]
+        return section_of(backends, self._work.boundary, lambda: self._images(batch), self._pool)
 
     def _batches(self, size: int) -> Batches:
         how = self._bundle.spec.preprocessing

@@ -20,7 +20,7 @@ __all__ = [
     "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
     "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean",
     "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Std", "Threads", "TopK", "WeightScaleOf",
-    "either", "flag", "option", "overrides_of", "parse_batches",
+    "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
@@ -126,6 +126,17 @@ def parse_batches(text: str) -> tuple[int, ...]:
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
         raise UsageError(f"--batches {text!r}: expected different sizes from 1, separated by commas, as in 1,8")
     return sizes
+
+
+def parse_contender(text: str | None) -> tuple[str, Precision] | None:
+    """A backend and a precision from a text, as in "onnxruntime-int8"."""
+    if text is None:
+        return None
+    backend, _, precision = text.rpartition("-")
+    try:
+        return backend, Precision(precision)
+    except ValueError as error:
+        raise UsageError(f"--baseline {text!r}: expected BACKEND-PRECISION, as in onnxruntime-int8") from error
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:

@@ -14,8 +14,7 @@ from wrn_deploy import __version__
 from wrn_deploy.backend import Candidate, contenders, examine, title_of
 from wrn_deploy.bench.accuracy import Answers, score
 from wrn_deploy.bench.isolate import Worker
-from wrn_deploy.bench.latency import BOUNDARY
-from wrn_deploy.bench.report import Latency, Report, Row, Settings
+from wrn_deploy.bench.report import Boundary, Latency, Report, Row, Settings, WarmUp
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
@@ -32,30 +31,53 @@ __all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
-WARM_UP_S = 0.5
+WARM_UP_S = (0.5, 10.0)  # seconds of warming up: the least, and the most until times are steady
 PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
-ROUND_S = 0.3  # a contender's turn in a round lasts about so long, if `iterations` does not end it before
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureOptions:
-    """What to measure on, and which contenders; `threads` None: all cores."""
+    """What to measure on, and which contenders.
+
+    Args:
+        data: labelled images.
+        backend: this one alone; None: all.
+        precision: this one alone; None: all.
+        batches: batch sizes.
+        rounds: turns of each contender at each batch size.
+        iterations: the most runs in a turn.
+        threads: CPU threads; None: all cores.
+        limit: the first so many images; None: all.
+        max_corrupt: so many corrupt images may be left out.
+        duration_s: how long a contender's turns at one batch size should take together; a turn has one run at least.
+        streams: inferences at the same time.
+        boundary: the section that is timed.
+        baseline: the contender whose times the others' are divided by; None: the fp32 reference.
+    """
 
     data: str
     backend: str | None = None
     precision: Precision | None = None
     batches: tuple[int, ...] = (1, 8)
-    rounds: int = 10
+    rounds: int = 30
     iterations: int = 20
     threads: int | None = None
     limit: int | None = None
     max_corrupt: int = 0
+    duration_s: float = 6.0
+    streams: int = 1
+    boundary: Boundary = Boundary.COMPUTE
+    baseline: tuple[str, Precision] | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
             raise UsageError(f"batches {self.batches}: expected different sizes from 1")
         if self.rounds < 1 or self.iterations < 1:
             raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
+        if not 0 < self.duration_s < math.inf or self.streams < 1:
+            raise UsageError(
+                f"{self.duration_s} s on {self.streams} streams: expected more than 0 s and 1 stream at least"
+            )
 
 
 @dataclass(slots=True)
@@ -67,7 +89,8 @@ class _Entry:
     found: Candidate
     skipped: str | None
     worker: Worker | None = None
-    samples: dict[int, list[float]] = field(default_factory=dict)
+    warmed: dict[int, WarmUp] = field(default_factory=dict)
+    rounds: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
     answers: Answers | None = None
     peak_rss_bytes: int | None = None
 
@@ -77,7 +100,7 @@ class _Entry:
 
     def row(self, reference: _Entry | None) -> Row:
         """What was measured, and the agreement with the reference."""
-        latencies = tuple(Latency(batch, tuple(samples)) for batch, samples in self.samples.items() if samples)
+        latencies = tuple(Latency(batch, tuple(rounds), self.warmed[batch]) for batch, rounds in self.rounds.items())
         compared = reference.answers if reference else None
         artifact = self.found.artifact
         return Row(
@@ -115,6 +138,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         if _chosen(backend, precision, options)
     ]
     named = _named(entries, options)
+    if options.baseline not in (None, *contenders()):
+        raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
     if all(entry.skipped for entry in named):  # no silent replacement
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
         raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
@@ -124,7 +149,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             if entry.skipped is None:
                 _start(entry, stack, Work(
                     str(bundle.folder), entry.backend, entry.precision, threads, options.data, options.limit,
-                    options.max_corrupt, _accuracy_batch(bundle),
+                    options.max_corrupt, _accuracy_batch(bundle), options.streams, options.boundary,
                 ))  # fmt: skip
         if with_latency:
             _time_rounds(entries, options, progress)
@@ -146,7 +171,7 @@ def _check_labelled(source: ImageSource, classes: int) -> None:
 def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool:
     """Whether the contender was asked for; fp32 always is: the others are compared with it."""
     named = options.backend in (None, backend) and options.precision in (None, precision)
-    return named or precision is Precision.FP32
+    return named or precision is Precision.FP32 or (backend, precision) == options.baseline
 
 
 def _entry(bundle: Bundle, backend: str, precision: Precision) -> _Entry:
@@ -162,9 +187,12 @@ def _named(entries: list[_Entry], options: MeasureOptions) -> list[_Entry]:
         if options.backend in (None, entry.backend) and options.precision in (None, entry.precision)
     ]
     if not named:
-        known = ", ".join(f"{backend} {precision}" for backend, precision in contenders())
-        raise UsageError(f"backend {options.backend} at precision {options.precision}: expected one of {known}")
+        raise UsageError(f"backend {options.backend} at precision {options.precision}: expected one of {_known()}")
     return named
+
+
+def _known() -> str:
+    return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
 
 
 def _reasons(skipped: Sequence[_Entry]) -> str:
@@ -187,7 +215,7 @@ def _start(entry: _Entry, stack: contextlib.ExitStack, work: Work) -> None:
 
 
 def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progress) -> None:
-    """A B C, A B C, ...: a noisy moment of the machine meets all alike.
+    """A B C, B C A, ...: a noisy moment of the machine meets all alike, and none always follows the same other.
 
     Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
     """
@@ -197,14 +225,17 @@ def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progr
             turns: dict[str, int] = {}
             for entry, worker in _working(entries):
                 with _failing(entry):
-                    last_ms = worker.warm_up(batch, WARM_UP_S)
-                    turns[entry.name] = max(1, min(options.iterations, math.ceil(ROUND_S * 1000 / last_ms)))
+                    entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
+                    runs = math.ceil(options.duration_s * 1000 / options.rounds / run_ms)
+                    turns[entry.name] = max(1, min(options.iterations, runs))
                 advance(1)
-            for _ in range(options.rounds):
-                for entry, worker in _working(entries):
+            for index in range(options.rounds):
+                working = _working(entries)
+                first = index % len(working) if working else 0
+                for entry, worker in working[first:] + working[:first]:
                     time.sleep(PAUSE_S)
                     with _failing(entry):
-                        entry.samples.setdefault(batch, []).extend(worker.time(batch, turns[entry.name]))
+                        entry.rounds.setdefault(batch, []).append(tuple(worker.time(batch, turns[entry.name])))
                     advance(1)
 
 
@@ -246,11 +277,26 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry
         data_digest=first.digest,
         corrupt=first.corrupt,
         reference=reference.name if reference else None,
+        baseline=_baseline(entries, options, reference),
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
-        settings=Settings(options.batches, options.rounds, options.iterations, threads, BOUNDARY),
+        settings=Settings(
+            options.batches,
+            options.rounds,
+            options.duration_s,
+            options.iterations,
+            threads,
+            options.streams,
+            options.boundary,
+        ),
         rows=tuple(entry.row(reference) for entry in sorted(entries, key=lambda entry: entry is not reference)),
     )
+
+
+def _baseline(entries: list[_Entry], options: MeasureOptions, reference: _Entry | None) -> str | None:
+    if options.baseline is None:
+        return reference.name if reference else None
+    return next(entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline)
 
 
 def _reference(answered: list[_Entry]) -> _Entry | None:

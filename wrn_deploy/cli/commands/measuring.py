@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wrn_deploy.bench.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
@@ -32,8 +33,16 @@ def bench(
     max_corrupt: opt.MaxCorrupt = 0,
     out: Annotated[Path | None, option("FOLDER", "For the reports; BUNDLE/reports if not given.")] = None,
     batches: Annotated[str, option("N,N", "Batch sizes.", opt.TIMING)] = "1,8",
-    rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 10,
+    rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 30,
+    duration: Annotated[float, option("SECONDS", "All turns of one at a batch size together.", opt.TIMING)] = 6.0,
     iterations: Annotated[int, option("N", "Runs in a turn, at most.", opt.TIMING, least=1)] = 20,
+    streams: Annotated[int, option("N", "Inferences at the same time.", opt.TIMING, least=1)] = 1,
+    boundary: Annotated[
+        Boundary, typer.Option(help="What a time takes in.", rich_help_panel=opt.TIMING)
+    ] = Boundary.COMPUTE,
+    baseline: Annotated[
+        str | None, option("BACKEND-PRECISION", "What the others' times are divided by; fp32 if not given.", opt.TIMING)
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every contender side by side.
@@ -42,7 +51,8 @@ def bench(
     the others are compared with.
     """
     options = MeasureOptions(
-        data, backend, precision, opt.parse_batches(batches), rounds, iterations, threads, limit, max_corrupt
+        data, backend, precision, opt.parse_batches(batches), rounds, iterations, threads, limit, max_corrupt,
+        duration, streams, boundary, opt.parse_contender(baseline),
     )  # fmt: skip
     opened, progress = Bundle.open(bundle), new_progress()
     folder = check_folder(out or bundle / "reports")
