@@ -19,8 +19,8 @@ from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "Accuracy", "Boundary", "Latency", "LatencySummary", "Report", "Row", "Settings", "WarmUp", "read_report",
-    "summarize",
+    "Accuracy", "Boundary", "Latency", "LatencySummary", "LoadResult", "Report", "Row", "Settings", "WarmUp",
+    "read_report", "summarize",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -101,6 +101,25 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What LoadGen found in one scenario; `valid` by LoadGen's own rules, else `reason` has its advice.
+
+    `target_ms` is the latency asked for (Server), `log` the folder of LoadGen's logs, beside the report.
+    """
+
+    scenario: str
+    valid: bool
+    target_ms: float | None
+    samples_per_s: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    queries: int
+    log: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One contender. A row that did not run has `skipped`, the reason, and no measurements."""
 
@@ -114,6 +133,7 @@ class Row:
     peak_rss_bytes: int | None = None
     latencies: tuple[Latency, ...] = ()
     accuracy: Accuracy | None = None
+    loads: tuple[LoadResult, ...] = ()
 
     @property
     def name(self) -> str:

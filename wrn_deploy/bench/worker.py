@@ -7,12 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
-from wrn_deploy.bench.report import Boundary, WarmUp
+from wrn_deploy.bench.report import Boundary, LoadResult, WarmUp
+from wrn_deploy.bench.scenarios import Load, run_scenario
 from wrn_deploy.bench.section import Section, section_of
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -23,6 +25,8 @@ from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.spec import Precision
 
 __all__ = ["Work", "serve"]
+
+LIBRARY = 256  # images that a load scenario's queries are about, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ class _Contender:
 
     def time(self, batch: int, iterations: int) -> list[float]:
         return measure_latency(self._section(batch), iterations)
+
+    def load(self, load: Load, folder: Path) -> LoadResult:
+        count = min(LIBRARY, self._work.limit or LIBRARY)
+        return run_scenario(self._backend, self._images(count), load, folder)
 
     def ask(self) -> Answers:
         size = min(self._work.accuracy_batch, self._backend.batches[-1])
