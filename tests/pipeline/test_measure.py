@@ -20,7 +20,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.pipeline import measure
+from wrn_deploy.pipeline import contest, measure
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
@@ -32,7 +32,7 @@ FP32, INT8 = Precision.FP32, Precision.INT8
 
 @pytest.fixture(autouse=True)
 def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "WARM_UP_S", (0.01, 0.1))
+    monkeypatch.setattr(contest, "WARM_UP_S", (0.01, 0.1))
 
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
@@ -95,7 +95,7 @@ class FakeWorker:
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     fake = FakeWorkers()
-    monkeypatch.setattr(measure, "Worker", fake)
+    monkeypatch.setattr(contest, "Worker", fake)
     monkeypatch.setattr(measure, "examine", lambda *contender: Candidate(examine(*contender).artifact, None))
     only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
     return fake
@@ -198,7 +198,7 @@ def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle:
 def real(made_bundle: Path) -> Report:
     """A short benchmark of all contenders in real processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "WARM_UP_S", (0.02, 0.2))
+        patch.setattr(contest, "WARM_UP_S", (0.02, 0.2))
         return bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 4), limit=None), Silent())
 
 

@@ -9,11 +9,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.accuracy import Answers
-from wrn_deploy.bench.report import WarmUp
+from wrn_deploy.bench.report import LoadResult, WarmUp
+from wrn_deploy.bench.scenarios import Load
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.errors import DeployError
 
@@ -56,6 +58,11 @@ class Worker:
         """Times of `iterations` runs, in ms."""
         samples: list[float] = self._call("time", batch, iterations)
         return samples
+
+    def load(self, load: Load, folder: Path) -> LoadResult:
+        """What LoadGen found in a scenario; its logs are in `folder`."""
+        found: LoadResult = self._call("load", load, folder)
+        return found
 
     def ask(self, advance: Callable[[int], None]) -> Answers:
         """Its answers to all images of the data."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wrn_deploy.bench.scenarios import Scenario
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.labels import read_labels
@@ -16,15 +17,16 @@ from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "BATCHES", "CALIBRATION", "RECIPE", "TIMING",
+    "BATCHES", "CALIBRATION", "LOAD", "RECIPE", "TIMING",
     "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
     "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean",
-    "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Std", "Threads", "TopK", "WeightScaleOf",
-    "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender",
+    "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK",
+    "WeightScaleOf", "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
 BATCHES, CALIBRATION, NETWORK, RECIPE, TIMING = "Batch sizes", "Calibration", "Network", "Recipe", "Timing"
+LOAD = "Load scenarios"
 TECHNIQUES, INTERFACE = "Accuracy techniques of int8", "Interface of the graphs"
 
 
@@ -85,6 +87,12 @@ ExactInput = Annotated[bool, either("exact-input", "Give the first Conv the pixe
 BiasCorrection = Annotated[bool, either("bias-correction", "Correct each channel's mean; TensorRT's graph.")]
 WeightScaleOf = Annotated[
     WeightScales, typer.Option(rich_help_panel=TECHNIQUES, help="What has a weight scale of its own.")
+]
+Scenarios = Annotated[
+    list[Scenario] | None,
+    typer.Option(
+        "--scenario", metavar="NAME", rich_help_panel=LOAD, help=f"{', '.join(Scenario)}: MLPerf's; repeatable."
+    ),
 ]
 RoundingOf = Annotated[Rounding, typer.Option(rich_help_panel=TECHNIQUES, help="How weights become integers.")]
 LearningSteps = Annotated[int, option("N", "Steps of --rounding learned.", TECHNIQUES, least=1)]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import math
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import Candidate, contenders, examine, title_of
-from wrn_deploy.bench.accuracy import Answers, score
-from wrn_deploy.bench.isolate import Worker
-from wrn_deploy.bench.report import Boundary, Latency, Report, Row, Settings, WarmUp
+from wrn_deploy.backend import contenders, examine
+from wrn_deploy.bench.report import Boundary, Report, Settings
+from wrn_deploy.bench.scenarios import Load, check_loadgen
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
@@ -22,6 +20,7 @@ from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
+from wrn_deploy.pipeline.contest import Entry, ask_all, run_loads, start, time_rounds
 from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
@@ -31,8 +30,6 @@ __all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
-WARM_UP_S = (0.5, 10.0)  # seconds of warming up: the least, and the most until times are steady
-PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,8 @@ class MeasureOptions:
         streams: inferences at the same time.
         boundary: the section that is timed.
         baseline: the contender whose times the others' are divided by; None: the fp32 reference.
+        loads: scenarios of LoadGen.
+        logs: the folder for LoadGen's logs; needed where there are scenarios.
     """
 
     data: str
@@ -68,6 +67,8 @@ class MeasureOptions:
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
     baseline: tuple[str, Precision] | None = None
+    loads: tuple[Load, ...] = ()
+    logs: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -78,43 +79,6 @@ class MeasureOptions:
             raise UsageError(
                 f"{self.duration_s} s on {self.streams} streams: expected more than 0 s and 1 stream at least"
             )
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A contender on its way to becoming a row of the report."""
-
-    backend: str
-    precision: Precision
-    found: Candidate
-    skipped: str | None
-    worker: Worker | None = None
-    warmed: dict[int, WarmUp] = field(default_factory=dict)
-    rounds: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
-    answers: Answers | None = None
-    peak_rss_bytes: int | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{title_of(self.backend)} {self.precision}"
-
-    def row(self, reference: _Entry | None) -> Row:
-        """What was measured, and the agreement with the reference."""
-        latencies = tuple(Latency(batch, tuple(rounds), self.warmed[batch]) for batch, rounds in self.rounds.items())
-        compared = reference.answers if reference else None
-        artifact = self.found.artifact
-        return Row(
-            backend=self.backend,
-            title=title_of(self.backend),
-            precision=self.precision,
-            skipped=self.skipped,
-            artifact=artifact.path if artifact else None,
-            sha256=artifact.sha256 if artifact else None,
-            size_bytes=artifact.size_bytes if artifact else None,
-            peak_rss_bytes=self.peak_rss_bytes,
-            latencies=() if self.skipped else latencies,
-            accuracy=None if self.skipped or self.answers is None else score(self.answers, compared),
-        )
 
 
 def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
@@ -131,7 +95,9 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     source = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     _check_labelled(source, bundle.spec.classes)
     machine = describe_machine()
-    threads = options.threads or machine.cores
+    settings = _settings(options, machine)
+    if options.loads:
+        check_loadgen()
     entries = [
         _entry(bundle, backend, precision)
         for backend, precision in contenders(bundle if options.precision is None else None)
@@ -147,18 +113,24 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     with contextlib.ExitStack() as stack:
         for entry in entries:
             if entry.skipped is None:
-                _start(entry, stack, Work(
-                    str(bundle.folder), entry.backend, entry.precision, threads, options.data, options.limit,
+                start(entry, stack, Work(
+                    str(bundle.folder), entry.backend, entry.precision, settings.threads, options.data, options.limit,
                     options.max_corrupt, _accuracy_batch(bundle), options.streams, options.boundary,
                 ))  # fmt: skip
         if with_latency:
-            _time_rounds(entries, options, progress)
-        _ask_all(entries, images, progress)
+            time_rounds(entries, settings, progress)
+            run_loads(entries, options.loads, options.logs or Path(), progress)
+        ask_all(entries, images, progress)
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
     tell(filter(None, [check_overlap(bundle, seen)]), progress)
-    return _report(bundle, options, (entries, machine), threads)
+    return _report(bundle, options, (entries, machine), settings)
+
+
+def _settings(options: MeasureOptions, machine: Machine) -> Settings:
+    timing = (options.batches, options.rounds, options.duration_s, options.iterations)
+    return Settings(*timing, options.threads or machine.cores, options.streams, options.boundary)
 
 
 def _check_labelled(source: ImageSource, classes: int) -> None:
@@ -174,12 +146,12 @@ def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool
     return named or precision is Precision.FP32 or (backend, precision) == options.baseline
 
 
-def _entry(bundle: Bundle, backend: str, precision: Precision) -> _Entry:
+def _entry(bundle: Bundle, backend: str, precision: Precision) -> Entry:
     found = examine(bundle, backend, precision)
-    return _Entry(backend, precision, found, found.skipped)
+    return Entry(backend, precision, found, found.skipped)
 
 
-def _named(entries: list[_Entry], options: MeasureOptions) -> list[_Entry]:
+def _named(entries: list[Entry], options: MeasureOptions) -> list[Entry]:
     """Those that were asked for, without the fp32 rows that they are compared with."""
     named = [
         entry
@@ -195,7 +167,7 @@ def _known() -> str:
     return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
 
 
-def _reasons(skipped: Sequence[_Entry]) -> str:
+def _reasons(skipped: Sequence[Entry]) -> str:
     names: dict[str | None, list[str]] = {}
     for entry in skipped:
         names.setdefault(entry.skipped, []).append(entry.name)
@@ -207,63 +179,9 @@ def _accuracy_batch(bundle: Bundle) -> int:
     return 64 if bundle.spec.preprocessing.height < 64 else 8
 
 
-def _start(entry: _Entry, stack: contextlib.ExitStack, work: Work) -> None:
-    try:
-        entry.worker = stack.enter_context(Worker(work))
-    except DeployError as error:
-        entry.skipped = str(error)
-
-
-def _time_rounds(entries: list[_Entry], options: MeasureOptions, progress: Progress) -> None:
-    """A B C, B C A, ...: a noisy moment of the machine meets all alike, and none always follows the same other.
-
-    Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
-    """
-    count = len(_working(entries))
-    with progress.task(f"Timing {count} contenders", len(options.batches) * (options.rounds + 1) * count) as advance:
-        for batch in options.batches:
-            turns: dict[str, int] = {}
-            for entry, worker in _working(entries):
-                with _failing(entry):
-                    entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
-                    runs = math.ceil(options.duration_s * 1000 / options.rounds / run_ms)
-                    turns[entry.name] = max(1, min(options.iterations, runs))
-                advance(1)
-            for index in range(options.rounds):
-                working = _working(entries)
-                first = index % len(working) if working else 0
-                for entry, worker in working[first:] + working[:first]:
-                    time.sleep(PAUSE_S)
-                    with _failing(entry):
-                        entry.rounds.setdefault(batch, []).append(tuple(worker.time(batch, turns[entry.name])))
-                    advance(1)
-
-
-def _ask_all(entries: list[_Entry], images: int, progress: Progress) -> None:
-    for entry, worker in _working(entries):
-        with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
-            entry.answers = worker.ask(advance)
-            entry.peak_rss_bytes = worker.peak_rss_bytes()
-
-
-def _working(entries: list[_Entry]) -> list[tuple[_Entry, Worker]]:
-    """The contenders that run, and have not failed."""
-    return [(entry, entry.worker) for entry in entries if entry.worker is not None]
-
-
-@contextlib.contextmanager
-def _failing(entry: _Entry) -> Iterator[None]:
-    """A contender that fails becomes a skipped row with its reason; the others go on."""
-    try:
-        yield
-    except DeployError as error:
-        entry.skipped = str(error)
-        if entry.worker is not None:
-            entry.worker.close()
-        entry.worker = None
-
-
-def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry], Machine], threads: int) -> Report:
+def _report(
+    bundle: Bundle, options: MeasureOptions, measured: tuple[list[Entry], Machine], settings: Settings
+) -> Report:
     entries, machine = measured
     answered = [entry for entry in entries if entry.answers is not None and not entry.skipped]
     reference = _reference(answered)
@@ -280,26 +198,18 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: tuple[list[_Entry
         baseline=_baseline(entries, options, reference),
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
-        settings=Settings(
-            options.batches,
-            options.rounds,
-            options.duration_s,
-            options.iterations,
-            threads,
-            options.streams,
-            options.boundary,
-        ),
+        settings=settings,
         rows=tuple(entry.row(reference) for entry in sorted(entries, key=lambda entry: entry is not reference)),
     )
 
 
-def _baseline(entries: list[_Entry], options: MeasureOptions, reference: _Entry | None) -> str | None:
+def _baseline(entries: list[Entry], options: MeasureOptions, reference: Entry | None) -> str | None:
     if options.baseline is None:
         return reference.name if reference else None
     return next(entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline)
 
 
-def _reference(answered: list[_Entry]) -> _Entry | None:
+def _reference(answered: list[Entry]) -> Entry | None:
     """The fp32 row that agreement and drops refer to: PyTorch's, else another's."""
     fp32 = [entry for entry in answered if entry.precision is Precision.FP32]
     return next((entry for entry in fp32 if entry.backend == "torch"), fp32[0] if fp32 else None)

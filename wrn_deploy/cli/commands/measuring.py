@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wrn_deploy.bench.report import Boundary
+from wrn_deploy.bench.scenarios import Load
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
@@ -43,6 +44,12 @@ def bench(
     baseline: Annotated[
         str | None, option("BACKEND-PRECISION", "What the others' times are divided by; fp32 if not given.", opt.TIMING)
     ] = None,
+    scenario: opt.Scenarios = None,
+    scenario_seconds: Annotated[float, option("SECONDS", "The least that one lasts; MLPerf: 600.", opt.LOAD)] = 10.0,
+    target_latency: Annotated[float, option("MS", "99 of 100 Server queries must keep it.", opt.LOAD)] = 100.0,
+    target_qps: Annotated[
+        float | None, option("N", "Server queries a second; half of what is measured if not given.", opt.LOAD)
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every contender side by side.
@@ -50,12 +57,14 @@ def bench(
     A contender is a backend at a precision. fp32 is always measured: it is what
     the others are compared with.
     """
+    folder, sizes = check_folder(out or bundle / "reports"), opt.parse_batches(batches)
     options = MeasureOptions(
-        data, backend, precision, opt.parse_batches(batches), rounds, iterations, threads, limit, max_corrupt,
+        data, backend, precision, sizes, rounds, iterations, threads, limit, max_corrupt,
         duration, streams, boundary, opt.parse_contender(baseline),
+        tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
+        folder / "loadgen",
     )  # fmt: skip
     opened, progress = Bundle.open(bundle), new_progress()
-    folder = check_folder(out or bundle / "reports")
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
     show.show_report(report, as_json=as_json)
