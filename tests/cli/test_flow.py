@@ -72,7 +72,8 @@ def test_bench_prints_a_table_and_writes_reports(
     assert max(map(len, lines)) <= columns
     assert sum(line.startswith("Contender") for line in lines) == tables
     assert "wrn-10-1 on digits, 359 images" in lines[0]
-    assert {path.name for path in (bundle.folder / "reports").iterdir()} == {"bench.json", "bench.md", "bench.html"}
+    written = {path.name for path in (bundle.folder / "reports").iterdir()}
+    assert written == {"bench.json", "bench.csv", "bench.md", "bench.html"}
     assert "reports/bench.html" in outcome.err
 
 

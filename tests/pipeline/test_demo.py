@@ -55,7 +55,7 @@ def ran(quick: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory) 
 def test_every_step_left_its_files(ran: tuple[Path, Report]) -> None:
     out, _ = ran
     assert (out / "training" / "weights.safetensors").is_file()
-    assert {file.name for file in (out / "reports").iterdir()} == {"bench.json", "bench.md", "bench.html"}
+    assert {file.name for file in (out / "reports").iterdir()} == {"bench.json", "bench.csv", "bench.md", "bench.html"}
     keys = set(Bundle.open(out / "bundle").artifacts)
     assert {"weights", "onnx-fp32", "onnx-fp16", "calibration", "onnx-int8-tensorrt"} <= keys
     if Flavor.RTX in installed_flavors():

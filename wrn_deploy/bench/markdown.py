@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from wrn_deploy.bench.notes import conditions, heading, notes, skips, surroundings, warnings
 from wrn_deploy.bench.report import Report
 from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.table import MEDIAN, SIZE, Line, Table, cells, conditions, heading
+from wrn_deploy.bench.table import Line, Table, tables
 
 __all__ = ["to_markdown"]
 
@@ -16,42 +17,45 @@ MARKUP = re.compile(r"[\\`*<|~]|&(?=[#A-Za-z])|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![
 
 
 def to_markdown(report: Report) -> str:
-    """Heading, summary, table, skipped rows, notes and conditions; ends with a line break."""
-    table, (model, data) = cells(report), heading(report)
+    """Heading, summary, warnings, tables, skipped rows, notes and conditions; ends with a line break."""
+    model, data = heading(report)
+    state = surroundings(report)
     blocks = [
         f"# Benchmark of {_escape(model)} on {_escape(data)}",
         _escape(sentence(report)),
-        _measured(table),
-        _skipped(table),
-        "\n".join(f"- {_escape(note)}" for note in table.notes),
+        _list(f"**Warning:** {_escape(warning)}" for warning in warnings(report)),
+        *(f"## {_escape(table.title)}\n\n{_table(table)}" for table in tables(report)),
+        _skipped(report),
+        "## Notes",
+        _list(_escape(note) for note in notes(report)),
         "## Conditions",
-        "\n".join(f"- {name}: {_escape(value)}" for name, value in conditions(report)),
+        _list(f"{name}: {_escape(value)}" for name, value in conditions(report)),
+        "" if state is None else _table(state),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _measured(table: Table) -> str:
-    lines = [line for line in table.lines if line.skipped is None]
-    if not lines:
-        return ""
-    rules = ["---", *["---:"] * (len(table.headers) - 1)]
-    return "\n".join(_columns(texts) for texts in (table.headers, rules, *(_cells(line) for line in lines)))
+def _table(table: Table) -> str:
+    columns = range(len(table.headers))
+    rules = ["---" if column == 0 or table.is_text(column) else "---:" for column in columns]
+    headers = [_escape(header) for header in table.headers]
+    return "\n".join(_columns(texts) for texts in (headers, rules, *(_cells(line) for line in table.lines)))
 
 
 def _cells(line: Line) -> list[str]:
     texts = [_escape(cell) for cell in line.cells]
-    if line.best:
-        texts[MEDIAN] = f"**{texts[MEDIAN]}**"
+    if line.strong is not None:
+        texts[line.strong] = f"**{texts[line.strong]}**"
     return texts
 
 
-def _skipped(table: Table) -> str:
-    lines = []
-    for line in table.lines:
-        if line.skipped is not None:
-            size = line.cells[SIZE]
-            lines.append(f"- {_escape(line.cells[0])}{f' (built, {size})' if size else ''} {_escape(line.skipped)}")
-    return "\n".join(["## Skipped", "", *lines]) if lines else ""
+def _skipped(report: Report) -> str:
+    found = _list(_escape(skip.sentence) for skip in skips(report))
+    return f"## Skipped\n\n{found}" if found else ""
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
 def _columns(texts: Sequence[str]) -> str:

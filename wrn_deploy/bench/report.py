@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from wrn_deploy.bench.loads import LoadResult
 from wrn_deploy.bench.ratios import Ratio, paired_ratio
+from wrn_deploy.bench.scores import Accuracy, Interval
+from wrn_deploy.bench.surroundings import Conditions
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "Accuracy", "Boundary", "Latency", "LatencySummary", "LoadResult", "Report", "Row", "Settings", "WarmUp",
-    "read_report", "summarize",
+    "FORMAT", "Accuracy", "Boundary", "Derived", "Latency", "LatencySummary", "LayerTime", "LoadResult", "Report", "Row",
+    "Settings", "WarmUp", "read_report", "summarize",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -87,41 +89,20 @@ class LatencySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
-    """Top-1 on labelled images; `agreement` is the share of images with the same argmax as the fp32 reference row."""
+class LayerTime:
+    """What one layer of a network took, the median of several runs; `precision` as the runtime names it."""
 
-    images: int
-    correct: int
-    agreement: float | None
-
-    @property
-    def top1(self) -> float:
-        """The share of images classified right, 0..1."""
-        return self.correct / self.images
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """What LoadGen found in one scenario; `valid` by LoadGen's own rules, else `reason` has its advice.
-
-    `target_ms` is the latency asked for (Server), `log` the folder of LoadGen's logs, beside the report.
-    """
-
-    scenario: str
-    valid: bool
-    target_ms: float | None
-    samples_per_s: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    queries: int
-    log: str
-    reason: str | None = None
+    name: str
+    ms: float
+    precision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One contender. A row that did not run has `skipped`, the reason, and no measurements."""
+    """One contender. A row that did not run has `skipped`, the reason, and no measurements.
+
+    `layers` are in the order they run, where the runtime tells; `loads` are the scenarios that were asked for.
+    """
 
     backend: str
     title: str
@@ -133,6 +114,7 @@ class Row:
     peak_rss_bytes: int | None = None
     latencies: tuple[Latency, ...] = ()
     accuracy: Accuracy | None = None
+    layers: tuple[LayerTime, ...] = ()
     loads: tuple[LoadResult, ...] = ()
 
     @property
@@ -165,6 +147,21 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """What is computed from a row's raw numbers; in the JSON for its readers, never read back.
+
+    `ratios` are the times over the baseline's by batch size; null: the baseline itself, or too few rounds.
+    """
+
+    row: str
+    latencies: tuple[LatencySummary, ...]
+    ratios: Mapping[str, Ratio | None]
+    top1: float | None
+    top1_interval: Interval | None
+    top5: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One benchmark of one bundle.
 
@@ -185,6 +182,7 @@ class Report:
     versions: Mapping[str, str]
     settings: Settings
     rows: tuple[Row, ...]
+    conditions: Conditions | None = None
 
     @property
     def timed(self) -> bool:
@@ -193,31 +191,31 @@ class Report:
 
     def ratio(self, row: Row, batch: int) -> Ratio | None:
         """The row's time over the baseline's at a batch size; None where one of them has none, or too few rounds."""
+        return None if self.baseline is None else self.compare(row.name, self.baseline, batch)
+
+    def compare(self, name: str, other: str, batch: int) -> Ratio | None:
+        """The time of the row `name` over that of the row `other`, as `ratio`; None too where they are the same."""
         rounds = {
-            other.name: latency.rounds_ms
-            for other in self.rows
-            for latency in other.latencies
-            if latency.batch == batch
+            row.name: latency.rounds_ms for row in self.rows for latency in row.latencies if latency.batch == batch
         }
-        if self.baseline in (None, row.name) or not {self.baseline, row.name} <= rounds.keys():
+        if name == other or not {name, other} <= rounds.keys():
             return None
-        return paired_ratio(rounds[row.name], rounds[self.baseline or ""])
+        return paired_ratio(rounds[name], rounds[other])
 
     def to_json(self) -> str:
         """The report as a JSON text: everything, raw samples included; what is computed from them is in `derived`."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": self._derived()}) + "\n"
+        derived = [dataclasses.asdict(self._derived(row)) for row in self.rows]
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": derived}) + "\n"
 
-    def _derived(self) -> list[dict[str, Any]]:
-        derived = []
-        for row in self.rows:
-            ratios = {str(latency.batch): self.ratio(row, latency.batch) for latency in row.latencies}
-            derived.append({
-                "row": row.name,
-                "latencies": [dataclasses.asdict(summarize(raw, self.settings.streams)) for raw in row.latencies],
-                "ratios": {batch: ratio and dataclasses.asdict(ratio) for batch, ratio in ratios.items()},
-                "top1": row.accuracy and row.accuracy.top1,
-            })  # fmt: skip
-        return derived
+    def _derived(self, row: Row) -> Derived:
+        return Derived(
+            row=row.name,
+            latencies=tuple(summarize(latency, self.settings.streams) for latency in row.latencies),
+            ratios={str(latency.batch): self.ratio(row, latency.batch) for latency in row.latencies},
+            top1=row.accuracy.top1 if row.accuracy else None,
+            top1_interval=row.accuracy.interval if row.accuracy else None,
+            top5=row.accuracy.top5 if row.accuracy else None,
+        )
 
 
 def summarize(latency: Latency, streams: int = 1) -> LatencySummary:

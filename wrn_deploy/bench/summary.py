@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wrn_deploy.bench.report import LatencySummary, Report, Row, summarize
-from wrn_deploy.bench.table import digits, one_line, percent
+from wrn_deploy.bench.table import digits, one_line, percent, verdict
 
 __all__ = ["Entry", "ranking", "sentence"]
 
@@ -45,15 +45,36 @@ def sentence(report: Report) -> str:
         claim, other = f"{first.name} is the only contender measured at batch {batch}: {median}", None
     else:
         other = next((entry for entry in entries[1:] if entry.row.name == report.reference), entries[1])
+        level = [entry for entry in entries[1:] if entry is not other and _level(report, first, entry)]
         claim = f"{first.name} is the fastest of {len(entries)} measured contenders at batch {batch}: {median}, "
-        claim += _speed(first, other)
+        claim += _speed(report, first, other)
+        if level:
+            claim += f" (no difference shown to {_names(level)})"
     return f"{claim}{_accuracy(report, first, other)}."
 
 
-def _speed(first: Entry, other: Entry) -> str:
-    ratio = other.latency.median_ms / first.latency.median_ms
-    relation = "practically level with" if ratio < LEVEL else f"{ratio:.1f}x as fast as"
-    return f"{relation} {other.name} ({digits(other.latency.median_ms)} ms)"
+def _level(report: Report, first: Entry, other: Entry) -> bool:
+    """Whether the rounds that both were in show no difference."""
+    ratio = report.compare(other.row.name, first.row.name, first.latency.batch)
+    return ratio is not None and not ratio.shown
+
+
+def _names(entries: list[Entry]) -> str:
+    """Up to two names, and how many more there are."""
+    names = [entry.name for entry in entries[:2]] + ([f"{len(entries) - 2} more"] if len(entries) > 2 else [])
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _speed(report: Report, first: Entry, other: Entry) -> str:
+    """By the paired ratio of both, or by their medians where there are too few rounds for one."""
+    ratio, median = report.compare(first.row.name, other.row.name, first.latency.batch), digits(other.latency.median_ms)
+    if ratio is None:
+        factor = other.latency.median_ms / first.latency.median_ms
+        words = "practically level with" if factor < LEVEL else f"{factor:.1f}x as fast as"
+        return f"{words} {other.name} ({median} ms)"
+    words = verdict(ratio)
+    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if ratio.shown else "no difference shown to"
+    return f"{than} {other.name} ({median} ms)"
 
 
 def _accuracy(report: Report, first: Entry, other: Entry | None) -> str:

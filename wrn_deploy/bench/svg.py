@@ -8,24 +8,17 @@ from collections.abc import Sequence
 
 from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
+from wrn_deploy.bench.pictures.canvas import LETTER, MARGIN, WIDE, drawing, mark, short, text
 from wrn_deploy.bench.report import Report
 from wrn_deploy.bench.summary import Entry, ranking
 from wrn_deploy.bench.table import digits, percent
-from wrn_deploy.spec import Precision
 
 __all__ = ["picture"]
 
-LETTER, MARGIN = 7.2, 3.0  # pixels: an upper bound for a letter of the 12 px labels; room at both ends of a label
-LONGEST_NAME = 28
-HEIGHT = 380  # of the picture with accuracy
+HEIGHT = 380  # of the picture with accuracy, without its key
 LOG_SPREAD = 10.0
-SHAPES = {
-    Precision.FP32: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
-    Precision.FP16: "M-4.5-4.5h9v9h-9z",
-    Precision.INT8: "M0-6.2 6.2 0 0 6.2-6.2 0z",
-    Precision.BF16: "M0-6 6 5h-12z",
-    Precision.FP8: "M0 6-6-5h12z",
-}
+NAMED = {True: 8, False: 5}  # on a desk and on a phone: more points than these are numbered, with their names below
+KEY = 19.0  # pixels: a line of these names
 
 
 def picture(report: Report, width: int) -> str:
@@ -38,20 +31,29 @@ def picture(report: Report, width: int) -> str:
     if not entries:
         return ""
     compared = len(entries) > 1 and not report.random_weights
+    told = "; ".join(_described(entry) for entry in entries)
+    batch = f"at batch {entries[0].latency.batch}"
     if compared and all(entry.row.accuracy is not None for entry in entries):
-        height, title, body = HEIGHT, "Latency against top-1 accuracy", _scatter(entries, width)
+        body, height = _scatter(entries, width)
+        front = ", ".join(entry.name for entry in _front(entries))
+        told += f". None is both faster and at least as accurate as: {front}"
+        title = f"Latency against top-1 accuracy {batch}"
     else:
-        height, title, body = 46 * len(entries) + 36, "Latency", _bars(entries, width)
-    title += f" at batch {entries[0].latency.batch}"
-    name = f"picture-{width}"
-    return (
-        f'<svg role="img" aria-labelledby="{name}-title {name}-desc" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}"><title id="{name}-title">{title}</title>'
-        f'<desc id="{name}-desc">{html.escape("; ".join(_described(entry) for entry in entries))}</desc>{body}</svg>'
-    )
+        body, height, title = _bars(entries, width), 46.0 * len(entries) + 36, f"Latency {batch}"
+    return drawing(f"picture-{width}", (title, told), (width, height), body)
 
 
-def _scatter(entries: Sequence[Entry], width: int) -> str:
+def _front(entries: Sequence[Entry]) -> list[Entry]:
+    """The Pareto front of entries in the order of their medians: each more accurate than all that are faster."""
+    front: list[Entry] = []
+    for entry in entries:
+        if not front or _top1(entry) > _top1(front[-1]):
+            front.append(entry)
+    return front
+
+
+def _scatter(entries: Sequence[Entry], width: int) -> tuple[str, float]:
+    """The picture's body, and its height."""
     x_axis, y_axis = _latency_axis(entries, 46, width - 14), _accuracy_axis(entries, HEIGHT - 46, 34)
     points = [(x_axis.at(entry.latency.median_ms), y_axis.at(_top1(entry))) for entry in entries]
     whiskers = [
@@ -59,15 +61,40 @@ def _scatter(entries: Sequence[Entry], width: int) -> str:
         for entry, (_, y) in zip(entries, points, strict=True)
     ]
     marks = [Box(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
-    names = [_short(entry.name) for entry in entries]
+    numbered = len(entries) > NAMED[width >= WIDE]
+    names = [str(index + 1) if numbered else short(entry.name) for index, entry in enumerate(entries)]
     frame = Box(46, 30, width, HEIGHT - 50)
     labels = place_labels(points, [len(name) * LETTER + 2 * MARGIN for name in names], [*whiskers, *marks], frame)
-    parts = [grid(x_axis, y_axis), _captions(x_axis, y_axis, entries[0].latency.batch)]
+    front = [point for entry, point in zip(entries, points, strict=True) if entry in _front(entries)]
+    parts = [grid(x_axis, y_axis), _captions(x_axis, y_axis, entries[0].latency.batch), _steps(front, x_axis.end)]
     parts += [f'<path class="whisker" d="M{box.left:.1f} {box.top + 1.5:.1f}H{box.right:.1f}"/>' for box in whiskers]
     parts += [_leader(point, box) for point, box in zip(points, labels, strict=True)]
     parts += [_mark(entry, point) for entry, point in zip(entries, points, strict=True)]
     parts += [_label(name, point, box) for name, point, box in zip(names, points, labels, strict=True)]
-    return "".join(parts)
+    key, more = _key(entries, width) if numbered else ("", 0.0)
+    return "".join(parts) + key, HEIGHT + more
+
+
+def _steps(front: Sequence[Point], end: float) -> str:
+    """The front as steps: at each latency the best accuracy that is to be had; and a ring around its points."""
+    path = f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:]) + f"H{end:g}"
+    rings = "".join(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="9"/>' for x, y in front)
+    return f'<path class="front" d="{path}"/>{rings}'
+
+
+def _key(entries: Sequence[Entry], width: int) -> tuple[str, float]:
+    """The names of the numbered points with their numbers, in two columns on a desk, and the height they need."""
+    columns = 2 if width >= WIDE else 1
+    rows, wide = -(-len(entries) // columns), width / columns
+    parts = []
+    for index, entry in enumerate(entries):
+        x, y = (index // rows) * wide, HEIGHT + KEY * (index % rows) + 16
+        parts.append(text(x + 18, y, str(index + 1), "tick", "end"))
+        parts.append(mark(entry.row.precision, x + 32, y - 4, _described(entry)))
+        parts.append(text(x + 44, y, short(entry.name), "label"))
+        values = f"{digits(entry.latency.median_ms)} ms · {_top1(entry):.2f} %"
+        parts.append(text(x + wide - (24 if columns > 1 else 4), y, values, "tick", "end"))
+    return "".join(parts), KEY * rows + 12
 
 
 def _latency_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
@@ -111,10 +138,7 @@ def _bars(entries: Sequence[Entry], width: int) -> str:
 
 
 def _mark(entry: Entry, point: Point) -> str:
-    return (
-        f'<path class="mark {entry.row.precision.value}" d="{SHAPES[entry.row.precision]}" '
-        f'transform="translate({point[0]:.1f} {point[1]:.1f})"><title>{html.escape(_described(entry))}</title></path>'
-    )
+    return mark(entry.row.precision, *point, _described(entry))
 
 
 def _leader(point: Point, box: Box) -> str:
@@ -143,7 +167,3 @@ def _described(entry: Entry) -> str:
     latency, accuracy = entry.latency, entry.row.accuracy
     text = f"{entry.name}: {digits(latency.median_ms)} ms median ({digits(latency.min_ms)} to {digits(latency.p90_ms)})"
     return text if accuracy is None else f"{text}, top-1 {percent(accuracy.top1)}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -1,91 +1,92 @@
-"""Turns a report into the cells, notes and conditions that every rendering shows; text only, no layout."""
+"""Turns a report's numbers into the tables that every rendering shows; text only, no layout."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wrn_deploy.bench.loads import LoadResult
+from wrn_deploy.bench.ratios import Ratio
 from wrn_deploy.bench.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.scores import Interval
 
 __all__ = [
-    "MEDIAN",
     "RANDOM_WEIGHTS",
-    "SIZE",
     "Line",
     "Table",
-    "cells",
-    "conditions",
+    "count",
     "digits",
     "file_size",
-    "heading",
     "one_line",
     "percent",
-    "ratio_cell",
+    "share_interval",
+    "tables",
+    "verdict",
 ]
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed work only"
 
-HEADERS = ("Contender", "Batch", "min ms", "median ms", "p90 ms", "p95 ms", "p99 ms", "images/s", "time ratio")
-HEADERS_OF_ROW = ("top-1", "agreement", "file size", "peak memory")
-MEDIAN, SIZE = 3, 11  # columns of "median ms" and "file size"
-NAMES_SHOWN = 5
+TIMES = ("Contender", "Batch", "min", "median", "p90", "p95", "p99", "images/s")
+MEDIAN = 3
+RATIOS = ("Contender", "Batch", "ratio", "95 % interval", "verdict")
+ANSWERS = (
+    "Contender", "top-1", "95 % interval", "top-5", "agreement", "file size", "peak memory", "max error", "mean error",
+)  # fmt: skip
+LOADS = ("Contender", "Scenario", "result", "queries/s", "p50", "p90", "p99", "target", "queries")
+ABOUT_TIMES = "Milliseconds a run, by contender and batch size; bold: the lowest median of a batch size."
+ABOUT_ANSWERS = "Shares of the images, with the Wilson interval of top-1; what each contender takes."
+ABOUT_LOADS = "By MLPerf's load generator, which calls each run valid or not; times in milliseconds."
+TEXTS = frozenset({"Contender", "Scenario", "result", "verdict"})  # the others are numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table, one cell a header.
-
-    `first` marks a row's first line, the one with its accuracy and sizes; `best` the lowest median of several at one
-    batch size. A skipped row is one line with `skipped`, to be shown in place of its empty cells.
-    """
+    """One line of a table, one cell a header; `first` of its row's lines; `strong`: the cell to be seen first."""
 
     cells: tuple[str, ...]
     first: bool = True
-    best: bool = False
-    skipped: str | None = None
+    strong: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A report as text; `notes` say what the columns mean and what to beware of."""
+    """A part of a report as text; `about` says what it holds, and the first `keys` columns what a line is about."""
 
+    name: str
+    title: str
+    about: str
     headers: tuple[str, ...]
     lines: tuple[Line, ...]
-    notes: tuple[str, ...]
+    keys: int = 1
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds words, not numbers."""
+        return self.headers[column] in TEXTS
 
 
-def cells(report: Report) -> Table:
-    """One line a row and batch size, in the report's order."""
-    best = _best_medians(report)
-    lines = [line for row in report.rows for line in _lines(row, report, best)]
-    return Table(HEADERS + HEADERS_OF_ROW, tuple(lines), tuple(_notes(report)))
-
-
-def conditions(report: Report) -> tuple[tuple[str, str], ...]:
-    """What was measured, on which machine and how, as (name, value)."""
-    machine, settings = report.machine, report.settings
-    gpu = machine.gpu
-    pairs = (
-        ("CPU", f"{machine.cpu}, {_count(machine.cores, 'core')}"),
-        ("Memory", f"{digits(machine.memory_mib / 1024)} GiB"),
-        ("GPU", "none" if gpu is None else f"{gpu.name}, {digits(gpu.memory_mib / 1024)} GiB"),
-        ("GPU details", "" if gpu is None else f"compute capability {gpu.compute_capability}, driver {gpu.driver}"),
-        ("System", f"{machine.system}, Python {machine.python}"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))),
-        ("Threads", str(settings.threads)),
-        ("Load", f"{machine.load_1min:g} before measuring (average of one minute)"),
-        ("Samples", _samples(report)),
-        ("Data", f"{report.data}, digest {report.data_digest[:12]}" if report.data_digest else report.data),
-        ("Created", report.created),
+def tables(report: Report) -> tuple[Table, ...]:
+    """Latency, ratios, accuracy with sizes, and load scenarios; only those that hold something."""
+    baseline = one_line(report.baseline or "")
+    of_ratios = f"Time over that of {baseline} in the same rounds: below 1 is faster."
+    found = (
+        Table("times", "Latency in ms", ABOUT_TIMES, TIMES, tuple(_times(report)), keys=2),
+        Table("ratios", f"Against {baseline}", of_ratios, RATIOS, tuple(_ratios(report)), keys=2),
+        Table("answers", "Accuracy and size", ABOUT_ANSWERS, ANSWERS, tuple(_answers(report))),
+        Table("loads", "Load scenarios", ABOUT_LOADS, LOADS, tuple(_loads(report)), keys=2),
     )
-    return tuple((name, one_line(value)) for name, value in pairs if value)
+    return tuple(_without_empty_columns(table) for table in found if table.lines)
 
 
-def heading(report: Report) -> tuple[str, str]:
-    """The model, and the data with the number of images, as in ("wrn-16-4", "digits, 360 images")."""
-    images = max((row.accuracy.images for row in report.rows if row.accuracy is not None), default=None)
-    data = report.data if images is None else f"{report.data}, {_count(images, 'image')}"
-    return one_line(report.model), one_line(data)
+def verdict(ratio: Ratio) -> str:
+    """The ratio in words: "2.1x as fast", "4.0 % more time" or "no difference shown"."""
+    if not ratio.shown:
+        return "no difference shown"
+    if not 0.5 < ratio.value < 2:
+        factor = max(ratio.value, 1 / ratio.value)
+        return f"{factor:.{1 if factor < 100 else 0}f}x {'as fast' if ratio.value < 1 else 'the time'}"
+    change = abs(ratio.value - 1)
+    return f"{change * 100:.{0 if change >= 0.1 else 1}f} % {'less' if ratio.value < 1 else 'more'} time"
 
 
 def digits(value: float) -> str:
@@ -99,6 +100,11 @@ def percent(share: float) -> str:
     """Two decimals, and 100.00 % only where it is all of them."""
     text = f"{share:.2%}"
     return ("> 99.99" if share < 1.0 and text == "100.00%" else text[:-1]) + " %"
+
+
+def share_interval(interval: Interval) -> str:
+    """As in "96.41 to 99.23 %"."""
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def file_size(size_bytes: int | None) -> str:
@@ -116,53 +122,26 @@ def one_line(text: str) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
-def _lines(row: Row, report: Report, best: frozenset[tuple[int, float]]) -> list[Line]:
-    name, of_row = one_line(row.name), _cells_of_row(row, report.reference)
-    empty = ("",) * (len(HEADERS) - 1)
-    if row.skipped is not None:
-        return [Line((name, *empty, *of_row), skipped=f"skipped: {one_line(row.skipped)}")]
-    if not row.latencies:
-        return [Line((name, *empty, *of_row))]
-    blank = ("",) * len(of_row)
-    return [
-        Line(
-            (
-                name,
-                *_cells_of_latency(latency, report),
-                ratio_cell(row, latency.batch, report),
-                *(of_row if index == 0 else blank),
-            ),
-            first=index == 0,
-            best=(latency.batch, summarize(latency).median_ms) in best,
-        )
-        for index, latency in enumerate(row.latencies)
-    ]
+def count(number: int, noun: str) -> str:
+    """As in "1 image" and "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def ratio_cell(row: Row, batch: int, report: Report) -> str:
-    """As in "0.82 [0.80, 0.85]", "1.01 [0.98, 1.05] no difference shown" or "baseline"."""
-    if row.name == report.baseline:
-        return "baseline"
-    ratio = report.ratio(row, batch)
-    if ratio is None:
-        return ""
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]{'' if ratio.shown else ' no difference shown'}"
+def _times(report: Report) -> list[Line]:
+    best = _best_medians(report)
+    lines = []
+    for row in report.rows:
+        for index, latency in enumerate(row.latencies):
+            strong = (latency.batch, summarize(latency).median_ms) in best
+            cells = (one_line(row.name), *_cells_of_latency(latency, report.settings.streams))
+            lines.append(Line(cells, index == 0, MEDIAN if strong else None))
+    return lines
 
 
-def _cells_of_latency(latency: Latency, report: Report) -> tuple[str, ...]:
-    summary = summarize(latency, report.settings.streams)
-    percentiles = (summary.min_ms, summary.median_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
-    times = (*percentiles, summary.images_per_s)
-    return (str(summary.batch), *(digits(time) for time in times))
-
-
-def _cells_of_row(row: Row, reference: str | None) -> tuple[str, ...]:
-    top1 = agreement = ""
-    if row.accuracy is not None:
-        top1 = f"{percent(row.accuracy.top1)} ({row.accuracy.correct}/{row.accuracy.images})"
-        agreement = "" if row.accuracy.agreement is None else percent(row.accuracy.agreement)
-        agreement = "reference" if row.name == reference else agreement
-    return top1, agreement, file_size(row.size_bytes), file_size(row.peak_rss_bytes)
+def _cells_of_latency(latency: Latency, streams: int) -> tuple[str, ...]:
+    found = summarize(latency, streams)
+    times = (found.min_ms, found.median_ms, found.p90_ms, found.p95_ms, found.p99_ms, found.images_per_s)
+    return (str(found.batch), *(digits(time) for time in times))
 
 
 def _best_medians(report: Report) -> frozenset[tuple[int, float]]:
@@ -173,38 +152,71 @@ def _best_medians(report: Report) -> frozenset[tuple[int, float]]:
     return frozenset((batch, min(values)) for batch, values in medians.items() if len(values) > 1)
 
 
-def _notes(report: Report) -> list[str]:
-    machine, corrupt = report.machine, [one_line(name) for name in report.corrupt]
-    notes = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
-    if report.timed:
-        notes.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
-        notes.append("images/s is images a run / median; 1 MB is 10^6 bytes.")
-        if report.baseline is not None:
-            notes.append(
-                f"Time ratio: the median over the rounds of the time over {one_line(report.baseline)}'s in the same "
-                "round, with its bootstrap 95 % interval; no difference is shown where that holds 1."
-            )
-        notes += [f"{one_line(row.name)}: its times had not settled after warming up." for row in _unsettled(report)]
-    if report.reference is not None:
-        notes.append(f"Agreement: the share of images with the same top class as {one_line(report.reference)}.")
-    if corrupt:
-        more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
-        notes.append(f"{_count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}.")
-    if report.timed and machine.load_1min > machine.cores:
-        load = f"load {machine.load_1min:g} on {_count(machine.cores, 'core')} before measuring"
-        notes.append(f"Busy machine: {load}; the times may be too long.")
-    return notes
+def _ratios(report: Report) -> list[Line]:
+    lines: list[Line] = []
+    for row in report.rows:
+        found = [(latency.batch, report.ratio(row, latency.batch)) for latency in row.latencies]
+        kept = [(batch, ratio) for batch, ratio in found if ratio is not None]
+        for index, (batch, ratio) in enumerate(kept):
+            value, low, high = (f"{n:.3f}" if n >= 0.1 else digits(n) for n in (ratio.value, ratio.low, ratio.high))
+            cells = (one_line(row.name), str(batch), value, f"{low} to {high}", verdict(ratio))
+            lines.append(Line(cells, index == 0))
+    return lines
 
 
-def _unsettled(report: Report) -> list[Row]:
-    return [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
+def _answers(report: Report) -> list[Line]:
+    lines = []
+    for row in report.rows:
+        cells = (*_cells_of_accuracy(row, report.reference), *_cells_of_errors(row))
+        if row.skipped is None and any(cells):
+            lines.append(Line((one_line(row.name), *cells)))
+    return lines
 
 
-def _samples(report: Report) -> str:
-    settings = report.settings
-    turns = f"{_count(settings.rounds, 'round')} of at most {_count(settings.iterations, 'iteration')}"
-    return f"{turns}, contenders interleaved" if report.timed else ""
+def _cells_of_accuracy(row: Row, reference: str | None) -> tuple[str, ...]:
+    found = row.accuracy
+    if found is None:
+        return ("",) * 4
+    agreement = "" if found.agreement is None else percent(found.agreement)
+    return (
+        percent(found.top1),
+        share_interval(found.interval),
+        "" if found.top5 is None else percent(found.top5),
+        "reference" if row.name == reference else agreement,
+    )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _cells_of_errors(row: Row) -> tuple[str, ...]:
+    """Sizes, and the errors of the logits."""
+    found = row.accuracy
+    errors = (None, None) if found is None else (found.max_error, found.mean_error)
+    sizes = (file_size(row.size_bytes), file_size(row.peak_rss_bytes))
+    return (*sizes, *("" if error is None else f"{error:#.2g}".rstrip(".") for error in errors))
+
+
+def _loads(report: Report) -> list[Line]:
+    return [
+        Line((one_line(row.name), *_cells_of_load(load)), index == 0)
+        for row in report.rows
+        for index, load in enumerate(row.loads)
+    ]
+
+
+def _cells_of_load(load: LoadResult) -> tuple[str, ...]:
+    times = (load.latency_p50_ms, load.latency_p90_ms, load.latency_p99_ms, load.target_ms)
+    said = "valid" if load.valid else "INVALID"
+    shown = ("" if time is None else digits(time) for time in times)
+    return (load.scenario.value, said, digits(load.queries_per_s), *shown, str(load.queries))
+
+
+def _without_empty_columns(table: Table) -> Table:
+    """Columns in which no line has anything are left out; `strong` is only used where none can be."""
+    kept = [index for index in range(len(table.headers)) if any(line.cells[index] for line in table.lines)]
+    if len(kept) == len(table.headers):
+        return table
+    lines = tuple(Line(_at(line.cells, kept), line.first) for line in table.lines)
+    return Table(table.name, table.title, table.about, _at(table.headers, kept), lines, table.keys)
+
+
+def _at(cells: Sequence[str], columns: Sequence[int]) -> tuple[str, ...]:
+    return tuple(cells[column] for column in columns)

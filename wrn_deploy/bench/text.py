@@ -2,72 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from wrn_deploy.bench.notes import conditions, heading, notes, skips, surroundings, warnings
 from wrn_deploy.bench.report import Report
 from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.table import MEDIAN, RANDOM_WEIGHTS, SIZE, Line, Table, cells, conditions, heading
+from wrn_deploy.bench.table import RANDOM_WEIGHTS, Table, tables
 
 __all__ = ["print_report"]
 
-LATENCY = range(7)  # columns: the contender and its times
-OF_ROW = (0, *range(7, 11))  # columns: the contender, its accuracy and its sizes
+UNBOUNDED = 1000  # columns: wider than any table
+NAME = 20  # columns: names wrap where they are longer and the table needs the room
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints title, summary, table, skipped rows, notes and conditions, wrapped to the console's width.
+    """Prints title, summary, warnings, tables, skipped rows, notes and conditions, wrapped to the console's width.
 
-    A console too narrow for all columns gets two tables, times and accuracy: no cell is cut.
+    A table too wide for the console is continued below with its first columns again: no cell is cut.
     """
-    table, (model, data) = cells(report), heading(report)
+    model, data = heading(report)
     _print(console, Text.assemble((model, "bold"), f" on {data}"))
     if report.random_weights:
         _print(console, Text(RANDOM_WEIGHTS, "bold red"))
     _print(console, Text(sentence(report)))
-    measured = [line for line in table.lines if line.skipped is None]
-    for grid in _grids(table, measured, console, timed=report.timed) if measured else ():
-        console.print("", grid, sep="\n")
+    for warning in warnings(report):
+        _print(console, Text.assemble(("Warning: ", "bold yellow"), warning))
+    for table in tables(report):
+        console.print()
+        _print(console, Text(table.title, "bold"))
+        console.print(*_grids(table, console), sep="\n\n")
+    for skip in skips(report):
+        console.print()
+        _print(console, Text.assemble((", ".join(skip.names), "bold"), f" skipped: {skip.reason}"))
     console.print()
-    for line in table.lines:
-        if line.skipped is not None:
-            _print(console, _skipped(line))
-    _print(console, Text())
-    for note in table.notes:
+    for note in notes(report):
         _print(console, Text(note))
-    _print(console, Text())
+    console.print()
     console.print(_pairs(conditions(report)))
+    state = surroundings(report)
+    if state is not None:
+        console.print("", *_grids(state, console), sep="\n")
 
 
-def _grids(table: Table, lines: list[Line], console: Console, *, timed: bool) -> list[Grid]:
-    if not timed:
-        return [_grid(table, lines, OF_ROW)]
-    whole = _grid(table, lines, range(len(table.headers)))
-    if console.measure(whole, options=console.options.update(width=1000)).maximum <= console.width:
-        return [whole]
-    firsts = [line for line in lines if line.first and any(line.cells[column] for column in OF_ROW[1:])]
-    return [_grid(table, lines, LATENCY), *([_grid(table, firsts, OF_ROW)] if firsts else [])]
+def _grids(table: Table, console: Console) -> list[Grid]:
+    """The table, or its columns in parts that fit the console, each after the first columns that name the line."""
+    keys = list(range(table.keys))
+    parts: list[list[int]] = [[]]
+    for column in range(table.keys, len(table.headers)):
+        if parts[-1] and not _fits(_grid(table, [*keys, *parts[-1], column]), console):
+            parts.append([])
+        parts[-1].append(column)
+    return [_grid(table, [*keys, *part]) for part in parts]
 
 
-def _grid(table: Table, lines: list[Line], columns: Iterable[int]) -> Grid:
+def _fits(grid: Grid, console: Console) -> bool:
+    unbounded = console.options.update(width=UNBOUNDED)
+    names = max(console.measure(cell, options=unbounded).maximum for cell in grid.columns[0].cells)
+    return console.measure(grid, options=unbounded).maximum - max(0, names - NAME) <= console.width
+
+
+def _grid(table: Table, columns: Sequence[int]) -> Grid:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column in columns:
-        name = column == 0
-        grid.add_column(Text(table.headers[column]), justify="left" if name else "right", no_wrap=not name)
-    for line in lines:
-        style = {MEDIAN: "bold"} if line.best else {}
-        grid.add_row(*(Text(line.cells[column], style.get(column, "")) for column in columns))
+        left = column == 0 or table.is_text(column)
+        grid.add_column(Text(table.headers[column]), justify="left" if left else "right", no_wrap=column > 0)
+    for line in table.lines:
+        cells = [Text(cell, "bold" if column == line.strong else "") for column, cell in enumerate(line.cells)]
+        grid.add_row(*(cells[column] for column in columns))
     return grid
-
-
-def _skipped(line: Line) -> Text:
-    size = line.cells[SIZE]
-    name = f"{line.cells[0]} (built, {size}) " if size else f"{line.cells[0]} "
-    return Text.assemble((name, "bold"), line.skipped or "")
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Grid:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
-from wrn_deploy.bench.svg import LETTER, MARGIN
+from wrn_deploy.bench.pictures.canvas import LETTER, MARGIN
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
 from wrn_deploy.bench.tuning import Trial, Tuning
 

@@ -1,4 +1,4 @@
-"""Writes a report as JSON, Markdown and one HTML page."""
+"""Writes a report as JSON, CSV, Markdown and one HTML page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from wrn_deploy.bench.csv_file import to_csv
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.markdown import to_markdown
 from wrn_deploy.bench.report import Report
@@ -29,12 +30,17 @@ def check_folder(folder: Path) -> Path:
 
 
 def write_reports(report: Report, folder: Path, name: str, progress: Progress) -> None:
-    """Writes `name`.json, .md and .html into `folder`, which is made if need be: those of one report, or none."""
-    texts = {".json": report.to_json(), ".md": to_markdown(report), ".html": to_html(report)}
+    """Writes `name`.json, .csv, .md and .html into `folder`, which is made if need be: those of one report, or none."""
+    texts = {
+        ".json": report.to_json(),
+        ".csv": to_csv(report),
+        ".md": to_markdown(report),
+        ".html": to_html(report),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".reports-", dir=folder) as staged:
         written = [Path(staged, f"{name}{suffix}") for suffix in texts]
         for file, text in zip(written, texts.values(), strict=True):
-            file.write_text(text, encoding="utf-8")
+            file.write_text(text, encoding="utf-8", newline="")
         placed = [file.replace(folder / file.name) for file in written]
     progress.note(f"reports: {', '.join(map(str, placed))}")
