@@ -8,9 +8,9 @@ from html import escape
 
 from wrn_deploy.bench.table import Line, Table
 
-__all__ = ["DESK", "PHONE", "Section", "figure", "grid", "table", "unbroken"]
+__all__ = ["DESK", "PHONE", "Section", "figure", "grid", "named_lines", "table", "unbroken"]
 
-DESK, PHONE = 900, 344  # pixels of a picture; a phone of 360 leaves as much
+DESK, PHONE = 900, 336  # pixels of a picture; a phone of 360 leaves as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,24 @@ def figure(draw: Callable[[int], str], caption: str = "") -> str:
 def table(shown: Table) -> str:
     """A table of texts."""
     texts = [column for column in range(len(shown.headers)) if column and shown.is_text(column)]
-    body = (_line(line, texts) for line in shown.lines)
-    return grid(shown.name, shown.about, shown.headers, body, texts)
+    names = [line.cells[0] if line.first else None for line in shown.lines]
+    rests = [_cells(line, texts) for line in shown.lines]
+    return grid(shown.name, shown.about, shown.headers, named_lines(names, rests), texts)
+
+
+def named_lines(names: Sequence[str | None], rests: Sequence[str]) -> list[str]:
+    """Lines of a table; one name, plain text, may stand beside several lines: None is for those after the first."""
+    lines = []
+    for index, (name, rest) in enumerate(zip(names, rests, strict=True)):
+        if name is None:
+            lines.append(f'<tr class="more">{rest}</tr>')
+            continue
+        spanned = 1
+        while index + spanned < len(names) and names[index + spanned] is None:
+            spanned += 1
+        span = f' rowspan="{spanned}"' if spanned > 1 else ""
+        lines.append(f'<tr><th scope="row"{span}>{escape(name)}</th>{rest}</tr>')
+    return lines
 
 
 def grid(name: str, caption: str, headers: Sequence[str], lines: Iterable[str], texts: Sequence[int] = ()) -> str:
@@ -69,13 +85,11 @@ def unbroken(text: str) -> str:
     return text.replace(" ms", "&nbsp;ms").replace(" %", "&nbsp;%")
 
 
-def _line(line: Line, texts: Sequence[int]) -> str:
+def _cells(line: Line, texts: Sequence[int]) -> str:
     cells = [escape(cell) for cell in line.cells]
     if line.strong is not None:
         cells[line.strong] = f"<strong>{cells[line.strong]}</strong>"
-    rest = "".join(f"<td{_side(index in texts)}>{cell}</td>" for index, cell in enumerate(cells[1:], 1))
-    row = "<tr>" if line.first else '<tr class="more">'
-    return f'{row}<th scope="row">{cells[0]}</th>{rest}</tr>'
+    return "".join(f"<td{_side(index in texts)}>{cell}</td>" for index, cell in enumerate(cells[1:], 1))
 
 
 def _side(words: bool) -> str:

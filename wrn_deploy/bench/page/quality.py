@@ -7,7 +7,7 @@ import binascii
 from html import escape
 
 from wrn_deploy.bench.drops import ClassDrop, worst_classes
-from wrn_deploy.bench.page.parts import Section, grid, table
+from wrn_deploy.bench.page.parts import Section, grid, named_lines, table
 from wrn_deploy.bench.report import Report, Row
 from wrn_deploy.bench.scores import Accuracy, ChangedImage
 from wrn_deploy.bench.table import Table, count, one_line
@@ -30,18 +30,18 @@ def quality_section(report: Report, answers: Table | None) -> Section | None:
 
 def _classes(report: Report) -> str:
     """The classes that lose most, for each row that loses any."""
-    lines = []
+    names: list[str | None] = []
+    rests = []
     for row in report.rows:
-        name = escape(one_line(row.name))
         for index, drop in enumerate(worst_classes(report, row, WORST)):
-            mark = "" if index == 0 else ' class="more"'
-            lines.append(f'<tr{mark}><th scope="row">{name}</th>{_cells(drop)}</tr>')
-    if not lines:
+            names.append(None if index else one_line(row.name))
+            rests.append(_cells(drop))
+    if not rests:
         return ""
     reference = one_line(report.reference or "")
     caption = f"Right answers by class: up to {WORST} classes of each contender that lose most against {reference}."
     headers = ("Contender", "class", "images", reference, "this one", "points lost")
-    return "<h3>Classes that lose most</h3>\n" + grid("classes", caption, headers, lines, (1,))
+    return "<h3>Classes that lose most</h3>\n" + grid("classes", caption, headers, named_lines(names, rests), (1,))
 
 
 def _cells(drop: ClassDrop) -> str:

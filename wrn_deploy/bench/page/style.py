@@ -39,7 +39,7 @@ figure { margin: 0 0 2rem; }
 figcaption { max-width: 44rem; margin-top: .75rem; }
 svg { display: block; max-width: 100%; height: auto; }
 svg text { font-size: 12px; fill: var(--ink); }
-svg .label { stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; paint-order: stroke; }
+svg .label, svg .value { stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; paint-order: stroke; }
 svg .tick { fill: var(--muted); font-variant-numeric: tabular-nums; }
 svg .grid, svg .axis, svg .leader { fill: none; stroke: var(--rule); }
 svg .axis, svg .leader { stroke: var(--muted); stroke-width: .75; }
@@ -51,7 +51,7 @@ svg .int8 { fill: var(--int8); stroke: var(--int8); } svg .bf16 { fill: var(--bf
 svg .fp8 { fill: var(--fp8); stroke: var(--fp8); } svg .other { fill: var(--muted); stroke: var(--muted); }
 svg rect { stroke: none; }
 svg .shape { fill-opacity: .55; stroke-width: 1; }
-svg .interval { fill: none; stroke-width: 2; } svg .curve { fill: none; stroke-width: 1.75; }
+svg .interval { fill: none; stroke-width: 3; } svg .curve { fill: none; stroke-width: 1.75; }
 svg .mark { stroke: var(--page); stroke-width: 1; }
 svg .hollow { fill: var(--page); stroke-width: 2; }
 svg .hollow.fp32 { stroke: var(--fp32); } svg .hollow.fp16 { stroke: var(--fp16); }
@@ -66,12 +66,11 @@ caption { padding-bottom: .6rem; text-align: left; }
 caption span { display: block; max-width: min(44rem, calc(100vw - 2.5rem)); }
 th, td { padding: .4rem .6rem; border-top: 1px solid var(--rule); text-align: right; white-space: nowrap; }
 thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; } tbody th, tbody td { vertical-align: top; }
 th:first-child { position: sticky; left: 0; padding-left: 0; background: var(--page); text-align: left; }
 td:last-child, th:last-child { padding-right: 0; }
-.more th { color: var(--muted); font-weight: 400; }
-thead th, .more th, .more td { border-top: 0; } .more th, .more td { padding-top: .1rem; }
-tbody tr:last-child > * { border-bottom: 1px solid var(--rule); }
+thead th, .more td { border-top: 0; } .more td { padding-top: .1rem; }
+table { border-bottom: 1px solid var(--rule); }
 th.text, td.text { text-align: left; }
 td.long { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
 .notes { padding-left: 1.1rem; overflow-wrap: anywhere; }
@@ -88,7 +87,7 @@ dl.skipped { display: block; max-width: 44rem; } .skipped dt { color: var(--ink)
 .missing { width: 96px; height: 96px; padding: 2.2rem .5rem; text-align: center; }
 code { font: .8125rem ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 @media screen and (max-width: 47rem) {
-  header { padding-top: 1.75rem; } header, main { padding-left: .5rem; padding-right: .5rem; }
+  header { padding-top: 1.75rem; } header, main { padding-left: .75rem; padding-right: .75rem; }
   h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; } .summary { font-size: 1.08rem; }
   .wide { display: none; } .narrow { display: block; max-width: 30rem; } .narrow svg { width: 100%; }
   tbody th { min-width: 7.2rem; white-space: normal; }
@@ -98,6 +97,7 @@ code { font: .8125rem ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
   header, main { max-width: none; padding: 0; } body { font-size: 10pt; } nav, .skip { display: none; }
   .scroll { overflow: visible; } .summary { font-size: 12pt; } h2 { margin-top: 18pt; }
   table { font-size: 7pt; } th, td { padding: 2pt 3pt; } th:first-child { position: static; }
-  h2, h3 { break-after: avoid; } tr, figure, li { break-inside: avoid; }
+  h2, h3, thead, caption, p.caption { break-after: avoid; } .more { break-before: avoid; }
+  tr, figure, li { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from wrn_deploy.bench.axes import Axis
-from wrn_deploy.bench.pictures.canvas import drawing, short, text
+from wrn_deploy.bench.pictures.canvas import drawing, text
 from wrn_deploy.bench.pictures.lanes import Lanes
 from wrn_deploy.bench.ratios import Ratio
 from wrn_deploy.bench.report import Report, Row
@@ -26,7 +26,7 @@ def forest(report: Report, batch: int, width: int) -> str:
     baseline = one_line(report.baseline or "")
     lanes = Lanes(width, len(found), top=28.0, values=140.0)
     axis = _axis([ratio for _, ratio in found], lanes)
-    parts = [lanes.grid(axis, f"time over that of {short(baseline)} at batch {batch}"), _line_at_1(axis, lanes)]
+    parts = [lanes.grid(axis, f"time over the baseline's at batch {batch}"), _line_at_1(axis, lanes)]
     for index, (row, ratio) in enumerate(found):
         parts += [_interval(row, ratio, axis, lanes.middle(index)), lanes.label(index, row.name, verdict(ratio))]
     titles = (f"Times against {baseline} at batch {batch}", "; ".join(_told(row, ratio) for row, ratio in found))
@@ -42,9 +42,11 @@ def _axis(ratios: Sequence[Ratio], lanes: Lanes) -> Axis:
 
 
 def _line_at_1(axis: Axis, lanes: Lanes) -> str:
-    """The line, and which side is which, in words."""
+    """The line, which leaves out texts above the lanes, and which side is which, in words."""
     x = axis.at(1.0)
-    parts = [f'<path class="one" d="M{x:.1f} {lanes.top - 8:g}V{lanes.bottom:g}"/>']
+    gaps = [] if lanes.wide else [lanes.middle(index) - 10 for index in range(lanes.count)]
+    path = "".join(f"M{x:.1f} {top:g}v20" for top in gaps) or f"M{x:.1f} {lanes.top - 8:g}V{lanes.bottom:g}"
+    parts = [f'<path class="one" d="{path}"/>']
     if x - lanes.left > ROOM:
         parts.append(text(x - 8, lanes.top - 12, "◂ faster", anchor="end"))
     if lanes.right - x > ROOM:
@@ -58,9 +60,8 @@ def _interval(row: Row, ratio: Ratio, axis: Axis, middle: float) -> str:
     hollow = "" if ratio.shown else " hollow"
     return (
         f"<g><title>{html.escape(_told(row, ratio))}</title>"
-        f'<path class="interval {row.precision.value}" d="M{low:.1f} {middle:g}H{high:.1f}M{low:.1f} {middle - 6:g}v12'
-        f'M{high:.1f} {middle - 6:g}v12"/>'
-        f'<circle class="mark {row.precision.value}{hollow}" cx="{at:.1f}" cy="{middle:g}" r="4"/></g>'
+        f'<path class="interval {row.precision.value}" d="M{low:.1f} {middle:g}H{high:.1f}"/>'
+        f'<circle class="mark {row.precision.value}{hollow}" cx="{at:.1f}" cy="{middle:g}" r="4.5"/></g>'
     )
 
 

@@ -58,7 +58,7 @@ class Lanes:
         """Name and value of a lane."""
         y = self.middle(index) + 4 if self.wide else self.top + index * self._step + 14
         left = 0.0 if self.wide else EDGE
-        return text(left, y, short(name), "label") + text(self.width - EDGE, y, value, "tick", "end")
+        return text(left, y, short(name), "label") + text(self.width - EDGE, y, value, "tick value", "end")
 
     def grid(self, axis: Axis, caption: str) -> str:
         """A line at each tick, as many ticks as there is room for, and the caption of the axis."""
@@ -66,9 +66,10 @@ class Lanes:
         for value, words in axis.labelled_ticks():
             x, half = axis.at(value), len(words) * DIGIT / 2
             parts.append(f'<path class="grid" d="M{x:.1f} {self.top:g}V{self.bottom:g}"/>')
-            if x - half > taken and x + half <= self.width:
-                parts.append(text(x, self.bottom + 16, words, anchor="middle"))
-                taken = x + half + DIGIT
+            inside = min(max(x, half), self.width - half)
+            if inside - half > taken:
+                parts.append(text(inside, self.bottom + 16, words, anchor="middle"))
+                taken = inside + half + DIGIT
         parts.append(f'<path class="axis" d="M{self.left:g} {self.bottom:g}H{self.right:g}"/>')
         parts.append(text(self.right, self.bottom + 35, caption + (", log scale" if axis.log else ""), anchor="end"))
         return "".join(parts)

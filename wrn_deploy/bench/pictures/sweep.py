@@ -39,7 +39,7 @@ def batch_sweep(report: Report, width: int) -> str:
         return ""
     wide = width >= WIDE
     bottom = TOP + max(LEAST, LINE * len(curves))
-    right = width - (210 if wide else 132)
+    right = width - (220 if wide else 150)
     batches = sorted({batch for curve in curves for batch, _ in curve.points})
     x_axis = Axis(batches[0], batches[-1], 52, right, log=True)
     y_axis = _rates(curves, bottom)
