@@ -212,6 +212,7 @@ def test_a_wide_spread_has_a_log_axis() -> None:
 def test_ticks_are_round_numbers() -> None:
     assert Axis(0.0, 2.9, 0, 100).labelled_ticks()[:3] == [(0.0, "0.0"), (0.5, "0.5"), (1.0, "1.0")]
     assert Axis(0.4, 11, 0, 100, log=True).ticks() == [0.5, 1, 2, 5, 10]
+    assert Axis(0.4, 1.6, 0, 100, log=True).ticks() == [0.5, 0.7, 1, 1.5]
     assert Axis(97.7, 98.7, 100, 0).ticks() == [97.8, 98.0, 98.2, 98.4, 98.6]
     assert Axis(1, 100, 0, 200, log=True).at(10) == pytest.approx(100)
 

@@ -24,11 +24,13 @@ class Axis:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Round values within the range: 1, 2 and 5 in every decade, or about six equal steps."""
+        """Round values within the range: 1, 2 and 5 in every decade, more in a single one, or about six equal steps."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            factors = (1, 2, 5) if self.high / self.low < 1e3 else (1,)
-            values = [factor * 10.0**decade for decade in decades for factor in factors]
+            factors: tuple[float, ...] = (1, 2, 5) if self.high / self.low < 1e3 else (1,)
+            if self.high / self.low < 10:
+                factors = (1, 1.5, 2, 3, 5, 7)
+            values = [float(f"{factor * 10.0**decade:.2g}") for decade in decades for factor in factors]
             return [value for value in values if self.low <= value <= self.high]
         rough = (self.high - self.low) / 6
         unit = 10.0 ** math.floor(math.log10(rough))

@@ -19,6 +19,7 @@ HEIGHT = 380  # of the picture with accuracy, without its key
 LOG_SPREAD = 10.0
 NAMED = {True: 8, False: 5}  # on a desk and on a phone: more points than these are numbered, with their names below
 KEY = 19.0  # pixels: a line of these names
+RING = 7.5  # pixels: the radius of a ring around a point of the front
 
 
 def picture(report: Report, width: int) -> str:
@@ -60,7 +61,8 @@ def _scatter(entries: Sequence[Entry], width: int) -> tuple[str, float]:
         Box(x_axis.at(entry.latency.min_ms), y - 1.5, x_axis.at(entry.latency.p90_ms), y + 1.5)
         for entry, (_, y) in zip(entries, points, strict=True)
     ]
-    marks = [Box(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
+    radii = [RING if entry in _front(entries) else RADIUS for entry in entries]
+    marks = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
     numbered = len(entries) > NAMED[width >= WIDE]
     names = [str(index + 1) if numbered else short(entry.name) for index, entry in enumerate(entries)]
     frame = Box(46, 30, width, HEIGHT - 50)
@@ -78,7 +80,7 @@ def _scatter(entries: Sequence[Entry], width: int) -> tuple[str, float]:
 def _steps(front: Sequence[Point], end: float) -> str:
     """The front as steps: at each latency the best accuracy that is to be had; and a ring around its points."""
     path = f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:]) + f"H{end:g}"
-    rings = "".join(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="9"/>' for x, y in front)
+    rings = "".join(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="{RING}"/>' for x, y in front)
     return f'<path class="front" d="{path}"/>{rings}'
 
 

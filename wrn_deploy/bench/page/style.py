@@ -51,9 +51,10 @@ svg .int8 { fill: var(--int8); stroke: var(--int8); } svg .bf16 { fill: var(--bf
 svg .fp8 { fill: var(--fp8); stroke: var(--fp8); } svg .other { fill: var(--muted); stroke: var(--muted); }
 svg rect { stroke: none; }
 svg .shape { fill-opacity: .55; stroke-width: 1; }
-svg .interval { fill: none; stroke-width: 3; } svg .curve { fill: none; stroke-width: 1.75; }
+svg .interval { fill: none; stroke-width: 6; stroke-opacity: .6; } svg circle.mark { stroke-width: .75; }
+svg .curve { fill: none; stroke-width: 1.75; }
 svg .mark { stroke: var(--page); stroke-width: 1; }
-svg .hollow { fill: var(--page); stroke-width: 2; }
+svg circle.hollow { fill: var(--page); stroke-width: 1.75; }
 svg .hollow.fp32 { stroke: var(--fp32); } svg .hollow.fp16 { stroke: var(--fp16); }
 svg .hollow.int8 { stroke: var(--int8); } svg .hollow.bf16 { stroke: var(--bf16); }
 svg .hollow.fp8 { stroke: var(--fp8); }
@@ -98,6 +99,6 @@ code { font: .8125rem ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
   .scroll { overflow: visible; } .summary { font-size: 12pt; } h2 { margin-top: 18pt; }
   table { font-size: 7pt; } th, td { padding: 2pt 3pt; } th:first-child { position: static; }
   h2, h3, thead, caption, p.caption { break-after: avoid; } .more { break-before: avoid; }
-  tr, figure, li { break-inside: avoid; }
+  tr, figure, li, p { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

@@ -61,7 +61,7 @@ def _interval(row: Row, ratio: Ratio, axis: Axis, middle: float) -> str:
     return (
         f"<g><title>{html.escape(_told(row, ratio))}</title>"
         f'<path class="interval {row.precision.value}" d="M{low:.1f} {middle:g}H{high:.1f}"/>'
-        f'<circle class="mark {row.precision.value}{hollow}" cx="{at:.1f}" cy="{middle:g}" r="4.5"/></g>'
+        f'<circle class="mark {row.precision.value}{hollow}" cx="{at:.1f}" cy="{middle:g}" r="3.5"/></g>'
     )
 
 
