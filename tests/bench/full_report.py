@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wrn_deploy.bench.loads import LoadResult, Scenario
-from wrn_deploy.bench.report import Boundary, Latency, LayerTime, Report, Row, Settings, WarmUp
+from wrn_deploy.bench.report import Boundary, Latency, LayerTime, LoadResult, Report, Row, Settings, WarmUp
+from wrn_deploy.bench.scenarios import Scenario
 from wrn_deploy.bench.scores import Accuracy, ChangedImage, ClassScore
 from wrn_deploy.bench.surroundings import Conditions, Snapshot
 from wrn_deploy.data import Role, open_data
@@ -170,15 +170,16 @@ def _layers(source: random.Random) -> tuple[LayerTime, ...]:
 def _loads() -> tuple[LoadResult, ...]:
     return (
         _load(Scenario.SINGLE_STREAM, None, 1561.2, (0.632, 0.661, 0.702), 93671),
-        _load(Scenario.MULTI_STREAM, None, 412.8, (2.31, 2.42, 2.58), 24768),
-        _load(Scenario.OFFLINE, None, 52110.0, (None, None, None), 3177600),
+        _load(Scenario.MULTI_STREAM, None, 3302.4, (2.31, 2.42, 2.58), 24768),
+        _load(Scenario.OFFLINE, None, 52110.0, (30124.0, 54223.0, 59646.0), 3177600),
         _load(Scenario.SERVER, 15.0, 31002.0, (8.02, 14.4, 19.7), 1860120),
     )
 
 
 def _load(
-    scenario: Scenario, target: float | None, rate: float, times: tuple[float | None, float | None, float | None],
-    queries: int,
-) -> LoadResult:  # fmt: skip
-    valid = target is None or (times[2] or 0.0) <= target
-    return LoadResult(scenario, valid, target, rate, *times, queries, f"loadgen/{scenario}")
+    scenario: Scenario, target: float | None, rate: float, times: tuple[float, float, float], queries: int
+) -> LoadResult:
+    valid = target is None or times[2] <= target
+    reason = None if valid else "Reduce target QPS to improve latency."
+    log = f"tensorrt-cuda-graph-int8-{scenario}"
+    return LoadResult(scenario.value, valid, target, rate, *times, queries, log, reason)

@@ -27,9 +27,8 @@ from tests.bench.sample_reports import (
 from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.labels import Box, place_labels
-from wrn_deploy.bench.loads import LoadResult, Scenario
 from wrn_deploy.bench.notes import conditions
-from wrn_deploy.bench.report import LayerTime, Report
+from wrn_deploy.bench.report import LayerTime, LoadResult, Report
 from wrn_deploy.bench.scores import ChangedImage, ClassScore
 from wrn_deploy.bench.surroundings import Conditions, Snapshot
 from wrn_deploy.bench.svg import picture
@@ -142,7 +141,7 @@ def test_the_page_escapes_every_text_from_outside() -> None:
         sha256=HOSTILE,
         accuracy=accuracy,
         layers=(LayerTime(HOSTILE, 1.0, HOSTILE),),
-        loads=(LoadResult(Scenario.SERVER, True, 1.0, 1.0, 1.0, 1.0, 1.0, 1, HOSTILE),),  # noqa: FBT003
+        loads=(LoadResult(HOSTILE, False, 1.0, 1.0, 1.0, 1.0, 1.0, 1, HOSTILE, HOSTILE),),  # noqa: FBT003
     )
     skipped = dataclasses.replace(SKIPPED, skipped=HOSTILE)
     machine = dataclasses.replace(MACHINE, cpu=HOSTILE, system=HOSTILE, gpu=Gpu(HOSTILE, HOSTILE, 1, HOSTILE))

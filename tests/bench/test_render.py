@@ -144,7 +144,8 @@ def test_warnings_say_what_to_beware_of() -> None:
         FP32, latencies=tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in FP32.latencies)
     )
     assert warnings(make_report(restless, INT8)) == ("Times had not settled after warming up: PyTorch fp32.",)
-    assert "LoadGen calls a run invalid: TensorRT CUDA graph int8." in warnings(make_full_report())
+    invalid = "LoadGen calls Server of TensorRT CUDA graph int8 invalid: Reduce target QPS to improve latency."
+    assert invalid in warnings(make_full_report())
 
 
 @pytest.mark.parametrize("name", RENDERINGS)

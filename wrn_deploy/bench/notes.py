@@ -47,7 +47,7 @@ def skips(report: Report) -> tuple[Skip, ...]:
 
 def warnings(report: Report) -> tuple[str, ...]:
     """What makes the numbers doubtful, in sentences."""
-    machine, found = report.machine, []
+    machine, found = report.machine, list[str]()
     if report.conditions is not None:
         found += [one_line(warning) for warning in report.conditions.warnings]
     elif report.timed and machine.load_1min > machine.cores:
@@ -56,10 +56,7 @@ def warnings(report: Report) -> tuple[str, ...]:
     restless = [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
     if restless:
         found.append(f"Times had not settled after warming up: {', '.join(one_line(row.name) for row in restless)}.")
-    invalid = [row for row in report.rows if any(not load.valid for load in row.loads)]
-    if invalid:
-        found.append(f"LoadGen calls a run invalid: {', '.join(one_line(row.name) for row in invalid)}.")
-    return tuple(found)
+    return (*found, *_invalid_loads(report))
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -78,11 +75,9 @@ def notes(report: Report) -> tuple[str, ...]:
     if corrupt:
         more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
         found.append(f"{count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}.")
-    found += [
-        f"LoadGen's logs of {one_line(row.name)}, {load.scenario}: {one_line(load.log)}."
-        for row in report.rows
-        for load in row.loads
-    ]
+    logs = [one_line(load.log) for row in report.rows for load in row.loads]
+    if logs:
+        found.append(f"LoadGen's logs, beside this report: {', '.join(logs)}.")
     return tuple(found)
 
 
@@ -136,6 +131,16 @@ def _state(snapshot: Snapshot) -> dict[str, str]:
 
 def _known(value: float | None, shown: Callable[[float], str]) -> str:
     return "" if value is None else shown(value)
+
+
+def _invalid_loads(report: Report) -> list[str]:
+    return [
+        f"LoadGen calls {one_line(load.scenario)} of {one_line(row.name)} invalid: "
+        f"{one_line(load.reason or 'it gives no reason').rstrip('.')}."
+        for row in report.rows
+        for load in row.loads
+        if not load.valid
+    ]
 
 
 def _note_on_ratios(report: Report) -> list[str]:

@@ -21,8 +21,8 @@ from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "FORMAT", "Accuracy", "Boundary", "Derived", "Latency", "LatencySummary", "LayerTime", "LoadResult", "Report", "Row",
-    "Settings", "WarmUp", "read_report", "summarize",
+    "FORMAT", "Accuracy", "Boundary", "Derived", "Latency", "LatencySummary", "LayerTime", "LoadResult", "Report",
+    "Row", "Settings", "WarmUp", "read_report", "summarize",
 ]  # fmt: skip
 
 FORMAT = 2

@@ -33,7 +33,7 @@ RATIOS = ("Contender", "Batch", "ratio", "95 % interval", "verdict")
 ANSWERS = (
     "Contender", "top-1", "95 % interval", "top-5", "agreement", "file size", "peak memory", "max error", "mean error",
 )  # fmt: skip
-LOADS = ("Contender", "Scenario", "result", "queries/s", "p50", "p90", "p99", "target", "queries")
+LOADS = ("Contender", "Scenario", "result", "samples/s", "p50", "p90", "p99", "target", "queries")
 ABOUT_TIMES = "Milliseconds a run, by contender and batch size; bold: the lowest median of a batch size."
 ABOUT_ANSWERS = "Shares of the images, with the Wilson interval of top-1; what each contender takes."
 ABOUT_LOADS = "By MLPerf's load generator, which calls each run valid or not; times in milliseconds."
@@ -203,10 +203,10 @@ def _loads(report: Report) -> list[Line]:
 
 
 def _cells_of_load(load: LoadResult) -> tuple[str, ...]:
-    times = (load.latency_p50_ms, load.latency_p90_ms, load.latency_p99_ms, load.target_ms)
+    times = (load.p50_ms, load.p90_ms, load.p99_ms, load.target_ms)
     said = "valid" if load.valid else "INVALID"
     shown = ("" if time is None else digits(time) for time in times)
-    return (load.scenario.value, said, digits(load.queries_per_s), *shown, str(load.queries))
+    return (one_line(load.scenario), said, digits(load.samples_per_s), *shown, str(load.queries))
 
 
 def _without_empty_columns(table: Table) -> Table:

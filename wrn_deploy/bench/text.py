@@ -17,7 +17,7 @@ from wrn_deploy.bench.table import RANDOM_WEIGHTS, Table, tables
 __all__ = ["print_report"]
 
 UNBOUNDED = 1000  # columns: wider than any table
-NAME = 20  # columns: names wrap where they are longer and the table needs the room
+NAME = 17  # columns: names wrap where they are longer and the table needs the room
 
 
 def print_report(report: Report, console: Console) -> None:
