@@ -38,7 +38,7 @@ def quick() -> Callable[..., Report]:
 
     def run(out: Path, notes: Notes, max_drop: float = 100.0) -> Report:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("wrn_deploy.pipeline.measure.WARM_UP_S", 0.01)
+            patch.setattr("wrn_deploy.pipeline.contest.WARM_UP_S", (0.01, 0.1))
             patch.setattr(demo, "MeasureOptions", functools.partial(MeasureOptions, rounds=1, iterations=2, threads=1))
             patch.setattr(demo, "MAX_DROP", max_drop)
             return run_demo(DemoOptions(out, "wrn-10-1", epochs=2), notes)
