@@ -1,4 +1,4 @@
-"""Paired ratios: what they are, that they see a tenth through noise, and that they do not see what is not there."""
+"""Ratios with intervals: what they are, that they see a tenth through noise, and do not see what is not there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.bench.ratios import LEAST_ROUNDS, paired_ratio
+from wrn_deploy.bench.ratios import LEAST_ROUNDS, paired_ratio, unpaired_ratio
 
 Rounds = list[list[float]]
 
@@ -74,3 +74,35 @@ def test_rounds_without_both_are_left_out() -> None:
 
 def test_too_few_rounds_give_no_interval() -> None:
     assert paired_ratio([[1.0]] * (LEAST_ROUNDS - 1), [[1.0]] * 20) is None
+
+
+def test_two_runs_are_compared_by_their_medians() -> None:
+    found = unpaired_ratio([3.0] * 8, [2.0] * 20)
+    assert found is not None
+    assert (found.value, found.low, found.high) == (1.5, 1.5, 1.5)
+    assert unpaired_ratio([1.0] * (LEAST_ROUNDS - 1), [1.0] * 20) is None
+    assert unpaired_ratio([1.0] * 20, [1.0] * (LEAST_ROUNDS - 1)) is None
+
+
+def test_two_runs_on_a_steady_machine_show_a_tenth_and_not_nothing() -> None:
+    random = np.random.default_rng(3)
+    found = same = 0
+    for _ in range(100):
+        before, slower, copy = ((factor * (1 + random.exponential(0.05, 30))).tolist() for factor in (1.0, 1.1, 1.0))
+        ratios = unpaired_ratio(slower, before), unpaired_ratio(copy, before)
+        assert ratios[0] is not None
+        assert ratios[1] is not None
+        found += ratios[0].low > 1.0
+        same += not ratios[1].shown
+    assert found >= 95
+    assert same >= 90  # of 100: blocks of four rounds leave few of them, so that intervals are a little too short
+
+
+def test_rounds_that_depend_on_one_another_make_the_interval_longer() -> None:
+    """The same numbers, once as slow and quick spells and once mixed."""
+    mixed, settled = [1.0, 1.1, 1.05] * 10, [1.0] * 10 + [1.1] * 10 + [1.05] * 10
+    of_mixed, of_settled = unpaired_ratio(mixed, [1.0] * 30), unpaired_ratio(settled, [1.0] * 30)
+    assert of_mixed is not None
+    assert of_settled is not None
+    assert of_mixed.value == of_settled.value
+    assert of_settled.high - of_settled.low > of_mixed.high - of_mixed.low

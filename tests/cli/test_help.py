@@ -17,7 +17,7 @@ from wrn_deploy.pipeline.doctor import Diagnosis
 COMMANDS = [
     *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint", "inspect", "explain"),
     *("bench", "eval", "predict", "demo"),
-    "embed",
+    *("compare", "embed"),
 ]
 
 

@@ -1,14 +1,15 @@
-"""How much slower or faster one contender is than another, with an interval: paired by the rounds they shared."""
+"""How much slower or faster one contender is than another, with an interval: of one run, paired, or of two runs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "LEAST_ROUNDS", "Ratio", "paired_ratio"]
+__all__ = ["CONFIDENCE", "LEAST_ROUNDS", "Ratio", "paired_ratio", "unpaired_ratio"]
 
 CONFIDENCE = 0.95
 LEAST_ROUNDS = 6  # with 5, resampling reaches both extremes of the rounds too often for an interval of 95 %
@@ -53,6 +54,45 @@ def paired_ratio(times: Rounds, baseline: Rounds, seed: int = 0) -> Ratio | None
     pairs = np.asarray(both, dtype=np.float64)
     ratios: npt.NDArray[np.float64] = pairs[:, 0] / pairs[:, 1]
     chosen = np.random.default_rng(seed).integers(0, len(ratios), (RESAMPLES, len(ratios)))
+    return Ratio(float(np.median(ratios)), *_ends(np.median(ratios[chosen], axis=1)))
+
+
+def unpaired_ratio(after: Sequence[float], before: Sequence[float], seed: int = 0) -> Ratio | None:
+    """The median over the rounds of one run, divided by that of another run, which had other rounds.
+
+    Each run's rounds are resampled by themselves (the two-sample bootstrap of Efron and Tibshirani, as above, section
+    8.3), in blocks of neighbours around a circle (Politis and Romano, "A circular block-resampling procedure for
+    stationary data", in "Exploring the Limits of Bootstrap", 1992), since what disturbs a machine lasts for longer than
+    a round. A block has the cube root of the number of rounds. What differs between two runs as wholes, such as
+    another load or clock of the machine, is not in the interval, and cannot be found from two runs.
+
+    Args:
+        after: one number a round of the run that is asked about, in the order of the rounds: a time, or a ratio of two.
+        before: those of the run it is compared with, in the same unit.
+        seed: of the resampling; the same numbers give the same interval.
+
+    Returns:
+        None where one of them has fewer than LEAST_ROUNDS rounds.
+    """
+    if min(len(after), len(before)) < LEAST_ROUNDS:
+        return None
+    random = np.random.default_rng(seed)
+    resampled = _medians_of_blocks(after, random) / _medians_of_blocks(before, random)
+    return Ratio(float(np.median(after) / np.median(before)), *_ends(resampled))
+
+
+def _medians_of_blocks(rounds: Sequence[float], random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """The medians of RESAMPLES resamples in blocks, each as long as `rounds`."""
+    values, count = np.asarray(rounds, dtype=np.float64), len(rounds)
+    length = math.ceil(count ** (1 / 3))
+    starts = random.integers(0, count, (RESAMPLES, math.ceil(count / length), 1))
+    chosen = ((starts + np.arange(length)) % count).reshape(RESAMPLES, -1)[:, :count]
+    medians: npt.NDArray[np.float64] = np.median(values[chosen], axis=1)
+    return medians
+
+
+def _ends(resampled: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the percentile interval."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(ratios[chosen], axis=1), [tail, 1 - tail])
-    return Ratio(float(np.median(ratios)), float(low), float(high))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["KEPT_CHANGES", "Accuracy", "ChangedImage", "ClassScore", "Interval", "wilson"]
+__all__ = ["KEPT_CHANGES", "Accuracy", "ChangedImage", "ClassScore", "Interval", "share_change", "wilson"]
 
 KEPT_CHANGES = 12  # images of a row that are kept with their pixels, at most
 QUANTILE = 1.959963984540054  # of the normal distribution: 95 % lie within plus and minus so many deviations
@@ -102,3 +102,18 @@ def wilson(correct: int, images: int) -> Interval:
     half = math.sqrt(square * (share * (1 - share) + square / 4))
     low, high = (middle - half) / (1 + square), (middle + half) / (1 + square)
     return Interval(0.0 if correct == 0 else low, 1.0 if correct == images else high)
+
+
+def share_change(before: Accuracy, after: Accuracy) -> Interval:
+    """The 95 % interval of after's top-1 minus before's, -1..1, by Newcombe's hybrid of the two Wilson intervals.
+
+    It takes the two for answers on different images. On the same images right answers go together, so that it is wider
+    than it need be and a change it shows is shown; McNemar's test would need to know which images changed.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in
+    Medicine 17 (1998), 873-890, method 10.
+    """
+    old, new, change = before.interval, after.interval, after.top1 - before.top1
+    down = math.hypot(after.top1 - new.low, old.high - before.top1)
+    up = math.hypot(new.high - after.top1, before.top1 - old.low)
+    return Interval(change - down, change + up)

@@ -21,7 +21,7 @@ __all__ = [
     "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
     "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean",
     "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK",
-    "WeightScaleOf", "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender",
+    "WeightScaleOf", "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender", "parse_percent",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
@@ -136,7 +136,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def parse_contender(text: str | None) -> tuple[str, Precision] | None:
+def parse_contender(text: str | None, option: str = "--baseline") -> tuple[str, Precision] | None:
     """A backend and a precision from a text, as in "onnxruntime-int8"."""
     if text is None:
         return None
@@ -144,7 +144,20 @@ def parse_contender(text: str | None) -> tuple[str, Precision] | None:
     try:
         return backend, Precision(precision)
     except ValueError as error:
-        raise UsageError(f"--baseline {text!r}: expected BACKEND-PRECISION, as in onnxruntime-int8") from error
+        raise UsageError(f"{option} {text!r}: expected BACKEND-PRECISION, as in onnxruntime-int8") from error
+
+
+def parse_percent(option: str, text: str | None) -> float | None:
+    """Per cent from a text, as in "5%" and "5"."""
+    if text is None:
+        return None
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{option} {text!r}: expected per cent from 0, as in 5% or 5")
+    return value
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
