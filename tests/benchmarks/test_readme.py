@@ -1,0 +1,142 @@
+"""The README's results: they agree with the committed files, and the generator makes what the files say."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.sample_reports import FP32, FULL, INT8, SKIPPED, make_report
+from wrn_deploy.bench.report import Report
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = "benchmarks/results/bench-wrn-16-2-2core-epyc.json"
+PICTURE = "docs/images/bench-wrn-16-2.svg"
+TWO = make_report(FP32, INT8, SKIPPED, model="wrn-16-2")
+
+
+@pytest.fixture(scope="module")
+def readme() -> Iterator[Any]:
+    """The benchmarks are no package: they find one another beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("readme")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what the command reads and writes, without the results that come and go."""
+    for folder in ("benchmarks", "docs/images"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("bench-*", "report.png"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    return tmp_path
+
+
+def with_bench(tree: Path, report: Report) -> Path:
+    (tree / BENCH).write_text(report.to_json(), encoding="utf-8")
+    return tree
+
+
+def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "benchmarks/readme.py", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
+def place(text: str, name: str) -> str:
+    found = re.search(rf"<!-- results:{name} begin -->(.*)<!-- results:{name} end -->", text, re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def test_the_committed_readme_and_pictures_agree_with_the_committed_results() -> None:
+    done = run(ROOT, "--check")
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_a_changed_number_is_noticed_and_mended(tree: Path) -> None:
+    run(tree)
+    file = tree / "benchmarks/results/imagenet-2core-epyc.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"wall_s": 17.15', '"wall_s": 99.94'), encoding="utf-8")
+    noticed = run(tree, "--check")
+    assert (noticed.returncode, noticed.stdout.split()[0]) == (1, "README.md")
+    assert "| export fp32 and fp16 | 17.1 s, 2.51 GB |" in (tree / "README.md").read_text(encoding="utf-8")
+    assert run(tree).returncode == 0
+    assert "| export fp32 and fp16 | 99.9 s, 2.51 GB |" in (tree / "README.md").read_text(encoding="utf-8")
+    assert run(tree, "--check").returncode == 0
+
+
+def test_a_new_benchmark_gets_a_table_and_a_picture(tree: Path) -> None:
+    assert run(tree).returncode == 0
+    assert "Not measured yet" in place((tree / "README.md").read_text(encoding="utf-8"), "bench-wrn-16-2")
+    with_bench(tree, TWO)
+    assert set(run(tree, "--check").stdout.split()) >= {"README.md", PICTURE}
+    assert not (tree / PICTURE).exists()
+    assert run(tree).returncode == 0
+    text = place((tree / "README.md").read_text(encoding="utf-8"), "bench-wrn-16-2")
+    assert "| PyTorch fp32 | 2.52 (2.27) | 10.1 (9.07) | 1 | 98.33 % (354) | reference | 10.9 MB | 210 MB |" in text
+    assert "| ONNX Runtime int8 | 1.20 (1.08) | 4.80 (4.32) | 0.476 (0.476 to 0.476) | 97.50 % (351) |" in text
+    assert "TensorRT fp16 (built, 5.50 MB) skipped: this machine has no CUDA GPU" in text
+    assert f"]({PICTURE})" in text
+    assert run(tree, "--check").returncode == 0
+    (tree / PICTURE).write_text("<svg/>", encoding="utf-8")
+    changed = run(tree, "--check")
+    assert (changed.returncode, changed.stdout.split()[0]) == (1, PICTURE)
+
+
+def test_random_weights_have_no_accuracy_and_say_so(readme: Any, tree: Path) -> None:
+    made = readme.generated(with_bench(tree, dataclasses.replace(TWO, random_weights=True)))
+    text = place(made[tree / "README.md"], "bench-wrn-16-2")
+    assert "**RANDOM WEIGHTS" in text
+    assert "top-1" not in text
+
+
+def test_pictures_are_whole_and_the_same_each_time(readme: Any, tree: Path) -> None:
+    first, second = (readme.generated(with_bench(tree, TWO))[tree / PICTURE] for _ in range(2))
+    assert first == second
+    svg = ET.fromstring(first)
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    style = svg.findtext("{http://www.w3.org/2000/svg}style") or ""
+    used = {name for element in svg.iter() for name in element.get("class", "").split()}
+    coloured = set(re.findall(r"svg (?:\w+)?\.([\w]+)", style))
+    assert {"fp32", "int8", "label", "tick"} <= used & coloured
+    assert "prefers-color-scheme: dark" in style
+    for name in re.findall(r"var\((--\w+)\)", first):
+        assert f"{name}:" in style
+
+
+def test_int8_shares_are_counted_from_the_file(readme: Any, tree: Path) -> None:
+    file = tree / "benchmarks/results/int8-wrn-16-2-2core-epyc.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["models"]["wrn-16-2"][1]["accuracy"]["test-exact-1017.npz"]["correct"] = 1017
+    file.write_text(json.dumps(record), encoding="utf-8")
+    text = place(readme.generated(tree)[tree / "README.md"], "calibration")
+    assert "| wrn-16-2 | int8 for TensorRT | 1,017 of 1,017 = 100.00 % |" in text
+    file.unlink()
+    assert "there is no `benchmarks/results/int8-wrn-16-2" in place(
+        readme.generated(tree)[tree / "README.md"], "calibration"
+    )
+
+
+def test_a_place_without_a_table_is_an_error(readme: Any, tree: Path) -> None:
+    text = (tree / "README.md").read_text(encoding="utf-8")
+    (tree / "README.md").write_text(text.replace("results:steps", "results:stepz"), encoding="utf-8")
+    with pytest.raises(ValueError, match="stepz"):
+        readme.generated(tree)
+
+
+def test_what_markdown_would_read_is_escaped(readme: Any, tree: Path) -> None:
+    odd = dataclasses.replace(FULL, rows=(dataclasses.replace(FP32, title="a|b [c](d) <i>"),), baseline=None)
+    text = place(readme.generated(with_bench(tree, odd))[tree / "README.md"], "bench-wrn-16-2")
+    assert r"| a\|b \[c\](d) \<i> fp32 |" in text
