@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.bench.sample_reports import FP32, INT8, MACHINE, SKIPPED, STEADY, make_report, measured
-from wrn_deploy.bench.comparable import doubts, obstacles
+from wrn_deploy.bench.comparable import SEPARATE, doubts, obstacles
 from wrn_deploy.bench.compare import Verdict, compare_reports
 from wrn_deploy.bench.report import Boundary, Latency, Report, Row
 from wrn_deploy.bench.scores import Accuracy, share_change
@@ -158,6 +158,7 @@ def test_doubts_name_versions_files_and_what_each_report_warns_of() -> None:
     assert doubts(A, busy) == (
         "Also different: numpy 2.4.6 and 2.5.0; torch none and 2.13.0.",
         "Measured from other files: ONNX Runtime int8.",
+        SEPARATE,
         "B: Busy machine: load 9 on 4 cores before measuring; the times may be too long.",
     )
     assert doubts(A, A) == ("A and B are the same report.",)

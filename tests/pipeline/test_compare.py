@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.sample_reports import FP32, INT8, make_report, measured
+from wrn_deploy.bench.comparable import SEPARATE
 from wrn_deploy.bench.compare import Comparison, compare_reports
 from wrn_deploy.bench.report import Report, Row
 from wrn_deploy.bench.scores import Accuracy
@@ -39,7 +40,7 @@ def spread(row: Row, factor: float) -> Comparison:
 def test_files_are_compared_with_notes(tmp_path: Path) -> None:
     found, notes = compare_files(*written(tmp_path, A, dataclasses.replace(SLOWER, versions={"numpy": "3"})))
     assert found == compare_reports(A, SLOWER)
-    assert notes == ("Also different: numpy 2.4.6 and 3.",)
+    assert notes == ("Also different: numpy 2.4.6 and 3.", SEPARATE)
 
 
 def test_reports_that_may_not_be_compared_are_refused_with_every_reason(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from wrn_deploy.bench.notes import warnings
 from wrn_deploy.bench.report import Boundary, Report, Row
 from wrn_deploy.bench.table import one_line
 
-__all__ = ["doubts", "obstacles"]
+__all__ = ["SEPARATE", "doubts", "obstacles"]
+
+SEPARATE = "A and B are separate runs: another load or clock of the machine in one of them is not in the intervals."
 
 # What must be the same in both: times under other conditions are answers to other questions.
 SAME: dict[str, Callable[[Report], str]] = {
@@ -50,6 +52,8 @@ def doubts(before: Report, after: Report) -> tuple[str, ...]:
         found.append(f"Measured from other files: {', '.join(files)}.")
     if before == after:
         found.append("A and B are the same report.")
+    elif before.timed and after.timed:
+        found.append(SEPARATE)
     return (*found, *(f"{name}: {warning}" for name, one in (("A", before), ("B", after)) for warning in warnings(one)))
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from wrn_deploy.bench.ratios import Ratio, unpaired_ratio
-from wrn_deploy.bench.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.report import Latency, Report, Row
 from wrn_deploy.bench.scores import Interval, share_change
 from wrn_deploy.bench.table import one_line
 from wrn_deploy.spec import Precision
@@ -30,9 +30,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One contender at one batch size in both reports; `ratio` is after / before.
+    """One contender at one batch size in both reports: medians over the rounds of a round's median, and after / before.
 
-    It is None where one of them has fewer than LEAST_ROUNDS rounds, or the yardstick no times at this batch size.
+    `ratio` is None where one of them has fewer than LEAST_ROUNDS rounds, or the yardstick no times at this batch size.
     """
 
     name: str
@@ -147,7 +147,7 @@ def _compare_times(
         if before is not None:
             of_before, of_after = (unit.get(batch, []) for unit in units) if units else (None, None)
             ratio = unpaired_ratio(_numbers(latency, of_after), _numbers(before, of_before))
-            medians = summarize(before).median_ms, summarize(latency).median_ms
+            medians = float(np.nanmedian(_medians(before))), float(np.nanmedian(_medians(latency)))
             found.append(Timed(one_line(new.name), batch, *medians, ratio))
     return found
 
