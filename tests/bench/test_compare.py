@@ -69,6 +69,12 @@ def test_too_few_rounds_give_times_without_a_ratio() -> None:
     assert (timed.ratio, timed.verdict) == (None, Verdict.NOT_KNOWN)
 
 
+def test_times_without_a_sample_are_no_times() -> None:
+    before, after = make_report(timed_by_rounds("X", [1.0] * 8)), make_report(timed_by_rounds("X", []))
+    found = compare_reports(before, after)
+    assert (found.timed, found.only_before) == ((), ("X fp32 at batch 1",))
+
+
 def test_a_yardstick_takes_out_what_slowed_a_whole_run() -> None:
     """The second run's machine was half as fast from the fifth round on, for both rows alike."""
     load = np.where(np.arange(30) < 5, 1.0, 2.0)

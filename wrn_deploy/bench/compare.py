@@ -124,9 +124,13 @@ def _measured(report: Report) -> dict[tuple[RowKey, int | None], str]:
     found: dict[tuple[RowKey, int | None], str] = {}
     for key, row in _rows(report).items():
         name = one_line(row.name)
-        found |= {(key, latency.batch): f"{name} at batch {latency.batch}" for latency in row.latencies}
+        found |= {(key, latency.batch): f"{name} at batch {latency.batch}" for latency in _sampled(row)}
         found |= {(key, None): f"{name}'s answers"} if row.accuracy is not None else {}
     return found
+
+
+def _sampled(row: Row) -> list[Latency]:
+    return [latency for latency in row.latencies if latency.samples_ms]
 
 
 def _medians(latency: Latency) -> list[float]:
@@ -141,8 +145,8 @@ def _by_batch(row: Row) -> dict[int, list[float]]:
 def _compare_times(
     old: Row, new: Row, units: tuple[dict[int, list[float]], dict[int, list[float]]] | None
 ) -> list[Timed]:
-    earlier, found = {latency.batch: latency for latency in old.latencies}, []
-    for latency in new.latencies:
+    earlier, found = {latency.batch: latency for latency in _sampled(old)}, []
+    for latency in _sampled(new):
         before, batch = earlier.get(latency.batch), latency.batch
         if before is not None:
             of_before, of_after = (unit.get(batch, []) for unit in units) if units else (None, None)
