@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench.stubs import plant
 from wrn_deploy.backend import Candidate, contenders, examine
+from wrn_deploy.bench import isolate
 from wrn_deploy.bench.accuracy import Answers
 from wrn_deploy.bench.report import Accuracy, Boundary, Report, Row, WarmUp
 from wrn_deploy.bench.worker import Work
@@ -296,6 +297,25 @@ def test_a_killed_process_becomes_a_row_that_names_the_signal(
     assert rows["mortal-fp32"].skipped == "its process died (SIGKILL)"
     assert rows["onnxruntime-fp32"].skipped is None
     assert len(rows["onnxruntime-fp32"].latencies) == 2
+
+
+def test_a_contender_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(isolate, "PATIENCE_S", 8)
+    plant(monkeypatch, tmp_path / "plugins", "hanging", "self.runs == 4 and time.sleep(1000)")
+    opening = (
+        "Stub.download = lambda self: tuple(answer * float('nan') for answer in OnnxRuntimeBackend.download(self))"
+    )
+    plant(monkeypatch, tmp_path / "plugins", "nan", opening=opening)
+    only(monkeypatch, ("hanging", FP32), ("nan", FP32), ("onnxruntime", FP32))
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1,)), Silent())
+    rows = rows_of(report)
+    assert "it hangs: no answer to" in (rows["hanging-fp32"].skipped or "")
+    assert "NaN" in (rows["nan-fp32"].skipped or "")
+    assert rows["onnxruntime-fp32"].skipped is None
+    assert rows["onnxruntime-fp32"].latencies
+    assert rows["onnxruntime-fp32"].accuracy is not None
 
 
 def test_a_planted_slowdown_is_in_the_report(
