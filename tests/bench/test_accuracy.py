@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy.backend import Backend
-from wrn_deploy.bench.accuracy import Answers, ask, best_classes, fill, score
+from wrn_deploy.bench.accuracy import Answers, ask, best_classes, fill, in_top
+from wrn_deploy.bench.grade import score
+from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.data import CorruptImage, Item
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches
@@ -87,9 +90,17 @@ class TopTwo(Oracle):
         return np.take_along_axis(self._logits, best, axis=1), best, self._logits[:, :1]
 
 
-def answers_of(oracle: Oracle, source: Source, size: int, limit: int | None = None, max_corrupt: int = 0) -> Answers:
+def answers_of(
+    oracle: Oracle,
+    source: Source,
+    size: int,
+    *,
+    limit: int | None = None,
+    max_corrupt: int = 0,
+    logits: LogitFile | None = None,
+) -> Answers:
     batches = Batches(source, HOW, size, limit=limit, max_corrupt=max_corrupt)
-    return ask(cast("Backend", oracle), batches, oracle.spec, lambda _done: None)
+    return ask(cast("Backend", oracle), batches, oracle.spec, lambda _done: None, logits)
 
 
 def test_every_image_is_asked_for_once_in_order() -> None:
@@ -180,6 +191,69 @@ def test_top1_and_agreement_are_counted() -> None:
     assert second.agreement == pytest.approx(4 / 6)
     assert second.top1 == pytest.approx(4 / 6)
     assert alone.agreement is None
+
+
+class Louder(Oracle):
+    """The same answers, with 0.25 more for the class of the image's own number below 4, and 0.5 less for class 4."""
+
+    def download(self) -> tuple[npt.NDArray[Any], ...]:
+        return (np.where(self._logits > 0, np.float32(1.25), self._logits) - np.eye(5, dtype=np.float32)[4] / 2,)
+
+
+def test_logits_are_compared_with_the_reference_s_file(tmp_path: Path) -> None:
+    file, source = tmp_path / "logits", Source([0, 1, 2, 3])
+    first = answers_of(Oracle(), source, 4, logits=LogitFile(file, write=True))
+    assert np.fromfile(file, "<f4").reshape(-1, 5).tolist() == np.eye(5)[:4].tolist()
+    other = answers_of(Louder(), source, 3, logits=LogitFile(file, write=False))
+    assert first.errors is None
+    assert other.errors is not None
+    assert (other.errors.largest, other.errors.mean) == (0.5, (4 * 0.25 + 4 * 0.5) / 20)
+    told = score(other, first)
+    assert (told.max_error, told.mean_error) == (0.5, 0.15)
+    assert (score(first, first).max_error, score(first, first).agreement) == (None, 1.0)
+
+
+def test_plans_that_fill_their_batch_compare_each_image_once(tmp_path: Path) -> None:
+    file, source = tmp_path / "logits", Source([0] * 10)
+    answers_of(Oracle(), source, 7, logits=LogitFile(file, write=True))
+    other = answers_of(Louder(batches=range(4, 9)), source, 8, logits=LogitFile(file, write=False))
+    assert other.errors is not None
+    assert other.errors.mean == pytest.approx((8 * 0.25 + 2 * 0.25 + 8 * 0.5) / 50)
+
+
+def test_top_classes_alone_have_no_errors_of_logits(tmp_path: Path) -> None:
+    file, source = tmp_path / "logits", Source([0, 1, 2])
+    answers_of(TopTwo(), source, 2, logits=LogitFile(file, write=True))
+    assert answers_of(TopTwo(), source, 2, logits=LogitFile(file, write=False)).errors is None
+
+
+def test_a_reference_that_answered_fewer_images_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "logits"
+    answers_of(Oracle(), Source([0, 1]), 4, logits=LogitFile(file, write=True))
+    with pytest.raises(DeployError, match="the reference answered fewer images"):
+        answers_of(Oracle(), Source([0, 1, 2]), 4, logits=LogitFile(file, write=False))
+
+
+def test_top5_counts_as_a_sort_does() -> None:
+    random = np.random.default_rng(3)
+    logits = random.integers(0, 6, (500, 12)).astype(np.float32)  # with many that are equal
+    labels = random.integers(0, 12, 500)
+    sorted_ = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    wanted = [int(label) in best for label, best in zip(labels, sorted_.tolist(), strict=True)]
+    found = in_top({"logits": logits}, labels, 12)
+    assert found is not None
+    assert found.tolist() == wanted
+    given = in_top({"top_classes": sorted_, "top_logits": logits[:, :5]}, labels, 12)
+    assert given is not None
+    assert given.tolist() == wanted
+
+
+def test_top5_is_not_known_of_few_classes_or_few_answers() -> None:
+    labels = np.array([0, 1])
+    assert in_top({"logits": np.zeros((2, 5))}, labels, 5) is None
+    assert in_top({"top_classes": np.zeros((2, 4), dtype=int)}, labels, 10) is None
+    assert answers_of(Oracle(), Source([0, 1]), 2).in_top5 is None
+    assert score(answers_of(Oracle(), Source([0, 1]), 2), None).correct5 is None
 
 
 def test_agreement_of_different_images_is_our_own_bug() -> None:

@@ -244,3 +244,20 @@ def test_markdown_is_a_table_with_as_many_cells_everywhere() -> None:
 
 def test_markdown_leaves_names_readable() -> None:
     assert "# Benchmark of wrn_16_4 on digits, 360 images" in to_markdown(make_report(FP32, model="wrn_16_4"))
+
+
+def test_who_used_the_cpu_is_told() -> None:
+    around = Conditions(
+        Snapshot(), Snapshot(throttle_reasons=("GpuIdle",)), cpu_limit=1.5, others_cores=0.25, steal=0.013
+    )
+    report = dataclasses.replace(FULL, conditions=around)
+    pairs = dict(conditions(report))
+    assert pairs["CPU limit"] == "1.5 cores' worth of time"
+    assert pairs["Other programs"] == (
+        "0.25 cores' worth of time while measuring; 1.30 % of the time went to other machines"
+    )
+    table = surroundings(report)
+    assert table is not None
+    assert [line.cells for line in table.lines] == [("GPU throttled", "", "no")], "an idle GPU is not throttled"
+    unknown = dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))
+    assert not {"CPU limit", "Other programs"} & dict(conditions(unknown)).keys()

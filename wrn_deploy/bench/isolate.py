@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.bench.report import LoadResult, WarmUp
 from wrn_deploy.bench.scenarios import Load
 from wrn_deploy.bench.worker import Work
@@ -64,9 +65,9 @@ class Worker:
         found: LoadResult = self._call("load", load, folder)
         return found
 
-    def ask(self, advance: Callable[[int], None]) -> Answers:
-        """Its answers to all images of the data."""
-        answers: Answers = self._call("ask", advance=advance)
+    def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
+        """Its answers to all images of the data, whose logits it writes or compares."""
+        answers: Answers = self._call("ask", logits, advance=advance)
         return answers
 
     def peak_rss_bytes(self) -> int:

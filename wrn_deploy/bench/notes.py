@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from wrn_deploy.bench.ratios import CONFIDENCE, LEAST_ROUNDS
 from wrn_deploy.bench.report import Report
-from wrn_deploy.bench.surroundings import Snapshot
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, Line, Table, count, digits, file_size, one_line
+from wrn_deploy.bench.surroundings import Conditions, Snapshot
+from wrn_deploy.bench.table import RANDOM_WEIGHTS, Line, Table, count, digits, file_size, one_line, percent
 
 __all__ = ["Skip", "conditions", "heading", "notes", "skips", "surroundings", "warnings"]
 
 NAMES_SHOWN = 5
+IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,22 @@ def conditions(report: Report) -> tuple[tuple[str, str], ...]:
         ("Streams", str(settings.streams) if settings.streams > 1 else ""),
         ("Boundary", settings.boundary.value if report.timed else ""),
         ("Load", f"{machine.load_1min:g} before measuring (average of one minute)"),
+        *(() if around is None else _shares(around)),
         ("Samples", _samples(report)),
         ("Energy", f"{digits(around.energy_j)} J, the GPU" if around and around.energy_j is not None else ""),
         ("Data", f"{report.data}, digest {report.data_digest[:12]}" if report.data_digest else report.data),
         ("Created", report.created),
     )
     return tuple((name, one_line(value)) for name, value in pairs if value)
+
+
+def _shares(around: Conditions) -> tuple[tuple[str, str], ...]:
+    """Who used the CPU's time."""
+    stolen = "" if around.steal is None else f"; {percent(around.steal)} of the time went to other machines"
+    return (
+        ("CPU limit", _known(around.cpu_limit, "{:g} cores' worth of time".format)),
+        ("Other programs", _known(around.others_cores, "{:.2f} cores' worth of time while measuring".format) + stolen),
+    )
 
 
 def surroundings(report: Report) -> Table | None:
@@ -116,11 +127,13 @@ def surroundings(report: Report) -> Table | None:
 
 
 def _state(snapshot: Snapshot) -> dict[str, str]:
-    reasons = snapshot.throttle_reasons
+    told = snapshot.throttle_reasons
+    reasons = None if told is None else tuple(name for name in told if name != IDLE)
     return {
         "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}".format),
         "CPU governor": one_line(snapshot.governor or ""),
         "CPU clock": _known(snapshot.cpu_mhz, "{:.0f} MHz".format),
+        "CPU clock allowed": _known(snapshot.cpu_max_mhz, "{:.0f} MHz".format),
         "GPU clock": _known(snapshot.gpu_mhz, "{:.0f} MHz".format),
         "GPU memory clock": _known(snapshot.gpu_memory_mhz, "{:.0f} MHz".format),
         "GPU temperature": _known(snapshot.temperature_c, "{:.0f} °C".format),

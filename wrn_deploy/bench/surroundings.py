@@ -1,4 +1,4 @@
-"""What surrounded a measurement and may have disturbed it, as data; reading it from the machine is done elsewhere."""
+"""What surrounded a measurement and may have disturbed it, as data; `conditions.py` and `gpu_state.py` read it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ class Snapshot:
     Args:
         load_1min: processes that wanted a core, the average of one minute.
         governor: the CPU's frequency governor.
-        cpu_mhz: the mean clock of the CPU's cores.
+        cpu_mhz: the clock of the fastest of the CPU's cores.
         gpu_mhz: the clock of the GPU's processors.
         gpu_memory_mhz: the clock of its memory.
         temperature_c: of the GPU, in degrees Celsius.
         power_w: what the GPU draws.
-        throttle_reasons: why the GPU's clock is held down; empty: it is not.
+        throttle_reasons: NVML's names of what holds the GPU's clock down, "GpuIdle" among them; empty: nothing does.
+        cpu_max_mhz: the highest clock that the CPU is allowed.
+        at_s: seconds since measuring began.
     """
 
     load_1min: float | None = None
@@ -30,13 +32,27 @@ class Snapshot:
     temperature_c: float | None = None
     power_w: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
+    cpu_max_mhz: float | None = None
+    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The machine before and after measuring, and what makes the numbers doubtful, in sentences.
+    """The machine around a measurement, and what makes the numbers doubtful, in sentences.
 
-    `energy_j` is what the GPU used in between; `git_revision` that of the program, with "+" where it was changed.
+    Args:
+        before: before the first contender was opened.
+        after: when the last was done.
+        energy_j: what the GPU used in between.
+        git_revision: that of the program's own source tree, as `git describe --always --dirty` says it.
+        warnings: what makes the numbers doubtful.
+        during: every few seconds in between, while nothing was timed.
+        cpu_limit: the cores' worth of time that the control group allows; None: no limit.
+        others_before: of the load before, what this program had no part in.
+        others_cores: cores' worth of time that other programs took in between.
+        steal: the share of the CPU's time that the hypervisor gave to other machines, 0..1.
+        held_s: seconds for which the control group's limit stopped this program.
+        cpu_throttles: how often the CPU's cores were too hot for their clock.
     """
 
     before: Snapshot
@@ -44,3 +60,10 @@ class Conditions:
     energy_j: float | None = None
     git_revision: str | None = None
     warnings: tuple[str, ...] = ()
+    during: tuple[Snapshot, ...] = ()
+    cpu_limit: float | None = None
+    others_before: float | None = None
+    others_cores: float | None = None
+    steal: float | None = None
+    held_s: float | None = None
+    cpu_throttles: int | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import measure_latency, warm_up
+from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.bench.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bench.scenarios import Load, run_scenario
 from wrn_deploy.bench.section import Section, section_of
@@ -67,9 +68,9 @@ class _Contender:
         count = min(LIBRARY, self._work.limit or LIBRARY)
         return run_scenario(self._backend, self._images(count), load, folder)
 
-    def ask(self) -> Answers:
-        size = min(self._work.accuracy_batch, self._backend.batches[-1])
-        return ask(self._backend, self._batches(size), self._bundle.spec, lambda done: self._tell(("progress", done)))
+    def ask(self, logits: LogitFile | None = None) -> Answers:
+        batches = self._batches(min(self._work.accuracy_batch, self._backend.batches[-1]))
+        return ask(self._backend, batches, self._bundle.spec, lambda done: self._tell(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:
         return peak_rss_bytes()

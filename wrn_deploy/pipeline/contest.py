@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wrn_deploy.backend import Candidate, title_of
-from wrn_deploy.bench.accuracy import Answers, score
+from wrn_deploy.bench.accuracy import Answers
 from wrn_deploy.bench.isolate import Worker
-from wrn_deploy.bench.report import Latency, LoadResult, Row, Settings, WarmUp
+from wrn_deploy.bench.logits import LogitFile
+from wrn_deploy.bench.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.bench.scenarios import Load
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
-__all__ = ["Entry", "ask_all", "run_loads", "start", "time_rounds"]
+__all__ = ["Entry", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
 
 WARM_UP_S = (0.5, 10.0)  # seconds of warming up: the least, and the most until times are steady
 PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
@@ -45,10 +47,9 @@ class Entry:
         """The row's."""
         return f"{title_of(self.backend)} {self.precision}"
 
-    def row(self, reference: Entry | None) -> Row:
-        """What was measured, and the agreement with the reference."""
+    def row(self, accuracy: Accuracy | None) -> Row:
+        """What was measured, and how right its answers are."""
         latencies = tuple(Latency(batch, tuple(rounds), self.warmed[batch]) for batch, rounds in self.rounds.items())
-        compared = reference.answers if reference else None
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
@@ -61,7 +62,7 @@ class Entry:
             peak_rss_bytes=self.peak_rss_bytes,
             latencies=() if self.skipped else latencies,
             loads=() if self.skipped else tuple(self.loads),
-            accuracy=None if self.skipped or self.answers is None else score(self.answers, compared),
+            accuracy=None if self.skipped else accuracy,
         )
 
 
@@ -73,10 +74,13 @@ def start(entry: Entry, stack: contextlib.ExitStack, work: Work) -> None:
         entry.skipped = str(error)
 
 
-def time_rounds(entries: list[Entry], settings: Settings, progress: Progress) -> None:
+def time_rounds(
+    entries: list[Entry], settings: Settings, progress: Progress, look: Callable[[], object] = lambda: None
+) -> None:
     """A B C, B C A, ...: a noisy moment of the machine meets all alike, and none always follows the same other.
 
     Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
+    `look` is called after each round, while nothing is timed.
     """
     count = len(_working(entries))
     with progress.task(f"Timing {count} contenders", len(settings.batches) * (settings.rounds + 1) * count) as advance:
@@ -96,6 +100,7 @@ def time_rounds(entries: list[Entry], settings: Settings, progress: Progress) ->
                     with _failing(entry):
                         entry.rounds.setdefault(batch, []).append(tuple(worker.time(batch, turns[entry.name])))
                     advance(1)
+                look()
 
 
 def run_loads(entries: list[Entry], loads: tuple[Load, ...], logs: Path, progress: Progress) -> None:
@@ -108,11 +113,29 @@ def run_loads(entries: list[Entry], loads: tuple[Load, ...], logs: Path, progres
 
 
 def ask_all(entries: list[Entry], images: int, progress: Progress) -> None:
-    """Every contender's answers to all images, and the peak of its memory."""
-    for entry, worker in _working(entries):
-        with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
-            entry.answers = worker.ask(advance)
-            entry.peak_rss_bytes = worker.peak_rss_bytes()
+    """Every contender's answers to all images, and the peak of its memory.
+
+    The reference is asked first, and writes its logits into a temporary file, 4 bytes a class and image. The others
+    compare theirs with it while they answer, so that logits are neither sent nor held.
+    """
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-logits-") as folder:
+        file, known = Path(folder, "reference.f32"), False
+        for entry in by_reference([entry for entry, _ in _working(entries)]):
+            assert entry.worker is not None
+            leads = not known and entry.precision is Precision.FP32
+            logits = LogitFile(file, write=leads) if leads or known else None
+            with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
+                answers = entry.worker.ask(advance, logits)
+                entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
+                entry.answers = answers
+                known = known or leads
+
+
+def by_reference(entries: Sequence[Entry]) -> list[Entry]:
+    """Those first that others may be compared with: PyTorch's fp32, then others of fp32; else in the same order."""
+    fp32 = [entry for entry in entries if entry.precision is Precision.FP32]
+    rest = [entry for entry in entries if entry.precision is not Precision.FP32]
+    return sorted(fp32, key=lambda entry: entry.backend != "torch") + rest
 
 
 def _working(entries: list[Entry]) -> list[tuple[Entry, Worker]]:

@@ -12,7 +12,10 @@ from pathlib import Path
 from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine
 from wrn_deploy.bench.report import Boundary, Report, Settings
+from wrn_deploy.bench.revision import git_revision
 from wrn_deploy.bench.scenarios import Load, check_loadgen
+from wrn_deploy.bench.surroundings import Conditions
+from wrn_deploy.bench.watch import watch_machine
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
@@ -20,7 +23,8 @@ from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
-from wrn_deploy.pipeline.contest import Entry, ask_all, run_loads, start, time_rounds
+from wrn_deploy.pipeline.contest import Entry, ask_all, by_reference, run_loads, start, time_rounds
+from wrn_deploy.pipeline.grades import grade_all
 from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
@@ -110,6 +114,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
         raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
     images = min(len(source), options.limit or len(source))
+    watch = watch_machine()
     with contextlib.ExitStack() as stack:
         for entry in entries:
             if entry.skipped is None:
@@ -118,14 +123,18 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
                     options.max_corrupt, _accuracy_batch(bundle), options.streams, options.boundary,
                 ))  # fmt: skip
         if with_latency:
-            time_rounds(entries, settings, progress)
+            time_rounds(entries, settings, progress, watch.look)
             run_loads(entries, options.loads, options.logs or Path(), progress)
-        ask_all(entries, images, progress)
+            conditions = watch.end(machine.cores, git_revision())
+            ask_all(entries, images, progress)
+        else:
+            ask_all(entries, images, progress)
+            conditions = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
     tell(filter(None, [check_overlap(bundle, seen)]), progress)
-    return _report(bundle, options, (entries, machine), settings)
+    return _report(bundle, options, _Measured(entries, source, machine, settings, conditions))
 
 
 def _settings(options: MeasureOptions, machine: Machine) -> Settings:
@@ -179,14 +188,24 @@ def _accuracy_batch(bundle: Bundle) -> int:
     return 64 if bundle.spec.preprocessing.height < 64 else 8
 
 
-def _report(
-    bundle: Bundle, options: MeasureOptions, measured: tuple[list[Entry], Machine], settings: Settings
-) -> Report:
-    entries, machine = measured
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What a report is made of."""
+
+    entries: list[Entry]
+    source: ImageSource
+    machine: Machine
+    settings: Settings
+    conditions: Conditions
+
+
+def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Report:
+    entries = measured.entries
     answered = [entry for entry in entries if entry.answers is not None and not entry.skipped]
     reference = _reference(answered)
     first = answered[0].answers
     assert first is not None
+    grades = grade_all(entries, reference, measured.source, bundle.spec)
     return Report(
         model=bundle.spec.name,
         random_weights=bundle.random_weights,
@@ -196,10 +215,13 @@ def _report(
         corrupt=first.corrupt,
         reference=reference.name if reference else None,
         baseline=_baseline(entries, options, reference),
-        machine=machine,
+        machine=measured.machine,
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
-        settings=settings,
-        rows=tuple(entry.row(reference) for entry in sorted(entries, key=lambda entry: entry is not reference)),
+        settings=measured.settings,
+        rows=tuple(
+            entry.row(grades.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry is not reference)
+        ),
+        conditions=measured.conditions,
     )
 
 
@@ -211,5 +233,4 @@ def _baseline(entries: list[Entry], options: MeasureOptions, reference: Entry | 
 
 def _reference(answered: list[Entry]) -> Entry | None:
     """The fp32 row that agreement and drops refer to: PyTorch's, else another's."""
-    fp32 = [entry for entry in answered if entry.precision is Precision.FP32]
-    return next((entry for entry in fp32 if entry.backend == "torch"), fp32[0] if fp32 else None)
+    return next((entry for entry in by_reference(answered) if entry.precision is Precision.FP32), None)
