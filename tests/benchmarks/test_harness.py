@@ -1,0 +1,63 @@
+"""The measurements of the benchmark itself: they run, and write what they print; no speed is asserted."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from wrn_deploy.backend import backends
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def honesty(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("honesty")
+
+
+def test_the_three_ways_are_measured_and_written(made_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "harness.json"
+    command = [sys.executable, "benchmarks/harness.py", str(made_bundle), "--rounds", "6", "--calls", "2"]
+    ran = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode in (0, 3), ran.stderr
+    record = json.loads(out.read_text())
+    assert [(row["batch"], row["way"]) for row in record["table"]] == [
+        (batch, way) for batch in (1, 8) for way in ("bare", "in process", "worker")
+    ]
+    assert [[len(times) for times in way] for way in record["rounds_ms"]["8"].values()] == [[2] * 6] * 3
+    assert record["table"][0]["added_us"] == 0
+    assert 0 < record["empty_section_us"] < 1000
+    assert "An empty section takes" in ran.stdout
+
+
+def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
+    before, path = backends(), os.environ.get("PYTHONPATH")
+    with honesty._planted(0.1):
+        assert sorted(set(backends()) - set(before)) == ["copy", "slowed_copy"]
+        listed = "from wrn_deploy.backend import backends; print(*backends())"
+        told = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
+        assert {"copy", "slowed_copy"} <= set(told.split()), "processes that are started find them too"
+    assert (backends(), os.environ.get("PYTHONPATH")) == (before, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "right"),
+    [("copies", 1.0, True), ("copies", 1.1, False), ("slowed", 1.1, True), ("slowed", 1.0, False), ("slowed", 0.9, False)],
+)  # fmt: skip
+def test_a_run_is_right_or_wrong_by_its_interval(honesty: ModuleType, kind: str, factor: float, right: bool) -> None:  # noqa: FBT001
+    noise = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.005, 0.995]
+
+    class Held:
+        def __init__(self, rounds: list[tuple[float, ...]]) -> None:
+            self.rounds = {1: rounds}
+
+    entries = [Held([(1.0,)] * 8), Held([(factor * one,) for one in noise])]
+    assert honesty._found(kind, 1, entries)["right"] is right
