@@ -50,9 +50,15 @@ def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "factor", "right"),
-    [("copies", 1.0, True), ("copies", 1.1, False), ("slowed", 1.1, True), ("slowed", 1.0, False), ("slowed", 0.9, False)],
-)  # fmt: skip
-def test_a_run_is_right_or_wrong_by_its_interval(honesty: ModuleType, kind: str, factor: float, right: bool) -> None:  # noqa: FBT001
+    [
+        ("copies", 1.0, True),
+        ("copies", 1.1, False),
+        ("slowed", 1.1, True),
+        ("slowed", 1.0, False),
+        ("slowed", 0.9, False),
+    ],
+)
+def test_a_run_is_right_or_wrong_by_its_interval(honesty: ModuleType, kind: str, factor: float, right: bool) -> None:
     noise = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.005, 0.995]
 
     class Held:

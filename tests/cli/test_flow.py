@@ -61,16 +61,16 @@ def test_export_lists_what_it_made_and_no_older_file(cli: Cli, bundle: Bundle, w
 
 
 @pytest.mark.usefixtures("no_torch")
-@pytest.mark.parametrize("columns", [80, 140])
+@pytest.mark.parametrize(("columns", "tables"), [(80, 3), (140, 2)])
 def test_bench_prints_a_table_and_writes_reports(
-    cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, columns: int
+    cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, columns: int, tables: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     outcome = cli("bench", bundle.folder, "--data", "digits", *QUICK)
     assert outcome.code == 0
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= columns
-    assert sum(line.startswith("Contender") for line in lines) == 2, "times, and accuracy with sizes"
+    assert sum(line.startswith("Contender") for line in lines) == tables, "times, and accuracy with sizes"
     assert "wrn-10-1 on digits, 359 images" in lines[0]
     written = {path.name for path in (bundle.folder / "reports").iterdir()}
     assert written == {"bench.json", "bench.csv", "bench.md", "bench.html"}
@@ -92,9 +92,13 @@ def test_eval_shows_accuracy_and_no_times(cli: Cli, made_bundle: Path) -> None:
     assert outcome.code == 0
     assert "top-1" in outcome.out
     assert "median" not in outcome.out
-    assert (
-        cli("eval", made_bundle, "--data", "digits", "--threads", 1, "--json").json()["reference"] == "PyTorch CPU fp32"
-    )
+    assert all(word in outcome.out for word in ("95 % interval", "top-5", "max error", "mean error"))
+    record = cli("eval", made_bundle, "--data", "digits", "--threads", 1, "--json").json()
+    assert record["reference"] == "PyTorch CPU fp32"
+    int8 = next(row["accuracy"] for row in record["rows"] if row["precision"] == "int8" and row["accuracy"])
+    assert int8["max_error"] > int8["mean_error"] > 0
+    assert sum(score["correct"] for score in int8["classes"]) == int8["correct"] <= int8["correct5"]
+    assert record["conditions"]["after"]["at_s"] > 0
 
 
 def test_predict_knows_its_digits(cli: Cli, made_bundle: Path, pngs: Path) -> None:
