@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
 from wrn_deploy.models import describe_model
@@ -13,6 +14,21 @@ from wrn_deploy.pipeline.listing import list_models
 
 def test_wrn_50_2_costs_11_40_gmac() -> None:
     assert count_cost(describe_model("wrn-50-2")).macs == 11_398_021_120
+
+
+@pytest.mark.parametrize(
+    ("name", "gmac"),
+    [("resnet-50", 4.09), ("resnet-101", 7.80), ("resnet-152", 11.51), ("wrn-50-2", 11.40), ("wrn-101-2", 22.75)],
+)
+def test_the_imagenet_networks_cost_what_torchvision_publishes(name: str, gmac: float) -> None:
+    """In its list of weights, in a column that it calls GFLOPS."""
+    assert round(count_cost(describe_model(name)).macs / 1e9, 2) == gmac
+
+
+def test_pre_activation_moves_no_convolution() -> None:
+    """The same Convs as in a network with BN and ReLU behind them: 15.01 GMAC for 200 layers."""
+    assert count_cost(describe_model("preresnet-152")).macs == count_cost(describe_model("resnet-152")).macs
+    assert count_cost(describe_model("preresnet-200")).macs == 15_007_481_856
 
 
 def test_the_macs_of_the_smallest_network_are_those_counted_by_hand() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from wrn_deploy.models import build_model, describe_model, layouts, listed_models
 from wrn_deploy.models.cost import count_cost
-from wrn_deploy.models.families import resnet
+from wrn_deploy.models.families import preresnet, resnet
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import ModelSpec
 
@@ -34,8 +34,8 @@ def _smallest(family: ModuleType) -> ModelSpec:
     )
 
 
-def test_both_families_are_found_by_their_file_names() -> None:
-    assert {"resnet", "wrn"} <= set(FAMILIES)
+def test_the_families_are_found_by_their_file_names() -> None:
+    assert {"preresnet", "resnet", "wrn"} <= set(FAMILIES)
 
 
 def test_each_listed_network_is_described_and_leads_back_to_its_file(family: ModuleType) -> None:
@@ -119,9 +119,17 @@ def test_the_layouts_of_a_family_are_those_of_its_file() -> None:
         ("wrn-28-10", 36_479_194),
         ("wrn-50-2", 68_883_240),
         ("wrn-101-2", 126_886_696),
+        ("resnet-50", 25_557_032),
+        ("resnet-101", 44_549_160),
+        ("resnet-152", 60_192_808),
+        ("preresnet-50", 25_549_480),
+        ("preresnet-101", 44_541_608),
+        ("preresnet-152", 60_185_256),
+        ("preresnet-200", 64_666_280),
     ],
 )
 def test_the_parameters_are_the_published_number(name: str, parameters: int) -> None:
+    """The ImageNet networks': torchvision's list of weights; with pre-activation: imgclsmob's list of models."""
     assert count_cost(describe_model(name)).parameters == parameters
 
 
@@ -132,26 +140,66 @@ def test_a_wider_or_deeper_network_has_its_convolutions() -> None:
         ("wrn-40-1", 39),
         ("wrn-50-2", 53),
         ("wrn-101-2", 104),
+        ("resnet-152", 155),
+        ("preresnet-200", 203),
     ):
         with torch.device("meta"):
             network = build_model(describe_model(name))
         assert sum(isinstance(module, nn.Conv2d) for module in network.modules()) == convolutions, name
 
 
-@pytest.mark.parametrize(("name", "entries"), [("wrn-50-2", 320), ("wrn-101-2", 626)])
-def test_the_imagenet_networks_have_the_keys_of_torchvision(name: str, entries: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "entries", "inner"),
+    [
+        ("wrn-50-2", 320, 128),
+        ("wrn-101-2", 626, 128),
+        ("resnet-50", 320, 64),
+        ("resnet-101", 626, 64),
+        ("resnet-152", 932, 64),
+    ],
+)
+def test_the_imagenet_networks_have_the_keys_of_torchvision(name: str, entries: int, inner: int) -> None:
     with torch.device("meta"):
         state = build_model(describe_model(name)).state_dict()
     assert len(state) == entries
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     assert shapes["layer1.0.downsample.0.weight"] == (256, 64, 1, 1)
-    assert shapes["layer1.0.conv2.weight"] == (128, 128, 3, 3)
+    assert shapes["layer1.0.conv2.weight"] == (inner, inner, 3, 3)
     assert shapes["layer4.2.bn3.running_var"] == (2048,)
     assert shapes["fc.weight"] == (1000, 2048)
 
 
-def test_the_imagenet_networks_stride_in_the_3x3_convolution() -> None:
+@pytest.mark.parametrize("name", ["wrn-50-2", "resnet-50", "preresnet-200"])
+def test_the_imagenet_networks_stride_in_the_3x3_convolution(name: str) -> None:
     with torch.device("meta"):
-        first = build_model(describe_model("wrn-50-2")).get_submodule("layer2.0")
-    assert isinstance(first, resnet.Bottleneck)
+        first = build_model(describe_model(name)).get_submodule("layer2.0")
+    assert isinstance(first, resnet.Bottleneck | preresnet.PreActivationBottleneck)
     assert (first.conv1.stride, first.conv2.stride) == ((1, 1), (2, 2))
+
+
+def test_a_pre_activation_network_sums_without_bn_or_relu_until_the_end() -> None:
+    """A block whose last Conv is zero is the identity, whatever its BNs do (He et al. 2016, equation 3)."""
+    torch.manual_seed(0)
+    block = preresnet.PreActivationBottleneck(32, 8, 1, 1)
+    nn.init.zeros_(block.conv3.weight)
+    images = torch.randn(2, 32, 5, 5)
+    assert torch.equal(block(images), images)
+
+
+def test_where_the_width_changes_the_skip_reads_the_blocks_own_bn_and_relu() -> None:
+    block = preresnet.PreActivationBottleneck(16, 8, 1, 2).eval()
+    nn.init.zeros_(block.conv3.weight)
+    images = -torch.rand(2, 16, 6, 6)  # nothing is left of them behind a ReLU
+    assert block.downsample is not None
+    assert not block(images).any()
+    assert block.downsample(images).any()
+
+
+def test_a_block_of_an_untrained_pre_activation_network_adds_little_to_its_input() -> None:
+    """With full branches each block would double the variance, and the logits of 66 blocks would be huge."""
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        group = preresnet.build(describe_model("preresnet-26")).eval().get_submodule("layer3")
+        first, second = group.children()
+        summed = first(torch.randn(2, 512, 14, 14))
+        assert 1.02 < second(summed).var() / summed.var() < 1.15

@@ -69,8 +69,8 @@ def describe_model(name: str) -> ModelSpec:
         raise refused
     near = near_names(name, listed_models())
     raise DeployError(
-        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet bottleneck, "
-        "wrn-50-2 or wrn-101-2; `wrn-deploy models` lists them"
+        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
+        "as wrn-50-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
     )
 
 

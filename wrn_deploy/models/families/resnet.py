@@ -1,4 +1,7 @@
-"""The ImageNet bottleneck networks WRN-50-2 and WRN-101-2 (BMVC 2016, section 3.1); torch only."""
+"""The ImageNet bottleneck networks ResNet-50, -101, -152 (CVPR 2016) and WRN-50-2, -101-2 (BMVC 2016); torch only.
+
+The stride is that of the 3x3 Conv, as in torchvision.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from wrn_deploy.spec import ModelSpec, Preprocessing
 
 __all__ = ["LAYOUTS", "LISTED", "BottleneckResNet", "build", "describe"]
 
-# Blocks in each of the four groups, by depth.
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-LISTED = ("wrn-50-2", "wrn-101-2")
+# Blocks in each of the four groups, by depth (He et al., "Deep Residual Learning", 2016, table 1); 26 is timm's.
+BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+LISTED = ("resnet-50", "resnet-101", "resnet-152", "wrn-50-2", "wrn-101-2")
+KNOWN = frozenset({"resnet-26", *LISTED})
 
 # What the last BN of a block starts with: near 0, a block starts near the identity (Goyal et al., "Accurate, Large
 # Minibatch SGD", 2017, section 5.1). With 1, the rounding of fp16 grows from block to block of an untrained network.
@@ -28,11 +32,12 @@ IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 
 
 def describe(name: str) -> ModelSpec | None:
-    """`wrn-50-2` or `wrn-101-2`; None for other families' names."""
-    if name not in LISTED:
+    """`resnet-50` and its like, `wrn-50-2` or `wrn-101-2`; None for other families' names."""
+    if name not in KNOWN:
         return None
-    _, depth, widen = name.split("-")
-    return ModelSpec(name, "resnet", int(depth), int(widen), classes=1000, preprocessing=IMAGENET)
+    _, depth, *widened = name.split("-")
+    widen = int(widened[0]) if widened else 1
+    return ModelSpec(name, "resnet", int(depth), widen, classes=1000, preprocessing=IMAGENET)
 
 
 def build(spec: ModelSpec) -> nn.Module:
