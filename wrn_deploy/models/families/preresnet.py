@@ -28,8 +28,8 @@ __all__ = ["LAYOUTS", "LISTED", "PreActivationResNet", "build", "describe"]
 BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 LISTED = ("preresnet-200",)
 
-# What the last Conv of a block is multiplied by at the start, as the last BN is in `resnet.py`: with 1, every block would
-# double the variance of what runs along the skips until BN has learned its statistics.
+# What the last Conv of a block is multiplied by at the start, as the last BN is in `resnet.py`: with 1, every block
+# would double the variance of what runs along the skips until BN has learned its statistics.
 BRANCH = 0.25
 
 LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}

@@ -15,10 +15,9 @@ from wrn_deploy.spec import ModelSpec, Preprocessing
 
 __all__ = ["LAYOUTS", "LISTED", "BottleneckResNet", "build", "describe"]
 
-# Blocks in each of the four groups, by depth (He et al., "Deep Residual Learning", 2016, table 1); 26 is timm's.
-BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# Blocks in each of the four groups, by depth (He et al., "Deep Residual Learning", 2016, table 1).
+BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 LISTED = ("resnet-50", "resnet-101", "resnet-152", "wrn-50-2", "wrn-101-2")
-KNOWN = frozenset({"resnet-26", *LISTED})
 
 # What the last BN of a block starts with: near 0, a block starts near the identity (Goyal et al., "Accurate, Large
 # Minibatch SGD", 2017, section 5.1). With 1, the rounding of fp16 grows from block to block of an untrained network.
@@ -33,7 +32,7 @@ IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 
 def describe(name: str) -> ModelSpec | None:
     """`resnet-50` and its like, `wrn-50-2` or `wrn-101-2`; None for other families' names."""
-    if name not in KNOWN:
+    if name not in LISTED:
         return None
     _, depth, *widened = name.split("-")
     widen = int(widened[0]) if widened else 1
