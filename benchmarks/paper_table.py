@@ -93,6 +93,8 @@ def main() -> None:
     for entry in entries:
         if entry.skipped is not None:
             console.print(f"{entry.model} was not measured: {entry.skipped}", markup=False)
+        elif not all(warm_up.steady for warm_up in entry.warmed.values()):
+            console.print(f"{entry.model}: its warm-up ended before its times were level")
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(to_compact_json(record) + "\n", encoding="utf-8")
 
@@ -134,6 +136,8 @@ def _fastest(bundles: dict[str, Bundle], given: Any) -> tuple[str, Precision]:
             ):
                 times[backend, precision] = one.warm_up(given.batch, *WARM_UP_S)[1]
                 new_progress().note(f"{title_of(backend)} {precision}: {times[backend, precision]:.2f} ms")
+    if not times:
+        raise DeployError("no contender can run all five networks here: name one with --backend, which tells why")
     return min(times, key=lambda contender: times[contender])
 
 
