@@ -78,6 +78,8 @@ def main() -> None:
     settings = Settings((given.batch,), given.rounds, SECONDS, given.iterations, given.threads, 1, Boundary.COMPUTE)
     machine = describe_machine()
     entries = _measure(bundles, (backend, precision), settings)
+    if all(entry.skipped for entry in entries):
+        raise SystemExit(f"nothing was measured: {entries[0].skipped}")
     costs = {entry.model: count_cost(describe_model(entry.model)) for entry in entries}
     record = {
         "benchmark": "paper table",
