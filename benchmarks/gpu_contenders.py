@@ -123,7 +123,7 @@ def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
         reason = runtime.unfit(bundle.artifacts.get(f"plan-{precision}-{flavor}"))
         if reason is not None:
             raise MachineError(reason)
-        with runtime.open_backend(bundle, runtime.find_artifact(bundle, precision), None) as backend:
+        with runtime.open_backend(bundle, runtime.find_artifact(bundle, precision), precision, None) as backend:
             opened = _of_backend(backend, images, backend.stream)
             for _ in range(3):  # the second captures, the third is the first graph
                 opened.start()

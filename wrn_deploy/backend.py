@@ -15,7 +15,7 @@ from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "backends", "contenders", "examine", "open_backend",
+    "Array", "Backend", "Candidate", "DeviceBackend", "backends", "contenders", "examine", "is_peer", "open_backend",
     "precisions_of", "title_of", "unfit",
 ]  # fmt: skip
 
@@ -48,6 +48,13 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Waits until every started inference is done."""
+
+    def elapsed_ms(self) -> float | None:
+        """What the last `execute` took by the device's own clock (CUDA events), copies left out; waits for it.
+
+        The first call starts the clock, which costs two events an inference: it gives None, and so does every call
+        where the device has no such clock, as a CPU. It does not see what ran on arrays of the caller's.
+        """
 
     def download(self) -> tuple[Array, ...]:
         """The outputs of the last inference, each (N, *shape) of its dtype; the caller owns them."""
@@ -94,6 +101,7 @@ class BackendModule(Protocol):
     """What a file in `wrn_deploy/backends` offers."""
 
     TITLE: str
+    PEER: bool  # measured for comparison, and only where it is asked for
     PRECISIONS: tuple[Precision, ...]
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
@@ -102,8 +110,11 @@ class BackendModule(Protocol):
     def unfit(self, artifact: Artifact | None) -> str | None:
         """Why this machine cannot run the artifact (None: any artifact), or None where it can."""
 
-    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> Backend:
-        """Opens it; `threads` CPU threads (None: the library's own choice)."""
+    def open_backend(self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None) -> Backend:
+        """Opens it; `threads` CPU threads (None: the library's own choice).
+
+        The artifact's precision is another one where the runtime itself makes the one that was asked for.
+        """
 
 
 def _module(backend: str) -> BackendModule:
@@ -116,15 +127,17 @@ def backends() -> list[str]:
 
 
 def contenders(bundle: Bundle | None = None) -> list[tuple[str, Precision]]:
-    """Every backend at every precision that it knows, whether or not this machine can run it.
+    """Every backend at every precision that it knows, whether or not this machine can run it; in a report's order.
 
-    With a bundle those of an experimental precision are left out, unless it has a plan of that precision.
+    With a bundle those that are measured where none is named: without peers, and without experimental precisions
+    unless it has a plan of that precision.
     """
     known = [(name, precision) for name in backends() for precision in _module(name).PRECISIONS]
     if bundle is None:
         return known
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
-    return [(name, precision) for name, precision in known if precision not in EXPERIMENTAL - planned]
+    unasked = EXPERIMENTAL - planned
+    return [(name, precision) for name, precision in known if precision not in unasked and not is_peer(name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,11 @@ def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
         lacking = error
     reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
     return Candidate(artifact, lacking if reason is None else MachineError(reason))
+
+
+def is_peer(backend: str) -> bool:
+    """Whether it is measured only where it is asked for: a variant, or another maker's runtime, to compare with."""
+    return _module(backend).PEER
 
 
 def unfit(backend: str) -> str | None:
@@ -190,4 +208,4 @@ def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: in
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
-    return module.open_backend(bundle, found.artifact, threads)
+    return module.open_backend(bundle, found.artifact, precision, threads)

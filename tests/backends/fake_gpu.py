@@ -76,6 +76,37 @@ class FakeStream:
         self.driver.given_up("stream")
 
 
+class TimedEvent:
+    """PyCUDA's event: the GPU's time when its turn on a stream came."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        driver.check_current()
+        self.driver, self.time_ms = driver, float("nan")
+        self.marker: Job | None = None
+
+    def record(self, stream: FakeStream) -> None:
+        self.driver.check_current()
+        self.marker = stream.push(self._note)
+
+    def _note(self) -> None:
+        self.time_ms = self.driver.now_ms
+
+    def synchronize(self) -> None:
+        self.driver.check_current()
+        if self.marker is not None and not self.marker.done:
+            self.marker.stream.run(self.marker)
+
+    def time_since(self, earlier: TimedEvent) -> float:
+        self.driver.check_current()
+        for event in (self, earlier):
+            if event.marker is None or not event.marker.done:
+                raise CudaError("cuEventElapsedTime failed: device not ready")
+        return self.time_ms - earlier.time_ms
+
+    def __del__(self) -> None:
+        self.driver.given_up("event")
+
+
 class Event:
     """cuda-bindings' event: a handle, and where it was recorded last."""
 
@@ -125,6 +156,7 @@ class FakeDriver:
         self.handles = itertools.count(77)
         self.streams: dict[int, weakref.ref[FakeStream]] = {}
         self.capturing: set[int] = set()  # threads
+        self.now_ms = 0.0  # the GPU's clock, which work moves on
         self.lost = False  # even a context cannot be popped
         self.failing: str | None = None  # the text of an error that every call now gives
         self._local = threading.local()
@@ -199,6 +231,10 @@ class FakeDriver:
 
     def Stream(self, flags: int = 0) -> FakeStream:  # noqa: N802 (PyCUDA's name)
         return FakeStream(self, flags)
+
+    def Event(self, flags: int = 0) -> TimedEvent:  # noqa: N802 (PyCUDA's name)
+        assert flags == 0, "an event that takes no time"
+        return TimedEvent(self)
 
     def mem_alloc(self, size: int) -> Allocation:
         return Allocation(self, size)

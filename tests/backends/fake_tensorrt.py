@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from tests.backends.fake_gpu import FakeDriver, FakeStream, Job
 
-__all__ = ["FakeTensorRT", "Tensor", "answer_to"]
+__all__ = ["IMAGE_MS", "FakeTensorRT", "Tensor", "answer_to"]
 
 Array = npt.NDArray[Any]
+IMAGE_MS = 0.25  # what the GPU takes for an image
 DTYPES = {"FLOAT": "float32", "UINT8": "uint8", "INT64": "int64", "HALF": "float16"}
 
 
@@ -176,6 +177,7 @@ class _Context:
         self.order.append(job)
 
     def _compute(self, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+        self.driver.now_ms += IMAGE_MS * shape[0]
         tensors = self.engine.tensors.values()
         source = next(tensor for tensor in tensors if tensor.compute is None)
         dtype = np.dtype(DTYPES[source.dtype])

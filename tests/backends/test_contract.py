@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ Images = npt.NDArray[Any]
 Answers = tuple[Images, ...]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """Set back at the end, not after each test: torch.compile compiles again for another number of threads."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 @pytest.fixture(scope="module", params=["made_bundle", "made_interface_bundle"], ids=["logits", "interface"])
 def folder(request: pytest.FixtureRequest) -> Path:
     """A bundle that takes normalised images and gives logits; and one with pixels, top classes and features."""
@@ -47,8 +56,9 @@ def wanted(folder: Path, digits: Images) -> Answers:
     return tuple(infer_all(open_session(folder / "fp32.onnx"))(digits).values())
 
 
-@pytest.fixture(params=CONTENDERS)
-def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Backend, Precision]]:
+@pytest.fixture(scope="module", params=CONTENDERS)
+def first(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Backend, Precision]]:
+    """The one that is opened: once, since some compile the network for each batch size, which takes seconds."""
     name, precision = request.param
     bundle = Bundle.open(folder)
     reason = examine(bundle, name, precision).skipped
@@ -56,6 +66,14 @@ def opened(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[Backe
         pytest.skip(reason)
     with open_backend(bundle, name, precision, threads=2) as backend:
         yield backend, precision
+
+
+@pytest.fixture
+def opened(first: tuple[Backend, Precision]) -> Iterator[tuple[Backend, Precision]]:
+    """A sibling of it, which a test may close."""
+    backend, precision = first
+    with backend.sibling() as sibling:
+        yield sibling, precision
 
 
 def run(backend: Backend, batch: Images) -> Answers:
@@ -76,9 +94,10 @@ def test_a_backend_has_a_title_and_precisions(name: str) -> None:
     module = load_plugin("wrn_deploy.backends", name)
     assert isinstance(module.TITLE, str)
     assert module.TITLE
+    assert isinstance(module.PEER, bool)
     assert module.PRECISIONS
     assert all(isinstance(precision, Precision) for precision in module.PRECISIONS)
-    assert set(module.__all__) == {"PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"}
+    assert set(module.__all__) == {"PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"}
 
 
 def test_titles_tell_backends_apart() -> None:
@@ -139,7 +158,7 @@ def test_answers_are_right_at_every_batch_size(
     backend, precision = opened
     spec = Bundle.open(folder).spec
     assert (backend.inputs, backend.outputs) == ((spec.input,), spec.outputs)
-    for size in (1, 3, 32, 2, 32, 1):
+    for size in (1, 3, 32, 3, 1):
         assert size in backend.batches
         check_answers(run(backend, digits[:size]), tuple(one[:size] for one in wanted), backend, precision)
     check_answers(run(backend, digits[20:52]), tuple(one[20:52] for one in wanted), backend, precision)
@@ -147,8 +166,8 @@ def test_answers_are_right_at_every_batch_size(
 
 def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    kept = run(backend, digits[:8])
-    batch = digits[:8].copy()
+    kept = run(backend, digits[:3])
+    batch = digits[:3].copy()
     backend.upload(batch)
     batch[:] = 77
     backend.execute()
@@ -158,14 +177,14 @@ def test_the_uploaded_array_may_be_reused(opened: tuple[Backend, Precision], dig
 
 def test_the_caller_owns_the_answers(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    first = run(backend, digits[:8])
+    first = run(backend, digits[:3])
     kept = tuple(one.copy() for one in first)
     assert all(one.flags.owndata and one.flags.writeable for one in first)
-    run(backend, digits[8:16])
+    run(backend, digits[3:6])
     check_same(first, kept)
     for one in first:
         one[:] = 0
-    again = run(backend, digits[:8])
+    again = run(backend, digits[:3])
     check_same(again, kept)
     for one in again:
         one[:] = 0
@@ -174,7 +193,7 @@ def test_the_caller_owns_the_answers(opened: tuple[Backend, Precision], digits: 
 
 def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    kept = run(backend, digits[:4])
+    kept = run(backend, digits[:3])
     for _ in range(3):
         backend.execute()
     backend.synchronize()
@@ -183,31 +202,50 @@ def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Preci
 
 def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    kept = run(backend, digits[:8])
-    read_only = digits[:8].copy()
+    kept = run(backend, digits[:3])
+    read_only = digits[:3].copy()
     read_only.flags.writeable = False
-    for batch in (np.asfortranarray(digits[:8]), np.repeat(digits[:8], 2, axis=0)[::2], read_only):
+    for batch in (np.asfortranarray(digits[:3]), np.repeat(digits[:3], 2, axis=0)[::2], read_only):
         check_same(run(backend, batch), kept)
 
 
 def test_a_sibling_has_buffers_of_its_own(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    kept = run(backend, digits[:4])
+    kept = run(backend, digits[:3])
     with backend.sibling() as other:
         assert (other.inputs, other.outputs, other.batches) == (backend.inputs, backend.outputs, backend.batches)
-        backend.upload(digits[:4])
-        run(other, digits[4:12])
+        backend.upload(digits[:3])
+        run(other, digits[4:36])
         backend.execute()
     backend.synchronize()
     check_same(backend.download(), kept)
 
 
+def test_the_devices_clock_times_an_inference_or_there_is_none(
+    opened: tuple[Backend, Precision], digits: Images
+) -> None:
+    backend, _ = opened
+    assert backend.elapsed_ms() is None
+    kept = run(backend, digits[:3])
+    elapsed_ms = backend.elapsed_ms()
+    assert elapsed_ms is None or 0 < elapsed_ms < 1000
+    check_same(backend.download(), kept)
+
+
+def test_the_first_one_is_closed_like_its_siblings(folder: Path, digits: Images) -> None:
+    with open_backend(Bundle.open(folder), "onnxruntime", Precision.INT8) as backend:
+        run(backend, digits[:1])
+    with pytest.raises(DeployError, match="this backend is closed: open it again"):
+        backend.execute()
+
+
 def test_after_closing_every_method_says_so(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
-    run(backend, digits[:2])
+    run(backend, digits[:1])
     backend.close()
     backend.close()
-    calls: list[Any] = [lambda: backend.upload(digits[:2]), backend.execute, backend.synchronize, backend.download]
+    calls: list[Any] = [lambda: backend.upload(digits[:1]), backend.execute, backend.synchronize, backend.elapsed_ms]
+    calls += [backend.download, backend.sibling]
     for call in calls:
         with pytest.raises(DeployError, match="this backend is closed: open it again"):
             call()
@@ -217,10 +255,10 @@ def test_two_open_backends_do_not_disturb_each_other(
     opened: tuple[Backend, Precision], folder: Path, digits: Images
 ) -> None:
     backend, _ = opened
-    kept = run(backend, digits[:4])
+    kept = run(backend, digits[:3])
     with open_backend(Bundle.open(folder), "onnxruntime", Precision.INT8) as other:
-        backend.upload(digits[:4])
-        run(other, digits[4:12])
+        backend.upload(digits[:3])
+        run(other, digits[4:36])
         backend.execute()
     backend.synchronize()
     check_same(backend.download(), kept)

@@ -135,7 +135,7 @@ def test_a_bundles_plan_is_opened_with_its_profile(
         Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10)),
     ]
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
-    with runtime.open_backend(made, artifact, threads=None) as backend:
+    with runtime.open_backend(made, artifact, Precision.FP16, threads=None) as backend:
         assert backend.batches == range(2, 7)
         assert backend.inputs == (made.spec.input,)
         assert sorted(len(memory.data) for memory in driver.memory.values()) == [6 * 10 * 4, 6 * 3 * 32 * 32 * 4]
@@ -149,4 +149,4 @@ def test_a_manifest_without_a_profile_says_so(
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
     runtime = PlanRuntime("tensorrt", "TensorRT", "gpu")
     with pytest.raises(DeployError, match=r"the manifest (lacks|says that) the plan's batches .*: build it again"):
-        runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], threads=None)
+        runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], Precision.FP16, threads=None)

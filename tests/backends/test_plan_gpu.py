@@ -143,7 +143,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def plan(built: Built, precision: Precision = Precision.FP16, *, graphs: bool = True) -> PlanBackend:
     runtime = PlanRuntime(built.flavor, str(built.flavor), "gpu", graphs=graphs)
-    return runtime.open_backend(built.bundle, runtime.find_artifact(built.bundle, precision), None)
+    return runtime.open_backend(built.bundle, runtime.find_artifact(built.bundle, precision), precision, None)
 
 
 @needs_graphs

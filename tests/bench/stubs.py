@@ -22,7 +22,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
-TITLE, PRECISIONS = "{name}", (Precision.FP32,)
+TITLE, PEER, PRECISIONS = "{name}", False, (Precision.FP32,)
 
 class Stub(OnnxRuntimeBackend):
     runs = 0
@@ -31,7 +31,7 @@ class Stub(OnnxRuntimeBackend):
         {behaviour}
         super().execute()
 
-def open_backend(bundle, artifact, threads):
+def open_backend(bundle, artifact, precision, threads):
     {opening}
     return Stub(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 """

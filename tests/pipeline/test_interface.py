@@ -205,7 +205,7 @@ def test_accuracy_is_that_of_a_bundle_without_an_interface(made_bundle: Path, ma
 
 def test_latency_is_measured_on_pixels(made_interface_bundle: Path) -> None:
     options = MeasureOptions(
-        "digits", "onnxruntime", Precision.INT8, batches=(1, 3), rounds=1, iterations=2, threads=1, limit=20
+        "digits", ("onnxruntime",), Precision.INT8, batches=(1, 3), rounds=1, iterations=2, threads=1, limit=20
     )
     report = bench_bundle(Bundle.open(made_interface_bundle), options, Silent())
     measured = [row for row in report.rows if (row.backend, row.precision) == ("onnxruntime", Precision.INT8)]

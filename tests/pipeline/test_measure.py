@@ -18,6 +18,7 @@ from tests.bench.stubs import plant
 from wrn_deploy.backend import Candidate, contenders, examine
 from wrn_deploy.bench import isolate
 from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.latency import Times
 from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.bench.report import Accuracy, Boundary, Report, Row, WarmUp
 from wrn_deploy.bench.worker import Work
@@ -53,6 +54,7 @@ class FakeWorkers:
         self.calls: list[tuple[str, str, Any]] = []
         self.last_ms = 100.0
         self.dies: Callable[[str, str, int], bool] = lambda _name, _call, _number: False
+        self.device_clock: Callable[[str], bool] = lambda _name: False
         self.open: set[str] = set()
 
     def __call__(self, work: Work) -> FakeWorker:
@@ -75,9 +77,10 @@ class FakeWorker:
         self._enter("warm_up", batch)
         return WarmUp(0.1, 3, steady=True), self._log.last_ms
 
-    def time(self, batch: int, iterations: int) -> list[float]:
+    def time(self, batch: int, iterations: int) -> Times:
         self._enter("time", (batch, iterations))
-        return [float(self._count)] * iterations
+        device_ms = (self._count / 2,) * iterations if self._log.device_clock(self._name) else ()
+        return Times((float(self._count),) * iterations, device_ms)
 
     def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
         self._enter("ask", logits and logits.write)
@@ -209,7 +212,7 @@ def test_an_interrupt_closes_every_worker(workers: FakeWorkers, made_bundle: Pat
 def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle: Path) -> None:
     report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, precision=INT8), Silent())
     assert list(rows_of(report)) == ["torch-fp32", "onnxruntime-fp32", "onnxruntime-int8"]
-    report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, backend="torch"), Silent())
+    report = evaluate_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, backends=("torch",)), Silent())
     assert list(rows_of(report)) == ["torch-fp32", "onnxruntime-fp32"]
     assert {call for _, call, _ in workers.calls} == {"open", "ask"}, "eval measures no latency"
 
@@ -428,13 +431,14 @@ def test_a_label_that_the_network_does_not_have_is_named_once(
 
 
 @pytest.mark.parametrize(
-    "change", [{"backend": "tensorrt"}, {"precision": Precision.FP16}, {"backend": "tensorrt_rtx", "precision": INT8}]
+    "change",
+    [{"backends": ("tensorrt",)}, {"precision": Precision.FP16}, {"backends": ("tensorrt_rtx",), "precision": INT8}],
 )
 def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[str, Any]) -> None:
     bundle = Bundle.open(made_bundle)
     pairs = [
         pair for pair in contenders()
-        if change.get("backend") in (None, pair[0]) and change.get("precision") in (None, pair[1])
+        if pair[0] in change.get("backends", (pair[0],)) and change.get("precision") in (None, pair[1])
     ]  # fmt: skip
     if any(examine(bundle, *pair).obstacle is None for pair in pairs):
         pytest.skip("it runs here")
@@ -444,7 +448,7 @@ def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[st
 
 
 def test_a_contender_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> None:
-    options = dataclasses.replace(SHORT, backend="torch", precision=INT8)
+    options = dataclasses.replace(SHORT, backends=("torch",), precision=INT8)
     with pytest.raises(UsageError, match="backend torch at precision int8: expected one of onnxruntime-fp32, "):
         evaluate_bundle(Bundle.open(made_bundle), options, Silent())
 

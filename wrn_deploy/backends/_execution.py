@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.backend import Array
+from wrn_deploy.backends._clock import DeviceClock
 from wrn_deploy.backends._context import ProfileContext
 from wrn_deploy.backends._cuda import NON_BLOCKING, call, cuda_runtime
 from wrn_deploy.backends._engine import SharedEngine
@@ -30,6 +31,7 @@ class Execution:
         self._contexts: dict[int, ProfileContext] = {}
         self._stream: Any = None
         self._event: Any = None
+        self._clock: DeviceClock | None = None
         self._host: list[Array] = []
         self._device: list[Any] = []
         try:
@@ -75,9 +77,10 @@ class Execution:
         if not self.size:
             raise DeployError("there is nothing to execute on: upload a batch first")
         context, stream = self._context_for(self.size), self._stream.handle
-        if self.uses_graphs and context.graphs.launch(self.size, stream):
-            return
-        context.enqueue((self.size, *self._engine.inputs[0].shape), [int(each) for each in self._device], stream)
+        with self._clock or contextlib.nullcontext():
+            if self.uses_graphs and context.graphs.launch(self.size, stream):
+                return
+            context.enqueue((self.size, *self._engine.inputs[0].shape), [int(each) for each in self._device], stream)
         if not self.uses_graphs or not context.graphs.worth_capturing(self.size):
             return
         if not context.capturable(stream):
@@ -112,6 +115,12 @@ class Execution:
         """Waits for all its work, that on the streams of others too."""
         self._stream.synchronize()
 
+    def elapsed_ms(self) -> float | None:
+        """As `Backend.elapsed_ms`: of what ran on the own buffers."""
+        if self._clock is None:
+            self._clock = DeviceClock(self._cuda, self._stream)
+        return self._clock.elapsed_ms()
+
     def download(self) -> tuple[Array, ...]:
         """The outputs in the own buffers, copied."""
         results = [host[: self.size] for host in self._host[1:]]
@@ -136,7 +145,7 @@ class Execution:
         for memory in self._device:
             with contextlib.suppress(*failures):
                 memory.free()
-        self._host, self._device, self._stream, self._event = [], [], None, None
+        self._host, self._device, self._stream, self._event, self._clock = [], [], None, None, None
 
     def _context_for(self, batch: int) -> ProfileContext:
         """The context on the profile for a batch, made when it is first needed."""

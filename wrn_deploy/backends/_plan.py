@@ -60,9 +60,11 @@ class PlanRuntime:
             return "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
         return None
 
-    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> PlanBackend:
+    def open_backend(
+        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+    ) -> PlanBackend:
         """Deserializes the plan on the first GPU, in its primary context."""
-        del threads  # a plan runs on the GPU
+        del precision, threads  # the plan's own; and it runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self._flavor)
         expected = Expected(bundle.spec.input, bundle.spec.outputs, artifact.facts)
@@ -122,6 +124,10 @@ class PlanBackend:
     def synchronize(self) -> None:
         with self._open():
             self._execution.synchronize()
+
+    def elapsed_ms(self) -> float | None:
+        with self._open():
+            return self._execution.elapsed_ms()
 
     def download(self) -> tuple[Array, ...]:
         with self._open():

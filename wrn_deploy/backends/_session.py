@@ -57,8 +57,11 @@ class SessionRuntime:
             return f"ONNX Runtime has no {self.provider.name}: pip install 'wrn-deploy[{self.extra}]'"
         return None if find_gpu() is not None else "no CUDA GPU on this machine"
 
-    def open_backend(self, bundle: Bundle, artifact: Artifact, threads: int | None) -> OnnxRuntimeBackend:
+    def open_backend(
+        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+    ) -> OnnxRuntimeBackend:
         """Loads the graph; every node must run on the provider that was asked for, or it is an error."""
+        del precision  # the graph's own
         session = open_session(bundle.file(artifact), threads, self.provider)
         return OnnxRuntimeBackend(session, self.provider, bundle.spec.input, bundle.spec.outputs)
 
@@ -91,6 +94,11 @@ class OnnxRuntimeBackend:
     def synchronize(self) -> None:
         """ONNX Runtime waits for the device before `execute` returns."""
         self._check_open()
+
+    def elapsed_ms(self) -> float | None:
+        """ONNX Runtime tells no device's time."""
+        self._check_open()
+        return None
 
     def download(self) -> tuple[Array, ...]:
         self._check_open()

@@ -6,9 +6,10 @@ from wrn_deploy.backends._session import SessionRuntime
 from wrn_deploy.sessions import TENSORRT
 from wrn_deploy.spec import Precision
 
-__all__ = ["PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
 
 TITLE = "ONNX Runtime TensorRT"
+PEER = False
 
 _RUNTIME = SessionRuntime(
     title=TITLE,

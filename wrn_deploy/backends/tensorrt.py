@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from wrn_deploy.backends._plan import PlanRuntime
 
-__all__ = ["PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
 
 TITLE = "TensorRT"
+PEER = False
 
 _RUNTIME = PlanRuntime(flavor="tensorrt", title=TITLE, extra="gpu")
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.accuracy import Answers
+from wrn_deploy.bench.latency import Times
 from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.bench.report import LoadResult, WarmUp
 from wrn_deploy.bench.scenarios import Load
@@ -55,10 +56,10 @@ class Worker:
         warmed: tuple[WarmUp, float] = self._call("warm_up", batch, least_s, most_s)
         return warmed
 
-    def time(self, batch: int, iterations: int) -> list[float]:
-        """Times of `iterations` runs, in ms."""
-        samples: list[float] = self._call("time", batch, iterations)
-        return samples
+    def time(self, batch: int, iterations: int) -> Times:
+        """Times of `iterations` runs, in ms, by the host's clock and the device's."""
+        times: Times = self._call("time", batch, iterations)
+        return times
 
     def load(self, load: Load, folder: Path) -> LoadResult:
         """What LoadGen found in a scenario; its logs are in `folder`."""

@@ -18,10 +18,11 @@ from wrn_deploy.spec import Precision
 
 __all__ = [
     "BATCHES", "CALIBRATION", "LOAD", "RECIPE", "TIMING",
-    "AsJson", "Backend", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst", "CalibMethod", "CalibSize",
-    "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps", "Limit", "MaxCorrupt", "Mean",
-    "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK",
-    "WeightScaleOf", "either", "flag", "option", "overrides_of", "parse_batches", "parse_contender", "parse_percent",
+    "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst",
+    "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps",
+    "Limit", "MaxCorrupt", "Mean", "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf",
+    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "either", "flag", "option", "overrides_of",
+    "parse_batches", "parse_contender", "parse_percent", "several",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
@@ -45,17 +46,21 @@ def either(name: str, about: str) -> Any:
     return typer.Option(f"--{name}/--no-{name}", metavar="", help=about, rich_help_panel=TECHNIQUES)
 
 
-def _one_of(names: list[str], panel: str | None = None) -> Any:
-    """An option whose value is one of `names`; for another the error says what was probably meant."""
+def _one_of(names: list[str], panel: str | None = None, name: str | None = None) -> Any:
+    """An option whose value is one of `names`; for another the error says what was probably meant.
 
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in names:
-            raise typer.BadParameter(f"{value!r}{near_names(value, names)}; expected one of {', '.join(names)}.")
+    With `name`, as in "--backend", it is one that may be given several times.
+    """
+
+    def check(value: str | list[str] | None) -> str | list[str] | None:
+        for one in [value] if isinstance(value, str) else value or []:
+            if one not in names:
+                raise typer.BadParameter(f"{one!r}{near_names(one, names)}; expected one of {', '.join(names)}.")
         return value
 
-    return typer.Option(
-        metavar="NAME", callback=check, rich_help_panel=panel, help=f"{', '.join(names[:-1])} or {names[-1]}."
-    )
+    about = f"{', '.join(names[:-1])} or {names[-1]}{'; repeatable' if name else ''}."
+    declared = [name] if name else []
+    return typer.Option(*declared, metavar="NAME", callback=check, rich_help_panel=panel, help=about)
 
 
 DATA = "digits, or a path: image folder, .npz, parquet, CIFAR-10/100 folder"
@@ -67,6 +72,8 @@ AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
 Backend = Annotated[str | None, _one_of(BACKENDS)]
+Backends = Annotated[list[str] | None, _one_of(BACKENDS, name="--backend")]
+All = Annotated[bool, flag("--all", "Measure variants, other runtimes and experimental precisions too.")]
 Precisions = Annotated[Precision | None, typer.Option(help="One that the backend offers.")]
 Threads = Annotated[int | None, option("N", "CPU threads; all cores if not given.", least=1)]
 Limit = Annotated[int | None, option("N", "Use so many images for accuracy, at most.", least=1)]
@@ -123,6 +130,11 @@ def overrides_of(
         std=_three("--std", std),
         resize=resize,
     )
+
+
+def several(values: list[str] | None) -> tuple[str, ...] | None:
+    """The values of a repeatable option, each once; None where it was not given."""
+    return tuple(dict.fromkeys(values)) if values else None
 
 
 def parse_batches(text: str) -> tuple[int, ...]:

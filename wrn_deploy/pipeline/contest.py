@@ -13,6 +13,7 @@ from pathlib import Path
 from wrn_deploy.backend import Candidate, title_of
 from wrn_deploy.bench.accuracy import Answers
 from wrn_deploy.bench.isolate import Worker
+from wrn_deploy.bench.latency import Times
 from wrn_deploy.bench.logits import LogitFile
 from wrn_deploy.bench.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.bench.scenarios import Load
@@ -37,7 +38,7 @@ class Entry:
     skipped: str | None
     worker: Worker | None = None
     warmed: dict[int, WarmUp] = field(default_factory=dict)
-    rounds: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
+    rounds: dict[int, list[Times]] = field(default_factory=dict)
     answers: Answers | None = None
     loads: list[LoadResult] = field(default_factory=list)
     peak_rss_bytes: int | None = None
@@ -49,7 +50,7 @@ class Entry:
 
     def row(self, accuracy: Accuracy | None) -> Row:
         """What was measured, and how right its answers are."""
-        latencies = tuple(Latency(batch, tuple(rounds), self.warmed[batch]) for batch, rounds in self.rounds.items())
+        latencies = tuple(self._latency(batch) for batch in self.rounds)
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
@@ -63,6 +64,13 @@ class Entry:
             latencies=() if self.skipped else latencies,
             loads=() if self.skipped else tuple(self.loads),
             accuracy=None if self.skipped else accuracy,
+        )
+
+    def _latency(self, batch: int) -> Latency:
+        rounds = self.rounds[batch]
+        on_device = tuple(each.device_ms for each in rounds)
+        return Latency(
+            batch, tuple(each.host_ms for each in rounds), self.warmed[batch], on_device if all(on_device) else ()
         )
 
 
@@ -98,7 +106,7 @@ def time_rounds(
                 for entry, worker in working[first:] + working[:first]:
                     time.sleep(PAUSE_S)
                     with _failing(entry):
-                        entry.rounds.setdefault(batch, []).append(tuple(worker.time(batch, turns[entry.name])))
+                        entry.rounds.setdefault(batch, []).append(worker.time(batch, turns[entry.name]))
                     advance(1)
                 look()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import contenders, examine
+from wrn_deploy.backend import contenders, examine, is_peer
 from wrn_deploy.bench.report import Boundary, Report, Settings
 from wrn_deploy.bench.revision import git_revision
 from wrn_deploy.bench.scenarios import Load, check_loadgen
@@ -27,12 +27,13 @@ from wrn_deploy.pipeline.contest import Entry, ask_all, by_reference, run_loads,
 from wrn_deploy.pipeline.grades import grade_all
 from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]
 
 PACKAGES = (
-    "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
+    "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13",
+    "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
 
 
@@ -42,8 +43,8 @@ class MeasureOptions:
 
     Args:
         data: labelled images.
-        backend: this one alone; None: all.
-        precision: this one alone; None: all.
+        backends: these alone; None: all but those that are peers.
+        precision: this one alone; None: all but those that are experimental, unless they were made.
         batches: batch sizes.
         rounds: turns of each contender at each batch size.
         iterations: the most runs in a turn.
@@ -56,10 +57,11 @@ class MeasureOptions:
         baseline: the contender whose times the others' are divided by; None: the fp32 reference.
         loads: scenarios of LoadGen.
         logs: the folder for LoadGen's logs; needed where there are scenarios.
+        everything: peers and experimental precisions too.
     """
 
     data: str
-    backend: str | None = None
+    backends: tuple[str, ...] | None = None
     precision: Precision | None = None
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 30
@@ -73,6 +75,7 @@ class MeasureOptions:
     baseline: tuple[str, Precision] | None = None
     loads: tuple[Load, ...] = ()
     logs: Path | None = None
+    everything: bool = False
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -102,14 +105,10 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     settings = _settings(options, machine)
     if options.loads:
         check_loadgen()
-    entries = [
-        _entry(bundle, backend, precision)
-        for backend, precision in contenders(bundle if options.precision is None else None)
-        if _chosen(backend, precision, options)
-    ]
-    named = _named(entries, options)
-    if options.baseline not in (None, *contenders()):
-        raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
+    asked = _asked(bundle, options)
+    also = _compared_with(bundle, options)
+    entries = [_entry(bundle, *pair) for pair in contenders() if pair in {*asked, *also}]
+    named = [entry for entry in entries if (entry.backend, entry.precision) in asked]
     if all(entry.skipped for entry in named):  # no silent replacement
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
         raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
@@ -149,27 +148,48 @@ def _check_labelled(source: ImageSource, classes: int) -> None:
         raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
 
 
-def _chosen(backend: str, precision: Precision, options: MeasureOptions) -> bool:
-    """Whether the contender was asked for; fp32 always is: the others are compared with it."""
-    named = options.backend in (None, backend) and options.precision in (None, precision)
-    return named or precision is Precision.FP32 or (backend, precision) == options.baseline
+def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
+    """The contenders that were asked for.
+
+    Raises:
+        UsageError: a backend that was named, or all, do not know the precision that was named.
+    """
+    if options.backends is None and options.precision is None and not options.everything:
+        return contenders(bundle)
+    asked = [pair for pair in contenders() if _fits(bundle, pair, options)]
+    known = {backend for backend, _ in asked}
+    missing = [name for name in options.backends or () if name not in known]
+    if missing or not asked:
+        raise UsageError(
+            f"backend {', '.join(missing) or 'any'} at precision {options.precision}: expected one of {_known()}"
+        )
+    return asked
+
+
+def _fits(bundle: Bundle, contender: tuple[str, Precision], options: MeasureOptions) -> bool:
+    backend, precision = contender
+    if options.backends is None:
+        if is_peer(backend) and not options.everything:
+            return False
+    elif backend not in options.backends:
+        return False
+    if options.precision is not None:
+        return precision is options.precision
+    made = precision not in EXPERIMENTAL or examine(bundle, backend, precision).artifact is not None
+    return made or options.everything
+
+
+def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
+    """The fp32 rows, which are always measured, and the baseline: the others are compared with these."""
+    if options.baseline not in (None, *contenders()):
+        raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
+    fp32 = [pair for pair in contenders(bundle) if pair[1] is Precision.FP32]
+    return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
 def _entry(bundle: Bundle, backend: str, precision: Precision) -> Entry:
     found = examine(bundle, backend, precision)
     return Entry(backend, precision, found, found.skipped)
-
-
-def _named(entries: list[Entry], options: MeasureOptions) -> list[Entry]:
-    """Those that were asked for, without the fp32 rows that they are compared with."""
-    named = [
-        entry
-        for entry in entries
-        if options.backend in (None, entry.backend) and options.precision in (None, entry.precision)
-    ]
-    if not named:
-        raise UsageError(f"backend {options.backend} at precision {options.precision}: expected one of {_known()}")
-    return named
 
 
 def _known() -> str:

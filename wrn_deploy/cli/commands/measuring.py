@@ -27,7 +27,8 @@ __all__ = ["bench", "demo", "evaluate", "predict"]
 def bench(
     bundle: opt.BundlePath,
     data: opt.Data,
-    backend: opt.Backend = None,
+    backend: opt.Backends = None,
+    everything: opt.All = False,
     precision: opt.Precisions = None,
     threads: opt.Threads = None,
     limit: opt.Limit = None,
@@ -55,14 +56,15 @@ def bench(
     """Measure latency, accuracy and memory of every contender side by side.
 
     A contender is a backend at a precision. fp32 is always measured: it is what
-    the others are compared with.
+    the others are compared with. Variants and other runtimes, as torch_compile and
+    openvino, are measured if they are named, or with --all.
     """
     folder, sizes = check_folder(out or bundle / "reports"), opt.parse_batches(batches)
     options = MeasureOptions(
-        data, backend, precision, sizes, rounds, iterations, threads, limit, max_corrupt,
+        data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit, max_corrupt,
         duration, streams, boundary, opt.parse_contender(baseline),
         tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
-        folder / "loadgen",
+        folder / "loadgen", everything,
     )  # fmt: skip
     opened, progress = Bundle.open(bundle), new_progress()
     report = bench_bundle(opened, options, progress)
@@ -77,7 +79,8 @@ def evaluate(
     max_drop: Annotated[
         float | None, option("X", "Exit code 3 if one loses more points of top-1 against fp32.", least=0)
     ] = None,
-    backend: opt.Backend = None,
+    backend: opt.Backends = None,
+    everything: opt.All = False,
     precision: opt.Precisions = None,
     threads: opt.Threads = None,
     limit: opt.Limit = None,
@@ -88,7 +91,10 @@ def evaluate(
 
     fp32 is always measured: it is what the others are compared with.
     """
-    options = MeasureOptions(data, backend, precision, threads=threads, limit=limit, max_corrupt=max_corrupt)
+    options = MeasureOptions(
+        data, opt.several(backend), precision, threads=threads, limit=limit, max_corrupt=max_corrupt,
+        everything=everything,
+    )  # fmt: skip
     report = evaluate_bundle(Bundle.open(bundle), options, new_progress())
     show.show_report(report, as_json=as_json)
     if max_drop is not None:

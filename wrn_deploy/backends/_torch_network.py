@@ -1,0 +1,83 @@
+"""The network of a bundle as one PyTorch module with the interface of its graphs: pixels in, top classes out."""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.data.preprocess import scale_and_shift
+from wrn_deploy.plugins import load_plugin
+from wrn_deploy.spec import ModelSpec, Precision
+
+__all__ = ["load_network"]
+
+DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
+
+
+def load_network(
+    bundle: Bundle, weights: Artifact, precision: Precision, device: str, *, channels_last: bool
+) -> nn.Module:
+    """Images (N, *input's shape) -> a tuple of the outputs, in the order of the bundle's; in inference mode.
+
+    Args:
+        bundle: the bundle.
+        weights: its weights, in fp32.
+        precision: what weights and activations are; inputs and outputs are those of the bundle at every precision.
+        device: torch's name.
+        channels_last: the layout of weights and activations in memory.
+    """
+    network = load_plugin("wrn_deploy.models.families", bundle.spec.family).build(bundle.spec)
+    network.load_state_dict(load_file(bundle.file(weights)))
+    classifier = _take_classifier(network) if bundle.spec.interface.features else nn.Identity()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for part in (network, classifier):
+        part.to(device=device, dtype=DTYPES[precision], memory_format=layout)  # type: ignore[call-overload]
+    return _Network(network, classifier, bundle.spec, DTYPES[precision], layout).to(device=device).eval()
+
+
+class _Network(nn.Module):
+    """The network, its classifier apart where features are asked for, and what the interface puts around them."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classifier: nn.Module,
+        spec: ModelSpec,
+        dtype: torch.dtype,
+        layout: torch.memory_format,
+    ) -> None:
+        super().__init__()
+        self.network, self.classifier = network, classifier
+        self._interface, self._dtype, self._layout = spec.interface, dtype, layout
+        self._names = tuple(output.name for output in spec.outputs)
+        for name, values in zip(("scale", "shift"), scale_and_shift(spec.preprocessing), strict=True):
+            self.register_buffer(name, torch.from_numpy(values))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if self._interface.pixels:
+            images = (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+        images = images.to(self._dtype).contiguous(memory_format=self._layout)
+        features = self.network(images)
+        logits = self.classifier(features).float()
+        results = {"logits": logits, "features": features.float()}
+        if self._interface.top_k is not None:
+            # Of equal logits the lower class first, as TopK of ONNX has it; torch.topk promises no order.
+            order = logits.argsort(dim=1, descending=True, stable=True)[:, : self._interface.top_k]
+            results |= {"top_logits": logits.gather(1, order), "top_classes": order}
+        return tuple(results[name] for name in self._names)
+
+
+def _take_classifier(network: nn.Module) -> nn.Module:
+    """The last linear layer, whatever the family; the network is left with nothing there, and gives what it reads.
+
+    A hook would see the calls of all threads that share the network.
+    """
+    *_, (name, classifier) = ((name, part) for name, part in network.named_modules() if isinstance(part, nn.Linear))
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
+    return classifier

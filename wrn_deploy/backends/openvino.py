@@ -1,0 +1,190 @@
+"""OpenVINO on a CPU: the fp32 graph, computed in fp32 or in bf16, and the int8 graph written for ONNX Runtime.
+
+Of the two int8 graphs that one is faster here too: see docs/contenders.md. No torch, no onnx.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from wrn_deploy.backend import Array
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.spec import Precision, TensorSpec
+
+__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "OpenVINO CPU"
+PEER = True
+PRECISIONS = (Precision.FP32, Precision.INT8, Precision.BF16)
+
+LIMIT = 4  # batch sizes that are compiled at the same time; each has weights of its own
+DEVICE = "CPU"
+
+
+def find_artifact(bundle: Bundle, precision: Precision) -> Artifact:
+    """The fp32 graph, from which OpenVINO makes bf16 itself; or the int8 graph."""
+    if precision is Precision.INT8:
+        return bundle.find("onnx-int8-onnxruntime", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
+    return bundle.find("onnx-fp32", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+
+
+def unfit(_artifact: Artifact | None) -> str | None:
+    """Needs the package."""
+    if importlib.util.find_spec("openvino") is None:
+        return "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
+    return None
+
+
+def open_backend(bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None) -> OpenVinoBackend:
+    """Reads the graph; it is compiled for each batch size when that is first uploaded."""
+    core = _openvino().Core()
+    if precision is Precision.BF16 and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise MachineError("this CPU cannot compute in bf16 (OpenVINO says so): run fp32 or int8")
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",  # it would choose by itself
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    graph = _Graph(core, bundle.file(artifact).read_bytes(), settings)
+    return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
+
+
+def _openvino() -> Any:
+    """The module, without its telemetry: an import sends an event unless `openvino_telemetry` cannot be imported."""
+    silenced = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if silenced:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MachineError(f"OpenVINO is installed but cannot be loaded ({error}): install it again") from error
+    finally:
+        if silenced:
+            del sys.modules["openvino_telemetry"]
+
+
+@dataclass(slots=True)
+class _Graph:
+    """A graph, compiled for the batch sizes in use: a fixed size is faster than a free one (measured)."""
+
+    core: Any
+    model: bytes
+    settings: dict[str, Any]
+    _compiled: OrderedDict[int, Any] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def new_request(self, source: TensorSpec, count: int) -> Any:
+        """What runs a batch of `count`."""
+        with self._lock:
+            if count not in self._compiled:
+                self._compiled[count] = self._compile(source, count)
+                if len(self._compiled) > LIMIT:
+                    self._compiled.popitem(last=False)  # it goes with its last request
+            self._compiled.move_to_end(count)
+            return self._compiled[count].create_infer_request()
+
+    def _compile(self, source: TensorSpec, count: int) -> Any:
+        try:
+            model = self.core.read_model(self.model)
+            model.reshape({source.name: [count, *source.shape]})
+            compiled = self.core.compile_model(model, DEVICE, self.settings)
+        except Exception as error:  # its exceptions have no common class below Exception
+            reason = str(error).strip().splitlines()[-1]
+            raise DeployError(f"OpenVINO cannot compile the graph ({reason}): export the model again") from error
+        got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if got != self.settings["INFERENCE_PRECISION_HINT"]:
+            raise MachineError(
+                f"OpenVINO computes in {got} here: expected {self.settings['INFERENCE_PRECISION_HINT']}; "
+                "run another precision"
+            )
+        return compiled
+
+
+class OpenVinoBackend:
+    """An inference request with buffers of its own, for one batch size at a time; see `backend.Backend`."""
+
+    def __init__(self, graph: _Graph, source: TensorSpec, results: tuple[TensorSpec, ...]) -> None:
+        self.inputs, self.outputs = (source,), results
+        self.batches = range(1, sys.maxsize)
+        self._graph: _Graph | None = graph
+        self._request: Any = None
+        self._images: Array | None = None
+
+    def upload(self, batch: Array) -> None:
+        graph = self._open()
+        if self._images is None or len(batch) != len(self._images):
+            self._bind(graph, len(batch))
+        else:
+            self._request.wait()  # what runs may still read
+        assert self._images is not None
+        self._images[:] = batch
+
+    def execute(self) -> None:
+        self._open()
+        if self._request is None:
+            raise DeployError("there is nothing to execute on: upload a batch first")
+        self._wait()
+        self._request.start_async()
+
+    def synchronize(self) -> None:
+        self._open()
+        self._wait()
+
+    def elapsed_ms(self) -> float | None:
+        self._open()
+        return None
+
+    def download(self) -> tuple[Array, ...]:
+        self._open()
+        self._wait()
+        return tuple(np.array(self._request.get_tensor(output.name).data) for output in self.outputs)
+
+    def sibling(self) -> Self:
+        return type(self)(self._open(), self.inputs[0], self.outputs)
+
+    def close(self) -> None:
+        if self._request is not None:
+            self._request.wait()
+        self._graph = self._request = self._images = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _bind(self, graph: _Graph, count: int) -> None:
+        source = self.inputs[0]
+        self._wait()
+        self._request = self._images = None
+        request = graph.new_request(source, count)
+        images = np.empty((count, *source.shape), np.dtype(source.dtype))
+        request.set_tensor(source.name, _openvino().Tensor(images, shared_memory=True))
+        self._request, self._images = request, images
+
+    def _wait(self) -> None:
+        if self._request is None:
+            return
+        try:
+            self._request.wait()
+        except RuntimeError as error:
+            raise DeployError(f"OpenVINO cannot run the graph ({error}): export the model again") from error
+
+    def _open(self) -> _Graph:
+        if self._graph is None:
+            raise DeployError("this backend is closed: open it again")
+        return self._graph

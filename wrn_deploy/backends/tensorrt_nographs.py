@@ -1,0 +1,17 @@
+"""Plans of TensorRT without CUDA graphs, for comparison; how a plan is run is in `_plan.py`."""
+
+from __future__ import annotations
+
+from wrn_deploy.backends._plan import PlanRuntime
+
+__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "TensorRT without graphs"
+PEER = True
+
+_RUNTIME = PlanRuntime(flavor="tensorrt", title=TITLE, extra="gpu", graphs=False)
+
+PRECISIONS = _RUNTIME.PRECISIONS
+find_artifact = _RUNTIME.find_artifact
+unfit = _RUNTIME.unfit
+open_backend = _RUNTIME.open_backend

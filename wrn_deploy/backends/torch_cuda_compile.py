@@ -1,0 +1,24 @@
+"""torch.compile on a GPU, channels last in memory; how it is run is in `_torch.py`."""
+
+from __future__ import annotations
+
+from wrn_deploy.backends._torch import TorchRuntime
+from wrn_deploy.spec import Precision
+
+__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+
+TITLE = "PyTorch CUDA compiled"
+PEER = True
+
+_RUNTIME = TorchRuntime(
+    title=TITLE,
+    precisions=(Precision.FP16, Precision.FP32, Precision.BF16),
+    device="cuda",
+    channels_last=True,
+    compiled=True,
+)
+
+PRECISIONS = _RUNTIME.precisions
+find_artifact = _RUNTIME.find_artifact
+unfit = _RUNTIME.unfit
+open_backend = _RUNTIME.open_backend
