@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from wrn_deploy.bench import latency
-from wrn_deploy.bench.latency import measure_latency, warm_up
+from wrn_deploy.bench.latency import Times, measure_latency, measure_with_device, warm_up
 
 
 class Section:
@@ -61,6 +61,28 @@ def test_times_that_never_settle_are_told(timed: type[Section]) -> None:
     went, _ = warm_up(timed(*(1.1**index for index in range(80))), 0.0, 2.0)
     assert not went.steady
     assert went.seconds >= 2.0
+
+
+def test_a_first_run_that_compiles_takes_nothing_from_the_time_to_settle(timed: type[Section]) -> None:
+    section = timed(30_000.0, *(400.0,) * 20)
+    went, run_ms = warm_up(section, 0.5, 10.0)
+    assert went.steady
+    assert run_ms == 400.0
+    assert went.seconds == pytest.approx(30.0 + 0.4 * (went.runs - 1))
+
+
+def test_the_devices_time_is_kept_beside_each_run(timed: type[Section]) -> None:
+    section = timed(100.0, 3.5, 4.5)
+    answers: list[float | None] = [None, 1.25, 2.5]
+    asked = iter(answers)
+    times = measure_with_device(section, lambda: next(asked), 2)
+    assert times == Times((3.5, 4.5), (1.25, 2.5))
+    assert section.runs == 3
+    assert list(asked) == [], "once before, which starts the clock, and once behind each run"
+
+
+def test_a_device_without_a_clock_has_no_times(timed: type[Section]) -> None:
+    assert measure_with_device(timed(1.0), lambda: None, 3) == Times((1.0,) * 3)
 
 
 def test_a_slow_contender_is_run_twice_at_least(timed: type[Section]) -> None:

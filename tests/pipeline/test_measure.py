@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.bench.stubs import plant
-from wrn_deploy.backend import Candidate, contenders, examine
+from wrn_deploy.backend import Candidate, contenders, examine, is_peer
 from wrn_deploy.bench import isolate
 from wrn_deploy.bench.accuracy import Answers
 from wrn_deploy.bench.latency import Times
@@ -207,6 +207,63 @@ def test_an_interrupt_closes_every_worker(workers: FakeWorkers, made_bundle: Pat
     with pytest.raises(KeyboardInterrupt):
         bench_bundle(Bundle.open(made_bundle), SHORT, Silent())
     assert not workers.open
+
+
+def test_the_devices_times_are_kept_by_rounds(workers: FakeWorkers, made_bundle: Path) -> None:
+    workers.device_clock = lambda name: name == "onnxruntime-int8"
+    report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1,)), Silent())
+    for name, row in rows_of(report).items():
+        assert row.latencies[0].rounds_ms == ((3.0,) * 3, (4.0,) * 3, (5.0,) * 3)
+        on_device = ((1.5,) * 3, (2.0,) * 3, (2.5,) * 3)
+        assert row.latencies[0].device_ms == (on_device if name == "onnxruntime-int8" else ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({}, ["onnxruntime-int8", "torch-fp32", "onnxruntime-fp32"]),
+        ({"backends": ("torch_compile",)}, ["torch_compile-fp32", "torch_compile-bf16"]),
+        ({"backends": ("openvino", "torch")}, ["openvino-fp32", "openvino-int8", "openvino-bf16", "torch-bf16"]),
+        ({"backends": ("openvino", "onnxruntime"), "precision": INT8}, ["openvino-int8", "onnxruntime-int8"]),
+        ({"precision": Precision.BF16}, ["torch-bf16"]),
+        ({"everything": True, "precision": Precision.BF16}, ["openvino-bf16", "torch_compile-bf16", "torch-bf16"]),
+        ({"everything": True}, ["openvino-bf16", "torch_channels_last-fp32", "tensorrt_nographs-fp8"]),
+        ({"backends": ("tensorrt_rtx_nographs",)}, ["tensorrt_rtx_nographs-fp16", "tensorrt_rtx_nographs-int8"]),
+    ],
+    ids=str,
+)
+def test_peers_are_measured_where_they_are_asked_for(
+    made_bundle: Path, asked: dict[str, Any], wanted: list[str]
+) -> None:
+    options = dataclasses.replace(SHORT, **asked)
+    bundle = Bundle.open(made_bundle)
+    found = [f"{backend}-{precision}" for backend, precision in measure._asked(bundle, options)]
+    assert set(wanted) <= set(found)
+    if "backends" in asked:
+        assert {name.rpartition("-")[0] for name in found} == set(asked["backends"])
+        assert not any(name.startswith("tensorrt") and name.endswith(("bf16", "fp8")) for name in found)
+    elif not asked.get("everything"):
+        assert not any(is_peer(name.rpartition("-")[0]) for name in found)
+    also = measure._compared_with(bundle, options)
+    assert also == [("onnxruntime", FP32), ("onnxruntime_cuda", FP32), ("torch", FP32), ("torch_cuda", FP32)]
+
+
+def test_each_backend_that_was_named_must_know_the_precision(made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, backends=("onnxruntime", "torch"), precision=INT8)
+    with pytest.raises(UsageError, match=r"^backend torch at precision int8: expected one of "):
+        evaluate_bundle(Bundle.open(made_bundle), options, Silent())
+
+
+def test_a_peer_has_a_row_beside_fp32(made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, backends=("openvino",), batches=(1, 4))
+    rows = rows_of(bench_bundle(Bundle.open(made_bundle), options, Silent()))
+    for name in ("torch-fp32", "onnxruntime-fp32", "openvino-fp32", "openvino-int8"):
+        assert rows[name].skipped is None
+        assert [latency.batch for latency in rows[name].latencies] == [1, 4]
+    accuracy = rows["openvino-int8"].accuracy
+    assert accuracy is not None
+    assert accuracy.agreement is not None
+    assert accuracy.agreement > 0.9
 
 
 def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle: Path) -> None:

@@ -180,9 +180,10 @@ class _Compiled:
             try:
                 self._compiled(images)
             except Exception as error:  # what dynamo, inductor and compilers raise has no common class
-                reason = (str(error).strip().splitlines() or [""])[0]
+                cause = getattr(error, "inner_exception", error)  # of what a backend of dynamo's raised
+                reason = (str(cause).strip().splitlines() or [""])[0]
                 raise MachineError(
-                    f"torch.compile cannot compile the network ({type(error).__name__}: {reason}): "
+                    f"torch.compile cannot compile the network ({type(cause).__name__}: {reason}): "
                     "look at its compiler, or run PyTorch without it"
                 ) from error
             self._cases.add(case)
