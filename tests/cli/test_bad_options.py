@@ -51,16 +51,17 @@ CASES = [
     ((*BENCH, "--batches", ""), ("--batches ''", "as in 1,8")),
     (
         (*BENCH, "--backend", "onnxruntim"),
-        ("'onnxruntim' (did you mean onnxruntime or ", "expected one of onnxruntime, onnxruntime_cuda"),
+        ("'onnxruntim' (did you mean onnxruntime or onnxruntime_", "expected one of onnxruntime, onnxruntime_cuda"),
     ),
-    ((*BENCH, "--backend", "torch", "--precision", "int8"), ("torch", "int8", "expected one of", "torch fp32")),
+    ((*BENCH, "--backend", "torch", "--precision", "int8"), ("torch", "int8", "expected one of", "torch-fp32")),
+    ((*BENCH, "--backend", "torch", "--backend", "tourch"), ("'tourch' (did you mean torch",)),
     ((*BENCH, "--precision", "fp9"), ("'fp9'", "'fp32', 'fp16', 'int8'")),
     (("eval", "BUNDLE"), ("Missing option '--data'",)),
     (("eval", "BUNDLE", "--data", "digits", "--max-drop", "-1"), ("--max-drop", "greater than or equal to 0")),
     (("predict", "BUNDLE"), ("Missing argument 'IMAGE'",)),
     ((*PREDICT, "--top-k", "0"), ("--top-k", "greater than or equal to 1")),
     ((*PREDICT, "--top-k", "99"), ("--top-k 99", "1 to 10, the number of classes")),
-    ((*PREDICT, "--backend", "tourch"), ("'tourch' (did you mean torch?)",)),
+    ((*PREDICT, "--backend", "tourch"), ("'tourch' (did you mean torch",)),
     ((*PREDICT, "--backend", "torch", "--precision", "int8"), ("PyTorch", "int8", "fp32")),
 ]
 
