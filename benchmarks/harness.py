@@ -133,7 +133,7 @@ def _rounds(given: Any, worker: Worker, batch: int, look: Callable[[], None]) ->
         ways = {
             "bare": lambda: backend.bare(given.calls),
             "in process": lambda: measure_latency(section, given.calls),
-            "worker": lambda: worker.time(batch, given.calls),
+            "worker": lambda: list(worker.time(batch, given.calls).host_ms),
         }
         end = time.monotonic() + WARM_UP_S
         while time.monotonic() < end:

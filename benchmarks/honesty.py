@@ -59,7 +59,7 @@ from wrn_deploy.backends.onnxruntime import find_artifact, unfit
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
-TITLE, PRECISIONS, SLOWER = "{name}", (Precision.FP32,), {slower}
+TITLE, PEER, PRECISIONS, SLOWER = "{name}", False, (Precision.FP32,), {slower}
 
 class Slowed(OnnxRuntimeBackend):
     def execute(self):
@@ -69,7 +69,7 @@ class Slowed(OnnxRuntimeBackend):
         while time.perf_counter_ns() < end:
             pass
 
-def open_backend(bundle, artifact, threads):
+def open_backend(bundle, artifact, precision, threads):
     made = Slowed if SLOWER else OnnxRuntimeBackend
     return made(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 """
