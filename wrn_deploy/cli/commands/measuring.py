@@ -59,14 +59,14 @@ def bench(
     the others are compared with. Variants and other runtimes, as torch_compile and
     openvino, are measured if they are named, or with --all.
     """
-    folder, sizes = check_folder(out or bundle / "reports"), opt.parse_batches(batches)
+    opened, progress, sizes = Bundle.open(bundle), new_progress(), opt.parse_batches(batches)
+    folder = check_folder(out or bundle / "reports")
     options = MeasureOptions(
         data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit, max_corrupt,
         duration, streams, boundary, opt.parse_contender(baseline),
         tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
         folder / "loadgen", everything,
     )  # fmt: skip
-    opened, progress = Bundle.open(bundle), new_progress()
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
     show.show_report(report, as_json=as_json)
