@@ -205,7 +205,8 @@ def test_accuracy_is_that_of_a_bundle_without_an_interface(made_bundle: Path, ma
     )
     wanted, found = (_accuracies(report) for report in (plain, wrapped))
     assert {("torch", Precision.FP32), ("onnxruntime", Precision.FP32), ("onnxruntime", Precision.INT8)} <= set(found)
-    unknown: dict[str, Any] = {"correct5": None, "max_error": None, "mean_error": None}  # of three classes and their logits alone
+    # three classes and their logits alone do not tell them
+    unknown: dict[str, Any] = {"correct5": None, "max_error": None, "mean_error": None}
     assert found == {contender: dataclasses.replace(accuracy, **unknown) for contender, accuracy in wanted.items()}
 
 
