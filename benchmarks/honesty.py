@@ -1,6 +1,6 @@
 r"""Shows whether the benchmark tells the truth: a planted slowdown must be found, and two copies not told apart.
 
-    python benchmarks/honesty.py BUNDLE [--data digits] [--runs 20] [--slower 0.1] [--idle] [--out FILE]
+    python benchmarks/honesty.py BUNDLE [--data digits] [--runs 20] [--batches 1 8] [--slower 0.1] [--idle] [--out FILE]
 
 Each run is one contest with the default settings of `wrn-deploy bench`, in fp32 on ONNX Runtime's CPU provider, while
 another process keeps one core busy (not with `--idle`). In turns:
@@ -78,7 +78,7 @@ def open_backend(bundle, artifact, precision, threads):
 def main() -> int:
     """Runs the contests, writes what each found, and prints the counts."""
     given, machine, watch, console = _arguments(), describe_machine(), watch_machine(), Console(width=120)
-    options = MeasureOptions(given.data)
+    options = MeasureOptions(given.data, batches=tuple(given.batches))
     settings = Settings(
         options.batches, options.rounds, options.duration_s, options.iterations, machine.cores, 1, Boundary.COMPUTE
     )
@@ -114,6 +114,7 @@ def _arguments() -> Any:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--runs", type=int, default=20, help="of each kind (default 20)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
     parser.add_argument("--slower", type=float, default=0.1, help="a share of the time (default 0.1)")
     parser.add_argument("--idle", action="store_true", help="keep no core busy")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/honesty.json"))
@@ -138,7 +139,7 @@ def _contest(given: Any, settings: Settings, kinds: tuple[str, str], watch: Watc
 
 
 def _found(kind: str, batch: int, entries: list[Entry]) -> dict[str, Any]:
-    base, other = (entry.rounds[batch] for entry in entries)
+    base, other = (entry.latency(batch).rounds_ms for entry in entries)
     ratio = paired_ratio(other, base)
     assert ratio is not None, "the default settings have rounds enough"
     return {

@@ -30,7 +30,7 @@ from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine, title_of
 from wrn_deploy.bench.isolate import Worker
 from wrn_deploy.bench.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report import Boundary, Latency, Settings, summarize
+from wrn_deploy.bench.report import Boundary, Settings, summarize
 from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.commands.app import new_progress
@@ -167,11 +167,11 @@ def _record(entry: Measured, baseline: Measured, cost: Cost) -> dict[str, Any]:
     base = {"model": entry.model, **dataclasses.asdict(cost), "paper_ms": PAPER_MS[entry.model]}
     if entry.skipped is not None:
         return {**base, "skipped": entry.skipped}
-    ((batch, rounds),) = entry.rounds.items()
-    latency = Latency(batch, tuple(rounds), entry.warmed[batch])
+    (batch,) = entry.rounds
+    latency = entry.latency(batch)
     ratio = None
     if entry is not baseline and baseline.skipped is None:
-        ratio = paired_ratio(rounds, baseline.rounds[batch])
+        ratio = paired_ratio(latency.rounds_ms, baseline.latency(batch).rounds_ms)
     return {
         **base,
         "onnx_sha256": entry.found.artifact.sha256 if entry.found.artifact else None,

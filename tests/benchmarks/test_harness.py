@@ -12,7 +12,11 @@ from types import ModuleType
 
 import pytest
 
-from wrn_deploy.backend import backends
+from wrn_deploy.backend import Candidate, backends
+from wrn_deploy.bench.latency import Times
+from wrn_deploy.bench.report import WarmUp
+from wrn_deploy.pipeline.contest import Entry
+from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,9 +65,9 @@ def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
 def test_a_run_is_right_or_wrong_by_its_interval(honesty: ModuleType, kind: str, factor: float, right: bool) -> None:
     noise = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.005, 0.995]
 
-    class Held:
-        def __init__(self, rounds: list[tuple[float, ...]]) -> None:
-            self.rounds = {1: rounds}
+    def held(rounds: list[tuple[float, ...]]) -> Entry:
+        warmed, times = {1: WarmUp(0.1, 2, steady=True)}, [Times(each) for each in rounds]
+        return Entry("onnxruntime", Precision.FP32, Candidate(None, None), None, warmed=warmed, rounds={1: times})
 
-    entries = [Held([(1.0,)] * 8), Held([(factor * one,) for one in noise])]
+    entries = [held([(1.0,)] * 8), held([(factor * one,) for one in noise])]
     assert honesty._found(kind, 1, entries)["right"] is right

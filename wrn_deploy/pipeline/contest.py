@@ -50,7 +50,7 @@ class Entry:
 
     def row(self, accuracy: Accuracy | None) -> Row:
         """What was measured, and how right its answers are."""
-        latencies = tuple(self._latency(batch) for batch in self.rounds)
+        latencies = tuple(self.latency(batch) for batch in self.rounds)
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
@@ -66,7 +66,8 @@ class Entry:
             accuracy=None if self.skipped else accuracy,
         )
 
-    def _latency(self, batch: int) -> Latency:
+    def latency(self, batch: int) -> Latency:
+        """Its times at a batch size, by rounds."""
         rounds = self.rounds[batch]
         on_device = tuple(each.device_ms for each in rounds)
         return Latency(
