@@ -21,7 +21,7 @@ PLAN = "int8-tensorrt_rtx.plan"
 def test_a_bundle(cli: Cli, made_bundle: Path) -> None:
     text = cli("inspect", made_bundle).out
     assert f"wrn-10-1 in {made_bundle}" in text
-    assert "onnx-int8-onnxruntime" in text
+    assert "int8-onnxruntime.onnx" in text
     assert "method mse" in text
     assert ", all whole" in text
     record = cli("inspect", made_bundle, "--json").json()
@@ -35,9 +35,9 @@ def test_a_bundle_with_damage(cli: Cli, bundle: Bundle) -> None:
     outcome = cli("inspect", bundle.folder)
     assert outcome.code == 0
     lines = {line.split()[0]: line for line in outcome.out.splitlines() if line.strip()}
-    assert " damaged " in lines["onnx-fp16"]
-    assert " missing " in lines["calibration"]
-    assert " ok " in lines["onnx-fp32"]
+    assert " damaged " in lines["fp16.onnx"]
+    assert " missing " in lines["calibration.json"]
+    assert " ok " in lines["fp32.onnx"]
     assert "it was changed or damaged; run `wrn-deploy export" in outcome.out
     assert "2 cannot be used" in outcome.out
 

@@ -54,7 +54,8 @@ def test_here_everything_but_a_gpu_works() -> None:
     steps = diagnose().steps
     assert {step for step, reason in steps.items() if reason is None} == {
         *("train", "export", "calibrate", "read parquet data", "build-engine", "embed"),
-        *("run with ONNX Runtime CPU", "run with PyTorch CPU"),
+        *("run with ONNX Runtime CPU", "run with OpenVINO CPU"),
+        *("run with PyTorch CPU", "run with PyTorch CPU channels-last", "run with PyTorch CPU compiled"),
     }
     assert steps["run with TensorRT-RTX"] == "no CUDA GPU on this machine"
     assert "pip install 'wrn-deploy[ort-rtx]'" in (steps["run with ONNX Runtime TensorRT-RTX"] or "")
