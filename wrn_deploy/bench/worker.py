@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.accuracy import Answers, ask, fill
 from wrn_deploy.bench.latency import Times, measure_with_device, warm_up
 from wrn_deploy.bench.logits import LogitFile
+from wrn_deploy.bench.placement import shuffle_threads
 from wrn_deploy.bench.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bench.scenarios import Load, run_scenario
 from wrn_deploy.bench.section import Section, section_of
@@ -57,6 +59,7 @@ class _Contender:
         self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
         self._siblings = [self._backend.sibling() for _ in range(work.streams - 1)]
         self._pool = ThreadPoolExecutor(work.streams)
+        self._chance = random.Random()  # noqa: S311 (nothing secret)
 
     def warm_up(self, batch: int, least_s: float, most_s: float) -> tuple[WarmUp, float]:
         return warm_up(self._section(batch), least_s, most_s)
@@ -64,6 +67,7 @@ class _Contender:
     def time(self, batch: int, iterations: int) -> Times:
         """By the device's clock only on one stream: the times of several at the same time make no sum."""
         clock = self._backend.elapsed_ms if self._work.streams == 1 else _no_clock
+        shuffle_threads(self._chance)
         return measure_with_device(self._section(batch), clock, iterations)
 
     def load(self, load: Load, folder: Path) -> LoadResult:

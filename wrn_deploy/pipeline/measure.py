@@ -65,11 +65,11 @@ class MeasureOptions:
     precision: Precision | None = None
     batches: tuple[int, ...] = (1, 8)
     rounds: int = 30
-    iterations: int = 20
+    iterations: int = 200
     threads: int | None = None
     limit: int | None = None
     max_corrupt: int = 0
-    duration_s: float = 6.0
+    duration_s: float = 3.0
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
     baseline: tuple[str, Precision] | None = None

@@ -36,8 +36,8 @@ def bench(
     out: Annotated[Path | None, option("FOLDER", "For the reports; BUNDLE/reports if not given.")] = None,
     batches: Annotated[str, option("N,N", "Batch sizes.", opt.TIMING)] = "1,8",
     rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 30,
-    duration: Annotated[float, option("SECONDS", "All turns of one at a batch size together.", opt.TIMING)] = 6.0,
-    iterations: Annotated[int, option("N", "Runs in a turn, at most.", opt.TIMING, least=1)] = 20,
+    duration: Annotated[float, option("SECONDS", "All turns of one at a batch size together.", opt.TIMING)] = 3.0,
+    iterations: Annotated[int, option("N", "Runs in a turn, at most.", opt.TIMING, least=1)] = 200,
     streams: Annotated[int, option("N", "Inferences at the same time.", opt.TIMING, least=1)] = 1,
     boundary: Annotated[
         Boundary, typer.Option(help="What a time takes in.", rich_help_panel=opt.TIMING)
