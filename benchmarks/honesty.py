@@ -54,12 +54,11 @@ KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 # ONNX Runtime's CPU backend once more, which may wait for a share of its own time after each inference.
 PLUGIN = """
 import time
-from wrn_deploy.backends._session import OnnxRuntimeBackend
-from wrn_deploy.backends.onnxruntime import find_artifact, unfit
+from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
-TITLE, PEER, PRECISIONS, SLOWER = "{name}", False, (Precision.FP32,), {slower}
+SLOWER = {slower}
 
 class Slowed(OnnxRuntimeBackend):
     def execute(self):
@@ -69,9 +68,12 @@ class Slowed(OnnxRuntimeBackend):
         while time.perf_counter_ns() < end:
             pass
 
-def open_backend(bundle, artifact, precision, threads):
-    made = Slowed if SLOWER else OnnxRuntimeBackend
-    return made(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
+class Runtime(SessionRuntime):
+    def open_backend(self, bundle, artifact, precision, threads):
+        made = Slowed if SLOWER else OnnxRuntimeBackend
+        return made(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
+
+RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
 """
 
 

@@ -25,7 +25,7 @@ HEAVY = (
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
-BASE = FACTS | {"backend", "data", "device_array", "on_device", "pool", "runner", "sessions"}
+BASE = FACTS | {"backend", "choice", "data", "device_array", "on_device", "pool", "runner", "sessions"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     "data": FACTS,
@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": FACTS | {"device_array"},
     "pool": FACTS | {"backend"},
     "on_device": FACTS | {"backend", "device_array", "pool"},
-    "runner": FACTS | {"backend", "data", "on_device", "pool"},
+    "choice": FACTS | {"backend"},
+    "runner": FACTS | {"backend", "choice", "data", "on_device", "pool"},
     "embed": FACTS | {"backend", "device_array", "runner"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed"},

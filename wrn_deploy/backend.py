@@ -15,8 +15,8 @@ from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "backends", "contenders", "examine", "is_peer", "open_backend",
-    "precisions_of", "title_of", "unfit",
+    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "backends", "contenders", "examine", "is_peer",
+    "open_backend", "precisions_of", "title_of", "unfit",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -97,12 +97,20 @@ class DeviceBackend(Backend, Protocol):
         """
 
 
-class BackendModule(Protocol):
-    """What a file in `wrn_deploy/backends` offers."""
+class Runtime(Protocol):
+    """What a file in `wrn_deploy/backends` offers as its RUNTIME."""
 
-    TITLE: str
-    PEER: bool  # measured for comparison, and only where it is asked for
-    PRECISIONS: tuple[Precision, ...]
+    @property
+    def title(self) -> str:
+        """Its name for people, as in "ONNX Runtime CPU"."""
+
+    @property
+    def peer(self) -> bool:
+        """Whether it is measured for comparison, and only where it is asked for."""
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those it runs, its preferred one first."""
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The artifact it would run; raises DeployError where the bundle has none (and says what makes it)."""
@@ -117,8 +125,8 @@ class BackendModule(Protocol):
         """
 
 
-def _module(backend: str) -> BackendModule:
-    return cast("BackendModule", load_plugin(BACKENDS, backend))
+def _runtime(backend: str) -> Runtime:
+    return cast("Runtime", load_plugin(BACKENDS, backend).RUNTIME)
 
 
 def backends() -> list[str]:
@@ -132,7 +140,7 @@ def contenders(bundle: Bundle | None = None) -> list[tuple[str, Precision]]:
     With a bundle those that are measured where none is named: without peers, and without experimental precisions
     unless it has a plan of that precision.
     """
-    known = [(name, precision) for name in backends() for precision in _module(name).PRECISIONS]
+    known = [(name, precision) for name in backends() for precision in _runtime(name).precisions]
     if bundle is None:
         return known
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
@@ -159,35 +167,35 @@ class Candidate:
 
 def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
     """Finds out whether a contender can run here; the artifact's file is checked against the manifest."""
-    module = _module(backend)
+    runtime = _runtime(backend)
     artifact: Artifact | None = None
     lacking: DeployError | None = None
     try:
-        artifact = module.find_artifact(bundle, precision)
+        artifact = runtime.find_artifact(bundle, precision)
     except DeployError as error:
         lacking = error
-    reason = module.unfit(artifact)  # a missing package says more than the plan that cannot be there
+    reason = runtime.unfit(artifact)  # a missing package says more than the plan that cannot be there
     return Candidate(artifact, lacking if reason is None else MachineError(reason))
 
 
 def is_peer(backend: str) -> bool:
     """Whether it is measured only where it is asked for: a variant, or another maker's runtime, to compare with."""
-    return _module(backend).PEER
+    return _runtime(backend).peer
 
 
 def unfit(backend: str) -> str | None:
     """Why this machine cannot run anything on the backend, or None where it can."""
-    return _module(backend).unfit(None)
+    return _runtime(backend).unfit(None)
 
 
 def title_of(backend: str) -> str:
     """The name of a backend for people, as in "ONNX Runtime"."""
-    return _module(backend).TITLE
+    return _runtime(backend).title
 
 
 def precisions_of(backend: str) -> tuple[Precision, ...]:
     """The precisions that a backend runs, its preferred one first."""
-    return _module(backend).PRECISIONS
+    return _runtime(backend).precisions
 
 
 def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: int | None = None) -> Backend:
@@ -198,14 +206,14 @@ def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: in
         DeployError: the bundle lacks the artifact, or it is stale or damaged.
         MachineError: this machine cannot run it.
     """
-    module = _module(backend)
-    if precision not in module.PRECISIONS:
-        known = ", ".join(module.PRECISIONS)
-        raise UsageError(f"{module.TITLE} does not run {precision} here: expected one of {known}")
+    runtime = _runtime(backend)
+    if precision not in runtime.precisions:
+        known = ", ".join(runtime.precisions)
+        raise UsageError(f"{runtime.title} does not run {precision} here: expected one of {known}")
     found = examine(bundle, backend, precision)
     if isinstance(found.obstacle, MachineError):
-        raise MachineError(f"{module.TITLE} cannot run {precision}: {found.obstacle}")
+        raise MachineError(f"{runtime.title} cannot run {precision}: {found.obstacle}")
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
-    return module.open_backend(bundle, found.artifact, precision, threads)
+    return runtime.open_backend(bundle, found.artifact, precision, threads)

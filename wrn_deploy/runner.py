@@ -11,10 +11,11 @@ from typing import Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Array, Backend, examine, open_backend, precisions_of, title_of
+from wrn_deploy.backend import Array, Backend, open_backend, title_of
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.choice import choose, parse_precision
 from wrn_deploy.data.preprocess import normalize
-from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.on_device import predict_on_device
 from wrn_deploy.pool import Pool
@@ -22,21 +23,13 @@ from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["Runner"]
 
-# What `Runner.open` takes when it is not told: the first that this machine can run and the bundle has. int8 is not
-# among them: it changes answers, and is taken only when it is named.
-PREFERRED = (
-    ("tensorrt", Precision.FP16),
-    ("tensorrt_rtx", Precision.FP16),
-    ("onnxruntime_cuda", Precision.FP16),
-    ("onnxruntime", Precision.FP32),
-)
-
 
 class Runner:
     """A bundle, opened for inference on one backend at one precision; a context manager.
 
-    `backend` and `precision` say which was opened: where they were not named it is the first of PREFERRED that is valid
-    here, and never another than the one that was named, unless `fallback` was asked for; then `fell_back` says why.
+    `backend` and `precision` say which was opened: where they were not named it is the first of `choice.PREFERRED` that
+    is valid here, and never another than the one that was named, unless `fallback` was asked for; then `fell_back` says
+    why.
 
     Several threads may call it at once. Each call takes one of at most `contexts` execution contexts, which share the
     weights; further callers wait.
@@ -71,7 +64,7 @@ class Runner:
             threads: CPU threads (None: the library's own choice).
             contexts: calls that may run at the same time, at least 1; each takes memory for its activations. None: as
                 many as the machine has CPU cores, at most 4.
-            fallback: where what was named cannot be run here, takes the first of PREFERRED that can, with a
+            fallback: where what was named cannot be run here, takes the first of `choice.PREFERRED` that can, with a
                 RuntimeWarning; `fell_back` then has the reason.
 
         Raises:
@@ -82,14 +75,14 @@ class Runner:
         if contexts is not None and contexts < 1:
             raise UsageError(f"{contexts} contexts: expected at least 1")
         bundle, reason = Bundle.open(folder), None
-        name, wanted = _choose(bundle, backend, _precision(precision))
+        name, wanted = choose(bundle, backend, parse_precision(precision))
         try:
             first = open_backend(bundle, name, wanted, threads)
         except DeployError as error:
             if not fallback or isinstance(error, UsageError):
                 raise
             reason = str(error)
-            name, wanted = _choose(bundle, None, None)
+            name, wanted = choose(bundle, None, None)
             first = open_backend(bundle, name, wanted, threads)
             warnings.warn(f"{reason}; running {title_of(name)} {wanted} instead", RuntimeWarning, stacklevel=2)
         runner = cls(bundle, name, wanted, Pool(first, contexts or min(4, usable_cores())))
@@ -255,33 +248,3 @@ def _split(batch: Array, sizes: range) -> Iterator[Array]:
 
 def _names(tensors: Sequence[TensorSpec]) -> str:
     return " and ".join(tensor.name for tensor in tensors)
-
-
-def _precision(name: Precision | str | None) -> Precision | None:
-    if name is None:
-        return None
-    try:
-        return Precision(name)
-    except ValueError as error:
-        raise UsageError(f"precision {name!r}: expected one of {', '.join(Precision)}") from error
-
-
-def _choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> tuple[str, Precision]:
-    """The contender to open; where neither is named, the first preferred one that can run."""
-    if backend is not None and precision is not None:
-        return backend, precision
-    fitting = [
-        (name, precision or preferred)
-        for name, preferred in PREFERRED
-        if backend in (None, name) and (precision is None or precision in precisions_of(name))
-    ]
-    if backend is not None:
-        return fitting[0] if fitting else (backend, precisions_of(backend)[0])
-    reasons = {}
-    for name, wanted in fitting:
-        obstacle = examine(bundle, name, wanted).obstacle
-        if obstacle is None:
-            return name, wanted
-        reasons[f"{title_of(name)} {wanted}"] = str(obstacle)
-    tried = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
-    raise MachineError(f"nothing here can run {bundle.folder}: {tried}")

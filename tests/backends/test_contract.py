@@ -6,13 +6,13 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.backend import Backend, contenders, examine, open_backend
+from wrn_deploy.backend import Backend, Runtime, contenders, examine, open_backend
 from wrn_deploy.bench.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -101,19 +101,24 @@ def check_same(found: Answers, wanted: Answers) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def runtime_of(name: str) -> Runtime:
+    return cast("Runtime", load_plugin("wrn_deploy.backends", name).RUNTIME)
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_has_a_title_and_precisions(name: str) -> None:
     module = load_plugin("wrn_deploy.backends", name)
-    assert isinstance(module.TITLE, str)
-    assert module.TITLE
-    assert isinstance(module.PEER, bool)
-    assert module.PRECISIONS
-    assert all(isinstance(precision, Precision) for precision in module.PRECISIONS)
-    assert set(module.__all__) == {"PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"}
+    assert module.__all__ == ["RUNTIME"]
+    runtime = runtime_of(name)
+    assert isinstance(runtime.title, str)
+    assert runtime.title
+    assert isinstance(runtime.peer, bool)
+    assert runtime.precisions
+    assert all(isinstance(precision, Precision) for precision in runtime.precisions)
 
 
 def test_titles_tell_backends_apart() -> None:
-    titles = [load_plugin("wrn_deploy.backends", name).TITLE for name in BACKENDS]
+    titles = [runtime_of(name).title for name in BACKENDS]
     assert len(titles) == len(set(titles))
 
 
@@ -122,15 +127,15 @@ def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
     made_bundle: Path, contender: tuple[str, Precision]
 ) -> None:
     name, precision = contender
-    module, bundle = load_plugin("wrn_deploy.backends", name), Bundle.open(made_bundle)
+    runtime, bundle = runtime_of(name), Bundle.open(made_bundle)
     with contextlib.suppress(DeployError):
-        artifact = module.find_artifact(bundle, precision)
+        artifact = runtime.find_artifact(bundle, precision)
         assert bundle.artifacts[artifact.key] == artifact
         assert artifact.precision in (precision, Precision.FP32)
-        assert module.unfit(artifact) is None or len(module.unfit(artifact)) > 10
+        assert len(runtime.unfit(artifact) or "a long reason") > 10
     empty = Bundle(bundle.folder, bundle.spec, bundle.random_weights, {})
     with pytest.raises(DeployError, match="`wrn-deploy "):
-        module.find_artifact(empty, precision)
+        runtime.find_artifact(empty, precision)
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)
@@ -142,7 +147,7 @@ def test_a_contender_that_cannot_run_says_so_in_one_line(made_bundle: Path, cont
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_whose_packages_are_missing_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert "pip install 'wrn-deploy[" in load_plugin("wrn_deploy.backends", name).unfit(None)
+    assert "pip install 'wrn-deploy[" in str(runtime_of(name).unfit(None))
 
 
 def test_at_least_two_runtimes_are_tested_here(made_bundle: Path) -> None:

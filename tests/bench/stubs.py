@@ -16,13 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # ONNX Runtime's fp32 graph, with something before each inference; BEHAVIOUR may use `self.runs`, counted from 1.
 SOURCE = """
 import os, signal, sys, time
-from wrn_deploy.backends._session import OnnxRuntimeBackend
-from wrn_deploy.backends.onnxruntime import find_artifact, unfit
+from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
 from wrn_deploy.errors import DeployError
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
-
-TITLE, PEER, PRECISIONS = "{name}", False, (Precision.FP32,)
 
 class Stub(OnnxRuntimeBackend):
     runs = 0
@@ -31,9 +28,12 @@ class Stub(OnnxRuntimeBackend):
         {behaviour}
         super().execute()
 
-def open_backend(bundle, artifact, precision, threads):
-    {opening}
-    return Stub(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
+class Runtime(SessionRuntime):
+    def open_backend(self, bundle, artifact, precision, threads):
+        {opening}
+        return Stub(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
+
+RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
 """
 
 

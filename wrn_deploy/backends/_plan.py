@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import weakref
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -24,34 +25,42 @@ from wrn_deploy.spec import Precision
 __all__ = ["PlanBackend", "PlanRuntime"]
 
 
+@dataclass(frozen=True, slots=True)
 class PlanRuntime:
-    """What the two flavours' files offer to `backend.py`: plans of one flavour, opened with one Python module."""
+    """Plans of one flavour, opened with one Python module; see `backend.Runtime`.
 
-    PRECISIONS = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
+    Args:
+        flavor: the module's name.
+        title: the library's name for people.
+        extra: the extra of this project that brings it.
+        graphs: whether inferences run as CUDA graphs.
+        peer: as in `backend.Runtime`.
+    """
 
-    def __init__(self, flavor: str, title: str, extra: str, *, graphs: bool = True) -> None:
-        self._flavor = flavor
-        self._title = title
-        self._extra = extra
-        self._graphs = graphs
+    flavor: str
+    title: str
+    extra: str
+    graphs: bool = True
+    peer: bool = False
+    precisions: tuple[Precision, ...] = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The plan of this flavour at this precision."""
-        remedy = f"wrn-deploy build-engine {bundle.folder} --{precision} --flavor {self._flavor}"
-        return bundle.find(f"plan-{precision}-{self._flavor}", remedy)
+        remedy = f"wrn-deploy build-engine {bundle.folder} --{precision} --flavor {self.flavor}"
+        return bundle.find(f"plan-{precision}-{self.flavor}", remedy)
 
     def unfit(self, artifact: Artifact | None) -> str | None:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""
-        if importlib.util.find_spec(self._flavor) is None:
-            return f"{self._title} is not installed: pip install 'wrn-deploy[{self._extra}]'"
+        if importlib.util.find_spec(self.flavor) is None:
+            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'"
         try:
-            version = str(importlib.import_module(self._flavor).__version__)
+            version = str(importlib.import_module(self.flavor).__version__)
         except (ImportError, OSError, RuntimeError) as error:
-            return f"{self._title} is installed but cannot be loaded ({error}): install it again"
+            return f"{self.title} is installed but cannot be loaded ({error}): install it again"
         gpu = find_gpu()
         if artifact is not None:
-            remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self._flavor} --rebuild"
-            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self._flavor)
+            remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
+            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self.flavor)
             if mismatch is not None:
                 return mismatch
         if gpu is None:
@@ -66,11 +75,11 @@ class PlanRuntime:
         """Deserializes the plan on the first GPU, in its primary context."""
         del precision, threads  # the plan's own; and it runs on the GPU
         plan = bundle.file(artifact).read_bytes()
-        module = importlib.import_module(self._flavor)
+        module = importlib.import_module(self.flavor)
         expected = Expected(bundle.spec.input, bundle.spec.outputs, artifact.facts)
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
-        return PlanBackend(engine, graphs=self._graphs)
+        return PlanBackend(engine, graphs=self.graphs)
 
 
 class PlanBackend:

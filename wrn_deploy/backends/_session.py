@@ -22,19 +22,21 @@ __all__ = ["OnnxRuntimeBackend", "SessionRuntime"]
 
 @dataclass(frozen=True, slots=True)
 class SessionRuntime:
-    """What a provider's file offers to `backend.py`.
+    """Graphs on one provider; see `backend.Runtime`.
 
     Args:
         title: the provider's name for people.
         provider: the provider.
         graphs: precision -> the artifact that it runs, its preferred precision first.
         extra: the extra of this project that brings the provider.
+        peer: as in `backend.Runtime`.
     """
 
     title: str
     provider: Provider
     graphs: dict[Precision, str]
     extra: str
+    peer: bool = False
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -26,7 +26,7 @@ __all__ = ["TorchBackend", "TorchRuntime"]
 
 @dataclass(frozen=True, slots=True)
 class TorchRuntime:
-    """What a variant's file offers to `backend.py`.
+    """The network on one device, in one way; see `backend.Runtime`.
 
     Args:
         title: the variant's name for people.
@@ -34,6 +34,7 @@ class TorchRuntime:
         device: torch's name of the device: "cpu" or "cuda".
         channels_last: whether images and weights lie in memory with the channels last.
         compiled: whether the network goes through torch.compile.
+        peer: as in `backend.Runtime`.
     """
 
     title: str
@@ -41,6 +42,7 @@ class TorchRuntime:
     device: str = "cpu"
     channels_last: bool = False
     compiled: bool = False
+    peer: bool = False
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The weights; those of another precision than fp32 are rounded when they are opened."""

@@ -6,19 +6,11 @@ from wrn_deploy.backends._session import SessionRuntime
 from wrn_deploy.sessions import CPU
 from wrn_deploy.spec import Precision
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "ONNX Runtime CPU"
-PEER = False
-
-_RUNTIME = SessionRuntime(
-    title=TITLE,
+RUNTIME = SessionRuntime(
+    title="ONNX Runtime CPU",
     provider=CPU,
     graphs={Precision.FP32: "onnx-fp32", Precision.INT8: "onnx-int8-onnxruntime"},
     extra="cpu",
 )
-
-PRECISIONS = _RUNTIME.precisions
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend

@@ -6,19 +6,11 @@ from wrn_deploy.backends._session import SessionRuntime
 from wrn_deploy.sessions import CUDA
 from wrn_deploy.spec import Precision
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "ONNX Runtime CUDA"
-PEER = False
-
-_RUNTIME = SessionRuntime(
-    title=TITLE,
+RUNTIME = SessionRuntime(
+    title="ONNX Runtime CUDA",
     provider=CUDA,
     graphs={Precision.FP16: "onnx-fp16", Precision.FP32: "onnx-fp32"},
     extra="gpu",
 )
-
-PRECISIONS = _RUNTIME.precisions
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend

@@ -21,44 +21,51 @@ from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
-
-TITLE = "OpenVINO CPU"
-PEER = True
-PRECISIONS = (Precision.FP32, Precision.INT8, Precision.BF16)
+__all__ = ["RUNTIME"]
 
 LIMIT = 4  # batch sizes that are compiled at the same time; each has weights of its own
 DEVICE = "CPU"
 
 
-def find_artifact(bundle: Bundle, precision: Precision) -> Artifact:
-    """The fp32 graph, from which OpenVINO makes bf16 itself; or the int8 graph."""
-    if precision is Precision.INT8:
-        return bundle.find("onnx-int8-onnxruntime", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
-    return bundle.find("onnx-fp32", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+@dataclass(frozen=True, slots=True)
+class OpenVinoRuntime:
+    """See `backend.Runtime`."""
+
+    title: str = "OpenVINO CPU"
+    peer: bool = True
+    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8, Precision.BF16)
+
+    def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
+        """The fp32 graph, from which OpenVINO makes bf16 itself; or the int8 graph."""
+        if precision is Precision.INT8:
+            return bundle.find("onnx-int8-onnxruntime", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
+        return bundle.find("onnx-fp32", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+
+    def unfit(self, _artifact: Artifact | None) -> str | None:
+        """Needs the package."""
+        if importlib.util.find_spec("openvino") is None:
+            return "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
+        return None
+
+    def open_backend(
+        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+    ) -> OpenVinoBackend:
+        """Reads the graph; it is compiled for each batch size when that is first uploaded."""
+        core = _openvino().Core()
+        if precision is Precision.BF16 and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+            raise MachineError("this CPU cannot compute in bf16 (OpenVINO says so): run fp32 or int8")
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",  # it would choose by itself
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        graph = _Graph(core, bundle.file(artifact).read_bytes(), settings)
+        return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
 
 
-def unfit(_artifact: Artifact | None) -> str | None:
-    """Needs the package."""
-    if importlib.util.find_spec("openvino") is None:
-        return "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
-    return None
-
-
-def open_backend(bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None) -> OpenVinoBackend:
-    """Reads the graph; it is compiled for each batch size when that is first uploaded."""
-    core = _openvino().Core()
-    if precision is Precision.BF16 and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-        raise MachineError("this CPU cannot compute in bf16 (OpenVINO says so): run fp32 or int8")
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",  # it would choose by itself
-    }
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    graph = _Graph(core, bundle.file(artifact).read_bytes(), settings)
-    return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
+RUNTIME = OpenVinoRuntime()
 
 
 def _openvino() -> Any:

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from wrn_deploy.backends._plan import PlanRuntime
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "TensorRT"
-PEER = False
-
-_RUNTIME = PlanRuntime(flavor="tensorrt", title=TITLE, extra="gpu")
-
-PRECISIONS = _RUNTIME.PRECISIONS
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend
+RUNTIME = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")

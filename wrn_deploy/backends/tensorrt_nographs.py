@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from wrn_deploy.backends._plan import PlanRuntime
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "TensorRT without graphs"
-PEER = True
-
-_RUNTIME = PlanRuntime(flavor="tensorrt", title=TITLE, extra="gpu", graphs=False)
-
-PRECISIONS = _RUNTIME.PRECISIONS
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend
+RUNTIME = PlanRuntime(flavor="tensorrt", title="TensorRT without graphs", extra="gpu", graphs=False, peer=True)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from wrn_deploy.backends._torch import TorchRuntime
 from wrn_deploy.spec import Precision
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "PyTorch CPU channels-last"
-PEER = True
-
-_RUNTIME = TorchRuntime(title=TITLE, precisions=(Precision.FP32, Precision.BF16), channels_last=True)
-
-PRECISIONS = _RUNTIME.precisions
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend
+RUNTIME = TorchRuntime(
+    title="PyTorch CPU channels-last", precisions=(Precision.FP32, Precision.BF16), channels_last=True, peer=True
+)

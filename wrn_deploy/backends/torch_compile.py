@@ -5,14 +5,8 @@ from __future__ import annotations
 from wrn_deploy.backends._torch import TorchRuntime
 from wrn_deploy.spec import Precision
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "PyTorch CPU compiled"
-PEER = True
-
-_RUNTIME = TorchRuntime(title=TITLE, precisions=(Precision.FP32, Precision.BF16), compiled=True)
-
-PRECISIONS = _RUNTIME.precisions
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend
+RUNTIME = TorchRuntime(
+    title="PyTorch CPU compiled", precisions=(Precision.FP32, Precision.BF16), compiled=True, peer=True
+)

@@ -5,16 +5,12 @@ from __future__ import annotations
 from wrn_deploy.backends._torch import TorchRuntime
 from wrn_deploy.spec import Precision
 
-__all__ = ["PEER", "PRECISIONS", "TITLE", "find_artifact", "open_backend", "unfit"]
+__all__ = ["RUNTIME"]
 
-TITLE = "PyTorch CUDA channels-last"
-PEER = True
-
-_RUNTIME = TorchRuntime(
-    title=TITLE, precisions=(Precision.FP16, Precision.FP32, Precision.BF16), device="cuda", channels_last=True
+RUNTIME = TorchRuntime(
+    title="PyTorch CUDA channels-last",
+    precisions=(Precision.FP16, Precision.FP32, Precision.BF16),
+    device="cuda",
+    channels_last=True,
+    peer=True,
 )
-
-PRECISIONS = _RUNTIME.precisions
-find_artifact = _RUNTIME.find_artifact
-unfit = _RUNTIME.unfit
-open_backend = _RUNTIME.open_backend
