@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from readme_pictures import standalone
-from readme_tables import bench_file, bench_table, calibration_table, steps_table
+from readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
 
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.report import read_report
@@ -85,7 +85,8 @@ def photograph(root: Path, model: str) -> None:
 def _makers() -> dict[str, Maker]:
     """What is made for each place, by its name."""
     found: dict[str, Maker] = {f"bench-{model}": _bench(model) for model in MODELS}
-    return {**found, "calibration": calibration_table, "steps": steps_table, "page": _page}
+    tables = {"calibration": calibration_table, "paper": paper_table, "steps": steps_table}
+    return {**found, **tables, "page": _page}
 
 
 def _bench(model: str) -> Maker:

@@ -14,7 +14,7 @@ from wrn_deploy.bench.report import Latency, Report, Row, read_report, summarize
 from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
 
-__all__ = ["RESULTS", "bench_file", "bench_table", "calibration_table", "steps_table"]
+__all__ = ["RESULTS", "bench_file", "bench_table", "calibration_table", "paper_table", "steps_table"]
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
@@ -53,14 +53,24 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
         f"Median (min); {_safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
     ]
     return "\n\n".join(
-        (
+        block
+        for block in (
             "\n".join(about),
             _table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
             f"![{_safe(name)}: the measured contenders of the table as a picture]({picture})",
-            *(f"{_safe(skip.sentence)}." for skip in skips(report)),
+            _skipped(report),
             *(f"Warning: {_safe(warning)}" for warning in warnings(report)),
         )
+        if block
     )
+
+
+def _skipped(report: Report) -> str:
+    """What could not run, with the reasons, folded: there may be dozens."""
+    found = skips(report)
+    told = count(sum(len(skip.names) for skip in found), "contender")
+    reasons = "\n".join(f"- {_safe(skip.sentence)}." for skip in found)
+    return f"<details><summary>{told} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
 
 
 def calibration_table(root: Path) -> str:
@@ -96,6 +106,34 @@ def steps_table(root: Path) -> str:
     names = list(dict.fromkeys(name for column in columns for name in column))
     lines = ([name, *(column.get(name, "") for column in columns)] for name in names)
     return f"{_table(['', *models], lines)}\n\n{_machine(record['machine'])}. {_raw(root, file)}"
+
+
+def paper_table(root: Path) -> str:
+    """The times of the paper's table beside its own: what can be compared is the ratio to the first network."""
+    file = root / RESULTS / f"paper-table-{MACHINE}.json"
+    if not file.exists():
+        return _missing(root, file)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    first, *_ = (network["paper_ms"] for network in record["networks"])
+    lines = [
+        [
+            network["model"], f"{network['parameters'] / 1e6:.2f} M", f"{network['macs'] / 1e9:.2f} G",
+            *_paper_times(network), f"{network['paper_ms'] / first:.2f}",
+        ]
+        for network in record["networks"]
+    ]  # fmt: skip
+    (batch,) = record["settings"]["batches"]
+    headers = ["network", "parameters", "MACs", f"batch {batch}, ms", "ratio", "the paper's ratio"]
+    rounds = f"{count(record['settings']['rounds'], 'round')} with the networks interleaved"
+    about = f"{_safe(record['contender'])}, median (min); {_machine(record['machine'])}; {rounds}. {_raw(root, file)}"
+    return f"{_table(headers, lines)}\n\n{about}"
+
+
+def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
+    if "skipped" in network:
+        return _safe(f"skipped: {network['skipped']}"), ""
+    times, ratio = network["summary"], network["ratio"]
+    return f"{digits(times['median_ms'])} ({digits(times['min_ms'])})", _ratio(Ratio(**ratio)) if ratio else "1"
 
 
 def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bool) -> list[str]:

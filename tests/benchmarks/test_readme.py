@@ -95,6 +95,27 @@ def test_a_new_benchmark_gets_a_table_and_a_picture(tree: Path) -> None:
     assert (changed.returncode, changed.stdout.split()[0]) == (1, PICTURE)
 
 
+def test_the_papers_ratios_stand_beside_those_measured_here(readme: Any, tree: Path) -> None:
+    record = {
+        "contender": "ONNX Runtime CPU fp32",
+        "machine": {"cpu": "C", "cores": 2, "memory_mib": 2048, "gpu": None},
+        "settings": {"batches": [16], "rounds": 20},
+        "networks": [
+            {"model": "resnet-50", "parameters": 25_557_032, "macs": 4_089_184_256, "paper_ms": 49, "ratio": None,
+             "summary": {"median_ms": 400.0, "min_ms": 390.0}},
+            {"model": "wrn-50-2", "parameters": 68_883_240, "macs": 11_398_021_120, "paper_ms": 93,
+             "ratio": {"value": 2.5, "low": 2.25, "high": 2.75}, "summary": {"median_ms": 1000.0, "min_ms": 990.0}},
+            {"model": "resnet-152", "parameters": 60_192_808, "macs": 11_513_626_624, "paper_ms": 115, "skipped": "dead"},
+        ],
+    }  # fmt: skip
+    (tree / "benchmarks/results/paper-table-2core-epyc.json").write_text(json.dumps(record), encoding="utf-8")
+    text = place(readme.generated(tree)[tree / "README.md"], "paper")
+    assert "| resnet-50 | 25.56 M | 4.09 G | 400 (390) | 1 | 1.00 |" in text
+    assert "| wrn-50-2 | 68.88 M | 11.40 G | 1000 (990) | 2.500 (2.250 to 2.750) | 1.90 |" in text
+    assert "| resnet-152 | 60.19 M | 11.51 G | skipped: dead |  | 2.35 |" in text
+    assert "ONNX Runtime CPU fp32, median (min); C, 2 cores, 2.00 GiB, no GPU; 20 rounds" in text
+
+
 def test_random_weights_have_no_accuracy_and_say_so(readme: Any, tree: Path) -> None:
     made = readme.generated(with_bench(tree, dataclasses.replace(TWO, random_weights=True)))
     text = place(made[tree / "README.md"], "bench-wrn-16-2")

@@ -8,7 +8,8 @@ from wrn_deploy.bench.surroundings import Conditions, Snapshot
 
 __all__ = ["doubts"]
 
-LOAD = 0.5  # of others, a core
+LOAD = 0.25  # of others, a core, the average of a minute
+TAKEN = 0.1  # of the cores' time, by others
 STEAL = 0.02  # a share of the CPU's time
 HELD_S = 0.01  # seconds
 CHANGE = 1.1  # the highest clock over the lowest
@@ -31,7 +32,7 @@ def _before(around: Conditions, cores: int) -> str | None:
 
 
 def _others(around: Conditions, cores: int) -> str | None:
-    if around.others_cores is None or around.others_cores <= LOAD * cores:
+    if around.others_cores is None or around.others_cores <= TAKEN * cores:
         return None
     return f"Other programs took {around.others_cores:.2f} of {_cores(cores)} while measuring."
 
