@@ -105,7 +105,8 @@ def test_the_papers_ratios_stand_beside_those_measured_here(readme: Any, tree: P
              "summary": {"median_ms": 400.0, "min_ms": 390.0}},
             {"model": "wrn-50-2", "parameters": 68_883_240, "macs": 11_398_021_120, "paper_ms": 93,
              "ratio": {"value": 2.5, "low": 2.25, "high": 2.75}, "summary": {"median_ms": 1000.0, "min_ms": 990.0}},
-            {"model": "resnet-152", "parameters": 60_192_808, "macs": 11_513_626_624, "paper_ms": 115, "skipped": "dead"},
+            {"model": "resnet-152", "parameters": 60_192_808, "macs": 11_513_626_624, "paper_ms": 115,
+             "skipped": "dead"},
         ],
     }  # fmt: skip
     (tree / "benchmarks/results/paper-table-2core-epyc.json").write_text(json.dumps(record), encoding="utf-8")

@@ -11,7 +11,7 @@ __all__ = ["LETTER", "MARGIN", "SHAPES", "WIDE", "drawing", "mark", "short", "te
 
 LETTER, MARGIN = 7.2, 3.0  # pixels: an upper bound for a letter of the 12 px labels; room at both ends of a label
 WIDE = 600  # pixels: pictures from here on are for a desk, narrower ones for a phone
-LONGEST_NAME = 28
+LONGEST_NAME = 30
 SHAPES = {
     Precision.FP32: "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
     Precision.FP16: "M-4.5-4.5h9v9h-9z",

@@ -9,7 +9,7 @@ from wrn_deploy.bench.pictures.canvas import WIDE, short, text
 
 __all__ = ["Lanes"]
 
-NAMES, EDGE, FOOT = 210.0, 8.0, 42.0  # pixels: for names on a desk, at the sides, and under the lanes
+NAMES, EDGE, FOOT = 226.0, 8.0, 42.0  # pixels: for names on a desk, at the sides, and under the lanes
 DIGIT = 6.8  # an upper bound for a digit of the 12 px ticks
 
 

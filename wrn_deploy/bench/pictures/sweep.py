@@ -39,13 +39,13 @@ def batch_sweep(report: Report, width: int) -> str:
         return ""
     wide = width >= WIDE
     bottom = TOP + max(LEAST, LINE * len(curves))
-    right = width - (220 if wide else 150)
+    right = width - (236 if wide else 156)
     batches = sorted({batch for curve in curves for batch, _ in curve.points})
     x_axis = Axis(batches[0], batches[-1], 52, right, log=True)
     y_axis = _rates(curves, bottom)
     parts = [_grid(x_axis, y_axis, batches), text(0, 14, "images/s" + (", log scale" if y_axis.log else ""))]
     parts += [_line(curve, x_axis, y_axis) for curve in curves]
-    parts += _names(curves, x_axis, y_axis, 28 if wide else 17)
+    parts += _names(curves, x_axis, y_axis, 30 if wide else 17)
     titles = ("Throughput against batch size", "; ".join(curve.told for curve in curves))
     return drawing(f"sweep-{width}", titles, (width, bottom + FOOT), "".join(parts))
 
