@@ -52,6 +52,12 @@ def test_images_that_are_no_longer_the_same_have_no_picture() -> None:
     assert look_up(Source([0] * 4, corrupt=(3,)), HOW, answers, (3,)) == {}
 
 
+def test_without_pictures_images_have_names_alone() -> None:
+    source = Source([0] * 4)
+    answers = answers_of(Oracle(), source, 4)
+    assert look_up(source, HOW, answers, (1, 3), pictures=False) == {1: ("1.png", ""), 3: ("3.png", "")}
+
+
 def test_changes_get_the_names_of_their_classes() -> None:
     shown = {3: ("3.png", "aaaa")}
     changes = (Change(3, 0, 1, 4), Change(5, 0, 1, 2))

@@ -21,11 +21,13 @@ LONGEST = 96  # pixels of a picture's side: twelve of a row stay below half a me
 Shown = Mapping[int, tuple[str, str]]
 
 
-def look_up(source: ImageSource, how: Preprocessing, answers: Answers, wanted: Collection[int]) -> Shown:
+def look_up(
+    source: ImageSource, how: Preprocessing, answers: Answers, wanted: Collection[int], *, pictures: bool = True
+) -> Shown:
     """The name and the picture (PNG, base64) of each image in `wanted`, by its place among those that were asked for.
 
     The pixels are those that the network sees, before they are normalised. An image that is not the one that was asked
-    for, since the data have changed or a corrupt image has its name twice, has no picture.
+    for, since the data have changed or a corrupt image has its name twice, has no picture; without `pictures`, none has.
     """
     left, corrupt = set(wanted), set(answers.corrupt)
     found: dict[int, tuple[str, str]] = {}
@@ -39,8 +41,8 @@ def look_up(source: ImageSource, how: Preprocessing, answers: Answers, wanted: C
                 pixels = fit_image(item.load(), how, item.name)
             except CorruptImage:
                 continue
-            same = not answers.images or image_digest(pixels) == answers.images[index]
-            found[index] = (item.name, base64.b64encode(to_png(pixels, LONGEST)).decode() if same else "")
+            kept = pictures and (not answers.images or image_digest(pixels) == answers.images[index])
+            found[index] = (item.name, base64.b64encode(to_png(pixels, LONGEST)).decode() if kept else "")
         if not left:
             break
     return found

@@ -58,6 +58,7 @@ class MeasureOptions:
         loads: scenarios of LoadGen.
         logs: the folder for LoadGen's logs; needed where there are scenarios.
         everything: peers and experimental precisions too.
+        pictures: the report holds the pixels of some images that got another class.
     """
 
     data: str
@@ -76,6 +77,7 @@ class MeasureOptions:
     loads: tuple[Load, ...] = ()
     logs: Path | None = None
     everything: bool = False
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -225,7 +227,7 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Rep
     reference = _reference(answered)
     first = answered[0].answers
     assert first is not None
-    grades = grade_all(entries, reference, measured.source, bundle.spec)
+    grades = grade_all(entries, reference, measured.source, bundle.spec, pictures=options.pictures)
     return Report(
         model=bundle.spec.name,
         random_weights=bundle.random_weights,

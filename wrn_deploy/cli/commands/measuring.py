@@ -13,7 +13,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
+from wrn_deploy.cli.options import flag, option
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.gate import check_drop
 from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
@@ -51,6 +51,9 @@ def bench(
     target_qps: Annotated[
         float | None, option("N", "Server queries a second; half of what is measured if not given.", opt.LOAD)
     ] = None,
+    pictures: Annotated[
+        bool, flag("--pictures/--no-pictures", "Keep small pictures of images that get another class.")
+    ] = True,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every contender side by side.
@@ -65,7 +68,7 @@ def bench(
         data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit, max_corrupt,
         duration, streams, boundary, opt.parse_contender(baseline),
         tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
-        folder / "loadgen", everything,
+        folder / "loadgen", everything, pictures,
     )  # fmt: skip
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
