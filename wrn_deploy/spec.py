@@ -115,7 +115,7 @@ class ModelSpec:
     name: str
     family: str
     depth: int
-    widen: int
+    widen: float
     classes: int
     preprocessing: Preprocessing
     dropout: float = 0.0

@@ -31,8 +31,65 @@ def test_an_imagenet_network_is_found_although_its_depth_is_none_of_cifar() -> N
     assert spec.preprocessing.resize == 256
 
 
-def test_two_spellings_of_a_number_are_one_network() -> None:
-    assert describe_model("wrn-016-02") == describe_model("wrn-16-2")
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("wrn-016-02", "wrn-16-2"),
+        ("wrn-16-2-cifar", "wrn-16-2"),
+        ("wrn-34-10-cifar", "wrn-34-10"),
+        ("wrn-34-2-imagenet", "wrn-34-2"),
+        ("wrn-18-1.50", "wrn-18-1.5"),
+        ("wrn-34-1", "resnet-34"),
+        ("wrn-18-1-imagenet", "resnet-18"),
+        ("wrn-50-2-imagenet", "wrn-50-2"),
+        ("preresnet-164-cifar", "preresnet-164"),
+    ],
+)
+def test_two_spellings_are_one_network(spelling: str, name: str) -> None:
+    assert describe_model(spelling) == describe_model(name)
+    assert describe_model(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "size"),
+    [
+        ("wrn-34-2", "resnet_basic", 224),
+        ("wrn-34-1.5", "resnet_basic", 224),
+        ("wrn-34-2-cifar", "wrn", 32),
+        ("wrn-34-10", "wrn", 32),
+        ("wrn-34-10-imagenet", "resnet_basic", 224),
+        ("wrn-18-2", "resnet_basic", 224),
+        ("preresnet-200", "preresnet", 224),
+        ("preresnet-200-cifar", "preresnet_cifar", 32),
+        ("preresnet-110", "preresnet_cifar", 32),
+    ],
+)
+def test_where_a_depth_is_that_of_two_kinds_the_name_decides(name: str, family: str, size: int) -> None:
+    spec = describe_model(name)
+    assert (spec.name, spec.family, spec.preprocessing.height) == (name, family, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("wrn-18-0.5", "expected a widening factor from 1, a multiple of 1/8, as in wrn-18-1.5"),
+        ("wrn-18-1.3", "expected a widening factor from 1, a multiple of 1/8"),
+        (
+            "wrn-18-2-cifar",
+            "expected a depth of 6n\\+4 .*wrn-16-2 or wrn-22-2; or an ImageNet network: wrn-18-k, wrn-34-k",
+        ),
+        ("wrn-28-1.5", "expected a depth of 6n\\+4 and a whole widening factor"),
+        (
+            "preresnet-165",
+            "expected a depth of 9n\\+2, as in preresnet-164 or preresnet-173; or .* 26, 50",
+        ),
+        ("preresnet-2", "as in preresnet-11 or preresnet-20"),
+        ("wrn-28-10-imagenet", "unknown model"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_what_can(name: str, text: str) -> None:
+    with pytest.raises(DeployError, match=text):
+        describe_model(name)
 
 
 def test_any_depth_of_6n_plus_4_is_known_also_where_it_is_not_listed() -> None:

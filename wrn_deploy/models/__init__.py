@@ -2,7 +2,8 @@
 
 A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(name) -> ModelSpec | None` (None: not of
 this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, the key maps of
-foreign checkpoints (see `weights.py`).
+foreign checkpoints (see `weights.py`). The network ends in a Linear, and its `groups` names the modules whose outputs
+are its feature maps, one for each resolution.
 """
 
 from __future__ import annotations
@@ -70,12 +71,12 @@ def describe_model(name: str) -> ModelSpec:
     near = near_names(name, listed_models())
     raise DeployError(
         f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
-        "as wrn-50-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
+        "as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
     )
 
 
 def listed_models() -> list[str]:
-    """The names that `wrn-deploy models` lists: the published networks; any wrn-<depth>-<widen> works."""
+    """The names that `wrn-deploy models` lists: the published networks; any wrn-<depth>-<widen> with 6n+4 works."""
     return [name for family in plugin_names(FAMILIES) for name in _family(family).LISTED]
 
 

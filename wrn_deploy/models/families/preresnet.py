@@ -22,7 +22,16 @@ from torch.nn import functional
 from wrn_deploy.models.families.resnet import IMAGENET
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["LAYOUTS", "LISTED", "PreActivationResNet", "build", "describe"]
+__all__ = [
+    "BLOCKS",
+    "LAYOUTS",
+    "LISTED",
+    "PreActivationBottleneck",
+    "PreActivationResNet",
+    "build",
+    "describe",
+    "initialize",
+]
 
 # Blocks in each of the four groups, by depth; 26 is for tests.
 BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -45,11 +54,13 @@ def describe(name: str) -> ModelSpec | None:
 
 def build(spec: ModelSpec) -> nn.Module:
     """The network of `spec`, initialised by He et al., fan-out, with weak residual branches."""
-    return PreActivationResNet(BLOCKS[spec.depth], spec.widen, spec.classes, spec.dropout)
+    return PreActivationResNet(BLOCKS[spec.depth], int(spec.widen), spec.classes, spec.dropout)
 
 
 class PreActivationResNet(nn.Module):
     """A pre-activation bottleneck ResNet: images (N, 3, H, W) -> logits (N, classes)."""
+
+    groups = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -62,13 +73,7 @@ class PreActivationResNet(nn.Module):
         self.bn2 = nn.BatchNorm2d(2048)
         self.dropout = dropout
         self.fc = nn.Linear(2048, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for module in self.modules():
-            if isinstance(module, PreActivationBottleneck):
-                with torch.no_grad():
-                    module.conv3.weight.mul_(BRANCH)
+        initialize(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of a batch."""
@@ -82,16 +87,31 @@ class PreActivationResNet(nn.Module):
         return logits
 
 
-class PreActivationBottleneck(nn.Module):
-    """BN-ReLU-Conv, thrice (1x1, 3x3 with the stride, 1x1), plus the skip; see above for the skip's Conv."""
+def initialize(network: nn.Module) -> None:
+    """Initialises by He et al., fan-out, with weak residual branches."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for module in network.modules():
+        if isinstance(module, PreActivationBottleneck):
+            with torch.no_grad():
+                module.conv3.weight.mul_(BRANCH)
 
-    def __init__(self, width_in: int, planes: int, widen: int, stride: int) -> None:
+
+class PreActivationBottleneck(nn.Module):
+    """BN-ReLU-Conv, thrice (1x1, 3x3, 1x1), plus the skip; see above for the skip's Conv.
+
+    The stride is that of the 3x3 Conv, or of the first one with `strides_first`.
+    """
+
+    def __init__(self, width_in: int, planes: int, widen: int, stride: int, *, strides_first: bool = False) -> None:
         super().__init__()
         inner, outer = planes * widen, planes * 4
+        first, second = (stride, 1) if strides_first else (1, stride)
         self.bn1 = nn.BatchNorm2d(width_in)
-        self.conv1 = nn.Conv2d(width_in, inner, 1, bias=False)
+        self.conv1 = nn.Conv2d(width_in, inner, 1, first, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
         self.downsample = nn.Conv2d(width_in, outer, 1, stride, bias=False) if width_in != outer else None

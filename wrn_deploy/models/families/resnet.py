@@ -5,15 +5,16 @@ The stride is that of the 3x3 Conv, as in torchvision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.wrn_names import read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["LAYOUTS", "LISTED", "BottleneckResNet", "build", "describe"]
+__all__ = ["IMAGENET", "LAYOUTS", "LISTED", "PostActivationResNet", "build", "describe", "initialize"]
 
 # Blocks in each of the four groups, by depth (He et al., "Deep Residual Learning", 2016, table 1).
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -32,6 +33,8 @@ IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 
 def describe(name: str) -> ModelSpec | None:
     """`resnet-50` and its like, `wrn-50-2` or `wrn-101-2`; None for other families' names."""
+    found = read_wrn_name(name)
+    name = name if found is None else str(found)
     if name not in LISTED:
         return None
     _, depth, *widened = name.split("-")
@@ -41,27 +44,30 @@ def describe(name: str) -> ModelSpec | None:
 
 def build(spec: ModelSpec) -> nn.Module:
     """The network of `spec`, initialised by He et al., fan-out, with weak residual branches."""
-    return BottleneckResNet(BLOCKS[spec.depth], spec.widen, spec.classes, spec.dropout)
+    blocks, widen = BLOCKS[spec.depth], int(spec.widen)
+    groups = (
+        _group(64, 64, widen, 1, blocks[0]),
+        _group(256, 128, widen, 2, blocks[1]),
+        _group(512, 256, widen, 2, blocks[2]),
+        _group(1024, 512, widen, 2, blocks[3]),
+    )
+    network = PostActivationResNet(groups, 2048, spec.classes, spec.dropout)
+    initialize(network, [module.bn3 for module in network.modules() if isinstance(module, Bottleneck)])
+    return network
 
 
-class BottleneckResNet(nn.Module):
-    """A bottleneck ResNet with `widen` times wider 3x3 convolutions: images (N, 3, H, W) -> logits (N, classes)."""
+class PostActivationResNet(nn.Module):
+    """The ImageNet stem, four groups of blocks, and the classifier: images (N, 3, H, W) -> logits (N, classes)."""
 
-    def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
+    groups = ("layer1", "layer2", "layer3", "layer4")
+
+    def __init__(self, groups: Sequence[nn.Sequential], features: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _group(64, 64, widen, 1, blocks[0])
-        self.layer2 = _group(256, 128, widen, 2, blocks[1])
-        self.layer3 = _group(512, 256, widen, 2, blocks[2])
-        self.layer4 = _group(1024, 512, widen, 2, blocks[3])
+        self.layer1, self.layer2, self.layer3, self.layer4 = groups
         self.dropout = dropout
-        self.fc = nn.Linear(2048, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, Bottleneck):
-                nn.init.constant_(module.bn3.weight, BRANCH)
+        self.fc = nn.Linear(features, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of a batch."""
@@ -73,6 +79,15 @@ class BottleneckResNet(nn.Module):
             pooled = functional.dropout(pooled, self.dropout, self.training)
         logits: torch.Tensor = self.fc(pooled)
         return logits
+
+
+def initialize(network: nn.Module, last_norms: Sequence[nn.BatchNorm2d]) -> None:
+    """Initialises by He et al., fan-out, with weak residual branches: `last_norms` are those at their ends."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for norm in last_norms:
+        nn.init.constant_(norm.weight, BRANCH)
 
 
 class Bottleneck(nn.Module):

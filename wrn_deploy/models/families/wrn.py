@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -10,11 +9,17 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
+from wrn_deploy.models.wrn_names import Kind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 __all__ = ["LAYOUTS", "LISTED", "WideResNet", "build", "describe"]
 
-LISTED = ("wrn-16-1", "wrn-16-2", "wrn-16-4", "wrn-16-8", "wrn-22-8", "wrn-28-10", "wrn-40-1", "wrn-40-2", "wrn-40-4")
+LISTED = (
+    "wrn-16-1", "wrn-16-2", "wrn-16-4", "wrn-16-8", "wrn-16-10", "wrn-22-8", "wrn-22-10", "wrn-28-10", "wrn-28-12",
+    "wrn-34-10", "wrn-40-1", "wrn-40-2", "wrn-40-4", "wrn-40-8", "wrn-40-10", "wrn-52-1",
+)  # fmt: skip
+
+BOTTLENECK_DEPTHS = (50, 101)  # those of ImageNet's that have but one width: for others there are near names here
 
 # The layouts of foreign checkpoints: pattern of a key -> this file's key.
 LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -29,27 +34,30 @@ CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243
 
 
 def describe(name: str) -> ModelSpec | None:
-    """WRN-d-k by its name; None for other families' names, DeployError for a depth that cannot be."""
-    match = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,4})", name)
-    if match is None:
+    """WRN-d-k by its name; None for other families' names, DeployError for a depth or width that cannot be."""
+    found = read_wrn_name(name)
+    if found is None or (found.kind is Kind.IMAGENET and found.depth not in BOTTLENECK_DEPTHS):
         return None
-    depth, widen = int(match[1]), int(match[2])
-    if depth < 10 or (depth - 4) % 6 != 0 or widen < 1:
-        below = max(10, depth - (depth - 4) % 6)
+    depth, widen = found.depth, found.widen
+    if found.kind is Kind.IMAGENET or depth < 10 or (depth - 4) % 6 != 0 or widen < 1 or widen != int(widen):
+        below, near = max(10, depth - (depth - 4) % 6), max(1, int(widen))
         raise DeployError(
-            f"{name} cannot be built: expected a depth of 6n+4 and a widening factor from 1, "
-            f"as in wrn-{below}-{max(widen, 1)} or wrn-{below + 6}-{max(widen, 1)}"
+            f"{name} cannot be built: expected a depth of 6n+4 and a whole widening factor from 1, "
+            f"as in wrn-{below}-{near} or wrn-{below + 6}-{near}; or an ImageNet network: wrn-18-k, wrn-34-k (k 1, 1.5 "
+            "or 2; for another one, wrn-34-k-imagenet), wrn-50-2 or wrn-101-2"
         )
-    return ModelSpec(f"wrn-{depth}-{widen}", "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(str(found), "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
 
 
 def build(spec: ModelSpec) -> nn.Module:
     """The network of `spec`, initialised as in the paper's code (He et al., fan-out)."""
-    return WideResNet(spec.depth, spec.widen, spec.classes, spec.dropout)
+    return WideResNet(spec.depth, int(spec.widen), spec.classes, spec.dropout)
 
 
 class WideResNet(nn.Module):
     """WRN-d-k: images (N, 3, 32, 32) -> logits (N, classes)."""
+
+    groups = ("block1", "block2", "block3")
 
     def __init__(self, depth: int, widen: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -1,0 +1,85 @@
+"""The pre-activation bottleneck ResNet for CIFAR (He et al., "Identity Mappings in Deep Residual Networks", 2016).
+
+Torch only. ResNet-164 and ResNet-1001, as in the authors' code (resnet-1k-layers): three groups, the stride is that of
+a block's first Conv, no BN behind the stem, and where the width changes the skip is a Conv of the block's first ReLU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.models.families import preresnet
+from wrn_deploy.models.families.preresnet import PreActivationBottleneck, initialize
+from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.spec import ModelSpec
+
+__all__ = ["LAYOUTS", "LISTED", "CifarPreActivationResNet", "build", "describe"]
+
+LISTED = ("preresnet-164", "preresnet-1001")
+
+LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+
+
+def describe(name: str) -> ModelSpec | None:
+    """`preresnet-164` or another depth of 9n+2; None for other families' names, DeployError where it cannot be.
+
+    Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` behind them.
+    """
+    match = re.fullmatch(r"preresnet-(\d{1,4})(-cifar)?", name)
+    if match is None:
+        return None
+    depth = int(match[1])
+    if not match[2] and depth in preresnet.BLOCKS:
+        return None
+    if depth < 11 or (depth - 2) % 9 != 0:
+        below = max(11, depth - (depth - 2) % 9)
+        raise DeployError(
+            f"{name} cannot be built: expected a depth of 9n+2, as in preresnet-{below} or preresnet-{below + 9}; or "
+            f"one of ImageNet's: {', '.join(map(str, preresnet.BLOCKS))}"
+        )
+    ending = "-cifar" if depth in preresnet.BLOCKS else ""
+    name = f"preresnet-{depth}{ending}"
+    return ModelSpec(name, "preresnet_cifar", depth, 1, classes=10, preprocessing=CIFAR10)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The network of `spec`, initialised by He et al., fan-out, with weak residual branches."""
+    return CifarPreActivationResNet((spec.depth - 2) // 9, spec.classes, spec.dropout)
+
+
+class CifarPreActivationResNet(nn.Module):
+    """Three groups of `blocks` pre-activation bottlenecks: images (N, 3, 32, 32) -> logits (N, classes)."""
+
+    groups = ("layer1", "layer2", "layer3")
+
+    def __init__(self, blocks: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.layer1 = _group(16, 16, 1, blocks)
+        self.layer2 = _group(64, 32, 2, blocks)
+        self.layer3 = _group(128, 64, 2, blocks)
+        self.bn1 = nn.BatchNorm2d(256)
+        self.dropout = dropout
+        self.fc = nn.Linear(256, classes)
+        initialize(self)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch."""
+        features = self.layer3(self.layer2(self.layer1(self.conv1(images))))
+        pooled = functional.relu(self.bn1(features)).mean((2, 3))
+        if self.dropout:
+            pooled = functional.dropout(pooled, self.dropout, self.training)
+        logits: torch.Tensor = self.fc(pooled)
+        return logits
+
+
+def _group(width_in: int, planes: int, stride: int, blocks: int) -> nn.Sequential:
+    first = PreActivationBottleneck(width_in, planes, 1, stride, strides_first=True)
+    return nn.Sequential(first, *(PreActivationBottleneck(planes * 4, planes, 1, 1) for _ in range(blocks - 1)))

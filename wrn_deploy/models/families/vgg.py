@@ -1,0 +1,71 @@
+"""VGG for CIFAR, as the WRN paper's authors train it for comparison (models/vgg.lua); torch only.
+
+The layers of the 19-layer network of Simonyan and Zisserman, "Very Deep Convolutional Networks", arXiv:1409.1556, with
+BN behind each Conv, without dropout, and with one linear classifier behind the average of the last group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from wrn_deploy.models.families.nin import NormalizedConv
+from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.spec import ModelSpec
+
+__all__ = ["LAYOUTS", "LISTED", "Vgg", "build", "describe"]
+
+LISTED = ("vgg",)
+
+LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+
+WIDTHS = (64, 128, 256, 512, 512)
+CONVS = (2, 2, 4, 4, 4)  # in each group
+EPSILON = 1e-3  # of BN, as in the authors' code
+
+
+def describe(name: str) -> ModelSpec | None:
+    """`vgg`; None for other families' names."""
+    if name not in LISTED:
+        return None
+    return ModelSpec(name, "vgg", sum(CONVS), 1, classes=10, preprocessing=CIFAR10)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The network of `spec`, initialised as in the authors' code (He et al., fan-out)."""
+    return Vgg(spec.classes, spec.dropout)
+
+
+class Vgg(nn.Module):
+    """Five groups of 3x3 Convs with MaxPools between them: images (N, 3, 32, 32) -> logits (N, classes)."""
+
+    groups = ("group1", "group2", "group3", "group4", "group5")
+
+    def __init__(self, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.group1, self.group2, self.group3, self.group4, self.group5 = (
+            _group(width_in, width, count) for width_in, width, count in zip((3, *WIDTHS), WIDTHS, CONVS, strict=False)
+        )
+        self.dropout = dropout
+        self.fc = nn.Linear(WIDTHS[-1], classes)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch."""
+        features = self.group1(images)
+        for group in (self.group2, self.group3, self.group4, self.group5):
+            features = group(functional.max_pool2d(features, 2, ceil_mode=True))
+        pooled = features.mean((2, 3))
+        if self.dropout:
+            pooled = functional.dropout(pooled, self.dropout, self.training)
+        logits: torch.Tensor = self.fc(pooled)
+        return logits
+
+
+def _group(width_in: int, width: int, count: int) -> nn.Sequential:
+    widths = (width_in, *(width for _ in range(count)))
+    convs = (NormalizedConv(before, width, 3, bias=False, epsilon=EPSILON) for before in widths[:-1])
+    return nn.Sequential(*convs)
