@@ -21,7 +21,9 @@ from wrn_deploy.bench.scenarios import Load, run_scenario
 from wrn_deploy.bench.section import Section, section_of
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.allowance import Share
 from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
@@ -34,7 +36,7 @@ LIBRARY = 256  # images that a load scenario's queries are about, at most
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker holds, and the data that it measures on."""
+    """What a worker holds, and the data that it measures on; `workers` decode beside `ask`, never beside a clock."""
 
     folder: str
     backend: str
@@ -42,10 +44,11 @@ class Work:
     threads: int | None
     data: str
     limit: int | None
-    max_corrupt: int
+    max_corrupt: int | Share
     accuracy_batch: int
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
+    workers: int | None = 0
 
 
 class _Contender:
@@ -76,7 +79,8 @@ class _Contender:
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
         batches = self._batches(min(self._work.accuracy_batch, self._backend.batches[-1]))
-        return ask(self._backend, batches, self._bundle.spec, lambda done: self._tell(("progress", done)), logits)
+        with Decoders(choose_workers(self._work.workers, batches.how, len(batches))) as batches.decoders:
+            return ask(self._backend, batches, self._bundle.spec, lambda done: self._tell(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:
         return peak_rss_bytes()

@@ -11,6 +11,7 @@ import typer
 from wrn_deploy.bench.scenarios import Scenario
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
+from wrn_deploy.pipeline.allowance import parse_allowance
 from wrn_deploy.pipeline.labels import read_labels
 from wrn_deploy.pipeline.quantize import Rounding, WeightScales
 from wrn_deploy.plugins import near_names, plugin_names
@@ -21,8 +22,8 @@ __all__ = [
     "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst",
     "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps",
     "Limit", "MaxCorrupt", "Mean", "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf",
-    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "either", "flag", "option", "overrides_of",
-    "parse_batches", "parse_contender", "parse_percent", "several",
+    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Workers", "either", "flag", "option", "overrides_of",
+    "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
@@ -77,7 +78,11 @@ All = Annotated[bool, flag("--all", "Measure variants, other runtimes and experi
 Precisions = Annotated[Precision | None, typer.Option(help="One that the backend offers.")]
 Threads = Annotated[int | None, option("N", "CPU threads; all cores if not given.", least=1)]
 Limit = Annotated[int | None, option("N", "Use so many images for accuracy, at most.", least=1)]
-MaxCorrupt = Annotated[int, option("N", "Leave out up to so many corrupt images, and name them.", least=0)]
+MaxCorrupt = Annotated[str, option("N", "Leave out up to so many corrupt images, or X% of all, and name them.")]
+Workers = Annotated[
+    int | None,
+    option("N", "Processes that decode images, 0: none; for large images one a core if not given.", least=0),
+]
 
 CalibData = Annotated[str, option("DATA", f"Images, labelled or not: {DATA}.")]
 CalibDataFirst = Annotated[

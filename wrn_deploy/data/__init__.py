@@ -56,7 +56,7 @@ class ImageSource(Protocol):
         """The number of images."""
 
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images, in the source's own order, or in a random one drawn from `order`."""
+        """All images, in the source's own order, or in a random one, drawn from `order` before the first comes."""
 
 
 def open_data(name: str, role: Role) -> ImageSource:

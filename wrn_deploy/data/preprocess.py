@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import CorruptImage, ImageSource, Item
+from wrn_deploy.data.allowance import Share, allowed_of
+from wrn_deploy.data.decoders import Decoders, Outcome
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["Batch", "Batches", "as_input", "fit_image", "normalize", "scale_and_shift"]
+__all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
 
 
 def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
@@ -50,6 +54,16 @@ def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> np
     return resized[top : top + how.height, left : left + how.width]
 
 
+def fit_item(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Decodes an item and fits it, as `fit_image` does.
+
+    Raises:
+        CorruptImage: it cannot be decoded.
+        DeployError: without `how.resize`, it does not have the network's input size.
+    """
+    return fit_image(item.load(), how, item.name)
+
+
 def normalize(images: npt.NDArray[np.uint8], how: Preprocessing) -> npt.NDArray[np.float32]:
     """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
     scale, shift = scale_and_shift(how)
@@ -82,8 +96,9 @@ class Batch:
 class Batches:
     """Goes through a source in batches, in constant memory; the last batch may be short.
 
-    A corrupt image is an error unless `max_corrupt` allows for it; those left out are named in `corrupt`.
-    `limit` ends after so many images (None: all); `order` draws a random order.
+    A corrupt image is an error unless `max_corrupt` allows for it, as a number or a share of all; those left out are
+    named in `corrupt`. `limit` ends after so many images (None: all); `order` draws a random order. `decoders`, if it
+    has processes, decodes in them: the batches are the same, to the last bit.
     """
 
     source: ImageSource
@@ -91,27 +106,30 @@ class Batches:
     size: int
     limit: int | None = None
     order: np.random.Generator | None = None
-    max_corrupt: int = 0
+    max_corrupt: int | Share = 0
     corrupt: list[str] = field(default_factory=list)
+    decoders: Decoders | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         self.corrupt = []
         images: list[npt.NDArray[np.uint8]] = []
         items: list[Item] = []
         taken = 0
-        for item in self.source.items(self.order):
-            if self.limit is not None and taken >= self.limit:
-                break
-            try:
-                images.append(fit_image(item.load(), self.how, item.name))
-            except CorruptImage as error:
-                self._pass_over(item, error)
-                continue
-            items.append(item)
-            taken += 1
-            if len(images) == self.size:
-                yield _batch(images, items)
-                images, items = [], []
+        with contextlib.closing(self._fitted()) as fitted:
+            for item, outcome in fitted:
+                if isinstance(outcome, CorruptImage):
+                    self._pass_over(item, outcome)
+                    continue
+                if isinstance(outcome, Exception):
+                    raise outcome
+                images.append(outcome)
+                items.append(item)
+                taken += 1
+                if len(images) == self.size:
+                    yield _batch(images, items)
+                    images, items = [], []
+                if taken == self.limit:
+                    break
         if images:
             yield _batch(images, items)
         elif taken == 0:
@@ -121,13 +139,27 @@ class Batches:
         """The number of images that will come, if none is corrupt."""
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
+    def _fitted(self) -> Generator[tuple[Item, Outcome]]:
+        """No more of the images than may be needed, so that none is decoded ahead in vain."""
+        most = None if self.limit is None else self.limit + allowed_of(self.max_corrupt, len(self))
+        items = itertools.islice(self.source.items(self.order), most)
+        if self.decoders is not None and self.decoders.count:
+            yield from self.decoders.fit(items, self.how)
+            return
+        for item in items:
+            try:
+                yield item, fit_item(item, self.how)
+            except CorruptImage as error:
+                yield item, error
+
     def _pass_over(self, item: Item, error: CorruptImage) -> None:
         self.corrupt.append(item.name)
-        if len(self.corrupt) > self.max_corrupt:
-            allowed = f"{self.max_corrupt} allowed" if self.max_corrupt else "none allowed"
+        allowed = allowed_of(self.max_corrupt, len(self))
+        if len(self.corrupt) > allowed:
+            of = f" of {len(self)}" if isinstance(self.max_corrupt, Share) else ""
             raise DeployError(
-                f"{error}; {len(self.corrupt)} corrupt, {allowed}: mend or remove it, or leave up to N such images out "
-                "with --max-corrupt N"
+                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{of}: mend or remove it, or leave "
+                "up to N such images out with --max-corrupt N, or a share of all with X%"
             ) from error
 
 

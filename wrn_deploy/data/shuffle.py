@@ -25,8 +25,10 @@ def shuffled(items: Iterable[T], order: np.random.Generator, capacity: int) -> I
     Each item comes exactly once, and the same items with a generator in the same state come in the same order. An
     item comes at most `capacity` places early, but may come late without limit. The order is uniformly random if
     `capacity` items are all there are; beyond that, items far apart in the file stay roughly in the file's order,
-    so a file that is sorted by class should be shuffled once when it is written.
+    so a file that is sorted by class should be shuffled once when it is written. `order` gives one number, before the
+    first item: how far ahead of their use the items are taken makes no difference to it.
     """
+    order = np.random.default_rng(int(order.integers(2**63)))
     held: list[T] = []
     for item in items:
         if len(held) < capacity:

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.ranges import half_of
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.allowance import Share
+from wrn_deploy.data.decoders import Decoders, choose_workers
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.spread import Spread
@@ -35,7 +37,8 @@ class CalibrateOptions:
     equalize: bool = True
     quantization: Quantization = field(default_factory=Quantization)
     threads: int | None = None
-    max_corrupt: int = 0
+    max_corrupt: int | Share = 0
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -54,6 +57,7 @@ class CalibrationImages:
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
         self.source = Spread(source, options.size)
+        self.decoders = Decoders(choose_workers(options.workers, self.how, len(self.source)))
         self.digest = ""
         self.digests: tuple[bytes, ...] = ()
         self.count = 0
@@ -109,11 +113,13 @@ class CalibrationImages:
 
     def first(self, count: int) -> npt.NDArray[np.float32]:
         """So many of them, (count, 3, H, W)."""
-        batch = next(iter(self._batches(count)))
+        batches = self._batches(count)
+        batches.limit = count
+        batch = next(iter(batches))
         return normalize(batch.images, self.how)
 
     def _batches(self, size: int) -> Batches:
-        return Batches(self.source, self.how, size, max_corrupt=self.options.max_corrupt)
+        return Batches(self.source, self.how, size, max_corrupt=self.options.max_corrupt, decoders=self.decoders)
 
 
 def counted(

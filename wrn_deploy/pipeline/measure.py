@@ -20,6 +20,7 @@ from wrn_deploy.bench.worker import Work
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
 from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.allowance import Share
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
@@ -50,7 +51,7 @@ class MeasureOptions:
         iterations: the most runs in a turn.
         threads: CPU threads; None: all cores.
         limit: the first so many images; None: all.
-        max_corrupt: so many corrupt images may be left out.
+        max_corrupt: so many corrupt images, or that share, may be left out.
         duration_s: how long a contender's turns at one batch size should take together; a turn has one run at least.
         streams: inferences at the same time.
         boundary: the section that is timed.
@@ -59,6 +60,7 @@ class MeasureOptions:
         logs: the folder for LoadGen's logs; needed where there are scenarios.
         everything: peers and experimental precisions too.
         pictures: the report holds the pixels of some images that got another class.
+        workers: processes that decode while accuracy is measured; None: as `choose_workers` finds right.
     """
 
     data: str
@@ -69,7 +71,7 @@ class MeasureOptions:
     iterations: int = 200
     threads: int | None = None
     limit: int | None = None
-    max_corrupt: int = 0
+    max_corrupt: int | Share = 0
     duration_s: float = 3.0
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
@@ -78,6 +80,7 @@ class MeasureOptions:
     logs: Path | None = None
     everything: bool = False
     pictures: bool = True
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -122,6 +125,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
                 start(entry, stack, Work(
                     str(bundle.folder), entry.backend, entry.precision, settings.threads, options.data, options.limit,
                     options.max_corrupt, _accuracy_batch(bundle), options.streams, options.boundary,
+                    options.workers,
                 ))  # fmt: skip
         if with_latency:
             time_rounds(entries, settings, progress, watch.look)

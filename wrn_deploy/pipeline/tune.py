@@ -14,7 +14,9 @@ from wrn_deploy.bench.tuning import Budget, Tuning, read_tuning
 from wrn_deploy.bench.tuning_svg import draw_tuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.allowance import Share
 from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.spread import Spread
 from wrn_deploy.errors import DeployError, GateError, UsageError
@@ -48,7 +50,8 @@ class TuneOptions:
     calibrate: CalibrateOptions | None = None
     threads: int | None = None
     limit: int | None = None
-    max_corrupt: int = 0
+    max_corrupt: int | Share = 0
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_drop is None and self.min_agreement is None:
@@ -144,10 +147,9 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
-    return (
-        Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt),
-        Batches(Spread(chosen, LOOKED_AT), how, size, max_corrupt=corrupt),
-    )
+    every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
+    every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
+    return every, Batches(Spread(chosen, LOOKED_AT), how, size, max_corrupt=corrupt, decoders=every.decoders)
 
 
 def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:

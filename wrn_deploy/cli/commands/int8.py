@@ -42,15 +42,17 @@ def calibrate(
     learning_steps: opt.LearningSteps = 600,
     fp8: Annotated[bool, flag("--fp8", "Write a graph with fp8 codes too; experimental.")] = False,
     threads: opt.Threads = None,
-    max_corrupt: opt.MaxCorrupt = 0,
+    max_corrupt: opt.MaxCorrupt = "0",
+    workers: opt.Workers = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
     opened = Bundle.open(bundle)
     how = Quantization(exact_input, weight_scales, bias_correction, rounding, learning_steps)
     options = CalibrateOptions(
-        calib_data, calib_size, calib_method, percentile, equalize, how, threads=threads, max_corrupt=max_corrupt
-    )
+        calib_data, calib_size, calib_method, percentile, equalize, how,
+        threads, opt.parse_allowance(max_corrupt), workers,
+    )  # fmt: skip
     calibrate_bundle(opened, options, new_progress())
     made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
     if fp8:
@@ -110,7 +112,8 @@ def tune(
     ] = None,
     threads: opt.Threads = None,
     limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = 0,
+    max_corrupt: opt.MaxCorrupt = "0",
+    workers: opt.Workers = None,
     out: Annotated[Path | None, option("FILE", "For the picture; BUNDLE/reports/frontier.svg if not given.")] = None,
     calib_data: opt.CalibDataFirst = None,
     calib_size: opt.CalibSize = 256,
@@ -125,9 +128,9 @@ def tune(
     written so; exit code 3 if no set meets the budget.
     """
     opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
-    how = (calib_size, calib_method, percentile)
-    calibration = CalibrateOptions(calib_data, *how, threads=threads) if calib_data else None
-    options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, max_corrupt)
+    allowed, how = opt.parse_allowance(max_corrupt), (calib_size, calib_method, percentile, True, Quantization())
+    calibration = CalibrateOptions(calib_data, *how, threads, allowed, workers) if calib_data else None
+    options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, allowed, workers)
     check_picture(picture)
     tuning = tune_bundle(opened, options, progress)
     show_tuning(tuning, as_json=as_json)

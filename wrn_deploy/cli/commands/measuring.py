@@ -32,7 +32,8 @@ def bench(
     precision: opt.Precisions = None,
     threads: opt.Threads = None,
     limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = 0,
+    max_corrupt: opt.MaxCorrupt = "0",
+    workers: opt.Workers = None,
     out: Annotated[Path | None, option("FOLDER", "For the reports; BUNDLE/reports if not given.")] = None,
     batches: Annotated[str, option("N,N", "Batch sizes.", opt.TIMING)] = "1,8",
     rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 30,
@@ -65,10 +66,10 @@ def bench(
     opened, progress, sizes = Bundle.open(bundle), new_progress(), opt.parse_batches(batches)
     folder = check_folder(out or bundle / "reports")
     options = MeasureOptions(
-        data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit, max_corrupt,
-        duration, streams, boundary, opt.parse_contender(baseline),
+        data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit,
+        opt.parse_allowance(max_corrupt), duration, streams, boundary, opt.parse_contender(baseline),
         tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
-        folder / "loadgen", everything, pictures,
+        folder / "loadgen", everything, pictures, workers,
     )  # fmt: skip
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
@@ -87,7 +88,8 @@ def evaluate(
     precision: opt.Precisions = None,
     threads: opt.Threads = None,
     limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = 0,
+    max_corrupt: opt.MaxCorrupt = "0",
+    workers: opt.Workers = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure accuracy alone, with a gate.
@@ -95,8 +97,8 @@ def evaluate(
     fp32 is always measured: it is what the others are compared with.
     """
     options = MeasureOptions(
-        data, opt.several(backend), precision, threads=threads, limit=limit, max_corrupt=max_corrupt,
-        everything=everything,
+        data, opt.several(backend), precision, threads=threads, limit=limit,
+        max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
     )  # fmt: skip
     report = evaluate_bundle(Bundle.open(bundle), options, new_progress())
     show.show_report(report, as_json=as_json)

@@ -1,0 +1,64 @@
+"""The process that decodes images for another one: opened and asked by `decoders.py`; no torch."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from multiprocessing.connection import Connection
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.data.preprocess import fit_item
+from wrn_deploy.errors import DeployError
+
+__all__ = ["serve"]
+
+
+def serve(socket: int) -> None:
+    """Answers on the file descriptor `socket` until its other end is closed.
+
+    A request is (preprocessing, items). The answer is a list with None for each image that could be made and its error
+    for each other one, and after that the pixels of those that could be, one after another: bytes, not pickled.
+    """
+    connection = Connection(socket)
+    while True:
+        try:
+            how, items = connection.recv()
+        except (EOFError, OSError):
+            return
+        except Exception as error:  # noqa: BLE001 (a function that this process does not find, say)
+            connection.send(DeployError(f"a decoding process cannot take its images: {type(error).__name__}: {error}"))
+            continue
+        outcomes: list[Exception | None] = []
+        fitted: list[npt.NDArray[np.uint8]] = []
+        for item in items:
+            try:
+                fitted.append(fit_item(item, how))
+                outcomes.append(None)
+            except DeployError as error:
+                outcomes.append(error)
+            except Exception as error:  # noqa: BLE001 (what it is, the process that asked will say)
+                outcomes.append(_portable(error))
+        try:
+            connection.send(outcomes)
+            for image in fitted:
+                _write(socket, np.ascontiguousarray(image).reshape(-1).data)
+        except OSError:  # it has its images no more, or is gone
+            return
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, with where it came from; as text alone if it cannot be sent."""
+    error.add_note("".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (made in this line)
+    except Exception:  # noqa: BLE001 (whatever its class does)
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _write(socket: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(socket, content) :]
