@@ -14,7 +14,7 @@ demo: $(READY)
 	$(RUN)wrn-deploy demo --out demo
 
 test: $(READY)
-	$(RUN)python -m pytest -m "not gpu"
+	$(RUN)python -m pytest -m "not gpu" -n auto --dist loadfile
 
 test-gpu: $(READY)
 	$(RUN)python -m pytest -m gpu

@@ -182,7 +182,9 @@ def _planted(slower: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _busy_core() -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    # It ends with its parent, even one that is killed.
+    endless = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+    process = subprocess.Popen([sys.executable, "-c", endless])
     try:
         yield
     finally:

@@ -26,8 +26,8 @@ def look_up(
 ) -> Shown:
     """The name and the picture (PNG, base64) of each image in `wanted`, by its place among those that were asked for.
 
-    The pixels are those that the network sees, before they are normalised. An image that is not the one that was asked
-    for, since the data have changed or a corrupt image has its name twice, has no picture; without `pictures`, none has.
+    The pixels are those that the network sees, before they are normalised. Without `pictures`, none has one; nor has an
+    image that is not the one that was asked for, since the data have changed or a corrupt image has its name twice.
     """
     left, corrupt = set(wanted), set(answers.corrupt)
     found: dict[int, tuple[str, str]] = {}
