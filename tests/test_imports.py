@@ -40,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed"},
     "cli": FACTS | {"pipeline", "bench", "models", "training", "engines"},
-    "__init__": {"errors", "runner"},
+    "zoo": BASE | {"models", "pipeline"},
+    "__init__": {"errors", "runner", "zoo"},
 }
 
 
@@ -101,6 +102,11 @@ def _loaded(statement: str) -> set[str]:
 )
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     assert not _loaded(statement) & set(HEAVY)
+
+
+def test_the_functions_of_the_zoo_load_nothing_before_they_are_called() -> None:
+    loaded = _loaded("from wrn_deploy import extract_feat, get_model, list_models, predict")
+    assert not {name for name in loaded if name.startswith(("wrn_deploy.pipeline", "wrn_deploy.models"))}
 
 
 def test_runner_loads_no_terminal_package() -> None:

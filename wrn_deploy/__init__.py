@@ -2,7 +2,19 @@
 
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.runner import Runner
+from wrn_deploy.zoo import extract_feat, get_model, list_models, predict
 
-__all__ = ["DeployError", "GateError", "MachineError", "Runner", "UsageError", "__version__"]
+__all__ = [
+    "DeployError",
+    "GateError",
+    "MachineError",
+    "Runner",
+    "UsageError",
+    "__version__",
+    "extract_feat",
+    "get_model",
+    "list_models",
+    "predict",
+]
 
 __version__ = "0.1.0"

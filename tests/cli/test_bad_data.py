@@ -158,8 +158,6 @@ def test_predict_names_the_image_that_it_cannot_read(cli: Cli, made_bundle: Path
         ("calibrate", "PLACE", "--calib-data", "digits"),
         ("build-engine", "PLACE", "--fp16"),
         ("bench", "PLACE", "--data", "digits"),
-        ("eval", "PLACE", "--data", "digits"),
-        ("predict", "PLACE", "image.png"),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -173,6 +171,25 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     assert "wrn-deploy export" in outcome.err
     assert not (tmp_path / "nowhere").exists()
     assert not [*(tmp_path / "folder").iterdir()]
+
+
+@pytest.mark.parametrize("arguments", [("eval", "PLACE", "--data", "digits"), ("predict", "PLACE", "image.png")])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
+        ("folder", "folder is no bundle: it has no manifest.json"),
+        ("file", "file holds 0 bytes: expected a .safetensors or a .pth file"),
+    ],
+)
+def test_a_place_that_is_neither_a_bundle_nor_weights(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], place: str, words: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    outcome = cli(*(tmp_path / place if argument == "PLACE" else argument for argument in arguments))
+    assert outcome.code == 1
+    assert words in outcome.err
 
 
 def test_export_takes_no_folder_with_other_files(cli: Cli, weights: Path, pngs: Path) -> None:

@@ -60,7 +60,7 @@ CASES = [
     (("eval", "BUNDLE", "--data", "digits", "--max-drop", "-1"), ("--max-drop", "greater than or equal to 0")),
     (("predict", "BUNDLE"), ("Missing argument 'IMAGE'",)),
     ((*PREDICT, "--top-k", "0"), ("--top-k", "greater than or equal to 1")),
-    ((*PREDICT, "--top-k", "99"), ("--top-k 99", "1 to 10, the number of classes")),
+    ((*PREDICT, "--top-k", "99"), ("top-k 99", "1 to 10, the number of classes")),
     ((*PREDICT, "--backend", "tourch"), ("'tourch' (did you mean torch",)),
     ((*PREDICT, "--backend", "torch", "--precision", "int8"), ("PyTorch", "int8", "fp32")),
 ]

@@ -16,7 +16,7 @@ from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from wrn_deploy.backends._torch_device import TorchDevice
@@ -88,7 +88,8 @@ class TorchBackend:
     """
 
     def __init__(self, network: Any, spec: ModelSpec, device: Callable[[], TorchDevice]) -> None:
-        self.inputs, self.outputs = (spec.input,), spec.outputs
+        self.inputs: tuple[TensorSpec, ...] = (spec.input,)
+        self.outputs = spec.outputs
         self.batches = range(1, sys.maxsize)
         self._network, self._spec, self._new_device = network, spec, device
         self._device = device()

@@ -19,9 +19,11 @@ from wrn_deploy.spec import Precision
 
 __all__ = [
     "BATCHES", "CALIBRATION", "LOAD", "RECIPE", "TIMING",
-    "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundlePath", "CalibData", "CalibDataFirst",
+    "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundleOrWeights", "BundlePath",
+    "CalibData", "CalibDataFirst",
     "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps",
-    "Limit", "MaxCorrupt", "Mean", "Model", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf",
+    "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions", "Resize",
+    "RoundingOf",
     "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Workers", "either", "flag", "option", "overrides_of",
     "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
 ]  # fmt: skip
@@ -69,6 +71,10 @@ BACKENDS, METHODS = plugin_names("wrn_deploy.backends"), plugin_names("wrn_deplo
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in wrn-16-2; `wrn-deploy models` lists them.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
+BundleOrWeights = Annotated[
+    Path,
+    typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights: a file, or known by name."),
+]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
@@ -119,6 +125,9 @@ Classes = Annotated[int | None, option("N", "Classes, where not the network's us
 Labels = Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)]
 Mean = Annotated[str | None, option("R,G,B", "Mean that inputs are normalised with, of a 0..1 image.", NETWORK)]
 Std = Annotated[str | None, option("R,G,B", "Standard deviation, likewise.", NETWORK)]
+ModelOfWeights = Annotated[
+    str | None, option("MODEL", "For WEIGHTS that do not say it: their network, as in wrn-16-2.", NETWORK)
+]
 Resize = Annotated[
     int | None, option("N", "Resize the shorter side to so many pixels before cropping.", NETWORK, least=1)
 ]

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image"]
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "pixels_of"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -40,10 +40,26 @@ def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(BytesIO(encoded), formats=CODECS) as image:
-            return np.asarray(_to_rgb(image), dtype=np.uint8)
+            return pixels_of(image, name)
     except UNDECODABLE as error:
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-        raise CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file") from error
+        raise _undecodable(name, error) from error
+
+
+def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    """The pixels of a Pillow image of any colour mode, as `decode_image` gives them.
+
+    Raises:
+        CorruptImage: the file behind it, which Pillow reads only now, is damaged.
+    """
+    try:
+        return np.asarray(_to_rgb(image), dtype=np.uint8)
+    except UNDECODABLE as error:
+        raise _undecodable(name, error) from error
+
+
+def _undecodable(name: str, error: Exception) -> CorruptImage:
+    reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+    return CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -26,11 +26,12 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.contest import Entry, ask_all, by_reference, run_loads, start, time_rounds
 from wrn_deploy.pipeline.grades import grade_all
+from wrn_deploy.pipeline.opened import images_together
 from wrn_deploy.pipeline.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
-__all__ = ["MeasureOptions", "bench_bundle", "evaluate_bundle"]
+__all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13",
@@ -105,9 +106,9 @@ def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress)
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
     source = match_classes(open_data(options.data, Role.TEST), bundle.spec)
-    _check_labelled(source, bundle.spec.classes)
+    check_labelled(source, bundle.spec.classes)
     machine = describe_machine()
-    settings = _settings(options, machine)
+    settings = settings_of(options, machine)
     if options.loads:
         check_loadgen()
     asked = _asked(bundle, options)
@@ -124,7 +125,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             if entry.skipped is None:
                 start(entry, stack, Work(
                     str(bundle.folder), entry.backend, entry.precision, settings.threads, options.data, options.limit,
-                    options.max_corrupt, _accuracy_batch(bundle), options.streams, options.boundary,
+                    options.max_corrupt, images_together(bundle.spec), options.streams, options.boundary,
                     options.workers,
                 ))  # fmt: skip
         if with_latency:
@@ -142,12 +143,13 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     return _report(bundle, options, _Measured(entries, source, machine, settings, conditions))
 
 
-def _settings(options: MeasureOptions, machine: Machine) -> Settings:
+def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
+    """What the report says of how it was measured."""
     timing = (options.batches, options.rounds, options.duration_s, options.iterations)
     return Settings(*timing, options.threads or machine.cores, options.streams, options.boundary)
 
 
-def _check_labelled(source: ImageSource, classes: int) -> None:
+def check_labelled(source: ImageSource, classes: int) -> None:
     """Before anything is timed: without labels there is no accuracy to tell beside the times."""
     first = next(source.items())
     if first.label is None:
@@ -207,11 +209,6 @@ def _reasons(skipped: Sequence[Entry]) -> str:
     for entry in skipped:
         names.setdefault(entry.skipped, []).append(entry.name)
     return "; ".join(f"{', '.join(alike)}: {reason}" for reason, alike in names.items())
-
-
-def _accuracy_batch(bundle: Bundle) -> int:
-    """Images taken together when answers are asked for: 64 small ones or 8 large ones."""
-    return 64 if bundle.spec.preprocessing.height < 64 else 8
 
 
 @dataclass(frozen=True, slots=True)

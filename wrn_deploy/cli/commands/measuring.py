@@ -15,10 +15,12 @@ from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
+from wrn_deploy.pipeline.evaluate import evaluate_target
 from wrn_deploy.pipeline.gate import check_drop
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
-from wrn_deploy.pipeline.predict import PredictOptions, predict_files
+from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle
+from wrn_deploy.pipeline.predict import PredictOptions, predict_target
 from wrn_deploy.pipeline.reports import check_folder, write_reports
+from wrn_deploy.pipeline.target import Target
 
 __all__ = ["bench", "demo", "evaluate", "predict"]
 
@@ -78,7 +80,7 @@ def bench(
 
 @app.command("eval")
 def evaluate(
-    bundle: opt.BundlePath,
+    what: opt.BundleOrWeights,
     data: opt.Data,
     max_drop: Annotated[
         float | None, option("X", "Exit code 3 if one loses more points of top-1 against fp32.", least=0)
@@ -90,17 +92,25 @@ def evaluate(
     limit: opt.Limit = None,
     max_corrupt: opt.MaxCorrupt = "0",
     workers: opt.Workers = None,
+    model: opt.ModelOfWeights = None,
+    classes: opt.Classes = None,
+    labels: opt.Labels = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    resize: opt.Resize = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure accuracy alone, with a gate.
+    """Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.
 
-    fp32 is always measured: it is what the others are compared with.
+    Of a bundle fp32 is always measured: it is what the others are compared with.
+    Weights need no bundle: PyTorch runs them, on images prepared as they expect.
     """
+    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize))
     options = MeasureOptions(
         data, opt.several(backend), precision, threads=threads, limit=limit,
         max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
     )  # fmt: skip
-    report = evaluate_bundle(Bundle.open(bundle), options, new_progress())
+    report = evaluate_target(target, options, new_progress(), gated=max_drop is not None)
     show.show_report(report, as_json=as_json)
     if max_drop is not None:
         check_drop(report, max_drop)
@@ -108,20 +118,27 @@ def evaluate(
 
 @app.command()
 def predict(
-    bundle: opt.BundlePath,
+    what: opt.BundleOrWeights,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
     backend: opt.Backend = None,
     precision: opt.Precisions = None,
     top_k: Annotated[int | None, option("N", "Classes to show of each image; 3 if not given.", least=1)] = None,
+    model: opt.ModelOfWeights = None,
+    classes: opt.Classes = None,
+    labels: opt.Labels = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    resize: opt.Resize = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Print the labels and scores of images.
 
-    Unless one is named, the first backend that can run here is used: TensorRT,
-    TensorRT-RTX, ONNX Runtime.
+    Unless one is named, the first backend that can run a bundle here is used:
+    TensorRT, TensorRT-RTX, ONNX Runtime. Weights need no bundle: PyTorch runs them.
     """
+    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize))
     options = PredictOptions(tuple(images), top_k, backend, precision)
-    show.show_predictions(predict_files(bundle, options, new_progress()), as_json=as_json)
+    show.show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
 
 
 @app.command()

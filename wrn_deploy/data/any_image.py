@@ -1,0 +1,87 @@
+"""One image, however a caller has it: a path, encoded bytes, a Pillow image or pixels; numpy and Pillow only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wrn_deploy.data.decode import decode_image, pixels_of
+from wrn_deploy.data.preprocess import fit_image
+from wrn_deploy.errors import DeployError
+from wrn_deploy.spec import Preprocessing
+
+__all__ = ["AnyImage", "fit_images", "read_image"]
+
+AnyImage: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+EXPECTED = "expected a path, the bytes of an image file, a Pillow image, or a uint8 array (height, width, 3), RGB"
+
+
+def fit_images(
+    images: Sequence[AnyImage], how: Preprocessing, size: int
+) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.uint8]]]:
+    """The images fitted as `how` says, up to `size` at a time: their names, and uint8 (N, height, width, 3).
+
+    A name is the image's path; where it has none, its place among the images, as in "image 0".
+
+    Raises:
+        DeployError: as `read_image`; or an image has not the network's size, and `how` resizes none.
+    """
+    for start in range(0, len(images), size):
+        names, fitted = [], []
+        for index, image in enumerate(images[start : start + size], start):
+            names.append(_name(image, index))
+            fitted.append(fit_image(read_image(image, names[-1]), how, names[-1]))
+        yield tuple(names), np.stack(fitted)
+
+
+def _name(image: AnyImage, index: int) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
+
+
+def read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
+    """The pixels of one image; `name` is for errors.
+
+    Args:
+        image: a path; the bytes of an image file; a Pillow image of any mode; or uint8 pixels, (H, W, 3) RGB or (H, W)
+            grey.
+        name: what errors call it.
+
+    Returns:
+        RGB, uint8, HWC; it may be the caller's own array.
+
+    Raises:
+        DeployError: the file cannot be read or decoded, or it is nothing of these; the text says which.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _read_file(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_image(bytes(image), name)
+    if isinstance(image, np.ndarray):
+        return _check_pixels(image, name)
+    if isinstance(image, Image.Image):
+        return pixels_of(image, name)
+    kind = f"{type(image).__module__}.{type(image).__qualname__}"
+    raise DeployError(f"{name} is a {kind.removeprefix('builtins.')}: {EXPECTED}")
+
+
+def _read_file(file: Path) -> npt.NDArray[np.uint8]:
+    try:
+        return decode_image(file.read_bytes(), str(file))
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise DeployError(f"{file} cannot be read ({reason}): expected an image file") from error
+
+
+def _check_pixels(pixels: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
+    if pixels.dtype == np.uint8 and pixels.ndim == 2 and pixels.size:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        more = "; give several as a list" if pixels.ndim == 4 else ""
+        raise DeployError(f"{name} is a {pixels.dtype} array {pixels.shape}: {EXPECTED}{more}")
+    return pixels
