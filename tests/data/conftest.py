@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
+import struct
+import tarfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -133,4 +136,58 @@ def cifar100_python(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels:
         table = {b"data": planes[part], b"fine_labels": fine, b"coarse_labels": [7 for _ in labels]}
         (folder / name).write_bytes(pickle.dumps(table, protocol=4))
     (folder / "meta").write_bytes(pickle.dumps({b"fine_label_names": [b"class%d" % n for n in range(100)]}, protocol=4))
+    return folder
+
+
+@pytest.fixture
+def svhn_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+    """The first 24 images for training, 16 extra, 8 to test; compressed, as the real files are."""
+    io = pytest.importorskip("scipy.io")
+    folder = tmp_path / "svhn"
+    folder.mkdir()
+    for name, part in (("train", slice(24)), ("extra", slice(24, 40)), ("test", slice(40, None))):
+        pixels = digit_images[part].transpose(1, 2, 3, 0)
+        digits = np.array([[label or 10] for label in digit_labels[part]], dtype=np.uint8)
+        io.savemat(folder / f"{name}_32x32.mat", {"X": pixels, "y": digits}, do_compression=True)
+    return folder
+
+
+def write_idx(file: Path, array: npt.NDArray[np.uint8]) -> None:
+    content = struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+
+
+@pytest.fixture
+def mnist_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+    """40 images of 32x32 for training, compressed, and 8 to test, plain."""
+    folder, labels = tmp_path / "mnist", np.array(digit_labels, dtype=np.uint8)
+    folder.mkdir()
+    for name, part, end in (("train", slice(40), ".gz"), ("t10k", slice(40, None), "")):
+        write_idx(folder / f"{name}-images-idx3-ubyte{end}", np.ascontiguousarray(digit_images[part, :, :, 0]))
+        write_idx(folder / f"{name}-labels-idx1-ubyte{end}", labels[part])
+    return folder
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    told = tarfile.TarInfo(name)
+    told.size = len(content)
+    archive.addfile(told, BytesIO(content))
+
+
+@pytest.fixture
+def shards(
+    tmp_path: Path,
+    digit_images: npt.NDArray[np.uint8],
+    digit_labels: list[int],
+    encode: Callable[[npt.NDArray[np.uint8]], bytes],
+) -> Path:
+    """A folder of three shards, one of them compressed; labels in .cls files."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for number in range(3):
+        name = f"digits-{number:03}.tar{'' if number else '.gz'}"
+        with tarfile.open(folder / name, "w" if number else "w:gz") as archive:
+            for index in range(16 * number, 16 * number + 16):
+                add_file(archive, f"{index:05}.cls", str(digit_labels[index]).encode())
+                add_file(archive, f"{index:05}.png", encode(digit_images[index]))
     return folder

@@ -88,6 +88,7 @@ def _same(one: list[Batch], other: list[Batch]) -> None:
 WRITTEN = (
     *("image_folder", "npz_file", "parquet_file"),
     *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
+    *("svhn_folder", "mnist_folder", "shards"),
 )
 
 

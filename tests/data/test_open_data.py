@@ -17,6 +17,7 @@ from wrn_deploy.errors import DeployError
 WRITTEN = (
     *("image_folder", "npz_file", "parquet_file"),
     *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
+    *("svhn_folder", "mnist_folder", "shards"),
 )
 
 
@@ -53,6 +54,16 @@ def test_an_image_keeps_its_pixels_and_label_in_any_order(source: ImageSource) -
     straight = {item.name: (item.label, item.load().tobytes()) for item in source.items()}
     mixed = {item.name: (item.label, item.load().tobytes()) for item in source.items(np.random.default_rng(0))}
     assert straight == mixed
+
+
+def test_an_order_is_drawn_before_the_first_image(source: ImageSource) -> None:
+    """So that it does not depend on how far ahead images are taken."""
+    order = np.random.default_rng(3)
+    items = source.items(order)
+    next(items)
+    drawn = order.bit_generator.state
+    list(items)
+    assert order.bit_generator.state == drawn
 
 
 def test_images_are_rgb_bytes(source: ImageSource) -> None:

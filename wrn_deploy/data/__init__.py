@@ -63,25 +63,29 @@ def open_data(name: str, role: Role) -> ImageSource:
     """Opens the data set that `name` names, or the file or folder at that path, recognised by its content.
 
     A format is a file in `wrn_deploy/data/formats` with `NAMES` (data sets known by name),
-    `recognise(path) -> bool` and `open_source(name, role) -> ImageSource`.
+    `recognise(path) -> bool` and `open_source(name, role) -> ImageSource`. `folder` is asked last: other formats are
+    folders too. A path with `{` in it may stand for several files.
 
     Raises:
         DeployError: there is no such data, or it is of no known format, unreadable or empty.
     """
-    formats = [load_plugin(FORMATS, format_name) for format_name in plugin_names(FORMATS)]
+    names = sorted(plugin_names(FORMATS), key=lambda format_name: (format_name == "folder", format_name))
+    formats = [load_plugin(FORMATS, format_name) for format_name in names]
     path = Path(name)
     for format_ in formats:
-        if name in format_.NAMES or (path.exists() and format_.recognise(path)):
+        if name in format_.NAMES or ((path.exists() or "{" in name) and format_.recognise(path)):
             source: ImageSource = format_.open_source(name, role)
             if len(source) == 0:
                 raise DeployError(f"{name} holds no images: expected at least one")
             return source
-    names = [known for format_ in formats for known in format_.NAMES]
+    known_names = [known for format_ in formats for known in format_.NAMES]
     if not path.exists():
         raise DeployError(
-            f"no data at {name!r}{near_names(name, names)}: expected a path, or one of the names {', '.join(names)}"
+            f"no data at {name!r}{near_names(name, known_names)}: expected a path, or one of the names "
+            f"{', '.join(known_names)}"
         )
     raise DeployError(
         f"{name} is no data set that can be read: expected an image folder (class subfolders or a labels file), an "
-        ".npz with `images` and `labels`, a parquet file with `img` and `label`, or a CIFAR-10/100 folder"
+        ".npz with `images` and `labels`, a parquet file with `img` and `label`, WebDataset's .tar shards, or a folder "
+        "of CIFAR-10/100, SVHN or MNIST"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item
+from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_indices
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec
 
@@ -17,13 +18,17 @@ def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
     """The source with the network's class indices.
 
     A source without class names has plain indices, which are taken as they are. A folder with some of ImageNet's
-    classes, say, counts from 0 without gaps: only the names tell which they are.
+    classes, say, counts from 0 without gaps: only the names tell which they are. Those of ImageNet are known: a network
+    with 1,000 classes needs none for them.
 
     Raises:
         DeployError: the source's classes have names that do not tell which of the network's classes they are.
     """
     if not source.labels or source.labels == spec.labels:
         return source
+    imagenet = ilsvrc_indices(source.labels, spec.labels) if spec.classes == CLASSES else None
+    if imagenet is not None:
+        return _Relabelled(source, spec.labels, imagenet)
     if not spec.labels:
         if len(source.labels) == spec.classes:
             return source
@@ -44,18 +49,18 @@ def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
             f"{source.name} has {len(unknown)} classes that {spec.name} does not have ({shown}): expected some of "
             f"{', '.join(spec.labels[:3])}, ...; name them alike, or export with --labels FILE"
         )
-    return _Relabelled(source, spec)
+    return _Relabelled(source, spec.labels, [spec.labels.index(label) for label in source.labels])
 
 
 class _Relabelled:
     """A source whose items have the network's class indices."""
 
-    def __init__(self, source: ImageSource, spec: ModelSpec) -> None:
+    def __init__(self, source: ImageSource, labels: tuple[str, ...], indices: list[int]) -> None:
         self.name = source.name
-        self.labels = spec.labels
+        self.labels = labels
         self.mirror = source.mirror
         self._source = source
-        self._indices = [spec.labels.index(label) for label in source.labels]
+        self._indices = indices
 
     def __len__(self) -> int:
         return len(self._source)

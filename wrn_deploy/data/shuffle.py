@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["buffer_capacity", "shuffled"]
+__all__ = ["buffer_capacity", "merged", "shuffled"]
 
 BUFFER_BYTES = 64 * 2**20
 
@@ -39,3 +39,17 @@ def shuffled(items: Iterable[T], order: np.random.Generator, capacity: int) -> I
         held[chosen] = item
     for index in order.permutation(len(held)):
         yield held[index]
+
+
+def merged(streams: Sequence[tuple[int, Iterator[T]]], order: np.random.Generator) -> Iterator[T]:
+    """The items of several streams, each with its length, mixed as if all were shuffled together.
+
+    The next one comes from a stream with a probability in proportion to what is left of it; each stream keeps its own
+    order. `order` gives one number, before the first item.
+    """
+    order = np.random.default_rng(int(order.integers(2**63)))
+    left = np.array([count for count, _ in streams])
+    while total := int(left.sum()):
+        chosen = int(np.searchsorted(np.cumsum(left), order.integers(total), side="right"))
+        left[chosen] -= 1
+        yield next(streams[chosen][1])

@@ -16,7 +16,7 @@ from wrn_deploy.data.decode import IMAGE_SUFFIXES, decode_image
 from wrn_deploy.data.label_file import LABEL_FILE, read_label_file
 from wrn_deploy.errors import DeployError
 
-__all__ = ["NAMES", "FolderSource", "open_source", "recognise"]
+__all__ = ["NAMES", "SPLIT_NAMES", "FolderSource", "is_image", "open_source", "recognise"]
 
 NAMES: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ def open_source(name: str, role: Role) -> ImageSource:
 
 
 def _open_flat(name: str, root: Path) -> FolderSource:
-    return FolderSource(name, root, [(path.name, None) for path in sorted(root.iterdir()) if _is_image(path)])
+    return FolderSource(name, root, [(path.name, None) for path in sorted(root.iterdir()) if is_image(path)])
 
 
 def _open_classes(name: str, root: Path, classes: list[str]) -> FolderSource:
@@ -94,7 +94,7 @@ def _open_classes(name: str, root: Path, classes: list[str]) -> FolderSource:
         for parent, folders, names in os.walk(root / class_name):
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
             paths = (Path(parent, name) for name in sorted(names))
-            files.extend((path.relative_to(root).as_posix(), label) for path in paths if _is_image(path))
+            files.extend((path.relative_to(root).as_posix(), label) for path in paths if is_image(path))
     return FolderSource(name, root, files, tuple(classes))
 
 
@@ -119,12 +119,13 @@ def _holds_classes(folder: Path) -> bool:
 
 def _holds_images(folder: Path, depth: int) -> bool:
     """Whether there is an image in `folder`, or in a folder up to `depth` below; stops at the first."""
-    if any(_is_image(path) for path in folder.iterdir()):
+    if any(is_image(path) for path in folder.iterdir()):
         return True
     return depth > 0 and any(_holds_images(subfolder, depth - 1) for subfolder in _subfolders(folder))
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """A file that its name says is an image, and that is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

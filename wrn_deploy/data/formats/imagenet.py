@@ -1,0 +1,90 @@
+"""ImageNet (ILSVRC 2012) as it is unpacked: class folders named by WordNet id, and validation images in one folder."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+from wrn_deploy.data import ImageSource, Role
+from wrn_deploy.data.formats import folder
+from wrn_deploy.data.ground_truth import find_ground_truth, read_ground_truth
+from wrn_deploy.data.imagenet_classes import CLASSES, class_names, ilsvrc_wnid
+from wrn_deploy.data.label_file import read_label_file
+from wrn_deploy.errors import DeployError
+
+__all__ = ["NAMES", "open_source", "recognise"]
+
+NAMES: tuple[str, ...] = ()
+
+WNID = re.compile(r"n\d{8}")
+LOOKED_AT = 5  # files of a folder with tens of thousands
+
+
+def recognise(path: Path) -> bool:
+    """A folder whose subfolders, or those of its `train` or `val`, are all WordNet ids; or one of validation images."""
+    try:
+        return path.is_dir() and any(_holds_wnids(place) or _is_flat(place) for place in (path, *_splits(path)))
+    except OSError:
+        return False
+
+
+def open_source(name: str, role: Role) -> ImageSource:
+    """Opens the split of the role, or the folder itself where it has no `train` and `val`.
+
+    The classes are the sorted ids, with names that WordNet has for them. Validation images in one folder get their
+    classes from a file beside or above them, see `ground_truth`; a `labels.csv` comes first.
+
+    Raises:
+        DeployError: the split is missing, no file tells the classes, or it does not tell those of all images.
+    """
+    root = Path(name)
+    flat = next((place for place in (root, *_splits(root)) if _is_flat(place)), None)
+    if flat is not None and (flat == root or role is Role.TEST) and read_label_file(flat) is None:
+        return _open_flat(name, flat, root)
+    source = folder.open_source(name, role)
+    assert isinstance(source, folder.FolderSource), source
+    source.labels = class_names(source.labels)
+    return source
+
+
+def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
+    truth = find_ground_truth(images)
+    if truth is None:
+        raise DeployError(
+            f"{images} holds ImageNet's validation images without their classes: expected the devkit's "
+            "ILSVRC2012_validation_ground_truth.txt with meta.mat, Kaggle's LOC_val_solution.csv or a val.txt in this "
+            "folder or one above it"
+        )
+    classes = read_ground_truth(truth)
+    files = sorted(path.name for path in images.iterdir() if folder.is_image(path))
+    unknown = [file for file in files if file not in classes]
+    if unknown:
+        raise DeployError(f"{truth} does not have {unknown[0]} of {images}: expected all of its {len(files)} images")
+    order = _classes(root, set(classes.values()))
+    index = {wnid: number for number, wnid in enumerate(order)}
+    return folder.FolderSource(name, images, [(file, index[classes[file]]) for file in files], class_names(order))
+
+
+def _classes(root: Path, told: set[str]) -> list[str]:
+    """The classes of the training images beside them; else all 1,000, or those that the file tells if it has others."""
+    train = [place for place in _splits(root) if _holds_wnids(place)]
+    found = sorted({path.name for place in train for path in place.iterdir() if WNID.fullmatch(path.name)})
+    if told <= set(found):
+        return found
+    every = [ilsvrc_wnid(index) for index in range(CLASSES)]
+    return every if told <= set(every) else sorted(told)
+
+
+def _splits(path: Path) -> list[Path]:
+    return [place for name in folder.SPLIT_NAMES if (place := path / name).is_dir()]
+
+
+def _holds_wnids(path: Path) -> bool:
+    names = [place.name for place in path.iterdir() if place.is_dir() and not place.name.startswith(".")]
+    return bool(names) and all(WNID.fullmatch(name) for name in names)
+
+
+def _is_flat(path: Path) -> bool:
+    files = itertools.islice((place.name for place in path.iterdir()), LOOKED_AT)
+    return any(file.startswith("ILSVRC2012_val_") for file in files)

@@ -1,0 +1,224 @@
+"""WebDataset's tar shards: files of one sample side by side, their names alike up to the first dot; no torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data.decode import IMAGE_SUFFIXES, decode_image
+from wrn_deploy.data.labels import check_label
+from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.tar_stream import Member, is_tar, members
+from wrn_deploy.errors import DeployError
+
+__all__ = ["NAMES", "Shard", "WebDatasetSource", "open_source", "recognise"]
+
+NAMES: tuple[str, ...] = ()
+
+ENDINGS = (".tar", ".tar.gz", ".tgz")
+SPLITS = {Role.TRAIN: ("train",), Role.TEST: ("test", "val", "validation")}  # words of file names; the first one wins
+LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
+CLASS_NAMES = "classnames.txt"
+BRACES = re.compile(r"\{([^{}]+)\}")
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+MOST_SHARDS = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar file: how many images it holds, and the bytes of all of them."""
+
+    file: Path
+    images: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class WebDatasetSource:
+    """The images of some shards, in constant memory."""
+
+    name: str
+    shards: list[Shard]
+    labels: tuple[str, ...] = ()
+    mirror: bool = True
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return sum(shard.images for shard in self.shards)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """All images in the shards' order, or with shuffled shards and then a shuffle buffer."""
+        if order is None:
+            return _stream(self.shards)
+        shards = [self.shards[index] for index in order.permutation(len(self.shards))]
+        image_bytes = sum(shard.size_bytes for shard in shards) // max(1, len(self))
+        return shuffled(_stream(shards), order, buffer_capacity(image_bytes))
+
+
+def recognise(path: Path) -> bool:
+    """A tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
+    try:
+        if path.is_dir():
+            return bool(_files_in(path))
+        if path.exists():
+            return is_tar(path)
+    except OSError:
+        return False
+    return bool(BRACES.search(str(path))) and path.name.lower().endswith(ENDINGS)
+
+
+def open_source(name: str, role: Role) -> ImageSource:
+    """Opens shards: all that a pattern names, one file, or those of a folder.
+
+    If names in a folder have the word train, test or val in them, those of the role are taken. Every shard's headers
+    are read, which counts the images and finds truncated files. A sample's label is in its `.cls`, or in its `.json`
+    as `label`, `cls` or `class_index`; the names of the classes in a `classnames.txt` beside the shards, one a line.
+
+    Raises:
+        DeployError: a shard is missing or damaged, or the files of a sample do not stand side by side.
+    """
+    path = Path(name)
+    files = _choose(path, role) if path.is_dir() else [path] if path.exists() else _expand(name)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise DeployError(
+            f"{name} names {len(files)} shards, and {len(missing)} are missing, the first {missing[0]}: expected all "
+            "of them; change the numbers, or download it again"
+        )
+    return WebDatasetSource(name, [_count(file) for file in files], _class_names(files[0].parent / CLASS_NAMES))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.name[0] != ".")
+
+
+def _choose(folder: Path, role: Role) -> list[Path]:
+    files = _files_in(folder)
+    words = {file: set(re.split(r"[^a-z]+", file.name.lower())) for file in files}
+    splits = {word for found in SPLITS.values() for word in found}
+    if not any(words[file] & splits for file in files):
+        return files
+    for word in SPLITS[role]:
+        if chosen := [file for file in files if word in words[file]]:
+            return chosen
+    raise DeployError(
+        f"{folder} holds {', '.join(file.name for file in files[:4])}: expected shards with "
+        f"{' or '.join(SPLITS[role])} in their names too; give a pattern of shards to use them for this"
+    )
+
+
+def _expand(pattern: str) -> list[Path]:
+    """The names that a shell would make of the braces: `{000..012}` and `{a,b}`."""
+    parts = BRACES.split(pattern)
+    choices = [_choices(part, pattern) if index % 2 else [part] for index, part in enumerate(parts)]
+    names = itertools.islice(itertools.product(*choices), MOST_SHARDS)
+    return [Path("".join(chosen)) for chosen in names]
+
+
+def _choices(braces: str, pattern: str) -> list[str]:
+    found = RANGE.fullmatch(braces)
+    if not found:
+        return braces.split(",")
+    first, last = found.groups()
+    if int(last) < int(first) or int(last) - int(first) >= MOST_SHARDS:
+        raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
+    wide = len(first) if first.startswith("0") or len(first) == len(last) else 0
+    return [f"{number:0{wide}}" for number in range(int(first), int(last) + 1)]
+
+
+def _class_names(file: Path) -> tuple[str, ...]:
+    try:
+        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeployError(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The files of one key so far; a size instead of the content where shards are only counted."""
+
+    key: str
+    image: str = ""
+    encoded: bytes = b""
+    size_bytes: int = 0
+    label: bytes = b""
+    record: bytes = b""
+    is_labelled: bool = False
+
+
+def _count(file: Path) -> Shard:
+    images = size = 0
+    for sample in _samples(file, contents=False):
+        images += 1
+        size += sample.size_bytes
+    return Shard(file, images, size)
+
+
+def _stream(shards: list[Shard]) -> Iterator[Item]:
+    for shard in shards:
+        for sample in _samples(shard.file, contents=True):
+            name = f"{shard.file.name}/{sample.image}"
+            load = partial(decode_image, sample.encoded, f"{shard.file}/{sample.image}")
+            yield Item(name, _label(sample, name), load)
+
+
+def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
+    """Those with an image; members of other kinds are passed over."""
+    sample = _Sample("")
+    for member in members(file):
+        path = PurePosixPath(member[0])
+        if path.name.startswith(".") or "." not in path.name:
+            continue
+        key = f"{path.parent}/{path.name.partition('.')[0]}"
+        if key != sample.key:
+            yield from _whole(sample, file)
+            sample = _Sample(key)
+        _take(sample, member, file, contents=contents)
+    yield from _whole(sample, file)
+
+
+def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
+    name, size, read = member
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        if sample.image:
+            raise DeployError(f"{file} has {sample.image} and {name} in one sample: expected one image a sample")
+        sample.image, sample.size_bytes = name, size
+        sample.encoded = read() if contents else b""
+    elif suffix == ".cls":
+        sample.is_labelled = True
+        sample.label = read() if contents else b""
+    elif suffix == ".json" and contents:
+        sample.record = read()
+
+
+def _whole(sample: _Sample, file: Path) -> Iterator[_Sample]:
+    if sample.image:
+        yield sample
+    elif sample.is_labelled:
+        raise DeployError(
+            f"{file} has a label for {sample.key.removeprefix('./')} apart from its image: expected the files of a "
+            "sample side by side; pack it again with sorted names (tar --sort=name)"
+        )
+
+
+def _label(sample: _Sample, name: str) -> int | None:
+    try:
+        if sample.label:
+            return check_label(int(sample.label), name)
+        record = json.loads(sample.record) if sample.record else {}
+        found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
+        return None if found is None else check_label(int(found), name)
+    except (ValueError, TypeError) as error:
+        told = (sample.label or sample.record)[:40].decode("utf-8", "replace")
+        raise DeployError(f"{name} has the label {told!r}: expected a class index, as in 17; pack it again") from error

@@ -1,0 +1,82 @@
+"""Which class each of ImageNet's validation images has, in whichever file that is told; scipy only for the devkit."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_wnid
+from wrn_deploy.errors import DeployError, missing_package
+
+__all__ = ["VALIDATION", "find_ground_truth", "read_ground_truth"]
+
+VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
+DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
+CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
+PLACES = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")
+UP = 4  # folders above the images': Kaggle's file is beside ILSVRC/, the images in ILSVRC/Data/CLS-LOC/val
+
+
+def find_ground_truth(images: Path) -> Path | None:
+    """The first such file in the folder of the images, or in those above it and their devkit's."""
+    above = itertools.islice([images, *images.resolve().parents], 1 + UP)
+    places = (folder / place for folder in above for place in PLACES)
+    files = (place / name for place in places for name in (DEVKIT, TENSORFLOW, KAGGLE, CAFFE))
+    return next((file for file in files if file.is_file()), None)
+
+
+def read_ground_truth(file: Path) -> dict[str, str]:
+    """The WordNet id of each image, by file name.
+
+    The devkit has a number of its own for each class, which its `meta.mat` explains; TensorFlow's models have an id a
+    line, in the images' order; Kaggle a table; Caffe lines of a file's name and a class index.
+
+    Raises:
+        DeployError: the file is damaged, or its `meta.mat` is not beside it.
+        MachineError: that needs scipy, which is not installed.
+    """
+    try:
+        if file.name == DEVKIT:
+            wnids = _read_meta(file.with_name("meta.mat"))
+            return _by_number(wnids[int(line)] for line in _lines(file))
+        if file.name == TENSORFLOW:
+            return _by_number(_lines(file))
+        if file.name == KAGGLE:
+            with file.open(encoding="utf-8", newline="") as stream:
+                rows = csv.DictReader(stream)
+                return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
+        pairs = [line.split() for line in _lines(file)]
+        return {Path(name).name: ilsvrc_wnid(_index(int(index))) for name, index in pairs}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DeployError(
+            f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
+            "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"
+        ) from error
+
+
+def _by_number(wnids: Iterator[str]) -> dict[str, str]:
+    return {VALIDATION.format(number): wnid for number, wnid in enumerate(wnids, 1)}
+
+
+def _lines(file: Path) -> Iterator[str]:
+    return (line.strip() for line in file.read_text(encoding="ascii").splitlines() if line.strip())
+
+
+def _index(index: int) -> int:
+    if not 0 <= index < CLASSES:
+        raise ValueError(f"class index {index}")
+    return index
+
+
+def _read_meta(file: Path) -> dict[int, str]:
+    """From the devkit's numbers to WordNet ids, of the 1,000 classes that have no others below them."""
+    if not file.is_file():
+        raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it explains")
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise missing_package("scipy", "mat", "reading the devkit's meta.mat") from error
+    synsets = loadmat(file, squeeze_me=True)["synsets"]
+    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
