@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.models.weights import fit_weights, read_weights
-from wrn_deploy.pipeline.train import LOG, STATE, WEIGHTS, TrainOptions, train_model
+from wrn_deploy.pipeline.train import BEST, LOG, RUN, STATE, WEIGHTS, TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.checkpoint import METADATA
@@ -30,6 +32,11 @@ from wrn_deploy.training.recipe import Recipe
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 40
 RECIPE = Recipe(epochs=4, batch_size=16)
+KEYS = {
+    *("epoch", "learning_rate", "loss", "train_top1", "test_top1", "train_top5", "test_top5", "test_loss"),
+    *("seconds", "images_per_s", "peak_bytes"),
+}
+MEASURED = ("seconds", "images_per_s", "peak_bytes")
 
 # What is killed: it stops in the midst of an epoch (the third), says so, and waits.
 KILLED = """
@@ -100,9 +107,20 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _assert_same_run(found: Path, wanted: Path) -> None:
-    assert sorted(path.name for path in found.iterdir()) == sorted([LOG, STATE, WEIGHTS])
-    for name in (LOG, STATE, WEIGHTS):
+    """Bit for bit, but for what was measured: times and memory."""
+    assert sorted(path.name for path in found.iterdir()) == sorted([BEST, LOG, RUN, STATE, WEIGHTS])
+    for name in (WEIGHTS, BEST):
         assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
+    assert _epochs(found) == _epochs(wanted)
+    mine, theirs = load_file(found / STATE), load_file(wanted / STATE)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in mine.items())
+
+
+def _epochs(out: Path) -> list[dict[str, Any]]:
+    """The log without what was measured."""
+    lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
 
 
 def _write_npz(file: Path, count: int, labels: list[int] | None) -> Path:
@@ -186,7 +204,7 @@ def test_the_log_has_one_json_line_an_epoch(straight: Path) -> None:
     lines = [json.loads(line) for line in (straight / LOG).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert [line["learning_rate"] for line in lines] == [RECIPE.learning_rate_at(epoch) for epoch in range(4)]
-    assert all(set(line) == {"epoch", "learning_rate", "loss", "train_top1", "test_top1"} for line in lines)
+    assert all(set(line) == KEYS for line in lines)
     assert all(0 <= line["test_top1"] <= 1 and line["loss"] > 0 for line in lines)
 
 

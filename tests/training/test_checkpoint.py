@@ -17,7 +17,10 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.checkpoint import METADATA, Standing, restore_checkpoint, save_checkpoint
+from wrn_deploy.training.execution import Amp, Execution
+from wrn_deploy.training.images import Target, open_images
 from wrn_deploy.training.loop import Epoch, Trainer
+from wrn_deploy.training.place import cpu_place
 from wrn_deploy.training.recipe import Recipe
 
 SPEC = describe_model("wrn-10-1")
@@ -25,10 +28,10 @@ EPOCHS = (Epoch(0, 0.1, 1 / 3, 0.1, 0.2), Epoch(1, 0.02, 1.0e-17, 0.3, 0.7))
 STANDING = Standing(SPEC, Recipe(epochs=5), "digits", "digits", EPOCHS)
 
 
-def _trainer(spec: ModelSpec = SPEC, seed: int = 0) -> Trainer:
+def _trainer(spec: ModelSpec = SPEC, seed: int = 0, execution: Execution | None = None) -> Trainer:
     torch.manual_seed(seed)
-    source = open_data("digits", Role.TEST)
-    return Trainer(build_model(spec), Recipe(epochs=5), spec.preprocessing, source, source)
+    images = open_images(open_data("digits", Role.TEST), Target(spec.preprocessing, spec.classes))
+    return Trainer(build_model(spec), Recipe(epochs=5), images, images, cpu_place(execution))
 
 
 @pytest.fixture
@@ -200,3 +203,39 @@ def test_tensors_that_are_not_the_networks_are_told(file: Path, damage: str) -> 
     _rewrite(file, _record(file), tensors)
     with pytest.raises(DeployError, match="lacks tensors of wrn-10-1: it is damaged; remove it to start anew"):
         restore_checkpoint(file, _trainer(), STANDING)
+
+
+@pytest.mark.parametrize(
+    ("execution", "text"),
+    [
+        (Execution(amp=Amp.BF16), "amp None there, bf16 now"),
+        (Execution(accumulate=2), "accumulate 1 there, 2 now"),
+        (Execution(sync_norms=False), "sync_norms True there, False now"),
+    ],
+)
+def test_a_run_with_other_arithmetic_is_refused(file: Path, execution: Execution, text: str) -> None:
+    with pytest.raises(DeployError, match=f"belongs to another run .{text}"):
+        restore_checkpoint(file, _trainer(execution=execution), STANDING)
+
+
+def test_other_kernels_may_go_on_with_a_run(file: Path) -> None:
+    fresh = _trainer(execution=Execution(channels_last=False, checkpointing=True))
+    assert restore_checkpoint(file, fresh, STANDING) == EPOCHS
+
+
+def test_the_loss_scale_of_fp16_comes_back(tmp_path: Path) -> None:
+    execution = Execution(amp=Amp.FP16)
+    trainer = _trainer(execution=execution)
+    images = torch.randn(4, 3, 32, 32)
+    for _ in range(2):
+        trainer.optimizer.zero_grad()
+        with trainer.place.autocast():
+            loss = trainer.network(images).float().square().sum()
+        trainer.scaler.scale(loss * 1e-3).backward()
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update(new_scale=1024.0)
+    save_checkpoint(tmp_path / "half.safetensors", trainer, STANDING)
+    fresh = _trainer(seed=9, execution=execution)
+    restore_checkpoint(tmp_path / "half.safetensors", fresh, STANDING)
+    assert fresh.scaler.state_dict() == trainer.scaler.state_dict()
+    assert fresh.scaler.get_scale() == 1024.0

@@ -1,24 +1,14 @@
-"""The paper's schedule, and what augmentation may and may not do to an image."""
+"""The paper's schedule, the one cycle, and numbers that cannot be."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from wrn_deploy.errors import UsageError
-from wrn_deploy.training.recipe import Recipe, augment
-
-Images = npt.NDArray[np.uint8]
-
-
-@pytest.fixture
-def images() -> Images:
-    """Noise: no two of its crops, mirrored or not, are alike."""
-    return np.random.default_rng(0).integers(0, 256, (64, 12, 10, 3), dtype=np.uint8)
+from wrn_deploy.training.recipe import Recipe, Schedule
 
 
 def _drops(recipe: Recipe) -> list[int]:
@@ -65,6 +55,12 @@ def test_a_short_run_starts_at_the_full_rate(epochs: int) -> None:
         {"shift": -1},
         {"seed": -1},
         {"seed": 2**63},
+        {"warm_up": 1.0},
+        {"warm_up": -0.1},
+        {"label_smoothing": 1.0},
+        {"jitter": 1.5},
+        {"lighting": -0.1},
+        {"shift": 2, "resized_crop": True},
     ],
     ids=str,
 )
@@ -75,69 +71,20 @@ def test_numbers_that_cannot_be_are_refused_with_their_value(options: dict[str, 
     assert "expected" in str(error.value)
 
 
-def _crops(image: Images, recipe: Recipe) -> dict[bytes, tuple[int, int, bool]]:
-    """Every crop that augmentation may make -> (down, right, mirrored)."""
-    border = ((recipe.shift, recipe.shift), (recipe.shift, recipe.shift), (0, 0))
-    padded = np.pad(image, border, mode="reflect")
-    rows, columns = image.shape[:2]
-    steps = range(2 * recipe.shift + 1)
-    return {
-        (crop[:, ::-1] if mirrored else crop).tobytes(): (top - recipe.shift, left - recipe.shift, mirrored)
-        for top in steps
-        for left in steps
-        for mirrored in (False, True)
-        for crop in [padded[top : top + rows, left : left + columns]]
-    }
+ONE_CYCLE = Recipe(epochs=20, learning_rate=0.4, schedule=Schedule.ONE_CYCLE, warm_up=0.25)
 
 
-def _moves(images: Images, recipe: Recipe, seed: int = 0) -> list[tuple[int, int, bool]]:
-    """How each image was moved; fails where the result is no crop of the reflected image."""
-    made = augment(images, recipe, np.random.default_rng(seed))
-    assert made.shape == images.shape
-    assert made.dtype == np.uint8
-    return [_crops(image, recipe)[result.tobytes()] for image, result in zip(images, made, strict=True)]
+def test_one_cycle_rises_to_its_peak_and_falls_to_nothing_in_straight_lines() -> None:
+    rates = [ONE_CYCLE.learning_rate_at(epoch) for epoch in (0, 2.5, 5, 12.5, 20)]
+    np.testing.assert_allclose(rates, [0.0, 0.2, 0.4, 0.2, 0.0], atol=1e-12)
 
 
-def test_an_image_is_shifted_by_up_to_the_border_and_mirrored_in_half_of_the_cases(images: Images) -> None:
-    moves = [move for seed in range(20) for move in _moves(images, Recipe(shift=2), seed)]
-    for axis in (0, 1):
-        shifts, counts = np.unique([move[axis] for move in moves], return_counts=True)
-        assert shifts.tolist() == [-2, -1, 0, 1, 2]
-        assert counts.min() > 0.8 * len(moves) / 5
-    assert 0.45 < np.mean([move[2] for move in moves]) < 0.55
+def test_one_cycle_changes_within_an_epoch_and_steps_only_between_two() -> None:
+    assert ONE_CYCLE.learning_rate_at(1.25) < ONE_CYCLE.learning_rate_at(1.75)
+    steps = Recipe(epochs=7)  # 30 % of them are 2.1 epochs
+    assert {steps.learning_rate_at(2 + part) for part in (0.0, 0.05, 0.5, 0.99)} == {0.1}
+    assert steps.learning_rate_at(3.0) == pytest.approx(0.02)
 
 
-def test_without_mirroring_no_image_is_mirrored(images: Images) -> None:
-    assert not any(mirrored for *_, mirrored in _moves(images, Recipe(mirror=False)))
-    assert any(mirrored for *_, mirrored in _moves(images, Recipe(mirror=True)))
-
-
-def test_without_mirroring_the_shifts_are_the_same(images: Images) -> None:
-    mirrored, plain = (_moves(images, Recipe(mirror=mirror)) for mirror in (True, False))
-    assert [move[:2] for move in mirrored] == [move[:2] for move in plain]
-
-
-def test_without_shift_and_mirroring_nothing_changes(images: Images) -> None:
-    recipe = Recipe(shift=0, mirror=False)
-    np.testing.assert_array_equal(augment(images, recipe, np.random.default_rng(0)), images)
-
-
-def test_the_border_is_a_reflection() -> None:
-    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, None, :, None], (200, 8, 8, 3)).copy()
-    made = augment(ramp, Recipe(shift=2, mirror=False), np.random.default_rng(0))
-    rows = {tuple(image[0, :, 0].tolist()) for image in made}
-    assert (2, 1, 0, 1, 2, 3, 4, 5) in rows
-    assert (2, 3, 4, 5, 6, 7, 6, 5) in rows
-    assert len(rows) == 5
-
-
-def test_the_images_themselves_are_left_alone_and_a_seed_repeats(images: Images) -> None:
-    kept = images.copy()
-    first, second, other = (augment(images, Recipe(), np.random.default_rng(seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(images, kept)
-    np.testing.assert_array_equal(first, second)
-    assert (first != other).any()
-
-
-def test_a_shift_wider_than_the_image_is_reflected_again_and_again(images: Images) -> None:
-    assert augment(images[:, :3, :2], dataclasses.replace(Recipe(), shift=9), np.random.default_rng(0)).shape[1] == 3
+def test_without_a_warm_up_one_cycle_starts_at_its_peak() -> None:
+    assert Recipe(epochs=4, schedule=Schedule.ONE_CYCLE).learning_rate_at(0.0) == 0.1

@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 __all__ = ["TerminalProgress"]
@@ -28,7 +35,8 @@ class TerminalProgress:
         if self._console.is_terminal:
             bar = [BarColumn(bar_width=20)] if self._console.width >= WIDE else []
             counted = [*bar, MofNCompleteColumn()] if total is not None else []
-            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), *counted, TimeElapsedColumn()]
+            times = [TimeElapsedColumn(), *([TimeRemainingColumn()] if bar and counted else [])]
+            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), *counted, *times]
             with Bars(*columns, console=self._console, transient=True) as bars:
                 task = bars.add_task(title, total=total)
                 yield lambda units: bars.advance(task, units)

@@ -83,12 +83,18 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
 
 
 def show_training(result: TrainResult, *, as_json: bool) -> None:
-    """Prints where the weights are and how good they are."""
+    """Prints where the weights are and how good they are; of several processes, only the first one prints."""
+    if result.process:
+        return
     if as_json:
-        _print_json({**dataclasses.asdict(result), "weights": str(result.weights)})
+        _print_json({**dataclasses.asdict(result), "weights": str(result.weights), "best": str(result.best)})
         return
     top1 = f"{100 * result.test_top1:.2f} % top-1 on {result.test_images} test images"
-    _print_line(f"{result.weights}: {top1} after {result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}")
+    epochs = f"{result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}"
+    _print_line(f"{result.weights}: {top1} after {epochs}, {result.seconds:.1f} s")
+    if result.best_top1 > result.test_top1:
+        chosen = "chosen by these test images, so it flatters"
+        _print_line(f"{result.best}: {100 * result.best_top1:.2f} % after epoch {result.best_epoch + 1}, {chosen}")
 
 
 def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import itertools
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from wrn_deploy.data import ImageSource, Role, open_data
-from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.errors import DeployError, UsageError, missing_package
-from wrn_deploy.models import Overrides, build_model, describe_model
-from wrn_deploy.progress import Progress
+from wrn_deploy.data.allowance import Share
+from wrn_deploy.data.decoders import Decoders, choose_workers
+from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.models import Overrides, build_model
+from wrn_deploy.pipeline.train_record import LOG, RUN, append_epoch, begin_log, describe_session, note_epoch, write_run
+from wrn_deploy.pipeline.train_spec import Reading, check_classes, describe_training
+from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.spec import ModelSpec
+from wrn_deploy.training.execution import Execution
 from wrn_deploy.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from wrn_deploy.training.loop import Epoch
+    from wrn_deploy.training.checkpoint import Standing
+    from wrn_deploy.training.images import Images, Target
+    from wrn_deploy.training.loop import Epoch, Trainer
+    from wrn_deploy.training.place import Place
 
-__all__ = ["TrainOptions", "TrainResult", "train_model"]
+__all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "train_model"]
 
-MEASURED = 10_000  # images that mean and deviation are measured on
-LOG, STATE, WEIGHTS = "log.jsonl", "checkpoint.safetensors", "weights.safetensors"
+STATE, WEIGHTS, BEST = "checkpoint.safetensors", "weights.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +45,36 @@ class TrainOptions:
     test_data: str | None = None
     overrides: Overrides = field(default_factory=Overrides)
     resume: bool = False
+    execution: Execution = field(default_factory=Execution)
+    max_corrupt: int | Share = 0
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """Where the weights are, and how good they are: top-1 (0..1) on the test images."""
+    """Where the weights are, and how good they are: top-1 (0..1) on the test images, of the last and the best epoch.
+
+    `process` counts the processes that train together from 0; the first one writes the files.
+    """
 
     weights: Path
     epochs: int
     test_top1: float
     test_images: int
+    best: Path
+    best_epoch: int
+    best_top1: float
+    seconds: float
+    process: int
 
 
 def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
-    """Trains, and writes `weights.safetensors`, `checkpoint.safetensors` and `log.jsonl` into `options.out`.
+    """Trains, and writes into `options.out`.
+
+    - `weights.safetensors`: after the last epoch, when the run is done;
+    - `best.safetensors`: after the epoch with the best top-1 on the test images. The epoch is chosen by these very
+      images, so its figure flatters: it is for comparing, and the last is what is deployed;
+    - `checkpoint.safetensors`, `log.jsonl` and `run.json`.
 
     The mean and deviation that images are normalised with are measured on the training images, as in the paper, and
     travel with the weights, as do the names of the classes.
@@ -63,43 +82,112 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     Raises:
         UsageError: the folder holds a run already and `resume` is off, or the other way round, or other weights.
         DeployError: unusable data, or a checkpoint of another run.
-        MachineError: torch or safetensors is missing.
+        MachineError: a package, or the GPU that was asked for, is missing.
     """
     _check_folder(options)
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
+    from wrn_deploy.training.place import open_place
+
+    place = open_place(options.execution)
+    if place.team.share.rank:
+        progress = Silent()
+    if place.caution is not None:
+        progress.warn(place.caution)
     train = open_data(options.data, Role.TRAIN)
     test = open_data(options.test_data or options.data, Role.TEST)
-    _check_classes(train, test)
-    spec = _spec(options, train, progress)
+    check_classes(train, test)
+    reading = Reading(options.max_corrupt, options.workers)
+    spec = describe_training(options.model, options.overrides, train, reading, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
-    return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), progress)
+    return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), place, progress)
 
 
 def _run(
-    options: TrainOptions, spec: ModelSpec, data: tuple[ImageSource, ImageSource], progress: Progress
+    options: TrainOptions, spec: ModelSpec, sources: tuple[ImageSource, ImageSource], place: Place, progress: Progress
 ) -> TrainResult:
     import torch
 
-    from wrn_deploy.training.checkpoint import Standing, restore_checkpoint, save_checkpoint
+    from wrn_deploy.training.checkpoint import Standing, restore_checkpoint
+    from wrn_deploy.training.images import Target
     from wrn_deploy.training.loop import Trainer
 
-    train, test = data
     torch.manual_seed(options.recipe.seed)
-    trainer = Trainer(build_model(spec), options.recipe, spec.preprocessing, train, test)
-    standing = Standing(spec, options.recipe, Path(train.name).name, Path(test.name).name)
-    history = list(restore_checkpoint(options.out / STATE, trainer, standing)) if options.resume else []
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / LOG).write_text("".join(map(_line, history)), encoding="utf-8")  # a kill may have left it behind
-    total = (options.recipe.epochs - len(history)) * (len(train) + len(test))
-    title = f"Training {spec.name} on {Path(train.name).name} ({len(train)} images, {options.recipe.epochs} epochs)"
-    with progress.task(title, total) as advance:
-        for epoch in trainer.run(len(history), advance):
-            history.append(epoch)
-            save_checkpoint(options.out / STATE, trainer, dataclasses.replace(standing, history=tuple(history)))
-            _log(options.out / LOG, epoch, progress)
-    _write_final(trainer.network, spec, options.out / WEIGHTS)
-    return TrainResult(options.out / WEIGHTS, options.recipe.epochs, history[-1].test_top1, len(test))
+    network = build_model(spec)
+    standing = Standing(spec, options.recipe, Path(sources[0].name).name, Path(sources[1].name).name)
+    with Decoders(choose_workers(options.workers, spec.preprocessing, len(sources[0]))) as decoders:
+        target = Target(spec.preprocessing, spec.classes, place.device, decoders, options.max_corrupt)
+        train, test = (_open_images(source, target, progress) for source in sources)
+        trainer = Trainer(network, options.recipe, train, test, place)
+        history = restore_checkpoint(options.out / STATE, trainer, standing) if options.resume else ()
+        standing = dataclasses.replace(standing, history=history)
+        images = (len(train), len(test))
+        if place.team.share.rank == 0:
+            _begin(options.out, trainer, standing, images, progress)
+        standing = _train(options.out, trainer, standing, images, progress)
+    place.team.end()
+    return _result(options.out, standing, images[1], place.team.share.rank)
+
+
+def _result(out: Path, standing: Standing, test_images: int, process: int) -> TrainResult:
+    history, best = standing.history, _best(standing.history)
+    seconds = round(sum(epoch.seconds or 0.0 for epoch in history), 1)
+    return TrainResult(
+        out / WEIGHTS, len(history), history[-1].test_top1, test_images,
+        best=out / BEST, best_epoch=best.epoch, best_top1=best.test_top1, seconds=seconds, process=process,
+    )  # fmt: skip
+
+
+def _train(out: Path, trainer: Trainer, standing: Standing, images: tuple[int, int], progress: Progress) -> Standing:
+    """Trains to the end; the first process writes a checkpoint and a line after each epoch."""
+    from wrn_deploy.training.checkpoint import save_checkpoint
+
+    recipe, spec, first = standing.recipe, standing.spec, len(standing.history)
+    title = f"Training {spec.name} on {standing.train} ({images[0]} images, {recipe.epochs} epochs)"
+    writes = trainer.place.team.share.rank == 0
+    with progress.task(title, (recipe.epochs - first) * sum(images)) as advance:
+        for epoch in trainer.run(first, advance):
+            standing = dataclasses.replace(standing, history=(*standing.history, epoch))
+            if writes:
+                save_checkpoint(out / STATE, trainer, standing)
+                _keep_best(out, trainer.network, standing)
+                append_epoch(out, epoch)
+            note_epoch(standing.history[first:], recipe.epochs, progress)
+    if writes:
+        _write_weights(trainer.network, spec, out / WEIGHTS)
+    return standing
+
+
+def _begin(out: Path, trainer: Trainer, standing: Standing, images: tuple[int, int], progress: Progress) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if len(standing.history) == standing.recipe.epochs:  # nothing is left to be done
+        begin_log(out, standing.history)
+        return
+    session = describe_session(trainer.place, len(standing.history))
+    data = {
+        "train": {"name": standing.train, "images": images[0]},
+        "test": {"name": standing.test, "images": images[1]},
+    }
+    differing = write_run(out, standing, data, session)
+    if differing:
+        progress.warn(f"the run was begun with other conditions ({'; '.join(differing)}): it goes on, not bit for bit")
+    begin_log(out, standing.history)
+    if standing.history:  # a kill may have come between the checkpoint and this
+        _keep_best(out, trainer.network, standing)
+
+
+def _open_images(source: ImageSource, target: Target, progress: Progress) -> Images:
+    from wrn_deploy.training.images import open_images
+
+    with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
+        images = open_images(source, target, advance=advance)
+    _tell_corrupt(images, progress)
+    return images
+
+
+def _tell_corrupt(images: Images, progress: Progress) -> None:
+    if images.corrupt:
+        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
 
 
 def _check_folder(options: TrainOptions) -> None:
@@ -113,61 +201,18 @@ def _check_folder(options: TrainOptions) -> None:
         raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
 
 
-def _check_classes(train: ImageSource, test: ImageSource) -> None:
-    """An index must mean the same class in both: a folder that lacks a class shifts those behind it."""
-    if train.labels and test.labels and train.labels != test.labels:
-        pairs = itertools.zip_longest(train.labels, test.labels)
-        index, (one, other) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
-        raise DeployError(
-            f"class {index} is {one} in {train.name} and {other} in {test.name}: expected the same classes in both"
-        )
+def _best(history: Sequence[Epoch]) -> Epoch:
+    """The first of the best on the test images."""
+    return max(history, key=lambda epoch: epoch.test_top1)
 
 
-def _spec(options: TrainOptions, train: ImageSource, progress: Progress) -> ModelSpec:
-    """The network's description with the data's classes, and its mean and deviation unless they were given."""
-    overrides = options.overrides
-    if train.labels and overrides.labels is None and overrides.classes in (None, len(train.labels)):
-        overrides = dataclasses.replace(overrides, labels=train.labels)
-    spec = overrides.apply(describe_model(options.model))
-    if overrides.mean is not None and overrides.std is not None:
-        return spec
-    mean, std = _measure_channels(train, spec, progress)
-    return Overrides(mean=overrides.mean or mean, std=overrides.std or std).apply(spec)
+def _keep_best(out: Path, network: nn.Module, standing: Standing) -> None:
+    """Writes the weights if the last epoch is the best so far."""
+    if _best(standing.history) == standing.history[-1]:
+        _write_weights(network, standing.spec, out / BEST)
 
 
-def _measure_channels(
-    train: ImageSource, spec: ModelSpec, progress: Progress
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and deviation of each channel over the training images, in units of a 0..1 image, to 4 decimals."""
-    batches = Batches(train, spec.preprocessing, 256, limit=MEASURED)
-    total, squares, count = np.zeros(3), np.zeros(3), 0
-    with progress.task("Measuring mean and deviation", len(batches)) as advance:
-        for batch in batches:
-            pixels = batch.images.reshape(-1, 3).astype(np.float64) / 255.0
-            total += pixels.sum(axis=0)
-            squares += (pixels**2).sum(axis=0)
-            count += len(pixels)
-            advance(len(batch.images))
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-8))
-    rounded = [[round(float(value), 4) for value in values] for values in (mean, std)]
-    return (rounded[0][0], rounded[0][1], rounded[0][2]), (rounded[1][0], rounded[1][1], rounded[1][2])
-
-
-def _log(file: Path, epoch: Epoch, progress: Progress) -> None:
-    with file.open("a", encoding="utf-8") as log:
-        log.write(_line(epoch))
-    progress.note(
-        f"epoch {epoch.epoch + 1}: loss {epoch.loss:.4f}, top-1 {100 * epoch.train_top1:.2f} % in training, "
-        f"{100 * epoch.test_top1:.2f} % on test images"
-    )
-
-
-def _line(epoch: Epoch) -> str:
-    return json.dumps(dataclasses.asdict(epoch)) + "\n"
-
-
-def _write_final(network: nn.Module, spec: ModelSpec, file: Path) -> None:
+def _write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     from wrn_deploy.models.weights import write_weights
 
     written = file.with_suffix(".tmp")

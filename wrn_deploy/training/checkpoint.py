@@ -21,6 +21,8 @@ from wrn_deploy.training.recipe import Recipe
 __all__ = ["Standing", "restore_checkpoint", "save_checkpoint"]
 
 METADATA = "wrn_deploy_training"
+SCALER = "scaler"  # the loss scale of fp16; the other entries are Standing's
+ARITHMETIC = ("amp", "accumulate", "sync_norms")  # of the execution: another one is another run
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,14 @@ class Standing:
 def save_checkpoint(file: Path, trainer: Trainer, standing: Standing) -> None:
     """Replaces `file` by the present state; a crash leaves the old one."""
     names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
-    tensors = {f"network.{name}": tensor.contiguous() for name, tensor in trainer.network.state_dict().items()}
+    tensors = {f"network.{name}": tensor for name, tensor in trainer.network.state_dict().items()}
     for parameter, state in trainer.optimizer.state.items():
-        tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"].contiguous()
+        tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    record = {**dataclasses.asdict(standing), **_arithmetic(trainer), SCALER: trainer.scaler.state_dict()}
     written = file.with_suffix(".tmp")
     # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
-    written.write_bytes(save(tensors, metadata={METADATA: json.dumps(dataclasses.asdict(standing), sort_keys=True)}))
+    written.write_bytes(save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
     written.replace(file)
 
 
@@ -50,27 +54,39 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> tupl
     """Puts a checkpoint back into the trainer; returns the epochs done.
 
     Raises:
-        DeployError: the file is damaged, or of a run with another network, recipe or data.
+        DeployError: the file is damaged, or of a run with another network, recipe, data or arithmetic.
     """
     try:
         with safe_open(file, framework="pt") as opened:
             record = json.loads((opened.metadata() or {})[METADATA])
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
         history = tuple(Epoch(**entry) for entry in record.pop("history"))
+        scaler = record.pop(SCALER)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeployError(f"{file} is no training checkpoint ({error}): remove it to start anew") from error
-    wanted = json.loads(json.dumps(dataclasses.asdict(expected)))
+    wanted = json.loads(json.dumps({**dataclasses.asdict(expected), **_arithmetic(trainer)}))
     del wanted["history"]
     differing = list(_differences(record, wanted))
     if differing:
         raise DeployError(f"{file} belongs to another run ({'; '.join(differing)}): use its options, or another --out")
     if {key: tensor.shape for key, tensor in tensors.items()} != _shapes(trainer):
         raise DeployError(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start anew")
+    _put_back(trainer, tensors)
+    trainer.scaler.load_state_dict(scaler)
+    return history
+
+
+def _put_back(trainer: Trainer, tensors: dict[str, torch.Tensor]) -> None:
     network = {key.removeprefix("network."): value for key, value in tensors.items() if key.startswith("network.")}
     trainer.network.load_state_dict(network)
     for name, parameter in trainer.network.named_parameters():
-        trainer.optimizer.state[parameter] = {"momentum_buffer": tensors[f"momentum.{name}"]}
-    return history
+        momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{name}"])
+        trainer.optimizer.state[parameter] = {"momentum_buffer": momentum}
+
+
+def _arithmetic(trainer: Trainer) -> dict[str, Any]:
+    execution = dataclasses.asdict(trainer.place.execution)
+    return {name: execution[name] for name in ARITHMETIC}
 
 
 def _differences(there: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,24 +12,50 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.data import ImageSource
-from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.recipe import Recipe, augment
+from wrn_deploy.training.execution import Amp
+from wrn_deploy.training.images import Images, Ready
+from wrn_deploy.training.norms import equalize_statistics
+from wrn_deploy.training.place import Place, cpu_place
+from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.tally import Score, Tally
 
 __all__ = ["Epoch", "Trainer"]
+
+TEST_BATCH = 256
+LOOK_EVERY = 32  # steps; asking the GPU for a number after each would leave it idle
+DROPOUT = 2  # the stream of random numbers for it; `images.py` has the others
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch gave: mean loss and top-1 while training, top-1 (0..1) on the test images."""
+    """What one epoch gave.
+
+    Args:
+        epoch: its number, from 0.
+        learning_rate: of its last step.
+        loss: mean while training, as the recipe defines it.
+        train_top1: the share (0..1) of images answered rightly while training.
+        test_top1: likewise of the test images, after the epoch.
+        train_top5: None below 100 classes.
+        test_top5: likewise.
+        test_loss: mean cross entropy of the test images, without smoothing.
+        seconds: what the epoch took, testing included.
+        images_per_s: training images a second, without testing; all processes together.
+        peak_bytes: see `Place.peak_bytes`.
+    """
 
     epoch: int
     learning_rate: float
     loss: float
     train_top1: float
     test_top1: float
+    train_top5: float | None = None
+    test_top5: float | None = None
+    test_loss: float | None = None
+    seconds: float | None = None
+    images_per_s: float | None = None
+    peak_bytes: int | None = None
 
 
 class Trainer:
@@ -38,20 +66,16 @@ class Trainer:
     """
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, how: Preprocessing, train: ImageSource, test: ImageSource
+        self, network: nn.Module, recipe: Recipe, train: Images, test: Images, place: Place | None = None
     ) -> None:
-        self.network = network
+        self.place = place or cpu_place()
+        self.network = self.place.prepare(network)
         self.recipe = recipe
-        self._how = how
+        self.optimizer = _optimizer(self.network, recipe, self.place)
+        self.scaler = torch.amp.GradScaler(self.place.device.type, enabled=self.place.execution.amp is Amp.FP16)
         self._train = train
         self._test = test
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            recipe.learning_rate,
-            recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=True,
-        )
+        self._wrapped = self.place.team.wrap(self.network)
 
     def run(self, first: int, advance: Callable[[int], None]) -> Iterator[Epoch]:
         """Trains from epoch `first` (counted from 0) to the recipe's last; `advance` is told of images seen.
@@ -60,39 +84,70 @@ class Trainer:
             DeployError: the loss or what was learned is not finite, or a label is outside the network's classes.
         """
         for epoch in range(first, self.recipe.epochs):
-            rate = self.recipe.learning_rate_at(epoch)
+            self.place.start_peak()
+            start = time.perf_counter()
+            with self.place.kernels():
+                score = self._train_epoch(epoch, advance)
+                trained = time.perf_counter() - start
+                self._check_state(epoch)
+                tested = self._evaluate(advance)
+            yield Epoch(
+                epoch,
+                self.optimizer.param_groups[0]["lr"],
+                *(score.loss, score.top1, tested.top1, score.top5, tested.top5, tested.loss),
+                seconds=round(time.perf_counter() - start, 3),
+                images_per_s=round(score.images / trained, 1),
+                peak_bytes=self.place.peak_bytes(),
+            )
+
+    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Score:
+        team = self.place.team
+        torch.manual_seed(_dropout_seed(self.recipe, epoch) + team.share.rank)
+        self.network.train()
+        tally = Tally(self.place.device)
+        steps = math.ceil(len(self._train) / self.recipe.batch_size)
+        for step, batch in enumerate(self._train.train_batches(self.recipe, epoch, team.share)):
+            if batch.whole < 2 * team.share.size:  # BN has no variance over one image
+                continue
+            rate = self.recipe.learning_rate_at(epoch + (step + 0.5) / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss, train_top1 = self._train_epoch(epoch, advance)
-            self._check_state(epoch)
-            yield Epoch(epoch, rate, loss, train_top1, self._evaluate(advance))
+            self._step(batch, tally)
+            if step % LOOK_EVERY == LOOK_EVERY - 1:
+                _check_loss(tally, epoch)
+            advance(batch.whole)
+        _check_loss(tally, epoch)
+        if not self.place.execution.sync_norms and team.share.size > 1:
+            equalize_statistics(self.network, team)
+        score = tally.score(team)
+        if score is None:
+            raise DeployError(
+                f"{self._train.name} has too few images to train on: expected at least {2 * team.share.size}"
+            )
+        return score
 
-    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> tuple[float, float]:
-        random = np.random.default_rng([self.recipe.seed, epoch])
-        torch.manual_seed(int(random.integers(2**62)))
-        batches = Batches(self._train, self._how, self.recipe.batch_size, order=random)
-        self.network.train()
-        total, right, seen = 0.0, 0, 0
-        for batch in batches:
-            if len(batch.labels) < 2:  # BN has no variance over one image
-                continue
-            images = torch.from_numpy(normalize(augment(batch.images, self.recipe, random), self._how))
-            labels = torch.from_numpy(batch.labels)
-            logits = self.network(images)
-            _check_labels(labels, logits.shape[1], batch.names)
-            loss = functional.cross_entropy(logits, labels)
-            if not bool(torch.isfinite(loss)):
-                raise DeployError(_diverged(f"the loss became {loss.item()}", epoch))
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += float(loss.detach()) * len(labels)
-            right += int((logits.argmax(1) == labels).sum())
-            seen += len(labels)
-            advance(len(labels))
-        if not seen:
-            raise DeployError(f"{self._train.name} has too few images to train on: expected at least 2")
-        return total / seen, right / seen
+    def _step(self, batch: Ready, tally: Tally) -> None:
+        team = self.place.team
+        # BN needs two images; the same number of parts in all processes.
+        parts = min(self.place.execution.accumulate, batch.whole // team.share.size // 2)
+        pieces = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
+        self.optimizer.zero_grad()
+        for index, (images, labels) in enumerate(pieces):
+            with self.place.autocast():
+                logits = self._wrapped(self.place.arrange(images))
+                loss = functional.cross_entropy(
+                    logits.float(), labels, reduction="sum", label_smoothing=self.recipe.label_smoothing
+                )
+            # DDP takes the mean of the processes' gradients, and the batch's loss is the mean over all of its images.
+            scaled = self.scaler.scale(loss * (team.share.size / batch.whole))
+            if index + 1 < parts:
+                with team.apart(self._wrapped):
+                    scaled.backward()  # type: ignore[no-untyped-call]
+            else:
+                scaled.backward()  # type: ignore[no-untyped-call]
+            tally.add(loss, logits, labels)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def _check_state(self, epoch: int) -> None:
         """A loss can stay finite while BN's statistics do not: they are used in inference only."""
@@ -100,28 +155,46 @@ class Trainer:
             if not bool(torch.isfinite(tensor).all()):
                 raise DeployError(_diverged(f"{name} became NaN or infinite", epoch))
 
-    def _evaluate(self, advance: Callable[[int], None]) -> float:
+    def _evaluate(self, advance: Callable[[int], None]) -> Score:
+        """In the same precision as training."""
         self.network.eval()
-        right, seen = 0, 0
-        with torch.inference_mode():
-            for batch in Batches(self._test, self._how, 256):
-                logits = self.network(torch.from_numpy(normalize(batch.images, self._how)))
-                labels = torch.from_numpy(batch.labels)
-                _check_labels(labels, logits.shape[1], batch.names)
-                right += int((logits.argmax(1) == labels).sum())
-                seen += len(batch.labels)
-                advance(len(batch.labels))
-        return right / seen
+        tally = Tally(self.place.device)
+        with torch.inference_mode(), self.place.autocast():
+            for batch in self._test.test_batches(TEST_BATCH, self.place.team.share):
+                logits = self.network(self.place.arrange(batch.images))
+                loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
+                tally.add(loss, logits, batch.labels)
+                advance(batch.whole)
+        score = tally.score(self.place.team)
+        assert score is not None, "a source without images cannot be opened"
+        return score
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, place: Place) -> torch.optim.SGD:
+    """SGD; without `decay_norms` only what has more than one dimension is drawn to zero."""
+    parameters = list(network.parameters())
+    groups = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
+    if not recipe.decay_norms:
+        groups.append({"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0})  # type: ignore[dict-item]
+    return torch.optim.SGD(
+        groups,
+        recipe.learning_rate,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+        fused=place.device.type == "cuda" or None,
+    )
+
+
+def _dropout_seed(recipe: Recipe, epoch: int) -> int:
+    return int(np.random.default_rng([recipe.seed, epoch, DROPOUT]).integers(2**62))
+
+
+def _check_loss(tally: Tally, epoch: int) -> None:
+    loss = tally.loss()
+    if not math.isfinite(loss):
+        raise DeployError(_diverged(f"the loss became {loss}", epoch))
 
 
 def _diverged(what: str, epoch: int) -> str:
     return f"{what} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"
-
-
-def _check_labels(labels: torch.Tensor, classes: int, names: tuple[str, ...]) -> None:
-    outside = ((labels < 0) | (labels >= classes)).nonzero()
-    if len(outside):
-        index = int(outside[0])
-        label = int(labels[index])
-        found = "no label" if label < 0 else f"label {label}"
-        raise DeployError(f"{names[index]} has {found}: expected 0 to {classes - 1}; set --classes, or mend the data")

@@ -1,25 +1,46 @@
-"""The training recipe of the WRN paper as data, and its augmentation; numpy only."""
+"""A training recipe as data: its numbers, and the learning rate at any moment; the standard library only."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from enum import StrEnum
 
 from wrn_deploy.errors import UsageError
 
-__all__ = ["Recipe", "augment"]
+__all__ = ["Recipe", "Schedule"]
+
+
+class Schedule(StrEnum):
+    """How the learning rate changes over a run."""
+
+    STEPS = "steps"
+    ONE_CYCLE = "one-cycle"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """SGD with Nesterov momentum and a step schedule (Zagoruyko and Komodakis, BMVC 2016, section 3).
+    """SGD with Nesterov momentum; the defaults are the WRN paper's for CIFAR (`recipes.py` has the others by name).
 
-    The learning rate is multiplied by `drop` at each of `milestones`, given as shares of `epochs`: with the paper's 200
-    epochs these are epochs 60, 120 and 160. `shift` is the padding, in pixels, that random crops are taken from. The
-    epochs' random numbers come from `seed`, 0 to 2**63 - 1.
+    Args:
+        epochs: passes over the data.
+        batch_size: images a step, of all processes together.
+        learning_rate: the first one of `steps`, the highest one of `one-cycle`.
+        momentum: Nesterov's.
+        weight_decay: L2 penalty.
+        milestones: shares of `epochs` at which `steps` multiplies the rate by `drop`; with 200 epochs the defaults are
+            epochs 60, 120 and 160. It changes at whole epochs only.
+        drop: see there.
+        shift: images are shifted by up to so many pixels, filled by reflection.
+        mirror: half of the images are mirrored.
+        seed: of weights, order and augmentation, 0 to 2**63 - 1.
+        schedule: `one-cycle` rises linearly to `learning_rate` and falls linearly to 0, a little with every step.
+        warm_up: the share of the run in which it rises.
+        label_smoothing: the share of the target that all classes have alike.
+        decay_norms: whether BN and biases have the penalty too, as in the paper's code.
+        resized_crop: crops of random size and shape are scaled to the input, instead of shifts (Inception's).
+        jitter: brightness, contrast and saturation change by up to this share, in random order.
+        lighting: deviation of the noise along the principal components of ImageNet's colours (AlexNet's).
     """
 
     epochs: int = 200
@@ -32,6 +53,13 @@ class Recipe:
     shift: int = 4
     mirror: bool = True
     seed: int = 0
+    schedule: Schedule = Schedule.STEPS
+    warm_up: float = 0.0
+    label_smoothing: float = 0.0
+    decay_norms: bool = True
+    resized_crop: bool = False
+    jitter: float = 0.0
+    lighting: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
@@ -43,28 +71,24 @@ class Recipe:
             )
         if self.shift < 0 or not 0 <= self.seed < 2**63:
             raise UsageError(f"shift {self.shift} and seed {self.seed}: expected 0 or more, and a seed below 2**63")
+        if not (0 <= self.warm_up < 1 and 0 <= self.label_smoothing < 1):
+            raise UsageError(
+                f"warm-up {self.warm_up} and label smoothing {self.label_smoothing}: expected shares from 0 up to, but "
+                "not including, 1"
+            )
+        if not (0 <= self.jitter <= 1 and 0 <= self.lighting < math.inf):
+            raise UsageError(
+                f"jitter {self.jitter} and lighting {self.lighting}: expected a share from 0 to 1, and 0 or more"
+            )
+        if self.resized_crop and self.shift:
+            raise UsageError(f"shift {self.shift} with resized crops: expected 0, since such a crop lies anywhere")
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """The learning rate of `epoch`, counted from 0."""
-        passed = sum(epoch / self.epochs >= share for share in self.milestones)
-        return float(self.learning_rate * self.drop**passed)
-
-
-def augment(images: npt.NDArray[np.uint8], recipe: Recipe, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Mirrors half of the images and shifts each by up to `recipe.shift` pixels, filled by reflection.
-
-    Args:
-        images: uint8, (N, H, W, 3); not changed.
-        recipe: whether to mirror, and how far to shift.
-        random: where the randomness comes from.
-    """
-    count, rows, columns = images.shape[:3]
-    border = ((0, 0), (recipe.shift, recipe.shift), (recipe.shift, recipe.shift), (0, 0))
-    padded = np.pad(images, border, mode="reflect")
-    offsets = random.integers(0, 2 * recipe.shift + 1, size=(count, 2))
-    mirrored = np.less(random.random(count), 0.5 if recipe.mirror else 0.0)
-    shifted = np.empty_like(images)
-    for index, (top, left) in enumerate(offsets):
-        crop = padded[index, top : top + rows, left : left + columns]
-        shifted[index] = crop[:, ::-1] if mirrored[index] else crop
-    return shifted
+    def learning_rate_at(self, epoch: float) -> float:
+        """The learning rate when `epoch` epochs are done; a fraction is a moment within an epoch."""
+        if self.schedule is Schedule.STEPS:
+            passed = sum(math.floor(epoch) / self.epochs >= share for share in self.milestones)
+            return float(self.learning_rate * self.drop**passed)
+        done = min(epoch / self.epochs, 1.0)
+        rising = done / self.warm_up if done < self.warm_up else 1.0
+        falling = (1.0 - done) / (1.0 - self.warm_up) if done >= self.warm_up else 1.0
+        return float(self.learning_rate * rising * falling)

@@ -8,13 +8,16 @@ from typing import Annotated
 
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
+from wrn_deploy.cli import train_options as train_opt
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.listing import list_models
 from wrn_deploy.pipeline.train import TrainOptions, train_model
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.pipeline.train_spec import plan_training
+from wrn_deploy.training.execution import Execution
+from wrn_deploy.training.recipes import DEFAULT
 
 __all__ = ["doctor", "export", "models", "train"]
 
@@ -38,14 +41,29 @@ def train(
     data: opt.Data = "digits",
     test_data: Annotated[str | None, option("DATA", "Images to test on, if not the data's own test images.")] = None,
     resume: Annotated[bool, flag("--resume", "Go on with the run in FOLDER, after its last whole epoch.")] = False,
-    epochs: Annotated[int, option("N", "Passes over the data.", opt.RECIPE, least=1)] = 200,
-    batch_size: Annotated[int, option("N", "Images a step.", opt.RECIPE, least=2)] = 128,
-    lr: Annotated[float, option("X", "Learning rate; x 0.2 at 30, 60 and 80 % of the epochs.", opt.RECIPE)] = 0.1,
-    weight_decay: Annotated[float, option("X", "L2 penalty on the weights.", opt.RECIPE)] = 5e-4,
-    dropout: Annotated[float, option("X", "Probability, between the convolutions of a block.", opt.RECIPE)] = 0.0,
-    mirror: Annotated[bool, option("", "Mirror half of the images, where the data allows it.", opt.RECIPE)] = True,
-    shift: Annotated[int, option("N", "Shift images by up to so many pixels.", opt.RECIPE, least=0)] = 4,
+    recipe: train_opt.RecipeName = DEFAULT,
+    epochs: train_opt.Epochs = None,
+    batch_size: train_opt.BatchSize = None,
+    lr: train_opt.LearningRate = None,
+    momentum: train_opt.Momentum = None,
+    weight_decay: train_opt.WeightDecay = None,
+    decay_norms: train_opt.DecayNorms = None,
+    label_smoothing: train_opt.LabelSmoothing = None,
+    warm_up: train_opt.WarmUp = None,
+    dropout: train_opt.Dropout = None,
+    mirror: train_opt.Mirror = None,
+    shift: train_opt.Shift = None,
     seed: Annotated[int, option("N", "Of weights, order and augmentation.", opt.RECIPE, least=0)] = 0,
+    device: train_opt.OnDevice = None,
+    amp: train_opt.Precision = None,
+    compiled: train_opt.Compiled = False,
+    channels_last: train_opt.ChannelsLast = True,
+    checkpointing: train_opt.Checkpointing = False,
+    accumulate: train_opt.Accumulate = 1,
+    sync_bn: train_opt.SyncNorms = True,
+    deterministic: train_opt.Deterministic = True,
+    workers: opt.Workers = None,
+    max_corrupt: opt.MaxCorrupt = "0",
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -53,10 +71,16 @@ def train(
     resize: opt.Resize = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Train a network with the WRN paper's recipe."""
-    changes = opt.overrides_of(classes, labels, mean, std, resize)
-    recipe = Recipe(epochs, batch_size, lr, weight_decay=weight_decay, shift=shift, mirror=mirror, seed=seed)
-    options = TrainOptions(model, data, out, recipe, test_data, dataclasses.replace(changes, dropout=dropout), resume)
+    """Train a network with a recipe: the WRN paper's, or another by name."""
+    changes = dataclasses.replace(opt.overrides_of(classes, labels, mean, std, resize), dropout=dropout)
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "momentum": momentum, "seed": seed}
+    given |= {"weight_decay": weight_decay, "decay_norms": decay_norms, "label_smoothing": label_smoothing}
+    plan = plan_training(recipe, {**given, "warm_up": warm_up, "mirror": mirror, "shift": shift}, changes)
+    how = Execution(device, amp, channels_last, compiled, checkpointing, accumulate, sync_bn, deterministic)
+    allowed = opt.parse_allowance(max_corrupt)
+    options = TrainOptions(
+        model, data, out, plan.recipe, test_data, plan.overrides, resume, how, max_corrupt=allowed, workers=workers
+    )
     result = train_model(options, new_progress())
     show.show_training(result, as_json=as_json)
 

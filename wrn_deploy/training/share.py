@@ -1,0 +1,51 @@
+"""Which images of each batch a process takes, so that all together take each once; no torch import."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from wrn_deploy.data import ImageSource, Item
+
+__all__ = ["Share", "ShareSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A process among `size`, counted from 0. A batch is cut into contiguous parts that differ by one image at most."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, count: int) -> slice:
+        """Where in a batch of `count` images this process's part is."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+
+@dataclass(slots=True)
+class ShareSource:
+    """A process's part of each batch of a source: the others' images are passed over without being decoded."""
+
+    source: ImageSource
+    share: Share
+    batch_size: int
+    name: str
+    labels: tuple[str, ...]
+    mirror: bool
+
+    def __len__(self) -> int:
+        """The number of images of this process."""
+        whole, rest = divmod(len(self.source), self.batch_size)
+        sizes = [self.share.of(self.batch_size), self.share.of(rest)]
+        own, last = (int(part.stop) - int(part.start) for part in sizes)
+        return whole * own + last
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """This process's images, in the source's order."""
+        items = self.source.items(order)
+        for first in range(0, len(self.source), self.batch_size):
+            batch = list(itertools.islice(items, min(self.batch_size, len(self.source) - first)))
+            yield from batch[self.share.of(len(batch))]
