@@ -82,7 +82,7 @@ def _list(good: Path, made: Path) -> None:
 CASES: list[tuple[Make, tuple[str, ...]]] = [
     (_truncated, ("damaged or truncated", "expected a whole .safetensors file")),
     (_header_only, ("damaged",)),
-    (_empty, ("0 bytes", "expected a .safetensors or a .pth file")),
+    (_empty, ("0 bytes", "expected a .safetensors, .pth, .npz or HDF5 file")),
     (_text, ("expected a .safetensors or a .pth file",)),
     (_nan, ("NaN or infinite values", "fc.weight", "expected finite weights")),
     (_one_missing, ("1 missing: block1.0.conv1.weight", "wrn-10-1")),
@@ -115,7 +115,7 @@ def test_bad_weights_are_refused(cli: Cli, weights: Path, make: Make, words: tup
 def test_a_missing_file(cli: Cli) -> None:
     outcome = cli("export", "wrn-10-1", "--weights", "none.pth", "--out", "bundle")
     assert outcome.code == 1
-    assert "no weights at none.pth: expected a .safetensors or a .pth file" in outcome.err
+    assert "no weights at none.pth: expected a .safetensors, .pth, .npz or HDF5 file" in outcome.err
 
 
 def test_weights_of_another_network(cli: Cli, weights: Path) -> None:

@@ -144,10 +144,11 @@ def test_a_real_checkpoint_of_another_network_is_named_with_its_first_keys(share
         fit_weights(build_model(spec), checkpoint, spec)
     text = str(error.value)
     assert (
-        "wrn-40-1-cifar10.pth is no checkpoint of wrn-16-2 (10 classes): 1 missing: block1.0.shortcut.weight; " in text
+        "wrn-40-1-cifar10.pth is no checkpoint of wrn-16-2 (10 classes), taken for the layout of "
+        "xternalz/WideResNet-pytorch: 1 missing: block1.layer.0.convShortcut.weight; " in text
     )
-    assert "left over: block1.2.bn1.weight, block1.2.bn1.bias, " in text
-    assert "of another shape: block1.0.conv1.weight (16, 16, 3, 3) instead of (32, 16, 3, 3), " in text
+    assert "left over: block1.layer.2.bn1.weight, block1.layer.2.bn1.bias, " in text
+    assert "of another shape: block1.layer.0.conv1.weight (16, 16, 3, 3) instead of (32, 16, 3, 3), " in text
     assert text.endswith("Give the model name that these weights belong to")
     assert len(text) < 1000
 
@@ -156,7 +157,7 @@ def _refused(tensors: State, text: str, spec: ModelSpec = SPEC) -> None:
     before = build_model(spec)
     kept = {key: value.clone() for key, value in before.state_dict().items()}
     with pytest.raises(DeployError, match=text):
-        fit_weights(before, Checkpoint(Path("w.pth"), tensors), spec)
+        fit_weights(before, Checkpoint(Path("w.pth"), {"": tensors}), spec)
     _assert_equal(dict(before.state_dict()), kept)
 
 
@@ -176,7 +177,9 @@ def test_another_number_of_classes_says_which_option_to_pass(state: State, class
     head = {"fc.weight": torch.zeros(classes, 64), "fc.bias": torch.zeros(classes)}
     _refused({**state, **head}, rf"has {classes} classes, wrn-10-1 expects 10 .*: pass --classes {classes}$")
     fit_weights(
-        build_model(right := dataclasses.replace(SPEC, classes=classes)), Checkpoint(Path(), {**state, **head}), right
+        build_model(right := dataclasses.replace(SPEC, classes=classes)),
+        Checkpoint(Path(), {"": {**state, **head}}),
+        right,
     )
 
 

@@ -24,8 +24,8 @@ __all__ = [
     "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps",
     "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions", "Resize",
     "RoundingOf",
-    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Workers", "either", "flag", "option", "overrides_of",
-    "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
+    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers", "either", "flag",
+    "option", "overrides_of", "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
@@ -120,6 +120,12 @@ Pixels = Annotated[
 ]
 TopK = Annotated[int | None, option("N", "Graphs give the best N classes instead of all logits.", INTERFACE, least=1)]
 Features = Annotated[bool, flag("--features", "Graphs give the pooled features too.", rich_help_panel=INTERFACE)]
+
+Weights = Annotated[
+    str | None,
+    option("FILE|NAME", "File (code in it is never run), or a name as in timm/wide_resnet50_2.racm_in1k."),
+]
+WeightsKey = Annotated[str, option("NAME", "Which state dict of the file, where it has several; as in state_dict.")]
 
 Classes = Annotated[int | None, option("N", "Classes, where not the network's usual number.", NETWORK, least=2)]
 Labels = Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)]

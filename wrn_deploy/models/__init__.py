@@ -1,19 +1,19 @@
 """The networks: one file a family, found by its name; imports torch only when a network is asked for.
 
 A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(name) -> ModelSpec | None` (None: not of
-this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, the key maps of
-foreign checkpoints (see `weights.py`). The network ends in a Linear, and its `groups` names the modules whose outputs
-are its feature maps, one for each resolution.
+this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, how foreign
+checkpoints name its tensors (see `layout.py`). The network ends in a Linear, and its `groups` names the modules whose
+outputs are its feature maps, one for each resolution.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.models.layout import OWN, Layout
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -24,7 +24,6 @@ __all__ = ["Overrides", "build_model", "classifier_of", "describe_model", "layou
 
 FAMILIES = "wrn_deploy.models.families"
 
-Layouts = Mapping[str, Sequence[tuple[str, str]]]
 Record = TypeVar("Record", ModelSpec, Preprocessing)
 
 
@@ -94,10 +93,10 @@ def classifier_of(network: nn.Module) -> nn.Linear:
     return last
 
 
-def layouts(family: str) -> Layouts:
-    """The key maps of the foreign checkpoints that `family` knows: name of the layout -> (pattern, replacement)."""
-    known: Layouts = _family(family).LAYOUTS
-    return known
+def layouts(family: str) -> tuple[Layout, ...]:
+    """The layouts of checkpoints that `family` knows; this project's own comes first, where no other is the same."""
+    known: tuple[Layout, ...] = tuple(_family(family).LAYOUTS)
+    return known if any(not layout.rules for layout in known) else (OWN, *known)
 
 
 def _family(name: str) -> Any:

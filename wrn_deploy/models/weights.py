@@ -1,54 +1,78 @@
-"""Weights in and out: safetensors and .pth state dicts, never code; each tensor accounted for."""
+"""Weights in and out: safetensors, `.pth`, `.npz` and HDF5 files, never code; each tensor accounted for."""
 
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import layouts
+from wrn_deploy.models.arrays import HDF5, is_npz, read_hdf5, read_npz
+from wrn_deploy.models.match import Match, find_match, is_count
+from wrn_deploy.models.pickled import read_pickled, refuse_code
+from wrn_deploy.models.state_dicts import State, state_dicts
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["Checkpoint", "fit_weights", "read_weights", "write_weights"]
+__all__ = ["Checkpoint", "fit_weights", "match_weights", "read_weights", "write_weights"]
 
 METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
-WRAPPERS = ("state_dict", "model")
+EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
 SHOWN = 4  # how many keys an error names
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A state dict as it stands in a file; `spec` is there where the file says what the network is."""
+    """The state dicts as they stand in a file, by their path in it, the preferred one first.
+
+    `spec` is there where the file says what the network is; `passed_over` names the classes of what is no tensor.
+    """
 
     file: Path
-    tensors: Mapping[str, torch.Tensor]
+    states: Mapping[str, State]
     spec: ModelSpec | None = None
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> State:
+        """The preferred state dict."""
+        return next(iter(self.states.values()))
 
 
 def read_weights(file: Path) -> Checkpoint:
-    """Reads a safetensors file or a state dict of `torch.save` (with `weights_only`: pickled code is refused).
+    """Reads a file by its content, whatever its suffix; code in a `.pth` file is never run.
 
     Raises:
-        DeployError: the file is missing, empty, truncated, of no such format, or holds anything but tensors.
+        DeployError: the file is missing, empty, truncated, of no such format, or without tensors.
+        MachineError: the package that reads its format is not installed.
     """
     if not file.is_file():
         found = f"{file} is a folder" if file.is_dir() else f"no weights at {file}"
-        raise DeployError(f"{found}: expected a .safetensors or a .pth file")
+        raise DeployError(f"{found}: {EXPECTED}")
     size = file.stat().st_size
     if size < 8:
-        raise DeployError(f"{file} holds {size} bytes: expected a .safetensors or a .pth file; copy it again")
+        raise DeployError(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
     with file.open("rb") as stream:
         start = stream.read(9)
-    is_safetensors = start[8:9] == b"{"  # 8 bytes of header length, then the header's JSON
-    return _read_safetensors(file) if is_safetensors else _read_pth(file)
+    if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
+        return _read_safetensors(file)
+    if start.startswith(HDF5):
+        return _with_tensors(Checkpoint(file, {"": read_hdf5(file)}))
+    if is_npz(file):
+        return _with_tensors(Checkpoint(file, {"": read_npz(file)}))
+    loaded, passed_over = read_pickled(file)
+    states = state_dicts(loaded)
+    if not states and passed_over:
+        raise refuse_code(file, passed_over[0])
+    if not states:
+        raise DeployError(
+            f"{file} holds a {type(loaded).__name__} that is no state dict: expected names and tensors only"
+        )
+    return Checkpoint(file, states, passed_over=passed_over)
 
 
 def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
@@ -60,64 +84,84 @@ def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
 
 
-def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
-    """Puts the checkpoint into the network, after bringing its keys into the network's layout.
+def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
+    """Finds the network in the checkpoint: which state dict, prefix and layout; and checks what is there.
+
+    Args:
+        network: the network of `spec`, which stays as it is; its tensors may be on torch's meta device.
+        checkpoint: what a file holds.
+        spec: the network's description.
+        key: the name of the state dict to take, where the file has several; "": the preferred one.
 
     Raises:
         DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
             fp32; the first keys are named.
+        UsageError: the file has nothing called `key`.
     """
-    tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if not key.endswith("num_batches_tracked")}
-    if all(key.startswith("module.") for key in tensors):  # DataParallel
-        tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
-    own = {key: tensor for key, tensor in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    tensors = _best_layout(tensors, own, spec.family)
-    _check_keys(tensors, own, checkpoint.file, spec)
-    _check_kinds(tensors, checkpoint.file)
-    values = {key: tensor.to(torch.float32) for key, tensor in tensors.items()}
-    _check_values(values, checkpoint.file)
+    own = {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
+    match = find_match(checkpoint.states, own, layouts(spec.family), key)
+    _check_keys(match, own, checkpoint.file, spec)
+    taken = {key: match.state[key] for key in match.pairs.values()}
+    _check_kinds(taken, checkpoint.file)
+    _check_values(taken, checkpoint.file)
+    return match
+
+
+def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
+    """Puts the checkpoint into the network, each tensor under its name here in fp32, and says what was taken.
+
+    Raises:
+        DeployError, UsageError: as `match_weights`; the network stays as it was.
+    """
+    match = match_weights(network, checkpoint, spec, key)
+    values = {own: match.state[key].to(torch.float32) for own, key in match.pairs.items()}
+    for own, tensor in network.state_dict().items():
+        constant = match.layout.constant(own)
+        if constant is not None:
+            values[own] = torch.full(tensor.shape, constant)
     network.load_state_dict(values, strict=False)
+    return match
 
 
-def _best_layout(
-    tensors: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor], family: str
-) -> dict[str, torch.Tensor]:
-    candidates = [tensors]
-    for rules in layouts(family).values():
-        renamed = {}
-        for key, tensor in tensors.items():
-            rule = next((rule for rule in rules if re.search(rule[0], key)), None)
-            renamed[key if rule is None else re.sub(rule[0], rule[1], key)] = tensor
-        candidates.append(renamed)
-    return max(candidates, key=lambda candidate: len(candidate.keys() & own.keys()))
-
-
-def _check_keys(
-    tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], file: Path, spec: ModelSpec
-) -> None:
-    missing = [key for key in own if key not in tensors]
-    left_over = [key for key in tensors if key not in own]
-    differing = [key for key in own if key in tensors and tensors[key].shape != own[key].shape]
-    if not (missing or left_over or differing):
+def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: ModelSpec) -> None:
+    missing = [key for key in match.pairs.values() if key not in match.state]
+    differing = {
+        name: key for name, key in match.pairs.items() if key in match.state and match.state[key].shape != own[name]
+    }
+    if match.layout.refused and len(missing) < len(match.pairs) / 2:
+        raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
+    if not (missing or match.left_over or differing):
         return
-    shapes = [f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}" for key in differing]
-    if not missing and not left_over and differing == ["fc.weight", "fc.bias"]:
-        found = tensors["fc.bias"].numel()
+    shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
+    found = _other_classes(match, differing, own, spec)
+    if found and not missing and not match.left_over:
         raise DeployError(
             f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
         )
     found_wrong = [
         f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
-        for what, keys in (("missing", missing), ("left over", left_over), ("of another shape", shapes))
+        for what, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
         if keys
     ]
     raise DeployError(
-        f"{file} is no checkpoint of {spec.name} ({spec.classes} classes): {'; '.join(found_wrong)}. "
+        f"{file} is no checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+        f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(found_wrong)}. "
         "Give the model name that these weights belong to"
     )
 
 
-def _check_kinds(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+def _other_classes(match: Match, differing: Mapping[str, str], own: Mapping[str, torch.Size], spec: ModelSpec) -> int:
+    """How many classes the file has, where it is the classifier alone that differs, and in nothing else; else 0."""
+    owners = {name.rpartition(".")[0] for name in differing}
+    if len(differing) != 2 or len(owners) != 1:
+        return 0
+    there = {match.state[key].shape[:1] for key in differing.values()}
+    here = {own[name][:1] for name in differing}
+    rest = all(match.state[key].shape[1:] == own[name][1:] for name, key in differing.items())
+    return next(iter(there))[0] if rest and len(there) == 1 and here == {torch.Size([spec.classes])} else 0
+
+
+def _check_kinds(tensors: State, file: Path) -> None:
     odd = [
         f"{key} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device.type})"
         for key, tensor in tensors.items()
@@ -130,13 +174,19 @@ def _check_kinds(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
         )
 
 
-def _check_values(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
-    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+def _check_values(tensors: State, file: Path) -> None:
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
     if bad:
         raise DeployError(
             f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:SHOWN])}: expected finite "
             "weights; its training diverged or the file is damaged"
         )
+
+
+def _with_tensors(checkpoint: Checkpoint) -> Checkpoint:
+    if not checkpoint.tensors:
+        raise DeployError(f"{checkpoint.file} holds no arrays: expected a network's weights by name")
+    return checkpoint
 
 
 def _read_safetensors(file: Path) -> Checkpoint:
@@ -149,38 +199,4 @@ def _read_safetensors(file: Path) -> Checkpoint:
         spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
     except (SafetensorError, OSError, ValueError, DeployError) as error:
         raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
-    return Checkpoint(file, tensors, spec)
-
-
-def _read_pth(file: Path) -> Checkpoint:
-    try:
-        # By its path, torch would judge a file by its suffix. Its warnings are on pickles that end in an error below.
-        with file.open("rb") as stream, warnings.catch_warnings(action="ignore"):
-            loaded: Any = torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage can end in any error of the unpickler
-        raise DeployError(_unreadable(file, error)) from error
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not _is_state_dict(loaded):
-        raise DeployError(
-            f"{file} holds a {type(loaded).__name__} that is no state dict: expected names and tensors only"
-        )
-    return Checkpoint(file, loaded)
-
-
-def _is_state_dict(loaded: Any) -> bool:
-    if not isinstance(loaded, dict) or not loaded:
-        return False
-    return all(isinstance(key, str) and torch.is_tensor(value) for key, value in loaded.items())
-
-
-def _unreadable(file: Path, error: Exception) -> str:
-    code = re.search(r"GLOBAL (\S+)", str(error))  # how torch names what it did not run
-    if code is not None:
-        return (
-            f"{file} holds pickled code ({code[1]}), which is never run here: expected a state dict of tensors; load "
-            "it where it was made and save model.state_dict(), best as safetensors"
-        )
-    first = ": ".join(filter(None, (type(error).__name__, re.split(r"\.\s|\n", str(error))[0])))
-    return f"{file} is damaged, truncated or no checkpoint ({first}): expected a .safetensors or a .pth file"
+    return Checkpoint(file, {"": tensors}, spec)

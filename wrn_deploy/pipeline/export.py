@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy import __version__
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, sha256_of
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.cores import write_graph
 from wrn_deploy.pipeline.parity import core_parity, interface_parity, probe_images
+from wrn_deploy.pipeline.weights import Taken, Wanted, network_of, take_weights
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from wrn_deploy.models.weights import Checkpoint
 
 __all__ = ["ExportOptions", "export_bundle", "probe_images"]
 
@@ -31,15 +30,16 @@ EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What to export; `weights` or `random_weights` must be given.
+    """What to export; `weights` (a file, or a name of `models.sources`) or `random_weights` must be given.
 
+    `weights_key` names the state dict to take from a file with several.
     `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k` and `features` say what the graphs
     take and give: see `spec.Interface`.
     """
 
     model: str
     out: Path
-    weights: Path | None = None
+    weights: Path | str | None = None
     random_weights: bool = False
     seed: int = 0
     overrides: Overrides = field(default_factory=Overrides)
@@ -47,6 +47,7 @@ class ExportOptions:
     pixels: bool = False
     top_k: int | None = None
     features: bool = False
+    weights_key: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -68,13 +69,13 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
             "`wrn-deploy train` makes weights"
         )
     _check_packages()
-    spec, checkpoint = _read(options)
+    spec, taken = _read(options, progress)
     bundle = Bundle.create(options.out, spec, options.random_weights)
-    weights = Recipe(options=_weights_options(options, spec.core), tools={"wrn-deploy": __version__})
+    weights = Recipe(options=_weights_options(options, spec.core, taken), tools={"wrn-deploy": __version__})
     if _up_to_date(bundle, weights, options):
         progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
         return Bundle.open(bundle.folder)
-    network = _network(spec, checkpoint, options)
+    network = _random(spec, options.seed) if taken is None else network_of(taken)
     _write(bundle, network, (weights, options), progress)
     return bundle
 
@@ -123,20 +124,14 @@ def _told(options: ExportOptions) -> str:
     return f"{', '.join(others)} and {last}"
 
 
-def _read(options: ExportOptions) -> tuple[ModelSpec, Checkpoint | None]:
-    from wrn_deploy.models.weights import read_weights
-
-    spec = describe_model(options.model)
+def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Taken | None]:
     if options.weights is None:
-        return _with_interface(options.overrides.apply(spec), options), None
-    checkpoint = read_weights(options.weights)
-    if checkpoint.spec is not None:
-        if checkpoint.spec.name != spec.name:
-            raise DeployError(
-                f"{options.weights} holds {checkpoint.spec.name}: expected {spec.name}; export it by its own name"
-            )
-        spec = checkpoint.spec
-    return _with_interface(options.overrides.apply(spec), options), checkpoint
+        if options.weights_key:
+            raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
+        return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
+    wanted = Wanted(options.model, options.weights, options.weights_key, options.overrides)
+    taken = take_weights(wanted, progress)
+    return _with_interface(taken.spec, options), taken
 
 
 def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
@@ -148,23 +143,16 @@ def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
     return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features))
 
 
-def _network(spec: ModelSpec, checkpoint: Checkpoint | None, options: ExportOptions) -> nn.Module:
+def _random(spec: ModelSpec, seed: int) -> nn.Module:
     import torch
 
-    from wrn_deploy.models import build_model
     from wrn_deploy.models.conditioning import build_random
-    from wrn_deploy.models.weights import fit_weights
 
-    if checkpoint is None:
-        return build_random(spec, torch.from_numpy(probe_images(spec, 8)), options.seed)
-    network = build_model(spec)
-    fit_weights(network, checkpoint, spec)
-    return network.eval()
+    return build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed)
 
 
-def _weights_options(options: ExportOptions, spec: ModelSpec) -> dict[str, Any]:
-    source = {"seed": options.seed} if options.weights is None else {"file_sha256": sha256_of(options.weights)}
-    return {"model": spec.to_json(), **source}
+def _weights_options(options: ExportOptions, spec: ModelSpec, taken: Taken | None) -> dict[str, Any]:
+    return {"model": spec.to_json(), **({"seed": options.seed} if taken is None else taken.origin)}
 
 
 def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:

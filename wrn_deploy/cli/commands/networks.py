@@ -89,7 +89,8 @@ def train(
 def export(
     model: opt.Model,
     out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")],
-    weights: Annotated[Path | None, option("FILE", ".safetensors or .pth state dict; code in it is never run.")] = None,
+    weights: opt.Weights = None,
+    weights_key: opt.WeightsKey = "",
     random_weights: Annotated[
         bool, flag("--random-weights", "For speed work only: marks the bundle and all reports.")
     ] = False,
@@ -107,7 +108,8 @@ def export(
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     changes = opt.overrides_of(classes, labels, mean, std, resize)
-    options = ExportOptions(model, out, weights, random_weights, seed, changes, bf16, pixels, top_k, features)
+    asked = (changes, bf16, pixels, top_k, features, weights_key)
+    options = ExportOptions(model, out, weights, random_weights, seed, *asked)
     bundle = export_bundle(options, new_progress())
     graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))
     show.show_artifacts(bundle, ("weights", *graphs), as_json=as_json)

@@ -6,20 +6,19 @@ classifier. The Convs have biases, as in the run that the authors publish (their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "NetworkInNetwork", "NormalizedConv", "build", "describe"]
 
 LISTED = ("nin",)
 
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+LAYOUTS: tuple[Layout, ...] = ()
 
 Layer = tuple[int, int, int]  # channels in, channels out, size of the kernel
 FIRST: tuple[Layer, ...] = ((3, 192, 5), (192, 160, 1), (160, 96, 1))

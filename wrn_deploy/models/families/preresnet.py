@@ -13,13 +13,12 @@ timm's, no BN follows the first Conv. Their files do not fit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.families.resnet import IMAGENET
+from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = [
@@ -41,7 +40,22 @@ LISTED = ("preresnet-200",)
 # would double the variance of what runs along the skips until BN has learned its statistics.
 BRANCH = 0.25
 
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+LAYOUTS = (
+    Layout(
+        "pytorchcv",
+        (
+            (r"conv1\.weight", "features.init_block.conv.weight"),
+            (r"bn1\.(.+)", "features.init_block.bn.{1}"),
+            (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
+            (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
+            (r"layer(\d)\.(\d+)\.downsample\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
+            (r"bn2\.(.+)", "features.post_activ.bn.{1}"),
+            (r"fc\.(.+)", "output.{1}"),
+        ),
+        note="taken for one whose name there ends in b, as preresnet200b (the 3x3 convolution has the stride); those "
+        "without have the same keys and compute something else",
+    ),
+)
 
 
 def describe(name: str) -> ModelSpec | None:

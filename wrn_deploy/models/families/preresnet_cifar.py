@@ -7,7 +7,6 @@ a block's first Conv, no BN behind the stem, and where the width changes the ski
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -17,13 +16,28 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models.families import preresnet
 from wrn_deploy.models.families.preresnet import PreActivationBottleneck, initialize
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "CifarPreActivationResNet", "build", "describe"]
 
 LISTED = ("preresnet-164", "preresnet-1001")
 
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+LAYOUTS = (
+    Layout(
+        "pytorchcv",
+        (
+            (r"conv1\.weight", "features.init_block.weight"),
+            (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
+            (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
+            (r"layer(\d)\.(\d+)\.downsample\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
+            (r"bn1\.(.+)", "features.post_activ.bn.{1}"),
+            (r"fc\.(.+)", "output.{1}"),
+        ),
+        refused="its 3x3 convolutions have the stride, and here, as in the authors' code, a block's first one has it, "
+        "so that these tensors make another network; expected a checkpoint of the authors' network",
+    ),
+)
 
 
 def describe(name: str) -> ModelSpec | None:

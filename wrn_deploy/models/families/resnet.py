@@ -5,12 +5,13 @@ The stride is that of the 3x3 Conv, as in torchvision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.layout import UNIT_VARIANCE, Layout
 from wrn_deploy.models.wrn_names import read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -24,8 +25,47 @@ LISTED = ("resnet-50", "resnet-101", "resnet-152", "wrn-50-2", "wrn-101-2")
 # Minibatch SGD", 2017, section 5.1). With 1, the rounding of fp16 grows from block to block of an untrained network.
 BRANCH = 0.25
 
-# This file's keys are torchvision's, so such checkpoints need no map.
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+BACKBONE = ((r"fc\.(.+)", "head.fc.{1}"), (r"(.+)", "backbone.{1}"))
+DEEP_STEM = (r"conv1\.weight", "conv1.6.weight")
+
+# Checkpoints of other projects. The last two have three convolutions in the stem, so that they cannot be loaded.
+LAYOUTS = (
+    Layout("torchvision, timm and this project"),  # the same keys
+    Layout("mmpretrain", BACKBONE),
+    Layout(
+        "szagoruyko/functional-zoo",  # wide-resnet-50-2-export, resnet-18-export ...
+        (
+            (r"conv1\.weight", "conv0.weight"),
+            (r"bn1\.bias", "conv0.bias"),
+            (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "group{1:-1}.block{2}.conv{3:-1}.weight"),
+            (r"layer(\d)\.(\d+)\.bn(\d)\.bias", "group{1:-1}.block{2}.conv{3:-1}.bias"),
+            (r"layer(\d)\.(\d+)\.downsample\.0\.weight", "group{1:-1}.block{2}.conv_dim.weight"),
+            (r"layer(\d)\.(\d+)\.downsample\.1\.bias", "group{1:-1}.block{2}.conv_dim.bias"),
+        ),
+        constants=(
+            (r".*(bn\d|downsample\.1)\.weight", 1.0),
+            (r".*(bn\d|downsample\.1)\.running_mean", 0.0),
+            (r".*(bn\d|downsample\.1)\.running_var", UNIT_VARIANCE),
+        ),
+        note="BN is folded into its convolutions, and its own statistics are lost: not for training on",
+    ),
+    Layout(
+        "timm's ResNet-C",
+        (DEEP_STEM,),
+        refused="its stem has three convolutions (resnet50c, resnet50s ...), another network than this one with its "
+        "single 7x7 convolution; expected a checkpoint with conv1.weight",
+    ),
+    Layout(
+        "timm's ResNet-D",
+        (
+            DEEP_STEM,
+            (r"layer(\d)\.(\d+)\.downsample\.0\.weight", "layer{1}.{2}.downsample.1.weight"),
+            (r"layer(\d)\.(\d+)\.downsample\.1\.(.+)", "layer{1}.{2}.downsample.2.{3}"),
+        ),
+        refused="its stem has three convolutions and its shortcuts pool (resnet50d, resnet50t ...), another network "
+        "than this one with its single 7x7 convolution; expected a checkpoint with conv1.weight",
+    ),
+)
 
 # The usual ImageNet preprocessing: shorter side 256, centre 224, mean and deviation in units of a 0..1 image.
 IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)

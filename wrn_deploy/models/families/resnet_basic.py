@@ -6,14 +6,12 @@ channels, so that a skip of the first group is a Conv too where it is not 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.families.resnet import IMAGENET, PostActivationResNet, initialize
+from wrn_deploy.models.families.resnet import IMAGENET, LAYOUTS, PostActivationResNet, initialize
 from wrn_deploy.models.wrn_names import Kind, read_wrn_name
 from wrn_deploy.spec import ModelSpec
 
@@ -25,9 +23,6 @@ LISTED = ("resnet-18", "resnet-34", "wrn-18-1.5", "wrn-18-2", "wrn-18-3", "wrn-3
 
 STEM = 64
 FINEST = 8  # widening factors are multiples of an eighth, so that each group has a multiple of 8 channels
-
-# This file's keys are torchvision's, so such checkpoints need no map.
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
 
 
 def describe(name: str) -> ModelSpec | None:

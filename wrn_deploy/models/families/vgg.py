@@ -6,21 +6,20 @@ BN behind each Conv, without dropout, and with one linear classifier behind the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.families.nin import NormalizedConv
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "Vgg", "build", "describe"]
 
 LISTED = ("vgg",)
 
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {}
+LAYOUTS: tuple[Layout, ...] = ()
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVS = (2, 2, 4, 4, 4)  # in each group

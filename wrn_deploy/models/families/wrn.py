@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
+from wrn_deploy.models.layout import Layout
 from wrn_deploy.models.wrn_names import Kind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -21,13 +20,71 @@ LISTED = (
 
 BOTTLENECK_DEPTHS = (50, 101)  # those of ImageNet's that have but one width: for others there are near names here
 
-# The layouts of foreign checkpoints: pattern of a key -> this file's key.
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "block{g}.layer.{i}.convShortcut": (
-        (r"^block(\d+)\.layer\.(\d+)\.convShortcut\.", r"block\1.\2.shortcut."),
-        (r"^block(\d+)\.layer\.(\d+)\.", r"block\1.\2."),
+# Checkpoints of other projects. The last two have the same tensors, with which their networks compute something else.
+LAYOUTS = (
+    Layout(
+        "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench, AugMix ...
+        (
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.convShortcut.weight"),
+            (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
+        ),
+        unused=(r"sub_block1\..+",),  # TRADES's code makes a second first group, and never calls it
     ),
-}
+    Layout(
+        "szagoruyko/wide-residual-networks",  # the authors' code for PyTorch
+        (
+            (r"conv1\.weight", "conv0"),
+            (r"block(\d)\.(\d+)\.conv(\d)\.weight", "group{1:-1}.block{2}.conv{3:-1}"),
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "group{1:-1}.block{2}.convdim"),
+            (r"block(\d)\.(\d+)\.bn(\d)\.(.+)", "group{1:-1}.block{2}.bn{3:-1}.{4}"),
+            (r"bn1\.(.+)", "bn.{1}"),
+        ),
+    ),
+    Layout(
+        "pytorchcv",  # wrn16_10_cifar10 and its like
+        (
+            (r"conv1\.weight", "features.init_block.weight"),
+            (r"block(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
+            (r"block(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
+            (r"bn1\.(.+)", "features.post_activ.bn.{1}"),
+            (r"fc\.(.+)", "output.{1}"),
+        ),
+    ),
+    Layout(
+        "mmrazor",
+        (
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "backbone.layer{1}.{2}.downsample.weight"),
+            (r"block(\d)\.(\d+)\.(.+)", "backbone.layer{1}.{2}.{3}"),
+            (r"fc\.(.+)", "head.fc.{1}"),
+            (r"(.+)", "backbone.{1}"),
+        ),
+    ),
+    Layout(
+        "meliketoy/wide-resnet.pytorch",  # and bmsookim's
+        (
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "layer{1}.{2}.shortcut.0.weight"),
+            (r"block(\d)\.(\d+)\.(.+)", "layer{1}.{2}.{3}"),
+            (r"fc\.(.+)", "linear.{1}"),
+        ),
+        refused="its shortcuts read a block's input before BN and ReLU, and its second convolution has the stride, so "
+        "that these tensors make another network than the paper's WRN-d-k; expected a checkpoint of the paper's",
+    ),
+    Layout(
+        "deepmind/deepmind-research",  # adversarial_robustness; in RobustBench: DMWideResNet
+        (
+            (r"conv1\.weight", "init_conv.weight"),
+            (r"block(\d)\.(\d+)\.conv(\d)\.weight", "layer.{1:-1}.block.{2}.conv_{3:-1}.weight"),
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "layer.{1:-1}.block.{2}.shortcut.weight"),
+            (r"block(\d)\.(\d+)\.bn(\d)\.(.+)", "layer.{1:-1}.block.{2}.batchnorm_{3:-1}.{4}"),
+            (r"bn1\.(.+)", "batchnorm.{1}"),
+            (r"fc\.(.+)", "logits.{1}"),
+        ),
+        refused="its convolutions with a stride pad on the right and below alone, and many of its networks have "
+        "another activation than ReLU, so that these tensors make another network than the paper's WRN-d-k; expected a "
+        "checkpoint of the paper's",
+    ),
+)
 
 # Mean and deviation of the CIFAR-10 training images, in units of a 0..1 image.
 CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
