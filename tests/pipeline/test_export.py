@@ -402,7 +402,7 @@ def test_a_damaged_manifest_is_replaced(old: Path, made: Path, damage: str) -> N
 
 def test_the_weights_of_another_network_are_refused_by_name(trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.safetensors"
-    with pytest.raises(DeployError, match="holds wrn-10-1: expected wrn-16-2; export it by its own name"):
+    with pytest.raises(DeployError, match="holds wrn-10-1: expected wrn-16-2; give it its own name"):
         export_bundle(ExportOptions("wrn-16-2", tmp_path / "bundle", weights), Silent())
     save_file(dict(read_weights(weights).tensors), tmp_path / "bare.safetensors")
     with pytest.raises(

@@ -13,7 +13,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models.sources import SOURCES, Source
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["Preparation", "find_preparation", "tell_preprocessing"]
+__all__ = ["Preparation", "find_preparation", "published_as", "tell_preprocessing"]
 
 CONFIG = "config.json"  # what timm writes beside its weights
 
@@ -45,7 +45,7 @@ def find_preparation(
         DeployError: the file has the digest of another network's published weights, or a `config.json` that says what
             cannot be done here.
     """
-    known = source or _by_digest(digest)
+    known = source or published_as(digest)
     if known is not None:
         if known.network != usual.name:
             raise DeployError(f"{file} is {known.name}, of {known.network}: expected weights of {usual.name}")
@@ -67,7 +67,8 @@ def tell_preprocessing(how: Preprocessing) -> str:
     return f"{resized}{how.width}x{how.height}, mean {mean}, std {std}"
 
 
-def _by_digest(digest: str) -> Source | None:
+def published_as(digest: str) -> Source | None:
+    """The published weights whose file has this sha256, where that is known; None for others."""
     return next((source for source in SOURCES.values() if source.sha256 and digest.startswith(source.sha256)), None)
 
 

@@ -47,7 +47,7 @@ def evaluate_target(target: Target, options: MeasureOptions, progress: Progress,
     if target.is_bundle:
         return evaluate_bundle(Bundle.open(target.path), options, progress)
     backend = _backend(target, options, gated=gated)
-    network = load_network(target.network)
+    network = load_network(target.network, progress)
     return _evaluate_network(network.to(DEVICES[backend]), (target.path, backend), options, progress)
 
 

@@ -115,7 +115,7 @@ def predict_target(target: Target, options: PredictOptions, progress: Progress) 
         DeployError: bad weights; or as `predict_images`.
         MachineError: as `predict_images`.
     """
-    what = target.path if target.is_bundle else load_network(target.network)
+    what = target.path if target.is_bundle else load_network(target.network, progress)
     return predict_images(what, options, progress)
 
 

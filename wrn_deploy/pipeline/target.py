@@ -22,6 +22,7 @@ class Target:
         path: the folder of a bundle; or a file of weights, or the name of published ones.
         model: the name of the weights' network; None: a bundle, or weights that say it themselves.
         overrides: changes to the description of the weights' network.
+        key: which state dict of the weights' file, where it has several.
 
     Raises:
         UsageError: a network, or changes, for a bundle.
@@ -31,6 +32,7 @@ class Target:
     path: Path
     model: str | None = None
     overrides: Overrides = field(default_factory=Overrides)
+    key: str = ""
 
     def __post_init__(self) -> None:
         name = str(self.path)
@@ -39,10 +41,10 @@ class Target:
                 f"there is nothing at {name}{near_names(name, list(SOURCES))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
-        if self.path.is_dir() and (self.model is not None or self.overrides != Overrides()):
+        if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
             raise UsageError(
                 f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
-                "--model, --classes, --labels, --mean, --std or --resize; they are for weights"
+                "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they are for weights"
             )
 
     @property
@@ -53,4 +55,4 @@ class Target:
     @property
     def network(self) -> NetworkOptions:
         """The network of the weights."""
-        return NetworkOptions(self.model, self.path, self.overrides)
+        return NetworkOptions(self.model, self.path, self.overrides, key=self.key)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import sha256_of
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides, build_model, describe_model
-from wrn_deploy.models.preparation import Preparation, find_preparation, tell_preprocessing
+from wrn_deploy.models.preparation import Preparation, find_preparation, published_as, tell_preprocessing
 from wrn_deploy.models.sources import SOURCES, Source, find_source
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
@@ -31,13 +31,13 @@ class Wanted:
     """Which weights, and for what.
 
     Args:
-        model: the network, as in "wrn-50-2".
+        model: the network, as in "wrn-50-2"; None: the one that the weights say they are of.
         weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k".
         key: which state dict of the file, where it has several; "": the preferred one.
         overrides: what to change of the network's description.
     """
 
-    model: str
+    model: str | None
     weights: Path | str
     key: str = ""
     overrides: Overrides = field(default_factory=Overrides)
@@ -59,23 +59,24 @@ def take_weights(wanted: Wanted, progress: Progress) -> Taken:
     Notes say what was taken: which state dict in which layout, and which preprocessing why.
 
     Raises:
-        UsageError: the file has no state dict of that key.
+        UsageError: the file has no state dict of that key, or does not say what it is of and no network is named.
         DeployError: no such file or name, weights of another network, or a file that is no checkpoint of it.
         MachineError: a package is missing, or the network that the download needs.
     """
     from wrn_deploy.models.weights import match_weights, read_weights
 
-    usual = describe_model(wanted.model)
-    file, source = _find(wanted.weights, usual.name, progress)
-    checkpoint = read_weights(file)
+    named = None if wanted.model is None else describe_model(wanted.model)
+    file, source = _find(wanted.weights, named, progress)
+    checkpoint, digest = read_weights(file), sha256_of(file)
     described = checkpoint.spec
+    usual = named or described or _network_of_published(source or published_as(digest), file)
     if described is not None and described.name != usual.name:
-        raise DeployError(f"{file} holds {described.name}: expected {usual.name}; export it by its own name")
+        raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
     spec = wanted.overrides.apply(described or usual)
     match = match_weights(_empty(spec), checkpoint, spec, wanted.key)
-    origin: dict[str, Any] = {"file_sha256": sha256_of(file), "layout": match.layout.name, "key": match.name}
+    origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
     if described is None:
-        found = find_preparation(usual, file, origin["file_sha256"], source=source, normalizer=match.normalizer())
+        found = find_preparation(usual, file, digest, source=source, normalizer=match.normalizer())
         prepared = wanted.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         _tell(match, checkpoint, prepared, found, progress)
         spec, origin = prepared, {**origin, "preprocessing": found.why}
@@ -93,19 +94,25 @@ def network_of(taken: Taken) -> nn.Module:
     return network.eval()
 
 
-def _find(weights: Path | str, network: str, progress: Progress) -> tuple[Path, Source | None]:
+def _find(weights: Path | str, network: ModelSpec | None, progress: Progress) -> tuple[Path, Source | None]:
     from wrn_deploy.models.fetch import fetch_weights
 
     file, name = Path(weights), str(weights)
     if file.exists() or name.partition("/")[0] not in PUBLISHERS:
         return file, None
     source = find_source(name)
-    if source.network != network:
+    if network is not None and source.network != network.name:
         raise DeployError(
-            f"{name} are weights of {source.network}, not of {network}: expected one of {network}'s, or the model "
-            f"{source.network}"
+            f"{name} are weights of {source.network}, not of {network.name}: expected one of {network.name}'s, or the "
+            f"model {source.network}"
         )
     return fetch_weights(source, progress), source
+
+
+def _network_of_published(source: Source | None, file: Path) -> ModelSpec:
+    if source is None:
+        raise UsageError(f"{file} does not say which network it is of: expected --model, as in wrn-16-2")
+    return describe_model(source.network)
 
 
 def _empty(spec: ModelSpec) -> nn.Module:

@@ -93,6 +93,7 @@ def evaluate(
     max_corrupt: opt.MaxCorrupt = "0",
     workers: opt.Workers = None,
     model: opt.ModelOfWeights = None,
+    weights_key: opt.WeightsKey = "",
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -105,7 +106,7 @@ def evaluate(
     Of a bundle fp32 is always measured: it is what the others are compared with.
     Weights need no bundle: PyTorch runs them, on images prepared as they expect.
     """
-    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize))
+    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize), weights_key)
     options = MeasureOptions(
         data, opt.several(backend), precision, threads=threads, limit=limit,
         max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
@@ -124,6 +125,7 @@ def predict(
     precision: opt.Precisions = None,
     top_k: Annotated[int | None, option("N", "Classes to show of each image; 3 if not given.", least=1)] = None,
     model: opt.ModelOfWeights = None,
+    weights_key: opt.WeightsKey = "",
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -136,7 +138,7 @@ def predict(
     Unless one is named, the first backend that can run a bundle here is used:
     TensorRT, TensorRT-RTX, ONNX Runtime. Weights need no bundle: PyTorch runs them.
     """
-    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize))
+    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize), weights_key)
     options = PredictOptions(tuple(images), top_k, backend, precision)
     show.show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
 
