@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from wrn_deploy.data import CorruptImage, Role, open_data
+from wrn_deploy.data.decode import Encoded
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "PA", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
@@ -103,3 +104,19 @@ def test_code_in_an_image_file_is_not_run(tmp_path: Path) -> None:
     (item,) = open_data(str(tmp_path), Role.TEST).items()
     with pytest.raises(CorruptImage, match="no known image format"):
         item.load()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "ppm", "gif", "tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_the_picture_is_the_same_as_the_pixels_and_needs_its_file_no_more(
+    tmp_path: Path, digit_images: npt.NDArray[np.uint8], suffix: str, mode: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    kept = "RGB" if mode == "P" and suffix in ("jpg", "webp", "ppm") else mode
+    Image.fromarray(digit_images[0]).convert(kept).save(path)
+    load = Encoded(path, "a")
+    pixels, picture = load(), load.picture()
+    path.unlink()
+    assert picture.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(picture), pixels)
+    np.testing.assert_array_equal(picture.resize((20, 20)), Image.fromarray(pixels).resize((20, 20)))

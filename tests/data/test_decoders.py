@@ -9,67 +9,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from wrn_deploy.data import CorruptImage, ImageSource, Item, Role, open_data
+from tests.data.made import HOW, Made, be_corrupt, blunder, die, process_ids, shade
+from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.allowance import Share
 from wrn_deploy.data.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
 
-HOW = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
 AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-class Made:
-    """A source of items made by the test; `broken` ends it with an error after the last."""
-
-    name = "made"
-    labels: tuple[str, ...] = ()
-    mirror = True
-
-    def __init__(self, loads: Sequence[Callable[[], npt.NDArray[np.uint8]]], broken: Exception | None = None) -> None:
-        self.loads = loads
-        self.broken = broken
-        self.taken = 0
-
-    def __len__(self) -> int:
-        return len(self.loads)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        del order
-        for index, load in enumerate(self.loads):
-            self.taken += 1
-            yield Item(f"image {index}", index, load)
-        if self.broken is not None:
-            raise self.broken
-
-
-def _shade(index: int, size: int = 40) -> npt.NDArray[np.uint8]:
-    return np.full((size, size, 3), index % 256, dtype=np.uint8)
-
-
-def _corrupt(text: str) -> npt.NDArray[np.uint8]:
-    raise CorruptImage(text)
-
-
-def _die(code: int) -> npt.NDArray[np.uint8]:
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    os._exit(code)
-
-
-def _blunder() -> npt.NDArray[np.uint8]:
-    raise ZeroDivisionError("a bug")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +80,7 @@ def test_the_caller_draws_the_same_numbers_between_batches(npz_file: Path, decod
 
 
 def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None:
-    loads = [partial(_corrupt, f"bad {n}") if n % 50 == 3 else partial(_shade, n) for n in range(200)]
+    loads = [partial(be_corrupt, f"bad {n}") if n % 50 == 3 else partial(shade, n) for n in range(200)]
     straight = Batches(Made(loads), HOW, 16, max_corrupt=4)
     parallel = Batches(Made(loads), HOW, 16, max_corrupt=4, decoders=decoders)
     _same(list(straight), list(parallel))
@@ -132,7 +89,7 @@ def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_share_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders: Decoders) -> None:
-    loads = [partial(_corrupt, f"bad {n}") if n in (20, 90, 120) else partial(_shade, n) for n in range(200)]
+    loads = [partial(be_corrupt, f"bad {n}") if n in (20, 90, 120) else partial(shade, n) for n in range(200)]
     how = decoders if workers else None
     assert sum(len(batch.names) for batch in Batches(Made(loads), HOW, 16, max_corrupt=Share(1.5), decoders=how)) == 197
     with pytest.raises(DeployError, match=r"bad 120; 3 corrupt, 2 allowed of 200: mend or remove it"):
@@ -143,8 +100,8 @@ def test_a_share_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders
 def test_the_limit_counts_good_images_and_what_lies_behind_it_is_of_no_concern(
     workers: int, decoders: Decoders
 ) -> None:
-    loads = [partial(_corrupt, "bad") if n in (2, 30) else partial(_shade, n) for n in range(40)]
-    source = Made([*loads, *[partial(_shade, 0, 5)] * 8], broken=DeployError("damaged behind it"))
+    loads = [partial(be_corrupt, "bad") if n in (2, 30) else partial(shade, n) for n in range(40)]
+    source = Made([*loads, *[partial(shade, 0, 5)] * 8], broken=DeployError("damaged behind it"))
     batches = Batches(source, HOW, 10, limit=25, max_corrupt=1, decoders=decoders if workers else None)
     assert [len(batch.names) for batch in batches] == [10, 10, 5]
     assert batches.corrupt == ["image 2"]
@@ -154,10 +111,10 @@ def test_the_limit_counts_good_images_and_what_lies_behind_it_is_of_no_concern(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> None:
     """Behind the images before it, though these are still being decoded when it is met."""
-    loads = [partial(_shade, n) for n in range(100)]
+    loads = [partial(shade, n) for n in range(100)]
     for source, text in (
         (Made(loads, broken=DeployError("the file is damaged")), "the file is damaged"),
-        (Made([*loads, partial(_shade, 0, 30)]), None),
+        (Made([*loads, partial(shade, 0, 30)]), None),
     ):
         how = HOW if text else Preprocessing(40, 40, HOW.mean, HOW.std)
         batches = iter(Batches(source, how, 10, decoders=decoders if workers else None))
@@ -168,25 +125,25 @@ def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> Non
 
 def test_an_error_of_the_program_is_shown_with_its_place(decoders: Decoders) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug") as caught:
-        list(Batches(Made([_blunder]), HOW, 1, decoders=decoders))
-    assert "in _blunder" in "".join(caught.value.__notes__)
+        list(Batches(Made([blunder]), HOW, 1, decoders=decoders))
+    assert "in blunder" in "".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize(("code", "cause"), [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_a_process_that_dies_is_an_error_and_the_next_pass_has_new_ones(code: int, cause: str) -> None:
     with Decoders(1) as one:
         with pytest.raises(DeployError, match=rf"decoded image 0 \.\.\. image 1 died \({cause}\).*--workers 0"):
-            list(Batches(Made([partial(_shade, 0), partial(_die, code)]), HOW, 1, decoders=one))
-        assert len(list(Batches(Made([partial(_shade, 0)]), HOW, 1, decoders=one))) == 1
+            list(Batches(Made([partial(shade, 0), partial(die, code)]), HOW, 1, decoders=one))
+        assert len(list(Batches(Made([partial(shade, 0)]), HOW, 1, decoders=one))) == 1
 
 
 def test_what_cannot_be_sent_is_an_error(decoders: Decoders) -> None:
     with pytest.raises(DeployError, match=r"image 0 cannot be sent to a decoding process .*--workers 0"):
-        list(Batches(Made([lambda: _shade(0)]), HOW, 1, decoders=decoders))
+        list(Batches(Made([lambda: shade(0)]), HOW, 1, decoders=decoders))
 
 
 def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> None:
-    loads: Any = [partial(_shade, n) for n in range(300)]
+    loads: Any = [partial(shade, n) for n in range(300)]
     for _ in range(3):
         first = next(iter(Batches(Made(loads), HOW, 8, decoders=decoders)))
         assert first.labels.tolist() == list(range(8))
@@ -196,7 +153,7 @@ def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> N
 
 def test_images_are_taken_only_so_far_ahead(decoders: Decoders) -> None:
     """Whatever the data's size, so many images are in memory: three chunks a process and the batch."""
-    loads: Any = [partial(_shade, n, 300) for n in range(2000)]
+    loads: Any = [partial(shade, n, 300) for n in range(2000)]
     how = Preprocessing(256, 256, HOW.mean, HOW.std, resize=256)
     source = Made(loads)
     for count, _ in enumerate(Batches(source, how, 4, limit=200, decoders=decoders), 1):
@@ -212,15 +169,9 @@ def _alive(process: int) -> bool:
     return "Z" not in Path(f"/proc/{process}/stat").read_text().split()[2]
 
 
-def _pids(decoders: Decoders) -> list[int]:
-    list(Batches(Made([partial(_shade, 0)]), HOW, 1, decoders=decoders))
-    assert decoders._pool is not None
-    return [one._process.pid for one in decoders._pool._processes]
-
-
 def test_processes_end_with_what_started_them() -> None:
     closed, dropped = Decoders(1), Decoders(1)
-    pids = _pids(closed) + _pids(dropped)
+    pids = process_ids(closed) + process_ids(dropped)
     assert all(map(_alive, pids))
     closed.close()
     del dropped
@@ -231,12 +182,12 @@ def test_processes_end_with_what_started_them() -> None:
 PROGRAM = """
 import sys, time
 from functools import partial
-from tests.data.test_decoders import HOW, Made, _pids, _shade
+from tests.data.made import HOW, Made, process_ids, shade
 from wrn_deploy.data.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches
 decoders = Decoders(2)
-print(*_pids(decoders), 'torch' in sys.modules, flush=True)
-for batch in Batches(Made([partial(_shade, n, 2000) for n in range(10000)]), HOW, 2, decoders=decoders):
+print(*process_ids(decoders), 'torch' in sys.modules, flush=True)
+for batch in Batches(Made([partial(shade, n, 500) for n in range(10000)]), HOW, 2, decoders=decoders):
     print('.', end='', flush=True)
 """
 
@@ -252,9 +203,9 @@ def test_a_signal_in_the_middle_leaves_no_process_behind(sent: signal.Signals) -
     assert torch == "False"
     assert started.stdout.read(3) == "..."
     started.send_signal(sent)
-    started.communicate(timeout=20)
+    started.communicate(timeout=120)
     assert started.returncode == -sent
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(_alive(int(pid)) for pid in pids):
         assert time.monotonic() < end, "a decoding process lives on"
         time.sleep(0.02)

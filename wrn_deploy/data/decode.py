@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +14,48 @@ from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "pixels_of"]
+__all__ = ["IMAGE_SUFFIXES", "Encoded", "decode_image", "pixels_of"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or fetch what the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+WHOLE = ("JPEG", "PNG")  # once loaded, these need their file no more, and a copy of the pixels would be in vain
 
 # What Pillow raises for damaged files depends on the codec. The bomb's warning is raised only under `-W error`.
 UNDECODABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What loads an item that is still encoded: its content, or the file that has it; `name` is for errors."""
+
+    content: bytes | Path
+    name: str
+
+    def __call__(self) -> npt.NDArray[np.uint8]:
+        """The pixels, as `decode_image` gives them; CorruptImage where the file cannot be read, too."""
+        return np.asarray(self.picture(), dtype=np.uint8)
+
+    def picture(self) -> Image.Image:
+        """The same as Pillow has it, in the mode RGB: who resizes it spares two copies. Raises as a call does."""
+        try:
+            with Image.open(BytesIO(self._read()), formats=CODECS) as image:
+                return _to_rgb(image)
+        except UNDECODABLE as error:
+            raise _undecodable(self.name, error) from error
+
+    def _read(self) -> bytes:
+        if isinstance(self.content, bytes):
+            return self.content
+        try:
+            return self.content.read_bytes()
+        except OSError as error:
+            reason = error.strerror
+            raise CorruptImage(f"{self.name} cannot be read ({reason}): expected a readable image file") from error
 
 
 def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
@@ -38,11 +70,7 @@ def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
     Raises:
         CorruptImage: the bytes are truncated, damaged, no image, or an absurdly large one.
     """
-    try:
-        with Image.open(BytesIO(encoded), formats=CODECS) as image:
-            return pixels_of(image, name)
-    except UNDECODABLE as error:
-        raise _undecodable(name, error) from error
+    return Encoded(encoded, name)()
 
 
 def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
@@ -63,6 +91,9 @@ def _undecodable(name: str, error: Exception) -> CorruptImage:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and image.format in WHOLE:
+        image.load()
+        return image
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
         return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from wrn_deploy.data.allowance import Share, allowed_of
 from wrn_deploy.data.decoders import Decoders, Outcome
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
 
@@ -46,12 +50,7 @@ def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> np
         return image
     from PIL import Image
 
-    short = min(rows, columns)
-    size = (max(how.width, columns * how.resize // short), max(how.height, rows * how.resize // short))
-    method = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    resized = np.asarray(Image.fromarray(image).resize(size, method), dtype=np.uint8)
-    top, left = round((size[1] - how.height) / 2), round((size[0] - how.width) / 2)
-    return resized[top : top + how.height, left : left + how.width]
+    return _fit_picture(Image.fromarray(image), how)
 
 
 def fit_item(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -61,14 +60,36 @@ def fit_item(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
         CorruptImage: it cannot be decoded.
         DeployError: without `how.resize`, it does not have the network's input size.
     """
+    from wrn_deploy.data.decode import Encoded
+
+    if how.resize is not None and isinstance(item.load, Encoded):
+        return _fit_picture(item.load.picture(), how)
     return fit_image(item.load(), how, item.name)
+
+
+def _fit_picture(image: Image.Image, how: Preprocessing) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    assert how.resize is not None
+    short = min(image.size)
+    width, height = (side * how.resize // short for side in image.size)
+    width, height = max(how.width, width), max(how.height, height)
+    method = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    left, top = round((width - how.width) / 2), round((height - how.height) / 2)
+    resized = image.resize((width, height), method)
+    return np.asarray(resized.crop((left, top, left + how.width, top + how.height)), dtype=np.uint8)
 
 
 def normalize(images: npt.NDArray[np.uint8], how: Preprocessing) -> npt.NDArray[np.float32]:
     """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
     scale, shift = scale_and_shift(how)
-    scaled = images.astype(np.float32) * scale + shift
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+    count, height, width, channels = images.shape
+    normalized = np.empty((count, channels, height, width), dtype=np.float32)
+    for channel in range(channels):  # a fourth of the time of whole images, which would be made twice
+        plane = normalized[:, channel]
+        np.multiply(images[..., channel], scale[channel], out=plane)
+        plane += shift[channel]
+    return normalized
 
 
 def scale_and_shift(how: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from wrn_deploy.data import CorruptImage, ImageSource, Item, Role
-from wrn_deploy.data.decode import IMAGE_SUFFIXES, decode_image
+from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data.decode import IMAGE_SUFFIXES, Encoded
 from wrn_deploy.data.label_file import LABEL_FILE, read_label_file
 from wrn_deploy.errors import DeployError
 
@@ -42,7 +40,7 @@ class FolderSource:
         """All images in the order of their names or of the label file, or in a uniformly random one."""
         for index in range(len(self)) if order is None else order.permutation(len(self)):
             file, label = self.files[index]
-            yield Item(file, label, partial(_load, self.root / file))
+            yield Item(file, label, Encoded(self.root / file, str(self.root / file)))
 
 
 def recognise(path: Path) -> bool:
@@ -127,11 +125,3 @@ def _holds_images(folder: Path, depth: int) -> bool:
 def is_image(path: Path) -> bool:
     """A file that its name says is an image, and that is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _load(path: Path) -> npt.NDArray[np.uint8]:
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise CorruptImage(f"{path} cannot be read ({error.strerror}): expected a readable image file") from error
-    return decode_image(encoded, str(path))

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.decode import decode_image
+from wrn_deploy.data.decode import Encoded
 from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError, missing_package
@@ -169,7 +168,7 @@ def _stream(groups: list[RowGroup]) -> Iterator[Item]:
                 for encoded, label in zip(images, labels, strict=True):
                     name = f"{group.file.name} row {row}"
                     index = None if label is None else check_label(label, name)
-                    yield Item(name, index, partial(decode_image, encoded or b"", f"{group.file} row {row}"))
+                    yield Item(name, index, Encoded(encoded or b"", f"{group.file} row {row}"))
                     row += 1
 
 

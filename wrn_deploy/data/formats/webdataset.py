@@ -7,13 +7,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.decode import IMAGE_SUFFIXES, decode_image
+from wrn_deploy.data.decode import IMAGE_SUFFIXES, Encoded
 from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.shuffle import buffer_capacity, shuffled
 from wrn_deploy.data.tar_stream import Member, is_tar, members
@@ -168,7 +167,7 @@ def _stream(shards: list[Shard]) -> Iterator[Item]:
     for shard in shards:
         for sample in _samples(shard.file, contents=True):
             name = f"{shard.file.name}/{sample.image}"
-            load = partial(decode_image, sample.encoded, f"{shard.file}/{sample.image}")
+            load = Encoded(sample.encoded, f"{shard.file}/{sample.image}")
             yield Item(name, _label(sample, name), load)
 
 
