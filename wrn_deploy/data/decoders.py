@@ -44,7 +44,8 @@ Outcome = npt.NDArray[np.uint8] | Exception
 def choose_workers(asked: int | None, how: Preprocessing, images: int) -> int:
     """The number of processes: as asked; else one a core where images are resized, as photographs are, and no few.
 
-    Small images that are as large as the network's input take less time to decode than to send.
+    Images that are as large as the network's input already are small: they take 0.02 (pixels) to 0.08 ms (JPEG) each in
+    one process, and pixels take longer to send than to make.
     """
     if asked is not None:
         return asked
