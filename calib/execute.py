@@ -134,6 +134,11 @@ def _mean(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
     return _given(inputs, 0).mean(axes, keepdim=bool(attributes.get("keepdims", 1)))
 
 
+def _sum(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
+    axes = [int(axis) for axis in _given(inputs, 1)]
+    return _given(inputs, 0).sum(axes, keepdim=bool(attributes.get("keepdims", 1)))
+
+
 def _pad(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
     pads = [int(pad) for pad in _given(inputs, 1)]
     half = len(pads) // 2
@@ -165,13 +170,20 @@ OPERATORS: dict[str, Callable[[Inputs, Attributes], torch.Tensor]] = {
     "Add": lambda inputs, _: _given(inputs, 0) + _given(inputs, 1),
     "BatchNormalization": _batch_norm,
     "Cast": lambda inputs, _: _given(inputs, 0),
+    "Clip": lambda inputs, _: torch.clamp(_given(inputs, 0), *inputs[1:3]),
     "Conv": _conv,
     "DequantizeLinear": _dequantize,
     "Gemm": _gemm,
+    "MatMul": lambda inputs, _: _given(inputs, 0) @ _given(inputs, 1),
     "MaxPool": _max_pool,
     "Mul": lambda inputs, _: _given(inputs, 0) * _given(inputs, 1),
     "Pad": _pad,
     "QuantizeLinear": _quantize,
+    "Reciprocal": lambda inputs, _: 1.0 / _given(inputs, 0),
     "ReduceMean": _mean,
+    "ReduceSum": _sum,
     "Relu": lambda inputs, _: functional.relu(_given(inputs, 0)),
+    "Reshape": lambda inputs, _: _given(inputs, 0).reshape([int(size) for size in _given(inputs, 1)]),
+    "Sqrt": lambda inputs, _: torch.sqrt(_given(inputs, 0)),
+    "Sub": lambda inputs, _: _given(inputs, 0) - _given(inputs, 1),
 }

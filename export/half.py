@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.errors import DeployError
+from wrn_deploy.export.whitening import contrast_nodes
 
 __all__ = ["Half", "convert_half"]
 
@@ -24,9 +26,10 @@ class Half:
 def convert_half(model: ir.Model, half: Half) -> ir.Model:
     """A copy of `model` (fp32) in which every floating-point tensor but the graph's input and output is of that type.
 
-    A Cast stands at each end, so that callers pass the same arrays to every precision. Batch normalisation that could
-    not be folded becomes a multiplication and an addition computed in double: its variance and epsilon do not fit into
-    fp16, and a BN in bf16 would be rounded before it is folded.
+    A Cast stands at each end, so that callers pass the same arrays to every precision. Whitening computes an image's
+    contrast in fp32 in front of it: where there is little, pixels differ in bits that 16 do not have. Batch
+    normalisation that could not be folded becomes a multiplication and an addition computed in double: its variance and
+    epsilon do not fit into fp16, and a BN in bf16 would be rounded before it is folded.
 
     Raises:
         DeployError: a weight is too large for the type.
@@ -38,8 +41,24 @@ def convert_half(model: ir.Model, half: Half) -> ir.Model:
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]
+    kept = contrast_nodes(graph)
+    _convert_weights(graph, half, kept)
+    for node in [node for node in graph if node not in kept]:
+        for value in node.outputs:
+            if value.dtype == ir.DataType.FLOAT:
+                value.type = ir.TensorType(half.type)  # a new type: clones share the old one
+    for value in [kept[-1].outputs[0]] if kept else list(graph.inputs):
+        _cast_input(graph, value, half)
+    _cast_output(graph, half)
+    return converted
+
+
+def _convert_weights(graph: ir.Graph, half: Half, kept: Collection[ir.Node]) -> None:
+    """All but those of the nodes that stay in fp32."""
     for name, value in list(graph.initializers.items()):
         if value.dtype != ir.DataType.FLOAT or value.const_value is None:
+            continue
+        if any(use.node in kept for use in value.uses()):
             continue
         weights = value.const_value.numpy()
         largest = float(np.abs(weights).max(initial=0.0))
@@ -50,13 +69,6 @@ def convert_half(model: ir.Model, half: Half) -> ir.Model:
             )
         value.const_value = ir.Tensor(weights.astype(half.type.numpy()), name=name)
         value.type = ir.TensorType(half.type)
-    for node in graph:
-        for value in node.outputs:
-            if value.dtype == ir.DataType.FLOAT:
-                value.type = ir.TensorType(half.type)  # a new type: clones share the old one
-    _cast_input(graph, half)
-    _cast_output(graph, half)
-    return converted
 
 
 def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
@@ -84,14 +96,18 @@ def _constant(value: ir.Value | None) -> np.ndarray[tuple[int, ...], np.dtype[np
     return value.const_value.numpy().astype(np.float64)
 
 
-def _cast_input(graph: ir.Graph, half: Half) -> None:
-    for value in graph.inputs:
-        cast = ir.node("Cast", [value], {"to": half.type}, name=f"{value.name}.{half.name}")
-        cast.outputs[0].name = f"{value.name}.{half.name}"
-        cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(half.type), value.shape
-        for use in [use for use in value.uses() if use.node is not cast]:
-            use.node.replace_input_with(use.idx, cast.outputs[0])
+def _cast_input(graph: ir.Graph, value: ir.Value, half: Half) -> None:
+    """Makes what the graph reads, or computes in fp32 first, that type for all that read it."""
+    cast = ir.node("Cast", [value], {"to": half.type}, name=f"{value.name}.{half.name}")
+    cast.outputs[0].name = f"{value.name}.{half.name}"
+    cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(half.type), value.shape
+    for use in [use for use in value.uses() if use.node is not cast]:
+        use.node.replace_input_with(use.idx, cast.outputs[0])
+    producer = value.producer()
+    if producer is None:
         graph.insert_before(graph[0], cast)
+    else:
+        graph.insert_after(producer, cast)
 
 
 def _cast_output(graph: ir.Graph, half: Half) -> None:

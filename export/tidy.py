@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from wrn_deploy import __version__
+from wrn_deploy.export.whitening import whitening_names
 
 __all__ = ["tidy"]
 
@@ -29,12 +30,12 @@ def tidy(model: ir.Model) -> ir.Model:
     model.metadata_props.clear()
     model.doc_string = None
     model.producer_name, model.producer_version, model.domain = "wrn-deploy", __version__, None
-    outputs = set(graph.outputs)
+    outputs, whitening = set(graph.outputs), whitening_names(graph)
     names: set[str] = {value.name or "" for value in graph.inputs}
     for node in graph:
         node.metadata_props.clear()
         node.doc_string = None
-        node.name = _unused(_node_name(node), names)
+        node.name = _unused(whitening.get(node) or _node_name(node), names)
         for index, value in enumerate(node.outputs):
             value.metadata_props.clear()
             if value not in outputs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec"]
+__all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec", "Whitening"]
 
 
 class Precision(StrEnum):
@@ -105,6 +105,37 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class Whitening:
+    """Global contrast normalisation and ZCA whitening, which a network does before its first layer.
+
+    Mean and matrix are among its weights; how they are fitted and applied: `training/whitening.py` and
+    `models/whitening.py`.
+
+    Args:
+        images: how many training images they were fitted on.
+        scale: the length of an image, as a vector, after contrast normalisation.
+        bias: added to each variance (eigenvalue of the covariance) before its square root divides.
+        least: a shorter image, in units of 0..1 and without its own mean, is enlarged as if it were so long. Of pixels
+            with 256 levels none but 0 is shorter than 0.0039: below that is the rounding of images of one colour.
+    """
+
+    images: int
+    scale: float = 55.0
+    bias: float = 0.1
+    least: float = 1e-3
+
+    def __post_init__(self) -> None:
+        numbers = (self.images, self.scale, self.bias, self.least)
+        if not all(0 < number < math.inf for number in numbers):
+            raise DeployError(f"whitening with images, scale, bias and least {numbers}: expected positive numbers")
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Whitening:
+        """Reads what `dataclasses.asdict` wrote."""
+        return cls(**record)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
 
@@ -121,6 +152,7 @@ class ModelSpec:
     dropout: float = 0.0
     labels: tuple[str, ...] = ()
     interface: Interface = Interface()
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -132,6 +164,12 @@ class ModelSpec:
         if self.interface.top_k is not None and self.interface.top_k > self.classes:
             raise DeployError(
                 f"the top {self.interface.top_k} of {self.classes} classes: expected {self.classes} at most"
+            )
+        how = self.preprocessing
+        if self.whitening is not None and (how.mean, how.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
+            raise DeployError(
+                f"mean {how.mean} and std {how.std} with whitening: expected 0,0,0 and 1,1,1, since the network "
+                "whitens images itself"
             )
 
     @property
@@ -168,8 +206,11 @@ class ModelSpec:
         return self.labels[index] if self.labels else str(index)
 
     def to_json(self) -> dict[str, Any]:
-        """A record of JSON types."""
-        return dataclasses.asdict(self)
+        """A record of JSON types; `whitening` is left out where there is none, as before there was any."""
+        record = dataclasses.asdict(self)
+        if self.whitening is None:
+            del record["whitening"]
+        return record
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> ModelSpec:
@@ -177,7 +218,8 @@ class ModelSpec:
         try:
             preprocessing = Preprocessing.from_json(record["preprocessing"])
             interface = Interface.from_json(record.get("interface", {}))  # bundles made before there was one lack it
-            labels = tuple(record["labels"])
-            return cls(**{**record, "preprocessing": preprocessing, "labels": labels, "interface": interface})
+            whitening = Whitening.from_json(record["whitening"]) if record.get("whitening") else None
+            changed = {"preprocessing": preprocessing, "interface": interface, "whitening": whitening}
+            return cls(**{**record, **changed, "labels": tuple(record["labels"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise DeployError(f"the model's description is damaged ({error!r}): export the model again") from error

@@ -29,6 +29,7 @@ def load_network(
         channels_last: the layout of weights and activations in memory.
     """
     network = load_plugin("wrn_deploy.models.families", bundle.spec.family).build(bundle.spec)
+    load_plugin("wrn_deploy.models", "whitening").add_whitening(network, bundle.spec)
     network.load_state_dict(load_file(bundle.file(weights)))
     classifier = _take_classifier(network) if bundle.spec.interface.features else nn.Identity()
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -53,7 +54,8 @@ class _Network(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.classifier = network, classifier
-        self._interface, self._dtype, self._layout = spec.interface, dtype, layout
+        self._interface, self._layout = spec.interface, layout
+        self._dtype = dtype if spec.whitening is None else torch.float32  # whitening rounds behind its own float32
         self._names = tuple(output.name for output in spec.outputs)
         for name, values in zip(("scale", "shift"), scale_and_shift(spec.preprocessing), strict=True):
             self.register_buffer(name, torch.from_numpy(values))

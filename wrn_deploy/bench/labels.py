@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LINE", "RADIUS", "Box", "Point", "place_labels"]
+__all__ = ["LINE", "RADIUS", "Box", "Point", "place_labels", "spread_apart"]
 
 Point = tuple[float, float]
 
@@ -78,3 +78,15 @@ def _candidates(x: float, y: float, width: float) -> Iterable[Box]:
         middle = y + rise * LINE
         for left in across if rise else beside:
             yield Box(left, middle - LINE / 2, left + width, middle + LINE / 2)
+
+
+def spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float]:
+    """The rising heights, moved as little as leaves LINE between neighbours, all from `low` to `high`."""
+    placed: list[float] = []
+    for height in wanted:
+        placed.append(max(height, placed[-1] + LINE) if placed else max(height, low))
+    limit = high
+    for index in range(len(placed) - 1, -1, -1):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - LINE
+    return placed

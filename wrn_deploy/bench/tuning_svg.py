@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
 from wrn_deploy.bench.pictures.canvas import LETTER, MARGIN
+from wrn_deploy.bench.pictures.sheet import sheet
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
 from wrn_deploy.bench.tuning import Trial, Tuning
 
@@ -18,21 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 20, 92, HEIGHT - 62
 LEAST = 0.5  # points of accuracy above and below the middle, so that a single image never looks like a gulf
 DIAMOND = "M0-8 8 0 0 8-8 0z"
 
-# The colours of the benchmark's page.
 STYLE = """
-svg { --page: #fff; --ink: #1b1f24; --muted: #59626c; --rule: #e1e4e8; --fp32: #3d6fb4; --int8: #c05a1c;
-  --warn: #b42318; background: var(--page);
-  font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-@media screen and (prefers-color-scheme: dark) {
-  svg { --page: #14171b; --ink: #e4e7eb; --muted: #98a2ad; --rule: #2c3239; --fp32: #82b1ee; --int8: #f29b63;
-    --warn: #ff8a7a; } }
-text { fill: var(--ink); }
-.page { fill: var(--page); } .title { font-size: 17px; font-weight: 600; } .about, .tick { fill: var(--muted); }
-.tick { font-variant-numeric: tabular-nums; } .warn { fill: var(--warn); font-weight: 600; }
-.label { stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; paint-order: stroke; }
-.strong { font-weight: 600; }
-.grid, .axis, .fp32, .budget, .ladder { fill: none; stroke: var(--rule); }
-.axis { stroke: var(--muted); stroke-width: .75; }
+.fp32, .budget, .ladder { fill: none; }
 .fp32 { stroke: var(--fp32); stroke-width: 1.5; } .budget { stroke: var(--fp32); stroke-dasharray: 5 4; }
 .fp32-text { fill: var(--fp32); }
 .ladder { stroke: var(--int8); stroke-width: 1.5; opacity: .55; }
@@ -52,13 +40,7 @@ def draw_tuning(tuning: Tuning) -> str:
         _references(tuning, y_axis),
         _points(tuning, x_axis, y_axis),
     ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title desc" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">\n'
-        f'<title id="title">{html.escape(_title(tuning))}</title>\n<desc id="desc">{html.escape(_described(tuning))}'
-        f"</desc>\n<style>{STYLE}</style>\n"
-        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>\n{"".join(body)}\n</svg>\n'
-    )
+    return sheet((_title(tuning), _described(tuning)), (WIDTH, HEIGHT), STYLE, "".join(body))
 
 
 def _title(tuning: Tuning) -> str:

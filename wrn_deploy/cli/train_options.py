@@ -14,7 +14,7 @@ from wrn_deploy.training.recipes import RECIPES
 __all__ = [
     "Accumulate", "BatchSize", "ChannelsLast", "Checkpointing", "Compiled", "DecayNorms", "Deterministic", "Dropout",
     "Epochs", "LabelSmoothing", "LearningRate", "Mirror", "Momentum", "OnDevice", "Precision", "RecipeName", "Shift",
-    "SyncNorms", "WarmUp", "WeightDecay",
+    "SyncNorms", "WarmUp", "WeightDecay", "Whiten",
 ]  # fmt: skip
 
 EXECUTION = "Execution"
@@ -52,6 +52,7 @@ Mirror = Annotated[
     bool | None, _either("--mirror/--no-mirror", "Mirror half of the images, where the data allows it.", RECIPE)
 ]
 Shift = Annotated[int | None, option("N", "Shift images by up to so many pixels.", RECIPE, least=0)]
+Whiten = Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.", rich_help_panel=RECIPE)]
 
 OnDevice = Annotated[
     Device | None, typer.Option(rich_help_panel=EXECUTION, help="Where to train; the GPU if PyTorch sees one.")

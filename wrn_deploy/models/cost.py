@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from wrn_deploy.models import build_model, classifier_of
+from wrn_deploy.models.whitening import ZcaWhitening
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["Cost", "count_cost", "count_features"]
@@ -15,7 +16,7 @@ __all__ = ["Cost", "count_cost", "count_features"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Trainable parameters, and multiply-accumulates of the Conv and Linear layers for one image."""
+    """Trainable parameters, and multiply-accumulates of the Conv and Linear layers, and of whitening, for one image."""
 
     parameters: int
     macs: int
@@ -37,6 +38,8 @@ def count_cost(spec: ModelSpec) -> Cost:
             macs += output.numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
             macs += module.weight.numel()
+        elif isinstance(module, ZcaWhitening):
+            macs += module.matrix.numel()
 
     for module in network.modules():
         module.register_forward_hook(count)

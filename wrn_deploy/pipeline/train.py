@@ -16,6 +16,7 @@ from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.pipeline.train_record import LOG, RUN, append_epoch, begin_log, describe_session, note_epoch, write_run
 from wrn_deploy.pipeline.train_spec import Reading, check_classes, describe_training
+from wrn_deploy.pipeline.whiten import describe_whitened, fit_network
 from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.execution import Execution
@@ -36,7 +37,7 @@ STATE, WEIGHTS, BEST = "checkpoint.safetensors", "weights.safetensors", "best.sa
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What to train, on what; `test_data` None: the data set's own test images."""
+    """What to train, on what; `test_data` None: the data set's own test images; `whiten`: by GCN and ZCA."""
 
     model: str
     data: str
@@ -48,6 +49,7 @@ class TrainOptions:
     execution: Execution = field(default_factory=Execution)
     max_corrupt: int | Share = 0
     workers: int | None = None
+    whiten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     test = open_data(options.test_data or options.data, Role.TEST)
     check_classes(train, test)
     reading = Reading(options.max_corrupt, options.workers)
-    spec = describe_training(options.model, options.overrides, train, reading, progress)
+    describe = describe_whitened if options.whiten else describe_training
+    spec = describe(options.model, options.overrides, train, reading, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
     return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), place, progress)
 
@@ -114,6 +117,8 @@ def _run(
 
     torch.manual_seed(options.recipe.seed)
     network = build_model(spec)
+    if not options.resume:
+        fit_network(network, spec, sources[0], Reading(options.max_corrupt, options.workers), progress)
     standing = Standing(spec, options.recipe, Path(sources[0].name).name, Path(sources[1].name).name)
     with Decoders(choose_workers(options.workers, spec.preprocessing, len(sources[0]))) as decoders:
         target = Target(spec.preprocessing, spec.classes, place.device, decoders, options.max_corrupt)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.bench.axes import Axis
+from wrn_deploy.bench.labels import LINE, spread_apart
 from wrn_deploy.bench.pictures.canvas import WIDE, drawing, mark, short, text
 from wrn_deploy.bench.report import Report, Row, summarize
 from wrn_deploy.bench.table import digits, one_line
 
 __all__ = ["batch_sweep"]
 
-TOP, FOOT, LINE = 34.0, 46.0, 15.0  # pixels: above, below, and the height of a name
+TOP, FOOT = 34.0, 46.0  # pixels: above and below
 LEAST = 260.0  # pixels from top to bottom
 LOG_SPREAD = 10.0
 
@@ -92,22 +93,10 @@ def _names(curves: Sequence[_Curve], x_axis: Axis, y_axis: Axis, longest: int) -
     """Each name at the height of its line's end, or as near as the others let it, with a thin line to it."""
     ends = sorted(((x_axis.at(batch), y_axis.at(rate), curve.row) for curve in curves
                    for batch, rate in curve.points[-1:]), key=lambda end: end[1])  # fmt: skip
-    heights = _apart([y for _, y, _ in ends], y_axis.end, y_axis.start)
+    heights = spread_apart([y for _, y, _ in ends], y_axis.end, y_axis.start)
     parts = []
     for (x, y, row), height in zip(ends, heights, strict=True):
         start = x_axis.end + 22
         parts.append(f'<path class="leader" d="M{x + 8:.1f} {y:.1f}L{start - 4:.1f} {height:.1f}"/>')
         parts.append(text(start, height + 4, short(row.name, longest), "label"))
     return parts
-
-
-def _apart(wanted: Sequence[float], low: float, high: float) -> list[float]:
-    """The rising heights, moved as little as leaves LINE between neighbours, all from `low` to `high`."""
-    placed: list[float] = []
-    for height in wanted:
-        placed.append(max(height, placed[-1] + LINE) if placed else max(height, low))
-    limit = high
-    for index in range(len(placed) - 1, -1, -1):
-        placed[index] = min(placed[index], limit)
-        limit = placed[index] - LINE
-    return placed

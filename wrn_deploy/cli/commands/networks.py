@@ -53,6 +53,7 @@ def train(
     dropout: train_opt.Dropout = None,
     mirror: train_opt.Mirror = None,
     shift: train_opt.Shift = None,
+    whiten: train_opt.Whiten = False,
     seed: Annotated[int, option("N", "Of weights, order and augmentation.", opt.RECIPE, least=0)] = 0,
     device: train_opt.OnDevice = None,
     amp: train_opt.Precision = None,
@@ -79,7 +80,7 @@ def train(
     how = Execution(device, amp, channels_last, compiled, checkpointing, accumulate, sync_bn, deterministic)
     allowed = opt.parse_allowance(max_corrupt)
     options = TrainOptions(
-        model, data, out, plan.recipe, test_data, plan.overrides, resume, how, max_corrupt=allowed, workers=workers
+        model, data, out, plan.recipe, test_data, plan.overrides, resume, how, allowed, workers, whiten
     )
     result = train_model(options, new_progress())
     show.show_training(result, as_json=as_json)

@@ -1,0 +1,223 @@
+"""Reads an ONNX graph as the layers that a picture shows: Q/DQ go to the tensors, what follows a layer goes into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wrn_deploy.plots.network import Kind, Layer, Network, Tensor
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["network_of"]
+
+# What changes neither the numbers nor, but for codes, their type: it belongs to the tensor.
+QDQ = ("QuantizeLinear", "DequantizeLinear")
+PASSED = (*QDQ, "Cast", "Identity")
+# What goes into the layer that it follows, if nothing else reads that.
+JOINED = {"Relu": "ReLU", "Clip": "clip", "Reshape": "", "Flatten": "", "Squeeze": "", "Dropout": ""}
+# Nodes that this project puts in front of a network, by names or their first part: what they do together.
+GROUPS = {
+    **dict.fromkeys(
+        ("interface.cast", "interface.transpose", "interface.mul", "interface.images"), "normalised pixels"
+    ),
+    "whitening": "contrast normalisation, ZCA whitening",
+    "pixels": "the pixels' own codes",
+}
+POOLS = {"MaxPool": "max pool", "AveragePool": "average pool"}
+MULTIPLYING = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read: `made` says of a value which layer gives it, and its codes; `group` is the layer of each."""
+
+    promises: dict[str, tuple[int, str]]
+    layers: list[Layer] = field(default_factory=list)
+    tensors: dict[Tensor, None] = field(default_factory=dict)
+    made: dict[ir.Value, tuple[int, str | None]] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+
+    def add(self, layer: Layer, node: ir.Node | None = None) -> int:
+        """A new layer, with tensors to it from whatever the node reads."""
+        self.layers.append(layer)
+        if node is not None:
+            self.read(len(self.layers) - 1, node)
+        return len(self.layers) - 1
+
+    def read(self, place: int, node: ir.Node) -> None:
+        """Tensors to the layer at `place` from whatever the node reads."""
+        for source, codes in (self.made[value] for value in node.inputs if value in self.made and value is not None):
+            if source != place:
+                self.tensors[Tensor(source, place, codes)] = None
+
+    def change(self, place: int, **changes: object) -> None:
+        """Replaces fields of a layer."""
+        self.layers[place] = dataclasses.replace(self.layers[place], **changes)  # type: ignore[arg-type]
+
+
+def network_of(model: ir.Model, name: str, precision: str) -> Network:
+    """The layers of `model`, in its order; `name` and `precision` are told in the picture."""
+    from wrn_deploy.engines.promise import promises_of
+
+    promises = {promise.name: (promise.macs, promise.arithmetic.value) for promise in promises_of(model)}
+    reading = _Reading(promises)
+    for value in model.graph.inputs:
+        if value.name not in model.graph.initializers:
+            reading.made[value] = (reading.add(Layer(value.name or "", Kind.INPUT, "input", _shape(value))), None)
+    for node in model.graph:
+        if node.op_type == "Constant" or not any(value in reading.made for value in node.inputs):
+            continue
+        place, codes = _place(reading, node)
+        for value in node.outputs:
+            reading.made[value] = (place, codes)
+    for value in model.graph.outputs:
+        if value in reading.made:
+            place = reading.made[value][0]
+            reading.change(place, outputs=(*reading.layers[place].outputs, value.name or ""))
+    return Network(name, precision, tuple(reading.layers), tuple(reading.tensors))
+
+
+def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
+    """The layer that the node belongs to, a new one where need be, and the codes of what it gives."""
+    source = next(value for value in node.inputs if value in reading.made)
+    assert source is not None
+    place, codes = reading.made[source]
+    group = GROUPS.get(_name(node)) or GROUPS.get(_name(node).partition(".")[0])
+    if group is not None and node.op_type not in QDQ:
+        return _grouped(reading, node, group), None
+    if node.op_type in PASSED:
+        return place, _codes(node) if node.op_type == "QuantizeLinear" else codes
+    before = reading.layers[place]
+    follows = len(source.uses()) == 1 and before.kind is not Kind.INPUT
+    if node.op_type in JOINED and follows:
+        joined = " · ".join(filter(None, (before.label, JOINED[node.op_type])))
+        reading.change(place, label=joined, shape=_shape(node.outputs[0]) or before.shape)
+        return place, None
+    if node.op_type == "Add" and len(_data(reading, node)) == 1 and follows and before.label == "scale":
+        constants = _constants(node)
+        reading.change(place, label="BN", name=_name(node), parameters=before.parameters + constants)
+        return place, None
+    return reading.add(_layer(reading, node), node), None
+
+
+def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
+    """One layer for all nodes of a group, with what they cost together."""
+    place = reading.groups.get(group)
+    if place is None:
+        layer = Layer(_name(node).partition(".")[0], Kind.OTHER, group, ())
+        place = reading.groups[group] = reading.add(layer, node)
+    macs, arithmetic = reading.promises.get(_name(node), (0, None))
+    there = reading.layers[place]
+    reading.change(
+        place,
+        shape=_shape(node.outputs[0]) or there.shape,
+        parameters=there.parameters + (_constants(node) if macs else 0),
+        macs=there.macs + macs,
+        arithmetic=arithmetic or there.arithmetic,
+    )
+    return place
+
+
+def _layer(reading: _Reading, node: ir.Node) -> Layer:
+    name, shape = _name(node), _shape(node.outputs[0])
+    if node.op_type in MULTIPLYING:
+        macs, arithmetic = reading.promises.get(name, (0, None))
+        kind = Kind.CONV if node.op_type == "Conv" else Kind.LINEAR
+        label = _conv_label(node) if kind is Kind.CONV else _linear_label(node)
+        return Layer(name, kind, label, shape, _constants(node), macs, arithmetic)
+    kind, label, parameters = _plain(reading, node)
+    return Layer(name, kind, label, shape, parameters)
+
+
+def _plain(reading: _Reading, node: ir.Node) -> tuple[Kind, str, int]:
+    """Kind, label and parameters of a layer that is no product of matrices."""
+    data = len(_data(reading, node))
+    match node.op_type:
+        case "BatchNormalization":
+            return Kind.NORM, "BN", _constants(node) // 2  # mean and variance are no parameters
+        case "Mul" if data == 1:
+            return Kind.NORM, "scale", _constants(node)
+        case "Add" if data > 1:
+            return Kind.SUM, "+", 0
+        case "MaxPool" | "AveragePool":
+            return Kind.POOL, f"{_kernel(node)} {POOLS[node.op_type]}{_stride(node)}", 0
+        case "ReduceMean" | "GlobalAveragePool":
+            return Kind.POOL, "global average pool", 0
+    return Kind.OTHER, node.op_type, 0
+
+
+def _conv_label(node: ir.Node) -> str:
+    weights = _weight_shape(node)
+    group = node.attributes.get_int("group", 1)
+    if len(weights) < 2:
+        return "Conv"
+    kernel = "x".join(map(str, weights[2:]))
+    if group > 1 and weights[1] == 1:
+        return f"{kernel} Conv, depthwise, {weights[0]}{_stride(node)}"
+    groups = f", {group} groups" if group > 1 else ""
+    return f"{kernel} Conv, {weights[1] * group} → {weights[0]}{groups}{_stride(node)}"
+
+
+def _linear_label(node: ir.Node) -> str:
+    weights = _weight_shape(node)
+    if len(weights) != 2:
+        return node.op_type
+    outputs, inputs = weights if node.attributes.get_int("transB", 0) else reversed(weights)
+    return f"linear, {inputs} → {outputs}"
+
+
+def _kernel(node: ir.Node) -> str:
+    return "x".join(map(str, node.attributes.get_ints("kernel_shape", [])))
+
+
+def _stride(node: ir.Node) -> str:
+    strides = list(node.attributes.get_ints("strides", []))
+    largest = max(strides, default=1)
+    return f", stride {largest}" if largest > 1 else ""
+
+
+def _weight_shape(node: ir.Node) -> tuple[int, ...]:
+    value = _constant(node.inputs[1])
+    return () if value is None else _sizes(value)
+
+
+def _data(reading: _Reading, node: ir.Node) -> list[ir.Value]:
+    return [value for value in node.inputs if value is not None and value in reading.made]
+
+
+def _constants(node: ir.Node) -> int:
+    """The numbers that the node has of its own: weights, bias, factors."""
+    found = [_constant(value) for value in node.inputs]
+    return sum(math.prod(_sizes(value)) for value in found if value is not None)
+
+
+def _constant(value: ir.Value | None) -> ir.Value | None:
+    """The stored tensor that a value is, or is dequantized or cast from; None: it is computed."""
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type not in (*PASSED, "Transpose"):
+            return None
+        value = node.inputs[0]
+    return value if value is not None and value.const_value is not None else None
+
+
+def _codes(node: ir.Node) -> str:
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    return "uint8" if zero is None or zero.dtype is None else zero.dtype.name.lower()
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    """Without the batch; empty where a size is not known."""
+    sizes = list(value.shape)[1:] if value.shape is not None else []
+    return tuple(size for size in sizes if isinstance(size, int)) if all(isinstance(s, int) for s in sizes) else ()
+
+
+def _sizes(value: ir.Value) -> tuple[int, ...]:
+    return tuple(int(size) for size in value.const_value.shape.numpy()) if value.const_value is not None else ()
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or node.outputs[0].name or node.op_type
