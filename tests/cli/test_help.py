@@ -18,6 +18,7 @@ COMMANDS = [
     *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint", "inspect", "explain"),
     *("bench", "eval", "predict", "demo"),
     *("compare", "embed"),
+    *("plot-training", "plot-model"),
 ]
 
 

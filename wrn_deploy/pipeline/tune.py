@@ -22,15 +22,15 @@ from wrn_deploy.data.spread import Spread
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.rehearsal import WithoutNotes, made_in, rehearsal, take_over
-from wrn_deploy.pipeline.reports import check_folder
 from wrn_deploy.pipeline.tune_measure import describe_images
 from wrn_deploy.pipeline.tuned import GRAPH, OPTION, UNTUNED, is_tuned
 from wrn_deploy.pipeline.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
-__all__ = ["TuneOptions", "check_picture", "check_tuning", "tune_bundle", "write_picture"]
+__all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
 
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
@@ -121,23 +121,9 @@ def check_tuning(tuning: Tuning) -> None:
     )
 
 
-def check_picture(file: Path) -> Path:
-    """Returns `file` if a picture can be written there, in a folder made then if need be; makes nothing yet.
-
-    Raises:
-        DeployError: it cannot.
-    """
-    check_folder(file.parent)
-    if file.is_dir():
-        raise DeployError(f"{file} is a folder: expected a file for the picture, as in frontier.svg")
-    return file
-
-
 def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     """Draws the frontier as SVG."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(draw_tuning(tuning), encoding="utf-8")
-    progress.note(f"picture: {file}")
+    write_svg(draw_tuning(tuning), file, progress)
 
 
 def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +23,14 @@ KEY = 20.0  # pixels: a line of the runs' names
 DOTTED = 40  # epochs: up to here each has a dot
 LOG_SPREAD = 8.0
 DECADE = 10.0  # what a logarithmic axis shows below the least test error; training error falls to 0
-LONGEST = 22  # letters of a name beside its curve
+LONGEST = 19  # letters of a name beside its curve
+APART = 15.0  # pixels between the texts of ticks, at least
 
 STYLE = """
 .curve { fill: none; stroke-width: 1.75; stroke-linejoin: round; } .train { stroke-width: 1.25; opacity: .7; }
 .train, .dash { stroke-dasharray: 3 3; } .dot { stroke: var(--page); stroke-width: .75; }
-.ring { fill: none; stroke-width: 1.5; } .leader { fill: none; stroke: var(--muted); stroke-width: .75; opacity: .7; }
+.ring { fill: none; stroke-width: 1.5; } .swatch { stroke-width: 4; }
+.leader { fill: none; stroke: var(--muted); stroke-width: .75; opacity: .7; }
 svg { --run0: #3d6fb4; --run1: #c05a1c; --run2: #23866f; --run3: #7b4fa3; --run4: #b3407e; --run5: #8a6d00;
   --run6: #5b6670; --run7: #a3271d; }
 @media screen and (prefers-color-scheme: dark) {
@@ -61,7 +65,7 @@ def draw_training(runs: Sequence[Curves]) -> str:
     """
     if len(runs) > RUNS:
         raise UsageError(f"{len(runs)} runs: expected {RUNS} at most in one picture")
-    start = 64 + KEY * len(runs)
+    start = 52 + KEY * len(runs)
     panels = _panels(runs, start)
     x_axis = _epoch_axis(runs)
     title = f"Training: {short(runs[0].name, 60)}" if len(runs) == 1 else f"Training: {len(runs)} runs"
@@ -83,7 +87,12 @@ def draw_training(runs: Sequence[Curves]) -> str:
 
 def told_run(run: Curves) -> str:
     """A run in words."""
-    return f"{run.name}: {_outcome(run)}"
+    parts = [f"{run.name}: {_outcome(run)}"]
+    if run.last.train_error is not None:
+        parts.append(f"training error {run.last.train_error:.2f} %")
+    if run.last.loss is not None:
+        parts.append(f"loss {digits(run.last.loss)}")
+    return ", ".join(parts)
 
 
 def _outcome(run: Curves) -> str:
@@ -92,17 +101,13 @@ def _outcome(run: Curves) -> str:
         parts.append(f"least test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
     if run.last.test_error is not None and run.last != run.best:
         parts.append(f"at the end {run.last.test_error:.2f} %")
-    if run.last.train_error is not None:
-        parts.append(f"training error {run.last.train_error:.2f} %")
-    if run.last.loss is not None:
-        parts.append(f"loss {digits(run.last.loss)}")
     return ", ".join(parts)
 
 
 def _panels(runs: Sequence[Curves], start: float) -> list[_Panel]:
     points = [point for run in runs for point in run.epochs]
     errors = [point.test_error for point in points], [point.train_error for point in points]
-    told = "top-1 error, %{} (solid: test images, dashed: while training, ring: least)"
+    told = "top-1 error, %{} (solid: test images, ring: least; dashed: while training)"
     panels, top = [], start + 24
     for caption, height, values, others in (
         (told, 270, *errors),
@@ -141,30 +146,37 @@ def _key(runs: Sequence[Curves]) -> str:
     parts = []
     for index, run in enumerate(runs):
         y = 52 + KEY * index
-        parts.append(f'<path class="curve" style="stroke:var(--run{index})" d="M16 {y - 4:g}h22"/>')
-        parts.append(text(46, y, short(run.name, 40), "label strong"))
+        parts.append(f'<path class="swatch" style="stroke:var(--run{index})" d="M16 {y - 4:g}h22"/>')
+        parts.append(text(46, y, short(run.name, 50), "label strong"))
         parts.append(text(WIDTH - 16, y, _outcome(run), "tick", "end"))
     return "".join(parts)
 
 
 def _frame(panel: _Panel, x_axis: Axis) -> str:
     parts = [text(LEFT, panel.top - 10, panel.caption)]
-    taken = 1e9
-    for value, words in panel.axis.labelled_ticks():
+    for value, words in _heights(panel.axis):
         y = panel.axis.at(value)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
-        if taken - y > 13:
-            parts.append(text(LEFT - 8, y + 4, words, anchor="end"))
-            taken = y
+        parts.append(text(LEFT - 8, y + 4, words, anchor="end"))
     ticks = "".join(f"M{x_axis.at(value):.1f} {panel.bottom:g}v4" for value, _ in _whole(x_axis))
     parts.append(f'<path class="axis" d="M{LEFT} {panel.bottom:g}H{RIGHT}{ticks}"/>')
     return "".join(parts)
 
 
+def _heights(axis: Axis) -> list[tuple[float, str]]:
+    """The ticks of a panel; where they are too many, powers of ten, or every other one."""
+    ticks = axis.labelled_ticks()
+    while len(ticks) > 2 and min(axis.at(a) - axis.at(b) for (a, _), (b, _) in itertools.pairwise(ticks)) < APART:
+        powers = [tick for tick in ticks if axis.log and math.log10(tick[0]).is_integer()]
+        ticks = powers if 1 < len(powers) < len(ticks) else ticks[::2]
+    return ticks
+
+
 def _whole(x_axis: Axis) -> list[tuple[float, str]]:
-    """The first epoch, and those ticks that are whole epochs away from it."""
-    ticks = [value for value in x_axis.ticks() if value == int(value) and value >= 1]
-    return [(value, f"{value:g}") for value in ticks]
+    """The first epoch and round ones."""
+    round_ = [value for value in x_axis.ticks() if value == int(value) and value >= 1]
+    first = [1.0] if x_axis.low == 1 and (not round_ or x_axis.at(round_[0]) - x_axis.at(1) > 2 * APART) else []
+    return [(value, f"{value:g}") for value in (*first, *round_)]
 
 
 def _epochs(x_axis: Axis, bottom: float) -> str:
@@ -181,7 +193,7 @@ def _curve(run: Curves, index: int, where: tuple[_Panel, Axis], what: tuple[Valu
         if value is not None:
             x, y = x_axis.at(point.epoch), panel.at(value)
             pieces.append(f"{'L' if open_ else 'M'}{x:.1f} {y:.1f}")
-            if len(run.epochs) <= DOTTED and not training:
+            if len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and not training):
                 parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="var(--run{index})"/>')
         open_ = value is not None
     line = f'<path class="curve{" train" if training else ""}" style="stroke:var(--run{index})" d="{"".join(pieces)}">'
@@ -190,7 +202,7 @@ def _curve(run: Curves, index: int, where: tuple[_Panel, Axis], what: tuple[Valu
 
 def _names(runs: Sequence[Curves], panel: _Panel, x_axis: Axis) -> str:
     """Rings around the least errors, and at the right each run's name, or for a single run each curve's."""
-    ends: list[tuple[float, float, str]] = []
+    ends: list[tuple[float, float, str, int]] = []
     parts = []
     for index, run in enumerate(runs):
         if run.best is not None and run.best.test_error is not None:
@@ -202,10 +214,11 @@ def _names(runs: Sequence[Curves], panel: _Panel, x_axis: Axis) -> str:
             named = [("test", lambda point: point.test_error), ("training", lambda point: point.train_error)]
         for name, value_of in named:
             known = [(point.epoch, value) for point in run.epochs if (value := value_of(point)) is not None]
-            ends += [(x_axis.at(epoch), panel.at(value), name) for epoch, value in known[-1:]]
+            ends += [(x_axis.at(epoch), panel.at(value), name, index) for epoch, value in known[-1:]]
     ends.sort(key=lambda end: end[1])
-    heights = spread_apart([y for _, y, _ in ends], panel.top, panel.bottom)
-    for (x, y, name), height in zip(ends, heights, strict=True):
+    heights = spread_apart([end[1] for end in ends], panel.top, panel.bottom)
+    for (x, y, name, index), height in zip(ends, heights, strict=True):
         parts.append(f'<path class="leader" d="M{x + 7:.1f} {y:.1f}L{RIGHT + 18} {height:.1f}"/>')
-        parts.append(text(RIGHT + 22, height + 4, name, "label"))
+        named_by = f'class="label" style="fill:var(--run{index})" x="{RIGHT + 22}" y="{height + 4:.1f}"'
+        parts.append(f"<text {named_by}>{html.escape(name)}</text>")
     return "".join(parts)

@@ -21,8 +21,9 @@ from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.fp8 import add_fp8
 from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
+from wrn_deploy.pipeline.picture_file import check_picture
 from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
-from wrn_deploy.pipeline.tune import TuneOptions, check_picture, check_tuning, tune_bundle, write_picture
+from wrn_deploy.pipeline.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
 __all__ = ["build_engine_command", "calibrate", "lint", "tune"]
 

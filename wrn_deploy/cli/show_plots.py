@@ -1,0 +1,81 @@
+"""Prints what was drawn, as tables or as JSON, on stdout: the curves of training runs, the layers of a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wrn_deploy.bench.table import digits, one_line
+from wrn_deploy.plots.training_log import Curves, EpochPoint
+
+__all__ = ["show_curves"]
+
+SHOWN = 8  # epochs of a run; --json has all of them
+LEVELS = "▁▂▃▄▅▆▇█"
+LINE = 40  # epochs, or groups of them, in a line of LEVELS
+
+
+def show_curves(runs: Sequence[Curves], *, as_json: bool) -> None:
+    """Prints the end of each run, where it was best, and the course of its test error."""
+    if as_json:
+        typer.echo(json.dumps([_record(run) for run in runs], indent=1))
+        return
+    console = Console(markup=False)
+    for run in runs:
+        _line(console, one_line(run.name), "bold")
+        console.print(_epochs(run))
+        course = _course([point.test_error for point in run.epochs if point.test_error is not None])
+        if course:
+            _line(console, f"test error, first to last epoch: {course}")
+        console.print()
+
+
+def _record(run: Curves) -> dict[str, object]:
+    best = None if run.best is None else run.best.epoch
+    epochs = [dataclasses.asdict(point) for point in run.epochs]
+    return {"name": run.name, "log": str(run.file), "best_epoch": best, "epochs": epochs}
+
+
+def _epochs(run: Curves) -> Table:
+    """The last epochs, and the best where it is not among them."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in ("epoch", "learning rate", "loss", "training error", "test error"):
+        table.add_column(header, justify="right")
+    table.add_column("")
+    shown = list(run.epochs[-SHOWN:])
+    if run.best is not None and run.best not in shown:
+        shown.insert(0, run.best)
+    for point in shown:
+        best = point == run.best
+        table.add_row(*_cells(point), "<- least" if best else "", style="bold" if best else None)
+    return table
+
+
+def _cells(point: EpochPoint) -> tuple[str, ...]:
+    rates = ("" if value is None else digits(value) for value in (point.learning_rate, point.loss))
+    errors = ("" if value is None else f"{value:.2f} %" for value in (point.train_error, point.test_error))
+    return str(point.epoch), *rates, *errors
+
+
+def _course(values: Sequence[float]) -> str:
+    """The values as a line of small bars from 0 up; of more than fit the mean of neighbours."""
+    if len(values) < 2:
+        return ""
+    groups = min(LINE, len(values))
+    ends = [len(values) * index // groups for index in range(groups + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
+    top = max(means) or 1.0
+    return "".join(LEVELS[min(int(mean / top * len(LEVELS)), len(LEVELS) - 1)] for mean in means)
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    """One line, whatever the width: it can be searched and copied."""
+    console.print(Text(text, style), soft_wrap=True)
