@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.table import digits, one_line
+from wrn_deploy.plots.network import Network, Segment, segments_of
+from wrn_deploy.plots.network_svg import counted, shape_of
 from wrn_deploy.plots.training_log import Curves, EpochPoint
 
-__all__ = ["show_curves"]
+__all__ = ["show_curves", "show_network"]
 
 SHOWN = 8  # epochs of a run; --json has all of them
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -36,6 +38,34 @@ def show_curves(runs: Sequence[Curves], *, as_json: bool) -> None:
         if course:
             _line(console, f"test error, first to last epoch: {course}")
         console.print()
+
+
+def show_network(network: Network, *, fold: bool, as_json: bool) -> None:
+    """Prints the blocks, and the layers between them, with what they cost."""
+    if as_json:
+        totals = {"parameters": network.parameters, "macs": network.macs}
+        typer.echo(json.dumps({**dataclasses.asdict(network), **totals}, indent=1))
+        return
+    console = Console(markup=False)
+    costs = f"{network.parameters:,} parameters in the graph, {network.macs:,} MACs for one image"
+    _line(console, f"{one_line(network.name)} {network.precision}".rstrip(), "bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header, right in (("block", 0), ("layers", 0), ("output", 1), ("parameters", 1), ("MACs", 1), ("in", 0)):
+        table.add_column(header, justify="right" if right else "left", overflow="fold")
+    for segment in segments_of(network, fold=fold):
+        table.add_row(*map(Text, _block(network, segment)))
+    console.print(table, "", sep="\n")
+    _line(console, costs)
+
+
+def _block(network: Network, segment: Segment) -> tuple[str, ...]:
+    layers = network.layers[segment.first : segment.last + 1]
+    parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
+    kinds = dict.fromkeys(layer.arithmetic for layer in layers if layer.arithmetic is not None)
+    times = f" x {segment.count}" if segment.count > 1 else ""
+    costs = (counted(number * segment.count) if number else "" for number in (parameters, macs))
+    told = "\n".join(one_line(layer.label) for layer in layers)
+    return one_line(segment.title) + times, told, shape_of(layers[-1]), *costs, " ".join(kinds)
 
 
 def _record(run: Curves) -> dict[str, object]:

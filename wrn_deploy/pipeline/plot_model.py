@@ -45,6 +45,8 @@ def plot_model(options: PlotOptions, progress: Progress) -> Network:
         MachineError: torch or onnx is missing.
     """
     path = Path(options.what)
+    if options.out is not None:
+        check_picture(options.out)  # before the work
     if path.is_dir() or path.name == MANIFEST:
         network, picture = _of_bundle(path if path.is_dir() else path.parent, options)
     elif path.is_file():

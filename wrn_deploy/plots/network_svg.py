@@ -79,7 +79,7 @@ def _title(network: Network) -> str:
 
 
 def _heading(network: Network, width: float) -> str:
-    counts = f"{counted(network.parameters)} parameters, {counted(network.macs)} MACs for one image"
+    counts = f"{counted(network.parameters)} parameters in the graph, {counted(network.macs)} MACs for one image"
     parts = [text(16, 28, short(_title(network), 64), "title"), text(16, 48, counts, "about")]
     at = 16.0
     sums = {kind: sum(layer.macs for layer in network.layers if layer.arithmetic == kind) for kind in PRECISIONS}

@@ -9,11 +9,13 @@ import typer
 
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
-from wrn_deploy.cli.show_plots import show_curves
+from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.show_plots import show_curves, show_network
+from wrn_deploy.pipeline.plot_model import PlotOptions, plot_model
 from wrn_deploy.pipeline.plot_training import plot_training
+from wrn_deploy.spec import Precision
 
-__all__ = ["plot_training_command"]
+__all__ = ["plot_model_command", "plot_training_command"]
 
 
 @app.command("plot-training")
@@ -26,3 +28,20 @@ def plot_training_command(
 ) -> None:
     """Draw the curves of training runs: error, loss and learning rate."""
     show_curves(plot_training(runs, out, new_progress()), as_json=as_json)
+
+
+@app.command("plot-model")
+def plot_model_command(
+    what: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A bundle, an ONNX graph, or a network's name, as in wrn-16-2.")
+    ],
+    precision: Annotated[Precision | None, typer.Option(help="Which graph of a bundle; fp32 if not given.")] = None,
+    unfold: Annotated[bool, flag("--unfold", "Draw each of several equal blocks.")] = False,
+    out: Annotated[
+        Path | None, option("FILE", "For the picture, SVG; in BUNDLE/reports or beside the graph if not given.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Draw a network: blocks, layers, skips, shapes, costs, and precisions."""
+    network = plot_model(PlotOptions(what, out, precision, unfold), new_progress())
+    show_network(network, fold=not unfold, as_json=as_json)
