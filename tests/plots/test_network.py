@@ -20,13 +20,13 @@ def _conv(name: str, **changes: object) -> Layer:
     return dataclasses.replace(layer, **changes)  # type: ignore[arg-type]
 
 
-def residual(blocks: int = 3, **changes: object) -> Network:
+def residual(changes: dict[str, object] | None = None, blocks: int = 3) -> Network:
     """An input, a Conv, `blocks` residual blocks, and one with a Conv in its skip; `changes` to the second block."""
     layers = [Layer("images", Kind.INPUT, "input", (3, 8, 8)), _conv("stem")]
     tensors = [Tensor(0, 1)]
     for block in range(blocks + 1):
         before, at = len(layers) - 1, len(layers)
-        changed = changes if block == 1 else {}
+        changed = (changes or {}) if block == 1 else {}
         layers += [_conv(f"b.{block}.one", **changed), _conv(f"b.{block}.two")]
         tensors += [Tensor(before, at), Tensor(at, at + 1)]
         skip = before
@@ -56,7 +56,7 @@ def test_equal_blocks_in_a_row_are_folded() -> None:
     "changes", [{"arithmetic": "int8"}, {"label": "1x1 Conv"}, {"shape": (16, 4, 4)}, {"outputs": ("map",)}]
 )
 def test_a_block_that_differs_is_not_folded(changes: dict[str, object]) -> None:
-    found = segments_of(residual(**changes), fold=True)
+    found = segments_of(residual(changes), fold=True)
     assert [segment.title for segment in found][2:] == ["b.0", "b.1", "b.2", "b.3"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -16,7 +17,7 @@ from wrn_deploy.plots.training_svg import draw_training, told_run
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def run_of(errors: list[float | None], name: str = "run") -> Curves:
+def run_of(errors: Sequence[float | None], name: str = "run") -> Curves:
     points = tuple(
         EpochPoint(index + 1, 2.0 / (index + 1), 0.1, None if error is None else error / 2, error)
         for index, error in enumerate(errors)
