@@ -65,6 +65,14 @@ def test_an_image_of_one_colour_is_not_enlarged() -> None:
     assert float(whiten(almost).norm()) == pytest.approx(55.0, rel=1e-3)
 
 
+def test_mixed_precision_begins_behind_it() -> None:
+    whiten = _fitted(spec_of()).get_submodule("whitening")
+    images = torch.rand(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = whiten(images)
+    assert torch.equal(found, whiten(images))
+
+
 def test_nothing_of_it_is_learned() -> None:
     network = build_model(spec_of())
     assert not any("whitening" in name for name, _ in network.named_parameters())

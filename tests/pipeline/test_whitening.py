@@ -27,6 +27,7 @@ from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.lint import lint_file
 from wrn_deploy.pipeline.train import LOG, STATE, WEIGHTS, TrainOptions, train_model
+from wrn_deploy.pipeline.train_spec import Reading
 from wrn_deploy.pipeline.whiten import fit_network
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing, Whitening
@@ -45,7 +46,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, 
     made = build_random(dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, how)), seed=0)
     whitened = build_model(spec).eval()
     whitened.load_state_dict(made.state_dict(), strict=False)
-    fit_network(whitened, spec, digits, Silent())
+    fit_network(whitened, spec, digits, Reading(workers=1), Silent())
     file = tmp_path_factory.mktemp("whitened") / WEIGHTS
     write_weights(whitened, spec, file)
     return whitened, spec, file
@@ -142,7 +143,7 @@ def test_training_fits_it_stores_it_and_goes_on_with_it(tmp_path: Path) -> None:
 def test_a_mean_besides_is_refused(tmp_path: Path) -> None:
     changes = Overrides(mean=(0.5, 0.5, 0.5))
     options = TrainOptions("wrn-10-1", "digits", tmp_path / "run", Recipe(epochs=1), overrides=changes, whiten=True)
-    with pytest.raises(UsageError, match="--whiten with --mean or --std"):
+    with pytest.raises(UsageError, match="--whiten with a mean or a deviation"):
         train_model(options, Silent())
     assert not (tmp_path / "run").exists()
 

@@ -37,8 +37,9 @@ class ZcaWhitening(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """What the network's first layer reads; mixed precision begins behind it."""
-        if torch.is_autocast_enabled(images.device.type):
-            with torch.autocast(images.device.type, enabled=False):
+        device = images.device.type
+        if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
                 return self._whiten(images)
         return self._whiten(images)
 
