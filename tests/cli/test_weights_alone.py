@@ -11,7 +11,7 @@ def test_eval_prints_top_1_and_top_5_of_weights(cli: Cli, weights: Path) -> None
     outcome = cli("eval", weights, "--data", "digits", "--threads", 1)
     assert outcome.code == 0
     assert all(word in outcome.out for word in ("top-1", "top-5", "95 % interval", " of 359 images)"))
-    assert "Images are prepared as the weights expect: 32x32, mean 0.3098" in outcome.err
+    assert "preprocessing: 32x32, mean 0.3098,0.3098" in outcome.err
     assert "Accuracy of wrn-10-1 in PyTorch CPU" in outcome.err
 
 
@@ -29,7 +29,7 @@ def test_eval_of_weights_has_the_json_of_eval_of_a_bundle(cli: Cli, weights: Pat
 def test_options_change_how_images_are_prepared(cli: Cli, weights: Path) -> None:
     changed = ("--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--resize", 36)
     outcome = cli("eval", weights, "--data", "digits", "--limit", 8, "--threads", 1, *changed)
-    assert "shorter side to 36 (bilinear), centre of 32x32, mean 0.5, 0.5, 0.5, std 0.2, 0.2, 0.2" in outcome.err
+    assert "preprocessing: shorter side 36 (bilinear), centre 32x32, mean 0.5,0.5,0.5, std 0.2,0.2,0.2" in outcome.err
 
 
 def test_predict_with_weights_and_with_their_bundle_is_the_same(

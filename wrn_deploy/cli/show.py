@@ -18,14 +18,12 @@ from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size
 from wrn_deploy.bench.text import print_report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.pipeline.doctor import Diagnosis
-from wrn_deploy.pipeline.listing import Listed
 from wrn_deploy.pipeline.predict import Predictions
 from wrn_deploy.pipeline.train import TrainResult
 
 __all__ = [
     "show_artifacts",
     "show_diagnosis",
-    "show_models",
     "show_predictions",
     "show_report",
     "show_training",
@@ -52,20 +50,6 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     _print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     Console(markup=False).print(table)
-
-
-def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
-    """Prints the networks with their costs."""
-    if as_json:
-        _print_json([dataclasses.asdict(model) for model in models])
-        return
-    table = _table("model", "input", "parameters", "MACs", right=("input", "parameters", "MACs"))
-    for model in models:
-        shape = "x".join(map(str, model.input))
-        table.add_row(model.name, shape, f"{model.parameters:,}", f"{model.macs / 1e6:,.1f} M")
-    Console(markup=False).print(table, "", sep="\n")
-    _print_line("Any wrn-<depth>-<widen> with a depth of 6n+4 works too.")
-    _print_line("MACs: multiply-accumulates for one image, in its convolutions and linear layers.")
 
 
 def show_predictions(predictions: Predictions, *, as_json: bool) -> None:

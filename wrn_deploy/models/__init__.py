@@ -20,7 +20,7 @@ from wrn_deploy.spec import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Overrides", "build_model", "classifier_of", "describe_model", "layouts", "listed_models"]
+__all__ = ["Overrides", "about_family", "build_model", "classifier_of", "describe_model", "layouts", "listed_models"]
 
 FAMILIES = "wrn_deploy.models.families"
 
@@ -95,6 +95,12 @@ def classifier_of(network: nn.Module) -> nn.Linear:
 
     *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
     return last
+
+
+def about_family(family: str) -> str:
+    """What the networks of `family` are, in a sentence: the first of its file."""
+    first = (_family(family).__doc__ or "").partition("\n")[0]
+    return first.removesuffix(".").removesuffix("; torch only") + "."
 
 
 def layouts(family: str) -> tuple[Layout, ...]:

@@ -11,18 +11,21 @@ from wrn_deploy.backend import title_of, unfit
 from wrn_deploy.bench.accuracy import ask
 from wrn_deploy.bench.grade import score
 from wrn_deploy.bench.report import Accuracy, Report, Row
-from wrn_deploy.bundle import Bundle, sha256_of
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.decoders import Decoders, choose_workers
-from wrn_deploy.data.preparation import preparation
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.models.figures import percent_text
+from wrn_deploy.models.preparation import tell_preprocessing
+from wrn_deploy.models.sources import SOURCES
 from wrn_deploy.pipeline.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
-from wrn_deploy.pipeline.network import load_network
+from wrn_deploy.pipeline.network import load_with_weights
 from wrn_deploy.pipeline.opened import images_together, open_network
 from wrn_deploy.pipeline.target import Target
+from wrn_deploy.pipeline.weights import Taken
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
@@ -47,8 +50,9 @@ def evaluate_target(target: Target, options: MeasureOptions, progress: Progress,
     if target.is_bundle:
         return evaluate_bundle(Bundle.open(target.path), options, progress)
     backend = _backend(target, options, gated=gated)
-    network = load_network(target.network, progress)
-    return _evaluate_network(network.to(DEVICES[backend]), (target.path, backend), options, progress)
+    loaded = load_with_weights(target.network, progress)
+    assert loaded.weights is not None, "weights are what is evaluated"
+    return _evaluate(loaded.network.to(DEVICES[backend]), (loaded.weights, backend), options, progress)
 
 
 def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
@@ -66,7 +70,7 @@ def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
     return named[0]
 
 
-def _evaluate_network(network: nn.Module, ran: tuple[Path, str], options: MeasureOptions, progress: Progress) -> Report:
+def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOptions, progress: Progress) -> Report:
     import torch
 
     with open_network(network) as (spec, backend):
@@ -78,7 +82,7 @@ def _evaluate_network(network: nn.Module, ran: tuple[Path, str], options: Measur
         batches = Batches(
             source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
         )
-        progress.note(f"Images are prepared as the weights expect: {preparation(spec.preprocessing)}")
+        _tell(ran[0], progress)
         workers = choose_workers(options.workers, batches.how, len(batches))
         task = progress.task(f"Accuracy of {spec.name} in {title_of(ran[1])}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
@@ -99,13 +103,27 @@ def _evaluate_network(network: nn.Module, ran: tuple[Path, str], options: Measur
     )
 
 
-def _row(weights: Path, backend: str, accuracy: Accuracy) -> Row:
+def _tell(weights: Taken, progress: Progress) -> None:
+    """What taking the weights has not told: how images are prepared, and what others measured."""
+    if weights.checkpoint.spec is not None:
+        progress.note(f"preprocessing: {tell_preprocessing(weights.spec.preprocessing)} (from the weights)")
+    published = SOURCES.get(weights.origin.get("published", ""))
+    if published is not None:
+        found = published.accuracy
+        progress.note(
+            f"published: top-1 {percent_text(found.top1)}, top-5 {percent_text(found.top5)} on ImageNet at "
+            f"{found.size} pixels ({found.published_in})"
+        )
+
+
+def _row(weights: Taken, backend: str, accuracy: Accuracy) -> Row:
+    file = weights.checkpoint.file
     return Row(
         backend=backend,
         title=title_of(backend),
         precision=Precision.FP32,
-        artifact=weights.name,
-        sha256=sha256_of(weights),
-        size_bytes=weights.stat().st_size,
+        artifact=weights.origin.get("published", file.name),
+        sha256=weights.origin["file_sha256"],
+        size_bytes=file.stat().st_size,
         accuracy=accuracy,
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model, describe_model
-from wrn_deploy.pipeline.weights import Wanted, take_weights
+from wrn_deploy.pipeline.weights import Taken, Wanted, take_weights
 from wrn_deploy.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NetworkOptions", "load_network"]
+__all__ = ["Loaded", "NetworkOptions", "load_network", "load_with_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,21 @@ class NetworkOptions:
             raise UsageError(f"seed {self.seed}: expected 0 to 2**63 - 1")
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network in eval mode, whose attribute `spec` is its description, and its weights; None: it is untrained."""
+
+    network: nn.Module
+    weights: Taken | None
+
+
 def load_network(options: NetworkOptions, progress: Progress | None = None) -> nn.Module:
-    """The network in eval mode; its attribute `spec` is its description.
+    """The network alone of `load_with_weights`."""
+    return load_with_weights(options, Silent() if progress is None else progress).network
+
+
+def load_with_weights(options: NetworkOptions, progress: Progress) -> Loaded:
+    """The network, with its weights where some are named.
 
     Raises:
         UsageError: a file that does not say what it is of, without a name; or no state dict of that key in it.
@@ -61,7 +74,7 @@ def load_network(options: NetworkOptions, progress: Progress | None = None) -> n
     taken = None
     if options.weights is not None:
         wanted = Wanted(options.model, os.fspath(options.weights), options.key, options.overrides)
-        taken = take_weights(wanted, Silent() if progress is None else progress)
+        taken = take_weights(wanted, progress)
         spec = taken.spec
     else:
         assert usual is not None
@@ -72,4 +85,4 @@ def load_network(options: NetworkOptions, progress: Progress | None = None) -> n
     if taken is not None:
         fit_weights(network, taken.checkpoint, spec, taken.key)
     network.__dict__["spec"] = spec  # a plain attribute: no part of the state dict, and known to copies and pickles
-    return network.eval()
+    return Loaded(network.eval(), taken)

@@ -6,14 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli import train_options as train_opt
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.show_models import show_model, show_models
 from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.listing import list_models
+from wrn_deploy.pipeline.listing import list_models, list_network
 from wrn_deploy.pipeline.train import TrainOptions, train_model
 from wrn_deploy.pipeline.train_spec import plan_training
 from wrn_deploy.training.execution import Execution
@@ -23,9 +26,15 @@ __all__ = ["doctor", "export", "models", "train"]
 
 
 @app.command()
-def models(as_json: opt.AsJson = False) -> None:
-    """List the networks: input, parameters, multiply-accumulates."""
-    show.show_models(list_models(), as_json=as_json)
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="One in detail; all if not given.")] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """List the networks: parameters, MACs, published accuracy, weights known by name."""
+    if name is None:
+        show_models(list_models(), as_json=as_json)
+    else:
+        show_model(list_network(name), as_json=as_json)
 
 
 @app.command()

@@ -1,0 +1,44 @@
+"""Counts and accuracies in words: as exact as published, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from wrn_deploy.models.figures import best_accuracy, count_text, macs_text, percent_text
+from wrn_deploy.models.published import PUBLISHED, Accuracy, Count, Published, Quantity
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (68_883_240, 1, "68,883,240"),
+        (68_880_000, 10_000, "68.88 M"),
+        (68_900_000, 100_000, "68.9 M"),
+        (600_000, 100_000, "0.6 M"),
+        (11_440_000_000, 10_000_000, "11.44 G"),
+        (4_100_000_000, 100_000_000, "4.1 G"),
+    ],
+)
+def test_a_count_has_the_digits_that_were_published(value: int, unit: int, text: str) -> None:
+    assert count_text(Count(Quantity.PARAMETERS, value, unit, "somewhere")) == text
+
+
+def test_macs_are_in_millions_or_billions() -> None:
+    assert [macs_text(macs) for macs in (101_106_944, 999_949_999, 11_398_021_120)] == ["101.1 M", "999.9 M", "11.40 G"]
+
+
+def test_per_cent_have_a_third_decimal_where_it_says_something() -> None:
+    assert [percent_text(value) for value in (96.0, 96.11, 78.468, 100.0)] == [
+        "96.00 %",
+        "96.11 %",
+        "78.468 %",
+        "100.00 %",
+    ]
+
+
+def test_the_best_accuracy_is_that_of_one_data_set() -> None:
+    best = best_accuracy(PUBLISHED["wrn-28-10"], "CIFAR-10")
+    assert best is not None
+    assert (best.top1, best.weights) == (96.11, "paper's recipe, mean/std normalisation, dropout 0.3")
+    only = Published(accuracies=(Accuracy("SVHN", 98.0, None, "paper's", "somewhere"),))
+    assert best_accuracy(only, "CIFAR-10") is None
