@@ -96,6 +96,25 @@ class TestData:
         assert outcome.code == 0
         assert "cut.png" in outcome.out + outcome.err
 
+    def test_a_share_of_them_may_be_left_out_too(
+        self, cli: Cli, bundle: Bundle, command: tuple[str, str], with_corrupt: Path
+    ) -> None:
+        plain = ("--rounding", "nearest") if command[0] == "calibrate" else ()
+        options = ("--threads", 1, "--workers", 1, *plain)
+        few = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "10%", *options)
+        assert few.code == 1
+        assert "1 corrupt, none allowed of 6" in few.err
+        enough = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "20%", *options)
+        assert enough.code == 0
+        assert "cut.png" in enough.out + enough.err
+
+    def test_a_limit_that_is_none_is_a_wrong_option(
+        self, cli: Cli, bundle: Bundle, command: tuple[str, str], with_corrupt: Path
+    ) -> None:
+        outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "some")
+        assert outcome.code == 2
+        assert "--max-corrupt 'some': expected a number of images from 0, or their share, as in 3 or 1%" in outcome.err
+
 
 @pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize(("label", "words"), [(None, "has no label"), (77, "has label 77")])

@@ -66,7 +66,7 @@ def _one_of(names: list[str], panel: str | None = None, name: str | None = None)
     return typer.Option(*declared, metavar="NAME", callback=check, rich_help_panel=panel, help=about)
 
 
-DATA = "digits, or a path: image folder, .npz, parquet, CIFAR-10/100 folder"
+DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
 BACKENDS, METHODS = plugin_names("wrn_deploy.backends"), plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in wrn-16-2; `wrn-deploy models` lists them.")]
