@@ -93,6 +93,9 @@ class Decoders:
                 yield from zip(asked, answer.result(), strict=True)
             if trouble is not None:
                 raise trouble
+        except KeyboardInterrupt:  # else Python would wait for the last answers before it ends
+            self.close()
+            raise
         finally:
             for _, answer in pending:
                 answer.cancel()

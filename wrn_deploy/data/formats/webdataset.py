@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -175,10 +175,11 @@ def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
     """Those with an image; members of other kinds are passed over."""
     sample = _Sample("")
     for member in members(file):
-        path = PurePosixPath(member[0])
-        if path.name.startswith(".") or "." not in path.name:
+        folder, _, file_name = member[0].rpartition("/")
+        stem, dot, _ = file_name.partition(".")
+        if not stem or not dot:
             continue
-        key = f"{path.parent}/{path.name.partition('.')[0]}"
+        key = f"{folder}/{stem}"
         if key != sample.key:
             yield from _whole(sample, file)
             sample = _Sample(key)
@@ -188,7 +189,7 @@ def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
 
 def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
     name, size, read = member
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = f".{name.rpartition('.')[2]}".lower()
     if suffix in IMAGE_SUFFIXES:
         if sample.image:
             raise DeployError(f"{file} has {sample.image} and {name} in one sample: expected one image a sample")
@@ -206,7 +207,7 @@ def _whole(sample: _Sample, file: Path) -> Iterator[_Sample]:
         yield sample
     elif sample.is_labelled:
         raise DeployError(
-            f"{file} has a label for {sample.key.removeprefix('./')} apart from its image: expected the files of a "
+            f"{file} has a label for {sample.key.removeprefix('/')} apart from its image: expected the files of a "
             "sample side by side; pack it again with sorted names (tar --sort=name)"
         )
 
