@@ -1,6 +1,6 @@
 """Measures images a second of decoding and preprocessing, beside Pillow in a plain loop, in one process and in two.
 
-    python benchmarks/input.py FOLDER_OF_IMAGES [--rounds 9] [--out benchmarks/results/NAME.json]
+    python benchmarks/input.py FOLDER_OF_IMAGES [--rounds 9] [--images N] [--out benchmarks/results/NAME.json]
 
 All give the same batches: the shorter side to 256 pixels, the centre of 224 x 224, normalised, float32 NCHW, 8 images a
 batch. The plain loop is what torchvision does for Resize, CenterCrop, ToTensor and Normalize, in Pillow and numpy.
@@ -49,13 +49,13 @@ Contender = Callable[[], Iterator[Floats]]
 def main() -> None:
     """Measures, writes the raw numbers, and prints the table."""
     given, watch = _arguments(), watch_machine()
-    files = sorted(path for path in given.folder.iterdir() if is_image(path))
+    files = sorted(path for path in given.folder.iterdir() if is_image(path))[: given.images]
     with multiprocessing.get_context("spawn").Pool(2) as pool, Decoders(2) as two:
         contenders: dict[str, Contender] = {
             PLAIN: partial(_plain, files),
-            OURS: partial(_ours, given.folder, None),
+            OURS: partial(_ours, given.folder, len(files), None),
             PLAIN_2: partial(_pooled, files, pool),
-            OURS_2: partial(_ours, given.folder, two),
+            OURS_2: partial(_ours, given.folder, len(files), two),
         }
         errors = {name: _largest_error(contenders[PLAIN], contender) for name, contender in contenders.items()}
         rounds = _rounds(contenders, given.rounds, watch.look)
@@ -81,6 +81,7 @@ def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--images", type=int, help="of a pass; all if not given")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/input.json"))
     return parser.parse_args()
 
@@ -106,8 +107,8 @@ def _pooled(files: list[Path], pool: Any) -> Iterator[Floats]:
         yield np.stack([next(images) for _ in files[start : start + BATCH]])
 
 
-def _ours(folder: Path, decoders: Decoders | None) -> Iterator[Floats]:
-    for batch in Batches(open_data(str(folder), Role.TEST), HOW, BATCH, decoders=decoders):
+def _ours(folder: Path, count: int, decoders: Decoders | None) -> Iterator[Floats]:
+    for batch in Batches(open_data(str(folder), Role.TEST), HOW, BATCH, limit=count, decoders=decoders):
         yield normalize(batch.images, HOW)
 
 
