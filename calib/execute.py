@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["Step", "TorchGraph", "round_through"]
+__all__ = ["OPERATORS", "Inputs", "Step", "TorchGraph", "round_through"]
 
 Attributes = Mapping[str, Any]
 Inputs = list[torch.Tensor | None]
@@ -111,11 +111,11 @@ def _given(inputs: Inputs, index: int) -> torch.Tensor:
 def _conv(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
     pads = list(attributes.get("pads", [0, 0, 0, 0]))
     bias = inputs[2] if len(inputs) > 2 else None
-    strides = list(attributes.get("strides", [1, 1]))
+    strides, groups = list(attributes.get("strides", [1, 1])), int(attributes.get("group", 1))
     if pads[:2] != pads[2:]:
         padded = functional.pad(_given(inputs, 0), (pads[1], pads[3], pads[0], pads[2]))
-        return functional.conv2d(padded, _given(inputs, 1), bias, strides)
-    return functional.conv2d(_given(inputs, 0), _given(inputs, 1), bias, strides, pads[:2])
+        return functional.conv2d(padded, _given(inputs, 1), bias, strides, groups=groups)
+    return functional.conv2d(_given(inputs, 0), _given(inputs, 1), bias, strides, pads[:2], groups=groups)
 
 
 def _max_pool(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
@@ -144,6 +144,14 @@ def _pad(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
     half = len(pads) // 2
     pairs = [pad for axis in reversed(range(half)) for pad in (pads[axis], pads[axis + half])]
     return functional.pad(_given(inputs, 0), pairs, value=float(_given(inputs, 2)))
+
+
+def _space_to_depth(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
+    """Channels ordered by row, column, channel, as ONNX has them; `pixel_unshuffle` orders them otherwise."""
+    values, size = _given(inputs, 0), int(attributes["blocksize"])
+    count, channels, height, width = values.shape
+    blocks = values.reshape(count, channels, height // size, size, width // size, size)
+    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(count, channels * size**2, height // size, width // size)
 
 
 def _gemm(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
@@ -184,6 +192,7 @@ OPERATORS: dict[str, Callable[[Inputs, Attributes], torch.Tensor]] = {
     "ReduceSum": _sum,
     "Relu": lambda inputs, _: functional.relu(_given(inputs, 0)),
     "Reshape": lambda inputs, _: _given(inputs, 0).reshape([int(size) for size in _given(inputs, 1)]),
+    "SpaceToDepth": _space_to_depth,
     "Sqrt": lambda inputs, _: torch.sqrt(_given(inputs, 0)),
     "Sub": lambda inputs, _: _given(inputs, 0) - _given(inputs, 1),
 }

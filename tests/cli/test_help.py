@@ -15,7 +15,19 @@ from wrn_deploy.cli.show import show_diagnosis
 from wrn_deploy.pipeline.doctor import Diagnosis
 
 COMMANDS = [
-    *("models", "doctor", "train", "export", "calibrate", "build-engine", "tune", "lint", "inspect", "explain"),
+    *(
+        "models",
+        "doctor",
+        "train",
+        "export",
+        "calibrate",
+        "build-engine",
+        "tune",
+        "finetune",
+        "lint",
+        "inspect",
+        "explain",
+    ),
     *("bench", "eval", "predict", "demo"),
     *("compare", "embed"),
     *("plot-training", "plot-model"),

@@ -50,6 +50,16 @@ def test_ctrl_c_during_calibrate_leaves_the_bundle_as_it_was(start: Start, bundl
     assert contents(bundle.folder) == before
 
 
+def test_ctrl_c_during_finetune_leaves_the_bundle_as_it_was(start: Start, bundle: Bundle) -> None:
+    before = contents(bundle.folder)
+    process = start("finetune", bundle.folder, "--data", "digits", "--steps", 5000, "--threads", 1)
+    _read_until(process, "Fine-tuning")
+    process.send_signal(signal.SIGINT)
+    assert "interrupted: " in process.communicate()[1]
+    assert process.returncode == 130
+    assert contents(bundle.folder) == before
+
+
 def test_ctrl_c_during_bench_ends_its_workers(start: Start, bundle: Bundle) -> None:
     process = start("bench", bundle.folder, "--data", "digits")
     _read_until(process, "Timing")

@@ -15,6 +15,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.agreement import compare_with_fp32
 from wrn_deploy.pipeline.calibration_images import CalibrateOptions, CalibrationImages, counted
 from wrn_deploy.pipeline.cores import core_file, read_core, write_graph
+from wrn_deploy.pipeline.finetuned import is_finetuned, made_by
 from wrn_deploy.pipeline.overlap import IMAGES, add_images, images_recipe
 from wrn_deploy.pipeline.quantize import Quantization, images_for_rounding, write_graphs
 from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
@@ -51,6 +52,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         return table
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
+    if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
+        progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
     if table is None:
         with core_file(bundle.file(fp32), bundle.spec) as core:
             found, equal, cautions = _table(core, (fp32, method), images, progress)
@@ -161,11 +164,11 @@ class _GraphRecipes:
             step.add(key, (Kind.ONNX, Precision.INT8), file, self._recipe(key, table), {})
 
     def current(self, bundle: Bundle, table: Artifact) -> bool:
-        """Whether the bundle has all of them, made in this way; one that was tuned since counts."""
+        """Whether the bundle has all of them, made in this way; those that were tuned or trained since count."""
         return all(self._is_current(bundle, key, self._recipe(key, table)) for key in GRAPHS)
 
     def _is_current(self, bundle: Bundle, key: str, recipe: Recipe) -> bool:
-        if bundle.current(key, recipe) is not None:
+        if made_by(bundle, key, recipe):
             return True
         return is_tuned(bundle.artifacts.get(key)) and bundle.current(UNTUNED, recipe) is not None
 

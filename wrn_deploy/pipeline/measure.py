@@ -25,6 +25,7 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.contest import Entry, ask_all, by_reference, run_loads, start, time_rounds
+from wrn_deploy.pipeline.finetuned import check_trained_overlap
 from wrn_deploy.pipeline.grades import grade_all
 from wrn_deploy.pipeline.opened import images_together
 from wrn_deploy.pipeline.overlap import check_overlap
@@ -139,7 +140,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
-    tell(filter(None, [check_overlap(bundle, seen)]), progress)
+    tell(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
     return _report(bundle, options, _Measured(entries, source, machine, settings, conditions))
 
 

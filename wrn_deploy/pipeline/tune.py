@@ -22,6 +22,7 @@ from wrn_deploy.data.spread import Spread
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.finetuned import before_finetuning, is_finetuned, made_by
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.rehearsal import WithoutNotes, made_in, rehearsal, take_over
 from wrn_deploy.pipeline.tune_measure import describe_images
@@ -93,13 +94,13 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
         base = _all_int8(work)
         recipe = _recipe(base.recipe, told)
-        if bundle.current(GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
+        if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
         graphs = MixedGraphs(work, work.file(base))
         tuning = Tuner((work, graphs), (labelled, looked_at), options.threads, progress).tune(budget)
         if tuning.chosen is not None:
-            _write(bundle, (work, base, graphs), recipe, tuning)
+            _write(bundle, (work, base, graphs), (recipe, tuning), progress)
     return tuning
 
 
@@ -155,7 +156,7 @@ def _all_int8(work: Bundle) -> Artifact:
     remedy = f"wrn-deploy calibrate {work.folder} --calib-data DATA"
     try:
         work.find("calibration", remedy)
-        made = work.find(GRAPH, remedy)
+        made = before_finetuning(work, GRAPH, remedy)
         return work.find(UNTUNED, remedy) if is_tuned(made) else made
     except DeployError as error:
         raise UsageError(
@@ -177,8 +178,13 @@ def _recipe(made: Recipe, told: dict[str, Any]) -> Recipe:
     return Recipe(made.parents, {**made.options, OPTION: told}, {**made.tools, **package_versions(*PACKAGES)})
 
 
-def _write(bundle: Bundle, made: tuple[Bundle, Artifact, MixedGraphs], recipe: Recipe, tuning: Tuning) -> None:
-    work, base, graphs = made
+def _write(
+    bundle: Bundle,
+    made: tuple[Bundle, Artifact, MixedGraphs],
+    found: tuple[Recipe, Tuning],
+    progress: Progress,
+) -> None:
+    (work, base, graphs), (recipe, tuning) = made, found
     assert tuning.chosen is not None
     facts = {
         "float_convs": list(tuning.chosen.float_convs),
@@ -187,6 +193,8 @@ def _write(bundle: Bundle, made: tuple[Bundle, Artifact, MixedGraphs], recipe: R
         "top1_all_int8": tuning.trials[0].score.top1,
         "top1_fp32": tuning.reference.top1,
     }
+    if is_finetuned(bundle.artifacts.get(GRAPH)):
+        progress.warn(f"{bundle.folder}: this replaces the fine-tuned int8 graph; run `wrn-deploy finetune` again")
     path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
     with bundle.transaction() as step:
         take_over(work, [there for there in made_in(work, bundle) if there.key not in (GRAPH, UNTUNED, RECORD)], step)

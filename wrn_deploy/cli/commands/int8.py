@@ -1,4 +1,4 @@
-"""The commands that quantize, build and check: calibrate, build-engine, tune, lint; at most 15 lines each."""
+"""The commands that quantize, build and check: calibrate, build-engine, tune, finetune, lint; 15 lines at most each."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.show_finetuning import show_finetuning
 from wrn_deploy.cli.show_lint import show_lint
 from wrn_deploy.cli.show_tuning import show_tuning
 from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.finetune import (
+    FinetuneOptions,
+    Loss,
+    Schedule,
+    check_finetuning,
+    finetune_bundle,
+)
 from wrn_deploy.pipeline.fp8 import add_fp8
 from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.picture_file import check_picture
 from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
-__all__ = ["build_engine_command", "calibrate", "lint", "tune"]
+__all__ = ["build_engine_command", "calibrate", "finetune", "lint", "tune"]
 
 
 @app.command()
@@ -137,6 +145,46 @@ def tune(
     show_tuning(tuning, as_json=as_json)
     write_picture(tuning, picture, progress)
     check_tuning(tuning)
+
+
+@app.command()
+def finetune(
+    bundle: opt.BundlePath,
+    data: Annotated[str, option("DATA", f"Images to train on; labels only where --loss needs them: {opt.DATA}.")],
+    test_data: Annotated[
+        str | None, option("DATA", "Held-out images to judge by; some of the others if not given.")
+    ] = None,
+    loss: Annotated[
+        Loss, typer.Option(rich_help_panel=opt.RECIPE, help="What is learned: fp32's answers, labels, or both.")
+    ] = Loss.DISTILL,
+    steps: Annotated[int, option("N", "Steps of the optimizer.", opt.RECIPE, least=1)] = 200,
+    epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", opt.RECIPE)] = None,
+    batch_size: Annotated[int, option("N", "Images a step.", opt.RECIPE, least=1)] = 64,
+    lr: Annotated[float, option("X", "Rate at the start, in steps of int8; it falls to 0.", opt.RECIPE)] = 0.01,
+    scales: Annotated[bool, flag("--scales/--no-scales", "Train scales too.", rich_help_panel=opt.RECIPE)] = True,
+    mirror: Annotated[bool, option("", "Mirror half of the images, where the data allows it.", opt.RECIPE)] = True,
+    shift: Annotated[int, option("N", "Shift images by up to so many pixels.", opt.RECIPE, least=0)] = 4,
+    seed: Annotated[int, option("N", "Of order and augmentation.", opt.RECIPE, least=0)] = 0,
+    target: Annotated[
+        list[Target] | None, typer.Option(help="The runtime whose graph is trained; repeatable; both if not given.")
+    ] = None,
+    limit: Annotated[int | None, option("N", "Use so many of the images, spread evenly.", least=1)] = None,
+    threads: opt.Threads = None,
+    max_corrupt: opt.MaxCorrupt = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
+
+    The weights, and their scales, are trained through the very arithmetic of the
+    Q/DQ graphs, which keep their nodes. Written is what is better on held-out
+    images; exit code 3 if no graph is.
+    """
+    opened, schedule = Bundle.open(bundle), Schedule(steps, batch_size, lr, loss, scales, seed)
+    targets = tuple(dict.fromkeys(target or Target))
+    options = FinetuneOptions(data, test_data, schedule, epochs, targets, limit, mirror, shift, threads, max_corrupt)
+    result = finetune_bundle(opened, options, new_progress())
+    show_finetuning(result, as_json=as_json)
+    check_finetuning(result)
 
 
 @app.command()

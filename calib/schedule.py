@@ -1,0 +1,62 @@
+"""How fine-tuning of an int8 graph goes: its loss, its length and its rate, as data; the standard library only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wrn_deploy.errors import UsageError
+
+__all__ = ["TEMPERATURE", "Loss", "Schedule"]
+
+TEMPERATURE = 4.0  # of distillation: Hinton et al., arXiv:1503.02531, found 2.5 to 4 best for small networks
+LOOKS = 5  # how often the held-out images are asked
+
+
+class Loss(StrEnum):
+    """What is learned: fp32's own answers, which needs no labels, the labels, or both in equal parts."""
+
+    DISTILL = "distill"
+    LABELS = "labels"
+    BOTH = "both"
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether images without a label are refused."""
+        return self is not Loss.DISTILL
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long, how fast and for what.
+
+    Attributes:
+        steps: of the optimizer; the rate falls to 0 over them as a cosine does.
+        batch: images a step.
+        rate: of Adam at the start, in steps of int8 for weights; other values' rates are in proportion to it.
+        loss: what is learned.
+        scales: whether the scales of activations and weights are trained, too.
+        seed: of order and augmentation.
+    """
+
+    steps: int = 200
+    batch: int = 64
+    rate: float = 0.01
+    loss: Loss = Loss.DISTILL
+    scales: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise UsageError(f"{self.steps} steps of {self.batch} images: expected at least 1 of at least 1")
+        if not 0.0 < self.rate < math.inf:
+            raise UsageError(f"--lr {self.rate:g}: expected a positive rate, as in 0.01")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The steps behind which the held-out images are asked; the last one among them."""
+        count = min(LOOKS, self.steps)
+        return tuple(dict.fromkeys(round(self.steps * part / count) for part in range(1, count + 1)))
