@@ -17,7 +17,9 @@ import numpy.typing as npt
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.schedule import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.allowance import Share
 from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.decoders import Decoders, choose_workers
 from wrn_deploy.data.digest import DataDigest
 from wrn_deploy.data.overlap import ImageSet
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -26,7 +28,7 @@ from wrn_deploy.data.subset import Subset
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import Recipe, augment
+from wrn_deploy.training.recipe import Recipe
 
 __all__ = ["FinetuneImages", "FinetuneOptions"]
 
@@ -48,6 +50,7 @@ class FinetuneOptions:
         shift: shift images by up to so many pixels.
         threads: of the CPU; None: PyTorch's choice.
         max_corrupt: corrupt images that may be left out.
+        workers: processes that decode; None: one a core where images are large.
     """
 
     data: str
@@ -59,7 +62,8 @@ class FinetuneOptions:
     mirror: bool = True
     shift: int = 4
     threads: int | None = None
-    max_corrupt: int = 0
+    max_corrupt: int | Share = 0
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is not None and not 0.0 < self.epochs < math.inf:
@@ -108,6 +112,7 @@ class FinetuneImages:
         self.held_out: ImageSource = self._given
         self.trained: ImageSet = ImageSet.of(())
         self.described: dict[str, Any] = {}
+        self._decoders = Decoders(choose_workers(options.workers, self.how, len(self._given)))
 
     def read(self, progress: Progress) -> None:
         """Reads every image once: finds corrupt ones before any work is done, divides them, and makes the digests.
@@ -146,16 +151,24 @@ class FinetuneImages:
 
     def batches(self, schedule: Schedule) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
         """Normalised images (N, 3, H, W) and labels (N,) without end, shuffled and augmented anew in each pass."""
+        import torch
+
+        from wrn_deploy.training.augment import draw_moves, take_moved
+
         change = Recipe(mirror=self._mirror, shift=self.options.shift)
         for epoch in itertools.count():
-            random = np.random.default_rng([schedule.seed, epoch])
-            corrupt = self.options.max_corrupt
-            for batch in Batches(self.train, self.how, schedule.batch, order=random, max_corrupt=corrupt):
-                yield normalize(augment(batch.images, change, random), self.how), batch.labels
+            order, random = (np.random.default_rng([schedule.seed, epoch, stream]) for stream in (0, 1))
+            batches = self._batches(self.train, schedule.batch)
+            batches.order = order
+            for batch in batches:
+                count = len(batch.labels)
+                moves = draw_moves(change, count, random)
+                moved = take_moved(torch.from_numpy(batch.images), torch.arange(count), moves).numpy()
+                yield normalize(moved, self.how), batch.labels
 
     def judged_by(self, size: int) -> Batches:
         """The held-out images."""
-        return Batches(self.held_out, self.how, size, max_corrupt=self.options.max_corrupt)
+        return self._batches(self.held_out, size)
 
     @property
     def schedule(self) -> Schedule:
@@ -169,9 +182,12 @@ class FinetuneImages:
     def _mirror(self) -> bool:
         return self.options.mirror and self._given.mirror
 
+    def _batches(self, source: ImageSource, size: int) -> Batches:
+        return Batches(source, self.how, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
+
     def _read(self, source: ImageSource, progress: Progress) -> _Set:
         found, digest = _Set(), DataDigest()
-        batches = Batches(source, self.how, 64, max_corrupt=self.options.max_corrupt)
+        batches = self._batches(source, 64)
         name = Path(source.name).name
         with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
             for batch in batches:

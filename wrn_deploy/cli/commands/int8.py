@@ -170,7 +170,8 @@ def finetune(
     ] = None,
     limit: Annotated[int | None, option("N", "Use so many of the images, spread evenly.", least=1)] = None,
     threads: opt.Threads = None,
-    max_corrupt: opt.MaxCorrupt = 0,
+    max_corrupt: opt.MaxCorrupt = "0",
+    workers: opt.Workers = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
@@ -181,7 +182,8 @@ def finetune(
     """
     opened, schedule = Bundle.open(bundle), Schedule(steps, batch_size, lr, loss, scales, seed)
     targets = tuple(dict.fromkeys(target or Target))
-    options = FinetuneOptions(data, test_data, schedule, epochs, targets, limit, mirror, shift, threads, max_corrupt)
+    how = (mirror, shift, threads, opt.parse_allowance(max_corrupt), workers)
+    options = FinetuneOptions(data, test_data, schedule, epochs, targets, limit, *how)
     result = finetune_bundle(opened, options, new_progress())
     show_finetuning(result, as_json=as_json)
     check_finetuning(result)
