@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from wrn_deploy.calib.pixels import PIXELS
+from wrn_deploy.calib.placement import conv_depths
 
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
 
@@ -43,10 +44,14 @@ def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:
-    """Floats that are trained as they are: those of Convs, of BN in either form, and of the classifier."""
+    """Floats that are trained as they are: those of Convs, of BN in either form, and of the classifier.
+
+    What stands in front of the first Conv prepares the images, as whitening and the exact input do, and is fixed.
+    """
     places = {"Conv": (1, 2), "Gemm": (1, 2), "BatchNormalization": (1, 2), "Mul": (0, 1), "Add": (0, 1)}
+    depths = conv_depths(graph)
     for node in graph:
-        if (node.name or "").startswith(PIXELS):
+        if not depths[node.outputs[0]]:
             continue
         for index in places.get(node.op_type, ()):
             value = node.inputs[index] if index < len(node.inputs) else None

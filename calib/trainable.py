@@ -57,7 +57,9 @@ class Trainable:
         self._parts += [
             _Codes(name, self._value(name)) for name in codes_of(model.graph) if self._value(name)[0].numel() > 1
         ]
-        self._parts += [_Float(name, self._value(name), self._is_half(name)) for name in floats_of(model.graph)]
+        self._parts += [
+            _Float(name, self._value(name), self._is_half(name)) for name in dict.fromkeys(floats_of(model.graph))
+        ]
         self._parts += [_IntegerBias(names, graph.constants) for names in integer_biases_of(model.graph)]
 
     @property
