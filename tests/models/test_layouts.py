@@ -18,6 +18,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model, layouts
 from wrn_deploy.models.layout import UNIT_VARIANCE, Layout
 from wrn_deploy.models.weights import Checkpoint, fit_weights, read_weights
+from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import ModelSpec
 
 State = dict[str, torch.Tensor]
@@ -232,3 +233,10 @@ def test_no_two_of_our_keys_get_one_name_in_a_layout(name: str) -> None:
     for layout in layouts(spec.family):
         names = [layout.key(key) for key in own if layout.constant(key) is None]
         assert len(names) == len(set(names)), layout.name
+
+
+def test_the_document_names_every_layout() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    for family in plugin_names("wrn_deploy.models.families"):
+        for layout in layouts(family):
+            assert f"| {layout.name} |" in text, layout.name
