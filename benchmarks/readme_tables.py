@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from markdown_parts import machine, safe, table
 
 from wrn_deploy.bench.notes import heading, skips, warnings
 from wrn_deploy.bench.ratios import Ratio
@@ -14,7 +16,18 @@ from wrn_deploy.bench.report import Latency, Report, Row, read_report, summarize
 from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
 
-__all__ = ["RESULTS", "bench_file", "bench_table", "calibration_table", "paper_table", "steps_table"]
+__all__ = [
+    "CALIBRATED",
+    "DATA",
+    "GRAPHS",
+    "MACHINE",
+    "RESULTS",
+    "bench_file",
+    "bench_table",
+    "calibration_table",
+    "paper_table",
+    "steps_table",
+]
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
@@ -48,18 +61,18 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
     about = [
-        f"**{_safe(name)}** on {_safe(data)}: {_safe(sentence(report))}",
+        f"**{safe(name)}** on {safe(data)}: {safe(sentence(report))}",
         *([f"**{RANDOM_WEIGHTS}.**"] if report.random_weights else []),
-        f"Median (min); {_safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
+        f"Median (min); {safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
     ]
     return "\n\n".join(
         block
         for block in (
             "\n".join(about),
-            _table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
-            f"![{_safe(name)}: the measured contenders of the table as a picture]({picture})",
+            table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
+            f"![{safe(name)}: the measured contenders of the table as a picture]({picture})",
             _skipped(report),
-            *(f"Warning: {_safe(warning)}" for warning in warnings(report)),
+            *(f"Warning: {safe(warning)}" for warning in warnings(report)),
         )
         if block
     )
@@ -69,7 +82,7 @@ def _skipped(report: Report) -> str:
     """What could not run, with the reasons, folded: there may be dozens."""
     found = skips(report)
     told = count(sum(len(skip.names) for skip in found), "contender")
-    reasons = "\n".join(f"- {_safe(skip.sentence)}." for skip in found)
+    reasons = "\n".join(f"- {safe(skip.sentence)}." for skip in found)
     return f"<details><summary>{told} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
 
 
@@ -90,7 +103,7 @@ def calibration_table(root: Path) -> str:
         )
     headers = ["network", "graph", *(part for name in DATA.values() for part in (name, "agreement with fp32"))]
     raw = f"Raw: {', '.join(conditions)}." if conditions else ""
-    return "\n\n".join(filter(None, (_table(headers, lines) if lines else "", raw, *missing)))
+    return "\n\n".join(filter(None, (table(headers, lines) if lines else "", raw, *missing)))
 
 
 def steps_table(root: Path) -> str:
@@ -105,7 +118,7 @@ def steps_table(root: Path) -> str:
     columns = [_steps_of(steps) for steps in models.values()]
     names = list(dict.fromkeys(name for column in columns for name in column))
     lines = ([name, *(column.get(name, "") for column in columns)] for name in names)
-    return f"{_table(['', *models], lines)}\n\n{_machine(record['machine'])}. {_raw(root, file)}"
+    return f"{table(['', *models], lines)}\n\n{machine(record['machine'])}. {_raw(root, file)}"
 
 
 def paper_table(root: Path) -> str:
@@ -125,13 +138,13 @@ def paper_table(root: Path) -> str:
     (batch,) = record["settings"]["batches"]
     headers = ["network", "parameters", "MACs", f"batch {batch}, ms", "ratio", "the paper's ratio"]
     rounds = f"{count(record['settings']['rounds'], 'round')} with the networks interleaved"
-    about = f"{_safe(record['contender'])}, median (min); {_machine(record['machine'])}; {rounds}. {_raw(root, file)}"
-    return f"{_table(headers, lines)}\n\n{about}"
+    about = f"{safe(record['contender'])}, median (min); {machine(record['machine'])}; {rounds}. {_raw(root, file)}"
+    return f"{table(headers, lines)}\n\n{about}"
 
 
 def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
     if "skipped" in network:
-        return _safe(f"skipped: {network['skipped']}"), ""
+        return safe(f"skipped: {network['skipped']}"), ""
     times, ratio = network["summary"], network["ratio"]
     return f"{digits(times['median_ms'])} ({digits(times['min_ms'])})", _ratio(Ratio(**ratio)) if ratio else "1"
 
@@ -145,7 +158,7 @@ def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bo
     agreement = "" if accuracy is None or accuracy.agreement is None else percent(accuracy.agreement)
     right = "" if accuracy is None else f"{percent(accuracy.top1)} ({accuracy.correct:,})"
     scores = [right, "reference" if row.name == report.reference else agreement] if answers else []
-    return [_safe(row.name), *times, against, *scores, file_size(row.size_bytes), file_size(row.peak_rss_bytes)]
+    return [safe(row.name), *times, against, *scores, file_size(row.size_bytes), file_size(row.peak_rss_bytes)]
 
 
 def _time(latency: Latency | None) -> str:
@@ -192,16 +205,10 @@ def _steps_of(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 def _conditions(report: Report) -> str:
     settings = report.settings
-    machine = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
-    machine["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
+    here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
+    here["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
     rounds = f"{count(settings.rounds, 'round')} with the contenders interleaved"
-    return f"{_machine(machine)}, {count(settings.threads, 'thread')}; {rounds}"
-
-
-def _machine(machine: Mapping[str, Any]) -> str:
-    gpu = _safe(machine["gpu"]["name"]) if machine["gpu"] else "no GPU"
-    memory = f"{digits(machine['memory_mib'] / 1024)} GiB"
-    return f"{_safe(machine['cpu'])}, {count(machine['cores'], 'core')}, {memory}, {gpu}"
+    return f"{machine(here)}, {count(settings.threads, 'thread')}; {rounds}"
 
 
 def _raw(root: Path, file: Path) -> str:
@@ -210,12 +217,3 @@ def _raw(root: Path, file: Path) -> str:
 
 def _missing(root: Path, file: Path) -> str:
     return f"*Not measured yet: there is no `{file.relative_to(root)}`.*"
-
-
-def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, ["---"] * len(headers), *lines))
-
-
-def _safe(text: str) -> str:
-    """The text on one line, with what Markdown would read as its own escaped."""
-    return re.sub(r"([\\|\[\]`*<])", r"\\\1", one_line(text))

@@ -1,0 +1,96 @@
+"""docs/models.md: it agrees with the code and the committed results, and says what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wrn_deploy.models import listed_models
+from wrn_deploy.models.published import Count, Published, Quantity
+from wrn_deploy.models.sources import SOURCES
+from wrn_deploy.pipeline.listing import Listed, list_models, list_network
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def models_page() -> Iterator[Any]:
+    """The benchmarks are no package: they find one another beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("models_page")
+
+
+@pytest.fixture(scope="module")
+def two() -> list[Listed]:
+    return [list_network("wrn-40-1"), list_network("wrn-50-2")]
+
+
+def row(text: str, name: str) -> list[str]:
+    """The cells behind the name in the first table that has it."""
+    found = re.search(rf"^\| `{re.escape(name)}` \| (.*) \|$", text, re.MULTILINE)
+    assert found, name
+    return found[1].split(" | ")
+
+
+def test_the_committed_page_agrees_with_the_code_and_the_results(models_page: Any) -> None:
+    assert models_page.page(list_models(), ROOT) == TEXT, "run benchmarks/models_page.py"
+
+
+def test_every_network_and_all_weights_are_on_it() -> None:
+    assert all(f"| `{name}` |" in TEXT for name in (*listed_models(), *SOURCES))
+
+
+def test_counted_and_published_sizes_stand_side_by_side(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+    text = models_page.page(two, tmp_path)
+    parameters, published, macs, published_macs = row(text, "wrn-50-2")
+    assert (parameters, macs) == ("68,883,240", "11.40 G")
+    assert all(told in published for told in ("68.9 M<sup>", "68.88 M<sup>"))
+    assert all(told in published_macs for told in ("11.40 G<sup>", "11.44 G<sup>"))
+    assert "table 8" in text
+    assert "Measured here" not in text, "there are no results in this folder"
+
+
+def test_a_published_count_that_disagrees_is_bold(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+    wrong = Published((Count(Quantity.PARAMETERS, 600_001, 1, "a wrong source"),))
+    text = models_page.page([dataclasses.replace(two[0], published=wrong)], tmp_path)
+    assert row(text, "wrn-40-1")[1] == "**600,001**<sup>1</sup>"
+    assert "1. a wrong source" in text
+
+
+def test_accuracies_are_best_first_with_a_note_each(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+    text = models_page.page(two, tmp_path)
+    table = text[text.index("| top-1 in per cent | ImageNet (top-5) |") :]
+    first, *others = row(table, "wrn-50-2")[0].split("<br>")
+    assert first.startswith("81.602 (95.758)<sup>")
+    assert len(others) == 4
+    assert "93.15<sup>1</sup>" in text
+    assert "1. paper's recipe, ZCA whitening: Zagoruyko and Komodakis" in text
+
+
+def test_a_changed_result_changes_the_page(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+    results = tmp_path / "benchmarks/results"
+    results.mkdir(parents=True)
+    shutil.copy(ROOT / "benchmarks/results/int8-wrn-40-1-2core-epyc.json", results)
+    file = results / "int8-wrn-40-1-2core-epyc.json"
+    assert "93.41 % (950 of 1,017)" in models_page.page(two, tmp_path)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["models"]["wrn-40-1"][0]["accuracy"]["test-exact-1017.npz"]["correct"] = 1017
+    file.write_text(json.dumps(record), encoding="utf-8")
+    text = models_page.page(two, tmp_path)
+    assert "100.00 % (1,017 of 1,017)" in text
+    assert "](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
+
+
+def test_links_of_the_page_lead_to_files() -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXT):
+        assert (ROOT / "docs" / link).exists(), link
