@@ -13,7 +13,7 @@ import torch
 from wrn_deploy.backend import backends, is_peer, open_backend, unfit
 from wrn_deploy.backends import _torch
 from wrn_deploy.backends._torch import TorchBackend, TorchRuntime
-from wrn_deploy.backends._torch_device import CpuDevice
+from wrn_deploy.backends._torch_device import CpuDevice, CudaDevice
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.spec import ModelSpec, Precision
@@ -155,3 +155,13 @@ def test_peers_are_variants_and_other_makers_runtimes() -> None:
         "openvino", "tensorrt_nographs", "tensorrt_rtx_nographs",
         "torch_channels_last", "torch_compile", "torch_cuda_channels_last", "torch_cuda_compile",
     ]  # fmt: skip
+
+
+def test_on_a_gpu_cudnn_stays_on_and_tf32_is_off() -> None:
+    """`cudnn.flags` turns off what it is not told: without cuDNN, PyTorch would be timed on its slow kernels."""
+    device: Any = object.__new__(CudaDevice)  # its __init__ needs a GPU; without a stream there is nothing to enter
+    device._stream, device._marks = None, None
+    with device.running():
+        assert torch.backends.cudnn.enabled
+        assert torch.backends.cudnn.benchmark
+        assert not torch.backends.cudnn.allow_tf32

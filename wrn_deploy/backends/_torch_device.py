@@ -68,7 +68,7 @@ class CudaDevice:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         # fp32 is fp32, not TF32, as in every graph of a bundle; and cuDNN measures its algorithms, as TensorRT does.
-        kernels = torch.backends.cudnn.flags(benchmark=True, allow_tf32=False)
+        kernels = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         with torch.inference_mode(), torch.cuda.stream(self._stream), kernels:
             if self._marks is not None:
                 self._marks[0].record(self._stream)
