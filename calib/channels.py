@@ -13,7 +13,7 @@ __all__ = ["Factors", "bias_moves", "channel_classes", "own_parameter", "paramet
 Factors = npt.NDArray[np.float64]  # one a channel, (C,)
 
 # y(d x) = d y(x) for d > 0, channel by channel: what comes out has the factors of what goes in.
-HOMOGENEOUS = frozenset({"Relu", "MaxPool", "ReduceMean", "GlobalAveragePool", "Flatten"})
+HOMOGENEOUS = frozenset({"Relu", "MaxPool", "AveragePool", "ReduceMean", "GlobalAveragePool", "Flatten"})
 ABSORBING = frozenset({"Conv", "BatchNormalization", "Gemm"})  # take factors into their parameters, on either side
 
 

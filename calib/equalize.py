@@ -13,7 +13,7 @@ from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
 from wrn_deploy.calib.ranges import Part, Range
 from wrn_deploy.calib.table import Equalization
 
-__all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization"]
+__all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
 
 # How far a factor follows the activations; the rest follows the weights that read them. Measured on two CIFAR-10
 # networks (0.5, 0.75 and 1 differ by less than the measurement's own uncertainty).
@@ -92,6 +92,17 @@ def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None
     read = [node.inputs[0] for node in graph if node.op_type == "Gemm"]
     pooled = (read[-1].name if read and read[-1] is not None else "") or ""
     return how.factors.get(classes.get(pooled, ""))
+
+
+def tensor_units(graph: ir.Graph, how: Equalization, name: str) -> tuple[list[float] | None, list[float] | None]:
+    """What `equalize` multiplies a tensor's channels by, and then subtracts from them, (C,) each; None: nothing.
+
+    Args:
+        graph: the fp32 graph, before it or after it.
+        how: the equalisation.
+        name: the tensor.
+    """
+    return how.factors.get(channel_classes(graph).get(name, "")), how.shifts.get(name)
 
 
 def _centred(graph: ir.Graph, points: list[Point]) -> list[str]:

@@ -119,9 +119,28 @@ def _conv(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
 
 
 def _max_pool(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
-    pads, kernel = list(attributes.get("pads", [0, 0, 0, 0])), list(attributes["kernel_shape"])
-    pooled: torch.Tensor = functional.max_pool2d(_given(inputs, 0), kernel, list(attributes["strides"]), pads[:2])
+    kernel, strides, pads = _window(attributes)
+    ceil = bool(attributes.get("ceil_mode", 0))
+    pooled: torch.Tensor = functional.max_pool2d(_given(inputs, 0), kernel, strides, pads, ceil_mode=ceil)
     return pooled
+
+
+def _average_pool(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
+    kernel, strides, pads = _window(attributes)
+    return functional.avg_pool2d(
+        _given(inputs, 0),
+        kernel,
+        strides,
+        pads,
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
+        count_include_pad=bool(attributes.get("count_include_pad", 0)),
+    )
+
+
+def _window(attributes: Attributes) -> tuple[list[int], list[int], list[int]]:
+    """Size, strides and padding of a pooling, which is the same on both sides."""
+    pads = list(attributes.get("pads", [0, 0, 0, 0]))
+    return list(attributes["kernel_shape"]), list(attributes.get("strides", [1, 1])), pads[:2]
 
 
 def _batch_norm(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
@@ -176,6 +195,7 @@ def _dequantize(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
 
 OPERATORS: dict[str, Callable[[Inputs, Attributes], torch.Tensor]] = {
     "Add": lambda inputs, _: _given(inputs, 0) + _given(inputs, 1),
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": lambda inputs, _: _given(inputs, 0),
     "Clip": lambda inputs, _: torch.clamp(_given(inputs, 0), *inputs[1:3]),

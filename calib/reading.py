@@ -16,7 +16,7 @@ __all__ = ["Floats", "Reader", "bn_gains", "half_spans", "input_energy", "reader
 Floats = npt.NDArray[np.float64]
 
 # Between a tensor and the Conv that reads it; what a BN does to each channel is part of the reading.
-THROUGH = frozenset({"Relu", "MaxPool", "Add"})
+THROUGH = frozenset({"Relu", "MaxPool", "AveragePool", "Add"})
 FAINT = 1e-3  # an output that gets less than this share of its layer's median reads nothing: its weights are dead
 
 
@@ -32,7 +32,7 @@ class Reader:
 
 
 def readers(value: ir.Value) -> Iterator[Reader]:
-    """The Convs that read `value`, directly or behind ReLU, MaxPool, sums and BN."""
+    """The Convs that read `value`, directly or behind ReLU, pooling, sums and BN."""
     for use in value.uses():
         node = use.node
         if node.op_type == "Conv" and use.idx == 0:

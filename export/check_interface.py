@@ -20,10 +20,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What PyTorch computes of a batch: `logits` (N, classes) and `features` (N, F), the classifier's input."""
+    """What PyTorch computes of a batch: `logits` (N, classes), `features` (N, F), the classifier's input, and maps.
+
+    `maps` are the feature maps, (N, C, h, w), each of another resolution.
+    """
 
     logits: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
+    maps: tuple[npt.NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +86,6 @@ def _pairs(computed: Computed, given: Mapping[str, Array]) -> list[tuple[str, Ar
         pairs.append(("top_classes", np.take_along_axis(computed.logits, classes, axis=1), top))
     if "features" in given:
         pairs.append(("features", computed.features, given["features"]))
+    of_size = {values.shape[2:]: values for values in computed.maps}
+    pairs += [(name, of_size[got.shape[2:]], got) for name, got in given.items() if name.startswith("feature_map_")]
     return pairs

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.data.preprocess import scale_and_shift
 from wrn_deploy.errors import DeployError
+from wrn_deploy.export.feature_maps import as_read, find_feature_maps
 from wrn_deploy.spec import ModelSpec, Preprocessing, TensorSpec
 
-__all__ = ["unwrap", "wrap"]
+__all__ = ["Units", "unwrap", "wrap"]
 
 PREFIX = "interface."
 IMAGES, TOP_K = f"{PREFIX}images", f"{PREFIX}top_k"
@@ -19,7 +23,17 @@ BEHIND_CLASSIFIER = ("Cast", "QuantizeLinear", "DequantizeLinear")  # what may c
 Floats = npt.NDArray[np.float32]
 
 
-def wrap(core: ir.Model, spec: ModelSpec, feature_factors: Floats | None = None) -> ir.Model:
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What equalisation did to the channels of a tensor, (C,) each: `values * factors - shifts`; None: nothing."""
+
+    factors: Floats | None = None
+    shifts: Floats | None = None
+
+
+def wrap(
+    core: ir.Model, spec: ModelSpec, feature_factors: Floats | None = None, map_units: Mapping[str, Units] | None = None
+) -> ir.Model:
     """A copy of the core graph that takes `spec.input` and gives `spec.outputs`.
 
     Pixels become what `data.preprocess.normalize` makes of them, in float32, by the same operations; the Cast comes
@@ -29,9 +43,11 @@ def wrap(core: ir.Model, spec: ModelSpec, feature_factors: Floats | None = None)
         core: normalised images (batch, 3, H, W) float32 -> logits (batch, classes) float32, of any precision inside.
         spec: which interface.
         feature_factors: what equalisation has multiplied the pooled features by, (F,), which is undone; None: nothing.
+        map_units: what it did to the feature maps, by the names of the core's tensors, which is undone too.
 
     Raises:
-        DeployError: no classifier is found for the features, or it reads another number of them.
+        DeployError: no classifier is found for the features, or it reads another number of them; or a feature map is
+            not found.
     """
     model, how = core.clone(), spec.interface
     graph = model.graph
@@ -43,6 +59,8 @@ def wrap(core: ir.Model, spec: ModelSpec, feature_factors: Floats | None = None)
         outputs = _top_k(graph, logits, how.top_k)
     if how.features:
         outputs.append(_features(graph, logits, how.features, feature_factors))
+    if how.feature_maps:
+        outputs += _feature_maps(graph, spec, map_units or {})
     graph.outputs[:] = outputs
     for value, wanted in zip(outputs, spec.outputs, strict=True):
         _describe(value, wanted, logits)
@@ -118,17 +136,44 @@ def _features(graph: ir.Graph, logits: ir.Value, count: int, factors: Floats | N
     size = pooled.shape[-1] if pooled.shape is not None else None
     if size != count:
         raise DeployError(f"the graph's classifier reads {size} features: expected {count}; export the model again")
-    half = pooled.dtype != ir.DataType.FLOAT
-    names = ["features"] if factors is None else ["pooled", "features"]
-    nodes = [
-        _node("Cast", [pooled], names[0], {"to": ir.DataType.FLOAT}) if half else _node("Identity", [pooled], names[0])
-    ]
-    if factors is not None:
-        nodes[0].outputs[0].type, nodes[0].outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), pooled.shape
-        inverse = _constant(graph, "unit", (1.0 / factors.astype(np.float64)).astype(np.float32))
-        nodes.append(_node("Mul", [nodes[0].outputs[0], inverse], names[1]))
+    return _as_float(graph, pooled, Units(factors), ("features", "pooled", "unit"))
+
+
+def _feature_maps(graph: ir.Graph, spec: ModelSpec, units: Mapping[str, Units]) -> list[ir.Value]:
+    """The feature maps as their next readers find them, in float32 and in the network's own units."""
+    found = {tuple(value.shape or ())[1:]: value for value in find_feature_maps(graph)}
+    outputs = []
+    for wanted in spec.feature_maps:
+        if wanted.shape not in found:
+            raise DeployError(f"the graph has no {wanted.name} {wanted.shape}: export the model again")
+        value = found[wanted.shape]
+        names = (wanted.name, f"{wanted.name}.stored", f"{wanted.name}.unit")
+        outputs.append(_as_float(graph, as_read(value), units.get(value.name or "", Units()), names))
+    return outputs
+
+
+def _as_float(graph: ir.Graph, value: ir.Value, units: Units, names: tuple[str, str, str]) -> ir.Value:
+    """The tensor in float32 and in its own units; `names` are those of the result, of what comes before, of factors."""
+    changes = [(op_type, change) for op_type, change in _undone(units, value) if change is not None]
+    own = [names[0]] if not changes else [names[1], *(f"{names[0]}.scaled" for _ in changes[1:]), names[0]]
+    half = value.dtype != ir.DataType.FLOAT
+    nodes = [_node("Cast", [value], own[0], {"to": ir.DataType.FLOAT}) if half else _node("Identity", [value], own[0])]
+    for at, (op_type, change) in enumerate(changes):
+        last = nodes[-1].outputs[0]
+        last.type, last.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        constant = _constant(graph, names[2] if op_type == "Mul" else f"{names[2]}.shift", change)
+        nodes.append(_node(op_type, [last, constant], own[at + 1]))
     graph.extend(nodes)
     return nodes[-1].outputs[0]
+
+
+def _undone(units: Units, value: ir.Value) -> list[tuple[str, Floats | None]]:
+    """The factor and the summand that give a tensor its own units back, in the shape of its channels."""
+    shape = (-1,) if value.shape is not None and len(value.shape) == 2 else (-1, 1, 1)
+    factors = np.ones(1) if units.factors is None else units.factors.astype(np.float64)
+    inverse = None if units.factors is None else (1.0 / factors).astype(np.float32).reshape(shape)
+    shift = None if units.shifts is None else (units.shifts / factors).astype(np.float32).reshape(shape)
+    return [("Mul", inverse), ("Add", shift)]
 
 
 def _classifier_input(logits: ir.Value) -> ir.Value:

@@ -61,3 +61,20 @@ def test_as_many_top_classes_as_there_are(top_k: int, text: str) -> None:
 def test_features_cannot_be_fewer_than_none() -> None:
     with pytest.raises(DeployError, match="-1 features: expected 0 or more"):
         Interface(features=-1)
+
+
+def test_feature_maps_are_outputs_named_after_their_strides() -> None:
+    spec = dataclasses.replace(SPEC, interface=Interface(features=64, feature_maps=((16, 32, 48), (64, 8, 12))))
+    assert [output.name for output in spec.outputs] == ["logits", "features", "feature_map_1", "feature_map_4"]
+    assert spec.outputs[-1] == TensorSpec("feature_map_4", "float32", (64, 8, 12))
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_without_feature_maps_a_description_says_nothing_of_them() -> None:
+    assert SPEC.to_json()["interface"] == {"pixels": False, "top_k": None, "features": 0}
+
+
+@pytest.mark.parametrize("maps", [((16, 8, 8), (32, 8, 8)), ((0, 8, 8),)])
+def test_feature_maps_that_cannot_be_are_refused(maps: tuple[tuple[int, int, int], ...]) -> None:
+    with pytest.raises(DeployError, match=r"expected one \(channels, height, width\) for each resolution"):
+        Interface(feature_maps=maps)

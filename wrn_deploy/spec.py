@@ -86,22 +86,35 @@ class Interface:
         pixels: they take RGB pixels (uint8, NHWC) and normalise inside; else normalised float32, NCHW.
         top_k: they give the best so many classes and their logits, best first; None: all logits.
         features: they also give the pooled features, which the classifier reads: how many those are; 0: they do not.
+        feature_maps: they also give the last tensors of these resolutions, (channels, height, width) each.
     """
 
     pixels: bool = False
     top_k: int | None = None
     features: int = 0
+    feature_maps: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
             raise DeployError(f"the top {self.top_k} classes: expected at least 1")
         if self.features < 0:
             raise DeployError(f"{self.features} features: expected 0 or more")
+        sizes = [shape[1:] for shape in self.feature_maps]
+        if len(set(sizes)) < len(sizes) or not all(len(shape) == 3 and min(shape) > 0 for shape in self.feature_maps):
+            raise DeployError(
+                f"feature maps {self.feature_maps}: expected one (channels, height, width) for each resolution"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A record of JSON types; what is newer than the others is left out where it says nothing."""
+        record = dataclasses.asdict(self)
+        return record if self.feature_maps else {key: record[key] for key in record if key != "feature_maps"}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Interface:
-        """Reads what `dataclasses.asdict` wrote."""
-        return cls(**record)
+        """Reads what `to_json` wrote."""
+        maps = tuple(tuple(shape) for shape in record.get("feature_maps", ()))
+        return cls(**{**record, "feature_maps": maps})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +207,16 @@ class ModelSpec:
             found = [TensorSpec("top_logits", "float32", shape), TensorSpec("top_classes", "int64", shape)]
         if self.interface.features:
             found.append(TensorSpec("features", "float32", (self.interface.features,)))
-        return tuple(found)
+        return (*found, *self.feature_maps)
+
+    @property
+    def feature_maps(self) -> tuple[TensorSpec, ...]:
+        """The feature maps that the graphs give, finest first, each named after its stride in pixels of the image."""
+        height = self.preprocessing.height
+        return tuple(
+            TensorSpec(f"feature_map_{max(1, round(height / shape[1]))}", "float32", shape)
+            for shape in self.interface.feature_maps
+        )
 
     @property
     def output(self) -> TensorSpec:
@@ -207,7 +229,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A record of JSON types; `whitening` is left out where there is none, as before there was any."""
-        record = dataclasses.asdict(self)
+        record = {**dataclasses.asdict(self), "interface": self.interface.to_json()}
         if self.whitening is None:
             del record["whitening"]
         return record

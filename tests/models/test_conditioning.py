@@ -76,7 +76,7 @@ def _shrunk(name: str, side: int) -> ModelSpec:
     )
 
 
-@pytest.mark.parametrize("name", ["wrn-40-1", "wrn-101-2", "preresnet-200"])
+@pytest.mark.parametrize("name", ["wrn-40-1", "wrn-101-2", "preresnet-200", "nin", "resnet-34"])
 def test_the_rounding_of_fp16_does_not_grow_from_block_to_block(name: str) -> None:
     """With full residual branches wrn-101-2 got a cosine of 0.97 here, and failed the parity gate of 0.999."""
     spec = _shrunk(name, 64)

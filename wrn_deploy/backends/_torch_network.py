@@ -56,7 +56,7 @@ class _Network(nn.Module):
         self.network, self.classifier = network, classifier
         self._interface, self._layout = spec.interface, layout
         self._dtype = dtype if spec.whitening is None else torch.float32  # whitening rounds behind its own float32
-        self._names = tuple(output.name for output in spec.outputs)
+        self._names, self._maps = tuple(output.name for output in spec.outputs), spec.feature_maps
         for name, values in zip(("scale", "shift"), scale_and_shift(spec.preprocessing), strict=True):
             self.register_buffer(name, torch.from_numpy(values))
 
@@ -64,9 +64,12 @@ class _Network(nn.Module):
         if self._interface.pixels:
             images = (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
         images = images.to(self._dtype).contiguous(memory_format=self._layout)
-        features = self.network(images)
+        maps: list[torch.Tensor] = []
+        features = self.network(images, maps=maps)  # see the contract of `models`
         logits = self.classifier(features).float()
         results = {"logits": logits, "features": features.float()}
+        of_size = {one.shape[1:]: one for one in maps}
+        results |= {spec.name: of_size[torch.Size(spec.shape)].float() for spec in self._maps}
         if self._interface.top_k is not None:
             # Of equal logits the lower class first, as TopK of ONNX has it; torch.topk promises no order.
             order = logits.argsort(dim=1, descending=True, stable=True)[:, : self._interface.top_k]

@@ -21,10 +21,8 @@ __all__ = [
     "BATCHES", "CALIBRATION", "LOAD", "RECIPE", "TIMING",
     "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundleOrWeights", "BundlePath",
     "CalibData", "CalibDataFirst",
-    "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "Features", "Labels", "LearningSteps",
-    "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions", "Resize",
-    "RoundingOf",
-    "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers", "either", "flag",
+    "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "FeatureMaps", "Features", "Labels",
+    "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers", "either", "flag",
     "option", "overrides_of", "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
 ]  # fmt: skip
 
@@ -120,6 +118,9 @@ Pixels = Annotated[
 ]
 TopK = Annotated[int | None, option("N", "Graphs give the best N classes instead of all logits.", INTERFACE, least=1)]
 Features = Annotated[bool, flag("--features", "Graphs give the pooled features too.", rich_help_panel=INTERFACE)]
+FeatureMaps = Annotated[
+    bool, flag("--feature-maps", "Graphs give the last tensor of each resolution too.", rich_help_panel=INTERFACE)
+]
 
 Weights = Annotated[
     str | None,

@@ -2,8 +2,8 @@
 
 A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(name) -> ModelSpec | None` (None: not of
 this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, how foreign
-checkpoints name its tensors (see `layout.py`). The network ends in a Linear, and its `groups` names the modules whose
-outputs are its feature maps, one for each resolution.
+checkpoints name its tensors (see `layout.py`). The network ends in a Linear; to `maps`, a list that it may be called
+with, it adds the last tensor of each resolution that a detector would read, finest first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["Overrides", "about_family", "build_model", "classifier_of", "describe_model", "layouts", "listed_models"]
+__all__ = [
+    "Overrides", "about_family", "build_model", "classifier_of", "describe_model", "layouts", "listed_models",
+    "logits_and_maps",
+]  # fmt: skip
 
 FAMILIES = "wrn_deploy.models.families"
 
@@ -87,6 +90,13 @@ def build_model(spec: ModelSpec) -> nn.Module:
 
         return add_whitening(network, spec)
     return network
+
+
+def logits_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The logits (N, classes), and the last tensor of each resolution, (N, C, h, w), finest first."""
+    maps: list[Tensor] = []
+    logits: Tensor = network(images, maps=maps)
+    return logits, maps
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from wrn_deploy.models import build_model, classifier_of
+from wrn_deploy.models import build_model, classifier_of, logits_and_maps
 from wrn_deploy.models.whitening import ZcaWhitening
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["Cost", "count_cost", "count_features"]
+__all__ = ["Cost", "count_cost", "count_features", "shape_feature_maps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,15 @@ def count_features(spec: ModelSpec) -> int:
     """The number of pooled features, which the classifier reads."""
     with torch.device("meta"):
         return classifier_of(build_model(spec)).in_features
+
+
+def shape_feature_maps(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
+    """The (channels, height, width) of the network's feature maps, finest first, at the input size of `spec`.
+
+    Maps without more than one pixel, as of a small image, are left out: they are the pooled features.
+    """
+    with torch.device("meta"), torch.inference_mode():
+        network = build_model(spec).eval()
+        _, maps = logits_and_maps(network, torch.empty(1, *spec.core.input.shape))
+    shapes = [(one.shape[1], one.shape[2], one.shape[3]) for one in maps]
+    return tuple(shape for shape in shapes if shape[1] * shape[2] > 1)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from wrn_deploy.calib.table import Equalization
+    from wrn_deploy.export.interface import Units
 
 __all__ = ["core_file", "read_core", "write_graph"]
 
@@ -59,6 +60,27 @@ def write_graph(
     from wrn_deploy.calib.equalize import classifier_factors
     from wrn_deploy.export.interface import wrap
 
+    if spec == spec.core:
+        ir.save(core, file)
+        return
     factors = None if source is None else classifier_factors(source[0].graph, source[1])
     units = None if factors is None else np.asarray(factors, dtype=np.float32)
-    ir.save(core if spec == spec.core else wrap(core, spec, units), file)
+    ir.save(wrap(core, spec, units, _map_units(core, source)), file)
+
+
+def _map_units(core: ir.Model, source: tuple[ir.Model, Equalization] | None) -> dict[str, Units]:
+    """What equalisation did to the core's feature maps, by the names of their tensors, which all precisions share."""
+    import numpy as np
+
+    from wrn_deploy.calib.equalize import tensor_units
+    from wrn_deploy.export.feature_maps import find_feature_maps
+    from wrn_deploy.export.interface import Units
+
+    if source is None:
+        return {}
+    found = {}
+    for value in find_feature_maps(core.graph):
+        units = tensor_units(source[0].graph, source[1], value.name or "")
+        factors, shifts = (None if one is None else np.asarray(one, dtype=np.float32) for one in units)
+        found[value.name or ""] = Units(factors, shifts)
+    return found

@@ -33,8 +33,8 @@ class ExportOptions:
     """What to export; `weights` (a file, or a name of `models.sources`) or `random_weights` must be given.
 
     `weights_key` names the state dict to take from a file with several.
-    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k` and `features` say what the graphs
-    take and give: see `spec.Interface`.
+    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k`, `features` and `feature_maps` say
+    what the graphs take and give: see `spec.Interface`.
     """
 
     model: str
@@ -48,6 +48,7 @@ class ExportOptions:
     top_k: int | None = None
     features: bool = False
     weights_key: str = ""
+    feature_maps: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -135,12 +136,13 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Taken 
 
 
 def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
-    from wrn_deploy.models.cost import count_features
+    from wrn_deploy.models.cost import count_features, shape_feature_maps
 
     if options.top_k is not None and not 1 <= options.top_k <= spec.classes:
         raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
     features = count_features(spec) if options.features else 0
-    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features))
+    maps = shape_feature_maps(spec) if options.feature_maps else ()
+    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features, maps))
 
 
 def _random(spec: ModelSpec, seed: int) -> nn.Module:
@@ -159,7 +161,7 @@ def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
     from wrn_deploy.export.graph import OPSET
 
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    interface = {} if spec == spec.core else {"interface": dataclasses.asdict(spec.interface)}
+    interface = {} if spec == spec.core else {"interface": spec.interface.to_json()}
     return Recipe({parent.key: parent.sha256}, {"opset": OPSET, **interface}, tools)
 
 

@@ -96,16 +96,16 @@ def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
     import torch
 
     from wrn_deploy.export.check_interface import Computed
-    from wrn_deploy.models import classifier_of
+    from wrn_deploy.models import classifier_of, logits_and_maps
 
     features: list[npt.NDArray[np.float32]] = []
     hook = classifier_of(network).register_forward_pre_hook(lambda _module, read: features.append(read[0].numpy()))
     try:
         with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = network.eval()(torch.from_numpy(images)).numpy()
+            logits, maps = logits_and_maps(network.eval(), torch.from_numpy(images))
     finally:
         hook.remove()
-    return Computed(logits, features[-1])
+    return Computed(logits.numpy(), features[-1], tuple(one.numpy() for one in maps))
 
 
 def _runnable(file: Path, precision: Precision) -> Path | bytes:

@@ -109,6 +109,7 @@ def export(
     pixels: opt.Pixels = False,
     top_k: opt.TopK = None,
     features: opt.Features = False,
+    feature_maps: opt.FeatureMaps = False,
     classes: opt.Classes = None,
     labels: opt.Labels = None,
     mean: opt.Mean = None,
@@ -118,7 +119,7 @@ def export(
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     changes = opt.overrides_of(classes, labels, mean, std, resize)
-    asked = (changes, bf16, pixels, top_k, features, weights_key)
+    asked = (changes, bf16, pixels, top_k, features, weights_key, feature_maps)
     options = ExportOptions(model, out, weights, random_weights, seed, *asked)
     bundle = export_bundle(options, new_progress())
     graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))

@@ -23,6 +23,7 @@ from wrn_deploy.spec import ModelSpec
 
 __all__ = [
     "BLOCKS",
+    "BRANCH",
     "LAYOUTS",
     "LISTED",
     "PreActivationBottleneck",
@@ -74,8 +75,6 @@ def build(spec: ModelSpec) -> nn.Module:
 class PreActivationResNet(nn.Module):
     """A pre-activation bottleneck ResNet: images (N, 3, H, W) -> logits (N, classes)."""
 
-    groups = ("layer1", "layer2", "layer3", "layer4")
-
     def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
@@ -89,11 +88,23 @@ class PreActivationResNet(nn.Module):
         self.fc = nn.Linear(2048, classes)
         initialize(self)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch."""
+    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits of a batch; the feature maps are added to `maps`."""
+        found = self._feature_maps(images)
+        if maps is not None:
+            maps += found
+        return self._classify(found[-1])
+
+    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The sums that the groups end in, before any BN, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
-        features = functional.max_pool2d(features, 3, stride=2, padding=1)
-        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
+        second = self.layer2(first)
+        third = self.layer3(second)
+        return [first, second, third, self.layer4(third)]
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits of the last feature map."""
         pooled = functional.relu(self.bn2(features)).mean((2, 3))
         if self.dropout:
             pooled = functional.dropout(pooled, self.dropout, self.training)
@@ -101,15 +112,15 @@ class PreActivationResNet(nn.Module):
         return logits
 
 
-def initialize(network: nn.Module) -> None:
-    """Initialises by He et al., fan-out, with weak residual branches."""
+def initialize(network: nn.Module, branch: float = BRANCH) -> None:
+    """Initialises by He et al., fan-out, with weak residual branches: the last Conv of each is multiplied."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     for module in network.modules():
         if isinstance(module, PreActivationBottleneck):
             with torch.no_grad():
-                module.conv3.weight.mul_(BRANCH)
+                module.conv3.weight.mul_(branch)
 
 
 class PreActivationBottleneck(nn.Module):

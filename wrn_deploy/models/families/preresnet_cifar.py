@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models.families import preresnet
-from wrn_deploy.models.families.preresnet import PreActivationBottleneck, initialize
+from wrn_deploy.models.families.preresnet import BRANCH, PreActivationBottleneck, initialize
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
@@ -70,8 +70,6 @@ def build(spec: ModelSpec) -> nn.Module:
 class CifarPreActivationResNet(nn.Module):
     """Three groups of `blocks` pre-activation bottlenecks: images (N, 3, 32, 32) -> logits (N, classes)."""
 
-    groups = ("layer1", "layer2", "layer3")
-
     def __init__(self, blocks: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
@@ -81,12 +79,25 @@ class CifarPreActivationResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(256)
         self.dropout = dropout
         self.fc = nn.Linear(256, classes)
-        initialize(self)
+        # So that a group of any depth adds as much to its input: the rounding of fp16 would grow from block to block.
+        initialize(self, min(BRANCH, blocks**-0.5))
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch."""
-        features = self.layer3(self.layer2(self.layer1(self.conv1(images))))
+    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits of a batch; the feature maps are added to `maps`."""
+        found = self._feature_maps(images)
+        if maps is not None:
+            maps += found
+        return self._classify(found[-1])
+
+    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        first = self.layer1(self.conv1(images))
+        second = self.layer2(first)
+        return [first, second, self.layer3(second)]
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits of the last feature map."""
         pooled = functional.relu(self.bn1(features)).mean((2, 3))
         if self.dropout:
             pooled = functional.dropout(pooled, self.dropout, self.training)

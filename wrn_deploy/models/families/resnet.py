@@ -99,8 +99,6 @@ def build(spec: ModelSpec) -> nn.Module:
 class PostActivationResNet(nn.Module):
     """The ImageNet stem, four groups of blocks, and the classifier: images (N, 3, H, W) -> logits (N, classes)."""
 
-    groups = ("layer1", "layer2", "layer3", "layer4")
-
     def __init__(self, groups: Sequence[nn.Sequential], features: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
@@ -109,11 +107,23 @@ class PostActivationResNet(nn.Module):
         self.dropout = dropout
         self.fc = nn.Linear(features, classes)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch."""
+    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits of a batch; the feature maps are added to `maps`."""
+        found = self._feature_maps(images)
+        if maps is not None:
+            maps += found
+        return self._classify(found[-1])
+
+    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """What the groups give, behind their last ReLU, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
-        features = functional.max_pool2d(features, 3, stride=2, padding=1)
-        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
+        second = self.layer2(first)
+        third = self.layer3(second)
+        return [first, second, third, self.layer4(third)]
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits of the last feature map."""
         pooled = features.mean((2, 3))
         if self.dropout:
             pooled = functional.dropout(pooled, self.dropout, self.training)

@@ -35,28 +35,38 @@ def describe(name: str) -> ModelSpec | None:
 
 def build(spec: ModelSpec) -> nn.Module:
     """The network of `spec`, initialised as in the authors' code (He et al., fan-out)."""
-    return Vgg(spec.classes, spec.dropout)
+    return Vgg(spec.widen, spec.classes, spec.dropout)
 
 
 class Vgg(nn.Module):
     """Five groups of 3x3 Convs with MaxPools between them: images (N, 3, 32, 32) -> logits (N, classes)."""
 
-    groups = ("group1", "group2", "group3", "group4", "group5")
-
-    def __init__(self, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, widen: float, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        widths = tuple(int(width * widen) for width in WIDTHS)  # narrower in tests alone
         self.group1, self.group2, self.group3, self.group4, self.group5 = (
-            _group(width_in, width, count) for width_in, width, count in zip((3, *WIDTHS), WIDTHS, CONVS, strict=False)
+            _group(width_in, width, count) for width_in, width, count in zip((3, *widths), widths, CONVS, strict=False)
         )
         self.dropout = dropout
-        self.fc = nn.Linear(WIDTHS[-1], classes)
+        self.fc = nn.Linear(widths[-1], classes)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch."""
-        features = self.group1(images)
+    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits of a batch; the feature maps are added to `maps`."""
+        found = self._feature_maps(images)
+        if maps is not None:
+            maps += found
+        return self._classify(found[-1])
+
+    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """What the groups give, before they are pooled, at strides 1, 2, 4, 8 and 16."""
+        maps = [self.group1(images)]
         for group in (self.group2, self.group3, self.group4, self.group5):
-            features = group(functional.max_pool2d(features, 2, ceil_mode=True))
+            maps.append(group(functional.max_pool2d(maps[-1], 2, ceil_mode=True)))
+        return maps
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits of the last feature map."""
         pooled = features.mean((2, 3))
         if self.dropout:
             pooled = functional.dropout(pooled, self.dropout, self.training)

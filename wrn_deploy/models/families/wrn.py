@@ -114,8 +114,6 @@ def build(spec: ModelSpec) -> nn.Module:
 class WideResNet(nn.Module):
     """WRN-d-k: images (N, 3, 32, 32) -> logits (N, classes)."""
 
-    groups = ("block1", "block2", "block3")
-
     def __init__(self, depth: int, widen: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         blocks = (depth - 4) // 6
@@ -131,9 +129,21 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch."""
-        features = self.block3(self.block2(self.block1(self.conv1(images))))
+    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits of a batch; the feature maps are added to `maps`."""
+        found = self._feature_maps(images)
+        if maps is not None:
+            maps += found
+        return self._classify(found[-1])
+
+    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        first = self.block1(self.conv1(images))
+        second = self.block2(first)
+        return [first, second, self.block3(second)]
+
+    def _classify(self, features: torch.Tensor) -> torch.Tensor:
+        """The logits of the last feature map."""
         features = functional.relu(self.bn1(features))
         logits: torch.Tensor = self.fc(features.mean((2, 3)))
         return logits
