@@ -22,8 +22,10 @@ __all__ = [
     "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundleOrWeights", "BundlePath",
     "CalibData", "CalibDataFirst",
     "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "FeatureMaps", "Features", "Labels",
-    "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions", "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers", "either", "flag",
-    "option", "overrides_of", "parse_allowance", "parse_batches", "parse_contender", "parse_percent", "several",
+    "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions",
+    "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers",
+    "either", "flag", "option", "overrides_of", "parse_allowance", "parse_batches", "parse_contender", "parse_percent",
+    "several",
 ]  # fmt: skip
 
 # Titles of the groups that --help shows options in.
