@@ -43,6 +43,11 @@ def xternalz(wrn: Any) -> State:
     return state | _bn("bn1", wrn.bn1) | _linear("fc", wrn.fc)
 
 
+def augmix(wrn: Any) -> State:
+    """google-research/augmix, third_party/WideResNet_pytorch/wideresnet.py: BasicBlock.conv_shortcut."""
+    return {key.replace("convShortcut", "conv_shortcut"): value for key, value in xternalz(wrn).items()}
+
+
 def authors_cifar(wrn: Any) -> State:
     """szagoruyko/wide-residual-networks, pytorch/resnet.py: flat parameters, convolutions without `.weight`."""
     state = {"conv0": wrn.conv1.weight}

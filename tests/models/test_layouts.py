@@ -26,6 +26,7 @@ Renamed = Callable[[Any], State]
 
 CIFAR = [
     (foreign.xternalz, "xternalz/WideResNet-pytorch"),
+    (foreign.augmix, "google-research/augmix"),
     (foreign.authors_cifar, "szagoruyko/wide-residual-networks"),
     (foreign.pytorchcv, "pytorchcv"),
     (foreign.mmrazor, "mmrazor"),

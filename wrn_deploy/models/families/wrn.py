@@ -23,12 +23,19 @@ BOTTLENECK_DEPTHS = (50, 101)  # those of ImageNet's that have but one width: fo
 # Checkpoints of other projects. The last two have the same tensors, with which their networks compute something else.
 LAYOUTS = (
     Layout(
-        "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench, AugMix ...
+        "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench ...
         (
             (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.convShortcut.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
         ),
         unused=(r"sub_block1\..+",),  # TRADES's code makes a second first group, and never calls it
+    ),
+    Layout(
+        "google-research/augmix",
+        (
+            (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.conv_shortcut.weight"),
+            (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
+        ),
     ),
     Layout(
         "szagoruyko/wide-residual-networks",  # the authors' code for PyTorch
