@@ -9,7 +9,8 @@ round each way makes one step; a first round is not counted. Parts: `data` (a ba
 `forward` (with the loss), `backward`, and `update`. Times are medians over the rounds, images/s from the least time.
 
 `--memory` measures, in a process of its own for each way, the bytes of the tensors that a forward pass keeps for the
-backward pass, and the peak of a step: the resident set above that before the step on a CPU, allocated memory on a GPU.
+backward pass (each storage once, parameters aside), and the memory before a step and at its peak: the process's resident
+set on a CPU, allocated memory on a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.place import open_place
 from wrn_deploy.training.recipe import Recipe
 from wrn_deploy.training.share import Share
-from wrn_deploy.training.tally import Tally
 
 WAYS: dict[str, dict[str, Any]] = {
     "host": {"channels_last": False},
@@ -201,37 +201,31 @@ def _memory_of(way: str, given: Any) -> dict[str, Any]:
 
 
 def _measure_memory(name: str, given: Any) -> dict[str, Any]:
+    """One step, with momentum there already, as in every step but the first one."""
     way = _open(name, given)
     trainer = way.trainer
-    kept = _kept_bytes(way)
+    for parameter in trainer.network.parameters():
+        trainer.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     before = _memory_now(trainer.place.device)
     trainer.place.start_peak()
-    tally = Tally(trainer.place.device)
-    for batch in way.images.train_batches(trainer.recipe, 0, Share()):
-        trainer._step(batch, tally)  # noqa: SLF001
-    peak = trainer.place.peak_bytes()
-    parameters = sum(each.numel() * each.element_size() for each in trainer.network.parameters())
-    return {"way": name, "kept": kept, "before": before, "peak": peak, "parameters": parameters}
-
-
-def _kept_bytes(way: Way) -> int:
-    """Bytes of what autograd keeps of a forward pass, each storage once; parameters are not counted."""
-    trainer = way.trainer
-    storages: dict[int, int] = {}
+    batch = next(way.images.train_batches(trainer.recipe, 0, Share()))
+    kept: dict[int, int] = {}
     own = {each.untyped_storage().data_ptr() for each in trainer.network.parameters()}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    batch = next(way.images.train_batches(trainer.recipe, 0, Share()))
-    parts = trainer.place.execution.accumulate
+    images, labels = (each.tensor_split(trainer.place.execution.accumulate)[0] for each in (batch.images, batch.labels))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), trainer.place.autocast():
-        logits = trainer.network(trainer.place.arrange(batch.images.tensor_split(parts)[0]))
-    del logits
-    return sum(storages.values())
+        loss = functional.cross_entropy(trainer.network(trainer.place.arrange(images)).float(), labels)
+    trainer.scaler.scale(loss).backward()
+    trainer.scaler.step(trainer.optimizer)
+    peak = trainer.place.peak_bytes()
+    parameters = sum(each.numel() * each.element_size() for each in trainer.network.parameters())
+    return {"way": name, "kept": sum(kept.values()), "before": before, "peak": peak, "parameters": parameters}
 
 
 def _memory_now(device: torch.device) -> int:
@@ -251,7 +245,7 @@ def _table(steps: dict[str, list[dict[str, float]]], batch: int) -> Table:
 
 
 def _memory_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="MB: kept for the backward pass; peak of a process that makes two steps")
+    table = Table(box=SIMPLE_HEAD, caption="MB: kept for the backward pass; memory before a step and at its peak")
     for header in ("way", "parameters", "kept", "before", "peak"):
         table.add_column(header, justify="left" if header == "way" else "right")
     for row in rows:

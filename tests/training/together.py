@@ -48,26 +48,30 @@ def train(trainer: Trainer, folder: Path, stop_after: int | None = None) -> dict
     return {name: tensor.clone().contiguous() for name, tensor in trainer.network.state_dict().items()}
 
 
+def resume(trainer: Trainer, folder: Path) -> dict[str, torch.Tensor]:
+    """The state after the last epoch, from the checkpoint in `folder` on."""
+    assert len(restore_checkpoint(folder / "state.safetensors", trainer, STANDING)) == 2
+    list(trainer.run(2, lambda _images: None))
+    return trainer.network.state_dict()
+
+
 def main(folder: Path) -> None:
+    team = open_place(Execution(Device.CPU)).team
     for name, execution, held in (
         ("whole", Execution(Device.CPU), HELD_BYTES),
         ("streamed", Execution(Device.CPU), 0),
         ("parts", Execution(Device.CPU, accumulate=2), HELD_BYTES),
         ("shares", Execution(Device.CPU, sync_norms=False), HELD_BYTES),
     ):
-        trainer = trainer_for(execution, held)
-        team = trainer.place.team
-        straight = train(trainer, folder)
+        straight = train(trainer_for(execution, held), folder)
         if team.share.rank == 0:
             save_file(straight, folder / f"{name}.safetensors")
         own = torch.cat([tensor.double().flatten() for tensor in straight.values()])
         assert torch.equal(team.total(own.clone()), own * team.share.size), f"{name}: the processes differ"
         train(trainer_for(execution, held), folder, stop_after=2)
         torch.distributed.barrier()
-        resumed = trainer_for(execution, held)
-        assert len(restore_checkpoint(folder / "state.safetensors", resumed, STANDING)) == 2
-        list(resumed.run(2, lambda _images: None))
-        for key, tensor in resumed.network.state_dict().items():
+        resumed = resume(trainer_for(execution, held), folder)
+        for key, tensor in resumed.items():
             assert torch.equal(tensor, straight[key]), f"{name}: {key} is another one after a break"
     team.end()
 

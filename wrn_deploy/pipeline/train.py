@@ -103,7 +103,9 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     describe = describe_whitened if options.whiten else describe_training
     spec = describe(options.model, options.overrides, train, reading, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
-    return _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), place, progress)
+    result = _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), place, progress)
+    place.team.end()
+    return result
 
 
 def _run(
@@ -130,7 +132,6 @@ def _run(
         if place.team.share.rank == 0:
             _begin(options.out, trainer, standing, images, progress)
         standing = _train(options.out, trainer, standing, images, progress)
-    place.team.end()
     return _result(options.out, standing, images[1], place.team.share.rank)
 
 
