@@ -9,8 +9,8 @@ round each way makes one step; a first round is not counted. Parts: `data` (a ba
 `forward` (with the loss), `backward`, and `update`. Times are medians over the rounds, images/s from the least time.
 
 `--memory` measures, in a process of its own for each way, the bytes of the tensors that a forward pass keeps for the
-backward pass (each storage once, parameters aside), and the memory before a step and at its peak: the process's resident
-set on a CPU, allocated memory on a GPU.
+backward pass (each storage once, parameters aside), and the memory before a step and at its peak: the process's
+resident set on a CPU, allocated memory on a GPU.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.models.weights import fit_weights, read_weights
@@ -27,11 +28,13 @@ from wrn_deploy.pipeline.train import BEST, LOG, RUN, STATE, WEIGHTS, TrainOptio
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.checkpoint import METADATA
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.execution import Amp, Device, Execution
+from wrn_deploy.training.recipe import Recipe, Schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 40
 RECIPE = Recipe(epochs=4, batch_size=16)
+ONE_CYCLE = Recipe(epochs=3, batch_size=16, learning_rate=0.05, schedule=Schedule.ONE_CYCLE, label_smoothing=0.1)
 KEYS = {
     *("epoch", "learning_rate", "loss", "train_top1", "test_top1", "train_top5", "test_top5", "test_loss"),
     *("seconds", "images_per_s", "peak_bytes"),
@@ -302,6 +305,103 @@ def test_going_on_with_other_options_is_refused_and_changes_nothing(
         train_model(options_for(data, straight, resume=True, **changes), Silent())
     assert f"belongs to another run ({text}" in str(error.value)
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    ("recipe", "execution"),
+    [
+        (dataclasses.replace(ONE_CYCLE, decay_norms=False), Execution(Device.CPU, Amp.BF16, accumulate=2)),
+        (ONE_CYCLE, Execution(Device.CPU, Amp.FP16, checkpointing=True)),
+    ],
+    ids=["bf16 in parts", "fp16 with checkpointing"],
+)
+def test_one_cycle_with_mixed_precision_goes_on_exactly_too(
+    data: Path, tmp_path: Path, recipe: Recipe, execution: Execution
+) -> None:
+    """The rate differs from step to step, and fp16's loss scale is part of the state."""
+    how = {"recipe": recipe, "execution": execution}
+    train_model(options_for(data, tmp_path / "straight", **how), Silent())
+    with pytest.raises(KeyboardInterrupt):
+        train_model(options_for(data, tmp_path / "run", **how), Interrupted(2 * COUNT + 16))
+    train_model(options_for(data, tmp_path / "run", resume=True, **how), Silent())
+    _assert_same_run(tmp_path / "run", tmp_path / "straight")
+    rates = [line["learning_rate"] for line in _epochs(tmp_path / "run")]
+    assert rates[0] > rates[1] > rates[2] > 0
+
+
+def _top1(file: Path, data: Path) -> float:
+    checkpoint = read_weights(file)
+    assert checkpoint.spec is not None
+    network = build_model(checkpoint.spec).eval()
+    fit_weights(network, checkpoint, checkpoint.spec)
+    (batch,) = Batches(open_data(str(data), Role.TEST), checkpoint.spec.preprocessing, COUNT)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(normalize(batch.images, checkpoint.spec.preprocessing)))
+    return float((logits.argmax(1).numpy() == batch.labels).mean())
+
+
+def test_the_last_weights_are_kept_and_the_best(data: Path, straight: Path) -> None:
+    result = train_model(options_for(data, straight, resume=True), Silent())
+    found = [epoch["test_top1"] for epoch in _epochs(straight)]
+    assert (result.test_top1, result.best_top1) == (found[-1], max(found))
+    assert result.best_epoch == found.index(max(found))
+    assert _top1(straight / WEIGHTS, data) == pytest.approx(found[-1])
+    assert _top1(straight / BEST, data) == pytest.approx(max(found))
+
+
+def test_best_weights_that_a_kill_left_unwritten_come_from_the_checkpoint(
+    data: Path, straight: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_model(options_for(data, tmp_path), Interrupted(2 * COUNT + 1))
+    (tmp_path / BEST).unlink()
+    train_model(options_for(data, tmp_path, resume=True), Silent())
+    _assert_same_run(tmp_path, straight)
+
+
+class Warned(Interrupted):
+    """Keeps the warnings, and is interrupted after the first epoch."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(after)
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_the_run_is_described_with_every_session_and_other_conditions_are_told(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_model(options_for(data, tmp_path), Interrupted(2 * COUNT + 1))
+    listener = Warned(10**9)
+    other = Execution(Device.CPU, channels_last=False)
+    train_model(options_for(data, tmp_path, resume=True, execution=other), listener)
+    assert listener.warnings == [
+        "the run was begun with other conditions (channels_last True, now False): it goes on, not bit for bit"
+    ]
+    run = json.loads((tmp_path / RUN).read_text())
+    assert run["recipe"]["batch_size"] == 16
+    assert run["recipe"]["seed"] == 0
+    assert (run["train"], run["test"]) == ({"name": "digits.npz", "images": COUNT},) * 2
+    assert [session["first_epoch"] for session in run["sessions"]] == [0, 1]
+    assert {session["device"] for session in run["sessions"]} == {"cpu"}
+    assert all(session["versions"]["torch"] == torch.__version__ for session in run["sessions"])
+
+
+def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path) -> None:
+    image = next(iter(open_data("digits", Role.TRAIN).items())).load()
+    for label in "ab":
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for index in range(3):
+            Image.fromarray(image).save(tmp_path / "set" / label / f"{index}.png")
+    (tmp_path / "set" / "a" / "1.png").write_bytes(b"\x89PNG damaged")
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    with pytest.raises(DeployError, match="--max-corrupt"):
+        train_model(options_for(tmp_path / "set", tmp_path / "run", recipe=recipe), Silent())
+    listener = Warned(10**9)
+    train_model(options_for(tmp_path / "set", tmp_path / "more", recipe=recipe, max_corrupt=1), listener)
+    assert all("1 corrupt images of" in text and "1.png" in text for text in listener.warnings)
+    assert len(listener.warnings) == 2  # training and test images are the same here
 
 
 def test_a_damaged_checkpoint_is_told(data: Path, straight: Path, tmp_path: Path) -> None:
