@@ -23,10 +23,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_recipe_by_name_and_single_values_over_it(cli: Cli, few: str, tmp_path: Path) -> None:
-    options = ("--epochs", "2", "--batch-size", "10", "--seed", "3", "--no-decay-norms", "--amp", "bf16")
-    outcome = cli(
-        "train", "wrn-10-1", "--data", few, "--out", str(tmp_path), "--recipe", "one-cycle", *options, "--json"
-    )
+    options = ("--epochs", "2", "--batch-size", "10", "--seed", "3", "--no-decay-norms", "--amp", "bf16", "--json")
+    outcome = cli("train", "wrn-10-1", "--data", few, "--out", str(tmp_path), "--recipe", "one-cycle", *options)
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)
     assert result["weights"] == str(tmp_path / "weights.safetensors")
@@ -52,20 +50,18 @@ def test_the_svhn_recipe_divides_by_255_and_drops_out(cli: Cli, few: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "text"),
+    ("options", "text"),
     [
-        (("--recipe", "papr"), 2, "'papr'; did you mean paper?"),
-        (("--amp", "int8"), 2, "'int8' is not one of 'bf16', 'fp16'"),
-        (("--compile", "--checkpointing"), 2, "expected one of them"),
-        (("--label-smoothing", "1"), 2, "label smoothing 1.0: expected shares"),
-        (("--recipe", "imagenet", "--shift", "4"), 2, "shift 4 with resized crops: expected 0"),
+        (("--recipe", "papr"), "'papr' (did you mean paper?)"),
+        (("--amp", "int8"), "'int8' is not one of 'bf16', 'fp16'"),
+        (("--compile", "--checkpointing"), "expected one of them"),
+        (("--label-smoothing", "1"), "label smoothing 1.0: expected shares"),
+        (("--recipe", "imagenet", "--shift", "4"), "shift 4 with resized crops: expected 0"),
     ],
 )
-def test_what_cannot_be_is_refused(
-    cli: Cli, few: str, tmp_path: Path, options: tuple[str, ...], code: int, text: str
-) -> None:
+def test_what_cannot_be_is_refused(cli: Cli, few: str, tmp_path: Path, options: tuple[str, ...], text: str) -> None:
     outcome = cli("train", "wrn-10-1", "--data", few, "--out", str(tmp_path / "run"), *options)
-    assert outcome.code == code
+    assert outcome.code == 2
     assert text in " ".join(outcome.err.replace("│", " ").split())
     assert not (tmp_path / "run").exists()
 

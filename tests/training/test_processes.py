@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training import together
-from tests.training.test_loop import shades
+from tests.training.test_loop import HOW, shades
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.training.execution import Device, Execution
+from wrn_deploy.training.images import Target, open_images
+from wrn_deploy.training.loop import Trainer
+from wrn_deploy.training.place import cpu_place
+from wrn_deploy.training.recipe import Recipe
 from wrn_deploy.training.share import Share, ShareSource
 from wrn_deploy.training.team import Alone, find_team
 
@@ -65,6 +70,17 @@ def test_all_processes_together_take_each_image_of_each_batch_once(count: int, b
         pieces = [[name for name in names if name in among] for names in taken]
         assert [name for piece in pieces for name in piece] == among
         assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+
+
+@pytest.mark.parametrize(("size", "processes"), [(9, 2), (4, 3), (2, 2)])
+def test_a_batch_that_cannot_be_shared_is_refused(size: int, processes: int) -> None:
+    class Three(Alone):
+        share = Share(0, processes)
+
+    images = open_images(shades(10), Target(HOW, 2))
+    place = dataclasses.replace(cpu_place(), team=Three())
+    with pytest.raises(UsageError, match=f"batches of {size} in {processes} processes: expected a multiple"):
+        Trainer(together.network(), Recipe(batch_size=size), images, images, place)
 
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.training.execution import Amp
 from wrn_deploy.training.images import Images, Ready
 from wrn_deploy.training.norms import equalize_statistics
@@ -69,6 +69,7 @@ class Trainer:
         self, network: nn.Module, recipe: Recipe, train: Images, test: Images, place: Place | None = None
     ) -> None:
         self.place = place or cpu_place()
+        _check_batch(recipe.batch_size, self.place.team.share.size)
         self.network = self.place.prepare(network)
         self.recipe = recipe
         self.optimizer = _optimizer(self.network, recipe, self.place)
@@ -168,6 +169,14 @@ class Trainer:
         score = tally.score(self.place.team)
         assert score is not None, "a source without images cannot be opened"
         return score
+
+
+def _check_batch(size: int, processes: int) -> None:
+    if size % processes or size < 2 * processes:
+        raise UsageError(
+            f"batches of {size} in {processes} processes: expected a multiple, of two images a process at least; "
+            "change --batch-size"
+        )
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, place: Place) -> torch.optim.SGD:
