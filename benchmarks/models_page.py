@@ -36,11 +36,24 @@ This page is made by `python benchmarks/models_page.py`; a test checks that it a
   published count that does not agree would be bold.
 - **Accuracies** are top-1 in per cent, as published; none of them was measured here. The small number is that of the
   note below the table: how the weights came about, and where it stands.
-- Any `wrn-<depth>-<widen>` with a depth of 6n+4 works, listed or not; `--classes N` sets the number of classes.
+- Any `wrn-<depth>-<widen>` with a depth of 6n+4 works, listed or not, as do ImageNet's `wrn-18-<widen>` and CIFAR's
+  `preresnet-<depth>` with 9n+2; `--classes N` sets the number of classes.
+- **Depth 34** is of both kinds, since 34 = 6 * 5 + 4. `wrn-34-1` (that is `resnet-34`), `wrn-34-1.5` and `wrn-34-2` are
+  the paper's ImageNet networks; other widths, as `wrn-34-10` of adversarial training, are CIFAR's. `wrn-34-2-cifar`
+  and `wrn-34-10-imagenet` are the others; likewise `preresnet-101-cifar` and `preresnet-200-cifar`.
 - **11.40 G or 11.44 G?** mmpretrain's table has more MACs for the same ImageNet networks: its counter adds two
   operations for each element that a BN reads, one for each that a ReLU gives and a pooling reads, and leaves the
   classifier out. Counted so, these networks give its numbers too (`tests/models/test_published.py`). BN folds into the
   Conv before it, so that 11.40 G is what an engine for WRN-50-2 multiplies; torchvision counts likewise.
+
+  | operations for one image | wrn-50-2 | wrn-101-2 |
+  | --- | --- | --- |
+  | MACs of Convs and classifier | 11,398,021,120 | 22,753,050,624 |
+  | BN: 2 for each element read | + 28,801,024 | + 42,448,896 |
+  | ReLU: 1 for each element given | + 12,895,232 | + 19,719,168 |
+  | pooling: 1 for each element read | + 903,168 | + 903,168 |
+  | the classifier, which is left out | - 2,048,000 | - 2,048,000 |
+  | mmpretrain's 11.44 G and 22.81 G | 11,438,572,544 | 22,814,073,856 |
 """
 
 DATA_SETS = {

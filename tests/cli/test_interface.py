@@ -20,11 +20,16 @@ def digit(tmp_path: Path) -> Path:
 
 
 def test_the_options_of_export_are_in_the_bundle(cli: Cli, weights: Path, tmp_path: Path) -> None:
-    options = ("--pixels", "--top-k", 2, "--features")
+    options = ("--pixels", "--top-k", 2, "--features", "--feature-maps")
     outcome = cli("export", "wrn-10-1", "--weights", weights, "--out", tmp_path / "bundle", *options)
     assert outcome.code == 0, outcome.err
-    assert "fp16, uint8 images to top_logits, top_classes, features: largest error" in outcome.err
-    assert Bundle.open(tmp_path / "bundle").spec.interface == Interface(pixels=True, top_k=2, features=64)
+    names = "top_logits, top_classes, features, feature_map_1, feature_map_2, feature_map_4"
+    assert f"fp16, uint8 images to {names}: largest error" in outcome.err
+    wanted = Interface(True, 2, 64, ((16, 32, 32), (32, 16, 16), (64, 8, 8)))
+    assert Bundle.open(tmp_path / "bundle").spec.interface == wanted
+    told = cli("inspect", tmp_path / "bundle" / "fp16.onnx").out
+    assert "feature_map_2" in told
+    assert "32, 16, 16" in told
 
 
 def test_more_top_classes_than_there_are_is_wrong_usage(cli: Cli, weights: Path, tmp_path: Path) -> None:

@@ -113,9 +113,17 @@ def test_every_listed_network_of_the_paper_is_published() -> None:
     assert unknown == {"wrn-16-1", "wrn-16-2", "wrn-34-10"}, "the paper has no row of these"
 
 
-def test_the_rest_of_mmpretrains_flops_for_wrn_50_2(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "norms", "relus", "total"),
+    [
+        ("wrn-50-2", 28_801_024, 12_895_232, 11_438_572_544),
+        ("wrn-101-2", 42_448_896, 19_719_168, 22_814_073_856),
+    ],
+)
+def test_the_rest_of_mmpretrains_flops(
+    name: str, norms: int, relus: int, total: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """11.40 G are multiplied and accumulated; BN, ReLU and pooling make it 11.44, without the classifier's 0.002."""
-    spec = describe_model("wrn-50-2")
-    norms, relus, pools, classifier = 28_801_024, 12_895_232, 802_816 + 100_352, 2_048_000
-    rest = norms + relus + pools - classifier
-    assert _mmcv_operations(spec, monkeypatch) == count_cost(spec).macs + rest == 11_438_572_544
+    spec = describe_model(name)
+    pools, classifier = 802_816 + 100_352, 2_048_000
+    assert _mmcv_operations(spec, monkeypatch) == count_cost(spec).macs + norms + relus + pools - classifier == total
