@@ -93,7 +93,7 @@ def test_the_rounding_of_fp16_does_not_grow_from_block_to_block(name: str) -> No
 
 
 def test_the_depth_of_a_group_does_not_change_how_much_it_adds() -> None:
-    """preresnet-1001 has 111 blocks a group; with branches as strong as in preresnet-164 fp16 failed the parity gate."""
+    """preresnet-1001 has 111 blocks a group; with branches as strong as in others fp16 failed the parity gate."""
     spec = dataclasses.replace(_shrunk("preresnet-380", 8), classes=10)
     images = torch.from_numpy(probe_images(spec, 4))
     network = build_random(spec, images, 0)

@@ -21,7 +21,7 @@ __all__ = ["show_model", "show_models"]
 
 NOTES = (
     "Any wrn-<depth>-<widen> with a depth of 6n+4 works too, as do wrn-18-<widen> for ImageNet and preresnet-<9n+2>.",
-    "Of depth 34, widths 1, 1.5 and 2 are ImageNet's, others CIFAR's: for the other, wrn-34-2-cifar, wrn-34-10-imagenet.",
+    "Of depth 34, widths 1, 1.5 and 2 are ImageNet's, others CIFAR's: for another, wrn-34-2-cifar, wrn-34-10-imagenet",
     "MACs: multiply-accumulates for one image, in its convolutions and linear layers.",
     "top-1: the best that is published, in per cent, on CIFAR-10 (32x32) or ImageNet (224x224).",
     "weights: how many are known by name.",
