@@ -198,7 +198,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     [
         ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
         ("folder", "folder is no bundle: it has no manifest.json"),
-        ("file", "file holds 0 bytes: expected a .safetensors or a .pth file"),
+        ("file", "file holds 0 bytes: expected a .safetensors"),
     ],
 )
 def test_a_place_that_is_neither_a_bundle_nor_weights(
