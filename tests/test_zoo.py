@@ -181,6 +181,19 @@ def test_a_bundle_without_features_says_how_to_get_them(made_bundle: Path, digit
         wrn_deploy.extract_feat(made_bundle, digits, **CPU)
 
 
+def test_feature_maps_of_a_network_are_the_outputs_of_its_groups(network: Any, digits: list[Pixels]) -> None:
+    found = wrn_deploy.extract_feat(network, digits, maps=True)
+    assert [one.shape[1:] for one in found] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    with torch.inference_mode():  # the last map, before the last BN
+        pooled = network.bn1(torch.from_numpy(found[-1])).relu().mean((2, 3))
+    np.testing.assert_allclose(pooled, wrn_deploy.extract_feat(network, digits), rtol=1e-4, atol=1e-5)
+
+
+def test_a_bundle_without_feature_maps_says_how_to_get_them(made_bundle: Path, digits: list[Pixels]) -> None:
+    with pytest.raises(DeployError, match=r"gives no feature-maps: .*export wrn-10-1 --weights FILE --feature-maps"):
+        wrn_deploy.extract_feat(made_bundle, digits, maps=True, **CPU)
+
+
 @pytest.mark.parametrize(
     ("image", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,21 +147,42 @@ def predict(
     return found if given is image else found[0]
 
 
+@overload
 def extract_feat(
     what: Answering,
     images: Images | list[Some] | tuple[Some, ...],
     *,
+    maps: Literal[False] = False,
     backend: str | None = None,
     precision: Precision | str | None = None,
-) -> npt.NDArray[np.float32]:
-    """The pooled features of images, which the classifier reads: (N, F) float32.
+) -> npt.NDArray[np.float32]: ...
+@overload
+def extract_feat(
+    what: Answering,
+    images: Images | list[Some] | tuple[Some, ...],
+    *,
+    maps: Literal[True],
+    backend: str | None = None,
+    precision: Precision | str | None = None,
+) -> tuple[npt.NDArray[np.float32], ...]: ...
+def extract_feat(
+    what: Answering,
+    images: Images | list[Some] | tuple[Some, ...],
+    *,
+    maps: bool = False,
+    backend: str | None = None,
+    precision: Precision | str | None = None,
+) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], ...]:
+    """The pooled features of images, which the classifier reads: (N, F) float32; or the feature maps.
 
     F is 64 times k for WRN-d-k, and 2048 for WRN-50-2.
 
     Args:
-        what: as in `predict`; a bundle must have been exported with `--features`.
+        what: as in `predict`; a bundle must have been exported with `--features`, or `--feature-maps`.
         images: an image or a list of them, as in `predict`; uint8 (N, height, width, 3), N images; or a batch that is
             prepared already: a normalised float32 array or tensor (N, 3, H, W), as the network takes it.
+        maps: gives a tuple of the last tensors of each resolution instead, as a detector reads them, finest first:
+            (N, channels, height, width) float32 each.
         backend: what runs a bundle, as in `Runner.open`.
         precision: likewise.
 
@@ -170,6 +191,6 @@ def extract_feat(
         DeployError: the bundle gives no features, or as `predict`.
         MachineError: this machine cannot run what was asked for.
     """
-    from wrn_deploy.pipeline.features import extract_features
+    from wrn_deploy.pipeline.features import extract_features, extract_maps
 
-    return extract_features(what, images, backend, precision)
+    return (extract_maps if maps else extract_features)(what, images, backend, precision)

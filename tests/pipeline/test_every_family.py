@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+import wrn_deploy
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -140,6 +141,22 @@ def test_both_graphs_compute_what_the_network_does(calibrated: Calibrated) -> No
 
 def test_each_resolution_has_a_feature_map(calibrated: Calibrated) -> None:
     assert {tensor.name: tensor.shape for tensor in calibrated.bundle.spec.feature_maps} == calibrated.case.maps
+
+
+def test_a_network_gives_the_features_and_maps_that_its_bundle_gives(
+    calibrated: Calibrated, digits: npt.NDArray[np.uint8]
+) -> None:
+    bundle = calibrated.bundle
+    network = wrn_deploy.get_model(bundle.spec.name, bundle.file(bundle.artifacts["weights"]))
+    with Runner.open(bundle.folder, "fp32", "onnxruntime") as runner:
+        own, bundles = (
+            (wrn_deploy.extract_feat(what, digits), *wrn_deploy.extract_feat(what, digits, maps=True))
+            for what in (network, runner)
+        )
+    assert len(own) == 1 + len(calibrated.case.maps)
+    for one, other in zip(own, bundles, strict=True):
+        assert one.shape == other.shape
+        assert _cosine(one, other) > 0.99999
 
 
 def test_every_conv_is_in_int8_for_tensorrt_and_nothing_keeps_a_kernel_from_it(calibrated: Calibrated) -> None:

@@ -24,17 +24,20 @@ def open_module(parts: tuple[nn.Module, ...], spec: ModelSpec) -> Iterator[Torch
 
     Args:
         parts: the network; or what comes before its classifier, and the classifier.
-        spec: its outputs are those of the parts, the last part's first.
+        spec: its outputs are those of the parts, the last part's first, and feature maps of the first part.
     """
-    parameter = next(parts[0].parameters())
+    parameter, shapes = next(parts[0].parameters()), [one.shape for one in spec.feature_maps]
+    dtype = parameter.dtype if spec.whitening is None else torch.float32  # whitening rounds behind its own float32
 
     def run(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        values, results = images.to(device=parameter.device, dtype=parameter.dtype), list[torch.Tensor]()
+        values, results = images.to(device=parameter.device, dtype=dtype), list[torch.Tensor]()
+        maps: list[torch.Tensor] = []
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for part in parts:
-                values = part(values)
-                results.append(values.float().cpu())
-        return tuple(reversed(results))
+                values = part(values, maps=maps) if part is parts[0] and shapes else part(values)
+                results.append(values)
+        wanted = (one for one in maps if tuple(one.shape[1:]) in shapes)
+        return tuple(result.float().cpu() for result in (*reversed(results), *wanted))
 
     with contextlib.ExitStack() as stack:
         for part in parts:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,11 +25,18 @@ from wrn_deploy.spec import Interface, ModelSpec, Precision
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Answering", "Opened", "images_together", "open_answering", "open_network"]
+__all__ = ["Also", "Answering", "Opened", "images_together", "open_answering", "open_network"]
 
 Answering: TypeAlias = "str | os.PathLike[str] | Bundle | Runner | nn.Module"
 FP32 = Precision.FP32
 EXPECTED = "expected the folder of a bundle, a Bundle, a Runner, or a network as `get_model` gives it"
+
+
+class Also(StrEnum):
+    """What must be among the outputs besides the logits; the name of the option of `export` that puts it there."""
+
+    FEATURES = "features"
+    FEATURE_MAPS = "feature-maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Opened:
 
 @contextlib.contextmanager
 def open_answering(
-    what: Answering, backend: str | None = None, precision: Precision | str | None = None, *, features: bool = False
+    what: Answering, backend: str | None = None, precision: Precision | str | None = None, also: Also | None = None
 ) -> Iterator[Opened]:
     """Opens it for the block; a Runner and a network stay as they are.
 
@@ -60,17 +68,17 @@ def open_answering(
         what: a bundle, or its folder; a Runner; or a network with its description in `.spec`.
         backend: for a bundle, as `Runner.open`.
         precision: likewise.
-        features: the pooled features must be among the outputs.
+        also: what must be among the outputs.
 
     Raises:
         UsageError: `backend` or `precision` for something that is open already.
-        DeployError: it is nothing of these, or gives no features.
+        DeployError: it is nothing of these, or does not give what it must.
         MachineError: this machine cannot run it.
     """
     if isinstance(what, str | os.PathLike | Bundle):
         folder = what.folder if isinstance(what, Bundle) else Path(what)
         with Runner.open(folder, precision, backend) as runner:
-            yield _of_runner(runner, features=features)
+            yield _of_runner(runner, also)
         return
     if backend is not None or precision is not None:
         raise UsageError(
@@ -78,14 +86,14 @@ def open_answering(
             "the bundle itself to choose"
         )
     if isinstance(what, Runner):
-        yield _of_runner(what, features=features)
+        yield _of_runner(what, also)
         return
-    with open_network(what, features=features) as (spec, opened):
+    with open_network(what, also) as (spec, opened):
         yield Opened(spec, functools.partial(_ask, opened, spec), random_weights=False, backend="torch", precision=FP32)
 
 
 @contextlib.contextmanager
-def open_network(network: nn.Module, *, features: bool = False) -> Iterator[tuple[ModelSpec, Backend]]:
+def open_network(network: nn.Module, also: Also | None = None) -> Iterator[tuple[ModelSpec, Backend]]:
     """A network in PyTorch, as it stands, as a backend for the block; and the description of what that gives.
 
     Raises:
@@ -93,12 +101,15 @@ def open_network(network: nn.Module, *, features: bool = False) -> Iterator[tupl
     """
     spec = _spec_of(network)
     from wrn_deploy.backends._torch_module import open_module
+    from wrn_deploy.models.cost import shape_feature_maps
     from wrn_deploy.models.headless import split_classifier
 
     parts: tuple[nn.Module, ...] = (network,)
-    if features:
+    if also is Also.FEATURES:
         parts = split_classifier(network)
         spec = dataclasses.replace(spec, interface=Interface(features=parts[1].in_features))
+    elif also is Also.FEATURE_MAPS:
+        spec = dataclasses.replace(spec, interface=Interface(feature_maps=shape_feature_maps(spec)))
     with open_module(parts, spec) as backend:
         yield spec, backend
 
@@ -108,12 +119,13 @@ def images_together(spec: ModelSpec) -> int:
     return 64 if spec.preprocessing.height < 64 else 8
 
 
-def _of_runner(runner: Runner, *, features: bool) -> Opened:
+def _of_runner(runner: Runner, also: Also | None) -> Opened:
     bundle = runner.bundle
-    if features and not bundle.spec.interface.features:
+    gives = {Also.FEATURES: bundle.spec.interface.features, Also.FEATURE_MAPS: bundle.spec.interface.feature_maps}
+    if also is not None and not gives[also]:
         raise DeployError(
-            f"{bundle.folder} gives no features: expected a bundle exported with --features, as in "
-            f"`wrn-deploy export {bundle.spec.name} --weights FILE --features --out FOLDER`"
+            f"{bundle.folder} gives no {also}: expected a bundle exported with --{also}, as in "
+            f"`wrn-deploy export {bundle.spec.name} --weights FILE --{also} --out FOLDER`"
         )
     return Opened(bundle.spec, runner.run, bundle.random_weights, runner.backend, runner.precision)
 
