@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from markdown_parts import machine, safe, table
+from models_trained import fine_tuned, trained
 from readme_tables import CALIBRATED, DATA, GRAPHS, MACHINE, RESULTS, bench_file, paper_table
 
 from wrn_deploy.bench.report import Report, Row, read_report, summarize
@@ -21,7 +22,7 @@ UP = ".."  # from docs/ to the results
 
 def measured_sections(root: Path) -> list[str]:
     """The sections for which there are results."""
-    sections = (_accuracies(root), _latencies(root), _paper(root), _networks(root))
+    sections = (_accuracies(root), fine_tuned(root), _latencies(root), _paper(root), trained(root), _networks(root))
     return [section for section in sections if section]
 
 

@@ -91,6 +91,34 @@ def test_a_changed_result_changes_the_page(models_page: Any, two: list[Listed], 
     assert "](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
 
 
+def test_training_and_fine_tuning_are_told_where_they_were_measured(
+    models_page: Any, two: list[Listed], tmp_path: Path
+) -> None:
+    results = tmp_path / "benchmarks/results"
+    results.mkdir(parents=True)
+    here = {"cpu": "a CPU", "cores": 2, "memory_mib": 2048, "gpu": None}
+    about = {"benchmark": "training", "model": "wrn-40-1", "batch": 64, "device": "cpu", "threads": 1, "machine": here}
+    steps = {"bf16": [{"forward": 1.0, "backward": 3.0}, {"forward": 1.0, "backward": 1.0}]}
+    memory = [{"way": "bf16", "kept": 2_367_637_764, "before": 1, "peak": 3_277_508_608, "parameters": 1}]
+    (results / "training-a.json").write_text(json.dumps({**about, "steps": steps}), encoding="utf-8")
+    (results / "training-b.json").write_text(json.dumps({**about, "memory": memory}), encoding="utf-8")
+    score = {
+        "images": 200,
+        "fp32": 190,
+        "correct": {"before": 100, "after": 188},
+        "same": {"before": 104, "after": 196},
+    }
+    row = {"model": "wrn-40-1", "row": "poor", "graph": "onnx-int8-tensorrt", "data": {"test-jpeg.parquet": score}}
+    (results / "qat-a.json").write_text(
+        json.dumps({"benchmark": "qat", "machine": here, "rows": [row]}), encoding="utf-8"
+    )
+    text = models_page.page(two, tmp_path)
+    assert "A step of 64 images on cpu with 1 thread." in text
+    assert "| `wrn-40-1` | bf16 | 3.00 | 32.0 |" in text
+    assert "| `wrn-40-1`, batch 64 | bf16 | 2.37 GB | 3.28 GB |" in text
+    assert "| poor | tensorrt | JPEG test images | 95.00 % | 50.00 % to 94.00 % | 52.00 % to 98.00 % |" in text
+
+
 def test_links_of_the_page_lead_to_files() -> None:
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXT):
         assert (ROOT / "docs" / link).exists(), link
