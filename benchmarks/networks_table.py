@@ -21,10 +21,10 @@ def print_networks(rows: Sequence[dict[str, Any]]) -> None:
     """Prints a row a network; what has no published figure has a dash."""
     table = Table(box=SIMPLE_HEAD)
     for at, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if at < 2 else "right")
+        table.add_column(header, justify="left" if at < 2 else "right", no_wrap=at == 0)
     for row in rows:
         table.add_row(*_cells(row))
-    Console(width=170).print(table)
+    Console(width=200).print(table)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
