@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tests.calib.quantized import error, logits, quantized, with_biases
+from tests.calib.quantized import logits, quantized, with_biases
 from wrn_deploy.calib.execute import TorchGraph
 from wrn_deploy.calib.pixels import PIXELS, UNIT, read_pixels
 from wrn_deploy.data.preprocess import normalize
@@ -53,29 +53,38 @@ def test_every_pixel_is_a_code_in_fp16_too(
     assert np.all(codes[:, 3] == 127)
 
 
-def test_int8_loses_less(trained_graph: ir.Model, digits: Images, how: Preprocessing, tmp_path: Path) -> None:
-    model = with_biases(trained_graph)
-    _, plain = quantized(model, digits, tmp_path)
-    _, exact = quantized(model, digits, tmp_path, how)
-    assert error(exact, trained_graph, digits) < error(plain, trained_graph, digits)
+def _read_by_conv1(model: ir.Model, images: Images) -> Images:
+    """What the first Conv of a quantized graph is given."""
+    import torch
+
+    seen: list[torch.Tensor] = []
+
+    def before(step: object, inputs: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
+        if getattr(step, "name", "") == "conv1":
+            assert inputs[0] is not None
+            seen.append(inputs[0])
+        return inputs
+
+    TorchGraph(model).run(torch.from_numpy(images), before=before)
+    return seen[0].numpy()
+
+
+def test_without_it_hardly_a_pixel_is_a_code(
+    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], tmp_path: Path
+) -> None:
+    """What the logits lose by it depends on how the weights of a network happen to be rounded."""
+    _, int8 = quantized(with_biases(trained_graph), noise[1], tmp_path)
+    errors = np.abs(_read_by_conv1(int8, noise[1]) - noise[1])
+    step = np.abs(noise[1]).max() / 127
+    assert np.mean(errors > 0.05 * step) > 0.5
 
 
 def test_images_are_quantized_without_any_error(
     trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], how: Preprocessing, tmp_path: Path
 ) -> None:
-    import torch
-
     _, int8 = quantized(with_biases(trained_graph), noise[1], tmp_path, how)
-    seen: dict[str, torch.Tensor] = {}
-
-    def before(step: object, inputs: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
-        if getattr(step, "name", "") == "conv1":
-            assert inputs[0] is not None
-            seen["codes"] = inputs[0] / UNIT
-        return inputs
-
-    TorchGraph(int8).run(torch.from_numpy(noise[1]), before=before)
-    assert np.array_equal(seen["codes"][:, :3].numpy() + 128, noise[0].transpose(0, 3, 1, 2))
+    codes = _read_by_conv1(int8, noise[1]) / UNIT
+    assert np.array_equal(codes[:, :3] + 128, noise[0].transpose(0, 3, 1, 2))
 
 
 def test_an_input_that_others_read_is_left_alone(trained_graph: ir.Model, how: Preprocessing) -> None:
