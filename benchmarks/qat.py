@@ -8,24 +8,26 @@ Each row is a calibration (`ROWS`), on the first images of `--train`; "collapsed
 ONNX Runtime on the CPU answers all images of `--data`, which training has seen none of, with the graph of before and
 with that of after. Agreement is that of the argmax with fp32. The interval of a difference is that of paired answers:
 only images whose answer became right or wrong count, twice the root of their number (McNemar 1947).
+
+With `--work` the bundles are kept, and a run that was cut short goes on: what is up to date there is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from compact_json import to_compact_json
-from int8_measure import Images, logits_of, read_images
+from int8_measure import BATCH, Images, Logits, read_images
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +45,7 @@ from wrn_deploy.pipeline.finetune import FinetuneOptions, Schedule, finetune_bun
 from wrn_deploy.pipeline.finetuned import BEFORE  # noqa: E402
 from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales  # noqa: E402
 from wrn_deploy.progress import Silent  # noqa: E402
+from wrn_deploy.sessions import infer_with, open_session  # noqa: E402
 
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)
@@ -93,43 +96,60 @@ def _arguments() -> Any:
     parser.add_argument("--target", action="append", type=Target, choices=[*Target], help="repeatable")
     parser.add_argument("--limit", type=int, help="no more than so many images of each data set")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--work", type=Path, help="a folder for the bundles; a temporary one if not given")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/qat.json"))
     return parser.parse_args()
 
 
 def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str, Any]]:
     row = ROWS[name]
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as work:
+    with _folder(given.work) as work:
+        folder = work / f"{model}-{name.replace(',', '').replace(' ', '-')}"
         if row.damage is not None:
-            weights = write_collapsed(model, weights, row.damage, Path(work, "damaged.safetensors"))
-        bundle = export_bundle(ExportOptions(model, Path(work, "bundle"), weights), Silent())
+            weights = write_collapsed(model, weights, row.damage, work / "damaged.safetensors")
+        bundle = export_bundle(ExportOptions(model, folder, weights), Silent())
         calibration = (given.train, given.calib_size, row.method, row.percentile, row.equalize, row.how)
         calibrate_bundle(bundle, CalibrateOptions(*calibration, threads=given.threads), Silent())
         schedule = Schedule(steps=given.steps, rate=row.rate)
         targets = tuple(given.target or (Target.TENSORRT,))
-        start = time.process_time()
         options = FinetuneOptions(given.train, schedule=schedule, targets=targets, threads=given.threads)
         found = finetune_bundle(bundle, options, Silent())
-        cpu_s = round(time.process_time() - start, 1)
         rows = []
         images = [read_images(data, bundle.spec, given.limit) for data in given.data]
-        reference = [logits_of(bundle.folder / "fp32.onnx", one) for one in images]
+        reference = [_logits(bundle.folder / "fp32.onnx", one, given.threads) for one in images]
         for graph in found.graphs:
             after = bundle.file(bundle.artifacts[graph.key])
             before = bundle.file(bundle.artifacts[BEFORE[graph.key]]) if graph.kept is not None else after
             scores = {
-                one.name: _compare(one, wanted, (before, after)) for one, wanted in zip(images, reference, strict=True)
+                one.name: _compare(one, wanted, (before, after), given.threads)
+                for one, wanted in zip(images, reference, strict=True)
             }
             told = {"model": model, "row": name, "graph": graph.key, "kept": graph.kept, "rate": row.rate}
-            rows.append({**told, "cpu_s_all_graphs": cpu_s, "held_out": dataclasses.asdict(graph), "data": scores})
+            rows.append({**told, "held_out": dataclasses.asdict(graph), "data": scores})
             sys.stderr.write(f"{_told(rows[-1])}\n")
         return rows
 
 
-def _compare(images: Images, wanted: Any, graphs: tuple[Path, Path]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as name:
+        yield Path(name)
+
+
+def _logits(graph: Path, images: Images, threads: int) -> Logits:
+    infer = infer_with(open_session(graph, threads, fuses_qdq="tensorrt" not in graph.name))
+    starts = range(0, len(images.pixels), BATCH)
+    return np.concatenate([infer(images.pixels[start : start + BATCH]) for start in starts])
+
+
+def _compare(images: Images, wanted: Logits, graphs: tuple[Path, Path], threads: int) -> dict[str, Any]:
     """Counts of both graphs, and of the images whose answer became another kind of answer."""
     found: dict[str, Any] = {"images": len(images.labels), "fp32": int((wanted.argmax(1) == images.labels).sum())}
-    logits = {name: logits_of(graph, images) for name, graph in zip(("before", "after"), graphs, strict=True)}
+    logits = {name: _logits(graph, images, threads) for name, graph in zip(("before", "after"), graphs, strict=True)}
     kinds = {"correct": images.labels, "same": wanted.argmax(1)}
     for kind, right in kinds.items():
         hits = {name: one.argmax(1) == right for name, one in logits.items()}
@@ -164,7 +184,7 @@ def _change(score: Mapping[str, int], images: int) -> str:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    parts = [f"{row['model']}, {row['row']}, {row['graph']}, {row['cpu_s_all_graphs']} CPU s"]
+    parts = [f"{row['model']}, {row['row']}, {row['graph']}"]
     for name, score in row["data"].items():
         parts.append(f"{name}: as fp32 {_change(score['same'], score['images'])}")
     return "; ".join(parts)

@@ -130,7 +130,9 @@ def test_what_is_written(planted: Bundle) -> None:
     assert artifact.facts["top1_all_int8"] < artifact.facts["top1"]
     assert bundle.artifacts["calibration"].sha256 == table
     assert read_tuning(bundle.file(bundle.find("tuning", ""))) == tuning
-    assert agreement(bundle.folder, "int8-tensorrt.onnx", "digits") == pytest.approx(tuning.chosen.score.agreement)
+    # Here ONNX Runtime fuses Q/DQ, and for tuning it does not: an image or two may be answered otherwise.
+    measured = agreement(bundle.folder, "int8-tensorrt.onnx", "digits")
+    assert measured == pytest.approx(tuning.chosen.score.agreement, abs=2.5 / tuning.reference.images)
 
 
 def test_the_tuned_graph_lints_clean(planted: Bundle) -> None:
