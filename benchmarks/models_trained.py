@@ -99,6 +99,6 @@ def _changes(row: Mapping[str, Any]) -> list[list[str]]:
             for kind in ("correct", "same")
         )
         graph = row["graph"].removeprefix("onnx-int8-")
-        shown = [f"`{row['model']}`", safe(row["row"]), graph, DATA.get(name, safe(name))]
+        shown = [f"`{row['model']}`", safe(row["row"]), graph, f"{images:,} {DATA.get(name, safe(name))}"]
         lines.append([*shown, percent(score["fp32"] / images), right, same])
     return lines

@@ -116,7 +116,7 @@ def test_training_and_fine_tuning_are_told_where_they_were_measured(
     assert "A step of 64 images on cpu with 1 thread." in text
     assert "| `wrn-40-1` | bf16 | 3.00 | 32.0 |" in text
     assert "| `wrn-40-1`, batch 64 | bf16 | 2.37 GB | 3.28 GB |" in text
-    assert "| poor | tensorrt | JPEG test images | 95.00 % | 50.00 % to 94.00 % | 52.00 % to 98.00 % |" in text
+    assert "| poor | tensorrt | 200 JPEG test images | 95.00 % | 50.00 % to 94.00 % | 52.00 % to 98.00 % |" in text
 
 
 def test_links_of_the_page_lead_to_files() -> None:
