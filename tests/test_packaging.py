@@ -21,7 +21,10 @@ pytest.importorskip("setuptools", minversion="77", reason="pyproject.toml needs 
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
-DATA_FILES = {"wrn_deploy/py.typed", "wrn_deploy/data/digits.npz", "wrn_deploy/data/digits.LICENSE"}
+DATA_FILES = {
+    "wrn_deploy/py.typed",
+    *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE", "imagenet_classes.txt")),
+}
 DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example")
 METADATA = f"wrn_deploy-{wrn_deploy.__version__}.dist-info"
 

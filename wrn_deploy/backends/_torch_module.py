@@ -48,10 +48,10 @@ def open_module(parts: tuple[nn.Module, ...], spec: ModelSpec) -> Iterator[Torch
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
     """In eval mode: else BN would learn from the images, and dropout would drop."""
-    training = [module for module in network.modules() if module.training]
+    training = [part for part in network.modules() if part.training]
     network.eval()
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for part in training:
+            part.training = True

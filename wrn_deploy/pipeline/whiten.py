@@ -55,8 +55,8 @@ def fit_network(network: nn.Module, spec: ModelSpec, train: ImageSource, reading
         batches = Batches(train, how, BATCH, limit=count, max_corrupt=reading.max_corrupt, decoders=decoders)
         with progress.task("Fitting the whitening", count) as advance:
             mean, matrix = fit_whitening(_pixels(batches), spec.whitening, advance)
-    module = network.get_submodule("whitening")
-    module.load_state_dict({"mean": torch.from_numpy(mean), "matrix": torch.from_numpy(matrix)})
+    whitening = network.get_submodule("whitening")
+    whitening.load_state_dict({"mean": torch.from_numpy(mean), "matrix": torch.from_numpy(matrix)})
 
 
 def _pixels(batches: Batches) -> Iterator[npt.NDArray[np.uint8]]:
