@@ -68,7 +68,7 @@ def test_the_conditions_are_differences_over_the_watch() -> None:
     assert (around.before.at_s, around.after.at_s) == (0.0, 10.0)
     assert (around.before.gpu_mhz, around.before.power_w, around.before.throttle_reasons) == (1980.0, 100.0, ())
     assert (around.after.governor, around.after.cpu_max_mhz) == ("performance", 3800.0)
-    assert len(around.warnings) == 7, around.warnings
+    assert len(around.warnings) == 6, around.warnings
     assert gpu.closed
 
 
