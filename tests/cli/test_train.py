@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,16 @@ def test_a_gpu_that_is_not_there_ends_with_code_4(cli: Cli, few: str, tmp_path: 
     assert outcome.code == 4
     assert "--device cuda" in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "told"), [("nin", 0, "1,007,242 parameters"), ("nine", 1, "unknown model 'nine'")]
+)
+def test_one_of_several_processes_says_all_and_ends_with_its_code(
+    start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, model: str, code: int, told: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    process = start("models", model)
+    out, err = process.communicate()
+    assert told in out + err
+    assert process.returncode == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def main(folder: Path) -> None:
         for key, tensor in resumed.items():
             assert torch.equal(tensor, straight[key]), f"{name}: {key} is another one after a break"
     team.end()
+    sys.stdout.flush()
+    os._exit(0)  # see `_leave` in wrn_deploy/cli/__init__.py
 
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ REMEDIES = {
 
 def main() -> None:
     """The entry point: runs a command and ends the process with the exit code that errors.py gives its outcome."""
+    try:
+        _main()
+    except SystemExit as ending:
+        if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several processes that train together
+            _leave(ending)
+        raise
+
+
+def _main() -> None:
     from wrn_deploy.errors import DeployError
 
     try:
@@ -50,6 +59,17 @@ def _run() -> None:
     finally:
         if sys.stdout is not None:  # it is None where the caller has closed it
             sys.stdout.flush()
+
+
+def _leave(ending: SystemExit) -> None:
+    """Ends the process at once, without Python's own tidying.
+
+    Threads that PyTorch has for the other processes (gloo) outlive the process group, and now and then abort a process
+    whose interpreter is being taken down: 2 of 10 such runs ended with SIGABRT, after all was written.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
+    os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
 
 
 def _end(text: str, code: int) -> None:
