@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
@@ -38,7 +39,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return NetworkInNetwork(spec.classes, spec.dropout)
 
 
-class NetworkInNetwork(nn.Module):
+class NetworkInNetwork(ImageClassifier):
     """Three groups of a larger and two 1x1 Convs: images (N, 3, 32, 32) -> logits (N, classes)."""
 
     def __init__(self, classes: int, dropout: float = 0.0) -> None:
@@ -50,28 +51,13 @@ class NetworkInNetwork(nn.Module):
         self.fc = nn.Linear(THIRD[-1][1], classes)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """What the groups give, before they are pooled, at strides 1, 2 and 4."""
         first = self.group1(images)
         second = self.group2(functional.max_pool2d(first, 3, stride=2, ceil_mode=True))
         # A window that reaches over the edge is the mean of what it covers: said so, every runtime does the same.
         pooled = functional.avg_pool2d(second, 3, stride=2, ceil_mode=True, count_include_pad=False)
         return [first, second, self.group3(pooled)]
-
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        pooled = features.mean((2, 3))
-        if self.dropout:
-            pooled = functional.dropout(pooled, self.dropout, self.training)
-        logits: torch.Tensor = self.fc(pooled)
-        return logits
 
 
 class NormalizedConv(nn.Module):

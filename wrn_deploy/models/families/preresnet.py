@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.families.resnet import IMAGENET
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
@@ -72,7 +73,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return PreActivationResNet(BLOCKS[spec.depth], int(spec.widen), spec.classes, spec.dropout)
 
 
-class PreActivationResNet(nn.Module):
+class PreActivationResNet(ImageClassifier):
     """A pre-activation bottleneck ResNet: images (N, 3, H, W) -> logits (N, classes)."""
 
     def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
@@ -88,14 +89,7 @@ class PreActivationResNet(nn.Module):
         self.fc = nn.Linear(2048, classes)
         initialize(self)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The sums that the groups end in, before any BN, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
@@ -103,13 +97,9 @@ class PreActivationResNet(nn.Module):
         third = self.layer3(second)
         return [first, second, third, self.layer4(third)]
 
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        pooled = functional.relu(self.bn2(features)).mean((2, 3))
-        if self.dropout:
-            pooled = functional.dropout(pooled, self.dropout, self.training)
-        logits: torch.Tensor = self.fc(pooled)
-        return logits
+    def activated(self, features: torch.Tensor) -> torch.Tensor:
+        """BN and ReLU behind the last sum."""
+        return functional.relu(self.bn2(features))
 
 
 def initialize(network: nn.Module, branch: float = BRANCH) -> None:

@@ -16,6 +16,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models.families import preresnet
 from wrn_deploy.models.families.preresnet import BRANCH, PreActivationBottleneck, initialize
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
@@ -67,7 +68,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return CifarPreActivationResNet((spec.depth - 2) // 9, spec.classes, spec.dropout)
 
 
-class CifarPreActivationResNet(nn.Module):
+class CifarPreActivationResNet(ImageClassifier):
     """Three groups of `blocks` pre-activation bottlenecks: images (N, 3, 32, 32) -> logits (N, classes)."""
 
     def __init__(self, blocks: int, classes: int, dropout: float = 0.0) -> None:
@@ -83,26 +84,15 @@ class CifarPreActivationResNet(nn.Module):
         initialize(self, min(BRANCH, blocks**-0.5))
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
         first = self.layer1(self.conv1(images))
         second = self.layer2(first)
         return [first, second, self.layer3(second)]
 
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        pooled = functional.relu(self.bn1(features)).mean((2, 3))
-        if self.dropout:
-            pooled = functional.dropout(pooled, self.dropout, self.training)
-        logits: torch.Tensor = self.fc(pooled)
-        return logits
+    def activated(self, features: torch.Tensor) -> torch.Tensor:
+        """BN and ReLU behind the last sum."""
+        return functional.relu(self.bn1(features))
 
 
 def _group(width_in: int, planes: int, stride: int, blocks: int) -> nn.Sequential:

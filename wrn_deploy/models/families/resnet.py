@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import UNIT_VARIANCE, Layout
 from wrn_deploy.models.wrn_names import read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -96,7 +97,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return network
 
 
-class PostActivationResNet(nn.Module):
+class PostActivationResNet(ImageClassifier):
     """The ImageNet stem, four groups of blocks, and the classifier: images (N, 3, H, W) -> logits (N, classes)."""
 
     def __init__(self, groups: Sequence[nn.Sequential], features: int, classes: int, dropout: float = 0.0) -> None:
@@ -107,28 +108,13 @@ class PostActivationResNet(nn.Module):
         self.dropout = dropout
         self.fc = nn.Linear(features, classes)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """What the groups give, behind their last ReLU, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
         second = self.layer2(first)
         third = self.layer3(second)
         return [first, second, third, self.layer4(third)]
-
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        pooled = features.mean((2, 3))
-        if self.dropout:
-            pooled = functional.dropout(pooled, self.dropout, self.training)
-        logits: torch.Tensor = self.fc(pooled)
-        return logits
 
 
 def initialize(network: nn.Module, last_norms: Sequence[nn.BatchNorm2d]) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from wrn_deploy.models.families.nin import NormalizedConv
 from wrn_deploy.models.families.wrn import CIFAR10
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
@@ -38,7 +39,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return Vgg(spec.widen, spec.classes, spec.dropout)
 
 
-class Vgg(nn.Module):
+class Vgg(ImageClassifier):
     """Five groups of 3x3 Convs with MaxPools between them: images (N, 3, 32, 32) -> logits (N, classes)."""
 
     def __init__(self, widen: float, classes: int, dropout: float = 0.0) -> None:
@@ -51,27 +52,12 @@ class Vgg(nn.Module):
         self.fc = nn.Linear(widths[-1], classes)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """What the groups give, before they are pooled, at strides 1, 2, 4, 8 and 16."""
         maps = [self.group1(images)]
         for group in (self.group2, self.group3, self.group4, self.group5):
             maps.append(group(functional.max_pool2d(maps[-1], 2, ceil_mode=True)))
         return maps
-
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        pooled = features.mean((2, 3))
-        if self.dropout:
-            pooled = functional.dropout(pooled, self.dropout, self.training)
-        logits: torch.Tensor = self.fc(pooled)
-        return logits
 
 
 def _group(width_in: int, width: int, count: int) -> nn.Sequential:

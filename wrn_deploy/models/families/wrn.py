@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
+from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.layout import Layout
 from wrn_deploy.models.wrn_names import Kind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -118,7 +119,7 @@ def build(spec: ModelSpec) -> nn.Module:
     return WideResNet(spec.depth, int(spec.widen), spec.classes, spec.dropout)
 
 
-class WideResNet(nn.Module):
+class WideResNet(ImageClassifier):
     """WRN-d-k: images (N, 3, 32, 32) -> logits (N, classes)."""
 
     def __init__(self, depth: int, widen: int, classes: int, dropout: float = 0.0) -> None:
@@ -136,24 +137,15 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
-        found = self._feature_maps(images)
-        if maps is not None:
-            maps += found
-        return self._classify(found[-1])
-
-    def _feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
         first = self.block1(self.conv1(images))
         second = self.block2(first)
         return [first, second, self.block3(second)]
 
-    def _classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits of the last feature map."""
-        features = functional.relu(self.bn1(features))
-        logits: torch.Tensor = self.fc(features.mean((2, 3)))
-        return logits
+    def activated(self, features: torch.Tensor) -> torch.Tensor:
+        """BN and ReLU behind the last sum."""
+        return functional.relu(self.bn1(features))
 
 
 class PreActivationBlock(nn.Module):
