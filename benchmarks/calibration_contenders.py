@@ -54,10 +54,10 @@ def _plain(fp32: Path, images: Images, threads: int | None) -> None:
 def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collect import collect_ranges
-    from wrn_deploy.calib.for_onnxruntime import quantize_for_onnxruntime
-    from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
-    from wrn_deploy.calib.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.collection.collect import collect_ranges
+    from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
     from wrn_deploy.plugins import load_plugin
 
     method = load_plugin("wrn_deploy.calib.methods", name)

@@ -42,9 +42,9 @@ from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import describe_machine, find_gpu, package_versions
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 

@@ -33,14 +33,14 @@ from rich.table import Table
 from wrn_deploy import __version__
 from wrn_deploy.backend import Backend
 from wrn_deploy.backends._session import OnnxRuntimeBackend
-from wrn_deploy.bench.isolate import Worker
-from wrn_deploy.bench.latency import measure_latency
-from wrn_deploy.bench.ratios import paired_ratio
-from wrn_deploy.bench.report import Boundary
-from wrn_deploy.bench.revision import git_revision
-from wrn_deploy.bench.section import section_of
-from wrn_deploy.bench.watch import watch_machine
-from wrn_deploy.bench.worker import Work
+from wrn_deploy.bench.measuring.isolate import Worker
+from wrn_deploy.bench.measuring.latency import measure_latency
+from wrn_deploy.bench.measuring.revision import git_revision
+from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.measuring.watch import watch_machine
+from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.report.ratios import paired_ratio
+from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input

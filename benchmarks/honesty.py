@@ -35,16 +35,16 @@ from rich.table import Table
 import wrn_deploy.backends
 from wrn_deploy import __version__
 from wrn_deploy.backend import examine
-from wrn_deploy.bench.ratios import CONFIDENCE, paired_ratio
-from wrn_deploy.bench.report import Boundary, Settings
-from wrn_deploy.bench.revision import git_revision
-from wrn_deploy.bench.watch import Watch, watch_machine
-from wrn_deploy.bench.worker import Work
+from wrn_deploy.bench.measuring.revision import git_revision
+from wrn_deploy.bench.measuring.watch import Watch, watch_machine
+from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
+from wrn_deploy.bench.report.report import Boundary, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.pipeline.contest import Entry, start, time_rounds
-from wrn_deploy.pipeline.measure import MeasureOptions
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+from wrn_deploy.pipeline.measuring.rounds import Entry, start, time_rounds
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 

@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import __version__
-from wrn_deploy.bench.ratios import paired_ratio
-from wrn_deploy.bench.revision import git_revision
-from wrn_deploy.bench.watch import watch_machine
+from wrn_deploy.bench.measuring.revision import git_revision
+from wrn_deploy.bench.measuring.watch import watch_machine
+from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.decoders import Decoders
+from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.formats.folder import is_image
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.machine import describe_machine, package_versions

@@ -43,7 +43,7 @@ from wrn_deploy import __version__
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 
 CONTENDER = Path(__file__).resolve().with_name("int8_contenders.py")

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _ours(bundle: Bundle, images: str, wanted: Mapping[str, object]) -> None:
-    from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
+    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
     from wrn_deploy.progress import Silent
 
     options: Any = CalibrateOptions(images, size=len(open_data(images, Role.TRAIN)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from models_measured import measured_sections
 from models_tables import accuracy_table, size_table, weight_table
 
-from wrn_deploy.pipeline.listing import Listed, list_models
+from wrn_deploy.pipeline.networks.catalogue import Listed, list_models
 
 __all__ = ["PAGE", "page"]
 

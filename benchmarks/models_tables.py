@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from markdown_parts import safe, table
 
+from wrn_deploy.models.checkpoints.sources import Source
 from wrn_deploy.models.figures import count_text, macs_text, percent_text
 from wrn_deploy.models.published import Quantity
-from wrn_deploy.models.sources import Source
-from wrn_deploy.pipeline.listing import Listed
+from wrn_deploy.pipeline.networks.catalogue import Listed
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["accuracy_table", "size_table", "weight_table"]

@@ -36,11 +36,11 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.models import describe_model, listed_models
 from wrn_deploy.models.published import PUBLISHED, Quantity
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.lint import lint_file
-from wrn_deploy.pipeline.quantize import Quantization, Rounding
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.lint import lint_file
+from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision

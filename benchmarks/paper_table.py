@@ -28,10 +28,10 @@ from rich.table import Table
 
 from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine, title_of
-from wrn_deploy.bench.isolate import Worker
-from wrn_deploy.bench.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report import Boundary, Settings, summarize
-from wrn_deploy.bench.worker import Work
+from wrn_deploy.bench.measuring.isolate import Worker
+from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
+from wrn_deploy.bench.report.report import Boundary, Settings, summarize
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.commands.app import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
@@ -40,9 +40,9 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import describe_machine, find_gpu, package_versions, usable_cores
 from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import Cost, count_cost
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.contest import WARM_UP_S, Entry, start, time_rounds
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, Entry, start, time_rounds
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.spec import Precision
 
 BASELINE = "resnet-50"

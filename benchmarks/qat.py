@@ -39,11 +39,11 @@ from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed  # noq
 from wrn_deploy import __version__  # noqa: E402
 from wrn_deploy.calib.lint.finding import Target  # noqa: E402
 from wrn_deploy.machine import describe_machine, package_versions  # noqa: E402
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle  # noqa: E402
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle  # noqa: E402
-from wrn_deploy.pipeline.finetune import FinetuneOptions, Schedule, finetune_bundle  # noqa: E402
-from wrn_deploy.pipeline.finetuned import BEFORE  # noqa: E402
-from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales  # noqa: E402
+from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle  # noqa: E402
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle  # noqa: E402
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle  # noqa: E402
+from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales  # noqa: E402
+from wrn_deploy.pipeline.quantization.state import BEFORE  # noqa: E402
 from wrn_deploy.progress import Silent  # noqa: E402
 from wrn_deploy.sessions import infer_with, open_session  # noqa: E402
 

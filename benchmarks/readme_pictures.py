@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wrn_deploy.bench.page.style import STYLE
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.svg import picture
 
 __all__ = ["WIDTH", "standalone"]

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from roofline import H200, kernels_of, roofline_s
 
-from wrn_deploy.bench.report import Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.progress import TerminalProgress
 from wrn_deploy.data import Role, open_data
@@ -41,15 +41,15 @@ from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import describe_machine, find_gpu
 from wrn_deploy.models import Overrides
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle, evaluate_bundle
-from wrn_deploy.pipeline.train import LOG, TrainOptions, TrainResult, train_model
-from wrn_deploy.pipeline.train_spec import plan_training
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.training.spec import plan_training
+from wrn_deploy.pipeline.training.train import LOG, TrainOptions, TrainResult, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.execution import Amp, Device, Execution
+from wrn_deploy.training.execution.options import Amp, Device, Execution
 
 WAYS = ("channels last", "checkpointing", "bf16", "checkpointing bf16")
 FEW = {"train": 64, "test": 32}

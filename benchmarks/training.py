@@ -37,12 +37,12 @@ from wrn_deploy import __version__
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.machine import describe_machine, package_versions, peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.training.execution import Amp, Device, Execution
+from wrn_deploy.training.execution.device import open_place
+from wrn_deploy.training.execution.options import Amp, Device, Execution
+from wrn_deploy.training.execution.sharding import Share
 from wrn_deploy.training.images import HeldImages, Target
 from wrn_deploy.training.loop import Trainer
-from wrn_deploy.training.place import open_place
 from wrn_deploy.training.recipe import Recipe
-from wrn_deploy.training.share import Share
 
 WAYS: dict[str, dict[str, Any]] = {
     "host": {"channels_last": False},

@@ -9,9 +9,9 @@ from types import ModuleType
 import onnx_ir as ir
 
 from wrn_deploy.calib.caution import Caution
+from wrn_deploy.calib.collection.ranges import Histogram, Range
+from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.placement import range_source
-from wrn_deploy.calib.ranges import Histogram, Range
-from wrn_deploy.calib.table import CalibrationTable
 from wrn_deploy.plugins import load_plugin, plugin_names
 
 __all__ = ["Calibrated", "Limits", "guard_calibration", "load_guards"]

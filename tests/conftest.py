@@ -15,10 +15,10 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.train import TrainOptions, train_model
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.recipe import Recipe

@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
     "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "plots"},
-    "zoo": BASE | {"models", "pipeline"},
-    "__init__": {"errors", "runner", "zoo"},
+    "api": BASE | {"models", "pipeline"},
+    "__init__": {"errors", "runner", "api"},
 }
 
 
@@ -96,16 +96,16 @@ def _loaded(statement: str) -> set[str]:
     [
         "import wrn_deploy",
         "from wrn_deploy import Runner",
-        "import wrn_deploy.pipeline.measure, wrn_deploy.pipeline.build, wrn_deploy.pipeline.demo",
+        "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
         "import wrn_deploy.cli.commands",
-        "import wrn_deploy.bench.worker, wrn_deploy.bench.isolate",
+        "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )
 def test_nothing_heavy_is_loaded(statement: str) -> None:
     assert not _loaded(statement) & set(HEAVY)
 
 
-def test_the_functions_of_the_zoo_load_nothing_before_they_are_called() -> None:
+def test_the_public_functions_load_nothing_before_they_are_called() -> None:
     loaded = _loaded("from wrn_deploy import extract_feat, get_model, list_models, predict")
     assert not {name for name in loaded if name.startswith(("wrn_deploy.pipeline", "wrn_deploy.models"))}
 

@@ -150,7 +150,7 @@ print(sys.modules["wrn_deploy"].__file__)
 def test_a_step_without_its_package_says_what_to_install(installed: Path, tmp_path: Path) -> None:
     code = """
 from wrn_deploy.errors import DeployError
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 from pathlib import Path
 try:

@@ -1,8 +1,8 @@
 """Wide Residual Networks from weights to a measured, proved engine. Importing it loads neither torch nor onnx."""
 
+from wrn_deploy.api import extract_feat, get_model, list_models, predict
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.runner import Runner
-from wrn_deploy.zoo import extract_feat, get_model, list_models, predict
 
 __all__ = [
     "DeployError",

@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 
 class Backend(Protocol):
-    """One opened artifact, ready to run. It never times itself: `bench/latency.py` holds the only clock.
+    """One opened artifact, ready to run. It never times itself: `bench/measuring/latency.py` holds the only clock.
 
     `batches` are the sizes of batch that it takes. `execute` may return before the device is done; `synchronize` waits
     for it. Not for several threads at once: each thread takes a `sibling`. After `close`, every other method raises

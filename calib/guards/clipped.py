@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wrn_deploy.calib.caution import Caution, listed
+from wrn_deploy.calib.collection.ranges import Histogram
 from wrn_deploy.calib.guard import Calibrated
-from wrn_deploy.calib.ranges import Histogram
 
 __all__ = ["ID", "look"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.caution import Caution, listed
+from wrn_deploy.calib.equalization.resolution import Floats, Reader, half_spans, readers, steps_left
 from wrn_deploy.calib.guard import Calibrated
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.calib.reading import Floats, Reader, half_spans, readers, steps_left
 
 __all__ = ["ID", "look"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.caution import Caution, listed
+from wrn_deploy.calib.equalization.resolution import Floats, bn_gains, input_energy
 from wrn_deploy.calib.guard import Calibrated
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.calib.reading import Floats, bn_gains, input_energy
 
 __all__ = ["ID", "look"]
 

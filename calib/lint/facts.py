@@ -8,7 +8,6 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from wrn_deploy.calib.for_tensorrt import FLOAT_CONVS
 from wrn_deploy.calib.lint.walk import (
     DEQUANTIZE,
     QUANTIZE,
@@ -20,6 +19,7 @@ from wrn_deploy.calib.lint.walk import (
     value_name,
 )
 from wrn_deploy.calib.placement import conv_depths, skip_index
+from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
 
 __all__ = ["KEPT_FLOAT", "GraphFacts"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wrn_deploy.calib.ranges import Histogram
+from wrn_deploy.calib.collection.ranges import Histogram
 
 __all__ = ["NEEDS_HISTOGRAM", "threshold"]
 

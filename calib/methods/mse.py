@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.calib.ranges import BINS, Histogram
+from wrn_deploy.calib.collection.ranges import BINS, Histogram
 
 __all__ = ["NEEDS_HISTOGRAM", "threshold"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wrn_deploy.calib.ranges import Histogram
+from wrn_deploy.calib.collection.ranges import Histogram
 
 __all__ = ["NEEDS_HISTOGRAM", "threshold"]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.backends.fake_gpu import FakeDriver, FakeRuntime
 from tests.backends.fake_tensorrt import IMAGE_MS, FakeTensorRT
 from tests.backends.opened import opened, run, some_images
-from wrn_deploy.bench.latency import measure_with_device
+from wrn_deploy.bench.measuring.latency import measure_with_device
 from wrn_deploy.errors import MachineError
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy.backend import Backend, Runtime, contenders, examine, open_backend
-from wrn_deploy.bench.accuracy import best_classes
+from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input

@@ -19,9 +19,9 @@ from wrn_deploy import Runner
 from wrn_deploy.backend import Backend, examine, open_backend
 from wrn_deploy.backends._cuda import cuda_runtime, on_gpu
 from wrn_deploy.backends._plan import PlanBackend, PlanRuntime
-from wrn_deploy.bench.latency import measure_latency
-from wrn_deploy.bench.report import Boundary
-from wrn_deploy.bench.section import section_of
+from wrn_deploy.bench.measuring.latency import measure_latency
+from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -29,7 +29,7 @@ from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision

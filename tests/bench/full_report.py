@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wrn_deploy.bench.report import Boundary, Latency, LayerTime, LoadResult, Report, Row, Settings, WarmUp
-from wrn_deploy.bench.scenarios import Scenario
-from wrn_deploy.bench.scores import Accuracy, ChangedImage, ClassScore
-from wrn_deploy.bench.surroundings import Conditions, Snapshot
+from wrn_deploy.bench.measuring.loadgen import Scenario
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.report import Boundary, Latency, LayerTime, LoadResult, Report, Row, Settings, WarmUp
+from wrn_deploy.bench.report.scores import Accuracy, ChangedImage, ClassScore
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.machine import Gpu, Machine
 from wrn_deploy.spec import Precision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wrn_deploy.bench.report import Accuracy, Boundary, Latency, Report, Row, Settings, WarmUp
+from wrn_deploy.bench.report.report import Accuracy, Boundary, Latency, Report, Row, Settings, WarmUp
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 

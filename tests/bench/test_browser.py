@@ -17,7 +17,7 @@ from PIL import Image
 from tests.bench.full_report import make_full_report
 from tests.bench.sample_reports import FULL, HOSTILE, INT8, NO_ACCURACY, SKIPPED, make_report
 from wrn_deploy.bench.html import to_html
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

@@ -12,7 +12,7 @@ import pytest
 from tests.bench.full_report import make_full_report
 from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, REASON, SKIPPED, make_report
 from wrn_deploy.bench.csv_file import COLUMNS, to_csv
-from wrn_deploy.bench.report import Report, summarize
+from wrn_deploy.bench.report.report import Report, summarize
 
 ROOT = Path(__file__).resolve().parents[2]
 

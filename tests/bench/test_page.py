@@ -28,9 +28,9 @@ from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.labels import Box, place_labels
 from wrn_deploy.bench.notes import conditions
-from wrn_deploy.bench.report import LayerTime, LoadResult, Report
-from wrn_deploy.bench.scores import ChangedImage, ClassScore
-from wrn_deploy.bench.surroundings import Conditions, Snapshot
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
+from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
 from wrn_deploy.bench.svg import picture
 from wrn_deploy.machine import Gpu
 from wrn_deploy.spec import Precision

@@ -16,7 +16,7 @@ from wrn_deploy.bench.pictures.canvas import short
 from wrn_deploy.bench.pictures.forest import forest
 from wrn_deploy.bench.pictures.strips import distributions
 from wrn_deploy.bench.pictures.sweep import batch_sweep
-from wrn_deploy.bench.report import Latency, LayerTime, Report, Row
+from wrn_deploy.bench.report.report import Latency, LayerTime, Report, Row
 from wrn_deploy.bench.svg import picture
 from wrn_deploy.spec import Precision
 

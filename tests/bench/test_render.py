@@ -26,10 +26,10 @@ from tests.bench.sample_reports import (
 from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.markdown import to_markdown
 from wrn_deploy.bench.notes import conditions, notes, skips, surroundings, warnings
-from wrn_deploy.bench.ratios import Ratio
-from wrn_deploy.bench.report import Report, WarmUp
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.report import Report, WarmUp
 from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.surroundings import Conditions, Snapshot
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, Table, digits, file_size, one_line, percent, tables, verdict
 from wrn_deploy.bench.text import print_report
 from wrn_deploy.machine import Gpu

@@ -13,9 +13,9 @@ from types import ModuleType
 import pytest
 
 from wrn_deploy.backend import Candidate, backends
-from wrn_deploy.bench.latency import Times
-from wrn_deploy.bench.report import WarmUp
-from wrn_deploy.pipeline.contest import Entry
+from wrn_deploy.bench.measuring.latency import Times
+from wrn_deploy.bench.report.report import WarmUp
+from wrn_deploy.pipeline.measuring.rounds import Entry
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from wrn_deploy.models import listed_models
+from wrn_deploy.models.checkpoints.sources import SOURCES
 from wrn_deploy.models.published import Count, Published, Quantity
-from wrn_deploy.models.sources import SOURCES
-from wrn_deploy.pipeline.listing import Listed, list_models, list_network
+from wrn_deploy.pipeline.networks.catalogue import Listed, list_models, list_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")

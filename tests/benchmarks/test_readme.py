@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.bench.sample_reports import FP32, FULL, INT8, SKIPPED, make_report
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = "benchmarks/results/bench-wrn-16-2-2core-epyc.json"

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from wrn_deploy.models import build_model, describe_model
+from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
 from wrn_deploy.models.families.wrn import PreActivationBlock, WideResNet
-from wrn_deploy.models.weights import fit_weights, read_weights, write_weights
 
 __all__ = ["LOUD", "NEAR_DEAD", "Damage", "write_collapsed"]
 

@@ -13,8 +13,8 @@ import torch
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.export.graph import export_graph
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.conditioning import build_random
-from wrn_deploy.pipeline.export import probe_images
+from wrn_deploy.models.random_init import build_random
+from wrn_deploy.pipeline.networks.export import probe_images
 
 
 @pytest.fixture(scope="session")

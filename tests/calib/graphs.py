@@ -12,8 +12,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.placement import calibrated_tensors
-from wrn_deploy.calib.table import CalibrationTable, TensorRange
 
 Infer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 

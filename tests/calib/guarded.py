@@ -10,13 +10,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.ranges import Histogram
+from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.guard import Calibrated
-from wrn_deploy.calib.ranges import Histogram
-from wrn_deploy.calib.table import CalibrationTable, TensorRange
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.data.spread import Spread
+from wrn_deploy.data.sampling.even_sample import Spread
 from wrn_deploy.plugins import load_plugin
 
 __all__ = ["calibrated", "images_of"]

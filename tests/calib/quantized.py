@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from wrn_deploy.calib.collect import collect_ranges
-from wrn_deploy.calib.equalize import equalize, find_equalization
-from wrn_deploy.calib.for_tensorrt import quantize_for_tensorrt
-from wrn_deploy.calib.pixels import PIXELS, RANGE, read_pixels
-from wrn_deploy.calib.ranges import Range
-from wrn_deploy.calib.table import CalibrationTable, Equalization, TensorRange
+from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.ranges import Range
+from wrn_deploy.calib.collection.table import CalibrationTable, Equalization, TensorRange
+from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
+from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
+from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
 from wrn_deploy.export.fp16 import convert_fp16
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import Preprocessing

@@ -12,9 +12,9 @@ from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.quantize import Quantization, Rounding
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 

@@ -16,8 +16,8 @@ from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
 from tests.calib.guarded import calibrated, images_of
 from wrn_deploy.calib.caution import Caution, listed, tell
 from wrn_deploy.calib.guard import Limits, guard_calibration, load_guards
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.overlap import ID as OVERLAP
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.quantization.overlap import ID as OVERLAP
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 

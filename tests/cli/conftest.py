@@ -82,7 +82,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the times that these tests measure."""
-    monkeypatch.setattr("wrn_deploy.pipeline.contest.WARM_UP_S", (0.01, 0.1))
+    monkeypatch.setattr("wrn_deploy.pipeline.measuring.rounds.WARM_UP_S", (0.01, 0.1))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from wrn_deploy.cli.show_explain import show_explanation, summary
-from wrn_deploy.pipeline.explain import Explanation, Row, Side
+from wrn_deploy.pipeline.inspection.explain import Explanation, Row, Side
 
 
 def test_the_table_the_rules_and_the_sum(cli: Cli, made_bundle: Path) -> None:

@@ -12,7 +12,7 @@ import wrn_deploy
 from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
 from wrn_deploy.cli.show import show_diagnosis
-from wrn_deploy.pipeline.doctor import Diagnosis
+from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 
 COMMANDS = [
     *(

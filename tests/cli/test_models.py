@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Cli
-from wrn_deploy.models.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import SOURCES
 
 
 def test_json_has_costs_published_figures_with_sources_and_weights(cli: Cli) -> None:

@@ -17,7 +17,7 @@ QUICK = ("--data", "digits", "--limit", 16, "--rounds", 1, "--iterations", 1, "-
 
 @pytest.fixture(scope="module")
 def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+    from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
     from wrn_deploy.progress import Silent
 
     folder = tmp_path_factory.mktemp("random") / "bundle"

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.cli.conftest import Cli, contents
-from tests.pipeline.test_tune import spoil_fp16
+from tests.pipeline.tuning.test_tune import spoil_fp16
 from wrn_deploy.bundle import Bundle
 
 DATA = ("--data", "digits", "--limit", 128, "--threads", 1)

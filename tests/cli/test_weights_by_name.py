@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.cli.conftest import Cli
-from tests.models.weight_server import closed_address
+from tests.models.checkpoints.weight_server import closed_address
 
 
 @pytest.fixture(autouse=True)

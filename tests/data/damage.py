@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn_deploy.data import CorruptImage, Role, open_data, shuffle
+from wrn_deploy.data import CorruptImage, Role, open_data
+from wrn_deploy.data.sampling import shuffle
 from wrn_deploy.errors import DeployError
 
 __all__ = ["errors_of_damage", "peak_of_reading"]

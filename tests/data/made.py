@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import CorruptImage, Item
-from wrn_deploy.data.decoders import Decoders
+from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.spec import Preprocessing
 

@@ -15,7 +15,7 @@ from wrn_deploy.backend import examine
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 

@@ -17,8 +17,8 @@ from wrn_deploy import Runner, __version__
 from wrn_deploy.embed import build, environment
 from wrn_deploy.embed.calls import ABI_VERSION, connect
 from wrn_deploy.errors import MachineError
-from wrn_deploy.pipeline.doctor import diagnose
 from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+from wrn_deploy.pipeline.inspection.doctor import diagnose
 from wrn_deploy.progress import Silent
 
 FILES = {

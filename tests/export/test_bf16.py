@@ -16,7 +16,7 @@ from tests.export.conftest import Exported, Images, run_graph
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.bf16 import LARGEST, convert_bf16, emulate_bf16
 from wrn_deploy.export.check import TOLERANCES, check_structure, compare
-from wrn_deploy.pipeline.export import probe_images
+from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.spec import Precision
 
 Export = Callable[[str], Exported]

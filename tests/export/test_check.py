@@ -12,7 +12,7 @@ import pytest
 from tests.export.conftest import Exported, Images
 from wrn_deploy.errors import GateError
 from wrn_deploy.export.check import TOLERANCES, Tolerance, check_parity, check_structure, compare
-from wrn_deploy.pipeline.export import probe_images
+from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.spec import Precision
 
 Export = Callable[[str], Exported]

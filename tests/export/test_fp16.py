@@ -18,7 +18,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.export.check import TOLERANCES, check_structure, compare
 from wrn_deploy.export.fp16 import LARGEST, convert_fp16
 from wrn_deploy.export.graph import export_graph
-from wrn_deploy.pipeline.export import probe_images
+from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.spec import Precision
 
 Export = Callable[[str], Exported]

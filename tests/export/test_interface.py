@@ -15,9 +15,9 @@ import pytest
 
 from tests.export.conftest import Exported
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.channels import channel_classes
-from wrn_deploy.calib.equalize import classifier_factors, equalize
-from wrn_deploy.calib.table import Equalization
+from wrn_deploy.calib.collection.table import Equalization
+from wrn_deploy.calib.equalization.channels import channel_classes
+from wrn_deploy.calib.equalization.equalize import classifier_factors, equalize
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.bf16 import convert_bf16

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from wrn_deploy.models import build_model, describe_model, layouts, listed_models
+from wrn_deploy.models.checkpoints.layout import OWN
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.models.families import preresnet, resnet
-from wrn_deploy.models.layout import OWN
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import ModelSpec
 

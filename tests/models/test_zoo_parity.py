@@ -16,8 +16,8 @@ from PIL import Image
 from tests.models.zoos import timm_or_skip, torchvision_or_skip
 from wrn_deploy.data.preprocess import fit_image, normalize
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.sources import NETWORKS, SOURCES, Source
-from wrn_deploy.models.weights import Checkpoint, fit_weights
+from wrn_deploy.models.checkpoints.sources import NETWORKS, SOURCES, Source
+from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights
 from wrn_deploy.spec import Preprocessing
 
 TORCHVISION = [source for source in SOURCES.values() if source.name.startswith("torchvision/")]

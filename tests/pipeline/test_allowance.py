@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wrn_deploy.data.allowance import Share, allowed_of
+from wrn_deploy.data.corrupt import Share, allowed_of
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.allowance import parse_allowance
 

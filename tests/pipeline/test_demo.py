@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.pipeline import demo
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
-from wrn_deploy.pipeline.measure import MeasureOptions
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
 
 
@@ -38,7 +38,7 @@ def quick() -> Callable[..., Report]:
 
     def run(out: Path, notes: Notes, max_drop: float = 100.0) -> Report:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("wrn_deploy.pipeline.contest.WARM_UP_S", (0.01, 0.1))
+            patch.setattr("wrn_deploy.pipeline.measuring.rounds.WARM_UP_S", (0.01, 0.1))
             patch.setattr(demo, "MeasureOptions", functools.partial(MeasureOptions, rounds=1, iterations=2, threads=1))
             patch.setattr(demo, "MAX_DROP", max_drop)
             return run_demo(DemoOptions(out, "wrn-10-1", epochs=2), notes)

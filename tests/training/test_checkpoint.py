@@ -17,10 +17,10 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.checkpoint import METADATA, Standing, restore_checkpoint, save_checkpoint
-from wrn_deploy.training.execution import Amp, Execution
+from wrn_deploy.training.execution.device import cpu_place
+from wrn_deploy.training.execution.options import Amp, Execution
 from wrn_deploy.training.images import Target, open_images
 from wrn_deploy.training.loop import Epoch, Trainer
-from wrn_deploy.training.place import cpu_place
 from wrn_deploy.training.recipe import Recipe
 
 SPEC = describe_model("wrn-10-1")

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.allowance import Share as Allowance
-from wrn_deploy.data.decoders import Decoders
+from wrn_deploy.data.corrupt import Share as Allowance
+from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import DeployError
-from wrn_deploy.pipeline.train import TrainOptions, train_model
+from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.spec import Preprocessing
+from wrn_deploy.training.execution.sharding import Share
 from wrn_deploy.training.images import StreamedImages, Target
 from wrn_deploy.training.recipe import Recipe
-from wrn_deploy.training.share import Share
 
 HOW = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), resize=32)
 

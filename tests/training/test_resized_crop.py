@@ -7,10 +7,10 @@ import pytest
 
 from tests.training.test_loop import shades
 from wrn_deploy.spec import Preprocessing
+from wrn_deploy.training.execution.sharding import Share
 from wrn_deploy.training.images import Target, open_images
 from wrn_deploy.training.recipe import Recipe
 from wrn_deploy.training.resized_crop import LEAST_AREA, CropSource, crop_box
-from wrn_deploy.training.share import Share
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(100, 100), (80, 120), (375, 500)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wrn_deploy.bench.compare import RowKey
 from wrn_deploy.bench.notes import warnings
-from wrn_deploy.bench.report import Boundary, Report, Row
+from wrn_deploy.bench.report.compare import RowKey
+from wrn_deploy.bench.report.report import Boundary, Report, Row
 from wrn_deploy.bench.table import one_line
 
 __all__ = ["SEPARATE", "doubts", "obstacles"]

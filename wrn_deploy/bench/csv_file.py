@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from wrn_deploy.bench.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
 from wrn_deploy.bench.table import one_line
 
 __all__ = ["COLUMNS", "to_csv"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wrn_deploy.bench.report import Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 
 __all__ = ["ClassDrop", "worst_classes"]
 

@@ -11,7 +11,7 @@ from wrn_deploy.bench.page.provenance import provenance_sections, size_section
 from wrn_deploy.bench.page.quality import quality_section
 from wrn_deploy.bench.page.speed import speed_sections
 from wrn_deploy.bench.page.style import STYLE
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, one_line, tables
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bench.notes import conditions, heading, notes, skips, surroundings, warnings
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bench.table import Line, Table, tables
 

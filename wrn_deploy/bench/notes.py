@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wrn_deploy.bench.ratios import CONFIDENCE, LEAST_ROUNDS
-from wrn_deploy.bench.report import Report
-from wrn_deploy.bench.surroundings import Conditions, Snapshot
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.ratios import CONFIDENCE, LEAST_ROUNDS
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, Line, Table, count, digits, file_size, one_line, percent
 
 __all__ = ["Skip", "conditions", "heading", "notes", "skips", "surroundings", "warnings"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wrn_deploy.bench.report import LatencySummary, Report, Row, summarize
+from wrn_deploy.bench.report.report import LatencySummary, Report, Row, summarize
 from wrn_deploy.bench.table import digits, one_line, percent, verdict
 
 __all__ = ["Entry", "ranking", "sentence"]

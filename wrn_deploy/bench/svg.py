@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
 from wrn_deploy.bench.pictures.canvas import LETTER, MARGIN, WIDE, drawing, mark, short, text
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.summary import Entry, ranking
 from wrn_deploy.bench.table import digits, percent
 

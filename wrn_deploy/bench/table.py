@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wrn_deploy.bench.loads import LoadResult
-from wrn_deploy.bench.ratios import Ratio
-from wrn_deploy.bench.report import Latency, Report, Row, summarize
-from wrn_deploy.bench.scores import Interval
+from wrn_deploy.bench.report.loads import LoadResult
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.report.scores import Interval
 
 __all__ = [
     "RANDOM_WEIGHTS",

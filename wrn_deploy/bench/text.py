@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.notes import conditions, heading, notes, skips, surroundings, warnings
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, Table, tables
 

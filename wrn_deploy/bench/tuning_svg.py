@@ -9,8 +9,8 @@ from wrn_deploy.bench.axes import Axis, grid
 from wrn_deploy.bench.labels import LINE, RADIUS, Box, Point, place_labels
 from wrn_deploy.bench.pictures.canvas import LETTER, MARGIN
 from wrn_deploy.bench.pictures.sheet import sheet
+from wrn_deploy.bench.report.tuning import Trial, Tuning
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
-from wrn_deploy.bench.tuning import Trial, Tuning
 
 __all__ = ["draw_tuning"]
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from wrn_deploy.bench.scenarios import Scenario
+from wrn_deploy.bench.measuring.loadgen import Scenario
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.allowance import parse_allowance
-from wrn_deploy.pipeline.labels import read_labels
-from wrn_deploy.pipeline.quantize import Rounding, WeightScales
+from wrn_deploy.pipeline.networks.labels import read_labels
+from wrn_deploy.pipeline.quantization.quantize import Rounding, WeightScales
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.spec import Precision
 

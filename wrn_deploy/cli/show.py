@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size
 from wrn_deploy.bench.text import print_report
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.pipeline.doctor import Diagnosis
-from wrn_deploy.pipeline.predict import Predictions
-from wrn_deploy.pipeline.train import TrainResult
+from wrn_deploy.pipeline.inference.predict import Predictions
+from wrn_deploy.pipeline.inspection.doctor import Diagnosis
+from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
     "show_artifacts",

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.compare import Comparison, Scored, Timed, Verdict
+from wrn_deploy.bench.report.compare import Comparison, Scored, Timed, Verdict
 from wrn_deploy.bench.table import digits, percent
 
 __all__ = ["show_comparison"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.pipeline.explain import BETWEEN, Explanation, Row
+from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation, Row
 
 __all__ = ["show_explanation"]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.finetuning import Finetuned, Finetuning, Standing
+from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
 
 __all__ = ["show_finetuning"]

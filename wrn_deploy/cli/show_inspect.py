@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size, one_line
-from wrn_deploy.pipeline.inspect import BundleView, EntryView, GraphView, PlanView
-from wrn_deploy.pipeline.prove import PROVED_HOW, as_percent
+from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
+from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
 
 __all__ = ["show_inspection"]
 

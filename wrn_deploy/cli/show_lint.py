@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.pipeline.lint import Finding, LintReport, Severity, Target
+from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_lint"]
 

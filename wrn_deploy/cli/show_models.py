@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
 from wrn_deploy.models.figures import best_accuracy, count_text, macs_text, percent_text
-from wrn_deploy.models.preparation import tell_preprocessing
 from wrn_deploy.models.published import Quantity
-from wrn_deploy.pipeline.listing import Listed
+from wrn_deploy.pipeline.networks.catalogue import Listed
 
 __all__ = ["show_model", "show_models"]
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.bench.report.tuning import Trial, Tuning
 from wrn_deploy.bench.table import RANDOM_WEIGHTS
-from wrn_deploy.bench.tuning import Trial, Tuning
 
 __all__ = ["show_tuning"]
 

@@ -8,7 +8,7 @@ import typer
 
 from wrn_deploy.cli.options import RECIPE, flag, option
 from wrn_deploy.plugins import near_names
-from wrn_deploy.training.execution import Amp, Device
+from wrn_deploy.training.execution.options import Amp, Device
 from wrn_deploy.training.recipes import RECIPES
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wrn_deploy.data.decode import decode_image, pixels_of
+from wrn_deploy.data.decoding.decode import decode_image, pixels_of
 from wrn_deploy.data.preprocess import fit_image
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Preprocessing

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import CorruptImage, ImageSource, Item
-from wrn_deploy.data.allowance import Share, allowed_of
-from wrn_deploy.data.decoders import Decoders, Outcome
+from wrn_deploy.data.corrupt import Share, allowed_of
+from wrn_deploy.data.decoding.decoders import Decoders, Outcome
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -60,7 +60,7 @@ def fit_item(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
         CorruptImage: it cannot be decoded.
         DeployError: without `how.resize`, it does not have the network's input size.
     """
-    from wrn_deploy.data.decode import Encoded
+    from wrn_deploy.data.decoding.decode import Encoded
 
     if how.resize is not None and isinstance(item.load, Encoded):
         return _fit_picture(item.load.picture(), how)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
-from wrn_deploy.models.layout import OWN, Layout
+from wrn_deploy.models.checkpoints.layout import OWN, Layout
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 

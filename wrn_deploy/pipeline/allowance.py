@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wrn_deploy.data.allowance import Share
+from wrn_deploy.data.corrupt import Share
 from wrn_deploy.errors import UsageError
 
 __all__ = ["parse_allowance"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.gate import check_drop
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle
-from wrn_deploy.pipeline.reports import check_folder, write_reports
-from wrn_deploy.pipeline.train import STATE, TrainOptions, train_model
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.output_files import check_folder, write_reports
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.training.train import STATE, TrainOptions, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.recipe import Recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.pipeline.reports import check_folder
+from wrn_deploy.pipeline.output_files import check_folder
 from wrn_deploy.progress import Progress
 
 __all__ = ["check_picture", "write_svg"]

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from wrn_deploy.data import ImageSource
-from wrn_deploy.data.allowance import Share as Allowance
-from wrn_deploy.data.decoders import Decoders
+from wrn_deploy.data.corrupt import Share as Allowance
+from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches, scale_and_shift
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.augment import Moves, change_colours, draw_moves, take_moved
+from wrn_deploy.training.execution.sharding import Share, ShareSource
 from wrn_deploy.training.recipe import Recipe
 from wrn_deploy.training.resized_crop import CropSource
-from wrn_deploy.training.share import Share, ShareSource
 
 __all__ = ["HELD_BYTES", "HeldImages", "Images", "Ready", "StreamedImages", "Target", "open_images"]
 

@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.training.execution import Amp
+from wrn_deploy.training.execution.batch_norm import equalize_statistics
+from wrn_deploy.training.execution.device import Place, cpu_place
+from wrn_deploy.training.execution.options import Amp
 from wrn_deploy.training.images import Images, Ready
-from wrn_deploy.training.norms import equalize_statistics
-from wrn_deploy.training.place import Place, cpu_place
+from wrn_deploy.training.metrics import Score, Tally
 from wrn_deploy.training.recipe import Recipe
-from wrn_deploy.training.tally import Score, Tally
 
 __all__ = ["Epoch", "Trainer"]
 

@@ -8,7 +8,7 @@ from html import escape
 from wrn_deploy.bench.notes import conditions, notes, skips, surroundings
 from wrn_deploy.bench.page.parts import Section, figure, grid, table
 from wrn_deploy.bench.pictures.bars import file_sizes, memory
-from wrn_deploy.bench.report import Report
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.table import file_size, one_line
 
 __all__ = ["provenance_sections", "size_section"]

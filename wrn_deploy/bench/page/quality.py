@@ -8,8 +8,8 @@ from html import escape
 
 from wrn_deploy.bench.drops import ClassDrop, worst_classes
 from wrn_deploy.bench.page.parts import Section, grid, named_lines, table
-from wrn_deploy.bench.report import Report, Row
-from wrn_deploy.bench.scores import Accuracy, ChangedImage
+from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.bench.report.scores import Accuracy, ChangedImage
 from wrn_deploy.bench.table import Table, count, one_line
 
 __all__ = ["quality_section"]

@@ -11,7 +11,7 @@ from wrn_deploy.bench.pictures.bars import LAYERS_SHOWN, layer_times
 from wrn_deploy.bench.pictures.forest import forest
 from wrn_deploy.bench.pictures.strips import distributions
 from wrn_deploy.bench.pictures.sweep import batch_sweep
-from wrn_deploy.bench.report import Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.svg import picture
 from wrn_deploy.bench.table import Table, one_line, percent
 

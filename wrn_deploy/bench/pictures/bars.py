@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.pictures.canvas import drawing
 from wrn_deploy.bench.pictures.lanes import Lanes
-from wrn_deploy.bench.report import Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.table import digits, file_size, one_line, percent
 
 __all__ = ["LAYERS_SHOWN", "file_sizes", "layer_times", "memory"]

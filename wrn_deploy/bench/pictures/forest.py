@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.pictures.canvas import drawing, text
 from wrn_deploy.bench.pictures.lanes import Lanes
-from wrn_deploy.bench.ratios import Ratio
-from wrn_deploy.bench.report import Report, Row
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.table import one_line, verdict
 
 __all__ = ["forest"]

@@ -11,7 +11,7 @@ import numpy as np
 from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.pictures.canvas import drawing
 from wrn_deploy.bench.pictures.lanes import Lanes
-from wrn_deploy.bench.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
 from wrn_deploy.bench.table import digits, one_line
 from wrn_deploy.spec import Precision
 

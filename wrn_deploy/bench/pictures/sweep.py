@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wrn_deploy.bench.axes import Axis
 from wrn_deploy.bench.labels import LINE, spread_apart
 from wrn_deploy.bench.pictures.canvas import WIDE, drawing, mark, short, text
-from wrn_deploy.bench.report import Report, Row, summarize
+from wrn_deploy.bench.report.report import Report, Row, summarize
 from wrn_deploy.bench.table import digits, one_line
 
 __all__ = ["batch_sweep"]

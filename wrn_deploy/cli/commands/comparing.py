@@ -11,7 +11,7 @@ from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.cli.show_compare import show_comparison
-from wrn_deploy.pipeline.compare import Limits, check_comparison, compare_files
+from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
 
 __all__ = ["compare"]
 

@@ -12,9 +12,9 @@ from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import option
 from wrn_deploy.cli.show_explain import show_explanation
 from wrn_deploy.cli.show_inspect import show_inspection
-from wrn_deploy.pipeline.explain import ExplainOptions, Turns
-from wrn_deploy.pipeline.explain import explain as explain_files
-from wrn_deploy.pipeline.inspect import inspect_path
+from wrn_deploy.pipeline.inspection.explain import ExplainOptions, Turns
+from wrn_deploy.pipeline.inspection.explain import explain as explain_files
+from wrn_deploy.pipeline.inspection.inspect import inspect_path
 
 __all__ = ["explain", "inspect"]
 

@@ -18,20 +18,20 @@ from wrn_deploy.cli.show_lint import show_lint
 from wrn_deploy.cli.show_tuning import show_tuning
 from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import UsageError
-from wrn_deploy.pipeline.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.finetune import (
+from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.finetuning.finetune import (
     FinetuneOptions,
     Loss,
     Schedule,
     check_finetuning,
     finetune_bundle,
 )
-from wrn_deploy.pipeline.fp8 import add_fp8
-from wrn_deploy.pipeline.lint import Target, check_findings, lint_file
 from wrn_deploy.pipeline.picture_file import check_picture
-from wrn_deploy.pipeline.quantize import Quantization, Rounding, WeightScales
-from wrn_deploy.pipeline.tune import TuneOptions, check_tuning, tune_bundle, write_picture
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.fp8 import add_fp8
+from wrn_deploy.pipeline.quantization.lint import Target, check_findings, lint_file
+from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales
+from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
 __all__ = ["build_engine_command", "calibrate", "finetune", "lint", "tune"]
 

@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.bench.report import Boundary
-from wrn_deploy.bench.scenarios import Load
+from wrn_deploy.bench.measuring.loadgen import Load
+from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli import options as opt
 from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
-from wrn_deploy.pipeline.evaluate import evaluate_target
-from wrn_deploy.pipeline.gate import check_drop
-from wrn_deploy.pipeline.measure import MeasureOptions, bench_bundle
-from wrn_deploy.pipeline.predict import PredictOptions, predict_target
-from wrn_deploy.pipeline.reports import check_folder, write_reports
-from wrn_deploy.pipeline.target import Target
+from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
+from wrn_deploy.pipeline.inference.target import Target
+from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
+from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+from wrn_deploy.pipeline.output_files import check_folder, write_reports
 
 __all__ = ["bench", "demo", "evaluate", "predict"]
 

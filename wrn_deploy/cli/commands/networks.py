@@ -14,12 +14,12 @@ from wrn_deploy.cli import train_options as train_opt
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.cli.show_models import show_model, show_models
-from wrn_deploy.pipeline.doctor import diagnose
-from wrn_deploy.pipeline.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.listing import list_models, list_network
-from wrn_deploy.pipeline.train import TrainOptions, train_model
-from wrn_deploy.pipeline.train_spec import plan_training
-from wrn_deploy.training.execution import Execution
+from wrn_deploy.pipeline.inspection.doctor import diagnose
+from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
+from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.training.spec import plan_training
+from wrn_deploy.pipeline.training.train import TrainOptions, train_model
+from wrn_deploy.training.execution.options import Execution
 from wrn_deploy.training.recipes import DEFAULT
 
 __all__ = ["doctor", "export", "models", "train"]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.array_pickle import read_array_pickle
-from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.containers.array_pickle import read_array_pickle
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "CifarSource", "Layout", "open_source", "recognise"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.label_file import LABEL_FILE, read_label_file
+from wrn_deploy.data.containers.label_file import LABEL_FILE, read_label_file
+from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "SPLIT_NAMES", "FolderSource", "is_image", "open_source", "recognise"]

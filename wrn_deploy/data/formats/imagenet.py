@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from wrn_deploy.data import ImageSource, Role
+from wrn_deploy.data.containers.label_file import read_label_file
 from wrn_deploy.data.formats import folder
 from wrn_deploy.data.ground_truth import find_ground_truth, read_ground_truth
 from wrn_deploy.data.imagenet_classes import CLASSES, class_names, ilsvrc_wnid
-from wrn_deploy.data.label_file import read_label_file
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "open_source", "recognise"]

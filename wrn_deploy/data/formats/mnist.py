@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "MnistSource", "open_source", "recognise"]

@@ -18,7 +18,7 @@ from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.labels import check_label
-from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "NpzSource", "open_source", "recognise"]

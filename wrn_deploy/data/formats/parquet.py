@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.decode import Encoded
+from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.labels import check_label
-from wrn_deploy.data.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError, missing_package
 
 __all__ = ["NAMES", "ParquetSource", "RowGroup", "open_source", "recognise"]

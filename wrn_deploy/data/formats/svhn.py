@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.mat_file import MatArray, is_mat_file, list_arrays, read_values
-from wrn_deploy.data.shuffle import buffer_capacity, merged, shuffled
+from wrn_deploy.data.containers.mat_file import MatArray, is_mat_file, list_arrays, read_values
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, merged, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "SvhnSource", "open_source", "recognise"]

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.checkpoints.layout import Layout
 from wrn_deploy.models.families.resnet import IMAGENET
 from wrn_deploy.models.image_classifier import ImageClassifier
-from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = [

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, Layout
 from wrn_deploy.models.image_classifier import ImageClassifier
-from wrn_deploy.models.layout import UNIT_VARIANCE, Layout
 from wrn_deploy.models.wrn_names import read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 

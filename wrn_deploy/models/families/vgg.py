@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from wrn_deploy.models.checkpoints.layout import Layout
 from wrn_deploy.models.families.nin import NormalizedConv
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.image_classifier import ImageClassifier
-from wrn_deploy.models.layout import Layout
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "Vgg", "build", "describe"]

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
+from wrn_deploy.models.checkpoints.layout import Layout
 from wrn_deploy.models.image_classifier import ImageClassifier
-from wrn_deploy.models.layout import Layout
 from wrn_deploy.models.wrn_names import Kind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 

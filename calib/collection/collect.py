@@ -1,0 +1,196 @@
+"""Runs the fp32 graph over calibration images and keeps the ranges of its tensors: one pass, flat memory."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from wrn_deploy.calib.collection.ranges import Histogram, Part, Range, half_of
+from wrn_deploy.calib.placement import calibrated_tensors
+from wrn_deploy.errors import DeployError
+from wrn_deploy.sessions import open_session
+
+__all__ = ["collect_ranges"]
+
+# Bytes of activations that are held at the same time; with the size of one image's it sets how many images are worked
+# on at once.
+WORKING_SET = 512 * 2**20
+
+HIGHS, LOWS, MEANS = "calibration/highs", "calibration/lows", "calibration/means"
+
+Images = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor to look at: its size for one image, and whether its values can be negative."""
+
+    name: str
+    channels: int
+    size: int
+    signed: bool
+
+
+def collect_ranges(
+    graph: Path, images: Callable[[int], Iterator[Images]], histograms: bool, threads: int | None
+) -> dict[str, Range]:
+    """The range of every tensor that a placement needs.
+
+    Each image goes through the graph alone, and on one thread, so that its activations depend on nothing but itself:
+    ONNX Runtime does not promise the same last bits for another batch or number of threads. All that is kept of them
+    can be merged exactly. So the ranges are the same, bit for bit, for every order and batch of the images and every
+    number of threads (on one machine, with one version of ONNX Runtime). With several threads, several images are
+    worked on at the same time, which takes less CPU time than one image on several threads.
+
+    Args:
+        graph: the fp32 ONNX file, without external data.
+        images: batch size -> normalised images, (N, 3, H, W); called once.
+        histograms: whether the method needs them.
+        threads: CPU threads (None: one for each core).
+
+    Raises:
+        DeployError: an activation is not finite, or their sum over a channel is not.
+    """
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+        probed = Path(folder) / "probed.onnx"  # a file, so that there are not several copies of it in memory
+        tensors = _add_probes(graph, probed, histograms)
+        gc.collect()  # the loaded graph has cycles: its weights would stay in memory beside the session's
+        session = open_session(probed, 1, plans_memory=False)
+    fitting = WORKING_SET // sum(4 * tensor.size for tensor in tensors)
+    workers = [_Worker(session, tensors, histograms) for _ in range(max(1, min(threads or _cores(), fitting)))]
+    _look_at_all(workers, images(1))
+    first, second = (reduce(_merged, (worker.halves[half] for worker in workers)) for half in (0, 1))
+    ranges = {tensor.name: Range(both) for tensor, both in zip(tensors, zip(first, second, strict=True), strict=True)}
+    if not any(found.values for found in ranges.values()):
+        raise DeployError("calibration saw no image: expected at least one")
+    return ranges
+
+
+class _Worker:
+    """Sends one image after the other through the graph; it has histograms and extremes of its own, for each half."""
+
+    def __init__(self, session: Any, tensors: list[_Tensor], histograms: bool) -> None:
+        self.session = session
+        self.tensors = tensors
+        self.source = session.get_inputs()[0].name
+        self.exposed = [tensor.name for tensor in tensors if histograms and tensor.name != self.source]
+        self.halves = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
+        # What the probes give is one after the other for all tensors.
+        counts = [tensor.channels for tensor in tensors]
+        ends = np.cumsum(counts)
+        self.channels = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+        self.signed = np.repeat([tensor.signed for tensor in tensors], counts)
+
+    def look(self, image: Images) -> None:
+        """Takes in the activations of one image, (1, 3, H, W)."""
+        highs, negated, means, *outputs = self.session.run([HIGHS, LOWS, MEANS, *self.exposed], {self.source: image})
+        means = means.ravel()
+        highs = highs.ravel() + np.float32(0.0)  # makes 0 of -0, of which the order would choose one
+        lows = np.zeros_like(highs)
+        lows[self.signed] = np.float32(0.0) - negated.ravel()
+        self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means))
+        values = {self.source: image, **dict(zip(self.exposed, outputs, strict=True))}
+        half = self.halves[half_of(image)]
+        for tensor, own, part in zip(self.tensors, self.channels, half, strict=True):
+            part.observe(lows[own], highs[own], tensor.size, values.get(tensor.name))
+
+    def _check(self, finite: npt.NDArray[np.bool_]) -> None:
+        if finite.all():
+            return
+        broken = next(tensor for tensor, own in zip(self.tensors, self.channels, strict=True) if not finite[own].all())
+        raise DeployError(f"{broken.name} has NaN or infinite values during calibration: expected finite activations")
+
+
+def _merged(first: list[Part], second: list[Part]) -> list[Part]:
+    return [one.merged(other) for one, other in zip(first, second, strict=True)]
+
+
+def _look_at_all(workers: list[_Worker], batches: Iterator[Images]) -> None:
+    """Hands out the images, never many more than there are workers."""
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def look(image: Images) -> None:
+        worker = idle.get()
+        try:
+            worker.look(image)
+        finally:
+            idle.put(worker)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        pending: deque[Future[None]] = deque()
+        for batch in batches:
+            for index in range(len(batch)):
+                pending.append(pool.submit(look, np.ascontiguousarray(batch[index : index + 1])))
+                if len(pending) > len(workers):
+                    pending.popleft().result()
+        for last in pending:
+            last.result()
+
+
+def _add_probes(file: Path, copy: Path, histograms: bool) -> list[_Tensor]:
+    """Writes a copy of the graph that also gives the extremes and means of every channel of the tensors needed.
+
+    The maxima, the maxima of the negated tensors and the means of all tensors are three outputs; with `histograms`, the
+    tensors themselves are outputs too. A mean shows NaN, which a maximum can pass over.
+
+    The copy is the file with a few bytes appended: messages of protobuf that follow each other are merged, so that the
+    weights need not be written anew (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+    """
+    graph = ir.load(file).graph
+    names = calibrated_tensors(graph)
+    values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
+    tensors = [_describe(values[name]) for name in names]
+    signed = [tensor.name for tensor in tensors if tensor.signed]
+    known = {value.name for value in (*graph.inputs, *graph.outputs)}
+    probes = onnx.ModelProto()
+    node = onnx.helper.make_node
+    probes.graph.node.extend(
+        [
+            *(node("GlobalMaxPool", [name], [f"{name}/high"]) for name in names),
+            *(node("GlobalAveragePool", [name], [f"{name}/mean"]) for name in names),
+            *(node("Neg", [name], [f"{name}/negated"]) for name in signed),
+            *(node("GlobalMaxPool", [f"{name}/negated"], [f"{name}/low"]) for name in signed),
+            node("Concat", [f"{name}/high" for name in names], [HIGHS], axis=1),
+            node("Concat", [f"{name}/mean" for name in names], [MEANS], axis=1),
+            node("Concat", [f"{name}/low" for name in signed], [LOWS], axis=1),
+        ]
+    )
+    outputs = [HIGHS, LOWS, MEANS, *(name for name in names if histograms and name not in known)]
+    probes.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
+    )
+    shutil.copyfile(file, copy)
+    with copy.open("ab") as stream:
+        stream.write(probes.SerializeToString())
+    return tensors
+
+
+def _describe(value: ir.Value) -> _Tensor:
+    """All dimensions but the batch are known; the exporter infers every shape."""
+    assert value.shape is not None, f"{value.name} has no shape"
+    dimensions = [int(dimension) for dimension in list(value.shape)[1:] if isinstance(dimension, int)]
+    producer = value.producer()
+    signed = producer is None or producer.op_type != "Relu"
+    return _Tensor(value.name or "", dimensions[0], math.prod(dimensions), signed)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Cross-layer equalisation: channels of like ranges, the same function."""

@@ -1,0 +1,1 @@
+"""Quantization-aware training of a Q/DQ graph as it is stored."""

@@ -1,0 +1,98 @@
+"""Which initializers of a Q/DQ graph are codes, scales, biases and floats; graph structure alone, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from wrn_deploy.calib.placement import conv_depths
+from wrn_deploy.calib.writing.exact_input import PIXELS
+
+__all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
+
+
+@dataclass(frozen=True, slots=True)
+class BiasNames:
+    """The initializers of an int32 bias: its codes and scale, and the two scales that this is the product of."""
+
+    codes: str
+    scale: str
+    input_scale: str
+    weight_scale: str
+
+
+def codes_of(graph: ir.Graph) -> Iterator[str]:
+    """The int8 weights of Convs."""
+    for node in graph:
+        if node.op_type == "Conv" and (stored := _dequantizer(node, 1)) is not None:
+            yield _name(stored.inputs[0])
+
+
+def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
+    """Those of activations and weights; without `everything` only those that stand for the factors of a BN."""
+    for node in graph:
+        if node.op_type == "QuantizeLinear" and everything and _name(node.inputs[0]) != PIXELS:
+            yield _name(node.inputs[1])
+        elif node.op_type == "Conv" and (stored := _dequantizer(node, 1)) is not None:
+            codes = stored.inputs[0]
+            assert codes is not None
+            assert codes.const_value is not None
+            if everything or codes.const_value.numpy()[0].size == 1:
+                yield _name(stored.inputs[1])
+
+
+def floats_of(graph: ir.Graph) -> Iterator[str]:
+    """Floats that are trained as they are: those of Convs, of BN in either form, and of the classifier.
+
+    What stands in front of the first Conv prepares the images, as whitening and the exact input do, and is fixed.
+    """
+    places = {"Conv": (1, 2), "Gemm": (1, 2), "BatchNormalization": (1, 2), "Mul": (0, 1), "Add": (0, 1)}
+    depths = conv_depths(graph)
+    for node in graph:
+        if not depths[node.outputs[0]]:
+            continue
+        for index in places.get(node.op_type, ()):
+            value = node.inputs[index] if index < len(node.inputs) else None
+            if value is not None and value.const_value is not None:
+                assert value.const_value.dtype.is_floating_point(), f"{value.name} is no float"
+                yield _name(value)
+
+
+def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
+    """The biases of Convs that are stored as int32 with a DQ."""
+    for node in graph:
+        if node.op_type != "Conv":
+            continue
+        bias, weights, values = _dequantizer(node, 2), _dequantizer(node, 1), _dequantizer(node, 0)
+        if bias is not None:
+            assert weights is not None
+            assert values is not None
+            names = [_name(bias.inputs[0]), _name(bias.inputs[1]), _name(values.inputs[1]), _name(weights.inputs[1])]
+            yield BiasNames(*names)
+
+
+def tied_scales(graph: ir.Graph) -> dict[str, tuple[str, ...]]:
+    """For the scales of a MaxPool's input and output, the names of all those that must stay equal."""
+    tied: dict[str, tuple[str, ...]] = {}
+    for node in graph:
+        before = _dequantizer(node, 0) if node.op_type == "MaxPool" else None
+        if before is None:
+            continue
+        behind = [use.node for use in node.outputs[0].uses() if use.node.op_type == "QuantizeLinear"]
+        names = [_name(before.inputs[1]), *(_name(quantizer.inputs[1]) for quantizer in behind)]
+        together = tuple(dict.fromkeys(name for one in names for name in (*tied.get(one, ()), one)))
+        tied.update(dict.fromkeys(together, together))
+    return tied
+
+
+def _dequantizer(node: ir.Node, index: int) -> ir.Node | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    producer = value.producer() if value is not None else None
+    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
+
+
+def _name(value: ir.Value | None) -> str:
+    assert value is not None
+    return value.name or ""

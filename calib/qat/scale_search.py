@@ -1,0 +1,94 @@
+"""Finds finer scales for activations where what reads them gains by it, before a Q/DQ graph is fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from wrn_deploy.calib.rounding.execute import OPERATORS, Inputs, Step, TorchGraph
+
+__all__ = ["find_factors"]
+
+FINEST, STEPS_PER_OCTAVE = 14, 4  # down to 2**-14 of the scale, in steps of the fourth root of two
+WORTH = 0.8  # of the error: what gains less keeps its scale, which the weights' rounding was fitted to
+HOPELESS = 4.0  # times the least error so far: finer scales, which clip more, are not tried any more
+
+
+def find_factors(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
+    """What to multiply the scales of activations by, 1 or less, by the name of the scale; those of 1 are left out.
+
+    Calibration looks at a tensor alone. Here the error of a scale is what it does to the outputs of the Convs that read
+    the tensor, with their stored weights, and to the sum where it is a skip: a channel that is large and weighs little
+    may be clipped, so that the others have levels. Where int8 with one scale a tensor has collapsed, nothing of the
+    image reaches the logits, and no gradient tells the way; this needs none.
+
+    Args:
+        graph: the Q/DQ graph.
+        scales: which ones.
+        images: a batch, normalised; all activations of it are computed with the scales found so far.
+    """
+    readers = _readers(graph)
+    found: dict[str, float] = {}
+
+    def before(step: Step, inputs: Inputs) -> Inputs:
+        if step.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+            return inputs
+        name = step.inputs[1]
+        if step.op_type == "QuantizeLinear" and name in scales and name not in found:
+            found[name] = _best(inputs, [(reader, _weights(graph, reader)) for reader in readers[step.output]])
+        values, scale, zero_point = inputs
+        assert scale is not None
+        return [values, scale * found[name], zero_point] if name in found else inputs
+
+    with torch.no_grad():
+        graph.run(images, before=before)
+    return {name: factor for name, factor in found.items() if factor < 1.0}
+
+
+def _best(inputs: Inputs, readers: list[tuple[Step, torch.Tensor | None]]) -> float:
+    values, scale, zero_point = inputs
+    assert values is not None
+    assert scale is not None
+    best, least, limit = 1.0, float("inf"), float("inf")
+    for index in range(FINEST * STEPS_PER_OCTAVE + 1):
+        factor = 2.0 ** (-index / STEPS_PER_OCTAVE)
+        codes = OPERATORS["QuantizeLinear"]([values, scale * factor, zero_point], {})
+        wrong = OPERATORS["DequantizeLinear"]([codes, scale * factor, zero_point], {}) - values
+        error = sum(float(_seen(wrong, *reader).square().sum()) for reader in readers)
+        limit = WORTH * error if index == 0 else limit
+        if error < least:
+            best, least = factor, error
+        elif error > HOPELESS * least:
+            break
+    return best if least <= limit else 1.0
+
+
+def _seen(wrong: torch.Tensor, reader: Step, weights: torch.Tensor | None) -> torch.Tensor:
+    """What a difference of its input changes in what the reader gives."""
+    return wrong if weights is None else OPERATORS["Conv"]([wrong, weights], reader.attributes)
+
+
+def _readers(graph: TorchGraph) -> dict[str, list[Step]]:
+    """For each output of a Q, the steps that read it behind its DQ."""
+    users: dict[str, list[Step]] = {}
+    for step in graph.steps:
+        for name in step.inputs[:1] if step.op_type == "Conv" else step.inputs:
+            users.setdefault(name, []).append(step)
+    quantizers = [step for step in graph.steps if step.op_type == "QuantizeLinear"]
+    return {
+        one.output: [
+            reader for dequantizer in users.get(one.output, []) for reader in users.get(dequantizer.output, [])
+        ]
+        for one in quantizers
+    }
+
+
+def _weights(graph: TorchGraph, reader: Step) -> torch.Tensor | None:
+    """The stored weights of a Conv as they are computed with; None for another step."""
+    if reader.op_type != "Conv":
+        return None
+    if reader.inputs[1] in graph.constants:
+        return graph.constants[reader.inputs[1]]
+    stored = next(step for step in graph.steps if step.output == reader.inputs[1])
+    return OPERATORS["DequantizeLinear"]([graph.constants[name] for name in stored.inputs], stored.attributes)

@@ -1,0 +1,1 @@
+"""Rounds weights so that errors cancel, and runs Q/DQ graphs in PyTorch for that."""

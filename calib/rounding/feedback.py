@@ -1,0 +1,158 @@
+"""Rounds the Convs' weights of a Q/DQ graph one after the other, each making up for what came before; closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch.nn import functional
+
+from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
+from wrn_deploy.calib.writing.int8_weights import find_stored
+from wrn_deploy.calib.writing.qdq import weights_of
+
+__all__ = ["Corrections", "correct"]
+
+LARGEST = 2304  # weights of one output channel that are rounded together (256 channels of 3x3)
+DAMPING = 1e-3  # added to the diagonal, as a share of its mean: few images leave directions that they do not show
+COLUMNS = 128  # weights whose errors are handed on together
+POSITIONS = 65536  # of the input that are looked at together
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Which of the two is done: rounding with error feedback, and correcting the mean of each channel by the bias."""
+
+    feedback: bool
+    bias: bool
+
+
+def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Corrections, advance: Callable[[], None]) -> None:
+    """Changes codes and biases of the Q/DQ graph, in place.
+
+    Each Conv is seen with the inputs that the quantized layers before it give. With `feedback`, its weights are rounded
+    one after the other and the error of each is made up for by those still to come, so that the Conv's output changes
+    least on the images (GPTQ, Frantar et al., arXiv:2210.17323, here for convolutions). With `bias`, its bias takes
+    the difference of each output channel's mean to that of the fp32 graph (Nagel et al., arXiv:1906.04721).
+
+    Args:
+        qdq: a graph with int8 weights stored with a DQ.
+        fp32: the graph that it was made from, with Convs of the same names.
+        images: normalised, (N, 3, H, W); all are held, with the activations that they give.
+        how: what to do.
+        advance: called after each Conv.
+    """
+    graph = TorchGraph(qdq)
+    means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
+    stored = find_stored(qdq)
+
+    def before(step: Step, inputs: Inputs) -> Inputs:
+        conv = stored.get(step.name)
+        if step.op_type != "Conv" or conv is None:
+            return inputs
+        values = inputs[0]
+        assert values is not None
+        if how.feedback:
+            weights = torch.from_numpy(weights_of(fp32.graph, step.name))
+            moments = _input_moments(values, weights.shape[2:], step, how.bias)
+            codes = _round_with_feedback(weights, torch.from_numpy(conv.scale), moments)
+            conv.set_codes(codes.to(torch.int8).numpy())
+        inputs = [values, torch.from_numpy(conv.weights), torch.from_numpy(conv.bias)]
+        if how.bias:
+            mean = _channel_mean(step, inputs)
+            conv.set_bias(conv.bias + (means[step.name] - mean).numpy().astype(np.float32))
+            inputs[2] = torch.from_numpy(conv.bias)
+        advance()
+        return inputs
+
+    with torch.no_grad():
+        graph.run(images, before=before)
+
+
+def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    means: dict[str, torch.Tensor] = {}
+
+    def before(step: Step, inputs: Inputs) -> Inputs:
+        if step.op_type == "Conv":
+            means[step.name] = _channel_mean(step, inputs)
+        return inputs
+
+    with torch.no_grad():
+        graph.run(images, before=before)
+    return means
+
+
+def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
+    """The mean of a Conv's output, (O,), in double: that of its input's windows, weighted."""
+    values, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
+    assert values is not None
+    assert weights is not None
+    total, count = torch.zeros(weights[0].numel(), dtype=torch.float64), 0
+    for windows in _windows(values, weights.shape[2:], step):
+        total += windows.sum(dim=0, dtype=torch.float64)
+        count += len(windows)
+    mean = weights.reshape(len(weights), -1).double() @ (total / count)
+    return mean if bias is None else mean + bias.double()
+
+
+def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[torch.Tensor]:
+    """What each output position sees, (positions, I * kh * kw), some images at a time."""
+    top, left = tuple(step.attributes.get("pads", (0,) * 4))[:2]
+    strides = tuple(step.attributes.get("strides", (1, 1)))
+    for image in torch.split(values, max(1, POSITIONS // (values.shape[2] * values.shape[3]))):
+        columns = functional.unfold(image, tuple(kernel), padding=(top, left), stride=strides)
+        yield columns.transpose(1, 2).reshape(-1, columns.shape[1])
+
+
+def _input_moments(values: torch.Tensor, kernel: torch.Size, step: Step, centred: bool) -> list[torch.Tensor]:
+    """The second moments of what the Conv sees, in double: one (K, K) for each block of input channels.
+
+    Centred where the bias is corrected afterwards, which takes care of the means.
+    """
+    size = max(1, LARGEST // kernel.numel())
+    moments = []
+    for channels in torch.split(values, size, dim=1):
+        width = channels.shape[1] * kernel.numel()
+        total, mean, count = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64), 0
+        for windows in _windows(channels, kernel, step):
+            total += (windows.T @ windows).double()
+            mean += windows.sum(dim=0, dtype=torch.float64)
+            count += len(windows)
+        mean /= count
+        moments.append(total / count - (torch.outer(mean, mean) if centred else 0.0))
+    return moments
+
+
+def _round_with_feedback(weights: torch.Tensor, scale: torch.Tensor, moments: list[torch.Tensor]) -> torch.Tensor:
+    """The codes, of the weights' shape (O, I, kh, kw); `scale` is (O,)."""
+    blocks = torch.split(weights, [len(moment) // weights[0, 0].numel() for moment in moments], dim=1)
+    rounded = [
+        _round_block(block.reshape(len(block), -1).double() / scale.double()[:, None], moment).reshape(block.shape)
+        for block, moment in zip(blocks, moments, strict=True)
+    ]
+    return torch.cat(rounded, dim=1)
+
+
+def _round_block(steps: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    """The integers for weights in units of their scale, (O, K), rounded in the order of their inputs' power."""
+    order = torch.argsort(torch.diag(moment), descending=True, stable=True)
+    steps, moment = steps[:, order].clone(), moment[order][:, order]
+    damping = DAMPING * torch.diag(moment).mean() + torch.finfo(torch.float64).tiny
+    damped = moment + damping * torch.eye(len(moment), dtype=torch.float64)
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    codes = torch.empty_like(steps)
+    for start in range(0, len(moment), COLUMNS):
+        end = min(start + COLUMNS, len(moment))
+        errors = torch.empty(len(steps), end - start, dtype=torch.float64)
+        for column in range(start, end):
+            codes[:, column] = torch.clamp(torch.round(steps[:, column]), -127, 127)
+            error = (steps[:, column] - codes[:, column]) / inverse[column, column]
+            steps[:, column:end] -= torch.outer(error, inverse[column, column:end])
+            errors[:, column - start] = error
+        steps[:, end:] -= errors @ inverse[start:end, end:]
+    unordered = torch.empty_like(codes)
+    unordered[:, order] = codes
+    return unordered

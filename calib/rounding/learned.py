@@ -1,0 +1,102 @@
+"""Learns how the Convs' weights of a Q/DQ graph are rounded, all together, from the calibration images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
+from wrn_deploy.calib.writing.int8_weights import StoredConv, find_stored
+
+__all__ = ["Learning", "learn_rounding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How long and how fast: rates are in steps of int8 for weights, in a layer's mean magnitude for biases."""
+
+    steps: int = 600
+    batch: int = 32
+    weight_rate: float = 0.005
+    bias_rate: float = 0.0005
+    seed: int = 0
+
+
+def learn_rounding(
+    qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Learning, advance: Callable[[], None]
+) -> None:
+    """Changes codes and biases of the Q/DQ graph, in place, so that its logits come nearer to those of the fp32 graph.
+
+    AdaRound (Nagel et al., arXiv:2004.10568) learns for each weight whether it is rounded up or down, a layer at a
+    time. Here all layers learn together, for the squared error of the logits, and a weight may move further than to its
+    neighbour, since it also makes up for the rounding of the activations. The gradient passes the rounding as if it did
+    not take place. No label is used. Images are mirrored and mixed in pairs (mixup, arXiv:1710.09412): mixtures lie
+    between classes, where the network is easily moved, and few images then last for many steps.
+
+    Args:
+        qdq: a graph with int8 weights stored with a DQ.
+        fp32: the graph that it was made from.
+        images: normalised, (N, 3, H, W).
+        how: steps, batch and rates.
+        advance: called after each step.
+    """
+    student, teacher = TorchGraph(qdq), TorchGraph(fp32)
+    convs = [_Learned(conv, student) for conv in find_stored(qdq).values()]
+    rates = [
+        {"params": [conv.weight_moves for conv in convs], "lr": how.weight_rate},
+        {"params": [conv.bias_moves for conv in convs], "lr": how.bias_rate},
+    ]
+    optimizer = torch.optim.Adam(rates)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
+    generator = torch.Generator().manual_seed(how.seed)
+    for _ in range(how.steps):
+        batch = _mixed(images, how.batch, generator)
+        with torch.no_grad():
+            wanted = teacher.run(batch)
+        constants = {name: value for conv in convs for name, value in conv.constants().items()}
+        loss = ((student.run(batch, constants) - wanted) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        advance()
+    for conv in convs:
+        conv.store()
+
+
+class _Learned:
+    """One Conv: how far its weights and biases have moved from where they were."""
+
+    def __init__(self, conv: StoredConv, graph: TorchGraph) -> None:
+        self.conv = conv
+        self.codes_name, self.bias_name = conv.codes_value.name or "", conv.bias_value.name or ""
+        self.codes = torch.from_numpy(conv.codes.astype(np.float32))
+        self.bias = graph.constants[self.bias_name].float()
+        self.unit = float(self.bias.abs().mean()) or 1.0
+        self.weight_moves = torch.zeros_like(self.codes, requires_grad=True)
+        self.bias_moves = torch.zeros_like(self.bias, requires_grad=True)
+
+    def constants(self) -> dict[str, torch.Tensor]:
+        """The graph's initializers as they are now; biases in integers pass as if they were not."""
+        codes = torch.clamp(round_through(self.codes + self.weight_moves), -127, 127)
+        return {self.codes_name: codes, self.bias_name: self.bias + self.bias_moves * self.unit}
+
+    def store(self) -> None:
+        """Writes them into the graph."""
+        with torch.no_grad():
+            now = self.constants()
+        self.conv.set_codes(now[self.codes_name].numpy().astype(np.int8))
+        scale = 1.0 if self.conv.bias_scale is None else self.conv.bias_scale
+        self.conv.set_bias(now[self.bias_name].numpy() * scale)
+
+
+def _mixed(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """`size` images, each mixed with another one in a proportion of its own; half of the batches are mirrored."""
+    first, second = (images[torch.randint(len(images), (size,), generator=generator)] for _ in range(2))
+    share = torch.rand(size, 1, 1, 1, generator=generator)
+    mixed = share * first + (1.0 - share) * second
+    return mixed.flip(3) if torch.rand(1, generator=generator) < 0.5 else mixed

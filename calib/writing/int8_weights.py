@@ -1,0 +1,97 @@
+"""The int8 weights and the biases that a Q/DQ graph stores for its Convs, to read and to change; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from wrn_deploy.calib.writing.qdq import INT32
+
+__all__ = ["StoredConv", "copy_rounding", "find_stored"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConv:
+    """A Conv's stored values: int8 codes (O, I, kh, kw) and scale (O,), and bias (O,): float, or int32 with a scale."""
+
+    codes_value: ir.Value
+    scale_value: ir.Value
+    bias_value: ir.Value
+    bias_scale: Floats | None
+
+    @property
+    def codes(self) -> npt.NDArray[np.int8]:
+        """The integers that stand for the weights."""
+        return _numpy(self.codes_value).astype(np.int8)
+
+    @property
+    def scale(self) -> Floats:
+        """The value of a code, one an output channel."""
+        return _numpy(self.scale_value).astype(np.float32)
+
+    @property
+    def weights(self) -> Floats:
+        """The weights that they stand for."""
+        weights: Floats = self.codes.astype(np.float32) * self.scale.reshape(-1, 1, 1, 1)
+        return weights
+
+    @property
+    def bias(self) -> Floats:
+        """The bias as it is computed with."""
+        bias = _numpy(self.bias_value).astype(np.float32)
+        return bias if self.bias_scale is None else bias * self.bias_scale
+
+    def set_codes(self, codes: npt.NDArray[np.integer]) -> None:
+        """Stores other codes, -127..127."""
+        _store(self.codes_value, codes.astype(np.int8))
+
+    def set_bias(self, bias: npt.NDArray[np.floating]) -> None:
+        """Stores another bias, rounded to the type that the graph has it in."""
+        if self.bias_scale is None:
+            _store(self.bias_value, bias.astype(_numpy(self.bias_value).dtype))
+        else:
+            steps = np.rint(bias.astype(np.float64) / self.bias_scale)
+            _store(self.bias_value, np.clip(steps, -INT32, INT32).astype(np.int32))
+
+
+def find_stored(model: ir.Model) -> dict[str, StoredConv]:
+    """By the Conv's name; those whose weights are in float, or that have no bias, are left out."""
+    found = {}
+    for node in model.graph:
+        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[1] is None or node.inputs[2] is None:
+            continue
+        weights, bias = node.inputs[1].producer(), node.inputs[2].producer()
+        if weights is None or weights.op_type != "DequantizeLinear":
+            continue
+        codes, scale = weights.inputs[0], weights.inputs[1]
+        assert codes is not None
+        assert scale is not None
+        stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
+        assert stored_bias is not None
+        bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
+        found[node.name or ""] = StoredConv(codes, scale, stored_bias, bias_scale)
+    return found
+
+
+def copy_rounding(source: ir.Model, target: ir.Model) -> None:
+    """Gives the Convs that are int8 in both graphs the codes, scales and float biases of the source, in place."""
+    stored = find_stored(source)
+    for name, conv in find_stored(target).items():
+        if name in stored:
+            conv.set_codes(stored[name].codes)
+            _store(conv.scale_value, _numpy(stored[name].scale_value))
+            conv.set_bias(stored[name].bias)
+
+
+def _numpy(value: ir.Value) -> npt.NDArray[np.generic]:
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _store(value: ir.Value, values: npt.NDArray[np.generic]) -> None:
+    value.const_value = ir.Tensor(values, name=value.name)

@@ -1,0 +1,170 @@
+"""Comparing two reports: which rows meet, what the ratios and intervals are, and what may not be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.bench.sample_reports import FP32, INT8, MACHINE, SKIPPED, STEADY, make_report, measured
+from wrn_deploy.bench.comparable import SEPARATE, doubts, obstacles
+from wrn_deploy.bench.report.compare import Verdict, compare_reports
+from wrn_deploy.bench.report.report import Boundary, Latency, Report, Row
+from wrn_deploy.bench.report.scores import Accuracy, share_change
+from wrn_deploy.machine import Gpu
+from wrn_deploy.spec import Precision
+
+A = make_report(FP32, INT8, SKIPPED)
+
+
+def timed_by_rounds(title: str, medians: list[float]) -> Row:
+    return Row(title.lower(), title, Precision.FP32, latencies=(Latency(1, tuple((m,) for m in medians), STEADY),))
+
+
+def noisy(factor: float, seed: int, rounds: int = 30) -> list[float]:
+    random = np.random.default_rng(seed)
+    return [factor * (1 + random.exponential(0.05)) for _ in range(rounds)]
+
+
+def test_rows_meet_by_backend_precision_and_batch() -> None:
+    slower = measured("ONNX Runtime", Precision.INT8, 1.8, 351)
+    found = compare_reports(A, make_report(slower, FP32))
+    told = [(timed.name, timed.batch, timed.verdict) for timed in found.timed]
+    assert told == [
+        ("ONNX Runtime int8", 1, Verdict.SLOWER),
+        ("ONNX Runtime int8", 8, Verdict.SLOWER),
+        ("PyTorch fp32", 1, Verdict.NO_DIFFERENCE),
+        ("PyTorch fp32", 8, Verdict.NO_DIFFERENCE),
+    ]
+    ratio = found.timed[0].ratio
+    assert ratio is not None
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert (found.timed[0].before_ms, found.timed[0].after_ms) == (1.2, 1.8)
+
+
+def test_what_one_report_alone_measured_is_named() -> None:
+    new = measured("OpenVINO", Precision.FP32, 2.0, 354)
+    one_batch = dataclasses.replace(FP32, latencies=FP32.latencies[:1])
+    found = compare_reports(A, make_report(one_batch, new, dataclasses.replace(SKIPPED, skipped="other")))
+    assert found.only_before == (
+        "PyTorch fp32 at batch 8",
+        *("ONNX Runtime int8 at batch 1", "ONNX Runtime int8 at batch 8", "ONNX Runtime int8's answers"),
+    )
+    assert found.only_after == ("OpenVINO fp32 at batch 1", "OpenVINO fp32 at batch 8", "OpenVINO fp32's answers")
+
+
+def test_a_tenth_is_found_in_noise_and_nothing_is_not() -> None:
+    before = make_report(timed_by_rounds("X", noisy(1.0, 1)))
+    slower, same = (make_report(timed_by_rounds("X", noisy(factor, 2))) for factor in (1.1, 1.0))
+    assert compare_reports(before, slower).timed[0].verdict is Verdict.SLOWER
+    assert compare_reports(slower, before).timed[0].verdict is Verdict.FASTER
+    assert compare_reports(before, same).timed[0].verdict is Verdict.NO_DIFFERENCE
+
+
+def test_too_few_rounds_give_times_without_a_ratio() -> None:
+    before, after = (make_report(timed_by_rounds("X", [1.0] * rounds)) for rounds in (5, 30))
+    timed = compare_reports(before, after).timed[0]
+    assert (timed.ratio, timed.verdict) == (None, Verdict.NOT_KNOWN)
+
+
+def test_times_without_a_sample_are_no_times() -> None:
+    before, after = make_report(timed_by_rounds("X", [1.0] * 8)), make_report(timed_by_rounds("X", []))
+    found = compare_reports(before, after)
+    assert (found.timed, found.only_before) == ((), ("X fp32 at batch 1",))
+
+
+def test_a_yardstick_takes_out_what_slowed_a_whole_run() -> None:
+    """The second run's machine was half as fast from the fifth round on, for both rows alike."""
+    load = np.where(np.arange(30) < 5, 1.0, 2.0)
+    rows = {factor: timed_by_rounds("X", (factor * load).tolist()) for factor in (1.0, 1.1)}
+    unit = timed_by_rounds("Yard", (3.0 * load).tolist())
+    before = make_report(timed_by_rounds("X", [1.0] * 30), timed_by_rounds("Yard", [3.0] * 30))
+    same, slower = (make_report(rows[factor], unit) for factor in (1.0, 1.1))
+    assert compare_reports(before, same).timed[0].verdict is Verdict.SLOWER
+    key = ("yard", Precision.FP32)
+    (timed,) = compare_reports(before, same, key).timed
+    assert timed.verdict is Verdict.NO_DIFFERENCE
+    (timed,) = compare_reports(before, slower, key).timed
+    assert timed.ratio is not None
+    assert timed.ratio.low == pytest.approx(1.1)
+
+
+def test_answers_are_compared_as_counts_on_the_same_images() -> None:
+    worse = dataclasses.replace(INT8, accuracy=Accuracy(360, 300, 0.9))
+    first, second = compare_reports(A, make_report(FP32, worse)).scored
+    assert (first.name, first.lost, first.shown) == ("PyTorch fp32", 0, False)
+    assert (second.lost, second.shown) == (51, True)
+    assert second.change.low < -51 / 360 < second.change.high < 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"data_digest": "fedcba9876543210"}, "the images are not the same (0123456789ab, fedcba987654)"),
+        ({"random_weights": True}, "the weights are random"),
+    ],
+)
+def test_answers_to_other_questions_are_not_compared(changed: dict[str, object], reason: str) -> None:
+    found = compare_reports(A, dataclasses.replace(A, **changed))  # type: ignore[arg-type]  # fields by name
+    assert (found.scored, found.answers) == ((), reason)
+    assert len(found.timed) == 4
+
+
+def test_the_interval_of_a_change_is_newcombes() -> None:
+    """56 of 70 and 48 of 80: the first example of Newcombe's paper, whose method 10 gives 0.0524 to 0.3339."""
+    found = share_change(Accuracy(80, 48, None), Accuracy(70, 56, None))
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def with_settings(**changed: object) -> Report:
+    return dataclasses.replace(A, settings=dataclasses.replace(A.settings, **changed))  # type: ignore[arg-type]
+
+
+def with_machine(**changed: object) -> Report:
+    return dataclasses.replace(A, machine=dataclasses.replace(MACHINE, **changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: dataclasses.replace(A, model="wrn-28-10"), "other model: wrn-16-4 and wrn-28-10"),
+        (lambda: dataclasses.replace(A, random_weights=True), "other weights: trained and random"),
+        (lambda: with_machine(cpu="Another CPU"), "other CPU: A CPU and Another CPU"),
+        (lambda: with_machine(cores=8), "other cores: 4 and 8"),
+        (lambda: with_machine(gpu=Gpu("A GPU", "9.0", 1, "1.0")), "other GPU: none and A GPU"),
+        (lambda: with_settings(boundary=Boundary.TRANSFER), "other timed section: compute and transfer"),
+        (lambda: with_settings(threads=1), "other threads: 2 and 1"),
+        (lambda: with_settings(streams=4), "other streams: 1 and 4"),
+    ],
+)
+def test_other_conditions_may_not_be_compared(make: Callable[[], Report], reason: str) -> None:
+    assert obstacles(A, A) == ()
+    assert obstacles(A, make()) == (reason,)
+
+
+def test_other_images_matter_where_the_timed_section_decodes_them() -> None:
+    decoding = with_settings(boundary=Boundary.E2E)
+    (reason,) = obstacles(decoding, dataclasses.replace(decoding, data_digest="f" * 64))
+    assert reason == "other images, which the timed section decodes: digits (0123456789ab) and digits (ffffffffffff)"
+    assert obstacles(A, dataclasses.replace(A, data_digest="f" * 64)) == ()
+
+
+def test_a_yardstick_needs_times_in_both() -> None:
+    assert obstacles(A, A, ("pytorch", Precision.FP32)) == ()
+    told = ("the yardstick tensorrt-fp16 has no times in one of them",)
+    assert obstacles(A, A, ("tensorrt", Precision.FP16)) == told
+
+
+def test_doubts_name_versions_files_and_what_each_report_warns_of() -> None:
+    remade = dataclasses.replace(INT8, sha256="f" * 64)
+    after = dataclasses.replace(make_report(FP32, remade), versions={"numpy": "2.5.0", "torch": "2.13.0"})
+    busy = dataclasses.replace(after, machine=dataclasses.replace(MACHINE, load_1min=9.0))
+    assert doubts(A, busy) == (
+        "Also different: numpy 2.4.6 and 2.5.0; torch none and 2.13.0.",
+        "Measured from other files: ONNX Runtime int8.",
+        SEPARATE,
+        "B: Busy machine: load 9 on 4 cores before measuring; the times may be too long.",
+    )
+    assert doubts(A, A) == ("A and B are the same report.",)

@@ -1,0 +1,160 @@
+"""The report as data: its JSON, what is read back, and the statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.sample_reports import FP32, INT8, STEADY
+from tests.bench.sample_reports import make_report as make_sample
+from wrn_deploy.bench.report.report import (
+    Accuracy,
+    Boundary,
+    Latency,
+    Report,
+    Row,
+    Settings,
+    WarmUp,
+    read_report,
+    summarize,
+)
+from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import Gpu, Machine
+from wrn_deploy.spec import Precision
+
+CPU = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", None, 0.5)
+GPU = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", Gpu("A GPU", "9.0", 81920, "580.1"), 0.5)
+
+
+def make_report(machine: Machine = CPU) -> Report:
+    measured = Row(
+        "onnxruntime",
+        "ONNX Runtime",
+        Precision.INT8,
+        artifact="onnx/int8.onnx",
+        sha256="ab" * 32,
+        size_bytes=2_900_000,
+        peak_rss_bytes=210_000_000,
+        latencies=(
+            Latency(1, ((1.0, 2.0), (3.0, 4.0, 5.0)), STEADY, ((0.5, 1.5), (2.5, 3.5, 4.5))),
+            Latency(8, ((7.0, 9.0),), WarmUp(10.0, 7, steady=False)),
+        ),
+        accuracy=Accuracy(360, 351, None),
+    )
+    return Report(
+        model="wrn-16-4",
+        random_weights=False,
+        created="2025-11-20T10:00:00+00:00",
+        data="digits",
+        data_digest="0123456789abcdef",
+        corrupt=("a.png",),
+        reference="PyTorch fp32",
+        baseline=None,
+        machine=machine,
+        versions={"numpy": "2.4.6"},
+        settings=Settings((1, 8), 5, 6.0, 40, 2, 1, Boundary.TRANSFER),
+        rows=(measured, Row("tensorrt", "TensorRT", Precision.FP16, skipped="no GPU")),
+    )
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU], ids=["cpu", "gpu"])
+def test_a_report_survives_its_json(tmp_path: Path, machine: Machine) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(make_report(machine).to_json(), encoding="utf-8")
+    assert read_report(file) == make_report(machine)
+
+
+def test_the_json_has_statistics_beside_the_raw_samples() -> None:
+    record = json.loads(make_report().to_json())
+    assert record["rows"][0]["latencies"][0]["rounds_ms"] == [[1.0, 2.0], [3.0, 4.0, 5.0]]
+    derived = record["derived"][0]
+    assert derived["row"] == "ONNX Runtime int8"
+    assert derived["latencies"][0]["median_ms"] == 3.0
+    assert derived["top1"] == pytest.approx(0.975)
+
+
+def test_ratios_are_of_the_rounds_that_both_were_in() -> None:
+    report = make_sample(FP32, INT8)
+    ratio = report.ratio(INT8, 8)
+    assert ratio is not None
+    assert ratio.value == pytest.approx(1.2 / 2.52)
+    assert report.ratio(FP32, 8) is None, "the baseline is not compared with itself"
+    assert report.ratio(INT8, 4) is None
+    assert dataclasses.replace(report, baseline="another").ratio(INT8, 8) is None
+    derived = json.loads(report.to_json())["derived"]
+    assert derived[1]["ratios"]["8"]["value"] == pytest.approx(1.2 / 2.52)
+    assert derived[0]["ratios"]["8"] is None
+
+
+def test_statistics_are_those_computed_by_hand() -> None:
+    summary = summarize(Latency(8, ((5.0, 1.0), (4.0, 2.0, 3.0)), STEADY))
+    assert (summary.batch, summary.count, summary.min_ms, summary.median_ms) == (8, 5, 1.0, 3.0)
+    assert summary.p90_ms == pytest.approx(4.6)  # 0.9 x 4 steps from 1: between 4 and 5
+    assert summary.p95_ms == pytest.approx(4.8)
+    assert summary.p99_ms == pytest.approx(4.96)
+    assert summary.images_per_s == pytest.approx(8000 / 3)
+
+
+def test_several_streams_make_more_images_a_run() -> None:
+    assert summarize(Latency(8, ((2.0,),), STEADY), streams=3).images_per_s == pytest.approx(12000)
+
+
+def test_one_sample_is_its_own_statistics() -> None:
+    summary = summarize(Latency(1, ((2.0,),), STEADY))
+    assert (summary.min_ms, summary.median_ms, summary.p90_ms, summary.p99_ms) == (2.0, 2.0, 2.0, 2.0)
+    assert summary.images_per_s == 500.0
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=r"absent\.json cannot be read"):
+        read_report(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 2}', "\x00"])
+def test_other_texts_are_no_report(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(DeployError, match="is no benchmark report"):
+        read_report(file)
+
+
+def test_bytes_that_are_no_text_are_no_report(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_bytes(b"\xff\xfe\xfd")
+    with pytest.raises(DeployError, match="is no benchmark report"):
+        read_report(file)
+
+
+def test_another_format_says_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps({**json.loads(make_report().to_json()), "format": 99}), encoding="utf-8")
+    with pytest.raises(DeployError, match="another format: expected 2; run the benchmark again"):
+        read_report(file)
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a key is missing": lambda record: record.pop("settings"),
+    "an unknown key": lambda record: record.update(extra=1),
+    "an unknown precision": lambda record: record["rows"][0].update(precision="fp4"),
+    "rows of another type": lambda record: record.update(rows=3),
+    "a row of another type": lambda record: record.update(rows=["row"]),
+    "a machine of another type": lambda record: record.update(machine=None),
+    "a text for a time": lambda record: record["rows"][0]["latencies"][0]["rounds_ms"][0].append("1.0"),
+    "an unknown boundary": lambda record: record["settings"].update(boundary="network"),
+    "an unknown key of a row": lambda record: record["rows"][0].update(extra=1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_report_is_refused(tmp_path: Path, damage: str) -> None:
+    record = json.loads(make_report().to_json())
+    DAMAGES[damage](record)
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DeployError, match="is no benchmark report"):
+        read_report(file)

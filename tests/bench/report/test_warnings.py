@@ -1,0 +1,64 @@
+"""Doubts: each is told with its figure where a limit is passed, and not before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.warnings import doubts
+
+CALM = Snapshot()
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"others_before": 0.5}, None),
+        ({"others_before": 0.61}, "Other programs kept the machine busy before measuring: load 0.61 on 2 cores."),
+        ({"others_cores": 0.2}, None),
+        ({"others_cores": 0.24}, "Other programs took 0.24 of 2 cores while measuring."),
+        ({"steal": 0.02}, None),
+        ({"steal": 0.034}, "The hypervisor gave 3.4 % of the CPU's time to other machines while measuring."),
+        ({"cpu_limit": 2.0}, None),
+        (
+            {"cpu_limit": 1.5},
+            "The control group allows 1.5 cores' worth of time, on 2 cores: with more threads than that, all are "
+            "stopped now and then.",
+        ),
+        ({"held_s": 0.0}, None),
+        ({"held_s": 0.25}, "The control group's limit stopped this program for 0.25 s."),
+        ({"before": Snapshot(governor="performance")}, None),
+        (
+            {"before": Snapshot(governor="powersave")},
+            "The CPU's frequency governor is powersave, which may keep its clock low.",
+        ),
+        ({"before": Snapshot(cpu_mhz=800), "during": (Snapshot(cpu_mhz=3000), Snapshot(cpu_mhz=3300))}, None),
+        (
+            {"during": (Snapshot(cpu_mhz=3000), Snapshot(cpu_mhz=3301), Snapshot())},
+            "The CPU's clock was between 3000 and 3301 MHz while measuring.",
+        ),
+        (
+            {"during": (Snapshot(gpu_mhz=1980), Snapshot(gpu_mhz=1755))},
+            "The GPU's clock was between 1755 and 1980 MHz while measuring.",
+        ),
+        ({"during": (Snapshot(gpu_mhz=1980), Snapshot(gpu_mhz=345, throttle_reasons=("GpuIdle",)))}, None),
+        ({"after": Snapshot(throttle_reasons=("GpuIdle", "ApplicationsClocksSetting"))}, None),
+        (
+            {"during": (CALM, Snapshot(throttle_reasons=("SwPowerCap", "HwThermalSlowdown")))},
+            "The GPU's clock was held down in 1 of 3 looks at it: SwPowerCap, HwThermalSlowdown.",
+        ),
+        ({"cpu_throttles": 0}, None),
+        ({"cpu_throttles": 1}, "The CPU was throttled once while measuring, since it was too hot."),
+        ({"cpu_throttles": 9}, "The CPU was throttled 9 times while measuring, since it was too hot."),
+    ],
+)  # fmt: skip
+def test_what_is_beyond_its_limit_is_told_with_the_figure(told: dict[str, Any], said: str | None) -> None:
+    around = Conditions(**{"before": CALM, "after": CALM, **told})
+    assert doubts(around, 2) == (() if said is None else (said,))
+
+
+def test_several_doubts_are_all_told() -> None:
+    around = Conditions(CALM, CALM, others_cores=3.0, steal=0.5, cpu_throttles=2)
+    assert len(doubts(around, 4)) == 3

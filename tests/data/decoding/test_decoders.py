@@ -1,0 +1,238 @@
+"""Decoding in processes of their own: the same batches, the same errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.made import HOW, Made, be_corrupt, blunder, die, process_ids, shade
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.preprocess import Batch, Batches
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.spec import Preprocessing
+
+AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[Decoders]:
+    with Decoders(2) as two:
+        yield two
+
+
+def _same(one: list[Batch], other: list[Batch]) -> None:
+    assert [batch.names for batch in one] == [batch.names for batch in other]
+    for first, second in zip(one, other, strict=True):
+        np.testing.assert_array_equal(first.images, second.images)
+        np.testing.assert_array_equal(first.labels, second.labels)
+
+
+WRITTEN = (
+    *("image_folder", "npz_file", "parquet_file"),
+    *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
+    *("svhn_folder", "mnist_folder", "shards"),
+)
+
+
+@pytest.mark.parametrize("fixture", ["digits", *WRITTEN])
+@pytest.mark.parametrize("seed", [None, 5])
+def test_every_format_gives_the_same_batches(
+    fixture: str, seed: int | None, decoders: Decoders, request: pytest.FixtureRequest
+) -> None:
+    name = fixture if fixture == "digits" else str(request.getfixturevalue(fixture))
+    source = open_data(name, Role.TRAIN)
+    passes = []
+    for how in (None, decoders):
+        order = None if seed is None else np.random.default_rng(seed)
+        passes.append(list(Batches(source, HOW, 17, order=order, decoders=how)))
+    _same(*passes)
+
+
+def test_real_images_are_the_same_to_the_last_bit(shared_data: Path, decoders: Decoders) -> None:
+    source = open_data(str(shared_data / "imagenet"), Role.TEST)
+    how = Preprocessing(64, 64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=72)
+    _same(list(Batches(source, how, 7, limit=40)), list(Batches(source, how, 7, limit=40, decoders=decoders)))
+
+
+def test_the_caller_draws_the_same_numbers_between_batches(npz_file: Path, decoders: Decoders) -> None:
+    """Augmentation may draw from the generator that the order was drawn from, however far ahead images are taken."""
+    drawn = []
+    for how in (None, decoders):
+        random = np.random.default_rng(7)
+        source = open_data(str(npz_file), Role.TRAIN)
+        drawn.append([int(random.integers(1000)) for _ in Batches(source, AS_IT_IS, 5, order=random, decoders=how)])
+    assert drawn[0] == drawn[1]
+
+
+def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None:
+    loads = [partial(be_corrupt, f"bad {n}") if n % 50 == 3 else partial(shade, n) for n in range(200)]
+    straight = Batches(Made(loads), HOW, 16, max_corrupt=4)
+    parallel = Batches(Made(loads), HOW, 16, max_corrupt=4, decoders=decoders)
+    _same(list(straight), list(parallel))
+    assert parallel.corrupt == straight.corrupt == ["image 3", "image 53", "image 103", "image 153"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_share_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders: Decoders) -> None:
+    loads = [partial(be_corrupt, f"bad {n}") if n in (20, 90, 120) else partial(shade, n) for n in range(200)]
+    how = decoders if workers else None
+    assert sum(len(batch.names) for batch in Batches(Made(loads), HOW, 16, max_corrupt=Share(1.5), decoders=how)) == 197
+    with pytest.raises(DeployError, match=r"bad 120; 3 corrupt, 2 allowed of 200: mend or remove it"):
+        list(Batches(Made(loads), HOW, 16, max_corrupt=Share(1.0), decoders=how))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_limit_counts_good_images_and_what_lies_behind_it_is_of_no_concern(
+    workers: int, decoders: Decoders
+) -> None:
+    loads = [partial(be_corrupt, "bad") if n in (2, 30) else partial(shade, n) for n in range(40)]
+    source = Made([*loads, *[partial(shade, 0, 5)] * 8], broken=DeployError("damaged behind it"))
+    batches = Batches(source, HOW, 10, limit=25, max_corrupt=1, decoders=decoders if workers else None)
+    assert [len(batch.names) for batch in batches] == [10, 10, 5]
+    assert batches.corrupt == ["image 2"]
+    assert source.taken <= 26
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> None:
+    """Behind the images before it, though these are still being decoded when it is met."""
+    loads = [partial(shade, n) for n in range(100)]
+    for source, text in (
+        (Made(loads, broken=DeployError("the file is damaged")), "the file is damaged"),
+        (Made([*loads, partial(shade, 0, 30)]), None),
+    ):
+        how = HOW if text else Preprocessing(40, 40, HOW.mean, HOW.std)
+        batches = iter(Batches(source, how, 10, decoders=decoders if workers else None))
+        assert [len(next(batches).names) for _ in range(10)] == [10] * 10
+        with pytest.raises(DeployError, match=text or "image 100 is 30x30 pixels: expected 40x40"):
+            next(batches)
+
+
+def test_an_error_of_the_program_is_shown_with_its_place(decoders: Decoders) -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug") as caught:
+        list(Batches(Made([blunder]), HOW, 1, decoders=decoders))
+    assert "in blunder" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize(("code", "cause"), [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
+def test_a_process_that_dies_is_an_error_and_the_next_pass_has_new_ones(code: int, cause: str) -> None:
+    with Decoders(1) as one:
+        with pytest.raises(DeployError, match=rf"decoded image 0 \.\.\. image 1 died \({cause}\).*--workers 0"):
+            list(Batches(Made([partial(shade, 0), partial(die, code)]), HOW, 1, decoders=one))
+        assert len(list(Batches(Made([partial(shade, 0)]), HOW, 1, decoders=one))) == 1
+
+
+def test_what_cannot_be_sent_is_an_error(decoders: Decoders) -> None:
+    with pytest.raises(DeployError, match=r"image 0 cannot be sent to a decoding process .*--workers 0"):
+        list(Batches(Made([lambda: shade(0)]), HOW, 1, decoders=decoders))
+
+
+def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> None:
+    loads: Any = [partial(shade, n) for n in range(300)]
+    for _ in range(3):
+        first = next(iter(Batches(Made(loads), HOW, 8, decoders=decoders)))
+        assert first.labels.tolist() == list(range(8))
+    pairs = zip(*(Batches(Made(loads), HOW, 30, decoders=decoders) for _ in range(2)), strict=True)
+    assert all(one.names == other.names for one, other in pairs)
+
+
+def test_images_are_taken_only_so_far_ahead(decoders: Decoders) -> None:
+    """Whatever the data's size, so many images are in memory: three chunks a process and the batch."""
+    loads: Any = [partial(shade, n, 300) for n in range(2000)]
+    how = Preprocessing(256, 256, HOW.mean, HOW.std, resize=256)
+    source = Made(loads)
+    for count, _ in enumerate(Batches(source, how, 4, limit=200, decoders=decoders), 1):
+        chunk = 2**20 // (3 * 256 * 256)
+        assert source.taken <= 4 * count + 2 * 3 * chunk + chunk
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{process}/stat").read_text().split()[2]
+
+
+def test_processes_end_with_what_started_them() -> None:
+    closed, dropped = Decoders(1), Decoders(1)
+    pids = process_ids(closed) + process_ids(dropped)
+    assert all(map(_alive, pids))
+    closed.close()
+    del dropped
+    gc.collect()
+    assert not any(map(_alive, pids))
+
+
+PROGRAM = """
+import sys, time
+from functools import partial
+from tests.data.made import HOW, Made, process_ids, shade
+from wrn_deploy.data.decoding.decoders import Decoders
+from wrn_deploy.data.preprocess import Batches
+decoders = Decoders(2)
+print(*process_ids(decoders), 'torch' in sys.modules, flush=True)
+for batch in Batches(Made([partial(shade, n, 500) for n in range(10000)]), HOW, 2, decoders=decoders):
+    print('.', end='', flush=True)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_in_the_middle_leaves_no_process_behind(sent: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert started.stdout is not None
+    *pids, torch = started.stdout.readline().split()
+    assert torch == "False"
+    assert started.stdout.read(3) == "..."
+    started.send_signal(sent)
+    started.communicate(timeout=120)
+    assert started.returncode == -sent
+    end = time.monotonic() + 60
+    while any(_alive(int(pid)) for pid in pids):
+        assert time.monotonic() < end, "a decoding process lives on"
+        time.sleep(0.02)
+
+
+def test_the_processes_load_neither_torch_nor_the_command_line() -> None:
+    code = (
+        "import sys, wrn_deploy.data.decoding.process; print(*{'torch', 'typer', 'rich', 'pyarrow'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_the_number_of_processes() -> None:
+    photographs = Preprocessing(224, 224, HOW.mean, HOW.std, resize=256)
+    assert choose_workers(3, AS_IT_IS, 1) == 3
+    assert choose_workers(0, photographs, 10_000) == 0
+    assert choose_workers(None, photographs, 10_000) == len(os.sched_getaffinity(0))
+    assert choose_workers(None, AS_IT_IS, 10_000) == 0
+    assert choose_workers(None, photographs, 10) == 0
+    with pytest.raises(UsageError, match="-1 decoding processes: expected 0"):
+        Decoders(-1)
+
+
+def test_warnings_about_an_image_do_not_matter(tmp_path: Path, decoders: Decoders) -> None:
+    for index in range(3):
+        Image.new("RGB", (40, 40), (index, 0, 0)).save(tmp_path / f"{index}.png")
+    (tmp_path / "2.png").write_bytes(b"none")
+    source: ImageSource = open_data(str(tmp_path), Role.TEST)
+    with pytest.raises(DeployError, match=re.escape(f"{tmp_path}/2.png cannot be decoded (no known image format)")):
+        list(Batches(source, HOW, 8, decoders=decoders))

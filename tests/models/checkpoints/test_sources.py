@@ -1,0 +1,68 @@
+"""Published weights by name: the table is consistent, and what the sources say about single files is kept."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.models.checkpoints.sources import SOURCES, Source, find_source, sources_of
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
+def test_every_source_says_where_it_is_and_what_is_checked(source: Source) -> None:
+    assert bool(source.url) != bool(source.repository)
+    if source.url:
+        assert source.url.startswith("https://")
+        assert source.url.endswith(f"/{source.file}")
+        assert re.search(rf"-{source.sha256}\.pth$", source.file)  # torch.hub's convention: the digest's first digits
+        assert re.fullmatch("[0-9a-f]{8}", source.sha256)
+    else:
+        assert source.repository == source.name
+    assert 68 < source.accuracy.top1 < source.accuracy.top5 < 97
+    assert source.preprocessing.height == source.preprocessing.width == 224
+    assert source.preprocessing.resize is not None
+    assert 224 <= source.preprocessing.resize <= 256
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "resize", "interpolation"),
+    [
+        ("torchvision/wide_resnet50_2.IMAGENET1K_V1", "wrn-50-2", 256, "bilinear"),
+        ("torchvision/wide_resnet50_2.IMAGENET1K_V2", "wrn-50-2", 232, "bilinear"),  # resize_size=232
+        ("torchvision/wide_resnet101_2.IMAGENET1K_V2", "wrn-101-2", 232, "bilinear"),
+        ("timm/wide_resnet50_2.racm_in1k", "wrn-50-2", 256, "bicubic"),  # floor(224 / 0.875)
+        ("timm/wide_resnet101_2.tv2_in1k", "wrn-101-2", 232, "bilinear"),  # floor(224 / 0.965)
+        ("timm/resnet50.a1_in1k", "resnet-50", 235, "bicubic"),  # floor(224 / 0.95)
+        ("mmpretrain/wide-resnet50_3rdparty-timm_8xb32_in1k", "wrn-50-2", 256, "bicubic"),
+    ],
+)
+def test_preprocessing_is_as_published(name: str, network: str, resize: int, interpolation: str) -> None:
+    source = find_source(name)
+    assert source.network == network
+    assert source.preprocessing.resize == resize
+    assert source.preprocessing.interpolation == interpolation
+    assert source.preprocessing.mean == (0.485, 0.456, 0.406)
+
+
+def test_an_accuracy_says_the_size_it_was_measured_at() -> None:
+    accuracy = find_source("timm/wide_resnet50_2.racm_in1k").accuracy
+    assert (accuracy.top1, accuracy.size, accuracy.resize) == (82.280, 288, 303)
+
+
+def test_an_unknown_name_is_told_with_near_ones() -> None:
+    with pytest.raises(DeployError, match=r"'timm/wide_resnet50_2\.racm' \(did you mean timm/wide_resnet50_2\.racm_in"):
+        find_source("timm/wide_resnet50_2.racm")
+
+
+def test_the_weights_of_a_network_are_those_of_its_architecture() -> None:
+    assert {source.name.split("/")[0] for source in sources_of("wrn-50-2")} == {"torchvision", "timm", "mmpretrain"}
+    assert sources_of("wrn-28-10") == ()
+
+
+def test_the_table_needs_no_torch() -> None:
+    code = "import sys, wrn_deploy.models.checkpoints.sources; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

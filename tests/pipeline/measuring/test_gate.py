@@ -1,0 +1,74 @@
+"""The accuracy gate: it passes up to what was allowed, exactly, and never where nothing can be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.sample_reports import make_report
+from wrn_deploy.bench.report.report import Accuracy, Report, Row
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.errors import GateError
+from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
+from wrn_deploy.progress import Silent
+from wrn_deploy.spec import Precision
+
+FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
+
+
+def report_with(*rows: tuple[str, Precision, int | None], images: int = 1000) -> Report:
+    """Rows of title, precision and right answers; PyTorch's fp32 is the reference."""
+    return make_report(
+        *(
+            Row(title.lower(), title, precision, accuracy=None if correct is None else Accuracy(images, correct, 1.0))
+            for title, precision, correct in rows
+        )
+    )
+
+
+def test_the_gate_passes_up_to_the_allowed_drop() -> None:
+    report = report_with(("PyTorch", FP32, 940), ("ORT", INT8, 935), ("TensorRT", FP16, 950))
+    check_drop(report, 0.5)
+    check_drop(report, 3.0)
+
+
+@pytest.mark.parametrize("allowed", [0.1, 0.3, 0.7, 1.1])
+@pytest.mark.parametrize("correct", [9390, 9300, 8226, 7001])
+def test_the_gate_counts_images_at_its_very_limit(correct: int, allowed: float) -> None:
+    """0.939 - 0.938 is a little more than 0.001 in floating point."""
+    lost = round(100 * allowed)
+    check_drop(report_with(("PyTorch", FP32, correct), ("ORT", INT8, correct - lost), images=10_000), allowed)
+    with pytest.raises(GateError, match=rf"loses {allowed + 0.01:.2f} points"):
+        check_drop(report_with(("PyTorch", FP32, correct), ("ORT", INT8, correct - lost - 1), images=10_000), allowed)
+
+
+@pytest.mark.parametrize(("correct", "allowed", "lost"), [(934, 0.5, "0.60"), (939, 0.0, "0.10"), (0, 50.0, "94.00")])
+def test_the_gate_names_the_row_that_loses_too_much(correct: int, allowed: float, lost: str) -> None:
+    report = report_with(("PyTorch", FP32, 940), ("TensorRT", FP16, 940), ("ORT", INT8, correct))
+    with pytest.raises(
+        GateError, match=rf"ORT int8 loses {lost} points of top-1 against PyTorch fp32 .*94\.00"
+    ) as error:
+        check_drop(report, allowed)
+    assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [("PyTorch", FP32, 940)],
+        [("PyTorch", FP32, 940), ("ORT", FP32, 940)],
+        [("PyTorch", FP32, 940), ("ORT", INT8, None)],
+        [("PyTorch", FP32, None), ("ORT", INT8, 940)],
+    ],
+)
+def test_the_gate_fails_where_there_is_nothing_to_compare(rows: list[tuple[str, Precision, int | None]]) -> None:
+    with pytest.raises(GateError, match="expected fp32 and a row of lower precision"):
+        check_drop(report_with(*rows), 99.0)
+
+
+def test_the_gate_passes_on_the_real_bundle(made_bundle: Path) -> None:
+    options = MeasureOptions("digits", threads=1, backends=("onnxruntime",))
+    check_drop(evaluate_bundle(Bundle.open(made_bundle), options, Silent()), 1.5)

@@ -1,0 +1,74 @@
+"""Evaluation images that are calibration images are counted, as long as the list belongs to the table."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.data.sampling.digest import image_digest
+from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.errors import DeployError
+from wrn_deploy.pipeline.quantization.overlap import IMAGES, add_images, check_overlap
+
+
+def digests(source: ImageSource, bundle: Bundle) -> list[bytes]:
+    return [image_digest(image) for batch in Batches(source, bundle.spec.preprocessing, 64) for image in batch.images]
+
+
+@pytest.fixture
+def listed(bundle: Bundle) -> Bundle:
+    """With the list of 128 calibration images, as the calibration step stages it."""
+    calibrated = digests(Spread(open_data("digits", Role.TRAIN), 128), bundle)
+    table = bundle.artifacts["calibration"]
+    with bundle.transaction() as step:
+        shutil.copy(bundle.file(table), step.file(table.path))
+        again = step.add(table.key, (table.kind, table.precision), table.path, table.recipe, table.facts)
+        assert add_images(step, again, calibrated).facts == {"images": 128}
+    return Bundle.open(bundle.folder)
+
+
+def test_other_images_are_no_warning(listed: Bundle) -> None:
+    assert check_overlap(listed, digests(open_data("digits", Role.TEST), listed)) is None
+
+
+def test_shared_images_are_counted(listed: Bundle) -> None:
+    calibrated = digests(Spread(open_data("digits", Role.TRAIN), 128), listed)
+    caution = check_overlap(listed, digests(open_data("digits", Role.TEST), listed)[:60] + calibrated[:17])
+    assert caution is not None
+    assert caution.found == "17 of 77 evaluation images are also calibration images"
+    assert caution.numbers == {"shared": 17, "evaluated": 77}
+
+
+def test_a_list_of_another_table_is_not_asked(listed: Bundle) -> None:
+    calibrated = digests(Spread(open_data("digits", Role.TRAIN), 128), listed)
+    table = listed.artifacts["calibration"]
+    with listed.transaction() as step:
+        step.file(table.path).write_text(listed.file(table).read_text(encoding="utf-8") + " ", encoding="utf-8")
+        step.add(table.key, (table.kind, table.precision), table.path, table.recipe, table.facts)
+    assert check_overlap(listed, calibrated) is None
+
+
+def test_a_bundle_without_a_list_or_a_table_is_not_asked(bundle: Bundle) -> None:
+    bundle.artifacts.pop(IMAGES, None)
+    assert check_overlap(bundle, [bytes(32)]) is None
+    del bundle.artifacts["calibration"]
+    assert check_overlap(bundle, [bytes(32)]) is None
+
+
+def test_a_damaged_list_is_not_asked(listed: Bundle) -> None:
+    """Its sha256 is in the manifest: `calibrate` writes it anew, and a warning is no reason to stop."""
+    listed.file(listed.artifacts[IMAGES]).write_text("damaged", encoding="ascii")
+    assert check_overlap(listed, [bytes(32)]) is None
+
+
+def test_a_list_of_another_format_says_so(listed: Bundle) -> None:
+    old = listed.artifacts[IMAGES]
+    with listed.transaction() as step:
+        step.file(old.path).write_text("wrn-deploy images 0\n", encoding="ascii")
+        step.add(old.key, (old.kind, old.precision), old.path, old.recipe, old.facts)
+    with pytest.raises(DeployError, match="calibrate again"):
+        check_overlap(listed, [bytes(32)])

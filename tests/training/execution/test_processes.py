@@ -1,0 +1,96 @@
+"""Several processes: the result of one, up to rounding; exact after a break; every image once; and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.execution import together
+from tests.training.test_loop import HOW, shades
+from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.training.execution.device import cpu_place
+from wrn_deploy.training.execution.options import Device, Execution
+from wrn_deploy.training.execution.processes import Alone, find_team
+from wrn_deploy.training.execution.sharding import Share, ShareSource
+from wrn_deploy.training.images import Target, open_images
+from wrn_deploy.training.loop import Trainer
+from wrn_deploy.training.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left, which checked themselves that a break changes nothing."""
+    pytest.importorskip("accelerate")
+    folder = tmp_path_factory.mktemp("two")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "tests.training.execution.together", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _assert_near(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "held"), [("whole", 2**20), ("streamed", 0)])
+def test_two_processes_learn_what_one_learns(two: Path, tmp_path: Path, name: str, held: int) -> None:
+    alone = together.train(together.trainer_for(Execution(Device.CPU), held), tmp_path)
+    _assert_near(load_file(two / f"{name}.safetensors"), alone)
+
+
+def test_norms_of_shares_are_other_norms_and_the_comparison_sees_it(two: Path, tmp_path: Path) -> None:
+    alone = together.train(together.trainer_for(Execution(Device.CPU)), tmp_path)
+    with pytest.raises(AssertionError):
+        _assert_near(load_file(two / "shares.safetensors"), alone)
+
+
+@pytest.mark.parametrize(("count", "batch", "size"), [(45, 8, 2), (7, 6, 3), (64, 16, 4), (3, 8, 4)])
+def test_all_processes_together_take_each_image_of_each_batch_once(count: int, batch: int, size: int) -> None:
+    source = shades(count)
+    whole = [item.name for item in source.items(np.random.default_rng(3))]
+    parts = [
+        ShareSource(source, Share(rank, size), batch, source.name, source.labels, source.mirror) for rank in range(size)
+    ]
+    taken = [[item.name for item in part.items(np.random.default_rng(3))] for part in parts]
+    assert [len(part) for part in parts] == [len(names) for names in taken]
+    for first in range(0, count, batch):
+        among = whole[first : first + batch]
+        pieces = [[name for name in names if name in among] for names in taken]
+        assert [name for piece in pieces for name in piece] == among
+        assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+
+
+@pytest.mark.parametrize(("size", "processes"), [(9, 2), (4, 3), (2, 2)])
+def test_a_batch_that_cannot_be_shared_is_refused(size: int, processes: int) -> None:
+    class Three(Alone):
+        share = Share(0, processes)
+
+    images = open_images(shades(10), Target(HOW, 2))
+    place = dataclasses.replace(cpu_place(), team=Three())
+    with pytest.raises(UsageError, match=f"batches of {size} in {processes} processes: expected a multiple"):
+        Trainer(together.network(), Recipe(batch_size=size), images, images, place)
+
+
+def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    assert isinstance(find_team({}, on_cpu=True), Alone)
+    assert isinstance(find_team({"WORLD_SIZE": "1"}, on_cpu=True), Alone)
+    with pytest.raises(MachineError, match=r"training in several processes needs accelerate.*wrn-deploy\[multi-gpu\]"):
+        find_team({"WORLD_SIZE": "2"}, on_cpu=True)
+
+
+def test_a_number_of_processes_that_is_none_is_told() -> None:
+    with pytest.raises(UsageError, match="WORLD_SIZE 'two' in the environment: expected a number"):
+        find_team({"WORLD_SIZE": "two"}, on_cpu=True)

@@ -1,0 +1,83 @@
+"""What `test_processes.py` starts in several processes: epochs straight, and with a break; or one process alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.training.test_loop import HOW, shades
+from wrn_deploy.models import describe_model
+from wrn_deploy.training.checkpoint import Standing, restore_checkpoint, save_checkpoint
+from wrn_deploy.training.execution.device import open_place
+from wrn_deploy.training.execution.options import Device, Execution
+from wrn_deploy.training.images import HELD_BYTES, Target, open_images
+from wrn_deploy.training.loop import Trainer
+from wrn_deploy.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.02, label_smoothing=0.1)
+STANDING = Standing(describe_model("wrn-10-1"), RECIPE, "shades", "shades")  # the network is another one here
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    inner = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
+    return nn.Sequential(nn.Sequential(nn.Sequential(*inner)), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 2))
+
+
+def trainer_for(execution: Execution, held_bytes: int = HELD_BYTES) -> Trainer:
+    """45 images make the last batch one of 5, whose parts are not equal."""
+    images = open_images(shades(45), Target(HOW, 2), held_bytes=held_bytes)
+    return Trainer(network(), RECIPE, images, images, open_place(execution))
+
+
+def train(trainer: Trainer, folder: Path, stop_after: int | None = None) -> dict[str, torch.Tensor]:
+    """The state after all epochs, or after some; then a checkpoint is left in `folder`."""
+    history = []
+    for epoch in trainer.run(0, lambda _images: None):
+        history.append(dataclasses.replace(epoch, seconds=None, images_per_s=None, peak_bytes=None))
+        if len(history) == stop_after:
+            break
+    if stop_after is not None and trainer.place.team.share.rank == 0:
+        standing = dataclasses.replace(STANDING, history=tuple(history))
+        save_checkpoint(folder / "state.safetensors", trainer, standing)
+    return {name: tensor.clone().contiguous() for name, tensor in trainer.network.state_dict().items()}
+
+
+def resume(trainer: Trainer, folder: Path) -> dict[str, torch.Tensor]:
+    """The state after the last epoch, from the checkpoint in `folder` on."""
+    assert len(restore_checkpoint(folder / "state.safetensors", trainer, STANDING)) == 2
+    list(trainer.run(2, lambda _images: None))
+    return trainer.network.state_dict()
+
+
+def main(folder: Path) -> None:
+    team = open_place(Execution(Device.CPU)).team
+    for name, execution, held in (
+        ("whole", Execution(Device.CPU), HELD_BYTES),
+        ("streamed", Execution(Device.CPU), 0),
+        ("parts", Execution(Device.CPU, accumulate=2), HELD_BYTES),
+        ("shares", Execution(Device.CPU, sync_norms=False), HELD_BYTES),
+    ):
+        straight = train(trainer_for(execution, held), folder)
+        if team.share.rank == 0:
+            save_file(straight, folder / f"{name}.safetensors")
+        own = torch.cat([tensor.double().flatten() for tensor in straight.values()])
+        assert torch.equal(team.total(own.clone()), own * team.share.size), f"{name}: the processes differ"
+        train(trainer_for(execution, held), folder, stop_after=2)
+        torch.distributed.barrier()
+        resumed = resume(trainer_for(execution, held), folder)
+        for key, tensor in resumed.items():
+            assert torch.equal(tensor, straight[key]), f"{name}: {key} is another one after a break"
+    team.end()
+    sys.stdout.flush()
+    os._exit(0)  # see `_leave` in wrn_deploy/cli/__init__.py
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

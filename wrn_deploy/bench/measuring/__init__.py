@@ -1,0 +1,1 @@
+"""Measures candidates: time, accuracy and the state of the machine."""

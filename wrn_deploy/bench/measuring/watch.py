@@ -1,0 +1,91 @@
+"""Watches the machine while it is measured: before, every few seconds between rounds, and after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState, open_gpu
+from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.warnings import doubts
+
+__all__ = ["Watch", "watch_machine"]
+
+EVERY_S = 5.0
+MOST = 120  # snapshots; from there on every other one is dropped, and they are taken half as often
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    seconds: float
+    times: CpuTimes | None
+    energy_j: float | None
+    others: float | None
+
+
+class Watch:
+    """Begins when it is made. It takes its snapshots only when it is asked to look, and then not too often."""
+
+    def __init__(self, cpu: Linux, gpu: GpuReader | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cpu, self._gpu, self._clock = cpu, gpu, clock
+        self._during: list[Snapshot] = []
+        self._every_s, self._start = EVERY_S, _Start(clock(), None, None, None)
+        self._before = self._snapshot()
+        load = self._before.load_1min
+        others = None if load is None else round(max(0.0, load - cpu.own_load()), 2)
+        self._start = _Start(clock(), cpu.times(), gpu.energy_j() if gpu else None, others)
+        self._last_s = self._start.seconds
+
+    def look(self) -> None:
+        """Takes a snapshot if the last one is some seconds old; to be called while nothing is timed."""
+        if self._clock() - self._last_s < self._every_s:
+            return
+        self._last_s = self._clock()
+        self._during.append(self._snapshot())
+        if len(self._during) >= MOST:
+            self._during, self._every_s = self._during[1::2], 2 * self._every_s
+
+    def end(self, cores: int, revision: str | None) -> Conditions:
+        """The conditions, and what in them is doubtful for a program that may run on `cores`; ends the watch."""
+        seconds, times = self._clock() - self._start.seconds, self._cpu.times()
+        energy = self._gpu.energy_j() if self._gpu else None
+        around = Conditions(
+            self._before,
+            self._snapshot(),
+            None if energy is None or self._start.energy_j is None else round(energy - self._start.energy_j, 3),
+            revision,
+            during=tuple(self._during),
+            cpu_limit=self._cpu.cpu_limit(),
+            others_before=self._start.others,
+        )
+        if self._start.times is not None and times is not None and seconds > 0:
+            around = _with_times(around, self._start.times, times, seconds)
+        if self._gpu is not None:
+            self._gpu.close()
+        return replace(around, warnings=doubts(around, cores))
+
+    def _snapshot(self) -> Snapshot:
+        cpu, gpu = self._cpu.state(), self._gpu.read() if self._gpu else GpuState()
+        return Snapshot(
+            cpu.load_1min, cpu.governor, cpu.mhz, gpu.mhz, gpu.memory_mhz, gpu.temperature_c, gpu.power_w,
+            gpu.throttle_reasons, cpu.max_mhz, round(self._clock() - self._start.seconds, 1),
+        )  # fmt: skip
+
+
+def watch_machine() -> Watch:
+    """Begins to watch this machine."""
+    return Watch(Linux(), open_gpu())
+
+
+def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: float) -> Conditions:
+    others = (last.busy - first.busy) - (last.own - first.own)
+    total = last.total - first.total
+    return replace(
+        around,
+        others_cores=round(max(0.0, others / seconds), 3),
+        steal=round((last.steal - first.steal) / total, 5) if total > 0 else None,
+        held_s=None if last.held is None or first.held is None else round(last.held - first.held, 3),
+        cpu_throttles=None if last.throttles is None or first.throttles is None else last.throttles - first.throttles,
+    )

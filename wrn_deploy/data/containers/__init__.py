@@ -1,0 +1,1 @@
+"""Strict readers of the containers that data comes in: archives, pickled arrays, label files."""

@@ -1,0 +1,1 @@
+"""From encoded bytes to pixels, in this process or in several."""

@@ -1,0 +1,1 @@
+"""Which images are taken, in which order, and how a set of images is recognised again."""

@@ -1,0 +1,1 @@
+"""Weights: where they come from, how files and layouts are read, and which preprocessing they bring."""

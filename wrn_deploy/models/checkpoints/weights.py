@@ -1,0 +1,202 @@
+"""Weights in and out: safetensors, `.pth`, `.npz` and HDF5 files, never code; each tensor accounted for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.models import layouts
+from wrn_deploy.models.checkpoints.arrays import HDF5, is_npz, read_hdf5, read_npz
+from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
+from wrn_deploy.models.checkpoints.pickled import read_pickled, refuse_code
+from wrn_deploy.models.checkpoints.state_dicts import State, state_dicts
+from wrn_deploy.spec import ModelSpec
+
+__all__ = ["Checkpoint", "fit_weights", "match_weights", "read_weights", "write_weights"]
+
+METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
+EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
+SHOWN = 4  # how many keys an error names
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state dicts as they stand in a file, by their path in it, the preferred one first.
+
+    `spec` is there where the file says what the network is; `passed_over` names the classes of what is no tensor.
+    """
+
+    file: Path
+    states: Mapping[str, State]
+    spec: ModelSpec | None = None
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> State:
+        """The preferred state dict."""
+        return next(iter(self.states.values()))
+
+
+def read_weights(file: Path) -> Checkpoint:
+    """Reads a file by its content, whatever its suffix; code in a `.pth` file is never run.
+
+    Raises:
+        DeployError: the file is missing, empty, truncated, of no such format, or without tensors.
+        MachineError: the package that reads its format is not installed.
+    """
+    if not file.is_file():
+        found = f"{file} is a folder" if file.is_dir() else f"no weights at {file}"
+        raise DeployError(f"{found}: {EXPECTED}")
+    size = file.stat().st_size
+    if size < 8:
+        raise DeployError(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
+        return _read_safetensors(file)
+    if start.startswith(HDF5):
+        return _with_tensors(Checkpoint(file, {"": read_hdf5(file)}))
+    if is_npz(file):
+        return _with_tensors(Checkpoint(file, {"": read_npz(file)}))
+    loaded, passed_over = read_pickled(file)
+    states = state_dicts(loaded)
+    if not states and passed_over:
+        raise refuse_code(file, passed_over[0])
+    if not states:
+        raise DeployError(
+            f"{file} holds a {type(loaded).__name__} that is no state dict: expected names and tensors only"
+        )
+    return Checkpoint(file, states, passed_over=passed_over)
+
+
+def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
+    """Writes the network's state dict with its description as safetensors."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
+    file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+
+
+def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
+    """Finds the network in the checkpoint: which state dict, prefix and layout; and checks what is there.
+
+    Args:
+        network: the network of `spec`, which stays as it is; its tensors may be on torch's meta device.
+        checkpoint: what a file holds.
+        spec: the network's description.
+        key: the name of the state dict to take, where the file has several; "": the preferred one.
+
+    Raises:
+        DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
+            fp32; the first keys are named.
+        UsageError: the file has nothing called `key`.
+    """
+    own = {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
+    match = find_match(checkpoint.states, own, layouts(spec.family), key)
+    _check_keys(match, own, checkpoint.file, spec)
+    taken = {key: match.state[key] for key in match.pairs.values()}
+    _check_kinds(taken, checkpoint.file)
+    _check_values(taken, checkpoint.file)
+    return match
+
+
+def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
+    """Puts the checkpoint into the network, each tensor under its name here in fp32, and says what was taken.
+
+    Raises:
+        DeployError, UsageError: as `match_weights`; the network stays as it was.
+    """
+    match = match_weights(network, checkpoint, spec, key)
+    values = {own: match.state[key].to(torch.float32) for own, key in match.pairs.items()}
+    for own, tensor in network.state_dict().items():
+        constant = match.layout.constant(own)
+        if constant is not None:
+            values[own] = torch.full(tensor.shape, constant)
+    network.load_state_dict(values, strict=False)
+    return match
+
+
+def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: ModelSpec) -> None:
+    missing = [key for key in match.pairs.values() if key not in match.state]
+    differing = {
+        name: key for name, key in match.pairs.items() if key in match.state and match.state[key].shape != own[name]
+    }
+    if match.layout.refused and len(missing) < len(match.pairs) / 2:
+        raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
+    if not (missing or match.left_over or differing):
+        return
+    shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
+    found = _other_classes(match, differing, own, spec)
+    if found and not missing and not match.left_over:
+        raise DeployError(
+            f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
+        )
+    found_wrong = [
+        f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
+        for what, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
+        if keys
+    ]
+    raise DeployError(
+        f"{file} is no checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+        f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(found_wrong)}. "
+        "Give the model name that these weights belong to"
+    )
+
+
+def _other_classes(match: Match, differing: Mapping[str, str], own: Mapping[str, torch.Size], spec: ModelSpec) -> int:
+    """How many classes the file has, where it is the classifier alone that differs, and in nothing else; else 0."""
+    owners = {name.rpartition(".")[0] for name in differing}
+    if len(differing) != 2 or len(owners) != 1:
+        return 0
+    there = {match.state[key].shape[:1] for key in differing.values()}
+    here = {own[name][:1] for name in differing}
+    rest = all(match.state[key].shape[1:] == own[name][1:] for name, key in differing.items())
+    return next(iter(there))[0] if rest and len(there) == 1 and here == {torch.Size([spec.classes])} else 0
+
+
+def _check_kinds(tensors: State, file: Path) -> None:
+    odd = [
+        f"{key} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device.type})"
+        for key, tensor in tensors.items()
+        if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_meta
+    ]
+    if odd:
+        raise DeployError(
+            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:SHOWN])}: "
+            "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
+        )
+
+
+def _check_values(tensors: State, file: Path) -> None:
+    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
+    if bad:
+        raise DeployError(
+            f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:SHOWN])}: expected finite "
+            "weights; its training diverged or the file is damaged"
+        )
+
+
+def _with_tensors(checkpoint: Checkpoint) -> Checkpoint:
+    if not checkpoint.tensors:
+        raise DeployError(f"{checkpoint.file} holds no arrays: expected a network's weights by name")
+    return checkpoint
+
+
+def _read_safetensors(file: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
+        spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
+    except (SafetensorError, OSError, ValueError, DeployError) as error:
+        raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
+    return Checkpoint(file, {"": tensors}, spec)

@@ -1,0 +1,1 @@
+"""The step of `build-engine`: plans and the proof of their precision."""

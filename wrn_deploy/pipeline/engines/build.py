@@ -1,0 +1,128 @@
+"""The build step: a plan from the bundle's graph of one precision, calibrating first where that is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy import __version__
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.pipeline.engines.proof import prove_plan
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from wrn_deploy.engines.build import BuiltPlan
+    from wrn_deploy.engines.flavor import Flavor, TensorRT
+    from wrn_deploy.engines.options import EngineOptions
+
+__all__ = ["BuildOptions", "build_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """What to build.
+
+    Attributes:
+        precision: which graph.
+        engine: what the plan is for.
+        flavor: which TensorRT (None: the first that is installed).
+        calibrate: for int8 alone; None: with the table that the bundle has.
+        rebuild: also where the plan is up to date.
+    """
+
+    precision: Precision
+    engine: EngineOptions
+    flavor: Flavor | None = None
+    calibrate: CalibrateOptions | None = None
+    rebuild: bool = False
+
+
+def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
+    """Adds a plan, `<precision>-<flavour>.plan`, and returns its artifact.
+
+    Raises:
+        UsageError: int8 without a calibration table and without calibration data; an option that this TensorRT lacks.
+        MachineError: no TensorRT is installed, or this machine cannot build what is asked for.
+        DeployError: the bundle lacks the graph, or TensorRT cannot build it.
+        GateError: the engine computes a layer in more bits than the graph promises.
+    """
+    from wrn_deploy.engines.build import build_plan
+    from wrn_deploy.engines.flavor import find_flavor
+    from wrn_deploy.engines.options import check_flavor
+
+    trt = find_flavor(options.flavor)
+    check_flavor(options.engine, trt.flavor)
+    graph = _graph(bundle, options, progress)
+    recipe = _recipe(graph, options, trt)
+    key = f"plan-{options.precision}-{trt.flavor}"
+    there = None if options.rebuild else bundle.current(key, recipe)
+    if there is not None:
+        progress.note(f"{bundle.folder}: {there.path} is up to date")
+        return there
+    built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
+    facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
+    path = f"{options.precision}-{trt.flavor}.plan"
+    with bundle.transaction() as step:
+        step.file(path).write_bytes(built.plan)
+        return step.add(key, (Kind.PLAN, options.precision), path, recipe, facts)
+
+
+def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
+    export = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+    calibrate = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
+    match options.precision:
+        case Precision.INT8:
+            return _int8_graph(bundle, options, progress, calibrate)
+        case Precision.FP8:
+            return bundle.find("onnx-fp8-tensorrt", f"{calibrate} --fp8")
+        case Precision.BF16:
+            return bundle.find("onnx-bf16", f"{export} --bf16")
+        case _:
+            return bundle.find(f"onnx-{options.precision}", export)
+
+
+def _int8_graph(bundle: Bundle, options: BuildOptions, progress: Progress, remedy: str) -> Artifact:
+    if options.calibrate is not None:
+        calibrate_bundle(bundle, options.calibrate, progress)
+    try:
+        bundle.find("calibration", remedy)
+        return bundle.find("onnx-int8-tensorrt", remedy)
+    except DeployError as error:
+        raise UsageError(
+            f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
+        ) from error
+
+
+def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
+    gpu = find_gpu()
+    told = {**options.engine.told(), "gpu": None if gpu is None else dataclasses.asdict(gpu)}
+    return Recipe({graph.key: graph.sha256}, told, {"wrn-deploy": __version__, trt.flavor.value: trt.version})
+
+
+def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorRT) -> dict[str, Any]:
+    """Everything about the plan that cannot be read back from it without a GPU."""
+    gpu, told = find_gpu(), options.engine.told()
+    return {
+        "flavor": trt.flavor.value,
+        "version": trt.version,
+        "strongly_typed": True,
+        "compute_capability": gpu.compute_capability if gpu else None,
+        "gpu": gpu.name if gpu else None,
+        "driver": gpu.driver if gpu else None,
+        "profiles": told["profiles"],
+        "version_compatible": told["version_compatible"],
+        "hardware": told["hardware"],
+        "compute_capabilities": told["compute_capabilities"],
+        "refit": told["refit"],
+        "strip": told["strip"],
+        "inputs": [dataclasses.asdict(bundle.spec.input)],
+        "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
+        "seconds": built.seconds,
+        "memory": built.memory,
+        "warnings": list(built.warnings),
+    }

@@ -1,0 +1,87 @@
+"""Proves the precision of a plan that was just built: the graph's promise against the layers of the engine."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    from wrn_deploy.engines.build import BuiltPlan
+    from wrn_deploy.engines.flavor import TensorRT
+    from wrn_deploy.engines.layers import EngineLayer
+    from wrn_deploy.engines.proof import Proof, Source
+
+__all__ = ["NO_PROOF", "PROVED_HOW", "as_percent", "prove_plan"]
+
+NO_PROOF: dict[str, Any] = {"source": "none", "shares": {}, "promised": {}}
+PROVED_HOW = {
+    "inspector": "proved by the engine's inspector",
+    "builder log": "proved by the layers that the builder printed",
+    "promise": "promised by the graph, not proved: the engine's layers cannot be read here",
+    "none": "neither proved nor promised",
+}
+
+
+def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress) -> dict[str, Any]:
+    """Says what the plan multiplies in, and gives it as what the manifest keeps.
+
+    The layers come from the engine where a GPU can open it, else from the builder's log; else only the promise is left.
+    A plan for several targets is as good as the worst of its engines.
+
+    Raises:
+        GateError: the engine computes a layer in more bits than the graph promises.
+    """
+    if importlib.util.find_spec("onnx_ir") is None:
+        progress.warn("precision not proved: reading the graph needs onnx-ir; pip install 'wrn-deploy[export]'")
+        return dict(NO_PROOF)
+    from wrn_deploy.engines.promise import promises_of
+    from wrn_deploy.engines.proof import check_proof, prove, unproved
+    from wrn_deploy.pipeline.read_graph import read_graph
+
+    promises = promises_of(read_graph(graph))
+    source, engines = _engines(trt, built, progress)
+    proofs = [prove(promises, layers, source) for layers in engines] or [unproved(promises)]
+    proof = max(proofs, key=lambda found: (len(found.less), len(found.unknown)))
+    check_proof(proof, str(graph))
+    _tell(proof, progress)
+    return proof.to_json()
+
+
+def as_percent(shares: Mapping[str, float]) -> str:
+    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; and no 100 % where there are others."""
+    ordered = sorted(shares.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{_percent(share)} {kind}" for kind, share in ordered) or "not known"
+
+
+def _percent(share: float) -> str:
+    text = f"{100 * share:.1f} %"
+    if text == "100.0 %" and share < 1:
+        return ">99.9 %"
+    return "<0.1 %" if text == "0.0 %" and share > 0 else text
+
+
+def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Source, list[list[EngineLayer]]]:
+    from wrn_deploy.engines.inspector import describe_engine
+    from wrn_deploy.engines.layers import parse_json, parse_log
+    from wrn_deploy.engines.proof import Source
+
+    if find_gpu() is not None:
+        try:
+            return Source.INSPECTOR, [parse_json(describe_engine(trt.module, built.plan))]
+        except DeployError as error:  # a plan for another GPU than the one that is here
+            progress.note(f"the engine cannot be inspected here: {error}")
+    return Source.LOG, [parse_log(message) for message in built.layer_lists]
+
+
+def _tell(proof: Proof, progress: Progress) -> None:
+    reformats = "" if proof.reformats is None else f"; {proof.layers} layers, {proof.reformats} of them reformats"
+    progress.note(f"MACs of one image: {as_percent(proof.shares)} ({PROVED_HOW[proof.source]}{reformats})")
+    if proof.unknown:
+        some = ", ".join(proof.unknown[:3]) + (f" and {len(proof.unknown) - 3} more" if len(proof.unknown) > 3 else "")
+        progress.warn(f"not found in the engine, so not proved: {some}")

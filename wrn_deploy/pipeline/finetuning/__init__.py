@@ -1,0 +1,1 @@
+"""The step of `finetune`: quantization-aware training of int8 graphs."""

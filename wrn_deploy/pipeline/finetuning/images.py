@@ -1,0 +1,218 @@
+"""The images of a fine-tuning: those that are trained on, and held-out ones by which it is judged, never the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.calib.lint.finding import Target
+from wrn_deploy.calib.qat.schedule import Schedule
+from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.sampling.digest import DataDigest
+from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.data.sampling.overlap import ImageSet
+from wrn_deploy.data.sampling.subset import Subset
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import ModelSpec
+from wrn_deploy.training.recipe import Recipe
+
+__all__ = ["FinetuneImages", "FinetuneOptions"]
+
+HELD_OUT, HELD_OUT_SHARE = 500, 0.2  # images of the training data that are not trained on, at most
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneOptions:
+    """What to train on, for how long, which graphs, and what it is judged by.
+
+    Attributes:
+        data: images to train on, with labels where the loss needs them.
+        test_data: held-out images; None: some of `data`, which are then not trained on.
+        schedule: loss, length and rate.
+        epochs: passes over `data`, instead of the schedule's steps.
+        targets: whose graphs.
+        limit: use so many images of `data`, spread evenly over it.
+        mirror: mirror half of the images, where the data allows it.
+        shift: shift images by up to so many pixels.
+        threads: of the CPU; None: PyTorch's choice.
+        max_corrupt: corrupt images that may be left out.
+        workers: processes that decode; None: one a core where images are large.
+    """
+
+    data: str
+    test_data: str | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    epochs: float | None = None
+    targets: tuple[Target, ...] = (Target.TENSORRT, Target.ONNXRUNTIME)
+    limit: int | None = None
+    mirror: bool = True
+    shift: int = 4
+    threads: int | None = None
+    max_corrupt: int | Share = 0
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and not 0.0 < self.epochs < math.inf:
+            raise UsageError(f"--epochs {self.epochs:g}: expected a positive number of passes, as in 3")
+        if not self.targets or self.shift < 0:
+            raise UsageError(
+                f"{len(self.targets)} targets, shift {self.shift}: expected a target, and 0 pixels or more"
+            )
+
+
+@dataclass(slots=True)
+class _Set:
+    """What was read of some images, without their pixels."""
+
+    names: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+
+    def part(self, chosen: list[bool]) -> _Set:
+        rows = zip(self.names, self.digests, self.labels, strict=True)
+        kept = [row for row, wanted in zip(rows, chosen, strict=True) if wanted]
+        return _Set(*(list(column) for column in zip(*kept, strict=True))) if kept else _Set()
+
+    def describe(self, name: str) -> dict[str, Any]:
+        images = hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()
+        labelled = b"".join(
+            digest + label.to_bytes(8, "little", signed=True)
+            for digest, label in sorted(zip(self.digests, self.labels, strict=True))
+        )
+        labels = hashlib.sha256(labelled).hexdigest()
+        return {"data": Path(name).name, "data_digest": images, "images": len(self.names), "labels_digest": labels}
+
+
+class FinetuneImages:
+    """The images to train on and the held-out ones; `read` divides them by what they look like, not by their names.
+
+    An image whose pixels, as the network gets them, are those of a held-out one is not trained on, so that no copy
+    comes back into the training. Without test data, the held-out images are those whose digests are the lowest.
+    """
+
+    def __init__(self, spec: ModelSpec, options: FinetuneOptions) -> None:
+        self.spec, self.options, self.how = spec, options, spec.preprocessing
+        self._given = match_classes(open_data(options.data, Role.TRAIN), spec)
+        self._tests = None if options.test_data is None else open_data(options.test_data, Role.TEST)
+        self.train: ImageSource = self._given
+        self.held_out: ImageSource = self._given
+        self.trained: ImageSet = ImageSet.of(())
+        self.described: dict[str, Any] = {}
+        self._decoders = Decoders(choose_workers(options.workers, self.how, len(self._given)))
+
+    def read(self, progress: Progress) -> None:
+        """Reads every image once: finds corrupt ones before any work is done, divides them, and makes the digests.
+
+        Raises:
+            DeployError: no image is left to train on, or the loss needs labels and one has none.
+        """
+        limit = self.options.limit
+        given = self._given if limit is None else Spread(self._given, limit)
+        seen = self._read(given, progress)
+        if self._tests is None:
+            share = min(HELD_OUT, HELD_OUT_SHARE * len(seen.names)) / len(seen.names)
+            held = [int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in seen.digests]
+            tests = seen.part(held)
+            self.held_out = Subset(self._given, tests.names, len(tests.names), keep=True)
+        else:
+            self.held_out = match_classes(self._tests, self.spec)
+            tests = self._read(self.held_out, progress)
+            known = set(tests.digests)
+            held = [digest in known for digest in seen.digests]
+            if any(held):
+                progress.warn(f"{sum(held)} of {len(held)} images of {given.name} are held out, too: not trained on")
+        train = seen.part([not one for one in held])
+        self._check(train, tests)
+        left_out = {name for name, one in zip(seen.names, held, strict=True) if one}
+        names, keep = (left_out, False) if limit is None else (set(train.names) - left_out, True)
+        self.train = Subset(self._given, names, len(train.names), keep=keep)
+        self.trained = ImageSet.of(train.digests)
+        self.described = {
+            "train": train.describe(self._given.name),
+            "held_out": tests.describe(self.held_out.name),
+            "preprocessing": dataclasses.asdict(self.how),
+            "mirror": self._mirror,
+            "shift": self.options.shift,
+        }
+
+    def batches(self, schedule: Schedule) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        """Normalised images (N, 3, H, W) and labels (N,) without end, shuffled and augmented anew in each pass."""
+        import torch
+
+        from wrn_deploy.training.augment import draw_moves, take_moved
+
+        change = Recipe(mirror=self._mirror, shift=self.options.shift)
+        for epoch in itertools.count():
+            order, random = (np.random.default_rng([schedule.seed, epoch, stream]) for stream in (0, 1))
+            batches = self._batches(self.train, schedule.batch)
+            batches.order = order
+            for batch in batches:
+                count = len(batch.labels)
+                moves = draw_moves(change, count, random)
+                moved = take_moved(torch.from_numpy(batch.images), torch.arange(count), moves).numpy()
+                yield normalize(moved, self.how), batch.labels
+
+    def judged_by(self, size: int) -> Batches:
+        """The held-out images."""
+        return self._batches(self.held_out, size)
+
+    @property
+    def schedule(self) -> Schedule:
+        """As asked for, with the steps that the epochs take."""
+        asked, epochs = self.options.schedule, self.options.epochs
+        if epochs is None:
+            return asked
+        return dataclasses.replace(asked, steps=max(1, math.ceil(epochs * len(self.train) / asked.batch)))
+
+    @property
+    def _mirror(self) -> bool:
+        return self.options.mirror and self._given.mirror
+
+    def _batches(self, source: ImageSource, size: int) -> Batches:
+        return Batches(source, self.how, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
+
+    def _read(self, source: ImageSource, progress: Progress) -> _Set:
+        found, digest = _Set(), DataDigest()
+        batches = self._batches(source, 64)
+        name = Path(source.name).name
+        with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
+            for batch in batches:
+                digest.add(batch.images)
+                found.names += batch.names
+                found.labels += map(int, batch.labels)
+                advance(len(batch.labels))
+        found.digests += digest.digests
+        if batches.corrupt:
+            progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
+        return found
+
+    def _check(self, train: _Set, tests: _Set) -> None:
+        if not train.names or not tests.names:
+            raise DeployError(
+                f"{self._given.name} gives {len(train.names)} images to train on and {len(tests.names)} to judge by: "
+                "expected some of both; give more images, or others with --test-data"
+            )
+        if not self.options.schedule.loss.needs_labels:
+            return
+        for images in (train, tests):
+            for name, label in zip(images.names, images.labels, strict=True):
+                if not 0 <= label < self.spec.classes:
+                    found = "no label" if label < 0 else f"label {label}"
+                    raise DeployError(
+                        f"{name} has {found}: expected 0 to {self.spec.classes - 1} for --loss "
+                        f"{self.options.schedule.loss}; `--loss distill` needs no labels"
+                    )

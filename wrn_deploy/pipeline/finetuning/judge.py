@@ -1,0 +1,133 @@
+"""Judges int8 graphs by held-out images while they are fine-tuned and when they are written; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.bench.report.finetuning import Look, Standing
+from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.progress import Progress
+
+__all__ = ["TOLERANCE", "Judge", "Watcher", "check_arithmetic"]
+
+Logits = npt.NDArray[np.float32]
+Answer = Callable[[Logits], Logits]
+
+# How far the logits of ONNX Runtime may be from those that were trained with: the root of the mean squared difference,
+# as a share of the logits' own deviation. fp16 rounding moves values over the edge between two codes here and there.
+TOLERANCE = 0.1
+
+
+class Judge:
+    """fp32's logits on the held-out images, which are streamed; holds a float32 for each class and image."""
+
+    def __init__(self, batches: Batches, loss: Loss, fp32: Answer, advance: Callable[[int], None]) -> None:
+        self._batches, self._loss = batches, loss
+        self._wanted: list[Logits] = []
+        labelled = True
+        for batch in batches:
+            self._wanted.append(fp32(normalize(batch.images, batches.how)))
+            labelled = labelled and bool((batch.labels >= 0).all())
+            advance(len(batch.labels))
+        self._labelled = labelled
+        self.reference = self.judge(fp32)
+
+    def judge(self, answer: Answer) -> Standing:
+        """How these answers stand.
+
+        Raises:
+            DeployError: a logit is not finite.
+        """
+        images = same = correct = 0
+        total = 0.0
+        for batch, wanted in zip(self._batches, self._wanted, strict=True):
+            logits = answer(normalize(batch.images, self._batches.how))
+            if not np.isfinite(logits).all():
+                raise DeployError(
+                    f"the int8 graph gives NaN or infinite logits near {batch.names[0]}: expected finite ones; lower "
+                    "the learning rate (--lr), or see with `wrn-deploy eval` whether the graph gave them before"
+                )
+            answers = logits.argmax(axis=1)
+            total += _loss(logits, wanted, batch.labels, self._loss)
+            same += int((answers == wanted.argmax(axis=1)).sum())
+            correct += int((answers == batch.labels).sum())
+            images += len(logits)
+        return Standing(images, total / images, same, correct if self._labelled else None)
+
+
+class Watcher:
+    """Keeps the best of what is looked at: better than the start, and of the least loss."""
+
+    def __init__(self, key: str, judge: Judge, start: Standing, loss: Loss, advance: Callable[[int], None]) -> None:
+        self._key, self._judge, self._start, self._best = key, judge, start, start
+        self._loss, self._advance = loss, advance
+        self.looks: list[Look] = []
+        self.kept: int | None = None
+
+    def advance(self) -> None:
+        """A step is done."""
+        self._advance(1)
+
+    def look(self, step: int, rate: float, loss: float, answer: Answer) -> bool:
+        """Whether this is the best so far."""
+        standing = self._judge.judge(answer)
+        self.looks.append(Look(step, rate, loss, standing))
+        better = standing.is_better_than(self._start, by_labels=self._loss.needs_labels)
+        if not better or standing.loss >= self._best.loss:
+            return False
+        self._best, self.kept = standing, step
+        return True
+
+    def tell(self, progress: Progress) -> None:
+        """A line a look."""
+        for look in self.looks:
+            progress.note(
+                f"{self._key}, step {look.step}: loss {look.loss:.4f} in training, {look.standing.loss:.4f} held out "
+                f"({100 * look.standing.agreement:.2f} % as fp32); before: {self._start.loss:.4f}"
+            )
+
+
+def check_arithmetic(key: str, trained: Answer, written: Answer, images: Logits, file: Path) -> float:
+    """The gate that what was trained is what was written; returns how far the two are apart.
+
+    Args:
+        key: of the graph.
+        trained: what PyTorch computed with, images (N, 3, H, W) -> logits (N, classes).
+        written: ONNX Runtime on the graph in `file`.
+        images: some, normalised.
+        file: for the error.
+
+    Raises:
+        GateError: they are further apart than TOLERANCE.
+    """
+    ours, theirs = trained(images).astype(np.float64), written(images).astype(np.float64)
+    difference = float(np.sqrt(np.mean((ours - theirs) ** 2)) / (ours.std() or 1.0))
+    if not difference <= TOLERANCE:
+        raise GateError(
+            f"ONNX Runtime computes other logits with {file.name} than {key} was trained with: {difference:.3g} of "
+            f"their deviation apart, expected at most {TOLERANCE:g}; nothing was written"
+        )
+    return difference
+
+
+def _loss(logits: Logits, wanted: Logits, labels: npt.NDArray[np.int64], kind: Loss) -> float:
+    """The sum over the images of what is trained for, in double; `calib/qat/loop.py` has the same with a gradient."""
+    parts = []
+    if kind is not Loss.LABELS:
+        teacher, student = _log_softmax(wanted / TEMPERATURE), _log_softmax(logits / TEMPERATURE)
+        parts.append(float((np.exp(teacher) * (teacher - student)).sum()) * TEMPERATURE**2)
+    if kind.needs_labels:
+        parts.append(-float(np.take_along_axis(_log_softmax(logits), labels[:, None], axis=1).sum()))
+    return sum(parts) / len(parts)
+
+
+def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result

@@ -1,0 +1,1 @@
+"""The steps of `predict` and of the functions that answer images."""

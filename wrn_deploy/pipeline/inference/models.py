@@ -1,0 +1,166 @@
+"""A network opened to answer images: a bundle by its Runner, or a network in PyTorch with its description."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from wrn_deploy.backend import Array, Backend
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data.preprocess import as_input
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.runner import Runner
+from wrn_deploy.spec import Interface, ModelSpec, Precision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Also", "Answering", "Opened", "images_together", "open_answering", "open_network"]
+
+Answering: TypeAlias = "str | os.PathLike[str] | Bundle | Runner | nn.Module"
+FP32 = Precision.FP32
+EXPECTED = "expected the folder of a bundle, a Bundle, a Runner, or a network as `get_model` gives it"
+
+
+class Also(StrEnum):
+    """What must be among the outputs besides the logits; the name of the option of `export` that puts it there."""
+
+    FEATURES = "features"
+    FEATURE_MAPS = "feature-maps"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What answers.
+
+    Args:
+        spec: the network's description.
+        run: uint8 (N, H, W, 3), RGB, at the network's size; or what `spec.input` says: to the outputs by name.
+        random_weights: whether it is a bundle that is marked so.
+        backend: what runs it, as in "torch".
+        precision: at which precision.
+    """
+
+    spec: ModelSpec
+    run: Callable[[Array], Mapping[str, Array]]
+    random_weights: bool
+    backend: str
+    precision: Precision
+
+
+@contextlib.contextmanager
+def open_answering(
+    what: Answering, backend: str | None = None, precision: Precision | str | None = None, also: Also | None = None
+) -> Iterator[Opened]:
+    """Opens it for the block; a Runner and a network stay as they are.
+
+    Args:
+        what: a bundle, or its folder; a Runner; or a network with its description in `.spec`.
+        backend: for a bundle, as `Runner.open`.
+        precision: likewise.
+        also: what must be among the outputs.
+
+    Raises:
+        UsageError: `backend` or `precision` for something that is open already.
+        DeployError: it is nothing of these, or does not give what it must.
+        MachineError: this machine cannot run it.
+    """
+    if isinstance(what, str | os.PathLike | Bundle):
+        folder = what.folder if isinstance(what, Bundle) else Path(what)
+        with Runner.open(folder, precision, backend) as runner:
+            yield _of_runner(runner, also)
+        return
+    if backend is not None or precision is not None:
+        raise UsageError(
+            f"backend {backend}, precision {precision}: expected none with {_kind(what)}, which runs as it is; give "
+            "the bundle itself to choose"
+        )
+    if isinstance(what, Runner):
+        yield _of_runner(what, also)
+        return
+    with open_network(what, also) as (spec, opened):
+        yield Opened(spec, functools.partial(_ask, opened, spec), random_weights=False, backend="torch", precision=FP32)
+
+
+@contextlib.contextmanager
+def open_network(network: nn.Module, also: Also | None = None) -> Iterator[tuple[ModelSpec, Backend]]:
+    """A network in PyTorch, as it stands, as a backend for the block; and the description of what that gives.
+
+    Raises:
+        DeployError: it is no network, has no description, or none that it fits.
+    """
+    spec = _spec_of(network)
+    from wrn_deploy.backends._torch_module import open_module
+    from wrn_deploy.models.cost import shape_feature_maps
+    from wrn_deploy.models.feature_extractor import split_classifier
+
+    parts: tuple[nn.Module, ...] = (network,)
+    if also is Also.FEATURES:
+        parts = split_classifier(network)
+        spec = dataclasses.replace(spec, interface=Interface(features=parts[1].in_features))
+    elif also is Also.FEATURE_MAPS:
+        spec = dataclasses.replace(spec, interface=Interface(feature_maps=shape_feature_maps(spec)))
+    with open_module(parts, spec) as backend:
+        yield spec, backend
+
+
+def images_together(spec: ModelSpec) -> int:
+    """How many images are taken at once where nothing is timed: 64 small ones or 8 large ones."""
+    return 64 if spec.preprocessing.height < 64 else 8
+
+
+def _of_runner(runner: Runner, also: Also | None) -> Opened:
+    bundle = runner.bundle
+    gives = {Also.FEATURES: bundle.spec.interface.features, Also.FEATURE_MAPS: bundle.spec.interface.feature_maps}
+    if also is not None and not gives[also]:
+        raise DeployError(
+            f"{bundle.folder} gives no {also}: expected a bundle exported with --{also}, as in "
+            f"`wrn-deploy export {bundle.spec.name} --weights FILE --{also} --out FOLDER`"
+        )
+    return Opened(bundle.spec, runner.run, bundle.random_weights, runner.backend, runner.precision)
+
+
+def _ask(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Array]:
+    batch = as_input(images, spec) if images.dtype == np.uint8 else images
+    if (batch.dtype, batch.shape[1:]) != (np.dtype(spec.input.dtype), spec.input.shape):
+        raise DeployError(
+            f"images are {images.dtype} {images.shape}: expected normalised float32 (N, "
+            f"{', '.join(map(str, spec.input.shape))}), N at least 1"
+        )
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    results = backend.download()
+    for output, result in zip(backend.outputs, results, strict=True):
+        if result.shape != (len(batch), *output.shape):
+            raise DeployError(
+                f"the network gives {output.name} of shape {result.shape}: expected "
+                f"{(len(batch), *output.shape)}, as its description says"
+            )
+    return {output.name: result for output, result in zip(backend.outputs, results, strict=True)}
+
+
+def _spec_of(what: Any) -> ModelSpec:
+    torch = sys.modules.get("torch")  # without it nobody can have a network
+    if torch is None or not isinstance(what, torch.nn.Module):
+        raise DeployError(f"this is a {_kind(what)}: {EXPECTED}")
+    spec = getattr(what, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        raise DeployError(
+            f"this {_kind(what)} has no description: {EXPECTED}; or set its `spec` to a wrn_deploy.spec.ModelSpec"
+        )
+    return spec.core
+
+
+def _kind(what: object) -> str:
+    return type(what).__qualname__

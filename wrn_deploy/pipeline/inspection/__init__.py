@@ -1,0 +1,1 @@
+"""The steps of `inspect`, `explain`, `plot-model`, `plot-training` and `doctor`."""

@@ -1,0 +1,264 @@
+"""Says what is in a bundle, an ONNX graph or a plan; changes nothing, and opens a plan only where a GPU can."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
+from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
+from wrn_deploy.pipeline.engines.proof import NO_PROOF
+from wrn_deploy.pipeline.read_graph import read_graph
+from wrn_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["BundleView", "EntryView", "GraphView", "LayerView", "PlanView", "inspect_path"]
+
+EXPECTED = "expected a bundle's folder, an ONNX graph or a plan"
+DIGESTS = ("digest", "sha256")  # options that nobody reads
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One artifact; `problem` is why it cannot be used, None: it is whole and so are those that it was made from."""
+
+    key: str
+    kind: str
+    precision: str
+    path: str
+    size_bytes: int
+    parents: tuple[str, ...]
+    options: Mapping[str, Any]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleView:
+    """A bundle and its artifacts, in the order in which they are made."""
+
+    folder: str
+    model: str
+    random_weights: bool
+    artifacts: tuple[EntryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphView:
+    """An ONNX graph.
+
+    `inputs` and `outputs` have name, type and shape; `parameters` are the elements of its initializers but for scales
+    and zero points; `macs` are for one image (None: the file does not give the shapes), `shares` what they are in.
+    """
+
+    file: str
+    size_bytes: int
+    producer: str
+    opset: int
+    inputs: tuple[tuple[str, str, str], ...]
+    outputs: tuple[tuple[str, str, str], ...]
+    nodes: Mapping[str, int]
+    parameters: int
+    macs: int | None
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerView:
+    """One layer of an engine: what it reads and writes, and the nodes of the graph that went into it."""
+
+    name: str
+    kind: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    onnx: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """A plan.
+
+    `flavor` is what its first bytes say (None: they say nothing), `facts` what the manifest beside it tells (empty: it
+    is in no bundle), `problem` why it cannot be used, `layers` what the engine says of itself, and `missing` why there
+    is no more.
+    """
+
+    file: str
+    size_bytes: int
+    flavor: str | None
+    bundle: str | None
+    key: str | None
+    facts: Mapping[str, Any]
+    proof: Mapping[str, Any]
+    problem: str | None
+    layers: tuple[LayerView, ...]
+    missing: str | None
+
+
+def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | PlanView:
+    """What is at `path`.
+
+    Raises:
+        DeployError: nothing, or something that is damaged or of another kind.
+        MachineError: reading a graph needs packages that are not installed.
+    """
+    if not path.exists():
+        raise DeployError(f"{path} does not exist: {EXPECTED}")
+    if path.is_dir() or path.name == MANIFEST:
+        with progress.task("Checking digests"):
+            return _bundle(Bundle.open(path if path.is_dir() else path.parent))
+    return _plan(path, progress) if is_plan(path) else _graph(path)
+
+
+def _bundle(bundle: Bundle) -> BundleView:
+    order = list(Kind)
+    made = sorted(bundle.artifacts.values(), key=lambda artifact: (order.index(artifact.kind), artifact.key))
+    entries = tuple(_entry(bundle, artifact) for artifact in made)
+    return BundleView(str(bundle.folder), bundle.spec.name, bundle.random_weights, entries)
+
+
+def _entry(bundle: Bundle, artifact: Artifact) -> EntryView:
+    told = {key: value for key, value in artifact.recipe.options.items() if not key.endswith(DIGESTS)}
+    return EntryView(
+        key=artifact.key,
+        kind=artifact.kind.value,
+        precision=artifact.precision.value,
+        path=artifact.path,
+        size_bytes=artifact.size_bytes,
+        parents=tuple(artifact.recipe.parents),
+        options={key: value for key, value in told.items() if value is not None},
+        problem=_problem(bundle, artifact),
+    )
+
+
+def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
+    commands = {
+        Kind.PLAN: f"wrn-deploy build-engine {bundle.folder} --{artifact.precision} --rebuild",
+        Kind.CALIBRATION: f"wrn-deploy calibrate {bundle.folder} --calib-data DATA",
+    }
+    quantized = artifact.precision.value in ("int8", "fp8")
+    again = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+    remedy = commands.get(artifact.kind, commands[Kind.CALIBRATION] if quantized else again)
+    try:
+        bundle.find(artifact.key, remedy)
+    except DeployError as error:
+        return str(error)
+    return None
+
+
+def _graph(file: Path) -> GraphView:
+    model = read_graph(file, "inspecting a graph", EXPECTED)
+    from wrn_deploy.engines.promise import promises_of, shares_of
+
+    try:
+        promises = promises_of(model)
+        known = all(promise.macs for promise in promises)
+        return GraphView(
+            file=str(file),
+            size_bytes=file.stat().st_size,
+            producer=f"{model.producer_name or ''} {model.producer_version or ''}".strip(),
+            opset=model.opset_imports.get("") or model.graph.opset_imports.get("") or 0,
+            inputs=tuple(_tensor(value) for value in model.graph.inputs if value.name not in model.graph.initializers),
+            outputs=tuple(_tensor(value) for value in model.graph.outputs),
+            nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
+            parameters=_parameters(model),
+            macs=sum(promise.macs for promise in promises) if known else None,
+            shares=shares_of((promise.arithmetic, promise.macs) for promise in promises) if known else {},
+        )
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DeployError(f"{file} is damaged ({error!r}): {EXPECTED}") from error
+
+
+def _tensor(value: ir.Value) -> tuple[str, str, str]:
+    shape = "of no known shape" if value.shape is None else " x ".join(str(size) for size in value.shape)
+    return value.name or "", "of no known type" if value.dtype is None else value.dtype.name.lower(), shape
+
+
+def _parameters(model: ir.Model) -> int:
+    total = 0
+    for value in model.graph.initializers.values():
+        uses = [(use.node.op_type, use.idx) for use in value.uses()]
+        of_scales = [kind in ("QuantizeLinear", "DequantizeLinear") and index > 0 for kind, index in uses]
+        if not all(of_scales) or not uses:
+            total += math.prod(size for size in value.shape or () if isinstance(size, int))
+    return total
+
+
+def _plan(file: Path, progress: Progress) -> PlanView:
+    found = bundle_of(file)
+    bundle, artifact = found if found is not None else (None, None)
+    facts = dict(artifact.facts) if artifact is not None else {}
+    proof = facts.pop("precision", None)
+    problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
+    layers, missing = _layers(file, facts, progress) if facts and problem is None else ((), None)
+    if not facts:
+        missing = (
+            "the plan is in no bundle: what it takes and gives, and its profiles, cannot be read without the TensorRT "
+            "and the GPU that it was built for; inspect it in its bundle, beside manifest.json"
+        )
+    return PlanView(
+        file=str(file),
+        size_bytes=file.stat().st_size,
+        flavor=plan_flavor(file),
+        bundle=None if bundle is None else str(bundle.folder),
+        key=None if artifact is None else artifact.key,
+        facts=facts,
+        proof=proof if isinstance(proof, Mapping) else NO_PROOF,
+        problem=problem,
+        layers=layers,
+        missing=missing,
+    )
+
+
+def _broken(file: Path) -> str | None:
+    """What is wrong with a plan of no bundle, as far as its bytes tell."""
+    from wrn_deploy.backends._deserialize import check_rtx_plan
+
+    flavor = plan_flavor(file)
+    if flavor is None:
+        return "the file does not start as plans do: it is damaged, or something else; build it again"
+    try:
+        if flavor == "tensorrt_rtx":
+            check_rtx_plan(file.read_bytes())
+    except DeployError as error:
+        return str(error)
+    return None
+
+
+def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
+    """The engine's layers as it tells them itself, or why it cannot."""
+    flavor = str(facts.get("flavor"))
+    gpu = find_gpu()
+    if gpu is None:
+        return (), "the layers themselves are read on a GPU, and there is none here"
+    if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
+        return (), f"the layers themselves are read with {flavor}, which is not installed"
+    from wrn_deploy.backends._validity import plan_mismatch
+    from wrn_deploy.engines.flavor import Flavor, find_flavor
+    from wrn_deploy.engines.inspector import describe_engine
+    from wrn_deploy.engines.layers import parse_json
+
+    trt = find_flavor(Flavor(flavor))
+    mismatch = plan_mismatch(facts, trt.version, gpu)
+    if mismatch is not None:
+        return (), mismatch
+    try:
+        with progress.task("Opening the plan"):
+            layers = parse_json(describe_engine(trt.module, file.read_bytes()))
+    except DeployError as error:
+        return (), str(error)
+    return tuple(
+        LayerView(layer.name, layer.kind, _types(layer.inputs), _types(layer.outputs), layer.onnx) for layer in layers
+    ), None
+
+
+def _types(tensors: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(tensor.type.value for tensor in tensors)

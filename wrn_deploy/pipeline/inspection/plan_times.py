@@ -1,0 +1,136 @@
+"""How long each layer of two plans takes on this GPU, as TensorRT's profiler counts it; the two take turns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.calib.lint.finding import Finding, Target
+from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.machine import Gpu, find_gpu
+from wrn_deploy.pipeline.engines.plans import bundle_of
+from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN
+from wrn_deploy.pipeline.inspection.node_times import RUNS, WARM_UP, Measured, Timed, Turns
+from wrn_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    from wrn_deploy.engines.layers import EngineLayer
+    from wrn_deploy.engines.promise import Promise
+    from wrn_deploy.engines.timing import LayerTimer
+
+__all__ = ["TimedPlans", "time_plans"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPlans:
+    """What ran them, the times, the row of each layer, and what linting the graph of the second found."""
+
+    runtime: str
+    measured: tuple[Measured, Measured]
+    homes: tuple[Mapping[str, str], Mapping[str, str]]
+    findings: Sequence[Finding]
+
+
+def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> TimedPlans:
+    """Runs both in turns on random bytes; their graphs, in their bundles, name the layers.
+
+    Raises:
+        DeployError: a plan is in no bundle, or is not the file that its manifest describes.
+        MachineError: there is no GPU, or not that TensorRT.
+    """
+    from wrn_deploy.engines.timing import LayerTimer
+    from wrn_deploy.pipeline.quantization.lint import lint_file
+
+    found = [_plan(file) for file in files]
+    gpu = find_gpu()
+    if gpu is None:
+        raise MachineError("timing the layers of plans needs a CUDA GPU: compare their ONNX graphs on this CPU instead")
+    with contextlib.ExitStack() as stack:
+        timers = [
+            stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), turns.batch))
+            for bundle, plan in found
+        ]
+        runs = _take_turns(timers, turns, progress)
+        described = [timer.description for timer in timers]
+    graphs = [_graph(bundle, plan) for bundle, plan in found]
+    sides = [_side(*side) for side in zip(graphs, described, runs, strict=True)]
+    findings = lint_file(graphs[1], Target.TENSORRT).findings
+    (first, first_homes), (second, second_homes) = sides
+    return TimedPlans(gpu.name, (first, second), (first_homes, second_homes), findings)
+
+
+def _plan(file: Path) -> tuple[Bundle, Artifact]:
+    found = bundle_of(file)
+    if found is None:
+        raise DeployError(f"{file} is no plan of a bundle: expected one beside the manifest.json that describes it")
+    bundle, plan = found
+    return bundle, bundle.find(plan.key, f"wrn-deploy build-engine {bundle.folder} --{plan.precision} --rebuild")
+
+
+def _module(plan: Artifact, gpu: Gpu) -> Any:
+    """The TensorRT that the plan was built with; raises MachineError where this machine cannot run it."""
+    from wrn_deploy.backends._validity import plan_mismatch
+    from wrn_deploy.engines.flavor import Flavor, find_flavor
+
+    trt = find_flavor(Flavor(str(plan.facts.get("flavor"))))
+    mismatch = plan_mismatch(plan.facts, trt.version, gpu)
+    if mismatch is not None:
+        raise MachineError(f"{plan.path}: {mismatch}")
+    return trt.module
+
+
+def _graph(bundle: Bundle, plan: Artifact) -> Path:
+    """The graph that the plan was built from."""
+    parent = next(iter(plan.recipe.parents), "")
+    return bundle.file(bundle.find(parent, f"wrn-deploy export {bundle.spec.name} --out {bundle.folder}"))
+
+
+Run = tuple[float, dict[str, float]]  # milliseconds of the whole, and of each layer
+
+
+def _take_turns(timers: Sequence[LayerTimer], turns: Turns, progress: Progress) -> list[list[Run]]:
+    runs: list[list[Run]] = [[] for _ in timers]
+    with progress.task("Timing layers: A B, in turns", turns.rounds) as advance:
+        for timer in timers:
+            for _ in range(WARM_UP):
+                timer.run()
+        for _ in range(turns.rounds):
+            for timer, own in zip(timers, runs, strict=True):
+                own.extend(timer.run() for _ in range(RUNS))
+            advance(1)
+    return runs
+
+
+def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[Measured, dict[str, str]]:
+    from wrn_deploy.engines.layers import parse_json
+    from wrn_deploy.engines.promise import promises_of
+    from wrn_deploy.pipeline.read_graph import read_graph
+
+    promises = promises_of(read_graph(graph))
+    return place_layers(promises, parse_json(described), runs)
+
+
+def place_layers(
+    promises: Sequence[Promise], layers: Sequence[EngineLayer], runs: Sequence[Run]
+) -> tuple[Measured, dict[str, str]]:
+    """The times of an engine's layers, and the row of each: the graph's layer that it multiplies for, or its kind."""
+    from wrn_deploy.engines.proof import computed_in, kernels_of
+
+    by_name = {layer.name: layer for layer in layers}
+    homes: dict[str, str] = {}
+    arithmetic: dict[str, str] = {}
+    for promise in promises:
+        for kernel in kernels_of(promise, layers):
+            homes.setdefault(kernel.name, promise.name)
+            arithmetic.setdefault(kernel.name, computed_in(promise, layers).value)
+    parts = []
+    for name in dict.fromkeys(name for _, times in runs for name in times):
+        kind = by_name[name].kind if name in by_name else "layers that the inspector does not name"
+        homes.setdefault(name, BETWEEN + kind)
+        parts.append(Timed(name, kind, arithmetic.get(name, ""), tuple(times.get(name, 0.0) for _, times in runs)))
+    feeding = {name: promise.name for promise in promises for name in promise.around}
+    return Measured(tuple(total for total, _ in runs), tuple(parts)), {**feeding, **homes}

@@ -1,0 +1,104 @@
+"""The picture of a network: of a bundle's graph, of any ONNX graph, or of a network known by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wrn_deploy.bundle import MANIFEST, Bundle
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.models import describe_model
+from wrn_deploy.pipeline.inspection.diagram import network_of
+from wrn_deploy.pipeline.picture_file import check_picture, write_svg
+from wrn_deploy.pipeline.read_graph import read_graph
+from wrn_deploy.plots.network import Network
+from wrn_deploy.plots.network_svg import draw_network
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["PlotOptions", "plot_model"]
+
+EXPECTED = "expected a bundle's folder, an ONNX graph, or the name of a network"
+KEYS = {Precision.INT8: "onnx-int8-tensorrt"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlotOptions:
+    """What to draw: a bundle, a graph or a network's name; `precision` is which graph of a bundle."""
+
+    what: str
+    out: Path | None = None
+    precision: Precision | None = None
+    unfold: bool = False
+
+
+def plot_model(options: PlotOptions, progress: Progress) -> Network:
+    """Draws it, and gives what was drawn.
+
+    Raises:
+        DeployError: there is no such bundle, graph or network, or the picture cannot be written.
+        UsageError: a precision of something that is no bundle.
+        MachineError: torch or onnx is missing.
+    """
+    path = Path(options.what)
+    if options.out is not None:
+        check_picture(options.out)  # before the work
+    if path.is_dir() or path.name == MANIFEST:
+        network, picture = _of_bundle(path if path.is_dir() else path.parent, options)
+    elif path.is_file():
+        _refuse_precision(options)
+        network, picture = _read(read_graph(path, "drawing a graph", EXPECTED), path.name, ""), path.with_suffix(".svg")
+    else:
+        _refuse_precision(options)
+        network, picture = _of_name(options.what, progress), Path(f"{options.what}.svg")
+    out = check_picture(options.out or picture)
+    write_svg(draw_network(network, fold=not options.unfold), out, progress)
+    return network
+
+
+def _of_bundle(folder: Path, options: PlotOptions) -> tuple[Network, Path]:
+    bundle = Bundle.open(folder)
+    precision = options.precision or Precision.FP32
+    key = KEYS.get(precision, f"onnx-{precision}")
+    quantized = precision in (Precision.INT8, Precision.FP8)
+    made_by = (
+        f"wrn-deploy calibrate {folder} --calib-data DATA" if quantized else f"wrn-deploy export {bundle.spec.name}"
+    )
+    file = bundle.file(bundle.find(key, made_by))
+    network = _read(read_graph(file, "drawing a graph", EXPECTED), bundle.spec.name, precision)
+    return network, folder / "reports" / f"model-{precision}.svg"
+
+
+def _of_name(name: str, progress: Progress) -> Network:
+    if "/" in name or name.endswith(".onnx"):
+        raise DeployError(f"{name} does not exist: {EXPECTED}, as in wrn-16-2")
+    spec = describe_model(name)
+    from torch import nn
+
+    from wrn_deploy.export.graph import export_graph
+    from wrn_deploy.models import build_model
+
+    with progress.task(f"Exporting {name}, to draw its graph"):
+        network = build_model(spec)
+        for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+            for values in norm.state_dict().values():  # of equal ones the exporter makes one, and names are lost
+                if values.is_floating_point():
+                    nn.init.uniform_(values, 0.5, 1.5)
+        model = export_graph(network, spec)
+    return _read(model, name, "")
+
+
+def _read(model: ir.Model, name: str, precision: str) -> Network:
+    try:
+        return network_of(model, name, precision)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DeployError(f"{name} is damaged ({error!r}): {EXPECTED}") from error
+
+
+def _refuse_precision(options: PlotOptions) -> None:
+    if options.precision is not None:
+        raise UsageError(f"--precision {options.precision} with {options.what}: expected it with a bundle alone")

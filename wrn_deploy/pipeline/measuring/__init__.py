@@ -1,0 +1,1 @@
+"""The steps of `bench`, `eval` and `compare`."""

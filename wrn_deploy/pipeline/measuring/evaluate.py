@@ -1,0 +1,129 @@
+"""The eval step: the accuracy of a bundle's contenders, or of weights alone in PyTorch, without a bundle."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wrn_deploy import __version__
+from wrn_deploy.backend import title_of, unfit
+from wrn_deploy.bench.measuring.accuracy import ask
+from wrn_deploy.bench.measuring.scoring import score
+from wrn_deploy.bench.report.report import Accuracy, Report, Row
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
+from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.figures import percent_text
+from wrn_deploy.pipeline.inference.models import images_together, open_network
+from wrn_deploy.pipeline.inference.target import Target
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
+from wrn_deploy.pipeline.networks.network import load_with_weights
+from wrn_deploy.pipeline.networks.weights import Taken
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["evaluate_target"]
+
+DEVICES = {"torch": "cpu", "torch_cuda": "cuda"}  # what runs weights alone: backends, and torch's names of devices
+
+
+def evaluate_target(target: Target, options: MeasureOptions, progress: Progress, *, gated: bool = False) -> Report:
+    """Right answers of each contender of a bundle; or of weights, in one row.
+
+    `gated` says that a gate will compare with fp32, which the contenders of a bundle alone allow.
+
+    Raises:
+        UsageError: options that are for the other kind.
+        DeployError: unusable data or weights, or as `evaluate_bundle`.
+        MachineError: nothing that was asked for can run here.
+    """
+    if target.is_bundle:
+        return evaluate_bundle(Bundle.open(target.path), options, progress)
+    backend = _backend(target, options, gated=gated)
+    loaded = load_with_weights(target.network, progress)
+    assert loaded.weights is not None, "weights are what is evaluated"
+    return _evaluate(loaded.network.to(DEVICES[backend]), (loaded.weights, backend), options, progress)
+
+
+def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
+    """Which of PyTorch's backends the weights are evaluated with."""
+    named = options.backends or ("torch",)
+    alone = len(named) == 1 and named[0] in DEVICES and options.precision in (None, Precision.FP32)
+    if not alone or options.everything or gated:
+        raise UsageError(
+            f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
+            "torch_cuda), and --all and --max-drop compare a bundle's contenders; `wrn-deploy export` makes a bundle"
+        )
+    reason = unfit(named[0])
+    if reason is not None:
+        raise MachineError(f"{title_of(named[0])} cannot run {target.path}: {reason}")
+    return named[0]
+
+
+def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOptions, progress: Progress) -> Report:
+    import torch
+
+    with open_network(network) as (spec, backend):
+        source = match_classes(open_data(options.data, Role.TEST), spec)
+        check_labelled(source, spec.classes)
+        machine = describe_machine()
+        settings = settings_of(options, machine)
+        torch.set_num_threads(settings.threads)
+        batches = Batches(
+            source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
+        )
+        _tell(ran[0], progress)
+        workers = choose_workers(options.workers, batches.how, len(batches))
+        task = progress.task(f"Accuracy of {spec.name} in {title_of(ran[1])}", len(batches))
+        with task as advance, Decoders(workers) as batches.decoders:
+            answers = ask(backend, batches, spec, advance)
+    return Report(
+        model=spec.name,
+        random_weights=False,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        data=Path(options.data).name,
+        data_digest=answers.digest,
+        corrupt=answers.corrupt,
+        reference=None,
+        baseline=None,
+        machine=machine,
+        versions={"wrn-deploy": __version__, **package_versions("numpy", "torch")},
+        settings=settings,
+        rows=(_row(*ran, score(answers, None, spec)),),
+    )
+
+
+def _tell(weights: Taken, progress: Progress) -> None:
+    """What taking the weights has not told: how images are prepared, and what others measured."""
+    if weights.checkpoint.spec is not None:
+        progress.note(f"preprocessing: {tell_preprocessing(weights.spec.preprocessing)} (from the weights)")
+    published = SOURCES.get(weights.origin.get("published", ""))
+    if published is not None:
+        found = published.accuracy
+        progress.note(
+            f"published: top-1 {percent_text(found.top1)}, top-5 {percent_text(found.top5)} on ImageNet at "
+            f"{found.size} pixels ({found.published_in})"
+        )
+
+
+def _row(weights: Taken, backend: str, accuracy: Accuracy) -> Row:
+    file = weights.checkpoint.file
+    return Row(
+        backend=backend,
+        title=title_of(backend),
+        precision=Precision.FP32,
+        artifact=weights.origin.get("published", file.name),
+        sha256=weights.origin["file_sha256"],
+        size_bytes=file.stat().st_size,
+        accuracy=accuracy,
+    )

@@ -1,0 +1,164 @@
+"""The contest of a benchmark: contenders in processes of their own, in turns; one that fails becomes a skipped row."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wrn_deploy.backend import Candidate, title_of
+from wrn_deploy.bench.measuring.accuracy import Answers
+from wrn_deploy.bench.measuring.isolate import Worker
+from wrn_deploy.bench.measuring.latency import Times
+from wrn_deploy.bench.measuring.loadgen import Load
+from wrn_deploy.bench.measuring.logits import LogitFile
+from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
+from wrn_deploy.errors import DeployError
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
+
+__all__ = ["Entry", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
+
+WARM_UP_S = (0.5, 10.0)  # seconds of warming up: the least, and the most until times are steady
+PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
+
+
+@dataclass(slots=True)
+class Entry:
+    """A contender on its way to becoming a row of the report."""
+
+    backend: str
+    precision: Precision
+    found: Candidate
+    skipped: str | None
+    worker: Worker | None = None
+    warmed: dict[int, WarmUp] = field(default_factory=dict)
+    rounds: dict[int, list[Times]] = field(default_factory=dict)
+    answers: Answers | None = None
+    loads: list[LoadResult] = field(default_factory=list)
+    peak_rss_bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The row's."""
+        return f"{title_of(self.backend)} {self.precision}"
+
+    def row(self, accuracy: Accuracy | None) -> Row:
+        """What was measured, and how right its answers are."""
+        latencies = tuple(self.latency(batch) for batch in self.rounds)
+        artifact = self.found.artifact
+        return Row(
+            backend=self.backend,
+            title=title_of(self.backend),
+            precision=self.precision,
+            skipped=self.skipped,
+            artifact=artifact.path if artifact else None,
+            sha256=artifact.sha256 if artifact else None,
+            size_bytes=artifact.size_bytes if artifact else None,
+            peak_rss_bytes=self.peak_rss_bytes,
+            latencies=() if self.skipped else latencies,
+            loads=() if self.skipped else tuple(self.loads),
+            accuracy=None if self.skipped else accuracy,
+        )
+
+    def latency(self, batch: int) -> Latency:
+        """Its times at a batch size, by rounds."""
+        rounds = self.rounds[batch]
+        on_device = tuple(each.device_ms for each in rounds)
+        return Latency(
+            batch, tuple(each.host_ms for each in rounds), self.warmed[batch], on_device if all(on_device) else ()
+        )
+
+
+def start(entry: Entry, stack: contextlib.ExitStack, work: Work) -> None:
+    """Starts the contender's process, which ends with `stack`."""
+    try:
+        entry.worker = stack.enter_context(Worker(work))
+    except DeployError as error:
+        entry.skipped = str(error)
+
+
+def time_rounds(
+    entries: list[Entry], settings: Settings, progress: Progress, look: Callable[[], object] = lambda: None
+) -> None:
+    """A B C, B C A, ...: a noisy moment of the machine meets all alike, and none always follows the same other.
+
+    Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
+    `look` is called after each round, while nothing is timed.
+    """
+    count = len(_working(entries))
+    with progress.task(f"Timing {count} contenders", len(settings.batches) * (settings.rounds + 1) * count) as advance:
+        for batch in settings.batches:
+            turns: dict[str, int] = {}
+            for entry, worker in _working(entries):
+                with _failing(entry):
+                    entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
+                    runs = math.ceil(settings.duration_s * 1000 / settings.rounds / run_ms)
+                    turns[entry.name] = max(1, min(settings.iterations, runs))
+                advance(1)
+            for index in range(settings.rounds):
+                working = _working(entries)
+                first = index % len(working) if working else 0
+                for entry, worker in working[first:] + working[:first]:
+                    time.sleep(PAUSE_S)
+                    with _failing(entry):
+                        entry.rounds.setdefault(batch, []).append(worker.time(batch, turns[entry.name]))
+                    advance(1)
+                look()
+
+
+def run_loads(entries: list[Entry], loads: tuple[Load, ...], logs: Path, progress: Progress) -> None:
+    """LoadGen's scenarios, one contender at a time; its own logs go into a folder for each, below `logs`."""
+    for load in loads:
+        for entry, worker in _working(entries):
+            folder = logs / f"{entry.backend}-{entry.precision}-{load.scenario}"
+            with progress.task(f"{load.scenario} of {entry.name}"), _failing(entry):
+                entry.loads.append(worker.load(load, folder))
+
+
+def ask_all(entries: list[Entry], images: int, progress: Progress) -> None:
+    """Every contender's answers to all images, and the peak of its memory.
+
+    The reference is asked first, and writes its logits into a temporary file, 4 bytes a class and image. The others
+    compare theirs with it while they answer, so that logits are neither sent nor held.
+    """
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-logits-") as folder:
+        file, known = Path(folder, "reference.f32"), False
+        for entry in by_reference([entry for entry, _ in _working(entries)]):
+            assert entry.worker is not None
+            leads = not known and entry.precision is Precision.FP32
+            logits = LogitFile(file, write=leads) if leads or known else None
+            with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
+                answers = entry.worker.ask(advance, logits)
+                entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
+                entry.answers = answers
+                known = known or leads
+
+
+def by_reference(entries: Sequence[Entry]) -> list[Entry]:
+    """Those first that others may be compared with: PyTorch's fp32, then others of fp32; else in the same order."""
+    fp32 = [entry for entry in entries if entry.precision is Precision.FP32]
+    rest = [entry for entry in entries if entry.precision is not Precision.FP32]
+    return sorted(fp32, key=lambda entry: entry.backend != "torch") + rest
+
+
+def _working(entries: list[Entry]) -> list[tuple[Entry, Worker]]:
+    """The contenders that run, and have not failed."""
+    return [(entry, entry.worker) for entry in entries if entry.worker is not None]
+
+
+@contextlib.contextmanager
+def _failing(entry: Entry) -> Iterator[None]:
+    """A contender that fails becomes a skipped row with its reason; the others go on."""
+    try:
+        yield
+    except DeployError as error:
+        entry.skipped = str(error)
+        if entry.worker is not None:
+            entry.worker.close()
+        entry.worker = None

@@ -1,0 +1,190 @@
+"""The export step: weights into a bundle, the fp32 and fp16 graphs made from them (and bf16), parity checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy import __version__
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.machine import package_versions
+from wrn_deploy.models import Overrides, describe_model
+from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
+from wrn_deploy.pipeline.networks.weights import Taken, Wanted, network_of, take_weights
+from wrn_deploy.pipeline.quantization.base_graph import write_graph
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Interface, ModelSpec, Precision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ExportOptions", "export_bundle", "probe_images"]
+
+PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to export; `weights` (a file, or a name of `models.sources`) or `random_weights` must be given.
+
+    `weights_key` names the state dict to take from a file with several.
+    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k`, `features` and `feature_maps` say
+    what the graphs take and give: see `spec.Interface`.
+    """
+
+    model: str
+    out: Path
+    weights: Path | str | None = None
+    random_weights: bool = False
+    seed: int = 0
+    overrides: Overrides = field(default_factory=Overrides)
+    bf16: bool = False
+    pixels: bool = False
+    top_k: int | None = None
+    features: bool = False
+    weights_key: str = ""
+    feature_maps: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed}: expected 0 to 2**63 - 1")
+
+
+def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
+    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx where asked for.
+
+    Raises:
+        UsageError: neither weights nor `random_weights`, or both; more top classes than there are.
+        DeployError: bad weights, or a folder that holds something else.
+        GateError: a graph does not compute what the network computes; nothing is written.
+        MachineError: torch, onnx or onnxruntime is missing.
+    """
+    if (options.weights is None) != options.random_weights:
+        raise UsageError(
+            f"export {options.model}: expected --weights FILE, or --random-weights for speed work (and not both); "
+            "`wrn-deploy train` makes weights"
+        )
+    _check_packages()
+    spec, taken = _read(options, progress)
+    bundle = Bundle.create(options.out, spec, options.random_weights)
+    weights = Recipe(options=_weights_options(options, spec.core, taken), tools={"wrn-deploy": __version__})
+    if _up_to_date(bundle, weights, options):
+        progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
+        return Bundle.open(bundle.folder)
+    network = _random(spec, options.seed) if taken is None else network_of(taken)
+    _write(bundle, network, (weights, options), progress)
+    return bundle
+
+
+def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions], progress: Progress) -> None:
+    import onnx_ir as ir
+
+    from wrn_deploy.export.bf16 import convert_bf16
+    from wrn_deploy.export.check import check_structure
+    from wrn_deploy.export.fp16 import convert_fp16
+    from wrn_deploy.export.graph import export_graph
+    from wrn_deploy.models.checkpoints.weights import write_weights
+
+    spec, (recipe, options) = bundle.spec, how
+    with bundle.transaction() as step:
+        write_weights(network, spec.core, step.file("weights.safetensors"))
+        weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
+        with progress.task(f"Exporting {spec.name} to ONNX"):
+            fp32 = export_graph(network, spec)
+        parent = weights
+        graphs = [(Precision.FP32, fp32), (Precision.FP16, convert_fp16(fp32))]
+        if options.bf16:
+            graphs.append((Precision.BF16, convert_bf16(fp32)))
+        for precision, model in graphs:
+            check_structure(model, spec.core)
+            file = f"{precision}.onnx"
+            ir.save(model, step.file(file))
+            facts: dict[str, Any] = {"parity": core_parity(network, step.file(file), spec, precision, progress)}
+            if spec != spec.core:
+                write_graph(model, step.file(file), spec)
+                check_structure(ir.load(step.file(file)), spec)
+                facts["interface"] = interface_parity(network, step.file(file), spec, precision, progress)
+            if precision is Precision.BF16:
+                facts["parity_of"] = EMULATED
+            made = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, _graph_recipe(parent, spec), facts)
+            parent = made if precision is Precision.FP32 else parent
+
+
+def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
+    """Those of the graphs that are asked for; each after the first is made from fp32."""
+    return (Precision.FP32, Precision.FP16, *((Precision.BF16,) if options.bf16 else ()))
+
+
+def _told(options: ExportOptions) -> str:
+    *others, last = _precisions(options)
+    return f"{', '.join(others)} and {last}"
+
+
+def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Taken | None]:
+    if options.weights is None:
+        if options.weights_key:
+            raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
+        return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
+    wanted = Wanted(options.model, options.weights, options.weights_key, options.overrides)
+    taken = take_weights(wanted, progress)
+    return _with_interface(taken.spec, options), taken
+
+
+def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
+    from wrn_deploy.models.cost import count_features, shape_feature_maps
+
+    if options.top_k is not None and not 1 <= options.top_k <= spec.classes:
+        raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
+    features = count_features(spec) if options.features else 0
+    maps = shape_feature_maps(spec) if options.feature_maps else ()
+    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features, maps))
+
+
+def _random(spec: ModelSpec, seed: int) -> nn.Module:
+    import torch
+
+    from wrn_deploy.models.random_init import build_random
+
+    return build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed)
+
+
+def _weights_options(options: ExportOptions, spec: ModelSpec, taken: Taken | None) -> dict[str, Any]:
+    return {"model": spec.to_json(), **({"seed": options.seed} if taken is None else taken.origin)}
+
+
+def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
+    from wrn_deploy.export.graph import OPSET
+
+    tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
+    interface = {} if spec == spec.core else {"interface": spec.interface.to_json()}
+    return Recipe({parent.key: parent.sha256}, {"opset": OPSET, **interface}, tools)
+
+
+def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool:
+    try:
+        there, spec = Bundle.open(bundle.folder), bundle.spec
+    except DeployError:
+        return False
+    parent = there.current("weights", weights)
+    for precision in _precisions(options):
+        made = there.current(f"onnx-{precision}", _graph_recipe(parent, spec)) if parent is not None else None
+        parent = made if made is None or precision is Precision.FP32 else parent
+    return parent is not None
+
+
+def _check_packages() -> None:
+    for package, extra in (
+        ("torch", "export"),
+        ("safetensors", "export"),
+        ("onnx", "export"),
+        ("onnxscript", "export"),
+        ("onnx_ir", "export"),
+        ("onnxruntime", "cpu"),
+    ):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package, extra, "exporting a model")

@@ -1,0 +1,86 @@
+"""Lints a Q/DQ graph in a file: what is in the way of integer kernels, and how much runs in integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrn_deploy.calib.lint.finding import Finding, Severity, Target
+from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.pipeline.read_graph import EXPECTED, read_graph
+
+__all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What a graph is and what was found in it.
+
+    `guessed` says that the target was taken from the graph's zero points. `int8_share` is the share of the Convs'
+    multiply-accumulates that can run in int8, None where the file does not give the shapes.
+    """
+
+    file: str
+    target: Target
+    guessed: bool
+    opset: int
+    quantizers: int
+    dequantizers: int
+    int8_convs: int
+    float_convs: int
+    int8_share: float | None
+    findings: tuple[Finding, ...]
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are of this severity."""
+        return sum(finding.rule.severity is severity for finding in self.findings)
+
+
+def lint_file(file: Path, target: Target | None) -> LintReport:
+    """Lints the graph in `file` for `target`, or for the runtime that its zero points speak of.
+
+    Raises:
+        DeployError: the file is no ONNX graph, its tensors cannot be read, or it is a graph in fp8.
+        MachineError: onnx is not installed.
+    """
+    model = read_graph(file, "linting a graph")
+    from wrn_deploy.calib.lint.check import guess_target, lint_graph
+    from wrn_deploy.calib.lint.facts import GraphFacts
+    from wrn_deploy.export.interface import unwrap
+
+    model = unwrap(model)  # normalising pixels in float is not the network's
+    try:
+        facts = GraphFacts(model)
+        if facts.has_fp8:
+            raise DeployError(
+                f"{file} has fp8 codes: expected int8 ones, which alone the rules are about; `wrn-deploy inspect` "
+                "tells how much of a graph is in fp8"
+            )
+        assumed = target or guess_target(model)
+        findings = lint_graph(model, assumed)
+        int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
+    except (OSError, TypeError, ValueError) as error:  # tensors in files that are gone, or of other sizes than they say
+        raise DeployError(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
+    return LintReport(
+        file=str(file),
+        target=assumed,
+        guessed=target is None,
+        opset=facts.opset,
+        quantizers=len(facts.quantizers),
+        dequantizers=len(facts.dequantizers),
+        int8_convs=len(int8),
+        float_convs=len(facts.convs) - len(int8),
+        int8_share=share,
+        findings=tuple(findings),
+    )
+
+
+def check_findings(report: LintReport) -> None:
+    """The gate: raises GateError if there is an error among the findings."""
+    errors = [finding.rule.id for finding in report.findings if finding.rule.severity is Severity.ERROR]
+    if errors:
+        ids = ", ".join(dict.fromkeys(errors))
+        raise GateError(
+            f"{report.file} breaks {ids} in {len(errors)} {'place' if len(errors) == 1 else 'places'}: expected no "
+            f"errors for {report.target}; mend them as said there, or name another --target"
+        )

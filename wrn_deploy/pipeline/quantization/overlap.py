@@ -1,0 +1,53 @@
+"""Keeps which images a table was calibrated on, and warns when accuracy is measured on some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
+from wrn_deploy.calib.caution import Caution
+from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
+from wrn_deploy.spec import Precision
+
+__all__ = ["ID", "IMAGES", "add_images", "check_overlap", "images_recipe"]
+
+ID = "overlap"
+IMAGES = "calibration-images"  # the artifact's key
+FILE = "calibration-images.txt"
+
+
+def images_recipe(table: Artifact) -> Recipe:
+    """The list of images belongs to its table alone."""
+    return Recipe({table.key: table.sha256})
+
+
+def add_images(step: Transaction, table: Artifact, digests: Iterable[bytes]) -> Artifact:
+    """Stages the list of the images, given by their `image_digest`, beside the table that was made from them."""
+    images = ImageSet.of(digests)
+    step.file(FILE).write_text(images.to_text(), encoding="ascii")
+    return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), FILE, images_recipe(table), {"images": len(images)})
+
+
+def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Caution | None:
+    """Warns when some of the images that are evaluated, given by their `image_digest`, are calibration images.
+
+    The pixels are compared as the network gets them, so that names and file formats do not matter. None for a bundle
+    without a list that belongs to its table.
+
+    Raises:
+        DeployError: the list is damaged.
+    """
+    table = bundle.artifacts.get("calibration")
+    artifact = None if table is None else bundle.current(IMAGES, images_recipe(table))
+    if artifact is None:
+        return None
+    shared = read_image_set(bundle.file(artifact)).count(digests)
+    if not shared:
+        return None
+    return Caution(
+        ID,
+        (),
+        {"shared": shared, "evaluated": len(digests)},
+        f"{shared:,} of {len(digests):,} evaluation images are also calibration images",
+        "int8 accuracy is too good on them; evaluate on other images, or calibrate on others (--calib-data)",
+    )

@@ -1,0 +1,110 @@
+"""What a training run writes of itself: `run.json` what it was told and on what it ran, `log.jsonl` a line an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wrn_deploy import __version__
+from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    from wrn_deploy.training.checkpoint import Standing
+    from wrn_deploy.training.execution.device import Place
+    from wrn_deploy.training.loop import Epoch
+
+__all__ = ["LOG", "RUN", "append_epoch", "begin_log", "describe_session", "note_epoch", "write_run"]
+
+LOG, RUN = "log.jsonl", "run.json"
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate")
+# What the bits of a sum depend on, and nothing else of the run does.
+EXACT = (
+    "device",
+    "gpu",
+    "processes",
+    "threads",
+    "channels_last",
+    "compiled",
+    "checkpointing",
+    "deterministic",
+    "torch",
+)
+
+
+def describe_session(place: Place, first_epoch: int) -> dict[str, Any]:
+    """What a run, or its continuation from `first_epoch` on, is carried out with."""
+    import torch
+
+    machine = describe_machine()
+    gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
+    return {
+        "first_epoch": first_epoch,
+        "device": place.device.type,
+        "gpu": gpu,
+        "processes": place.team.share.size,
+        "threads": torch.get_num_threads(),
+        **{name: value for name, value in dataclasses.asdict(place.execution).items() if name != "device"},
+        "machine": dataclasses.asdict(machine),
+        "torch": torch.__version__,
+        "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
+    }
+
+
+def write_run(folder: Path, standing: Standing, data: dict[str, Any], session: dict[str, Any]) -> list[str]:
+    """Writes `run.json`, or adds the session to it; returns what makes the continuation other than exact."""
+    file, sessions = folder / RUN, []
+    if session["first_epoch"] and file.exists():
+        try:
+            sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DeployError(f"{file} is damaged ({error!r}): remove it, and the run goes on without it") from error
+    before = sessions[-1] if sessions else session
+    record = {
+        "model": standing.spec.name,
+        "recipe": dataclasses.asdict(standing.recipe),
+        **data,
+        "spec": standing.spec.to_json(),
+        "sessions": [*sessions, session],
+    }
+    written = file.with_suffix(".tmp")
+    written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    written.replace(file)
+    return [f"{name} {before.get(name)}, now {session[name]}" for name in EXACT if before.get(name) != session[name]]
+
+
+def begin_log(folder: Path, history: Sequence[Epoch]) -> None:
+    """Writes the epochs done: a kill may have left the log behind the checkpoint."""
+    (folder / LOG).write_text("".join(map(_line, history)), encoding="utf-8")
+
+
+def append_epoch(folder: Path, epoch: Epoch) -> None:
+    """A line more."""
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(_line(epoch))
+
+
+def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:
+    """Tells of the last of `epochs`, all of this session, and how long the rest of `total` will take."""
+    last = epochs[-1]
+    seconds = [epoch.seconds for epoch in epochs[-3:] if epoch.seconds is not None]
+    remaining = (total - last.epoch - 1) * sum(seconds) / max(1, len(seconds))
+    left = f", about {_duration(remaining)} left" if remaining else ""
+    progress.note(
+        f"epoch {last.epoch + 1} of {total}: loss {last.loss:.4f}, top-1 {100 * last.train_top1:.2f} % in training, "
+        f"{100 * last.test_top1:.2f} % on test images; {last.images_per_s:.0f} images/s{left}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _line(epoch: Epoch) -> str:
+    return json.dumps(dataclasses.asdict(epoch)) + "\n"

@@ -1,0 +1,1 @@
+"""The step of `tune`: which Convs stay in fp16."""

@@ -1,0 +1,206 @@
+"""The tuning step: which Convs cost accuracy in int8, and the fewest MACs in fp16 that keep within a budget."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wrn_deploy.bench.report.shares import exceeds
+from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
+from wrn_deploy.bench.tuning_svg import draw_tuning
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.errors import DeployError, GateError, UsageError
+from wrn_deploy.machine import package_versions
+from wrn_deploy.pipeline.picture_file import write_svg
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.state import before_finetuning, is_finetuned, made_by
+from wrn_deploy.pipeline.tuned import GRAPH, OPTION, UNTUNED, is_tuned
+from wrn_deploy.pipeline.tuning.measure import describe_images
+from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, made_in, rehearsal, take_over
+from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
+
+__all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
+
+RECORD = "tuning"
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
+LOOKED_AT = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """The budget, the labelled images it is for, and how to calibrate; `calibrate` None: the bundle's own table.
+
+    `max_drop` is in points of top-1 against fp32, `min_agreement` the share of images with fp32's argmax, in per cent.
+    """
+
+    data: str
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    calibrate: CalibrateOptions | None = None
+    threads: int | None = None
+    limit: int | None = None
+    max_corrupt: int | Share = 0
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_drop is None and self.min_agreement is None:
+            raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in per cent")
+        if self.max_drop is not None and not 0.0 <= self.max_drop < math.inf:
+            raise UsageError(f"--max-drop {self.max_drop}: expected points of top-1 from 0 up, as in 0.1")
+        if self.min_agreement is not None and not 0.0 <= self.min_agreement <= 100.0:
+            raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 per cent, as in 99.5")
+
+
+def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tuning:
+    """Writes the int8 graph for TensorRT with the fewest MACs in fp16 that meet the budget; returns all that it tried.
+
+    Where nothing meets it (`chosen` is None) the bundle stays as it was, without the new calibration, too.
+
+    Raises:
+        UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
+        DeployError: the bundle lacks graphs, or images are unreadable or without labels.
+    """
+    remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+    for key in ("onnx-fp32", "onnx-fp16"):
+        bundle.find(key, remedy)
+    if options.calibrate is None:
+        _all_int8(bundle)
+    labelled, looked_at = _images(bundle, options)
+    told: dict[str, Any] = {
+        "max_drop": options.max_drop,
+        "min_agreement": options.min_agreement,
+        "labelled": describe_images(labelled, bundle.spec.classes, progress),
+        "looked_at": describe_images(looked_at, None, progress),
+    }
+    budget = Budget(options.max_drop, options.min_agreement)
+    _check_budget(told["labelled"]["images"], options, progress)
+    with contextlib.ExitStack() as stack:
+        work = bundle
+        if options.calibrate is not None:
+            work = stack.enter_context(rehearsal(bundle))
+            _untune(work)
+            calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
+        base = _all_int8(work)
+        recipe = _recipe(base.recipe, told)
+        if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
+            progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
+            return read_tuning(bundle.file(there))
+        graphs = MixedGraphs(work, work.file(base))
+        tuning = Tuner((work, graphs), (labelled, looked_at), options.threads, progress).tune(budget)
+        if tuning.chosen is not None:
+            _write(bundle, (work, base, graphs), (recipe, tuning), progress)
+    return tuning
+
+
+def check_tuning(tuning: Tuning) -> None:
+    """The gate: raises GateError if no set met the budget."""
+    if tuning.chosen is not None:
+        return
+    half = tuning.trials[-1].score
+    if tuning.budget.met(half, tuning.reference):
+        raise GateError(
+            f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; take the "
+            "fp16 plan (build-engine --fp16), or allow for more. The bundle is as it was"
+        )
+    best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
+    raise GateError(
+        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(half):.2f} points are lost and "
+        f"{100 * half.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
+        "expected less; allow for more, or measure on more images. The bundle is as it was"
+    )
+
+
+def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
+    """Draws the frontier as SVG."""
+    write_svg(draw_tuning(tuning), file, progress)
+
+
+def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
+    """The labelled images, and those that the layers' costs are measured on: calibration images where there are."""
+    how = bundle.spec.preprocessing
+    size = 64 if how.height < 64 else 8
+    labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
+    chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
+    corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
+    every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
+    every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
+    return every, Batches(Spread(chosen, LOOKED_AT), how, size, max_corrupt=corrupt, decoders=every.decoders)
+
+
+def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
+    if options.max_drop is not None and exceeds(1, images, options.max_drop):
+        progress.warn(
+            f"one of {images} images is {100 / images:.2f} points of top-1, more than --max-drop {options.max_drop:g}: "
+            "not one may be lost; more images would measure it"
+        )
+
+
+def _all_int8(work: Bundle) -> Artifact:
+    """Its graph with every Conv in int8, which tuning keeps beside the tuned one.
+
+    Raises:
+        UsageError: it is not calibrated, or the graphs are stale.
+    """
+    remedy = f"wrn-deploy calibrate {work.folder} --calib-data DATA"
+    try:
+        work.find("calibration", remedy)
+        made = before_finetuning(work, GRAPH, remedy)
+        return work.find(UNTUNED, remedy) if is_tuned(made) else made
+    except DeployError as error:
+        raise UsageError(
+            f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
+        ) from error
+
+
+def _untune(work: Bundle) -> None:
+    """Puts the graph with every Conv in int8 back, so that calibrating finds it and has nothing to do anew."""
+    tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(UNTUNED)
+    if tuned is not None and is_tuned(tuned) and base is not None and work.file(base).is_file():
+        with work.transaction() as step:
+            shutil.copyfile(work.file(base), step.file(tuned.path))
+            step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
+
+
+def _recipe(made: Recipe, told: dict[str, Any]) -> Recipe:
+    """The recipe of the all-int8 graph, and what tuning was told."""
+    return Recipe(made.parents, {**made.options, OPTION: told}, {**made.tools, **package_versions(*PACKAGES)})
+
+
+def _write(
+    bundle: Bundle,
+    made: tuple[Bundle, Artifact, MixedGraphs],
+    found: tuple[Recipe, Tuning],
+    progress: Progress,
+) -> None:
+    (work, base, graphs), (recipe, tuning) = made, found
+    assert tuning.chosen is not None
+    facts = {
+        "float_convs": list(tuning.chosen.float_convs),
+        "int8_share": tuning.chosen.int8_share,
+        "top1": tuning.chosen.score.top1,
+        "top1_all_int8": tuning.trials[0].score.top1,
+        "top1_fp32": tuning.reference.top1,
+    }
+    if is_finetuned(bundle.artifacts.get(GRAPH)):
+        progress.warn(f"{bundle.folder}: this replaces the fine-tuned int8 graph; run `wrn-deploy finetune` again")
+    path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
+    with bundle.transaction() as step:
+        take_over(work, [there for there in made_in(work, bundle) if there.key not in (GRAPH, UNTUNED, RECORD)], step)
+        graphs.write((), step.file(untuned))
+        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, base.recipe, {})
+        graphs.write(tuning.chosen.float_convs, step.file(path))
+        step.add(GRAPH, (Kind.ONNX, Precision.INT8), path, recipe, facts)
+        step.file(record).write_text(tuning.to_json(), encoding="utf-8")
+        step.add(RECORD, (Kind.REPORT, Precision.INT8), record, recipe, {})

@@ -1,0 +1,1 @@
+"""How and where training runs: device, processes, sharding, memory."""
