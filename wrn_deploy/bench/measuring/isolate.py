@@ -27,7 +27,7 @@ ENDING_S = 10  # seconds that a worker has to end after it was told to
 PATIENCE_S = 900  # without a word from it, it hangs; opening may compile the network
 
 # It searches modules where its parent does, and not in the current folder, as -m would.
-PROGRAM = "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench import worker; worker.serve(int(socket))"
+PROGRAM = "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench.measuring import worker; worker.serve(int(socket))"
 
 
 class Worker:

@@ -34,8 +34,8 @@ FEW = 64  # images for which no process is worth its start
 
 # It searches modules where its parent does, and not in the current folder, as -m would.
 PROGRAM = (
-    "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.data import decoding_process; "
-    "decoding_process.serve(int(socket))"
+    "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.data.decoding import process; "
+    "process.serve(int(socket))"
 )
 
 Outcome = npt.NDArray[np.uint8] | Exception
