@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
         spec: ModelSpec
 
-    Answering: TypeAlias = str | os.PathLike[str] | Bundle | Runner | nn.Module
+    ModelLike: TypeAlias = str | os.PathLike[str] | Bundle | Runner | nn.Module
     Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor
     Some = TypeVar("Some", bound=AnyImage)
 
@@ -92,7 +92,7 @@ def get_model(  # noqa: PLR0913 (what may be chosen of a public call)
 
 @overload
 def predict(
-    what: Answering,
+    model: ModelLike,
     image: AnyImage,
     *,
     top_k: int | None = None,
@@ -101,7 +101,7 @@ def predict(
 ) -> Prediction: ...
 @overload
 def predict(
-    what: Answering,
+    model: ModelLike,
     image: list[Some] | tuple[Some, ...],
     *,
     top_k: int | None = None,
@@ -109,7 +109,7 @@ def predict(
     precision: Precision | str | None = None,
 ) -> tuple[Prediction, ...]: ...
 def predict(
-    what: Answering,
+    model: ModelLike,
     image: AnyImage | list[Some] | tuple[Some, ...],
     *,
     top_k: int | None = None,
@@ -122,7 +122,7 @@ def predict(
     evaluation and `Runner`.
 
     Args:
-        what: the folder of a bundle; a `Runner`, which saves opening the bundle for each call; or a network of
+        model: the folder of a bundle; a `Runner`, which saves opening the bundle for each call; or a network of
             `get_model`, on whatever device it is.
         image: a path, the bytes of an image file, a Pillow image, or uint8 pixels (height, width, 3), RGB; or a list of
             them.
@@ -143,13 +143,15 @@ def predict(
     from wrn_deploy.progress import Silent
 
     given = image if isinstance(image, list | tuple) else (image,)
-    found = predict_images(what, PredictOptions(given, top_k, backend, precision), Silent()).images
+    found = predict_images(
+        model, PredictOptions(images=given, top_k=top_k, backend=backend, precision=precision), Silent()
+    ).images
     return found if given is image else found[0]
 
 
 @overload
 def extract_feat(
-    what: Answering,
+    model: ModelLike,
     images: Images | list[Some] | tuple[Some, ...],
     *,
     maps: Literal[False] = False,
@@ -158,7 +160,7 @@ def extract_feat(
 ) -> npt.NDArray[np.float32]: ...
 @overload
 def extract_feat(
-    what: Answering,
+    model: ModelLike,
     images: Images | list[Some] | tuple[Some, ...],
     *,
     maps: Literal[True],
@@ -166,7 +168,7 @@ def extract_feat(
     precision: Precision | str | None = None,
 ) -> tuple[npt.NDArray[np.float32], ...]: ...
 def extract_feat(
-    what: Answering,
+    model: ModelLike,
     images: Images | list[Some] | tuple[Some, ...],
     *,
     maps: bool = False,
@@ -178,7 +180,7 @@ def extract_feat(
     F is 64 times k for WRN-d-k, and 2048 for WRN-50-2.
 
     Args:
-        what: as in `predict`; a bundle must have been exported with `--features`, or `--feature-maps`.
+        model: as in `predict`; a bundle must have been exported with `--features`, or `--feature-maps`.
         images: an image or a list of them, as in `predict`; uint8 (N, height, width, 3), N images; or a batch that is
             prepared already: a normalised float32 array or tensor (N, 3, H, W), as the network takes it.
         maps: gives a tuple of the last tensors of each resolution instead, as a detector reads them, finest first:
@@ -193,4 +195,4 @@ def extract_feat(
     """
     from wrn_deploy.pipeline.inference.features import extract_features, extract_maps
 
-    return (extract_maps if maps else extract_features)(what, images, backend, precision)
+    return (extract_maps if maps else extract_features)(model, images, backend, precision)

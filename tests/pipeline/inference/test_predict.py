@@ -27,7 +27,11 @@ def digit(tmp_path: Path) -> Path:
 
 
 def test_scores_are_the_softmax_of_the_runners_logits(made_bundle: Path, digit: Path) -> None:
-    found = predict_images(made_bundle, PredictOptions((digit,), 10, "onnxruntime", Precision.FP32), Silent())
+    found = predict_images(
+        made_bundle,
+        PredictOptions(images=(digit,), top_k=10, backend="onnxruntime", precision=Precision.FP32),
+        Silent(),
+    )
     with Runner.open(made_bundle, precision="fp32", backend="onnxruntime") as runner:
         logits = runner.predict(np.asarray(Image.open(digit))[None])[0].astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum()
@@ -38,7 +42,9 @@ def test_scores_are_the_softmax_of_the_runners_logits(made_bundle: Path, digit: 
 
 
 def test_it_says_what_ran(made_bundle: Path, digit: Path) -> None:
-    found = predict_images(made_bundle, PredictOptions((digit,), 1, "onnxruntime", Precision.INT8), Silent())
+    found = predict_images(
+        made_bundle, PredictOptions(images=(digit,), top_k=1, backend="onnxruntime", precision=Precision.INT8), Silent()
+    )
     assert (found.model, found.random_weights, found.backend, found.precision) == (
         *("wrn-10-1", False),
         *("onnxruntime", Precision.INT8),
@@ -49,7 +55,7 @@ def test_images_keep_their_order_and_names(made_bundle: Path, digit: Path) -> No
     turned = digit.with_name("turned.png")
     Image.open(digit).rotate(90).save(turned)
     files = (turned, digit, turned)
-    found = predict_images(made_bundle, PredictOptions(files, 1, "onnxruntime"), Silent())
+    found = predict_images(made_bundle, PredictOptions(images=files, top_k=1, backend="onnxruntime"), Silent())
     assert [image.image for image in found.images] == [str(file) for file in files]
     assert found.images[0].best == found.images[2].best
 
@@ -57,7 +63,7 @@ def test_images_keep_their_order_and_names(made_bundle: Path, digit: Path) -> No
 @pytest.mark.parametrize("top_k", [0, 11])
 def test_as_many_classes_as_there_are(made_bundle: Path, digit: Path, top_k: int) -> None:
     with pytest.raises(UsageError, match=f"top-k {top_k}: expected 1 to 10, the number of classes"):
-        predict_images(made_bundle, PredictOptions((digit,), top_k, "onnxruntime"), Silent())
+        predict_images(made_bundle, PredictOptions(images=(digit,), top_k=top_k, backend="onnxruntime"), Silent())
 
 
 def test_logits_that_are_not_finite_are_no_prediction(
@@ -66,11 +72,11 @@ def test_logits_that_are_not_finite_are_no_prediction(
     nothing: Callable[..., object] = lambda _self, images: {"logits": np.full((len(images), 10), np.nan)}  # noqa: E731
     monkeypatch.setattr(Runner, "run", nothing)
     with pytest.raises(DeployError, match=r"NaN or infinite logits for .*digit\.png"):
-        predict_images(made_bundle, PredictOptions((digit,), 1, "onnxruntime"), Silent())
+        predict_images(made_bundle, PredictOptions(images=(digit,), top_k=1, backend="onnxruntime"), Silent())
 
 
 def test_of_a_bundle_with_top_classes_the_logits_are_told(made_interface_bundle: Path, digit: Path) -> None:
-    found = predict_images(made_interface_bundle, PredictOptions((digit,), None, **CPU), Silent())
+    found = predict_images(made_interface_bundle, PredictOptions(images=(digit,), top_k=None, **CPU), Silent())
     with Runner.open(made_interface_bundle, **CPU) as runner:
         results = runner.run(np.asarray(Image.open(digit))[None])
     assert found.scores == "logit"
@@ -82,7 +88,7 @@ def test_a_bundle_with_top_classes_names_the_same_class_as_one_with_logits(
     made_bundle: Path, made_interface_bundle: Path, digit: Path
 ) -> None:
     first, second = (
-        predict_images(folder, PredictOptions((digit,), 2, **CPU), Silent())
+        predict_images(folder, PredictOptions(images=(digit,), top_k=2, **CPU), Silent())
         for folder in (made_bundle, made_interface_bundle)
     )
     assert (first.scores, second.scores) == ("softmax", "logit")
@@ -91,4 +97,4 @@ def test_a_bundle_with_top_classes_names_the_same_class_as_one_with_logits(
 
 def test_no_more_classes_than_the_bundle_gives(made_interface_bundle: Path, digit: Path) -> None:
     with pytest.raises(UsageError, match="top-k 4: expected 1 to 3, the classes this bundle gives"):
-        predict_images(made_interface_bundle, PredictOptions((digit,), 4, **CPU), Silent())
+        predict_images(made_interface_bundle, PredictOptions(images=(digit,), top_k=4, **CPU), Silent())

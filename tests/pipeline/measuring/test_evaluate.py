@@ -12,7 +12,7 @@ from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.pipeline.inference.target import Target
+from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
@@ -23,7 +23,7 @@ DIGITS = MeasureOptions("digits", threads=1)
 
 @pytest.fixture(scope="module")
 def report(trained: Path) -> Report:
-    return evaluate_target(Target(trained / "weights.safetensors"), DIGITS, Silent())
+    return evaluate_target(BundleOrWeights(path=trained / "weights.safetensors"), DIGITS, Silent())
 
 
 def test_weights_that_say_what_they_are_need_no_name(report: Report, trained: Path) -> None:
@@ -37,7 +37,7 @@ def test_weights_that_say_what_they_are_need_no_name(report: Report, trained: Pa
 
 def test_they_answer_as_their_bundle_does(report: Report, made_bundle: Path) -> None:
     options = dataclasses.replace(DIGITS, backends=("torch",), precision=Precision.FP32)
-    bundles = evaluate_target(Target(made_bundle), options, Silent())
+    bundles = evaluate_target(BundleOrWeights(path=made_bundle), options, Silent())
     (alone,) = report.rows
     row = next(row for row in bundles.rows if row.name == alone.name)
     assert alone.accuracy is not None
@@ -61,7 +61,7 @@ def test_the_report_is_one_like_any_other(report: Report, tmp_path: Path) -> Non
 
 def test_a_limit_is_kept(trained: Path) -> None:
     options = dataclasses.replace(DIGITS, limit=70)
-    (row,) = evaluate_target(Target(trained / "weights.safetensors"), options, Silent()).rows
+    (row,) = evaluate_target(BundleOrWeights(path=trained / "weights.safetensors"), options, Silent()).rows
     assert row.accuracy is not None
     assert row.accuracy.images == 70
 
@@ -70,7 +70,7 @@ def test_a_limit_is_kept(trained: Path) -> None:
 def test_the_real_checkpoints_are_as_good_as_published(shared_data: Path, model: str, right: int) -> None:
     weights = shared_data / "checkpoints" / f"{model}-cifar10.pth"
     options = MeasureOptions(str(shared_data / "cifar10" / "test-exact-1017.npz"), threads=1)
-    (row,) = evaluate_target(Target(weights, model), options, Silent()).rows
+    (row,) = evaluate_target(BundleOrWeights(path=weights, model=model), options, Silent()).rows
     assert row.accuracy is not None
     assert (row.accuracy.correct, row.accuracy.images) == (right, 1017)
 
@@ -81,9 +81,9 @@ def test_weights_that_do_not_say_it_need_a_name(trained: Path, tmp_path: Path) -
 
     torch.save(load_file(trained / "weights.safetensors"), tmp_path / "plain.pth")
     with pytest.raises(UsageError, match=r"plain\.pth does not say which network it is of: expected --model"):
-        evaluate_target(Target(tmp_path / "plain.pth"), DIGITS, Silent())
+        evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth"), DIGITS, Silent())
     with pytest.raises(DeployError, match="is no checkpoint of wrn-16-1"):
-        evaluate_target(Target(tmp_path / "plain.pth", "wrn-16-1"), DIGITS, Silent())
+        evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth", model="wrn-16-1"), DIGITS, Silent())
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_weights_that_do_not_say_it_need_a_name(trained: Path, tmp_path: Path) -
 )
 def test_what_only_a_bundle_can_do_is_refused(trained: Path, options: MeasureOptions) -> None:
     with pytest.raises(UsageError, match="weights run in PyTorch alone, in fp32"):
-        evaluate_target(Target(trained / "weights.safetensors"), options, Silent())
+        evaluate_target(BundleOrWeights(path=trained / "weights.safetensors"), options, Silent())
 
 
 def test_a_gate_needs_a_bundle(trained: Path) -> None:
     with pytest.raises(UsageError, match="--max-drop compare a bundle's contenders"):
-        evaluate_target(Target(trained / "weights.safetensors"), DIGITS, Silent(), gated=True)
+        evaluate_target(BundleOrWeights(path=trained / "weights.safetensors"), DIGITS, Silent(), gated=True)
 
 
 def test_a_bundle_keeps_its_own_preprocessing(made_bundle: Path) -> None:
-    assert Target(made_bundle).is_bundle
+    assert BundleOrWeights(path=made_bundle).is_bundle
     with pytest.raises(UsageError, match="a bundle's network and preprocessing are kept in it"):
-        Target(made_bundle, overrides=Overrides(resize=40))
+        BundleOrWeights(path=made_bundle, overrides=Overrides(resize=40))
     with pytest.raises(UsageError, match="expected no --model"):
-        Target(made_bundle, Bundle.open(made_bundle).spec.name)
+        BundleOrWeights(path=made_bundle, model=Bundle.open(made_bundle).spec.name)
 
 
 def test_published_weights_are_near_what_was_meant() -> None:
     with pytest.raises(DeployError, match=r"nothing at timm/wide_resnet50_2\.racm \(did you mean .*racm_in1k"):
-        Target(Path("timm/wide_resnet50_2.racm"))
+        BundleOrWeights(path=Path("timm/wide_resnet50_2.racm"))

@@ -15,8 +15,8 @@ from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import flag, option
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
+from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
-from wrn_deploy.pipeline.inference.target import Target
 from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
 from wrn_deploy.pipeline.measuring.gate import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
@@ -106,7 +106,9 @@ def evaluate(
     Of a bundle fp32 is always measured: it is what the others are compared with.
     Weights need no bundle: PyTorch runs them, on images prepared as they expect.
     """
-    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize), weights_key)
+    target = BundleOrWeights(
+        path=what, model=model, overrides=opt.overrides_of(classes, labels, mean, std, resize), key=weights_key
+    )
     options = MeasureOptions(
         data, opt.several(backend), precision, threads=threads, limit=limit,
         max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
@@ -138,8 +140,10 @@ def predict(
     Unless one is named, the first backend that can run a bundle here is used:
     TensorRT, TensorRT-RTX, ONNX Runtime. Weights need no bundle: PyTorch runs them.
     """
-    target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize), weights_key)
-    options = PredictOptions(tuple(images), top_k, backend, precision)
+    target = BundleOrWeights(
+        path=what, model=model, overrides=opt.overrides_of(classes, labels, mean, std, resize), key=weights_key
+    )
+    options = PredictOptions(images=tuple(images), top_k=top_k, backend=backend, precision=precision)
     show.show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from wrn_deploy.backend import Array
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.pipeline.inference.models import Also, Answering, Opened, images_together, open_answering
+from wrn_deploy.pipeline.inference.models import ExtraOutput, LoadedModel, ModelLike, images_together, open_model
 from wrn_deploy.spec import ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ Given: TypeAlias = "AnyImage | Sequence[AnyImage] | npt.NDArray[np.float32] | to
 
 
 def extract_features(
-    what: Answering, images: Given, backend: str | None, precision: Precision | str | None
+    model: ModelLike, images: Given, backend: str | None, precision: Precision | str | None
 ) -> Features:
     """The pooled features of each image, (N, F) float32.
 
     Args:
-        what: as in `open_answering`.
+        model: as in `open_model`.
         images: an image, several, or uint8 (N, height, width, 3): these are fitted to the network; or what it takes, a
             batch of normalised float32 (N, 3, H, W), as an array or a tensor.
         backend: for a bundle, as `Runner.open`.
@@ -43,20 +43,20 @@ def extract_features(
         DeployError: the bundle gives no features; an image cannot be read; a feature is not finite.
         MachineError: this machine cannot run what was asked for.
     """
-    with open_answering(what, backend, precision, Also.FEATURES) as opened:
+    with open_model(model, backend, precision, ExtraOutput.FEATURES) as opened:
         (features,) = _collect(opened, images, ("features",))
     return features
 
 
 def extract_maps(
-    what: Answering, images: Given, backend: str | None, precision: Precision | str | None
+    model: ModelLike, images: Given, backend: str | None, precision: Precision | str | None
 ) -> tuple[Features, ...]:
     """The feature maps of each image, finest first, (N, channels, height, width) float32 each; else as the features."""
-    with open_answering(what, backend, precision, Also.FEATURE_MAPS) as opened:
+    with open_model(model, backend, precision, ExtraOutput.FEATURE_MAPS) as opened:
         return _collect(opened, images, tuple(output.name for output in opened.spec.feature_maps))
 
 
-def _collect(opened: Opened, images: Given, names: tuple[str, ...]) -> tuple[Features, ...]:
+def _collect(opened: LoadedModel, images: Given, names: tuple[str, ...]) -> tuple[Features, ...]:
     batches = [opened.run(batch) for batch in _batches(images, opened.spec)]
     if not batches:
         raise UsageError("no images to extract features of: expected one at least")

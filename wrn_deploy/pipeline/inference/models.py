@@ -1,4 +1,4 @@
-"""A network opened to answer images: a bundle by its Runner, or a network in PyTorch with its description."""
+"""What answers images: a bundle by its Runner, a network in PyTorch, or the weights of one; opened for a block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,20 +19,32 @@ from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.models import Overrides
+from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.pipeline.networks.network import NetworkOptions
+from wrn_deploy.plugins import near_names
 from wrn_deploy.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Also", "Answering", "Opened", "images_together", "open_answering", "open_network"]
+__all__ = [
+    "BundleOrWeights",
+    "ExtraOutput",
+    "LoadedModel",
+    "ModelLike",
+    "images_together",
+    "open_model",
+    "open_network",
+]
 
-Answering: TypeAlias = "str | os.PathLike[str] | Bundle | Runner | nn.Module"
+ModelLike: TypeAlias = "str | os.PathLike[str] | Bundle | Runner | nn.Module"
 FP32 = Precision.FP32
 EXPECTED = "expected the folder of a bundle, a Bundle, a Runner, or a network as `get_model` gives it"
 
 
-class Also(StrEnum):
+class ExtraOutput(StrEnum):
     """What must be among the outputs besides the logits; the name of the option of `export` that puts it there."""
 
     FEATURES = "features"
@@ -40,7 +52,7 @@ class Also(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class LoadedModel:
     """What answers.
 
     Args:
@@ -58,14 +70,61 @@ class Opened:
     precision: Precision
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleOrWeights:
+    """What `eval` and `predict` are about: the folder of a bundle, or weights alone, which PyTorch runs.
+
+    Args:
+        path: the folder of a bundle; or a file of weights, or the name of published ones.
+        model: the name of the weights' network; None: a bundle, or weights that say it themselves.
+        overrides: changes to the description of the weights' network.
+        key: which state dict of the weights' file, where it has several.
+
+    Raises:
+        UsageError: a network, or changes, for a bundle.
+        DeployError: there is nothing at the path, and no weights are known by that name.
+    """
+
+    path: Path
+    model: str | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        name = str(self.path)
+        if not self.path.exists() and name not in SOURCES:
+            raise DeployError(
+                f"there is nothing at {name}{near_names(name, list(SOURCES))}: expected the folder of a bundle, which "
+                "`wrn-deploy export` makes, or weights: a file, or known by name"
+            )
+        if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
+            raise UsageError(
+                f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
+                "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they are for weights"
+            )
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    @property
+    def network(self) -> NetworkOptions:
+        """The network of the weights."""
+        return NetworkOptions(self.model, self.path, self.overrides, key=self.key)
+
+
 @contextlib.contextmanager
-def open_answering(
-    what: Answering, backend: str | None = None, precision: Precision | str | None = None, also: Also | None = None
-) -> Iterator[Opened]:
+def open_model(
+    model: ModelLike,
+    backend: str | None = None,
+    precision: Precision | str | None = None,
+    also: ExtraOutput | None = None,
+) -> Iterator[LoadedModel]:
     """Opens it for the block; a Runner and a network stay as they are.
 
     Args:
-        what: a bundle, or its folder; a Runner; or a network with its description in `.spec`.
+        model: a bundle, or its folder; a Runner; or a network with its description in `.spec`.
         backend: for a bundle, as `Runner.open`.
         precision: likewise.
         also: what must be among the outputs.
@@ -75,25 +134,27 @@ def open_answering(
         DeployError: it is nothing of these, or does not give what it must.
         MachineError: this machine cannot run it.
     """
-    if isinstance(what, str | os.PathLike | Bundle):
-        folder = what.folder if isinstance(what, Bundle) else Path(what)
+    if isinstance(model, str | os.PathLike | Bundle):
+        folder = model.folder if isinstance(model, Bundle) else Path(model)
         with Runner.open(folder, precision, backend) as runner:
             yield _of_runner(runner, also)
         return
     if backend is not None or precision is not None:
         raise UsageError(
-            f"backend {backend}, precision {precision}: expected none with {_kind(what)}, which runs as it is; give "
+            f"backend {backend}, precision {precision}: expected none with {_kind(model)}, which runs as it is; give "
             "the bundle itself to choose"
         )
-    if isinstance(what, Runner):
-        yield _of_runner(what, also)
+    if isinstance(model, Runner):
+        yield _of_runner(model, also)
         return
-    with open_network(what, also) as (spec, opened):
-        yield Opened(spec, functools.partial(_ask, opened, spec), random_weights=False, backend="torch", precision=FP32)
+    with open_network(model, also) as (spec, opened):
+        yield LoadedModel(
+            spec, functools.partial(_ask, opened, spec), random_weights=False, backend="torch", precision=FP32
+        )
 
 
 @contextlib.contextmanager
-def open_network(network: nn.Module, also: Also | None = None) -> Iterator[tuple[ModelSpec, Backend]]:
+def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterator[tuple[ModelSpec, Backend]]:
     """A network in PyTorch, as it stands, as a backend for the block; and the description of what that gives.
 
     Raises:
@@ -105,10 +166,10 @@ def open_network(network: nn.Module, also: Also | None = None) -> Iterator[tuple
     from wrn_deploy.models.feature_extractor import split_classifier
 
     parts: tuple[nn.Module, ...] = (network,)
-    if also is Also.FEATURES:
+    if also is ExtraOutput.FEATURES:
         parts = split_classifier(network)
         spec = dataclasses.replace(spec, interface=Interface(features=parts[1].in_features))
-    elif also is Also.FEATURE_MAPS:
+    elif also is ExtraOutput.FEATURE_MAPS:
         spec = dataclasses.replace(spec, interface=Interface(feature_maps=shape_feature_maps(spec)))
     with open_module(parts, spec) as backend:
         yield spec, backend
@@ -119,15 +180,18 @@ def images_together(spec: ModelSpec) -> int:
     return 64 if spec.preprocessing.height < 64 else 8
 
 
-def _of_runner(runner: Runner, also: Also | None) -> Opened:
+def _of_runner(runner: Runner, also: ExtraOutput | None) -> LoadedModel:
     bundle = runner.bundle
-    gives = {Also.FEATURES: bundle.spec.interface.features, Also.FEATURE_MAPS: bundle.spec.interface.feature_maps}
+    gives = {
+        ExtraOutput.FEATURES: bundle.spec.interface.features,
+        ExtraOutput.FEATURE_MAPS: bundle.spec.interface.feature_maps,
+    }
     if also is not None and not gives[also]:
         raise DeployError(
             f"{bundle.folder} gives no {also}: expected a bundle exported with --{also}, as in "
             f"`wrn-deploy export {bundle.spec.name} --weights FILE --{also} --out FOLDER`"
         )
-    return Opened(bundle.spec, runner.run, bundle.random_weights, runner.backend, runner.precision)
+    return LoadedModel(bundle.spec, runner.run, bundle.random_weights, runner.backend, runner.precision)
 
 
 def _ask(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Array]:

@@ -11,22 +11,21 @@ import numpy.typing as npt
 from wrn_deploy.backend import Array, title_of
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.pipeline.inference.models import Answering, Opened, images_together, open_answering
-from wrn_deploy.pipeline.inference.target import Target
+from wrn_deploy.pipeline.inference.models import BundleOrWeights, LoadedModel, ModelLike, images_together, open_model
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["PredictOptions", "Prediction", "Predictions", "Scored", "predict_images", "predict_target"]
+__all__ = ["ClassScore", "PredictOptions", "Prediction", "Predictions", "predict_images", "predict_target"]
 
 SHOWN = 3  # classes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """Which images, how many classes of each (None: SHOWN, if there are so many), and what runs them.
+    """Which images, how many classes to give for each (None: 3, or all if there are fewer), and what runs them.
 
-    `backend` and `precision` None: the runner's own choice.
+    `backend` and `precision` None: the Runner chooses.
     """
 
     images: Sequence[AnyImage]
@@ -36,7 +35,7 @@ class PredictOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ClassScore:
     """One class: its index, its name, and its score, as `Predictions.scores` says."""
 
     index: int
@@ -52,7 +51,7 @@ class Prediction:
     """
 
     image: str
-    best: tuple[Scored, ...]
+    best: tuple[ClassScore, ...]
 
     @property
     def label(self) -> str:
@@ -70,9 +69,9 @@ class Prediction:
         return self.best[0].score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What a network said, and what ran it.
+    """The predictions for all images, and what ran them.
 
     `scores` is "softmax" (of the logits, 0..1); or "logit", where the bundle gives its best classes alone: a softmax
     needs the logits of all.
@@ -86,7 +85,7 @@ class Predictions:
     images: tuple[Prediction, ...]
 
 
-def predict_images(what: Answering, options: PredictOptions, progress: Progress) -> Predictions:
+def predict_images(model: ModelLike, options: PredictOptions, progress: Progress) -> Predictions:
     """Reads each image, fits it to the network, and predicts; some images at a time.
 
     Raises:
@@ -94,7 +93,7 @@ def predict_images(what: Answering, options: PredictOptions, progress: Progress)
         DeployError: a file is missing, no image, or has the wrong size; or a logit is not finite.
         MachineError: this machine cannot run what was asked for.
     """
-    with open_answering(what, options.backend, options.precision) as opened:
+    with open_model(model, options.backend, options.precision) as opened:
         top_k, found = _count(options.top_k, opened.spec), list[Prediction]()
         title = f"Predicting with {title_of(opened.backend)} {opened.precision}"
         with progress.task(title, len(options.images)) as advance:
@@ -103,11 +102,17 @@ def predict_images(what: Answering, options: PredictOptions, progress: Progress)
                 found += _predict(opened, names, pixels, top_k)
                 advance(len(names))
         scores = "softmax" if opened.spec.interface.top_k is None else "logit"
-        ran = (opened.random_weights, opened.backend, opened.precision)
-        return Predictions(opened.spec.name, *ran, scores, tuple(found))
+        return Predictions(
+            model=opened.spec.name,
+            random_weights=opened.random_weights,
+            backend=opened.backend,
+            precision=opened.precision,
+            scores=scores,
+            images=tuple(found),
+        )
 
 
-def predict_target(target: Target, options: PredictOptions, progress: Progress) -> Predictions:
+def predict_target(target: BundleOrWeights, options: PredictOptions, progress: Progress) -> Predictions:
     """As `predict_images`, of a bundle or of weights that PyTorch runs.
 
     Raises:
@@ -115,8 +120,8 @@ def predict_target(target: Target, options: PredictOptions, progress: Progress) 
         DeployError: bad weights; or as `predict_images`.
         MachineError: as `predict_images`.
     """
-    what = target.path if target.is_bundle else load_network(target.network, progress)
-    return predict_images(what, options, progress)
+    model = target.path if target.is_bundle else load_network(target.network, progress)
+    return predict_images(model, options, progress)
 
 
 def _count(asked: int | None, spec: ModelSpec) -> int:
@@ -128,7 +133,7 @@ def _count(asked: int | None, spec: ModelSpec) -> int:
     return min(SHOWN, most) if asked is None else asked
 
 
-def _predict(opened: Opened, names: Sequence[str], pixels: Array, top_k: int) -> list[Prediction]:
+def _predict(opened: LoadedModel, names: Sequence[str], pixels: Array, top_k: int) -> list[Prediction]:
     results = opened.run(pixels)
     logits = results["logits" if "logits" in results else "top_logits"]
     for name, own in zip(names, logits, strict=True):
@@ -147,9 +152,10 @@ def _predict(opened: Opened, names: Sequence[str], pixels: Array, top_k: int) ->
     ]
 
 
-def _best(spec: ModelSpec, classes: Array, scores: Array) -> tuple[Scored, ...]:
+def _best(spec: ModelSpec, classes: Array, scores: Array) -> tuple[ClassScore, ...]:
     return tuple(
-        Scored(int(index), spec.label(int(index)), float(score)) for index, score in zip(classes, scores, strict=True)
+        ClassScore(int(index), spec.label(int(index)), float(score))
+        for index, score in zip(classes, scores, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""The eval step: the accuracy of a bundle's contenders, or of weights alone in PyTorch, without a bundle."""
+"""The eval step: the accuracy of a bundle's candidates, or of weights alone in PyTorch, without a bundle."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
 from wrn_deploy.models.checkpoints.sources import SOURCES
 from wrn_deploy.models.figures import percent_text
-from wrn_deploy.pipeline.inference.models import images_together, open_network
-from wrn_deploy.pipeline.inference.target import Target
+from wrn_deploy.pipeline.inference.models import BundleOrWeights, images_together, open_network
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
 from wrn_deploy.pipeline.networks.network import load_with_weights
 from wrn_deploy.pipeline.networks.weights import Taken
@@ -37,10 +36,12 @@ __all__ = ["evaluate_target"]
 DEVICES = {"torch": "cpu", "torch_cuda": "cuda"}  # what runs weights alone: backends, and torch's names of devices
 
 
-def evaluate_target(target: Target, options: MeasureOptions, progress: Progress, *, gated: bool = False) -> Report:
-    """Right answers of each contender of a bundle; or of weights, in one row.
+def evaluate_target(
+    target: BundleOrWeights, options: MeasureOptions, progress: Progress, *, gated: bool = False
+) -> Report:
+    """Measures the accuracy of each candidate of a bundle, or of weights in one row.
 
-    `gated` says that a gate will compare with fp32, which the contenders of a bundle alone allow.
+    `gated`: an accuracy gate will compare the rows with fp32, which needs a bundle.
 
     Raises:
         UsageError: options that are for the other kind.
@@ -52,17 +53,17 @@ def evaluate_target(target: Target, options: MeasureOptions, progress: Progress,
     backend = _backend(target, options, gated=gated)
     loaded = load_with_weights(target.network, progress)
     assert loaded.weights is not None, "weights are what is evaluated"
-    return _evaluate(loaded.network.to(DEVICES[backend]), (loaded.weights, backend), options, progress)
+    return _evaluate(loaded.network.to(DEVICES[backend]), loaded.weights, backend, options, progress)
 
 
-def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
+def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -> str:
     """Which of PyTorch's backends the weights are evaluated with."""
     named = options.backends or ("torch",)
     alone = len(named) == 1 and named[0] in DEVICES and options.precision in (None, Precision.FP32)
     if not alone or options.everything or gated:
         raise UsageError(
             f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
-            "torch_cuda), and --all and --max-drop compare a bundle's contenders; `wrn-deploy export` makes a bundle"
+            "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
         )
     reason = unfit(named[0])
     if reason is not None:
@@ -70,7 +71,9 @@ def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
     return named[0]
 
 
-def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOptions, progress: Progress) -> Report:
+def _evaluate(
+    network: nn.Module, weights: Taken, backend_name: str, options: MeasureOptions, progress: Progress
+) -> Report:
     import torch
 
     with open_network(network) as (spec, backend):
@@ -82,9 +85,9 @@ def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOption
         batches = Batches(
             source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
         )
-        _tell(ran[0], progress)
+        _describe_weights(weights, progress)
         workers = choose_workers(options.workers, batches.how, len(batches))
-        task = progress.task(f"Accuracy of {spec.name} in {title_of(ran[1])}", len(batches))
+        task = progress.task(f"Accuracy of {spec.name} in {title_of(backend_name)}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
     return Report(
@@ -99,12 +102,12 @@ def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOption
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions("numpy", "torch")},
         settings=settings,
-        rows=(_row(*ran, score(answers, None, spec)),),
+        rows=(_row(weights, backend_name, score(answers, None, spec)),),
     )
 
 
-def _tell(weights: Taken, progress: Progress) -> None:
-    """What taking the weights has not told: how images are prepared, and what others measured."""
+def _describe_weights(weights: Taken, progress: Progress) -> None:
+    """Notes what loading the weights has not said: the preprocessing, and the accuracy that others published."""
     if weights.checkpoint.spec is not None:
         progress.note(f"preprocessing: {tell_preprocessing(weights.spec.preprocessing)} (from the weights)")
     published = SOURCES.get(weights.origin.get("published", ""))
