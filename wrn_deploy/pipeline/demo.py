@@ -48,7 +48,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     bundle = export_bundle(ExportOptions(options.model, folder, weights=trained.weights), progress)
     calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
     _build_plans(bundle, progress)
-    report = bench_bundle(bundle, MeasureOptions(DATA), progress)
+    report = bench_bundle(bundle, MeasureOptions(data=DATA), progress)
     write_reports(report, reports, "bench", progress)
     check_drop(report, MAX_DROP)
     return report

@@ -15,7 +15,7 @@ import pytest
 from tests.bench.stubs import plant
 from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.isolate import Worker
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
@@ -25,8 +25,17 @@ from wrn_deploy.spec import Precision
 
 
 @pytest.fixture
-def work(made_bundle: Path) -> Work:
-    return Work(str(made_bundle), "onnxruntime", Precision.FP32, 1, "digits", 100, 0, 64)
+def work(made_bundle: Path) -> WorkerConfig:
+    return WorkerConfig(
+        folder=str(made_bundle),
+        backend="onnxruntime",
+        precision=Precision.FP32,
+        threads=1,
+        data="digits",
+        limit=100,
+        max_corrupt=0,
+        accuracy_batch=64,
+    )
 
 
 def children() -> set[str]:
@@ -36,7 +45,7 @@ def children() -> set[str]:
     return {line for line in listed.stdout.split() if Path(f"/proc/{line}").exists()}
 
 
-def test_a_worker_measures_and_answers(work: Work, made_bundle: Path) -> None:
+def test_a_worker_measures_and_answers(work: WorkerConfig, made_bundle: Path) -> None:
     with Worker(work) as worker:
         went, run_ms = worker.warm_up(2, 0.02, 1.0)
         assert went.runs > 1
@@ -58,7 +67,7 @@ def test_a_worker_measures_and_answers(work: Work, made_bundle: Path) -> None:
     assert 30 << 20 < peak < 600 << 20, "a process with ONNX Runtime and a small network"
 
 
-def test_the_peak_is_the_workers_own(work: Work) -> None:
+def test_the_peak_is_the_workers_own(work: WorkerConfig) -> None:
     held = np.ones((64 << 20) // 8) * 6  # 64 MiB in this process, and its temporaries
     with Worker(work) as first:
         before = first.peak_rss_bytes()
@@ -69,7 +78,7 @@ def test_the_peak_is_the_workers_own(work: Work) -> None:
     assert held[0] == 6
 
 
-def test_closing_ends_the_process(work: Work) -> None:
+def test_closing_ends_the_process(work: WorkerConfig) -> None:
     before = children()
     worker = Worker(work)
     assert len(children() - before) == 1
@@ -80,20 +89,20 @@ def test_closing_ends_the_process(work: Work) -> None:
         worker._connection.send("anything")
 
 
-def interrupt_a_busy(work: Work) -> None:
+def interrupt_a_busy(work: WorkerConfig) -> None:
     with Worker(work) as worker:
         worker._connection.send(("warm_up", (1, 3600.0)))
         raise KeyboardInterrupt
 
 
-def test_an_error_in_the_block_ends_a_busy_process(work: Work) -> None:
+def test_an_error_in_the_block_ends_a_busy_process(work: WorkerConfig) -> None:
     before = children()
     with pytest.raises(KeyboardInterrupt):
         interrupt_a_busy(work)
     assert children() == before
 
 
-def test_a_worker_that_cannot_open_says_why_and_is_gone(work: Work, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_open_says_why_and_is_gone(work: WorkerConfig, tmp_path: Path) -> None:
     before = children()
     for wrong, said in (
         (dataclasses.replace(work, folder=str(tmp_path)), "is no bundle"),
@@ -105,7 +114,7 @@ def test_a_worker_that_cannot_open_says_why_and_is_gone(work: Work, tmp_path: Pa
     assert children() == before
 
 
-def test_a_failed_command_leaves_the_worker_at_work(work: Work) -> None:
+def test_a_failed_command_leaves_the_worker_at_work(work: WorkerConfig) -> None:
     with Worker(work) as worker:
         with pytest.raises(DeployError, match=r"AttributeError: .*no_such_command"):
             worker._call("no_such_command")
@@ -113,7 +122,7 @@ def test_a_failed_command_leaves_the_worker_at_work(work: Work) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
-def test_a_killed_worker_is_told_by_the_name_of_the_signal(work: Work, name: str) -> None:
+def test_a_killed_worker_is_told_by_the_name_of_the_signal(work: WorkerConfig, name: str) -> None:
     with Worker(work) as worker:
         os.kill(worker._process.pid, signal.Signals[name])
         with pytest.raises(DeployError, match=rf"its process died \({name}\)"):
@@ -123,7 +132,7 @@ def test_a_killed_worker_is_told_by_the_name_of_the_signal(work: Work, name: str
 
 
 def test_a_worker_that_dies_in_its_work_is_told_with_its_last_words(
-    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plant(monkeypatch, tmp_path / "plugins", "crasher", "print('out of luck', flush=True); os._exit(9)")
     with Worker(dataclasses.replace(work, backend="crasher")) as worker, pytest.raises(DeployError) as error:
@@ -133,11 +142,13 @@ def test_a_worker_that_dies_in_its_work_is_told_with_its_last_words(
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolate, "ENDING_S", 0.3)
+    monkeypatch.setattr(isolate, "EXIT_S", 0.3)
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_worker_that_does_not_end_is_ended(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_worker_that_does_not_end_is_ended(
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """As one whose GPU library hangs while it gives its memory back."""
     hang = "Stub.close = lambda self: time.sleep(3600)"
     plant(monkeypatch, tmp_path / "plugins", "hanging", opening=hang)
@@ -148,7 +159,9 @@ def test_a_worker_that_does_not_end_is_ended(work: Work, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("_impatient")
-def test_a_worker_that_hangs_up_and_hangs_is_ended(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_up_and_hangs_is_ended(
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plant(monkeypatch, tmp_path / "plugins", "silent", "os.closerange(3, 1000); time.sleep(3600)")
     before = children()
     with Worker(dataclasses.replace(work, backend="silent")) as worker, pytest.raises(DeployError, match="SIGKILL"):
@@ -156,7 +169,7 @@ def test_a_worker_that_hangs_up_and_hangs_is_ended(work: Work, monkeypatch: pyte
     assert children() == before
 
 
-def test_whatever_a_runtime_raises_is_told(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_whatever_a_runtime_raises_is_told(work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant(monkeypatch, tmp_path / "plugins", "raiser", "raise ZeroDivisionError('inside of the runtime')")
     raised = pytest.raises(DeployError, match="ZeroDivisionError: inside of the runtime")
     with Worker(dataclasses.replace(work, backend="raiser")) as worker, raised:
@@ -164,7 +177,7 @@ def test_whatever_a_runtime_raises_is_told(work: Work, monkeypatch: pytest.Monke
 
 
 def test_what_a_runtime_prints_does_not_come_out(
-    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Any
 ) -> None:
     plant(monkeypatch, tmp_path / "plugins", "chatty", "os.write(1, b'noise'); os.write(2, b'noise')")
     with Worker(dataclasses.replace(work, backend="chatty")) as worker:
@@ -173,7 +186,7 @@ def test_what_a_runtime_prints_does_not_come_out(
 
 
 def test_modules_in_the_current_folder_are_not_imported(
-    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("numpy", "onnxruntime", "random", "html"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
@@ -182,7 +195,7 @@ def test_modules_in_the_current_folder_are_not_imported(
         assert worker.time(1, 1).host_ms
 
 
-def test_a_planted_slowdown_is_seen(work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_planted_slowdown_is_seen(work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plant(monkeypatch, tmp_path / "plugins", "slow", "time.sleep(0.005)")
     with Worker(work) as plain, Worker(dataclasses.replace(work, backend="slow")) as slow:
         plain.warm_up(1, 0.05, 0.5)

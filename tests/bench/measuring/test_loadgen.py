@@ -49,7 +49,7 @@ def run(answerer: Answerer, folder: Path, load: Load) -> Any:
 
 def test_single_stream_asks_for_one_at_a_time(tmp_path: Path) -> None:
     answerer = Answerer()
-    found = run(answerer, tmp_path / "logs", Load(Scenario.SINGLE_STREAM, seconds=0.5))
+    found = run(answerer, tmp_path / "logs", Load(scenario=Scenario.SINGLE_STREAM, seconds=0.5))
     assert found.valid, found.reason
     assert set(answerer.sizes) == {1}
     assert found.queries >= 64
@@ -61,7 +61,7 @@ def test_single_stream_asks_for_one_at_a_time(tmp_path: Path) -> None:
 
 def test_offline_fills_batches(tmp_path: Path) -> None:
     answerer = Answerer()
-    found = run(answerer, tmp_path, Load(Scenario.OFFLINE, seconds=0.5, batch=8))
+    found = run(answerer, tmp_path, Load(scenario=Scenario.OFFLINE, seconds=0.5, batch=8))
     assert found.valid, found.reason
     assert np.median(answerer.sizes) == 8
     assert max(answerer.sizes) == 8
@@ -69,10 +69,10 @@ def test_offline_fills_batches(tmp_path: Path) -> None:
 
 
 def test_a_server_that_keeps_its_target_is_valid_and_one_that_does_not_says_why(tmp_path: Path) -> None:
-    kept = run(Answerer(), tmp_path / "kept", Load(Scenario.SERVER, seconds=0.5, qps=100, target_ms=500))
+    kept = run(Answerer(), tmp_path / "kept", Load(scenario=Scenario.SERVER, seconds=0.5, qps=100, target_ms=500))
     assert kept.valid, kept.reason
     assert kept.target_ms == 500
-    missed = run(Answerer(), tmp_path / "missed", Load(Scenario.SERVER, seconds=0.5, qps=100, target_ms=0.5))
+    missed = run(Answerer(), tmp_path / "missed", Load(scenario=Scenario.SERVER, seconds=0.5, qps=100, target_ms=0.5))
     assert not missed.valid
     assert missed.reason
     assert missed.p99_ms > 0.5
@@ -80,7 +80,7 @@ def test_a_server_that_keeps_its_target_is_valid_and_one_that_does_not_says_why(
 
 def test_multi_stream_sends_eight_together(tmp_path: Path) -> None:
     answerer = Answerer()
-    found = run(answerer, tmp_path, Load(Scenario.MULTI_STREAM, seconds=0.2, batch=8))
+    found = run(answerer, tmp_path, Load(scenario=Scenario.MULTI_STREAM, seconds=0.2, batch=8))
     assert found.valid, found.reason
     assert max(answerer.sizes) == 8
     assert found.queries >= 662
@@ -88,7 +88,7 @@ def test_multi_stream_sends_eight_together(tmp_path: Path) -> None:
 
 def test_a_backend_with_a_least_batch_gets_it(tmp_path: Path) -> None:
     answerer = Answerer(range(4, 9))
-    assert run(answerer, tmp_path, Load(Scenario.SINGLE_STREAM, seconds=0.1)).queries >= 64
+    assert run(answerer, tmp_path, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.1)).queries >= 64
     assert set(answerer.sizes) == {4}
 
 
@@ -96,20 +96,20 @@ def test_a_backend_with_a_least_batch_gets_it(tmp_path: Path) -> None:
 def test_an_inference_that_fails_ends_the_run_with_its_words(tmp_path: Path, fails_at: int) -> None:
     """Before the run starts, and in the middle of it: LoadGen must not wait for ever."""
     with pytest.raises(DeployError, match="the GPU is gone"):
-        run(Answerer(fails_at=fails_at), tmp_path, Load(Scenario.SINGLE_STREAM, seconds=0.2))
+        run(Answerer(fails_at=fails_at), tmp_path, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.2))
 
 
 def test_an_old_log_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     stale = {"key": "result_validity", "value": "VALID"}
     (tmp_path / "mlperf_log_detail.txt").write_text(f":::MLLOG {json.dumps(stale)}\n")
-    assert run(Answerer(), tmp_path, Load(Scenario.SINGLE_STREAM, seconds=0.1)).queries >= 64
+    assert run(Answerer(), tmp_path, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.1)).queries >= 64
 
 
 CASES: list[Callable[[], Load]] = [
-    lambda: Load(Scenario.SERVER, seconds=0),
-    lambda: Load(Scenario.SERVER, qps=-1),
-    lambda: Load(Scenario.SERVER, target_ms=0),
-    lambda: Load(Scenario.OFFLINE, batch=0),
+    lambda: Load(scenario=Scenario.SERVER, seconds=0),
+    lambda: Load(scenario=Scenario.SERVER, qps=-1),
+    lambda: Load(scenario=Scenario.SERVER, target_ms=0),
+    lambda: Load(scenario=Scenario.OFFLINE, batch=0),
 ]
 
 

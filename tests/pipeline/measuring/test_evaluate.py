@@ -18,7 +18,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 
-DIGITS = MeasureOptions("digits", threads=1)
+DIGITS = MeasureOptions(data="digits", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_limit_is_kept(trained: Path) -> None:
 @pytest.mark.parametrize(("model", "right"), [("wrn-16-2", 955), ("wrn-40-1", 950)])
 def test_the_real_checkpoints_are_as_good_as_published(shared_data: Path, model: str, right: int) -> None:
     weights = shared_data / "checkpoints" / f"{model}-cifar10.pth"
-    options = MeasureOptions(str(shared_data / "cifar10" / "test-exact-1017.npz"), threads=1)
+    options = MeasureOptions(data=str(shared_data / "cifar10" / "test-exact-1017.npz"), threads=1)
     (row,) = evaluate_target(BundleOrWeights(path=weights, model=model), options, Silent()).rows
     assert row.accuracy is not None
     assert (row.accuracy.correct, row.accuracy.images) == (right, 1017)

@@ -70,5 +70,5 @@ def test_the_gate_fails_where_there_is_nothing_to_compare(rows: list[tuple[str, 
 
 
 def test_the_gate_passes_on_the_real_bundle(made_bundle: Path) -> None:
-    options = MeasureOptions("digits", threads=1, backends=("onnxruntime",))
+    options = MeasureOptions(data="digits", threads=1, backends=("onnxruntime",))
     check_drop(evaluate_bundle(Bundle.open(made_bundle), options, Silent()), 1.5)

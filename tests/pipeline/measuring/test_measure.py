@@ -20,7 +20,7 @@ from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.logits import LogitFile
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Boundary, Report, Row, WarmUp
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -34,7 +34,7 @@ from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
-SHORT = MeasureOptions("digits", rounds=3, iterations=4, threads=1, limit=60, duration_s=0.9)
+SHORT = MeasureOptions(data="digits", rounds=3, iterations=4, threads=1, limit=60, duration_s=0.9)
 FP32, INT8 = Precision.FP32, Precision.INT8
 
 
@@ -58,7 +58,7 @@ class FakeWorkers:
         self.device_clock: Callable[[str], bool] = lambda _name: False
         self.open: set[str] = set()
 
-    def __call__(self, work: Work) -> FakeWorker:
+    def __call__(self, work: WorkerConfig) -> FakeWorker:
         return FakeWorker(self, f"{work.backend}-{work.precision}")
 
 
@@ -425,7 +425,7 @@ def test_a_killed_process_becomes_a_row_that_names_the_signal(
 def test_a_contender_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
     made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(isolate, "PATIENCE_S", 8)
+    monkeypatch.setattr(isolate, "TIMEOUT_S", 8)
     plant(monkeypatch, tmp_path / "plugins", "hanging", "self.runs == 4 and time.sleep(1000)")
     opening = (
         "Stub.download = lambda self: tuple(answer * float('nan') for answer in OnnxRuntimeBackend.download(self))"

@@ -199,7 +199,7 @@ def _accuracies(report: Report) -> dict[tuple[str, Precision], Accuracy]:
 
 
 def test_accuracy_is_that_of_a_bundle_without_an_interface(made_bundle: Path, made_interface_bundle: Path) -> None:
-    options = MeasureOptions("digits", threads=1, limit=120)
+    options = MeasureOptions(data="digits", threads=1, limit=120)
     plain, wrapped = (
         evaluate_bundle(Bundle.open(folder), options, Silent()) for folder in (made_bundle, made_interface_bundle)
     )
@@ -212,7 +212,14 @@ def test_accuracy_is_that_of_a_bundle_without_an_interface(made_bundle: Path, ma
 
 def test_latency_is_measured_on_pixels(made_interface_bundle: Path) -> None:
     options = MeasureOptions(
-        "digits", ("onnxruntime",), Precision.INT8, batches=(1, 3), rounds=1, iterations=2, threads=1, limit=20
+        data="digits",
+        backends=("onnxruntime",),
+        precision=Precision.INT8,
+        batches=(1, 3),
+        rounds=1,
+        iterations=2,
+        threads=1,
+        limit=20,
     )
     report = bench_bundle(Bundle.open(made_interface_bundle), options, Silent())
     measured = [row for row in report.rows if (row.backend, row.precision) == ("onnxruntime", Precision.INT8)]

@@ -1,4 +1,4 @@
-"""Keeps each contender in a process of its own: its own peak memory, its own crash."""
+"""Keeps each candidate in a process of its own: its own peak memory, its own crash."""
 
 from __future__ import annotations
 
@@ -17,43 +17,46 @@ from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.logits import LogitFile
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import LoadResult, WarmUp
 from wrn_deploy.errors import DeployError
 
 __all__ = ["Worker"]
 
-ENDING_S = 10  # seconds that a worker has to end after it was told to
-PATIENCE_S = 900  # without a word from it, it hangs; opening may compile the network
+EXIT_S = 10  # seconds that a worker has to end after `close`
+TIMEOUT_S = 900  # a worker that is silent this long hangs; opening may compile the network
 
-# It searches modules where its parent does, and not in the current folder, as -m would.
-PROGRAM = "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench.measuring import worker; worker.serve(int(socket))"
+# It imports from where its parent does, not from the current folder, as -m would.
+PROGRAM = (
+    "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.bench.measuring import worker; "
+    "worker.serve(int(socket))"
+)
 
 
 class Worker:
-    """One contender in its own process; a context manager. The parent blocks while the worker works.
+    """One candidate in its own process; a context manager. The parent blocks while the worker works.
 
     Every method raises DeployError with the worker's own words, or with the signal that killed it.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         ours, theirs = socket.socketpair()
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), *sys.path]
         self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._noise, stderr=self._noise
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
         )
         theirs.close()
         self._connection = Connection(ours.detach())
         try:
-            self._call("open", work)
+            self._call("open", config)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def warm_up(self, batch: int, least_s: float, most_s: float) -> tuple[WarmUp, float]:
-        """Runs until its times are steady; how it went, and about how long a run takes, in ms."""
-        warmed: tuple[WarmUp, float] = self._call("warm_up", batch, least_s, most_s)
+    def warm_up(self, batch: int, min_s: float, max_s: float) -> tuple[WarmUp, float]:
+        """Runs until times are steady; returns how it went, and the median time of a run in ms."""
+        warmed: tuple[WarmUp, float] = self._call("warm_up", batch, min_s, max_s)
         return warmed
 
     def time(self, batch: int, iterations: int) -> Times:
@@ -62,12 +65,12 @@ class Worker:
         return times
 
     def load(self, load: Load, folder: Path) -> LoadResult:
-        """What LoadGen found in a scenario; its logs are in `folder`."""
+        """Runs a LoadGen scenario; its logs go to `folder`."""
         found: LoadResult = self._call("load", load, folder)
         return found
 
     def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
-        """Its answers to all images of the data, whose logits it writes or compares."""
+        """Answers all images of the data; writes or compares their logits."""
         answers: Answers = self._call("ask", logits, advance=advance)
         return answers
 
@@ -82,13 +85,13 @@ class Worker:
         try:
             if self._process.poll() is None:
                 self._connection.send(("close", ()))
-                self._process.wait(ENDING_S)
+                self._process.wait(EXIT_S)
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
         finally:
             self._connection.close()
             self._process.wait()
-            self._noise.close()
+            self._output.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,9 +107,9 @@ class Worker:
         try:
             self._connection.send((name, arguments))
             while True:
-                if not self._connection.poll(PATIENCE_S):
+                if not self._connection.poll(TIMEOUT_S):
                     self._process.kill()
-                    raise DeployError(f"it hangs: no answer to {name!r} for {PATIENCE_S} s")
+                    raise DeployError(f"it hangs: no answer to {name!r} for {TIMEOUT_S} s")
                 kind, answer = self._connection.recv()
                 if kind == "done":
                     return answer
@@ -115,15 +118,15 @@ class Worker:
                 if advance is not None:
                     advance(answer)
         except (EOFError, OSError) as error:
-            raise DeployError(self._obituary()) from error
+            raise DeployError(self._exit_report()) from error
 
-    def _obituary(self) -> str:
+    def _exit_report(self) -> str:
         try:
-            code = self._process.wait(ENDING_S)
-        except subprocess.TimeoutExpired:  # it has hung up, and hangs
+            code = self._process.wait(EXIT_S)
+        except subprocess.TimeoutExpired:  # it closed the connection and hangs
             self._process.kill()
             code = self._process.wait()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._noise.seek(0)
-        lines = self._noise.read().decode("utf-8", "replace").strip().splitlines()
+        self._output.seek(0)
+        lines = self._output.read().decode("utf-8", "replace").strip().splitlines()
         return f"its process died ({cause}){': ' + lines[-1] if lines else ''}"

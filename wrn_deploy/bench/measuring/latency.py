@@ -1,4 +1,4 @@
-"""The only clock: times one section, the same for every contender."""
+"""The only clock: times one section, the same for every candidate."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ WINDOW = 5  # runs
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of the same runs by both clocks, in ms; `device_ms` is empty where the device has none."""
+    """Times of the same runs by both clocks, in ms; `device_ms` is empty if the device has no clock."""
 
     host_ms: tuple[float, ...]
     device_ms: tuple[float, ...] = ()
 
 
-def warm_up(section: Callable[[], object], least_s: float, most_s: float) -> tuple[WarmUp, float]:
+def warm_up(section: Callable[[], object], min_s: float, max_s: float) -> tuple[WarmUp, float]:
     """Runs the section until its times are steady: the last two windows' medians are level.
 
-    The first run may compile the network, for a minute: `most_s` begins behind it.
+    The first run may compile the network, for a minute: `max_s` counts from its end.
 
     Args:
         section: what is timed.
-        least_s: it goes on for so long in any case.
-        most_s: it ends after so long in any case, when at least two runs are done.
+        min_s: runs at least this long.
+        max_s: ends after this long, once two runs are done.
 
     Returns:
         how it went, and the median of the last window's times in ms.
@@ -44,14 +44,14 @@ def warm_up(section: Callable[[], object], least_s: float, most_s: float) -> tup
         after_first = seconds - times[0] / 1000
         last, before = times[-WINDOW:], times[-2 * WINDOW : -WINDOW]
         steady = len(before) == WINDOW and abs(median(last) / median(before) - 1) < STEADY
-        if (steady and seconds >= least_s) or (after_first >= most_s and len(times) > 1):
+        if (steady and seconds >= min_s) or (after_first >= max_s and len(times) > 1):
             return WarmUp(round(seconds, 3), len(times), steady), median(last)
 
 
 def measure_latency(section: Callable[[], object], iterations: int) -> list[float]:
     """Times of `iterations` runs, in ms, each by itself.
 
-    One run that is not counted wakes the caches and threads up again: other contenders have run since the last call.
+    The first run is not counted: it warms caches and threads up again, since other candidates ran in between.
     """
     section()
     return [_time_one(section) for _ in range(iterations)]
@@ -61,19 +61,19 @@ def measure_with_device(section: Callable[[], object], device: Callable[[], floa
     """As `measure_latency`, with the device's own time of each run beside the host's.
 
     Args:
-        section: what is timed; it ends when the device is done.
-        device: the device's time of the last run, in ms, None where it has no clock; the first call starts that. It is
-            asked behind each run, outside of what the host's clock times.
-        iterations: runs.
+        section: what is timed; it returns when the device is done.
+        device: gives the device's time of the last run in ms, or None if it has no clock; the first call starts the
+            clock. Called after each run, outside the host's timing.
+        iterations: number of runs.
     """
     device()
     section()
     host: list[float] = []
-    told: list[float | None] = []
+    device_ms: list[float | None] = []
     for _ in range(iterations):
         host.append(_time_one(section))
-        told.append(device())
-    known = [each for each in told if each is not None]
+        device_ms.append(device())
+    known = [each for each in device_ms if each is not None]
     return Times(tuple(host), tuple(known) if len(known) == len(host) else ())
 
 

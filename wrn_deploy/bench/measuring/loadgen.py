@@ -43,7 +43,7 @@ class Scenario(StrEnum):
 QUERIES = {Scenario.SINGLE_STREAM: 64, Scenario.MULTI_STREAM: 662, Scenario.OFFLINE: 1, Scenario.SERVER: 662}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """One scenario and how long it lasts.
 

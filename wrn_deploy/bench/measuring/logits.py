@@ -1,4 +1,4 @@
-"""The reference row's logits in a file, which the other contenders read while they answer: none are sent or kept."""
+"""The reference row's logits in a file, which the other candidates read while they answer: none are sent or kept."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class LogitErrors:
 
 
 class Logits:
-    """Takes a contender's logits batch by batch; what it holds does not grow with the images.
+    """Takes a candidate's logits batch by batch; what it holds does not grow with the images.
 
-    A file is read and not mapped: mapped pages would count as memory of the contender's process.
+    A file is read and not mapped: mapped pages would count as memory of the candidate's process.
     """
 
     def __init__(self, file: IO[bytes] | None, *, write: bool) -> None:

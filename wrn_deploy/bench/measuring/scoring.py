@@ -1,4 +1,4 @@
-"""Counts a contender's answers: top-1, top-5, classes, and agreement with the reference; no pixels are read here."""
+"""Counts a candidate's answers: top-1, top-5, classes, and agreement with the reference; no pixels are read here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def score(
     """Everything that is told of the answers.
 
     Args:
-        answers: the contender's.
+        answers: the candidate's.
         reference: those it is compared with; None: there are none.
         spec: names the classes; None: they are not told one by one.
         changed: some of the images whose top class is not the reference's.
@@ -75,4 +75,4 @@ def classes_of(answers: Answers, spec: ModelSpec) -> tuple[ClassScore, ...]:
 
 
 def _check_same(answers: Answers, reference: Answers) -> None:
-    assert np.array_equal(answers.labels, reference.labels), "the contenders saw different images"
+    assert np.array_equal(answers.labels, reference.labels), "the candidates saw different images"

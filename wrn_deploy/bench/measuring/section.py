@@ -1,4 +1,4 @@
-"""What is timed: one run of a contender within a boundary, on one stream or several."""
+"""What is timed: one run of a candidate within a boundary, on one stream or several."""
 
 from __future__ import annotations
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import wrn_deploy
 from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.warnings import doubts
 
-__all__ = ["Watch", "watch_machine"]
+__all__ = ["Watch", "git_revision", "watch_machine"]
 
 EVERY_S = 5.0
 MOST = 120  # snapshots; from there on every other one is dropped, and they are taken half as often
@@ -89,3 +93,22 @@ def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: fl
         held_s=None if last.held is None or first.held is None else round(last.held - first.held, 3),
         cpu_throttles=None if last.throttles is None or first.throttles is None else last.throttles - first.throttles,
     )
+
+
+def git_revision(tree: Path | None = None) -> str | None:
+    """As `git describe --always --dirty` says it; None: the program is installed, not a checkout, or git is missing.
+
+    Args:
+        tree: the folder that must itself be the top of the checkout; None: the one that holds the package.
+    """
+    top = Path(wrn_deploy.__file__).resolve().parents[1] if tree is None else tree
+    if not (top / ".git").exists():
+        return None
+    # Variables such as GIT_DIR would lead to another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-C", str(top), "describe", "--always", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -1,7 +1,9 @@
-"""The process that holds one contender: opens it, and measures when its parent says so; started by `isolate.py`."""
+"""The process that holds one candidate: opens it and measures on request; `isolate.py` starts it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import traceback
 from collections.abc import Callable
@@ -16,7 +18,6 @@ from wrn_deploy.bench.measuring.accuracy import Answers, ask, fill
 from wrn_deploy.bench.measuring.latency import Times, measure_with_device, warm_up
 from wrn_deploy.bench.measuring.loadgen import Load, run_scenario
 from wrn_deploy.bench.measuring.logits import LogitFile
-from wrn_deploy.bench.measuring.placement import shuffle_threads
 from wrn_deploy.bench.measuring.section import Section, section_of
 from wrn_deploy.bench.report.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bundle import Bundle
@@ -29,14 +30,17 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.spec import Precision
 
-__all__ = ["Work", "serve"]
+__all__ = ["WorkerConfig", "serve", "shuffle_threads"]
 
-LIBRARY = 256  # images that a load scenario's queries are about, at most
+LIBRARY = 256  # images that a load scenario draws its queries from, at most
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a worker holds, and the data that it measures on; `workers` decode beside `ask`, never beside a clock."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """The candidate that a worker opens, and the data it measures on.
+
+    `workers` processes decode while `ask` runs, never while something is timed.
+    """
 
     folder: str
     backend: str
@@ -51,36 +55,36 @@ class Work:
     workers: int | None = 0
 
 
-class _Contender:
-    """What the parent can ask for; each method is one command."""
+class _OpenCandidate:
+    """What the parent can ask for: each method is one command."""
 
-    def __init__(self, work: Work, tell: Callable[[Any], None]) -> None:
-        self._work = work
-        self._tell = tell
-        self._bundle = Bundle.open(work.folder)
-        self._source = match_classes(open_data(work.data, Role.TEST), self._bundle.spec)
-        self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
-        self._siblings = [self._backend.sibling() for _ in range(work.streams - 1)]
-        self._pool = ThreadPoolExecutor(work.streams)
-        self._chance = random.Random()  # noqa: S311 (nothing secret)
+    def __init__(self, config: WorkerConfig, send: Callable[[Any], None]) -> None:
+        self._config = config
+        self._send = send
+        self._bundle = Bundle.open(config.folder)
+        self._source = match_classes(open_data(config.data, Role.TEST), self._bundle.spec)
+        self._backend: Backend = open_backend(self._bundle, config.backend, config.precision, config.threads)
+        self._siblings = [self._backend.sibling() for _ in range(config.streams - 1)]
+        self._pool = ThreadPoolExecutor(config.streams)
+        self._random = random.Random()  # noqa: S311 (nothing secret)
 
-    def warm_up(self, batch: int, least_s: float, most_s: float) -> tuple[WarmUp, float]:
-        return warm_up(self._section(batch), least_s, most_s)
+    def warm_up(self, batch: int, min_s: float, max_s: float) -> tuple[WarmUp, float]:
+        return warm_up(self._section(batch), min_s, max_s)
 
     def time(self, batch: int, iterations: int) -> Times:
-        """By the device's clock only on one stream: the times of several at the same time make no sum."""
-        clock = self._backend.elapsed_ms if self._work.streams == 1 else _no_clock
-        shuffle_threads(self._chance)
+        """Reads the device's clock on one stream only: times of overlapping streams do not add up."""
+        clock = self._backend.elapsed_ms if self._config.streams == 1 else _no_clock
+        shuffle_threads(self._random)
         return measure_with_device(self._section(batch), clock, iterations)
 
     def load(self, load: Load, folder: Path) -> LoadResult:
-        count = min(LIBRARY, self._work.limit or LIBRARY)
+        count = min(LIBRARY, self._config.limit or LIBRARY)
         return run_scenario(self._backend, self._images(count), load, folder)
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
-        batches = self._batches(min(self._work.accuracy_batch, self._backend.batches[-1]))
-        with Decoders(choose_workers(self._work.workers, batches.how, len(batches))) as batches.decoders:
-            return ask(self._backend, batches, self._bundle.spec, lambda done: self._tell(("progress", done)), logits)
+        batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
+        with Decoders(choose_workers(self._config.workers, batches.how, len(batches))) as batches.decoders:
+            return ask(self._backend, batches, self._bundle.spec, lambda done: self._send(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:
         return peak_rss_bytes()
@@ -92,11 +96,16 @@ class _Contender:
 
     def _section(self, batch: int) -> Section:
         backends = [self._backend, *self._siblings]
-        return section_of(backends, self._work.boundary, lambda: self._images(batch), self._pool)
+        return section_of(backends, self._config.boundary, lambda: self._images(batch), self._pool)
 
     def _batches(self, size: int) -> Batches:
-        how = self._bundle.spec.preprocessing
-        return Batches(self._source, how, size, limit=self._work.limit, max_corrupt=self._work.max_corrupt)
+        return Batches(
+            self._source,
+            self._bundle.spec.preprocessing,
+            size,
+            limit=self._config.limit,
+            max_corrupt=self._config.max_corrupt,
+        )
 
     def _images(self, batch: int) -> Array:
         """The first images of the data, again from the start where there are fewer than `batch`."""
@@ -108,13 +117,32 @@ def _no_clock() -> None:
     return None
 
 
+def shuffle_threads(chance: random.Random) -> None:
+    """Moves each thread to a core by chance, and lets it go again; threads that a runtime has bound stay bound.
+
+    Where a process's threads happen to be when it starts can stay so for minutes: two of them on one core while other
+    work has the second, say. One copy of a candidate then takes half as long again as another, in every round, which no
+    number of rounds averages out (measured). Done before each turn, it makes that the luck of a turn, not of a process.
+    Elsewhere than on Linux it does nothing.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    allowed = os.sched_getaffinity(0)
+    for task in Path("/proc/self/task").iterdir():
+        thread = int(task.name)
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if os.sched_getaffinity(thread) == allowed:
+                os.sched_setaffinity(thread, {chance.choice(sorted(allowed))})
+                os.sched_setaffinity(thread, allowed)
+
+
 def serve(socket: int) -> None:
     """Answers commands, (name, arguments), until `close` or the end of the connection on the file descriptor `socket`.
 
     An answer is ("done", result) or ("failed", reason); ("progress", images) may come before it.
     """
     connection = Connection(socket)
-    contender: _Contender | None = None
+    candidate: _OpenCandidate | None = None
     while True:
         try:
             name, arguments = connection.recv()
@@ -122,11 +150,11 @@ def serve(socket: int) -> None:
             return
         try:
             if name == "open":
-                contender = _Contender(arguments[0], connection.send)
+                candidate = _OpenCandidate(arguments[0], connection.send)
                 connection.send(("done", None))
                 continue
-            assert contender is not None, "the first command is open"
-            connection.send(("done", getattr(contender, name)(*arguments)))
+            assert candidate is not None, "the first command is open"
+            connection.send(("done", getattr(candidate, name)(*arguments)))
         except DeployError as error:
             connection.send(("failed", str(error)))
         except Exception as error:  # noqa: BLE001 (whatever a runtime raises ends this row, not the benchmark)

@@ -68,11 +68,28 @@ def bench(
     opened, progress, sizes = Bundle.open(bundle), new_progress(), opt.parse_batches(batches)
     folder = check_folder(out or bundle / "reports")
     options = MeasureOptions(
-        data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit,
-        opt.parse_allowance(max_corrupt), duration, streams, boundary, opt.parse_contender(baseline),
-        tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
-        folder / "loadgen", everything, pictures, workers,
-    )  # fmt: skip
+        data=data,
+        backends=opt.several(backend),
+        precision=precision,
+        batches=sizes,
+        rounds=rounds,
+        iterations=iterations,
+        threads=threads,
+        limit=limit,
+        max_corrupt=opt.parse_allowance(max_corrupt),
+        duration_s=duration,
+        streams=streams,
+        boundary=boundary,
+        baseline=opt.parse_contender(baseline),
+        loads=tuple(
+            Load(scenario=one, seconds=scenario_seconds, batch=max(sizes), target_ms=target_latency, qps=target_qps)
+            for one in scenario or ()
+        ),
+        logs=folder / "loadgen",
+        everything=everything,
+        pictures=pictures,
+        workers=workers,
+    )
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
     show.show_report(report, as_json=as_json)
@@ -110,7 +127,7 @@ def evaluate(
         path=what, model=model, overrides=opt.overrides_of(classes, labels, mean, std, resize), key=weights_key
     )
     options = MeasureOptions(
-        data, opt.several(backend), precision, threads=threads, limit=limit,
+        data=data, backends=opt.several(backend), precision=precision, threads=threads, limit=limit,
         max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
     )  # fmt: skip
     report = evaluate_target(target, options, new_progress(), gated=max_drop is not None)

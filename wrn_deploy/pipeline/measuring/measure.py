@@ -1,4 +1,4 @@
-"""The measuring steps: `bench`, every contender's latency, accuracy and memory, and `eval`, accuracy alone."""
+"""The steps of `bench` (every candidate's latency, accuracy and memory) and `eval` (accuracy alone)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine, is_peer
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
-from wrn_deploy.bench.measuring.revision import git_revision
-from wrn_deploy.bench.measuring.watch import watch_machine
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
@@ -25,8 +24,8 @@ from wrn_deploy.data.corrupt import Share
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
-from wrn_deploy.pipeline.measuring.rounds import Entry, ask_all, by_reference, run_loads, start, time_rounds
-from wrn_deploy.pipeline.measuring.scoring import grade_all
+from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
+from wrn_deploy.pipeline.measuring.scoring import score_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
@@ -40,29 +39,29 @@ PACKAGES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureOptions:
-    """What to measure on, and which contenders.
+    """What to measure on, and which candidates.
 
     Args:
         data: labelled images.
-        backends: these alone; None: all but those that are peers.
-        precision: this one alone; None: all but those that are experimental, unless they were made.
+        backends: only these; None: all but those that are comparison-only.
+        precision: only this one; None: all but the experimental ones, which are measured if the bundle has them.
         batches: batch sizes.
-        rounds: turns of each contender at each batch size.
-        iterations: the most runs in a turn.
+        rounds: turns of each candidate at each batch size.
+        iterations: maximum of runs in a turn.
         threads: CPU threads; None: all cores.
-        limit: the first so many images; None: all.
-        max_corrupt: so many corrupt images, or that share, may be left out.
-        duration_s: how long a contender's turns at one batch size should take together; a turn has one run at least.
-        streams: inferences at the same time.
+        limit: use the first `limit` images; None: all.
+        max_corrupt: how many corrupt images, or which fraction, may be left out.
+        duration_s: seconds that a candidate's turns at one batch size take together; a turn has at least one run.
+        streams: concurrent inferences.
         boundary: the section that is timed.
-        baseline: the contender whose times the others' are divided by; None: the fp32 reference.
-        loads: scenarios of LoadGen.
-        logs: the folder for LoadGen's logs; needed where there are scenarios.
-        everything: peers and experimental precisions too.
-        pictures: the report holds the pixels of some images that got another class.
-        workers: processes that decode while accuracy is measured; None: as `choose_workers` finds right.
+        baseline: the candidate whose times the others' are divided by; None: the fp32 reference.
+        loads: LoadGen scenarios.
+        logs: folder for LoadGen's logs; required with `loads`.
+        everything: measure comparison-only runtimes and experimental precisions too.
+        pictures: put the pixels of some images whose class changed into the report.
+        workers: processes that decode while accuracy is measured; None: `choose_workers` decides.
     """
 
     data: str
@@ -96,7 +95,18 @@ class MeasureOptions:
 
 
 def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
-    """Measures latency, accuracy and memory of every contender that this machine can run, in interleaved rounds."""
+    """Measures latency, accuracy and memory of every candidate that this machine can run, in interleaved rounds.
+
+    Raises:
+        UsageError: unknown backend, precision or baseline.
+        DeployError: unusable data, or nothing could be measured.
+        MachineError: this machine can run nothing of what was asked for.
+
+    Example:
+        >>> bundle = Bundle.open("demo/bundle")
+        >>> report = bench_bundle(bundle, MeasureOptions(data="digits", rounds=10), Silent())
+        >>> [row.name for row in report.rows if row.latencies]
+    """
     return _measure(bundle, options, progress, with_latency=True)
 
 
@@ -124,11 +134,20 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     with contextlib.ExitStack() as stack:
         for entry in entries:
             if entry.skipped is None:
-                start(entry, stack, Work(
-                    str(bundle.folder), entry.backend, entry.precision, settings.threads, options.data, options.limit,
-                    options.max_corrupt, images_together(bundle.spec), options.streams, options.boundary,
-                    options.workers,
-                ))  # fmt: skip
+                config = WorkerConfig(
+                    folder=str(bundle.folder),
+                    backend=entry.backend,
+                    precision=entry.precision,
+                    threads=settings.threads,
+                    data=options.data,
+                    limit=options.limit,
+                    max_corrupt=options.max_corrupt,
+                    accuracy_batch=images_together(bundle.spec),
+                    streams=options.streams,
+                    boundary=options.boundary,
+                    workers=options.workers,
+                )
+                start(entry, stack, config)
         if with_latency:
             time_rounds(entries, settings, progress, watch.look)
             run_loads(entries, options.loads, options.logs or Path(), progress)
@@ -141,31 +160,43 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
     tell(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
-    return _report(bundle, options, _Measured(entries, source, machine, settings, conditions))
+    measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, conditions=conditions)
+    return _report(bundle, options, measured)
 
 
 def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
-    """What the report says of how it was measured."""
-    timing = (options.batches, options.rounds, options.duration_s, options.iterations)
-    return Settings(*timing, options.threads or machine.cores, options.streams, options.boundary)
+    """The settings that the report states."""
+    return Settings(
+        batches=options.batches,
+        rounds=options.rounds,
+        duration_s=options.duration_s,
+        iterations=options.iterations,
+        threads=options.threads or machine.cores,
+        streams=options.streams,
+        boundary=options.boundary,
+    )
 
 
 def check_labelled(source: ImageSource, classes: int) -> None:
-    """Before anything is timed: without labels there is no accuracy to tell beside the times."""
+    """Refuses unlabelled data before anything is timed: there would be no accuracy to report.
+
+    Raises:
+        DeployError: the first image has no label.
+    """
     first = next(source.items())
     if first.label is None:
         raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
 
 
 def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
-    """The contenders that were asked for.
+    """The candidates that the options ask for.
 
     Raises:
-        UsageError: a backend that was named, or all, do not know the precision that was named.
+        UsageError: no given backend runs at the given precision.
     """
     if options.backends is None and options.precision is None and not options.everything:
         return contenders(bundle)
-    asked = [pair for pair in contenders() if _fits(bundle, pair, options)]
+    asked = [pair for pair in contenders() if _fits(bundle, *pair, options)]
     known = {backend for backend, _ in asked}
     missing = [name for name in options.backends or () if name not in known]
     if missing or not asked:
@@ -175,8 +206,7 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
     return asked
 
 
-def _fits(bundle: Bundle, contender: tuple[str, Precision], options: MeasureOptions) -> bool:
-    backend, precision = contender
+def _fits(bundle: Bundle, backend: str, precision: Precision, options: MeasureOptions) -> bool:
     if options.backends is None:
         if is_peer(backend) and not options.everything:
             return False
@@ -196,27 +226,27 @@ def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, P
     return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
-def _entry(bundle: Bundle, backend: str, precision: Precision) -> Entry:
+def _entry(bundle: Bundle, backend: str, precision: Precision) -> RowBuilder:
     found = examine(bundle, backend, precision)
-    return Entry(backend, precision, found, found.skipped)
+    return RowBuilder(backend, precision, found, found.skipped)
 
 
 def _known() -> str:
     return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
 
 
-def _reasons(skipped: Sequence[Entry]) -> str:
+def _reasons(skipped: Sequence[RowBuilder]) -> str:
     names: dict[str | None, list[str]] = {}
     for entry in skipped:
         names.setdefault(entry.skipped, []).append(entry.name)
     return "; ".join(f"{', '.join(alike)}: {reason}" for reason, alike in names.items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Measured:
     """What a report is made of."""
 
-    entries: list[Entry]
+    entries: list[RowBuilder]
     source: ImageSource
     machine: Machine
     settings: Settings
@@ -229,7 +259,7 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Rep
     reference = _reference(answered)
     first = answered[0].answers
     assert first is not None
-    grades = grade_all(entries, reference, measured.source, bundle.spec, pictures=options.pictures)
+    scores = score_all(entries, reference, measured.source, bundle.spec, pictures=options.pictures)
     return Report(
         model=bundle.spec.name,
         random_weights=bundle.random_weights,
@@ -243,18 +273,18 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Rep
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         settings=measured.settings,
         rows=tuple(
-            entry.row(grades.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry is not reference)
+            entry.row(scores.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry is not reference)
         ),
         conditions=measured.conditions,
     )
 
 
-def _baseline(entries: list[Entry], options: MeasureOptions, reference: Entry | None) -> str | None:
+def _baseline(entries: list[RowBuilder], options: MeasureOptions, reference: RowBuilder | None) -> str | None:
     if options.baseline is None:
         return reference.name if reference else None
     return next(entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline)
 
 
-def _reference(answered: list[Entry]) -> Entry | None:
+def _reference(answered: list[RowBuilder]) -> RowBuilder | None:
     """The fp32 row that agreement and drops refer to: PyTorch's, else another's."""
     return next((entry for entry in by_reference(answered) if entry.precision is Precision.FP32), None)

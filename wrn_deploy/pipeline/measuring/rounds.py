@@ -1,4 +1,4 @@
-"""The contest of a benchmark: contenders in processes of their own, in turns; one that fails becomes a skipped row."""
+"""The interleaved rounds of a benchmark: each candidate in its own process; one that fails becomes a skipped row."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.logits import LogitFile
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
-__all__ = ["Entry", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
+__all__ = ["RowBuilder", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
 
-WARM_UP_S = (0.5, 10.0)  # seconds of warming up: the least, and the most until times are steady
-PAUSE_S = 0.05  # before each turn, until the last contender's threads spin no more: p99 fell to a half or less
+WARM_UP_S = (0.5, 10.0)  # minimum, and maximum if times do not get steady before
+# Slept before each turn. Thread pools spin for some milliseconds after their last work and would take the next
+# candidate's cores; with the pause, p99 fell to half or less.
+PAUSE_S = 0.05
 
 
 @dataclass(slots=True)
-class Entry:
-    """A contender on its way to becoming a row of the report."""
+class RowBuilder:
+    """Collects what is measured of one candidate, and makes a row of the report from it."""
 
     backend: str
     precision: Precision
@@ -75,24 +77,24 @@ class Entry:
         )
 
 
-def start(entry: Entry, stack: contextlib.ExitStack, work: Work) -> None:
-    """Starts the contender's process, which ends with `stack`."""
+def start(entry: RowBuilder, stack: contextlib.ExitStack, config: WorkerConfig) -> None:
+    """Starts the candidate's process, which ends with `stack`."""
     try:
-        entry.worker = stack.enter_context(Worker(work))
+        entry.worker = stack.enter_context(Worker(config))
     except DeployError as error:
         entry.skipped = str(error)
 
 
 def time_rounds(
-    entries: list[Entry], settings: Settings, progress: Progress, look: Callable[[], object] = lambda: None
+    entries: list[RowBuilder], settings: Settings, progress: Progress, look: Callable[[], object] = lambda: None
 ) -> None:
-    """A B C, B C A, ...: a noisy moment of the machine meets all alike, and none always follows the same other.
+    """Times the candidates in rotating order: A B C, B C A, ...
 
-    Thread pools spin for some milliseconds after their last work, and would take the next contender's cores meanwhile.
-    `look` is called after each round, while nothing is timed.
+    A noisy moment of the machine then hits all of them alike, and none always follows the same other. `look` is called
+    after each round, while nothing is timed.
     """
     count = len(_working(entries))
-    with progress.task(f"Timing {count} contenders", len(settings.batches) * (settings.rounds + 1) * count) as advance:
+    with progress.task(f"Timing {count} candidates", len(settings.batches) * (settings.rounds + 1) * count) as advance:
         for batch in settings.batches:
             turns: dict[str, int] = {}
             for entry, worker in _working(entries):
@@ -112,8 +114,8 @@ def time_rounds(
                 look()
 
 
-def run_loads(entries: list[Entry], loads: tuple[Load, ...], logs: Path, progress: Progress) -> None:
-    """LoadGen's scenarios, one contender at a time; its own logs go into a folder for each, below `logs`."""
+def run_loads(entries: list[RowBuilder], loads: tuple[Load, ...], logs: Path, progress: Progress) -> None:
+    """Runs LoadGen's scenarios, one candidate at a time; each has a folder for LoadGen's logs below `logs`."""
     for load in loads:
         for entry, worker in _working(entries):
             folder = logs / f"{entry.backend}-{entry.precision}-{load.scenario}"
@@ -121,11 +123,11 @@ def run_loads(entries: list[Entry], loads: tuple[Load, ...], logs: Path, progres
                 entry.loads.append(worker.load(load, folder))
 
 
-def ask_all(entries: list[Entry], images: int, progress: Progress) -> None:
-    """Every contender's answers to all images, and the peak of its memory.
+def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
+    """Collects every candidate's answers to all images, and its peak memory.
 
-    The reference is asked first, and writes its logits into a temporary file, 4 bytes a class and image. The others
-    compare theirs with it while they answer, so that logits are neither sent nor held.
+    The reference answers first and writes its logits to a temporary file, 4 bytes for each class and image. The
+    others compare theirs with that file while they answer, so no logits are sent or held in memory.
     """
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-logits-") as folder:
         file, known = Path(folder, "reference.f32"), False
@@ -140,21 +142,21 @@ def ask_all(entries: list[Entry], images: int, progress: Progress) -> None:
                 known = known or leads
 
 
-def by_reference(entries: Sequence[Entry]) -> list[Entry]:
-    """Those first that others may be compared with: PyTorch's fp32, then others of fp32; else in the same order."""
+def by_reference(entries: Sequence[RowBuilder]) -> list[RowBuilder]:
+    """Sorts PyTorch's fp32 first, then other fp32 candidates: what the others may be compared with; else stable."""
     fp32 = [entry for entry in entries if entry.precision is Precision.FP32]
     rest = [entry for entry in entries if entry.precision is not Precision.FP32]
     return sorted(fp32, key=lambda entry: entry.backend != "torch") + rest
 
 
-def _working(entries: list[Entry]) -> list[tuple[Entry, Worker]]:
-    """The contenders that run, and have not failed."""
+def _working(entries: list[RowBuilder]) -> list[tuple[RowBuilder, Worker]]:
+    """The candidates that run, and have not failed."""
     return [(entry, entry.worker) for entry in entries if entry.worker is not None]
 
 
 @contextlib.contextmanager
-def _failing(entry: Entry) -> Iterator[None]:
-    """A contender that fails becomes a skipped row with its reason; the others go on."""
+def _failing(entry: RowBuilder) -> Iterator[None]:
+    """A candidate that fails becomes a skipped row with its reason; the others go on."""
     try:
         yield
     except DeployError as error:

@@ -1,4 +1,4 @@
-"""Grades a contest: each contender's accuracy beside the reference's, and the images that it gives another class."""
+"""Scores every candidate's answers: accuracy beside the reference's, and the images whose class changed."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from wrn_deploy.bench.measuring.changes import look_up, to_images
 from wrn_deploy.bench.measuring.scoring import find_changes, score
 from wrn_deploy.bench.report.report import Accuracy
 from wrn_deploy.data import ImageSource
-from wrn_deploy.pipeline.measuring.rounds import Entry
+from wrn_deploy.pipeline.measuring.rounds import RowBuilder
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["grade_all"]
+__all__ = ["score_all"]
 
 
-def grade_all(
-    entries: Sequence[Entry], reference: Entry | None, source: ImageSource, spec: ModelSpec, *, pictures: bool = True
+def score_all(
+    entries: Sequence[RowBuilder],
+    reference: RowBuilder | None,
+    source: ImageSource,
+    spec: ModelSpec,
+    *,
+    pictures: bool = True,
 ) -> Mapping[str, Accuracy]:
-    """The accuracy of every contender that answered, by its row's name; the data are gone through once for pictures.
+    """The accuracy of every candidate that answered, by its row's name.
 
-    With `pictures` off, changed images have their names alone.
+    Reads the data once more for the pictures of changed images; without `pictures` only their names are kept.
     """
     answered = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
     compared = reference.answers if reference else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.bench.measuring.revision import git_revision
+from wrn_deploy.bench.measuring.watch import git_revision
 
 GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.bench.measuring.placement import shuffle_threads
+from wrn_deploy.bench.measuring.worker import shuffle_threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity of threads")
