@@ -1,4 +1,4 @@
-"""A contender in its own process: its answers come back, its death is told, and nothing of it is left behind."""
+"""A candidate in its own process: its answers come back, its death is told, and nothing of it is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one clock: what is counted, and when a contender is warm."""
+"""The one clock: what is counted, and when a candidate is warm."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_device_without_a_clock_has_no_times(timed: type[Section]) -> None:
     assert measure_with_device(timed(1.0), lambda: None, 3) == Times((1.0,) * 3)
 
 
-def test_a_slow_contender_is_run_twice_at_least(timed: type[Section]) -> None:
+def test_a_slow_candidate_is_run_twice_at_least(timed: type[Section]) -> None:
     section = timed(20_000.0)
     went, run_ms = warm_up(section, 0.5, 10.0)
     assert (went.runs, run_ms) == (2, 20_000.0)

@@ -51,7 +51,7 @@ def test_reports_that_may_not_be_compared_are_refused_with_every_reason(tmp_path
 
 def test_reports_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     other = make_report(measured("OpenVINO", Precision.FP32, 1.0, 350))
-    with pytest.raises(DeployError, match="no contender and batch size in common"):
+    with pytest.raises(DeployError, match="no candidate and batch size in common"):
         compare_files(*written(tmp_path, A, other))
 
 

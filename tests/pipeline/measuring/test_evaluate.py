@@ -101,7 +101,7 @@ def test_what_only_a_bundle_can_do_is_refused(trained: Path, options: MeasureOpt
 
 
 def test_a_gate_needs_a_bundle(trained: Path) -> None:
-    with pytest.raises(UsageError, match="--max-drop compare a bundle's contenders"):
+    with pytest.raises(UsageError, match="--max-drop compare a bundle's candidates"):
         evaluate_target(BundleOrWeights(path=trained / "weights.safetensors"), DIGITS, Silent(), gated=True)
 
 

@@ -1,4 +1,4 @@
-"""The measuring steps: contenders in turns, and one's death not the others'."""
+"""The measuring steps: candidates in turns, and one's death not the others'."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.bench.stubs import plant
-from wrn_deploy.backend import Candidate, contenders, examine, is_peer
+from wrn_deploy.backend import Candidate, candidates, examine, is_peer
 from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times
@@ -44,8 +44,8 @@ def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
-    """These are all contenders there are."""
-    patch.setattr(measure, "contenders", lambda _=None: list(pairs))
+    """These are all candidates there are."""
+    patch.setattr(measure, "candidates", lambda _=None: list(pairs))
 
 
 class FakeWorkers:
@@ -106,7 +106,7 @@ class FakeWorker:
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     fake = FakeWorkers()
     monkeypatch.setattr(contest, "Worker", fake)
-    monkeypatch.setattr(measure, "examine", lambda *contender: Candidate(examine(*contender).artifact, None))
+    monkeypatch.setattr(measure, "examine", lambda *candidate: Candidate(examine(*candidate).artifact, None))
     only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
     return fake
 
@@ -127,7 +127,7 @@ def rows_of(report: Report) -> dict[str, Row]:
     return {f"{row.backend}-{row.precision}": row for row in report.rows}
 
 
-def test_contenders_take_turns(workers: FakeWorkers, made_bundle: Path) -> None:
+def test_candidates_take_turns(workers: FakeWorkers, made_bundle: Path) -> None:
     options = dataclasses.replace(SHORT, batches=(1, 8), rounds=3)
     bench_bundle(Bundle.open(made_bundle), options, Silent())
     names = ["torch-fp32", "onnxruntime-fp32", "onnxruntime-int8"]
@@ -153,7 +153,7 @@ def test_all_samples_are_kept_in_the_order_they_were_taken(workers: FakeWorkers,
 
 
 @pytest.mark.parametrize(("last_ms", "iterations"), [(100.0, 3), (30.0, 4), (0.001, 4), (299.0, 2), (5000.0, 1)])
-def test_a_turn_of_a_slow_contender_is_short(
+def test_a_turn_of_a_slow_candidate_is_short(
     workers: FakeWorkers, made_bundle: Path, last_ms: float, iterations: int
 ) -> None:
     """It lasts a third of 0.9 s or `iterations`, whichever ends it first, and one run at least."""
@@ -163,7 +163,7 @@ def test_a_turn_of_a_slow_contender_is_short(
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 5, 6, 10])
-def test_a_contender_that_dies_is_skipped_and_the_others_go_on(
+def test_a_candidate_that_dies_is_skipped_and_the_others_go_on(
     workers: FakeWorkers, made_bundle: Path, moment: int
 ) -> None:
     """As it opens, warms up, is timed at the first and at the second batch, warms up again, and answers."""
@@ -189,7 +189,7 @@ def test_when_the_reference_dies_another_fp32_row_takes_its_place(workers: FakeW
     assert asked == [("onnxruntime-fp32", True), ("onnxruntime-int8", False)]
 
 
-def test_a_named_contender_that_dies_is_not_replaced_in_silence(workers: FakeWorkers, made_bundle: Path) -> None:
+def test_a_named_candidate_that_dies_is_not_replaced_in_silence(workers: FakeWorkers, made_bundle: Path) -> None:
     workers.dies = lambda name, call, _number: name == "onnxruntime-int8" and call == "ask"
     options = dataclasses.replace(SHORT, precision=INT8)
     with pytest.raises(
@@ -277,15 +277,15 @@ def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle:
 
 @pytest.fixture(scope="module")
 def real(made_bundle: Path) -> Report:
-    """A short benchmark of all contenders in real processes."""
+    """A short benchmark of all candidates in real processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contest, "WARM_UP_S", (0.02, 0.2))
         return bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 4), limit=None), Silent())
 
 
-def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
+def test_every_candidate_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    names = [f"{backend}-{precision}" for backend, precision in contenders(bundle)]
+    names = [f"{backend}-{precision}" for backend, precision in candidates(bundle)]
     assert list(rows_of(real)) == ["torch-fp32", *(name for name in names if name != "torch-fp32")]
     for row in real.rows:
         assert (row.skipped is None) == (examine(bundle, row.backend, row.precision).obstacle is None)
@@ -302,10 +302,10 @@ def test_every_contender_has_a_row_with_numbers_or_a_reason(real: Report, made_b
 
 def test_experimental_precisions_have_no_row_unless_the_bundle_has_such_a_plan(real: Report, bundle: Bundle) -> None:
     assert {row.precision for row in real.rows}.isdisjoint(EXPERIMENTAL)
-    without = contenders(bundle)
+    without = candidates(bundle)
     fp16 = bundle.artifacts["plan-fp16-tensorrt_rtx"]
     bundle.artifacts["plan-fp8-tensorrt_rtx"] = dataclasses.replace(fp16, precision=Precision.FP8)
-    added = [pair for pair in contenders(bundle) if pair not in without]
+    added = [pair for pair in candidates(bundle) if pair not in without]
     assert added == [("tensorrt", Precision.FP8), ("tensorrt_rtx", Precision.FP8)]
 
 
@@ -384,7 +384,7 @@ def test_the_machine_is_watched_while_it_is_timed(real: Report) -> None:
     assert around is not None
     assert around.before.at_s == 0.0
     assert around.after.at_s is not None
-    assert around.after.at_s > 0.9, "three contenders, 0.3 s a turn at least"
+    assert around.after.at_s > 0.9, "three candidates, 0.3 s a turn at least"
     if Path("/proc/stat").exists():
         assert around.others_cores is not None
         assert 0 <= around.others_cores <= (os.cpu_count() or 1)
@@ -422,7 +422,7 @@ def test_a_killed_process_becomes_a_row_that_names_the_signal(
     assert len(rows["onnxruntime-fp32"].latencies) == 2
 
 
-def test_a_contender_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
+def test_a_candidate_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
     made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(isolate, "TIMEOUT_S", 8)
@@ -456,7 +456,7 @@ def test_a_planted_slowdown_is_in_the_report(
     assert rows["plain-fp32"].accuracy.max_error == 0.0, "the same graph in the same runtime"
 
 
-def test_a_contender_that_takes_few_images_at_once_is_measured_all_the_same(
+def test_a_candidate_that_takes_few_images_at_once_is_measured_all_the_same(
     made_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As a plan whose profile ends at 7 and starts at 3: accuracy must not ask it for 64, nor for the last 4 alone."""
@@ -495,7 +495,7 @@ def test_a_label_that_the_network_does_not_have_is_named_once(
 def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[str, Any]) -> None:
     bundle = Bundle.open(made_bundle)
     pairs = [
-        pair for pair in contenders()
+        pair for pair in candidates()
         if pair[0] in change.get("backends", (pair[0],)) and change.get("precision") in (None, pair[1])
     ]  # fmt: skip
     if any(examine(bundle, *pair).obstacle is None for pair in pairs):
@@ -505,7 +505,7 @@ def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[st
     assert error.value.exit_code == 4
 
 
-def test_a_contender_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> None:
+def test_a_candidate_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> None:
     options = dataclasses.replace(SHORT, backends=("torch",), precision=INT8)
     with pytest.raises(UsageError, match="backend torch at precision int8: expected one of onnxruntime-fp32, "):
         evaluate_bundle(Bundle.open(made_bundle), options, Silent())
