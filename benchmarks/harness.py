@@ -29,13 +29,13 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from wrn_deploy.bench.measuring.revision import git_revision
 
 from wrn_deploy import __version__
 from wrn_deploy.backend import Backend
 from wrn_deploy.backends._session import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import measure_latency
-from wrn_deploy.bench.measuring.revision import git_revision
 from wrn_deploy.bench.measuring.section import section_of
 from wrn_deploy.bench.measuring.watch import watch_machine
 from wrn_deploy.bench.measuring.worker import Work

@@ -31,11 +31,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from wrn_deploy.bench.measuring.revision import git_revision
 
 import wrn_deploy.backends
 from wrn_deploy import __version__
 from wrn_deploy.backend import examine
-from wrn_deploy.bench.measuring.revision import git_revision
 from wrn_deploy.bench.measuring.watch import Watch, watch_machine
 from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio

@@ -26,9 +26,9 @@ from PIL import Image
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from wrn_deploy.bench.measuring.revision import git_revision
 
 from wrn_deploy import __version__
-from wrn_deploy.bench.measuring.revision import git_revision
 from wrn_deploy.bench.measuring.watch import watch_machine
 from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.data import Role, open_data

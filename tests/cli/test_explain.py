@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from wrn_deploy.cli.show_explain import show_explanation, summary
-from wrn_deploy.pipeline.inspection.explain import Explanation, Row, Side
+from wrn_deploy.pipeline.inspection.explain import Explanation, LayerRow, Side
 
 
 def test_the_table_the_rules_and_the_sum(cli: Cli, made_bundle: Path) -> None:
@@ -17,7 +17,7 @@ def test_the_table_the_rules_and_the_sum(cli: Cli, made_bundle: Path) -> None:
     outcome = cli("explain", *files, "--rounds", 2, "--threads", 1)
     assert outcome.code == 0
     text = outcome.out
-    assert text.startswith(f"A {files[0]}\nB {files[1]}\nbatch 1, ONNX Runtime on this CPU, 6 runs of each in turns")
+    assert text.startswith(f"A {files[0]}\nB {files[1]}\nbatch 1, ONNX Runtime on this CPU, 6 runs of each in timing")
     assert "random inputs (times do not depend on the pixels)" in text
     assert re.search(r"block2\.0\.conv2 +\d+\.\d{3} +\d+\.\d{3} +[+-]\d+\.\d{3} +\d+\.\d{2} +int8 +fp32 +QDQ50", text)
     assert re.search(r"between: DequantizeLinear \(\d+, \d+\)", text)
@@ -43,14 +43,14 @@ def test_errors_are_told(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 
-def explanation(*rows: Row, unaccounted_ms: float = 0.0) -> Explanation:
+def explanation(*rows: LayerRow, unaccounted_ms: float = 0.0) -> Explanation:
     totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
     return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, unaccounted_ms), (0.0, 0.0), rows, {}, ())
 
 
 @pytest.mark.parametrize(("unaccounted_ms", "told"), [(0.01, False), (5.0, True)])
 def test_unsteady_times_are_told(capfd: pytest.CaptureFixture[str], unaccounted_ms: float, told: bool) -> None:
-    row = Row("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
+    row = LayerRow("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
     show_explanation(explanation(row, unaccounted_ms=unaccounted_ms), as_json=False)
     text = capfd.readouterr().out
     assert f"{unaccounted_ms:.3f} ms of B" in text
@@ -59,9 +59,9 @@ def test_unsteady_times_are_told(capfd: pytest.CaptureFixture[str], unaccounted_
 
 def test_the_summary_names_what_is_won_and_lost() -> None:
     rows = [
-        Row("conv1", Side(8.0, 8.0, "fp32", 1), Side(2.0, 2.0, "int8", 1), ()),
-        Row("conv2", Side(1.0, 1.0, "fp32", 1), Side(1.02, 1.0, "int8", 1), ()),
-        Row("between: Cast", Side(), Side(1.48, 1.0, "", 3), ()),
+        LayerRow("conv1", Side(8.0, 8.0, "fp32", 1), Side(2.0, 2.0, "int8", 1), ()),
+        LayerRow("conv2", Side(1.0, 1.0, "fp32", 1), Side(1.02, 1.0, "int8", 1), ()),
+        LayerRow("between: Cast", Side(), Side(1.48, 1.0, "", 3), ()),
     ]
     assert summary(explanation(*rows)) == (
         "B is 2.00 times faster than A (4.500 ms, 9.000 ms): 1 of 2 layers faster, 0 slower (by more than 5 %); "
@@ -70,5 +70,5 @@ def test_the_summary_names_what_is_won_and_lost() -> None:
 
 
 def test_the_summary_of_two_that_are_alike() -> None:
-    row = Row("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
+    row = LayerRow("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
     assert summary(explanation(row)).endswith("0 of 1 layers faster, 0 slower (by more than 5 %).")

@@ -41,7 +41,7 @@ def quick() -> Callable[..., Report]:
             patch.setattr("wrn_deploy.pipeline.measuring.rounds.WARM_UP_S", (0.01, 0.1))
             patch.setattr(demo, "MeasureOptions", functools.partial(MeasureOptions, rounds=1, iterations=2, threads=1))
             patch.setattr(demo, "MAX_DROP", max_drop)
-            return run_demo(DemoOptions(out, "wrn-10-1", epochs=2), notes)
+            return run_demo(DemoOptions(out=out, model="wrn-10-1", epochs=2), notes)
 
     return run
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation, Row
+from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation, LayerRow
 
 __all__ = ["show_explanation"]
 
@@ -62,7 +62,7 @@ def summary(explanation: Explanation) -> str:
 
 def _how(explanation: Explanation) -> str:
     return (
-        f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} runs of each in turns, random inputs "
+        f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} interleaved runs of each, random inputs "
         "(times do not depend on the pixels); medians of the faster half, while being profiled, which costs time itself"
     )
 
@@ -81,7 +81,7 @@ def _table(explanation: Explanation) -> Table:
     return table
 
 
-def _name(row: Row) -> Text:
+def _name(row: LayerRow) -> Text:
     counts = f" ({row.a.nodes}, {row.b.nodes})" if row.name.startswith(BETWEEN) else ""
     return Text(row.name + counts)
 
@@ -90,7 +90,7 @@ def _ms(value: float, nodes: int) -> str:
     return f"{value:.3f}" if nodes else "-"
 
 
-def _ratio(row: Row) -> str:
+def _ratio(row: LayerRow) -> str:
     return f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
 
 

@@ -26,7 +26,7 @@ DATA = "digits"
 MAX_DROP = 0.5  # points of top-1 that int8 may lose
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
     """Where to, and how long to train; the defaults give over 97 % in about a minute on two cores."""
 

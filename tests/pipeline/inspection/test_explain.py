@@ -13,22 +13,30 @@ from wrn_deploy.engines.layers import EngineLayer, EngineTensor, parse_json
 from wrn_deploy.engines.promise import promises_of
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.pipeline.inspection.explain import BETWEEN, ExplainOptions, Explanation, Row, Turns, compare, explain
-from wrn_deploy.pipeline.inspection.layer_matching import find_homes, name_nodes
-from wrn_deploy.pipeline.inspection.node_times import Measured, Timed, time_graphs
+from wrn_deploy.pipeline.inspection.explain import (
+    BETWEEN,
+    ExplainOptions,
+    Explanation,
+    LayerRow,
+    TimingOptions,
+    compare,
+    explain,
+)
+from wrn_deploy.pipeline.inspection.layer_matching import match_layers, name_nodes
+from wrn_deploy.pipeline.inspection.node_times import NodeTime, RunTimes, time_graphs
 from wrn_deploy.pipeline.inspection.plan_times import place_layers
 from wrn_deploy.pipeline.read_graph import read_graph
 from wrn_deploy.progress import Silent
 
-QUICK = Turns(rounds=2, threads=1)
+QUICK = TimingOptions(rounds=2, threads=1)
 CONVS = ["conv1", *(f"block{group}.0.{name}" for group in (1, 2, 3) for name in ("conv1", "conv2"))]
 
 
-def look(a: Path, b: Path, turns: Turns = QUICK) -> Explanation:
-    return explain(ExplainOptions(a, b, turns), Silent())
+def look(a: Path, b: Path, timing: TimingOptions = QUICK) -> Explanation:
+    return explain(ExplainOptions(a=a, b=b, timing=timing), Silent())
 
 
-def rows(explanation: Explanation) -> dict[str, Row]:
+def rows(explanation: Explanation) -> dict[str, LayerRow]:
     return {row.name: row for row in explanation.rows}
 
 
@@ -82,10 +90,10 @@ def test_a_graph_beside_itself_has_the_same_rows(made_bundle: Path) -> None:
 def test_no_conv_is_without_a_home(made_bundle: Path, name: str) -> None:
     """However ONNX Runtime fuses, converts and renames: as many of its nodes have a home as there are layers."""
     model = name_nodes(read_graph(made_bundle / name))
-    measured = time_graphs((model, model), Turns(rounds=1, threads=1), Silent())
-    homes = find_homes((model, model), measured)[0]
+    measured = time_graphs((model, model), TimingOptions(rounds=1, threads=1), Silent())
+    rows_of = match_layers((model, model), measured)[0]
     layers = [promise.name for promise in promises_of(model)]
-    assert sorted(home for home in homes.values() if not home.startswith(BETWEEN)) == sorted(layers)
+    assert sorted(home for home in rows_of.values() if not home.startswith(BETWEEN)) == sorted(layers)
 
 
 def test_nodes_without_names_are_called_after_their_outputs(made_bundle: Path, tmp_path: Path) -> None:
@@ -100,7 +108,10 @@ def test_nodes_without_names_are_called_after_their_outputs(made_bundle: Path, t
 
 
 def test_a_batch_takes_longer(made_bundle: Path) -> None:
-    one, many = (look(made_bundle / "fp32.onnx", made_bundle / "fp32.onnx", Turns(n, 2, 1)) for n in (1, 16))
+    one, many = (
+        look(made_bundle / "fp32.onnx", made_bundle / "fp32.onnx", TimingOptions(batch=n, rounds=2, threads=1))
+        for n in (1, 16)
+    )
     assert many.batch == 16
     assert many.totals_ms[0] > 2 * one.totals_ms[0]
 
@@ -137,7 +148,9 @@ def test_a_graph_that_cannot_be_linted_is_timed_all_the_same(
 
     monkeypatch.setattr("wrn_deploy.pipeline.quantization.lint.lint_file", refuse)
     told = Warned()
-    found = explain(ExplainOptions(made_bundle / "fp32.onnx", made_bundle / "int8-onnxruntime.onnx", QUICK), told)
+    found = explain(
+        ExplainOptions(a=made_bundle / "fp32.onnx", b=made_bundle / "int8-onnxruntime.onnx", timing=QUICK), told
+    )
     assert found.rules == {}
     assert told.warnings == ["B is not linted: it has fp8 codes"]
 
@@ -172,7 +185,7 @@ def test_plans_on_a_gpu(bundle: Bundle) -> None:
             bundle.file(build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor, rebuild=True), Silent()))
             for precision in (Precision.FP16, Precision.INT8)
         )
-        found = look(half, int8, Turns(8, 3))
+        found = look(half, int8, TimingOptions(batch=8, rounds=3))
         row = rows(found)["block2.0.conv2"]
         assert (row.a.arithmetic, row.b.arithmetic) == ("fp16", "int8")
         assert row.a.ms > 0
@@ -195,25 +208,25 @@ def test_the_layers_of_an_engine_find_their_rows(made_bundle: Path) -> None:
         kernel("__myl_MulAddRelu_myl0_2", "kgen", ("fp32", "fp16"), ("conv1", "conv1.relu")),
     ]
     runs = [(3.0, {layers[0].name: 0.5, layers[1].name: 1.0, layers[2].name: 0.25, "new": 0.125})] * 2
-    measured, homes = place_layers(promises, layers, runs)
+    measured, rows_of = place_layers(promises, layers, runs)
     assert measured.totals_ms == (3.0, 3.0)
-    assert {part.name: (homes[part.name], part.arithmetic) for part in measured.parts} == {
+    assert {part.name: (rows_of[part.name], part.arithmetic) for part in measured.parts} == {
         "__myl_CastMul_myl0_0": (f"{BETWEEN}kgen", ""),
         "conv1_U210_myl0_1": ("conv1", "int8"),
         "__myl_MulAddRelu_myl0_2": (f"{BETWEEN}kgen", ""),
         "new": (f"{BETWEEN}layers that the inspector does not name", ""),
     }
-    assert homes["conv1.weight.dq"] == "conv1"
+    assert rows_of["conv1.weight.dq"] == "conv1"
     assert parse_json('{"Layers": []}') == []
 
 
 def test_times_are_added_up_run_by_run() -> None:
     """The median of sums, not the sum of medians."""
-    parts = (Timed("x", "Cast", "fp16", (1.0, 5.0, 2.0)), Timed("y", "Cast", "fp16", (5.0, 1.0, 2.0)))
-    side = Measured((7.0, 7.0, 5.0), parts)
-    homes = {"x": f"{BETWEEN}Cast", "y": f"{BETWEEN}Cast"}
-    options = ExplainOptions(Path("a"), Path("b"), QUICK)
-    found = compare(options, "nothing", (side, side), ((homes, homes), ()))
+    parts = (NodeTime("x", "Cast", "fp16", (1.0, 5.0, 2.0)), NodeTime("y", "Cast", "fp16", (5.0, 1.0, 2.0)))
+    side = RunTimes((7.0, 7.0, 5.0), parts)
+    rows_of = {"x": f"{BETWEEN}Cast", "y": f"{BETWEEN}Cast"}
+    options = ExplainOptions(a=Path("a"), b=Path("b"), timing=QUICK)
+    found = compare(options, "nothing", (side, side), rows_of=(rows_of, rows_of), findings=())
     (row,) = found.rows
     assert (row.a.ms, row.a.least_ms, row.a.nodes, row.a.arithmetic) == (6.0, 4.0, 2, "")
     assert found.totals_ms[0] == statistics.median(side.totals_ms) == 7.0
@@ -222,9 +235,9 @@ def test_times_are_added_up_run_by_run() -> None:
 
 def test_disturbed_runs_do_not_count() -> None:
     """The slower half of the runs: all of a run, so that its parts and its sum stay together."""
-    side = Measured((2.0, 9.0, 3.0, 8.0), (Timed("x", "Conv", "fp32", (1.0, 1.0, 2.0, 7.0)),))
-    options = ExplainOptions(Path("a"), Path("b"), QUICK)
-    found = compare(options, "nothing", (side, side), (({"x": "x"}, {"x": "x"}), ()))
+    side = RunTimes((2.0, 9.0, 3.0, 8.0), (NodeTime("x", "Conv", "fp32", (1.0, 1.0, 2.0, 7.0)),))
+    options = ExplainOptions(a=Path("a"), b=Path("b"), timing=QUICK)
+    found = compare(options, "nothing", (side, side), rows_of=({"x": "x"}, {"x": "x"}), findings=())
     assert found.totals_ms == (2.5, 2.5)
     assert (found.rows[0].a.ms, found.rows[0].a.least_ms) == (1.5, 1.0)
     assert found.between_ms == (1.0, 1.0)

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.bench.stubs import plant
-from wrn_deploy.backend import Candidate, candidates, examine, is_peer
+from wrn_deploy.backend import Candidate, examine, is_peer
+from wrn_deploy.backend import contenders as candidates
 from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times

@@ -12,7 +12,7 @@ from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import option
 from wrn_deploy.cli.show_explain import show_explanation
 from wrn_deploy.cli.show_inspect import show_inspection
-from wrn_deploy.pipeline.inspection.explain import ExplainOptions, Turns
+from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
 from wrn_deploy.pipeline.inspection.explain import explain as explain_files
 from wrn_deploy.pipeline.inspection.inspect import inspect_path
 
@@ -33,7 +33,7 @@ def explain(
     a: Annotated[Path, typer.Argument(metavar="A", help="An ONNX graph, or a plan of a bundle.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same network.")],
     batch: Annotated[int, option("N", "Images in a run.", opt.TIMING, least=1)] = 1,
-    rounds: Annotated[int, option("N", "Turns of each; three runs in a turn.", opt.TIMING, least=1)] = 10,
+    rounds: Annotated[int, option("N", "TimingOptions of each; three runs in a turn.", opt.TIMING, least=1)] = 10,
     threads: opt.Threads = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -41,5 +41,7 @@ def explain(
 
     Graphs run in ONNX Runtime on this CPU, plans on this GPU.
     """
-    found = explain_files(ExplainOptions(a, b, Turns(batch, rounds, threads)), new_progress())
+    found = explain_files(
+        ExplainOptions(a=a, b=b, timing=TimingOptions(batch=batch, rounds=rounds, threads=threads)), new_progress()
+    )
     show_explanation(found, as_json=as_json)

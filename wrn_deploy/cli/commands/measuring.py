@@ -171,5 +171,5 @@ def demo(
     as_json: opt.AsJson = False,
 ) -> None:
     """Run the main job once, on real handwritten digits: train, export, calibrate, build, bench."""
-    report = run_demo(DemoOptions(out, epochs=epochs), new_progress())
+    report = run_demo(DemoOptions(out=out, epochs=epochs), new_progress())
     show.show_report(report, as_json=as_json)

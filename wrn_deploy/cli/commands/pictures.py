@@ -43,5 +43,5 @@ def plot_model_command(
     as_json: opt.AsJson = False,
 ) -> None:
     """Draw a network: blocks, layers, skips, shapes, costs, and precisions."""
-    network = plot_model(PlotOptions(what, out, precision, unfold), new_progress())
+    network = plot_model(PlotOptions(what=what, out=out, precision=precision, unfold=unfold), new_progress())
     show_network(network, fold=not unfold, as_json=as_json)

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 from wrn_deploy.calib.lint.finding import Finding, Target
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.engines.plans import is_plan
-from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN, find_homes, name_nodes
-from wrn_deploy.pipeline.inspection.node_times import RUNS, Measured, Timed, Turns, time_graphs
+from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN, match_layers, name_nodes
+from wrn_deploy.pipeline.inspection.node_times import RUNS, NodeTime, RunTimes, TimingOptions, time_graphs
 from wrn_deploy.progress import Progress
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["BETWEEN", "ExplainOptions", "Explanation", "Row", "Side", "Turns", "explain"]
+__all__ = ["BETWEEN", "ExplainOptions", "Explanation", "LayerRow", "Side", "TimingOptions", "explain"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
-    """The two files, ONNX graphs or plans of bundles, and how they are measured."""
+    """The two files (ONNX graphs, or plans of bundles) and how they are timed."""
 
     a: Path
     b: Path
-    turns: Turns
+    timing: TimingOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LayerRow:
     """A layer in both, or all other nodes of one kind; `rules` are the lint rules of B that name them."""
 
     name: str
@@ -59,9 +59,9 @@ class Row:
 class Explanation:
     """Where the time goes in A and in B.
 
-    Of `runs` of each the faster half counts. `rows` have the largest difference first. `totals_ms` are medians of whole
-    runs, and `unaccounted_ms` what of these no row has: `between_ms`, the runtime's own time between nodes, and that
-    medians do not add up. `rules` has title and remedy of each rule that is named, and `graph_rules` those that are
+    The faster half of the `runs` of each counts. `rows`: largest difference first. `totals_ms`: medians of whole runs.
+    `unaccounted_ms`: the part of them that no row has, because of `between_ms` (the runtime's own time between nodes)
+    and because medians do not add up. `rules`: title and fix of each rule that is named. `graph_rules`: the rules
     about B as a whole.
     """
 
@@ -73,13 +73,13 @@ class Explanation:
     totals_ms: tuple[float, float]
     unaccounted_ms: tuple[float, float]
     between_ms: tuple[float, float]
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     rules: Mapping[str, tuple[str, str]]
     graph_rules: tuple[str, ...]
 
 
 def explain(options: ExplainOptions, progress: Progress) -> Explanation:
-    """Measures both in turns and compares them.
+    """Measures both in interleaved rounds and compares them layer by layer.
 
     Raises:
         UsageError: one is a plan and one a graph, or they cannot be given the same batch.
@@ -95,24 +95,27 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     if kinds[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans
 
-        timed = time_plans((options.a, options.b), options.turns, progress)
-        return compare(options, timed.runtime, timed.measured, (timed.homes, timed.findings))
+        timed = time_plans((options.a, options.b), options.timing, progress)
+        return compare(options, timed.runtime, timed.measured, rows_of=timed.rows_of, findings=timed.findings)
     from wrn_deploy.pipeline.read_graph import read_graph
 
     first, second = (name_nodes(read_graph(file, "explaining")) for file in (options.a, options.b))
-    measured = time_graphs((first, second), options.turns, progress)
+    measured = time_graphs((first, second), options.timing, progress)
     findings = _lint(options.b, progress) if _has_qdq(second) else ()
-    return compare(options, "ONNX Runtime on this CPU", measured, (find_homes((first, second), measured), findings))
+    matched = match_layers((first, second), measured)
+    return compare(options, "ONNX Runtime on this CPU", measured, rows_of=matched, findings=findings)
 
 
-Homes = tuple[Mapping[str, str], Mapping[str, str]]  # for A and for B: a part's name -> the row it belongs to
+RowsOf = tuple[Mapping[str, str], Mapping[str, str]]  # for A and for B: a part's name -> the row it belongs to
 
 
 def compare(
     options: ExplainOptions,
     runtime: str,
-    measured: tuple[Measured, Measured],
-    known: tuple[Homes, Sequence[Finding]],
+    measured: tuple[RunTimes, RunTimes],
+    *,
+    rows_of: RowsOf,
+    findings: Sequence[Finding],
 ) -> Explanation:
     """The rows of two measurements.
 
@@ -120,26 +123,26 @@ def compare(
         options: what was measured.
         runtime: what ran it.
         measured: A's and B's.
-        known: the row of each part, and the findings of linting B, named by parts or by rows.
+        rows_of: the row of each part.
+        findings: the lint findings of B, named by parts or by rows.
     """
-    homes, findings = known
     measured = (_undisturbed(measured[0]), _undisturbed(measured[1]))
-    sides = [_sides(side, where) for side, where in zip(measured, homes, strict=True)]
-    naming = _rules_by_row(measured[1].parts, homes[1], findings)
+    sides = [_sides(side, where) for side, where in zip(measured, rows_of, strict=True)]
+    naming = _rules_by_row(measured[1].parts, rows_of[1], findings)
     rows = [
-        Row(name, sides[0].get(name, Side()), sides[1].get(name, Side()), naming.get(name, ()))
+        LayerRow(name, sides[0].get(name, Side()), sides[1].get(name, Side()), naming.get(name, ()))
         for name in dict.fromkeys((*sides[0], *sides[1]))
     ]
     totals = tuple(statistics.median(side.totals_ms) for side in measured)
-    sums = tuple(sum(side.ms for side in rows_of.values()) for rows_of in sides)
+    sums = tuple(sum(side.ms for side in by_row.values()) for by_row in sides)
     named = {rule for row in rows for rule in row.rules}
     whole = dict.fromkeys(finding.rule.id for finding in findings if not finding.place.node)
     return Explanation(
         a=str(options.a),
         b=str(options.b),
         runtime=runtime,
-        batch=options.turns.batch,
-        runs=options.turns.rounds * RUNS,
+        batch=options.timing.batch,
+        runs=options.timing.rounds * RUNS,
         totals_ms=(totals[0], totals[1]),
         unaccounted_ms=(totals[0] - sums[0], totals[1] - sums[1]),
         between_ms=(_between(measured[0]), _between(measured[1])),
@@ -149,28 +152,28 @@ def compare(
     )
 
 
-def _undisturbed(measured: Measured) -> Measured:
-    """The faster half of the runs: another program's turn on the CPU makes a run longer, never shorter."""
+def _undisturbed(measured: RunTimes) -> RunTimes:
+    """Keeps the faster half of the runs: other programs make a run longer, never shorter."""
     limit = statistics.median(measured.totals_ms)
     kept = [index for index, total in enumerate(measured.totals_ms) if total <= limit]
     parts = (
-        Timed(part.name, part.kind, part.arithmetic, tuple(part.times_ms[index] for index in kept))
+        NodeTime(part.name, part.kind, part.arithmetic, tuple(part.times_ms[index] for index in kept))
         for part in measured.parts
     )
-    return Measured(tuple(measured.totals_ms[index] for index in kept), tuple(parts))
+    return RunTimes(tuple(measured.totals_ms[index] for index in kept), tuple(parts))
 
 
-def _between(measured: Measured) -> float:
+def _between(measured: RunTimes) -> float:
     """What a run takes beyond its nodes, in milliseconds."""
     sums = (sum(times) for times in zip(*(part.times_ms for part in measured.parts), strict=True))
     return float(statistics.median(total - nodes for total, nodes in zip(measured.totals_ms, sums, strict=True)))
 
 
-def _sides(measured: Measured, homes: Mapping[str, str]) -> dict[str, Side]:
-    """The rows of one: times are added up run by run before the median is taken."""
-    parts: dict[str, list[Timed]] = {}
+def _sides(measured: RunTimes, rows_of: Mapping[str, str]) -> dict[str, Side]:
+    """The rows of one side: times are added up run by run, then the median is taken."""
+    parts: dict[str, list[NodeTime]] = {}
     for part in measured.parts:
-        parts.setdefault(homes[part.name], []).append(part)
+        parts.setdefault(rows_of[part.name], []).append(part)
     sides = {}
     for name, own in parts.items():
         runs = [sum(times) for times in zip(*(part.times_ms for part in own), strict=True)]
@@ -180,21 +183,21 @@ def _sides(measured: Measured, homes: Mapping[str, str]) -> dict[str, Side]:
 
 
 def _rules_by_row(
-    parts: Iterable[Timed], homes: Mapping[str, str], findings: Iterable[Finding]
+    parts: Iterable[NodeTime], rows_of: Mapping[str, str], findings: Iterable[Finding]
 ) -> dict[str, tuple[str, ...]]:
-    rows = set(homes.values())
-    by_name = {part.name: homes[part.name] for part in parts}
+    rows = set(rows_of.values())
+    by_name = {part.name: rows_of[part.name] for part in parts}
     found: dict[str, dict[str, None]] = {}
     for finding in findings:
         node = finding.place.node
-        row = node if node in rows else by_name.get(node, homes.get(node))
+        row = node if node in rows else by_name.get(node, rows_of.get(node))
         if row is not None:
             found.setdefault(row, {})[finding.rule.id] = None
     return {row: tuple(rules) for row, rules in found.items()}
 
 
 def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
-    """What linting finds, for the runtime that the times are of; nothing, and a warning, where it cannot lint it."""
+    """Lints B for ONNX Runtime; a graph that cannot be linted gives a warning and no findings."""
     from wrn_deploy.pipeline.quantization.lint import lint_file
 
     try:

@@ -1,4 +1,4 @@
-"""Says what is in a bundle, an ONNX graph or a plan; changes nothing, and opens a plan only where a GPU can."""
+"""Describes a bundle, an ONNX graph or a plan; changes nothing, and opens a plan only if a GPU can run it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["BundleView", "EntryView", "GraphView", "LayerView", "PlanView", "inspect_path"]
 
 EXPECTED = "expected a bundle's folder, an ONNX graph or a plan"
-DIGESTS = ("digest", "sha256")  # options that nobody reads
+DIGESTS = ("digest", "sha256")  # endings of options that are not shown
 
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One artifact; `problem` is why it cannot be used, None: it is whole and so are those that it was made from."""
+    """One artifact; `problem`: why it cannot be used; None: it and all that it was made from are whole."""
 
     key: str
     kind: str
@@ -86,9 +86,8 @@ class LayerView:
 class PlanView:
     """A plan.
 
-    `flavor` is what its first bytes say (None: they say nothing), `facts` what the manifest beside it tells (empty: it
-    is in no bundle), `problem` why it cannot be used, `layers` what the engine says of itself, and `missing` why there
-    is no more.
+    `flavor`: what its first bytes say; None: nothing known. `facts`: from the manifest beside it; empty: it is not in a
+    bundle. `problem`: why it cannot be used. `layers`: what the engine reports. `missing`: why there are no layers.
     """
 
     file: str
@@ -104,7 +103,7 @@ class PlanView:
 
 
 def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | PlanView:
-    """What is at `path`.
+    """Describes what is at `path`.
 
     Raises:
         DeployError: nothing, or something that is damaged or of another kind.
@@ -126,7 +125,7 @@ def _bundle(bundle: Bundle) -> BundleView:
 
 
 def _entry(bundle: Bundle, artifact: Artifact) -> EntryView:
-    told = {key: value for key, value in artifact.recipe.options.items() if not key.endswith(DIGESTS)}
+    shown = {key: value for key, value in artifact.recipe.options.items() if not key.endswith(DIGESTS)}
     return EntryView(
         key=artifact.key,
         kind=artifact.kind.value,
@@ -134,7 +133,7 @@ def _entry(bundle: Bundle, artifact: Artifact) -> EntryView:
         path=artifact.path,
         size_bytes=artifact.size_bytes,
         parents=tuple(artifact.recipe.parents),
-        options={key: value for key, value in told.items() if value is not None},
+        options={key: value for key, value in shown.items() if value is not None},
         problem=_problem(bundle, artifact),
     )
 
@@ -178,8 +177,8 @@ def _graph(file: Path) -> GraphView:
 
 
 def _tensor(value: ir.Value) -> tuple[str, str, str]:
-    shape = "of no known shape" if value.shape is None else " x ".join(str(size) for size in value.shape)
-    return value.name or "", "of no known type" if value.dtype is None else value.dtype.name.lower(), shape
+    shape = "of unknown shape" if value.shape is None else " x ".join(str(size) for size in value.shape)
+    return value.name or "", "of unknown type" if value.dtype is None else value.dtype.name.lower(), shape
 
 
 def _parameters(model: ir.Model) -> int:
@@ -201,8 +200,8 @@ def _plan(file: Path, progress: Progress) -> PlanView:
     layers, missing = _layers(file, facts, progress) if facts and problem is None else ((), None)
     if not facts:
         missing = (
-            "the plan is in no bundle: what it takes and gives, and its profiles, cannot be read without the TensorRT "
-            "and the GPU that it was built for; inspect it in its bundle, beside manifest.json"
+            "the plan is not in a bundle: its inputs, outputs and profiles cannot be read without the TensorRT and the "
+            "GPU it was built for; inspect it in its bundle, beside manifest.json"
         )
     return PlanView(
         file=str(file),
@@ -234,11 +233,11 @@ def _broken(file: Path) -> str | None:
 
 
 def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
-    """The engine's layers as it tells them itself, or why it cannot."""
+    """The engine's layers as the inspector reports them, or why it cannot."""
     flavor = str(facts.get("flavor"))
     gpu = find_gpu()
     if gpu is None:
-        return (), "the layers themselves are read on a GPU, and there is none here"
+        return (), "the layers themselves are read on a GPU, but this machine has none"
     if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
         return (), f"the layers themselves are read with {flavor}, which is not installed"
     from wrn_deploy.backends._validity import plan_mismatch

@@ -1,4 +1,4 @@
-"""How long each node of ONNX graphs takes on this CPU, as ONNX Runtime's own profiler counts it; two take turns."""
+"""Times each node of two ONNX graphs on this CPU with ONNX Runtime's profiler, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wrn_deploy.sessions import open_profiled
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["RUNS", "WARM_UP", "Measured", "Timed", "Turns", "time_graphs"]
+__all__ = ["RUNS", "WARM_UP", "NodeTime", "RunTimes", "TimingOptions", "time_graphs"]
 
 WARM_UP, RUNS = 3, 3  # runs before the first turn, and in each turn
 INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
@@ -28,9 +28,9 @@ ARITHMETIC = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """How two are measured: A B A B, `rounds` times; `threads` None: the runtime's choice."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingOptions:
+    """How two candidates are timed: A B A B, `rounds` times; `threads` None: the runtime decides."""
 
     batch: int = 1
     rounds: int = 10
@@ -38,8 +38,8 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
-    """One node or kernel: milliseconds in each run, and what its first input is, as in "int8"; "" where not told."""
+class NodeTime:
+    """One node or kernel: its milliseconds in each run, and the type of its first input, as in "int8" ("": unknown)."""
 
     name: str
     kind: str
@@ -48,15 +48,17 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class RunTimes:
     """Milliseconds of each whole run, and of its parts."""
 
     totals_ms: tuple[float, ...]
-    parts: tuple[Timed, ...]
+    parts: tuple[NodeTime, ...]
 
 
-def time_graphs(models: tuple[ir.Model, ir.Model], turns: Turns, progress: Progress) -> tuple[Measured, Measured]:
-    """Runs both in turns on random inputs: times do not depend on the pixels.
+def time_graphs(
+    models: tuple[ir.Model, ir.Model], timing: TimingOptions, progress: Progress
+) -> tuple[RunTimes, RunTimes]:
+    """Runs both graphs in interleaved rounds on random inputs: times do not depend on the pixels.
 
     Raises:
         UsageError: a graph's batch is fixed and another one.
@@ -67,13 +69,13 @@ def time_graphs(models: tuple[ir.Model, ir.Model], turns: Turns, progress: Progr
         sessions = []
         for side, model in zip("AB", models, strict=True):
             try:
-                sessions.append(stack.enter_context(_session(model, turns, Path(folder))))
+                sessions.append(stack.enter_context(_session(model, timing, Path(folder))))
             except DeployError as error:
                 raise type(error)(f"{side}: {error}") from error
-        with progress.task("Timing nodes: A B, in turns", turns.rounds) as advance:
+        with progress.task("Timing nodes: A B, interleaved", timing.rounds) as advance:
             for run in sessions:
                 run.repeat(WARM_UP)
-            for _ in range(turns.rounds):
+            for _ in range(timing.rounds):
                 for run in sessions:
                     run.repeat(RUNS)
                 advance(1)
@@ -82,7 +84,7 @@ def time_graphs(models: tuple[ir.Model, ir.Model], turns: Turns, progress: Progr
 
 
 class _Run:
-    """A session that is profiled, with the inputs it is given again and again."""
+    """A profiled session and the inputs that every run gets."""
 
     def __init__(self, session: Any, feed: dict[str, Any]) -> None:
         self.feed = feed
@@ -103,16 +105,16 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _session(model: ir.Model, turns: Turns, folder: Path) -> Iterator[_Run]:
+def _session(model: ir.Model, timing: TimingOptions, folder: Path) -> Iterator[_Run]:
     import onnx_ir as ir
 
-    session = open_profiled(ir.to_proto(model).SerializeToString(), turns.threads, folder)
+    session = open_profiled(ir.to_proto(model).SerializeToString(), timing.threads, folder)
     run = _Run(session, {})
     try:
-        run.feed = {value.name: _random(value, turns.batch) for value in session.get_inputs()}
+        run.feed = {value.name: _random(value, timing.batch) for value in session.get_inputs()}
         yield run
     finally:
-        run.end()  # the folder must not be gone before
+        run.end()  # before the folder is removed
 
 
 def _random(value: Any, batch: int) -> Any:
@@ -131,8 +133,8 @@ def _random(value: Any, batch: int) -> Any:
     return numbers.standard_normal(shape).astype(INPUTS[value.type])
 
 
-def _read_trace(file: Path) -> Measured:
-    """Each run's nodes: its events lie within the time of the run's own event."""
+def _read_trace(file: Path) -> RunTimes:
+    """Sorts the nodes' events into runs: they lie within the time of the run's own event."""
     events = [event for event in json.loads(file.read_text(encoding="utf-8")) if "dur" in event]
     runs = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "model_run")[WARM_UP:]
     found: dict[tuple[str, str, str], list[float]] = {}
@@ -141,13 +143,13 @@ def _read_trace(file: Path) -> Measured:
             continue
         index = next((at for at, (start, length) in enumerate(runs) if 0 <= event["ts"] - start <= length), None)
         if index is not None:
-            name, told = event["name"].removesuffix("_kernel_time"), event["args"]
-            times = found.setdefault((name, told["op_name"], _arithmetic(told)), [0.0] * len(runs))
+            name, details = event["name"].removesuffix("_kernel_time"), event["args"]
+            times = found.setdefault((name, details["op_name"], _arithmetic(details)), [0.0] * len(runs))
             times[index] += event["dur"] / 1000
-    parts = tuple(Timed(*key, tuple(times)) for key, times in found.items())
-    return Measured(tuple(length / 1000 for _, length in runs), parts)
+    parts = tuple(NodeTime(*key, tuple(times)) for key, times in found.items())
+    return RunTimes(tuple(length / 1000 for _, length in runs), parts)
 
 
-def _arithmetic(told: dict[str, Any]) -> str:
-    types = [name for shape in told.get("input_type_shape", []) for name in shape]
+def _arithmetic(details: dict[str, Any]) -> str:
+    types = [name for shape in details.get("input_type_shape", []) for name in shape]
     return ARITHMETIC.get(types[0], types[0]) if types else ""

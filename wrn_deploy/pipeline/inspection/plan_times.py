@@ -1,4 +1,4 @@
-"""How long each layer of two plans takes on this GPU, as TensorRT's profiler counts it; the two take turns."""
+"""Times each layer of two plans on this GPU with TensorRT's profiler, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu, find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of
 from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN
-from wrn_deploy.pipeline.inspection.node_times import RUNS, WARM_UP, Measured, Timed, Turns
+from wrn_deploy.pipeline.inspection.node_times import RUNS, WARM_UP, NodeTime, RunTimes, TimingOptions
 from wrn_deploy.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ __all__ = ["TimedPlans", "time_plans"]
 
 @dataclass(frozen=True, slots=True)
 class TimedPlans:
-    """What ran them, the times, the row of each layer, and what linting the graph of the second found."""
+    """The GPU, the times, the row of each layer, and the lint findings of the second plan's graph."""
 
     runtime: str
-    measured: tuple[Measured, Measured]
-    homes: tuple[Mapping[str, str], Mapping[str, str]]
+    measured: tuple[RunTimes, RunTimes]
+    rows_of: tuple[Mapping[str, str], Mapping[str, str]]
     findings: Sequence[Finding]
 
 
-def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> TimedPlans:
-    """Runs both in turns on random bytes; their graphs, in their bundles, name the layers.
+def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progress) -> TimedPlans:
+    """Runs both plans in interleaved rounds on random bytes; their graphs, in their bundles, name the layers.
 
     Raises:
         DeployError: a plan is in no bundle, or is not the file that its manifest describes.
@@ -51,22 +51,22 @@ def time_plans(files: tuple[Path, Path], turns: Turns, progress: Progress) -> Ti
         raise MachineError("timing the layers of plans needs a CUDA GPU: compare their ONNX graphs on this CPU instead")
     with contextlib.ExitStack() as stack:
         timers = [
-            stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), turns.batch))
+            stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), timing.batch))
             for bundle, plan in found
         ]
-        runs = _take_turns(timers, turns, progress)
+        runs = _run_interleaved(timers, timing, progress)
         described = [timer.description for timer in timers]
     graphs = [_graph(bundle, plan) for bundle, plan in found]
     sides = [_side(*side) for side in zip(graphs, described, runs, strict=True)]
     findings = lint_file(graphs[1], Target.TENSORRT).findings
-    (first, first_homes), (second, second_homes) = sides
-    return TimedPlans(gpu.name, (first, second), (first_homes, second_homes), findings)
+    (first, first_rows), (second, second_rows) = sides
+    return TimedPlans(gpu.name, (first, second), (first_rows, second_rows), findings)
 
 
 def _plan(file: Path) -> tuple[Bundle, Artifact]:
     found = bundle_of(file)
     if found is None:
-        raise DeployError(f"{file} is no plan of a bundle: expected one beside the manifest.json that describes it")
+        raise DeployError(f"{file} is not a plan of a bundle: expected one beside the manifest.json that describes it")
     bundle, plan = found
     return bundle, bundle.find(plan.key, f"wrn-deploy build-engine {bundle.folder} --{plan.precision} --rebuild")
 
@@ -92,20 +92,20 @@ def _graph(bundle: Bundle, plan: Artifact) -> Path:
 Run = tuple[float, dict[str, float]]  # milliseconds of the whole, and of each layer
 
 
-def _take_turns(timers: Sequence[LayerTimer], turns: Turns, progress: Progress) -> list[list[Run]]:
+def _run_interleaved(timers: Sequence[LayerTimer], timing: TimingOptions, progress: Progress) -> list[list[Run]]:
     runs: list[list[Run]] = [[] for _ in timers]
-    with progress.task("Timing layers: A B, in turns", turns.rounds) as advance:
+    with progress.task("Timing layers: A B, interleaved", timing.rounds) as advance:
         for timer in timers:
             for _ in range(WARM_UP):
                 timer.run()
-        for _ in range(turns.rounds):
+        for _ in range(timing.rounds):
             for timer, own in zip(timers, runs, strict=True):
                 own.extend(timer.run() for _ in range(RUNS))
             advance(1)
     return runs
 
 
-def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[Measured, dict[str, str]]:
+def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[RunTimes, dict[str, str]]:
     from wrn_deploy.engines.layers import parse_json
     from wrn_deploy.engines.promise import promises_of
     from wrn_deploy.pipeline.read_graph import read_graph
@@ -116,21 +116,21 @@ def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[Measured, d
 
 def place_layers(
     promises: Sequence[Promise], layers: Sequence[EngineLayer], runs: Sequence[Run]
-) -> tuple[Measured, dict[str, str]]:
+) -> tuple[RunTimes, dict[str, str]]:
     """The times of an engine's layers, and the row of each: the graph's layer that it multiplies for, or its kind."""
     from wrn_deploy.engines.proof import computed_in, kernels_of
 
     by_name = {layer.name: layer for layer in layers}
-    homes: dict[str, str] = {}
+    rows_of: dict[str, str] = {}
     arithmetic: dict[str, str] = {}
     for promise in promises:
         for kernel in kernels_of(promise, layers):
-            homes.setdefault(kernel.name, promise.name)
+            rows_of.setdefault(kernel.name, promise.name)
             arithmetic.setdefault(kernel.name, computed_in(promise, layers).value)
     parts = []
     for name in dict.fromkeys(name for _, times in runs for name in times):
         kind = by_name[name].kind if name in by_name else "layers that the inspector does not name"
-        homes.setdefault(name, BETWEEN + kind)
-        parts.append(Timed(name, kind, arithmetic.get(name, ""), tuple(times.get(name, 0.0) for _, times in runs)))
+        rows_of.setdefault(name, BETWEEN + kind)
+        parts.append(NodeTime(name, kind, arithmetic.get(name, ""), tuple(times.get(name, 0.0) for _, times in runs)))
     feeding = {name: promise.name for promise in promises for name in promise.around}
-    return Measured(tuple(total for total, _ in runs), tuple(parts)), {**feeding, **homes}
+    return RunTimes(tuple(total for total, _ in runs), tuple(parts)), {**feeding, **rows_of}

@@ -26,7 +26,7 @@ EXPECTED = "expected a bundle's folder, an ONNX graph, or the name of a network"
 KEYS = {Precision.INT8: "onnx-int8-tensorrt"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlotOptions:
     """What to draw: a bundle, a graph or a network's name; `precision` is which graph of a bundle."""
 
