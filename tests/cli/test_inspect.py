@@ -59,7 +59,7 @@ def test_a_plan(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
     assert "% int8" in text
     assert cli("inspect", made_bundle / PLAN, "--json").json()["proof"]["shares"]["int8"] > 0.99
     shutil.copy(made_bundle / PLAN, tmp_path / "alone.plan")
-    assert "the plan is in no bundle" in cli("inspect", tmp_path / "alone.plan").out
+    assert "the plan is not in a bundle" in cli("inspect", tmp_path / "alone.plan").out
 
 
 def test_what_is_not_there(cli: Cli, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import contenders, examine, is_peer
+from wrn_deploy.backend import contenders as candidates
+from wrn_deploy.backend import examine, is_peer
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
@@ -124,7 +125,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         check_loadgen()
     asked = _asked(bundle, options)
     also = _compared_with(bundle, options)
-    entries = [_entry(bundle, *pair) for pair in contenders() if pair in {*asked, *also}]
+    entries = [_entry(bundle, *pair) for pair in candidates() if pair in {*asked, *also}]
     named = [entry for entry in entries if (entry.backend, entry.precision) in asked]
     if all(entry.skipped for entry in named):  # no silent replacement
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
@@ -195,8 +196,8 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
         UsageError: no given backend runs at the given precision.
     """
     if options.backends is None and options.precision is None and not options.everything:
-        return contenders(bundle)
-    asked = [pair for pair in contenders() if _fits(bundle, *pair, options)]
+        return candidates(bundle)
+    asked = [pair for pair in candidates() if _fits(bundle, *pair, options)]
     known = {backend for backend, _ in asked}
     missing = [name for name in options.backends or () if name not in known]
     if missing or not asked:
@@ -220,9 +221,9 @@ def _fits(bundle: Bundle, backend: str, precision: Precision, options: MeasureOp
 
 def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
     """The fp32 rows, which are always measured, and the baseline: the others are compared with these."""
-    if options.baseline not in (None, *contenders()):
+    if options.baseline not in (None, *candidates()):
         raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
-    fp32 = [pair for pair in contenders(bundle) if pair[1] is Precision.FP32]
+    fp32 = [pair for pair in candidates(bundle) if pair[1] is Precision.FP32]
     return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
@@ -232,7 +233,7 @@ def _entry(bundle: Bundle, backend: str, precision: Precision) -> RowBuilder:
 
 
 def _known() -> str:
-    return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
+    return ", ".join(f"{backend}-{precision}" for backend, precision in candidates())
 
 
 def _reasons(skipped: Sequence[RowBuilder]) -> str:
