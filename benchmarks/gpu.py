@@ -127,7 +127,7 @@ def _arguments() -> Any:
 
 
 def _export(model: str, work: Path) -> Bundle:
-    return export_bundle(ExportOptions(model, work / model, random_weights=True), Silent())
+    return export_bundle(ExportOptions(model=model, out=work / model, random_weights=True), Silent())
 
 
 def _try_target(bundle: Bundle, target: str) -> dict[str, Any]:

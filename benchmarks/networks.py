@@ -112,7 +112,7 @@ def _measured(name: str) -> Row:
 def _measure(name: str) -> Row:
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
         started = time.perf_counter()
-        bundle = export_bundle(ExportOptions(name, Path(folder, "bundle"), random_weights=True), Silent())
+        bundle = export_bundle(ExportOptions(model=name, out=Path(folder, "bundle"), random_weights=True), Silent())
         exported = time.perf_counter()
         calibrate_bundle(bundle, CALIBRATION, Silent())
         calibrated = time.perf_counter()

@@ -117,7 +117,7 @@ def _arguments() -> Any:
 
 def _export(model: str, folder: Path) -> Bundle:
     if not folder.is_dir():
-        export_bundle(ExportOptions(model, folder, random_weights=True), new_progress())
+        export_bundle(ExportOptions(model=model, out=folder, random_weights=True), new_progress())
     return Bundle.open(folder)
 
 

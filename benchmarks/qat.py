@@ -107,7 +107,7 @@ def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str,
         folder = work / f"{model}-{name.replace(',', '').replace(' ', '-')}"
         if row.damage is not None:
             weights = write_collapsed(model, weights, row.damage, work / "damaged.safetensors")
-        bundle = export_bundle(ExportOptions(model, folder, weights), Silent())
+        bundle = export_bundle(ExportOptions(model=model, out=folder, weights=weights), Silent())
         calibration = (given.train, given.calib_size, row.method, row.percentile, row.equalize, row.how)
         calibrate_bundle(bundle, CalibrateOptions(*calibration, threads=given.threads), Silent())
         schedule = Schedule(steps=given.steps, rate=row.rate)

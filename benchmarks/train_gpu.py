@@ -141,7 +141,7 @@ def _bundle(given: Any, result: TrainResult, record: dict[str, Any], progress: P
     """The bundle of the last weights, calibrated on training images, with the plans that can be built here."""
     run = json.loads((result.weights.parent / "run.json").read_text())
     record |= {"model": given.model, "batch": run["recipe"]["batch_size"], "run": run, "builds": []}
-    bundle = export_bundle(ExportOptions(given.model, given.out / "bundle", weights=result.weights), progress)
+    bundle = export_bundle(ExportOptions(model=given.model, out=given.out / "bundle", weights=result.weights), progress)
     calibrate_bundle(bundle, CalibrateOptions(given.train, size=16 if given.dry_run else 256), progress)
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):

@@ -53,7 +53,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its bundle, with int8 graphs and, with TensorRT-RTX, both plans; a test that changes it takes `bundle`."""
     folder = tmp_path_factory.mktemp("made") / "bundle"
-    bundle = export_bundle(ExportOptions("wrn-10-1", folder, trained / "weights.safetensors"), Silent())
+    bundle = export_bundle(
+        ExportOptions(model="wrn-10-1", out=folder, weights=trained / "weights.safetensors"), Silent()
+    )
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
@@ -66,7 +68,7 @@ def made_interface_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactor
     """The same network as `made_bundle` has, with pixels in, and the top three classes and the features out."""
     folder = tmp_path_factory.mktemp("made-interface") / "bundle"
     weights = trained / "weights.safetensors"
-    options = ExportOptions("wrn-10-1", folder, weights, pixels=True, top_k=3, features=True)
+    options = ExportOptions(model="wrn-10-1", out=folder, weights=weights, pixels=True, top_k=3, features=True)
     bundle = export_bundle(options, Silent())
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():

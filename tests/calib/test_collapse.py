@@ -35,7 +35,7 @@ def top1(folder: Path, graph: str, data: str = "digits") -> float:
 
 def export(name: str, weights: Path, damage: Damage, folder: Path) -> Bundle:
     damaged = write_collapsed(name, weights, damage, folder / "damaged.safetensors")
-    return export_bundle(ExportOptions(name, folder / "bundle", damaged), Silent())
+    return export_bundle(ExportOptions(model=name, out=folder / "bundle", weights=damaged), Silent())
 
 
 @pytest.fixture(scope="module")

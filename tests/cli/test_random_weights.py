@@ -21,7 +21,7 @@ def random_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from wrn_deploy.progress import Silent
 
     folder = tmp_path_factory.mktemp("random") / "bundle"
-    export_bundle(ExportOptions("wrn-10-1", folder, random_weights=True), Silent())
+    export_bundle(ExportOptions(model="wrn-10-1", out=folder, random_weights=True), Silent())
     return folder
 
 

@@ -67,7 +67,12 @@ def test_a_bundle_that_takes_pixels_gives_all_its_outputs(
     drive: Driver, trained: Path, images: npt.NDArray[np.uint8], pixels: Path, tmp_path: Path
 ) -> None:
     options = ExportOptions(
-        "wrn-10-1", tmp_path / "b", trained / "weights.safetensors", pixels=True, top_k=3, features=True
+        model="wrn-10-1",
+        out=tmp_path / "b",
+        weights=trained / "weights.safetensors",
+        pixels=True,
+        top_k=3,
+        features=True,
     )
     export_bundle(options, Silent())
     with Runner.open(tmp_path / "b", backend="onnxruntime", threads=1) as runner:

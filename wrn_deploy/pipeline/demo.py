@@ -45,7 +45,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     recipe = Recipe(epochs=options.epochs, batch_size=64)
     trained = train_model(TrainOptions(options.model, DATA, run, recipe, resume=(run / STATE).exists()), progress)
     folder = options.out / "bundle"
-    bundle = export_bundle(ExportOptions(options.model, folder, weights=trained.weights), progress)
+    bundle = export_bundle(ExportOptions(model=options.model, out=folder, weights=trained.weights), progress)
     calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
     _build_plans(bundle, progress)
     report = bench_bundle(bundle, MeasureOptions(data=DATA), progress)

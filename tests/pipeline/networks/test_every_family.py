@@ -112,7 +112,7 @@ def calibrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     network = build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed=0)
     write_weights(network, spec, folder / "weights.safetensors")
     options = ExportOptions(
-        spec.name, folder / "bundle", folder / "weights.safetensors", features=True, feature_maps=True
+        model=spec.name, out=folder / "bundle", weights=folder / "weights.safetensors", features=True, feature_maps=True
     )
     bundle = export_bundle(options, Silent())
     calibrate_bundle(

@@ -35,7 +35,7 @@ GRAPHS = ("fp32", "fp16", "int8-tensorrt", "int8-onnxruntime")
 
 
 def exported(weights: Path, out: Path, **changes: Any) -> Bundle:
-    return export_bundle(ExportOptions("wrn-10-1", out, weights, **changes), Silent())
+    return export_bundle(ExportOptions(model="wrn-10-1", out=out, weights=weights, **changes), Silent())
 
 
 @pytest.fixture

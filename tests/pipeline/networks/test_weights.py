@@ -43,7 +43,7 @@ def test_what_was_taken_is_told_and_kept_in_the_bundle_s_recipe(state: dict[str,
     }
     torch.save({"net": {f"module.{key}": value for key, value in renamed.items()}, "acc": 95.0}, tmp_path / "ckpt.t7")
     told = Told()
-    bundle = export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", tmp_path / "ckpt.t7"), told)
+    bundle = export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", weights=tmp_path / "ckpt.t7"), told)
     assert f"{tmp_path / 'ckpt.t7'}: layout of xternalz/WideResNet-pytorch, from net.module in it" in told.notes
     recipe = Bundle.open(bundle.folder).artifacts["weights"].recipe.options
     assert recipe["layout"] == "xternalz/WideResNet-pytorch"

@@ -179,7 +179,9 @@ def test_a_model_exported_with_another_normalisation_needs_another_table(bundle:
     weights = trained / "weights.safetensors"
     graph = bundle.artifacts["onnx-fp32"].sha256
     changed = Overrides(mean=(0.3, 0.3, 0.3), std=(0.35, 0.35, 0.35))
-    again = export_bundle(ExportOptions("wrn-10-1", bundle.folder, weights, overrides=changed), Silent())
+    again = export_bundle(
+        ExportOptions(model="wrn-10-1", out=bundle.folder, weights=weights, overrides=changed), Silent()
+    )
     assert again.artifacts["onnx-fp32"].sha256 == graph
     with pytest.raises(DeployError, match=r"calibration was made from weights \w+, which is now \w+"):
         again.find("onnx-int8-onnxruntime", "wrn-deploy calibrate")
@@ -255,7 +257,7 @@ def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """wrn-16-2 with its published weights, calibrated on 256 exact CIFAR-10 train images."""
     folder = tmp_path_factory.mktemp("cifar") / "bundle"
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
-    bundle = export_bundle(ExportOptions("wrn-16-2", folder, weights), Silent())
+    bundle = export_bundle(ExportOptions(model="wrn-16-2", out=folder, weights=weights), Silent())
     data = shared_data / "cifar10" / "train-exact-8068.npz"
     calibrate_bundle(bundle, CalibrateOptions(str(data), size=256), Silent())
     return folder

@@ -56,7 +56,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, 
 def calibrated(network: tuple[torch.nn.Module, ModelSpec, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle, from pixels on, with every graph that the CPU can make."""
     folder = tmp_path_factory.mktemp("whitened") / "bundle"
-    options = ExportOptions("wrn-10-1", folder, network[2], bf16=True, pixels=True)
+    options = ExportOptions(model="wrn-10-1", out=folder, weights=network[2], bf16=True, pixels=True)
     bundle = export_bundle(options, Silent())
     calibrate_bundle(bundle, CalibrateOptions("digits", 32), Silent())
     return Bundle.open(folder)

@@ -119,8 +119,20 @@ def export(
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     changes = opt.overrides_of(classes, labels, mean, std, resize)
-    asked = (changes, bf16, pixels, top_k, features, weights_key, feature_maps)
-    options = ExportOptions(model, out, weights, random_weights, seed, *asked)
+    options = ExportOptions(
+        model=model,
+        out=out,
+        weights=weights,
+        random_weights=random_weights,
+        seed=seed,
+        overrides=changes,
+        weights_key=weights_key,
+        bf16=bf16,
+        pixels=pixels,
+        top_k=top_k,
+        features=features,
+        feature_maps=feature_maps,
+    )
     bundle = export_bundle(options, new_progress())
     graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))
     show.show_artifacts(bundle, ("weights", *graphs), as_json=as_json)

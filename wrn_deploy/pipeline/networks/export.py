@@ -28,13 +28,23 @@ PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntim
 EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What to export; `weights` (a file, or a name of `models.sources`) or `random_weights` must be given.
+    """What to export, and to where; `weights` or `random_weights` must be given.
 
-    `weights_key` names the state dict to take from a file with several.
-    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k`, `features` and `feature_maps` say
-    what the graphs take and give: see `spec.Interface`.
+    Args:
+        model: name of the network, as in "wrn-16-2".
+        out: folder of the bundle.
+        weights: a file, or the name of published weights.
+        random_weights: make untrained weights, for speed work.
+        seed: seed of the random weights.
+        overrides: changes to the network's description.
+        weights_key: the state dict to read, if the file has several.
+        bf16: write a bf16 graph too; experimental.
+        pixels: graphs take pixels; as the next three, see `spec.Interface`.
+        top_k: graphs give the best `top_k` classes.
+        features: graphs give the pooled features too.
+        feature_maps: graphs give the last tensor of each resolution too.
     """
 
     model: str
@@ -47,8 +57,8 @@ class ExportOptions:
     pixels: bool = False
     top_k: int | None = None
     features: bool = False
-    weights_key: str = ""
     feature_maps: bool = False
+    weights_key: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -56,13 +66,19 @@ class ExportOptions:
 
 
 def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
-    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx where asked for.
+    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx if asked for.
 
     Raises:
         UsageError: neither weights nor `random_weights`, or both; more top classes than there are.
         DeployError: bad weights, or a folder that holds something else.
         GateError: a graph does not compute what the network computes; nothing is written.
         MachineError: torch, onnx or onnxruntime is missing.
+
+    Example:
+        >>> options = ExportOptions(model="wrn-16-2", weights="wrn-16-2.safetensors", out=Path("bundle"))
+        >>> bundle = export_bundle(options, Silent())
+        >>> sorted(bundle.artifacts)
+        ['onnx-fp16', 'onnx-fp32', 'weights']
     """
     if (options.weights is None) != options.random_weights:
         raise UsageError(
@@ -74,14 +90,14 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     bundle = Bundle.create(options.out, spec, options.random_weights)
     weights = Recipe(options=_weights_options(options, spec.core, taken), tools={"wrn-deploy": __version__})
     if _up_to_date(bundle, weights, options):
-        progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
+        progress.note(f"{bundle.folder}: weights, {_list_precisions(options)} graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _random(spec, options.seed) if taken is None else network_of(taken)
-    _write(bundle, network, (weights, options), progress)
+    _write(bundle, network, weights, options, progress)
     return bundle
 
 
-def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions], progress: Progress) -> None:
+def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOptions, progress: Progress) -> None:
     import onnx_ir as ir
 
     from wrn_deploy.export.bf16 import convert_bf16
@@ -90,7 +106,7 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
     from wrn_deploy.export.graph import export_graph
     from wrn_deploy.models.checkpoints.weights import write_weights
 
-    spec, (recipe, options) = bundle.spec, how
+    spec = bundle.spec
     with bundle.transaction() as step:
         write_weights(network, spec.core, step.file("weights.safetensors"))
         weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
@@ -116,11 +132,11 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
 
 
 def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
-    """Those of the graphs that are asked for; each after the first is made from fp32."""
+    """The precisions of the graphs to write; each after the first is made from fp32."""
     return (Precision.FP32, Precision.FP16, *((Precision.BF16,) if options.bf16 else ()))
 
 
-def _told(options: ExportOptions) -> str:
+def _list_precisions(options: ExportOptions) -> str:
     *others, last = _precisions(options)
     return f"{', '.join(others)} and {last}"
 
