@@ -175,7 +175,7 @@ def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
     """Those with an image; members of other kinds are passed over."""
     sample = _Sample("")
     for member in members(file):
-        folder, _, file_name = member[0].rpartition("/")
+        folder, _, file_name = member.name.rpartition("/")
         stem, dot, _ = file_name.partition(".")
         if not stem or not dot:
             continue
@@ -188,18 +188,17 @@ def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
 
 
 def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
-    name, size, read = member
-    suffix = f".{name.rpartition('.')[2]}".lower()
+    suffix = f".{member.name.rpartition('.')[2]}".lower()
     if suffix in IMAGE_SUFFIXES:
         if sample.image:
-            raise DeployError(f"{file} has {sample.image} and {name} in one sample: expected one image a sample")
-        sample.image, sample.size_bytes = name, size
-        sample.encoded = read() if contents else b""
+            raise DeployError(f"{file} has {sample.image} and {member.name} in one sample: expected one image a sample")
+        sample.image, sample.size_bytes = member.name, member.size_bytes
+        sample.encoded = member.read() if contents else b""
     elif suffix == ".cls":
         sample.is_labelled = True
-        sample.label = read() if contents else b""
+        sample.label = member.read() if contents else b""
     elif suffix == ".json" and contents:
-        sample.record = read()
+        sample.record = member.read()
 
 
 def _whole(sample: _Sample, file: Path) -> Iterator[_Sample]:
