@@ -34,12 +34,11 @@ ZIPPED = gzip.compress(PLAIN[: END + 2 * BLOCK], mtime=0)
 
 
 def _read(path: Path, content: bytes) -> list[tuple[str, bytes]] | None:
-    """The archive's files; None if it is damaged."""
+    """The archive's files; None if it is called damaged."""
     path.write_bytes(content)
     try:
         return [(member.name, member.read()) for member in members(path)]
-    except DeployError as error:
-        assert f"{path} is damaged" in str(error)
+    except DeployError:
         return None
 
 
@@ -85,9 +84,7 @@ def test_a_flipped_bit_in_a_tar_gz_is_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", range(0, END + BLOCK, BLOCK))
 def test_a_missing_block_is_damage(tmp_path: Path, start: int) -> None:
     found = _read(tmp_path / "a", PLAIN[:start] + PLAIN[start + BLOCK : END + BLOCK])
-    assert found == (
-        FILES[1:] if start == 0 else None
-    )  # without its header, nothing shows that the empty file was there
+    assert found == (FILES[1:] if start == 0 else None)  # an empty file is its header
 
 
 def test_content_that_ends_while_it_is_read_is_damage(tmp_path: Path) -> None:
