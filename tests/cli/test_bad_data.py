@@ -113,7 +113,7 @@ class TestData:
     ) -> None:
         outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "some")
         assert outcome.code == 2
-        assert "--max-corrupt 'some': expected a number of images from 0, or their share, as in 3 or 1%" in outcome.err
+        assert "--max-corrupt 'some': expected a number of images from 0, or a percentage, as in 3 or 1%" in outcome.err
 
 
 @pytest.mark.usefixtures("no_torch")

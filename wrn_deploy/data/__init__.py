@@ -14,9 +14,10 @@ import numpy.typing as npt
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
-__all__ = ["CorruptImage", "ImageSource", "Item", "Role", "open_data"]
+__all__ = ["CorruptImage", "ImageSource", "Item", "Role", "check_label", "open_data"]
 
 FORMATS = "wrn_deploy.data.formats"
+LAST_LABEL = 2**31 - 1
 
 
 class Role(StrEnum):
@@ -40,6 +41,20 @@ class Item:
     name: str
     label: int | None
     load: Callable[[], npt.NDArray[np.uint8]]
+
+
+def check_label(label: int, where: str) -> int:
+    """Returns `label` if it can be a class index; `where` names its image in the error.
+
+    Raises:
+        DeployError: it is negative or greater than 2^31 - 1.
+    """
+    if not 0 <= label <= LAST_LABEL:
+        raise DeployError(
+            f"{where} has label {label}: expected a class index from 0 to {LAST_LABEL}; leave unlabelled images out, "
+            "or give the whole set without labels"
+        )
+    return label
 
 
 class ImageSource(Protocol):

@@ -23,20 +23,20 @@ EXPECTED = "expected a path, the bytes of an image file, a Pillow image, or a ui
 
 
 def fit_images(
-    images: Sequence[AnyImage], how: Preprocessing, size: int
+    images: Sequence[AnyImage], preprocessing: Preprocessing, size: int
 ) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.uint8]]]:
-    """The images fitted as `how` says, up to `size` at a time: their names, and uint8 (N, height, width, 3).
+    """The images fitted as `preprocessing` says, up to `size` at a time: their names, and uint8 (N, height, width, 3).
 
     A name is the image's path; where it has none, its place among the images, as in "image 0".
 
     Raises:
-        DeployError: as `read_image`; or an image has not the network's size, and `how` resizes none.
+        DeployError: as `read_image`; or an image has not the network's size, and `preprocessing` resizes none.
     """
     for start in range(0, len(images), size):
         names, fitted = [], []
         for index, image in enumerate(images[start : start + size], start):
             names.append(_name(image, index))
-            fitted.append(fit_image(read_image(image, names[-1]), how, names[-1]))
+            fitted.append(fit_image(read_image(image, names[-1]), preprocessing, names[-1]))
         yield tuple(names), np.stack(fitted)
 
 

@@ -69,7 +69,7 @@ def bench(
     folder = check_folder(out or bundle / "reports")
     options = MeasureOptions(
         data, opt.several(backend), precision, sizes, rounds, iterations, threads, limit,
-        opt.parse_allowance(max_corrupt), duration, streams, boundary, opt.parse_contender(baseline),
+        opt.parse_max_corrupt(max_corrupt), duration, streams, boundary, opt.parse_contender(baseline),
         tuple(Load(one, scenario_seconds, max(sizes), target_latency, target_qps) for one in scenario or ()),
         folder / "loadgen", everything, pictures, workers,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def evaluate(
     target = Target(what, model, opt.overrides_of(classes, labels, mean, std, resize), weights_key)
     options = MeasureOptions(
         data, opt.several(backend), precision, threads=threads, limit=limit,
-        max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
+        max_corrupt=opt.parse_max_corrupt(max_corrupt), everything=everything, workers=workers,
     )  # fmt: skip
     report = evaluate_target(target, options, new_progress(), gated=max_drop is not None)
     show.show_report(report, as_json=as_json)

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.data.labels import check_label
+from wrn_deploy.data import check_label
 from wrn_deploy.errors import DeployError
 
 __all__ = ["LABEL_FILE", "LabelledFiles", "read_label_file"]

@@ -41,7 +41,7 @@ PROGRAM = (
 Outcome = npt.NDArray[np.uint8] | Exception
 
 
-def choose_workers(asked: int | None, how: Preprocessing, images: int) -> int:
+def choose_workers(asked: int | None, preprocessing: Preprocessing, images: int) -> int:
     """The number of processes: as asked; else one a core where images are resized, as photographs are, and no few.
 
     Images that are as large as the network's input already are small: they take 0.02 (pixels) to 0.08 ms (JPEG) each in
@@ -49,7 +49,7 @@ def choose_workers(asked: int | None, how: Preprocessing, images: int) -> int:
     """
     if asked is not None:
         return asked
-    return 0 if how.resize is None or images < FEW else usable_cores()
+    return 0 if preprocessing.resize is None or images < FEW else usable_cores()
 
 
 class Decoders:
@@ -65,7 +65,7 @@ class Decoders:
         self._pool: _Pool | None = None
         self._end: weakref.finalize[[], Decoders] | None = None
 
-    def fit(self, items: Iterable[Item], how: Preprocessing) -> Iterator[tuple[Item, Outcome]]:
+    def fit(self, items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[tuple[Item, Outcome]]:
         """Each item with its pixels, (height, width, 3) uint8 as `preprocess.fit_image` gives them, or with its error.
 
         At most `AHEAD` chunks of about a megabyte a process are on their way. An error of `items` itself is raised
@@ -74,7 +74,7 @@ class Decoders:
         Raises:
             DeployError: a process died, or an item cannot be sent to one.
         """
-        pool, chunks = self._started(), _chunks(items, how)
+        pool, chunks = self._started(), _chunks(items, preprocessing)
         pending: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
         trouble: Exception | None = None
         try:
@@ -86,7 +86,7 @@ class Decoders:
                     if isinstance(chunk, Exception):
                         trouble = chunk
                     else:
-                        pending.append((chunk, pool.submit(chunk, how)))
+                        pending.append((chunk, pool.submit(chunk, preprocessing)))
                 if not pending:
                     break
                 asked, answer = pending.popleft()
@@ -124,9 +124,9 @@ class Decoders:
         return self._pool
 
 
-def _chunks(items: Iterable[Item], how: Preprocessing) -> Iterator[list[Item] | Exception]:
+def _chunks(items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[list[Item] | Exception]:
     """The items in lists; an error comes as the last, since images before it may still be wanted alone."""
-    size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * how.height * how.width)))
+    size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * preprocessing.height * preprocessing.width)))
     chunk: list[Item] = []
     failed: Exception | None = None
     stream = iter(items)
@@ -157,8 +157,8 @@ class _Pool:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoding")
 
-    def submit(self, items: list[Item], how: Preprocessing) -> Future[list[Outcome]]:
-        return self._threads.submit(self._decode, items, how)
+    def submit(self, items: list[Item], preprocessing: Preprocessing) -> Future[list[Outcome]]:
+        return self._threads.submit(self._decode, items, preprocessing)
 
     def close(self) -> None:
         for process in self._processes:
@@ -167,10 +167,10 @@ class _Pool:
         for process in self._processes:
             process.close()
 
-    def _decode(self, items: list[Item], how: Preprocessing) -> list[Outcome]:
+    def _decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
         process = self._idle.get()
         try:
-            return process.decode(items, how)
+            return process.decode(items, preprocessing)
         except BaseException:
             self.is_broken = True
             raise
@@ -193,14 +193,14 @@ class _Process:
         theirs.close()
         self._connection = Connection(ours.detach())
 
-    def decode(self, items: list[Item], how: Preprocessing) -> list[Outcome]:
-        request = _pickled(items, how)
+    def decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
+        request = _pickled(items, preprocessing)
         try:
             self._connection.send_bytes(request)
             errors: list[Exception | None] | Exception = self._connection.recv()
             if isinstance(errors, Exception):
                 raise errors
-            pixels = np.empty((errors.count(None), how.height, how.width, 3), dtype=np.uint8)
+            pixels = np.empty((errors.count(None), preprocessing.height, preprocessing.width, 3), dtype=np.uint8)
             self._read(pixels.reshape(-1).data)
         except (EOFError, OSError) as error:
             raise DeployError(self._obituary(items)) from error
@@ -235,9 +235,9 @@ class _Process:
         )
 
 
-def _pickled(items: list[Item], how: Preprocessing) -> bytes:
+def _pickled(items: list[Item], preprocessing: Preprocessing) -> bytes:
     try:
-        return pickle.dumps((how, items), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise DeployError(
             f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be pickled, "

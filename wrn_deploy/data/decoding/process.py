@@ -25,7 +25,7 @@ def serve(socket: int) -> None:
     connection = Connection(socket)
     while True:
         try:
-            how, items = connection.recv()
+            preprocessing, items = connection.recv()
         except (EOFError, OSError):
             return
         except Exception as error:  # noqa: BLE001 (a function that this process does not find, say)
@@ -35,7 +35,7 @@ def serve(socket: int) -> None:
         fitted: list[npt.NDArray[np.uint8]] = []
         for item in items:
             try:
-                fitted.append(fit_item(item, how))
+                fitted.append(fit_item(item, preprocessing))
                 outcomes.append(None)
             except DeployError as error:
                 outcomes.append(error)

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
-from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.labels import check_label
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.decoding.decode import Encoded
-from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError, missing_package
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, merged, shuffled
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, interleave, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "SvhnSource", "open_source", "recognise"]
@@ -56,7 +56,7 @@ class SvhnSource:
             return (item for file in self.files for item in file.items())
         streams = [(len(file.digits), file.items()) for file in self.files]
         image_bytes = int(np.prod(self.files[0].pixels.shape[:3]))
-        return shuffled(merged(streams, order), order, buffer_capacity(image_bytes))
+        return shuffled(interleave(streams, order), order, buffer_capacity(image_bytes))
 
 
 def recognise(path: Path) -> bool:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
 from wrn_deploy.errors import DeployError
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["buffer_capacity", "merged", "shuffled"]
+__all__ = ["buffer_capacity", "interleave", "shuffled"]
 
 BUFFER_BYTES = 64 * 2**20
 
@@ -41,7 +41,7 @@ def shuffled(items: Iterable[T], order: np.random.Generator, capacity: int) -> I
         yield held[index]
 
 
-def merged(streams: Sequence[tuple[int, Iterator[T]]], order: np.random.Generator) -> Iterator[T]:
+def interleave(streams: Sequence[tuple[int, Iterator[T]]], order: np.random.Generator) -> Iterator[T]:
     """The items of several streams, each with its length, mixed as if all were shuffled together.
 
     The next one comes from a stream with a probability in proportion to what is left of it; each stream keeps its own

@@ -83,7 +83,7 @@ def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOption
             source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
         )
         _tell(ran[0], progress)
-        workers = choose_workers(options.workers, batches.how, len(batches))
+        workers = choose_workers(options.workers, batches.preprocessing, len(batches))
         task = progress.task(f"Accuracy of {spec.name} in {title_of(ran[1])}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
