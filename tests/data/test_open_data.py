@@ -100,14 +100,14 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_no_data(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="is no data set that can be read: expected an image folder"):
+    with pytest.raises(DeployError, match="is not a readable data set: expected an image folder"):
         open_data(str(tmp_path), Role.TEST)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello, world", b"PK\x05\x06" + bytes(18)])
 def test_a_file_of_no_known_format_is_no_data(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)
-    with pytest.raises(DeployError, match="is no data set that can be read"):
+    with pytest.raises(DeployError, match="is not a readable data set"):
         open_data(str(tmp_path / "data.npz"), Role.TEST)
 
 

@@ -1,4 +1,4 @@
-"""One image, however a caller has it: a path, encoded bytes, a Pillow image or pixels; numpy and Pillow only."""
+"""Reads an image given as a path, encoded bytes, a Pillow image or pixels; numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ EXPECTED = "expected a path, the bytes of an image file, a Pillow image, or a ui
 def fit_images(
     images: Sequence[AnyImage], preprocessing: Preprocessing, size: int
 ) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.uint8]]]:
-    """The images fitted as `preprocessing` says, up to `size` at a time: their names, and uint8 (N, height, width, 3).
+    """Yields the images resized and cropped, up to `size` at a time: their names, and uint8 (N, height, width, 3).
 
-    A name is the image's path; where it has none, its place among the images, as in "image 0".
+    A name is the image's path; without one, its index, as in "image 0".
 
     Raises:
-        DeployError: as `read_image`; or an image has not the network's size, and `preprocessing` resizes none.
+        DeployError: as `read_image`; or an image does not have the network's size and `preprocessing` does not resize.
     """
     for start in range(0, len(images), size):
         names, fitted = [], []
@@ -56,7 +56,7 @@ def read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
         RGB, uint8, HWC; it may be the caller's own array.
 
     Raises:
-        DeployError: the file cannot be read or decoded, or it is nothing of these; the text says which.
+        DeployError: the file cannot be read or decoded, or `image` is of another type.
     """
     if isinstance(image, str | os.PathLike):
         return _read_file(Path(image))

@@ -24,10 +24,10 @@ __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize",
 
 
 def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
-    """Resizes the shorter side and crops the centre, as `preprocessing` says.
+    """Resizes the shorter side and crops the centre.
 
     The pixels are those of torchvision's Resize and CenterCrop on a Pillow image, with which published weights
-    were measured: the longer side is rounded down, and half a pixel of the crop is rounded to even.
+    were measured: the longer side is rounded down, and half a pixel of the crop to even.
 
     Args:
         image: RGB, uint8, HWC.
@@ -55,7 +55,7 @@ def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: 
 
 
 def fit_item(item: Item, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Decodes an item and fits it, as `fit_image` does.
+    """Decodes an item, and resizes and crops it as `fit_image` does.
 
     Raises:
         CorruptImage: it cannot be decoded.

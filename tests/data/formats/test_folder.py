@@ -72,7 +72,7 @@ def test_a_class_may_be_named_train(tmp_path: Path) -> None:
 
 def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
     _save(tmp_path / "train" / "cat" / "1.png")
-    with pytest.raises(DeployError, match="has the split train alone: expected a folder test or val"):
+    with pytest.raises(DeployError, match="has only the split train: expected a folder test or val"):
         open_data(str(tmp_path), Role.TEST)
 
 

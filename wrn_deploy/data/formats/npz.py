@@ -34,7 +34,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 class NpzSource:
     """The images of an .npz: `shape` is that of `images`, `classes` int64 (N,) or None.
 
-    Sets of grey images are mostly digits and letters, so those are not mirrored.
+    Grey images are not mirrored, since they are mostly digits and letters.
     """
 
     name: str

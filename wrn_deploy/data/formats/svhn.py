@@ -1,4 +1,4 @@
-"""SVHN's cropped digits as their own site gives them (.mat), held in memory: 1.6 GB for `extra`; numpy only."""
+"""SVHN's cropped digits as published on their site (.mat), in memory as a whole: 1.6 GB for `extra`; numpy only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _File:
 
 @dataclass(slots=True)
 class SvhnSource:
-    """One split of SVHN; a mirrored 2 is no 2, so never mirrored."""
+    """One split of SVHN, never mirrored: a mirrored 2 is not a 2."""
 
     name: str
     files: list[_File]
@@ -70,13 +70,13 @@ def recognise(path: Path) -> bool:
 
 
 def open_source(name: str, role: Role) -> ImageSource:
-    """Opens one file, which is one split whatever the role, or those of the role in a folder.
+    """Opens one file, which is one split for any role, or the files of the role in a folder.
 
     In a folder, the training images are `train_32x32.mat` and, if it is there, `extra_32x32.mat`: the paper trains on
     both.
 
     Raises:
-        DeployError: a file is missing or damaged, or has other arrays or labels.
+        DeployError: a file is missing, damaged or too large for the memory, or has other arrays or labels.
     """
     path = Path(name)
     if not path.is_dir():
