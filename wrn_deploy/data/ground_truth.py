@@ -10,7 +10,7 @@ from pathlib import Path
 from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_wnid
 from wrn_deploy.errors import DeployError, missing_package
 
-__all__ = ["VALIDATION", "find_ground_truth", "read_ground_truth"]
+__all__ = ["find_ground_truth", "read_ground_truth"]
 
 VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
