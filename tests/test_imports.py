@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "plots"},
+    "cli": FACTS | {"data", "pipeline", "bench", "models", "training", "engines", "plots"},
     "api": BASE | {"models", "pipeline"},
     "__init__": {"errors", "runner", "api"},
 }

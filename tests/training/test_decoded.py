@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.corrupt import Share as Allowance
+from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
@@ -72,7 +72,7 @@ def test_training_names_what_it_left_out_and_ends_where_it_is_too_much(folder: P
     for workers in (0, 2):
         heard, out = Heard(), tmp_path / f"run-{workers}"
         recipe = Recipe(epochs=1, batch_size=8)
-        options = TrainOptions("wrn-10-1", str(folder), out, recipe, max_corrupt=Allowance(5.0), workers=workers)
+        options = TrainOptions("wrn-10-1", str(folder), out, recipe, max_corrupt=Percent(5.0), workers=workers)
         result = train_model(_resized(options), heard)
         weights.append(result.weights.read_bytes())
         assert any("0/08.png" in warning for warning in heard.warnings)

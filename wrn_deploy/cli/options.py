@@ -9,22 +9,65 @@ from typing import Annotated, Any
 import typer
 
 from wrn_deploy.bench.measuring.loadgen import Scenario
+from wrn_deploy.data.corrupt import parse_max_corrupt
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.pipeline.allowance import parse_allowance
 from wrn_deploy.pipeline.networks.labels import read_labels
 from wrn_deploy.pipeline.quantization.quantize import Rounding, WeightScales
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "BATCHES", "CALIBRATION", "LOAD", "RECIPE", "TIMING",
-    "All", "AsJson", "Backend", "Backends", "BiasCorrection", "BundleOrWeights", "BundlePath",
-    "CalibData", "CalibDataFirst",
-    "CalibMethod", "CalibSize", "Classes", "Data", "Equalize", "ExactInput", "FeatureMaps", "Features", "Labels",
-    "LearningSteps", "Limit", "MaxCorrupt", "Mean", "Model", "ModelOfWeights", "Percentile", "Pixels", "Precisions",
-    "Resize", "RoundingOf", "Scenarios", "Std", "Threads", "TopK", "WeightScaleOf", "Weights", "WeightsKey", "Workers",
-    "either", "flag", "option", "overrides_of", "parse_allowance", "parse_batches", "parse_contender", "parse_percent",
+    "BATCHES",
+    "CALIBRATION",
+    "LOAD",
+    "RECIPE",
+    "TIMING",
+    "All",
+    "AsJson",
+    "Backend",
+    "Backends",
+    "BiasCorrection",
+    "BundleOrWeights",
+    "BundlePath",
+    "CalibData",
+    "CalibDataFirst",
+    "CalibMethod",
+    "CalibSize",
+    "Classes",
+    "Data",
+    "Equalize",
+    "ExactInput",
+    "FeatureMaps",
+    "Features",
+    "Labels",
+    "LearningSteps",
+    "Limit",
+    "MaxCorrupt",
+    "Mean",
+    "Model",
+    "ModelOfWeights",
+    "Percentile",
+    "Pixels",
+    "Precisions",
+    "Resize",
+    "RoundingOf",
+    "Scenarios",
+    "Std",
+    "Threads",
+    "TopK",
+    "WeightScaleOf",
+    "Weights",
+    "WeightsKey",
+    "Workers",
+    "either",
+    "flag",
+    "option",
+    "overrides_of",
+    "parse_batches",
+    "parse_contender",
+    "parse_max_corrupt",
+    "parse_percent",
     "several",
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from wrn_deploy.data import ImageSource
-from wrn_deploy.data.corrupt import Share as Allowance
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches, scale_and_shift
 from wrn_deploy.errors import DeployError, UsageError
@@ -43,7 +43,7 @@ class Target:
     classes: int
     device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
     decoders: Decoders | None = None
-    max_corrupt: int | Allowance = 0
+    max_corrupt: MaxCorrupt = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from wrn_deploy.bench.report.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
@@ -48,7 +48,7 @@ class WorkerConfig:
     threads: int | None
     data: str
     limit: int | None
-    max_corrupt: int | Share
+    max_corrupt: MaxCorrupt
     accuracy_batch: int
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
@@ -83,7 +83,7 @@ class _OpenCandidate:
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
         batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
-        with Decoders(choose_workers(self._config.workers, batches.how, len(batches))) as batches.decoders:
+        with Decoders(choose_workers(self._config.workers, batches.preprocessing, len(batches))) as batches.decoders:
             return ask(self._backend, batches, self._bundle.spec, lambda done: self._send(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:

@@ -60,7 +60,7 @@ def calibrate(
     how = Quantization(exact_input, weight_scales, bias_correction, rounding, learning_steps)
     options = CalibrateOptions(
         calib_data, calib_size, calib_method, percentile, equalize, how,
-        threads, opt.parse_allowance(max_corrupt), workers,
+        threads, opt.parse_max_corrupt(max_corrupt), workers,
     )  # fmt: skip
     calibrate_bundle(opened, options, new_progress())
     made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
@@ -137,7 +137,7 @@ def tune(
     written so; exit code 3 if no set meets the budget.
     """
     opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
-    allowed, how = opt.parse_allowance(max_corrupt), (calib_size, calib_method, percentile, True, Quantization())
+    allowed, how = opt.parse_max_corrupt(max_corrupt), (calib_size, calib_method, percentile, True, Quantization())
     calibration = CalibrateOptions(calib_data, *how, threads, allowed, workers) if calib_data else None
     options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, allowed, workers)
     check_picture(picture)
@@ -182,7 +182,7 @@ def finetune(
     """
     opened, schedule = Bundle.open(bundle), Schedule(steps, batch_size, lr, loss, scales, seed)
     targets = tuple(dict.fromkeys(target or Target))
-    how = (mirror, shift, threads, opt.parse_allowance(max_corrupt), workers)
+    how = (mirror, shift, threads, opt.parse_max_corrupt(max_corrupt), workers)
     options = FinetuneOptions(data, test_data, schedule, epochs, targets, limit, *how)
     result = finetune_bundle(opened, options, new_progress())
     show_finetuning(result, as_json=as_json)

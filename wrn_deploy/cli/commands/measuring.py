@@ -76,7 +76,7 @@ def bench(
         iterations=iterations,
         threads=threads,
         limit=limit,
-        max_corrupt=opt.parse_allowance(max_corrupt),
+        max_corrupt=opt.parse_max_corrupt(max_corrupt),
         duration_s=duration,
         streams=streams,
         boundary=boundary,
@@ -128,7 +128,7 @@ def evaluate(
     )
     options = MeasureOptions(
         data=data, backends=opt.several(backend), precision=precision, threads=threads, limit=limit,
-        max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
+        max_corrupt=opt.parse_max_corrupt(max_corrupt), everything=everything, workers=workers,
     )  # fmt: skip
     report = evaluate_target(target, options, new_progress(), gated=max_drop is not None)
     show.show_report(report, as_json=as_json)

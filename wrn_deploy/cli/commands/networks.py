@@ -87,7 +87,7 @@ def train(
     given |= {"weight_decay": weight_decay, "decay_norms": decay_norms, "label_smoothing": label_smoothing}
     plan = plan_training(recipe, {**given, "warm_up": warm_up, "mirror": mirror, "shift": shift}, changes)
     how = Execution(device, amp, channels_last, compiled, checkpointing, accumulate, sync_bn, deterministic)
-    allowed = opt.parse_allowance(max_corrupt)
+    allowed = opt.parse_max_corrupt(max_corrupt)
     options = TrainOptions(
         model, data, out, plan.recipe, test_data, plan.overrides, resume, how, allowed, workers, whiten
     )

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their own site gives them, the binary and the python version; numpy only."""
+"""CIFAR-10 and CIFAR-100 as published on their site, in the binary and the Python version; numpy only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES: tuple[str, ...] = ()
 PIXELS = 3 * 32 * 32  # red, green and blue planes, row by row: cs.toronto.edu/~kriz/cifar.html
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """The files of one version of CIFAR: records of `label_bytes` + 3072 bytes, or pickles with the two keys.
 
@@ -39,14 +39,30 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(10, tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",), "batches.meta.txt", 1),
-    Layout(100, ("train.bin",), ("test.bin",), "fine_label_names.txt", 2),
     Layout(
-        *(10, tuple(f"data_batch_{n}" for n in range(1, 6)), ("test_batch",), "batches.meta"),
+        classes=10,
+        train=tuple(f"data_batch_{n}.bin" for n in range(1, 6)),
+        test=("test_batch.bin",),
+        names_file="batches.meta.txt",
+        label_bytes=1,
+    ),
+    Layout(classes=100, train=("train.bin",), test=("test.bin",), names_file="fine_label_names.txt", label_bytes=2),
+    Layout(
+        classes=10,
+        train=tuple(f"data_batch_{n}" for n in range(1, 6)),
+        test=("test_batch",),
+        names_file="batches.meta",
         labels_key="labels",
         names_key="label_names",
     ),
-    Layout(100, ("train",), ("test",), "meta", labels_key="fine_labels", names_key="fine_label_names"),
+    Layout(
+        classes=100,
+        train=("train",),
+        test=("test",),
+        names_file="meta",
+        labels_key="fine_labels",
+        names_key="fine_label_names",
+    ),
 )
 
 
@@ -112,7 +128,7 @@ def open_source(name: str, role: Role) -> ImageSource:
 
 
 def _find_layout(folder: Path) -> Layout | None:
-    """The version whose files are there; the short names of CIFAR-100's count only beside the file of class names."""
+    """The version whose files are there; CIFAR-100's short file names count only beside its file of class names."""
     for layout in LAYOUTS:
         has_images = any((folder / file).is_file() for file in (*layout.train, *layout.test))
         if has_images and (layout.classes == 10 or (folder / layout.names_file).is_file()):
@@ -144,7 +160,7 @@ def _count(file: Path, layout: Layout) -> int:
 
 
 def _records(file: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """The class and the colour planes of each image; of the pickles, one whole file at a time is in memory."""
+    """Yields the class and the colour planes of each image; a pickle is in memory as a whole."""
     if layout.label_bytes:
         with file.open("rb") as stream:
             while record := stream.read(layout.label_bytes + PIXELS):

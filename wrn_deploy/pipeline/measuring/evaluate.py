@@ -86,7 +86,7 @@ def _evaluate(
             source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
         )
         _describe_weights(weights, progress)
-        workers = choose_workers(options.workers, batches.how, len(batches))
+        workers = choose_workers(options.workers, batches.preprocessing, len(batches))
         task = progress.task(f"Accuracy of {spec.name} in {title_of(backend_name)}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)

@@ -21,7 +21,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
@@ -73,7 +73,7 @@ class MeasureOptions:
     iterations: int = 200
     threads: int | None = None
     limit: int | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     duration_s: float = 3.0
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE

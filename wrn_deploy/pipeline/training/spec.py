@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.data import ImageSource
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
@@ -38,7 +38,7 @@ class Plan:
 class Reading:
     """So many corrupt images are left out, and so many processes decode (None: see `choose_workers`)."""
 
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
 
 

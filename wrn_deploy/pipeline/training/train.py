@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.data import ImageSource, Role, open_data
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model
@@ -55,7 +55,7 @@ class TrainOptions:
     overrides: Overrides = field(default_factory=Overrides)
     resume: bool = False
     execution: Execution = field(default_factory=Execution)
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
     whiten: bool = False
 
