@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from markdown_parts import safe, table
+from wrn_deploy.models.figures import count_text, macs_text, percent_text
 
 from wrn_deploy.models.checkpoints.sources import Source
-from wrn_deploy.models.figures import count_text, macs_text, percent_text
 from wrn_deploy.models.published import Quantity
 from wrn_deploy.pipeline.networks.catalogue import Listed
 from wrn_deploy.spec import Preprocessing
