@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from wrn_deploy.models.figures import best_accuracy, count_text, macs_text, percent_text
-from wrn_deploy.models.published import PUBLISHED, Accuracy, Count, Published, Quantity
+from wrn_deploy.models.published import (
+    Count,
+    Published,
+    PublishedAccuracy,
+    Quantity,
+    macs_text,
+    percent_text,
+    read_published,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +27,7 @@ from wrn_deploy.models.published import PUBLISHED, Accuracy, Count, Published, Q
     ],
 )
 def test_a_count_has_the_digits_that_were_published(value: int, unit: int, text: str) -> None:
-    assert count_text(Count(Quantity.PARAMETERS, value, unit, "somewhere")) == text
+    assert Count(Quantity.PARAMETERS, value, unit, "somewhere").text == text
 
 
 def test_macs_are_in_millions_or_billions() -> None:
@@ -37,8 +44,8 @@ def test_per_cent_have_a_third_decimal_where_it_says_something() -> None:
 
 
 def test_the_best_accuracy_is_that_of_one_data_set() -> None:
-    best = best_accuracy(PUBLISHED["wrn-28-10"], "CIFAR-10")
+    best = read_published()["wrn-28-10"].best("CIFAR-10")
     assert best is not None
     assert (best.top1, best.weights) == (96.11, "paper's recipe, mean/std normalisation, dropout 0.3")
-    only = Published(accuracies=(Accuracy("SVHN", 98.0, None, "paper's", "somewhere"),))
-    assert best_accuracy(only, "CIFAR-10") is None
+    only = Published(accuracies=(PublishedAccuracy("SVHN", 98.0, None, "paper's", "somewhere"),))
+    assert only.best("CIFAR-10") is None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
-from wrn_deploy.models.checkpoints.layout import OWN, Layout
+from wrn_deploy.models.checkpoints.layout import OWN, KeyLayout
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -113,9 +113,9 @@ def about_family(family: str) -> str:
     return first.removesuffix(".").removesuffix("; torch only") + "."
 
 
-def layouts(family: str) -> tuple[Layout, ...]:
+def layouts(family: str) -> tuple[KeyLayout, ...]:
     """The layouts of checkpoints that `family` knows; this project's own comes first, where no other is the same."""
-    known: tuple[Layout, ...] = tuple(_family(family).LAYOUTS)
+    known: tuple[KeyLayout, ...] = tuple(_family(family).LAYOUTS)
     return known if any(not layout.rules for layout in known) else (OWN, *known)
 
 

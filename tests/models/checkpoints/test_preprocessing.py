@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import describe_model
-from wrn_deploy.models.checkpoints.preprocessing import Preparation, find_preparation, tell_preprocessing
+from wrn_deploy.models.checkpoints.preprocessing import WeightsPreprocessing, describe_preprocessing, find_preprocessing
 from wrn_deploy.models.checkpoints.sources import find_source
 
 USUAL = describe_model("wrn-50-2")
@@ -33,8 +33,8 @@ TIMM: dict[str, Any] = {
 }
 
 
-def _found(folder: Path, digest: str = UNKNOWN, **more: Any) -> Preparation:
-    return find_preparation(USUAL, folder / "model.safetensors", digest, **{"normalizer": None, **more})
+def _found(folder: Path, digest: str = UNKNOWN, **more: Any) -> WeightsPreprocessing:
+    return find_preprocessing(USUAL, folder / "model.safetensors", digest, **{"normalizer": None, **more})
 
 
 def _config(folder: Path, **changes: Any) -> None:
@@ -115,6 +115,6 @@ def test_a_normalising_layer_gives_mean_and_deviation(tmp_path: Path) -> None:
 
 
 def test_one_line_tells_it() -> None:
-    told = tell_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
+    told = describe_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
     assert told == "shorter side 256 (bicubic), centre 224x224, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
-    assert tell_preprocessing(describe_model("wrn-16-2").preprocessing).startswith("32x32, mean 0.4914,")
+    assert describe_preprocessing(describe_model("wrn-16-2").preprocessing).startswith("32x32, mean 0.4914,")

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.sources import SOURCES, Source, find_source, sources_of
+from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source, read_sources, sources_of
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
-def test_every_source_says_where_it_is_and_what_is_checked(source: Source) -> None:
+@pytest.mark.parametrize("source", read_sources().values(), ids=lambda source: source.name)
+def test_every_source_says_where_it_is_and_what_is_checked(source: WeightsSource) -> None:
     assert bool(source.url) != bool(source.repository)
     if source.url:
         assert source.url.startswith("https://")

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from wrn_deploy.errors import DeployError, MachineError, missing_package
-from wrn_deploy.models.checkpoints.sources import Source
+from wrn_deploy.models.checkpoints.sources import WeightsSource
 from wrn_deploy.progress import Progress
 
 __all__ = ["MIRROR", "fetch_weights"]
@@ -23,7 +23,7 @@ HUB = "https://huggingface.co"
 OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR)
 
 
-def fetch_weights(source: Source, progress: Progress) -> Path:
+def fetch_weights(source: WeightsSource, progress: Progress) -> Path:
     """The file of `source`: from the cache, or downloaded into it now.
 
     Raises:
@@ -44,7 +44,7 @@ def fetch_weights(source: Source, progress: Progress) -> Path:
         ) from error
 
 
-def _from_url(source: Source, progress: Progress) -> Path:
+def _from_url(source: WeightsSource, progress: Progress) -> Path:
     import torch
 
     kept = _kept_at(source)
@@ -69,7 +69,7 @@ def _from_url(source: Source, progress: Progress) -> Path:
     return kept
 
 
-def _from_hub(source: Source, progress: Progress) -> Path:
+def _from_hub(source: WeightsSource, progress: Progress) -> Path:
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -90,14 +90,14 @@ def _from_hub(source: Source, progress: Progress) -> Path:
         ) from error
 
 
-def _kept_at(source: Source) -> Path:
+def _kept_at(source: WeightsSource) -> Path:
     """Where torch.hub keeps a file of this name, so that torchvision's downloads are found too."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints" / source.file
 
 
-def _check_digest(source: Source, kept: Path) -> None:
+def _check_digest(source: WeightsSource, kept: Path) -> None:
     from wrn_deploy.bundle import sha256_of
 
     digest = sha256_of(kept)
@@ -108,14 +108,14 @@ def _check_digest(source: Source, kept: Path) -> None:
         )
 
 
-def _address(source: Source) -> str:
+def _address(source: WeightsSource) -> str:
     if source.repository:
         return f"{os.environ.get('HF_ENDPOINT', HUB).rstrip('/')}/{source.repository}/resolve/main/{source.file}"
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{source.file}" if mirror else source.url
 
 
-def _by_hand(source: Source) -> str:
+def _by_hand(source: WeightsSource) -> str:
     """How to do without a download here."""
     if source.repository:
         there = f"{HUB}/{source.repository}/resolve/main/{source.file}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["OWN", "UNIT_VARIANCE", "Layout"]
+__all__ = ["OWN", "UNIT_VARIANCE", "KeyLayout"]
 
 # A running variance whose BN multiplies by exactly 1: torch adds 1e-5 to it.
 UNIT_VARIANCE = 1.0 - 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class KeyLayout:
     r"""One way of naming a family's tensors.
 
     Patterns are regular expressions that match a whole key. The first rule that matches a key of ours gives the file's
@@ -52,7 +52,7 @@ class Layout:
         return any(re.fullmatch(pattern, key) for pattern in self.unused)
 
 
-OWN = Layout("wrn-deploy")
+OWN = KeyLayout("wrn-deploy")
 
 
 def _fill(template: str, match: re.Match[str]) -> str:

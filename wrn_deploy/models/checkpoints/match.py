@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from wrn_deploy.errors import UsageError
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.checkpoints.state_dicts import State, preference
 
 __all__ = ["Match", "find_match", "is_count"]
@@ -38,7 +38,7 @@ class Match:
         left_over: keys that belong to none of this.
     """
 
-    layout: Layout
+    layout: KeyLayout
     path: str
     prefix: str
     pairs: Mapping[str, str]
@@ -62,7 +62,7 @@ class Match:
 class _Candidate:
     """A guess: `fitting` tensors are there in the right shape, `found` in any, of `expected`."""
 
-    layout: Layout
+    layout: KeyLayout
     path: str
     prefix: str
     fitting: int
@@ -74,7 +74,7 @@ class _Candidate:
         return self.found == self.expected
 
 
-def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[Layout], wanted: str = "") -> Match:
+def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[KeyLayout], wanted: str = "") -> Match:
     """The likeliest place, prefix and layout: the one with most of the network's tensors in the right shapes.
 
     Args:
@@ -101,7 +101,7 @@ def is_count(key: str) -> bool:
     return key.rpartition(".")[2] in COUNTS
 
 
-def _guesses(path: str, state: State, own: Shapes, layout: Layout) -> Iterator[_Candidate]:
+def _guesses(path: str, state: State, own: Shapes, layout: KeyLayout) -> Iterator[_Candidate]:
     """One for each prefix with which any key of the layout occurs."""
     expected = {layout.key(key): shape for key, shape in own.items() if layout.constant(key) is None}
     found, fitting = Counter[str](), Counter[str]()

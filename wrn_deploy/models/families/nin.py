@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.spec import ModelSpec
@@ -19,7 +19,7 @@ __all__ = ["LAYOUTS", "LISTED", "NetworkInNetwork", "NormalizedConv", "build", "
 
 LISTED = ("nin",)
 
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[KeyLayout, ...] = ()
 
 Layer = tuple[int, int, int]  # channels in, channels out, size of the kernel
 FIRST: tuple[Layer, ...] = ((3, 192, 5), (192, 160, 1), (160, 96, 1))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.resnet import IMAGENET
 from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.spec import ModelSpec
@@ -43,7 +43,7 @@ LISTED = ("preresnet-200",)
 BRANCH = 0.25
 
 LAYOUTS = (
-    Layout(
+    KeyLayout(
         "pytorchcv",
         (
             (r"conv1\.weight", "features.init_block.conv.weight"),

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families import preresnet
 from wrn_deploy.models.families.preresnet import BRANCH, PreActivationBottleneck, initialize
 from wrn_deploy.models.families.wrn import CIFAR10
@@ -25,7 +25,7 @@ __all__ = ["LAYOUTS", "LISTED", "CifarPreActivationResNet", "build", "describe"]
 LISTED = ("preresnet-164", "preresnet-1001")
 
 LAYOUTS = (
-    Layout(
+    KeyLayout(
         "pytorchcv",
         (
             (r"conv1\.weight", "features.init_block.weight"),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.nin import NormalizedConv
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.image_classifier import ImageClassifier
@@ -20,7 +20,7 @@ __all__ = ["LAYOUTS", "LISTED", "Vgg", "build", "describe"]
 
 LISTED = ("vgg",)
 
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[KeyLayout, ...] = ()
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVS = (2, 2, 4, 4, 4)  # in each group

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
 
@@ -35,10 +35,10 @@ class Target:
     key: str = ""
 
     def __post_init__(self) -> None:
-        name = str(self.path)
-        if not self.path.exists() and name not in SOURCES:
+        name, known = str(self.path), read_sources()
+        if not self.path.exists() and name not in known:
             raise DeployError(
-                f"there is nothing at {name}{near_names(name, list(SOURCES))}: expected the folder of a bundle, which "
+                f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
         if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
