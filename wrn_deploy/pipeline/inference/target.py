@@ -55,4 +55,4 @@ class Target:
     @property
     def network(self) -> NetworkOptions:
         """The network of the weights."""
-        return NetworkOptions(self.model, self.path, self.overrides, key=self.key)
+        return NetworkOptions(model=self.model, weights=self.path, overrides=self.overrides, key=self.key)

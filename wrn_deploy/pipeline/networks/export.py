@@ -130,9 +130,11 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Loaded
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
         return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
-    wanted = WeightsRequest(options.model, options.weights, options.weights_key, options.overrides)
-    taken = load_weights(wanted, progress)
-    return _with_interface(taken.spec, options), taken
+    request = WeightsRequest(
+        model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
+    )
+    loaded = load_weights(request, progress)
+    return _with_interface(loaded.spec, options), loaded
 
 
 def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
