@@ -20,15 +20,9 @@ from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources
 from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights
 from wrn_deploy.spec import Preprocessing
 
-NETWORKS = sorted(
-    {
-        (source.name.split("/")[1].split(".")[0], source.network)
-        for source in read_sources().values()
-        if "resnet" in source.name and not source.name.startswith("mmpretrain/")
-    }
-)
 TORCHVISION = [source for source in read_sources().values() if source.name.startswith("torchvision/")]
 TIMM = [source for source in read_sources().values() if source.name.startswith("timm/")]
+NETWORKS = sorted({(source.name.partition("/")[2].partition(".")[0], source.network) for source in TORCHVISION})
 
 
 def _filled(network: torch.nn.Module) -> torch.nn.Module:

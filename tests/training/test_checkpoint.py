@@ -179,20 +179,20 @@ def test_all_that_differs_is_named_and_nothing_else(file: Path) -> None:
 def test_a_truncated_checkpoint_is_told(file: Path, share: float) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DeployError, match=r"checkpoint\.safetensors is no training checkpoint .*: remove it to start"):
+    with pytest.raises(DeployError, match=r"checkpoint\.safetensors is not a training checkpoint .*: remove it to"):
         restore_checkpoint(file, _trainer(), POINT)
 
 
 def test_weights_alone_are_no_training_checkpoint(file: Path) -> None:
     save_file({"conv1.weight": torch.zeros(2)}, file)
-    with pytest.raises(DeployError, match="is no training checkpoint"):
+    with pytest.raises(DeployError, match="is not a training checkpoint"):
         restore_checkpoint(file, _trainer(), POINT)
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "3", "null", "{}", '{"history": 3}', '{"history": [{"epoch": 0}]}'])
 def test_a_record_that_is_none_is_told(file: Path, record: str) -> None:
     _rewrite(file, record)
-    with pytest.raises(DeployError, match="is no training checkpoint"):
+    with pytest.raises(DeployError, match="is not a training checkpoint"):
         restore_checkpoint(file, _trainer(), POINT)
 
 
@@ -206,7 +206,7 @@ def test_tensors_that_are_not_the_networks_are_told(file: Path, damage: str) -> 
     else:
         tensors["network.bn9.bias"] = torch.zeros(1)
     _rewrite(file, _record(file), tensors)
-    with pytest.raises(DeployError, match="lacks tensors of wrn-10-1: it is damaged; remove it to start anew"):
+    with pytest.raises(DeployError, match="lacks tensors of wrn-10-1: it is damaged; remove it to start again"):
         restore_checkpoint(file, _trainer(), POINT)
 
 

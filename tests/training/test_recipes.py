@@ -61,5 +61,5 @@ def test_every_recipe_has_a_source(name: str) -> None:
 
 
 def test_a_recipe_that_is_nearly_right_is_suggested() -> None:
-    with pytest.raises(UsageError, match=r"no recipe is called 'papre'.*paper.*: expected one of paper, svhn"):
+    with pytest.raises(UsageError, match=r"unknown recipe 'papre'.*paper.*: expected one of paper, svhn"):
         find_recipe("papre")

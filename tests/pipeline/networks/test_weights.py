@@ -89,7 +89,7 @@ def test_what_a_user_gives_goes_before_what_travels_with_the_weights(
     assert told.notes[-1].startswith(
         "preprocessing: 32x32, mean 0.1,0.2,0.3, std 0.7,0.8,0.9 (mean and std from the nor"
     )
-    assert told.notes[-1].endswith(", with what was given)")
+    assert told.notes[-1].endswith(", with your changes)")
 
 
 def test_a_name_of_another_network_says_which() -> None:

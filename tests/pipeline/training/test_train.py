@@ -384,7 +384,7 @@ def test_the_run_is_described_with_every_session_and_other_conditions_are_told(d
     other = ExecutionOptions(device=Device.CPU, channels_last=False)
     train_model(options_for(data, tmp_path, resume=True, execution=other), listener)
     assert listener.warnings == [
-        "the run was begun with other conditions (channels_last True, now False): it goes on, not bit for bit"
+        "the run began under other conditions (channels_last True, now False): it continues inexactly"
     ]
     run = json.loads((tmp_path / RUN).read_text())
     assert run["recipe"]["batch_size"] == 16
@@ -413,12 +413,12 @@ def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path)
 
 def test_a_damaged_checkpoint_is_told(data: Path, straight: Path, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes((straight / STATE).read_bytes()[:1000])
-    with pytest.raises(DeployError, match=r"is no training checkpoint .*: remove it to start anew"):
+    with pytest.raises(DeployError, match=r"is not a training checkpoint .*: remove it to start again"):
         train_model(options_for(data, tmp_path, resume=True), Silent())
 
 
 def test_a_folder_with_a_run_is_not_overwritten(data: Path, straight: Path) -> None:
-    with pytest.raises(UsageError, match="holds a training run: pass --resume to go on, or choose another --out"):
+    with pytest.raises(UsageError, match="holds a training run: pass --resume to continue, or choose another --out"):
         train_model(options_for(data, straight), Silent())
 
 
