@@ -1,4 +1,4 @@
-"""Reads names such as wrn-28-10, and says which of the paper's two kinds of network a name means. No torch import."""
+"""Parses names such as wrn-28-10, and decides which of the paper's two kinds of network a name means; no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGENET_DEPTHS = (18, 50, 101)  # none is 6n+4
 
 
 class WrnKind(StrEnum):
-    """Which kind of network, as in the ending of a name that says so, wrn-34-10-imagenet."""
+    """The kind of network, as in the ending of wrn-34-10-imagenet."""
 
     CIFAR = "cifar"
     IMAGENET = "imagenet"
@@ -24,7 +24,7 @@ class WrnKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WrnName:
-    """A name in parts: d and k of WRN-d-k, and its kind, whether the name says it or not."""
+    """A name in parts: d and k of WRN-d-k, and its kind, even if the name leaves it out."""
 
     depth: int
     widen: float
@@ -37,7 +37,7 @@ class WrnName:
 
 
 def read_wrn_name(name: str) -> WrnName | None:
-    """The parts of `wrn-<depth>-<widen>`, with `-cifar` or `-imagenet` behind it or not; None for other names."""
+    """The parts of `wrn-<depth>-<widen>`, with or without `-cifar` or `-imagenet`; None for other names."""
     match = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,4}(?:\.\d{1,3})?)(?:-(cifar|imagenet))?", name)
     if match is None:
         return None

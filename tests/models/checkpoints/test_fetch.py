@@ -78,7 +78,7 @@ def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     server.files[f"/{by_url.file}"] = CONTENT[:-1]
-    with pytest.raises(DeployError, match="gave another file than the published one") as error:
+    with pytest.raises(DeployError, match="sent a file that is not the published one") as error:
         fetch_weights(by_url, Silent())
     assert by_url.sha256 in str(error.value)
     assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
@@ -98,7 +98,7 @@ def test_a_server_without_the_file_says_so_and_how_to_bring_it_by_hand(
     monkeypatch.setenv(MIRROR, server.address)
     with pytest.raises(DeployError, match="answers 404 Not Found: expected") as error:
         fetch_weights(by_url, Silent())
-    assert f"Or bring {by_url.url} from elsewhere to " in str(error.value)
+    assert f"Or copy {by_url.url} to " in str(error.value)
     assert not isinstance(error.value, MachineError)
 
 
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     (tmp_path / "torch").write_text("a file where a folder should be", encoding="utf-8")
-    with pytest.raises(DeployError, match=r"cannot be kept .*: expected room"):
+    with pytest.raises(DeployError, match=r"cannot be stored .*: expected free space"):
         fetch_weights(by_url, Silent())
 
 

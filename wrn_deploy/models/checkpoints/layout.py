@@ -38,7 +38,7 @@ class KeyLayout:
 
     def names(self, own: Iterable[str]) -> dict[str, str]:
         """Our keys and those of such a file, without the constants, which it lacks."""
-        return {key: self.key(key) for key in own if self.constant(key) is None}
+        return {key: self.key(key) for key in own if not self.constants or self.constant(key) is None}
 
     def key(self, own: str) -> str:
         """The key in such a file of our tensor `own`."""

@@ -1,6 +1,6 @@
 """Network in Network for CIFAR, as the WRN paper's authors train it for comparison (models/nin.lua); torch only.
 
-Lin et al., "Network In Network", arXiv:1312.4400, with BN behind each Conv, without dropout, and with a linear
+Lin et al., "Network In Network", arXiv:1312.4400, with BN after each Conv, without dropout, and with a linear
 classifier. The Convs have biases, as in the run that the authors publish (their log counts them; later code has none).
 """
 
@@ -52,7 +52,7 @@ class NetworkInNetwork(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, before they are pooled, at strides 1, 2 and 4."""
+        """The outputs of the groups, before pooling, at strides 1, 2 and 4."""
         first = self.group1(images)
         second = self.group2(functional.max_pool2d(first, 3, stride=2, ceil_mode=True))
         # A window that reaches over the edge is the mean of what it covers: said so, every runtime does the same.

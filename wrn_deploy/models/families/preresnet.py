@@ -90,7 +90,7 @@ class PreActivationResNet(ImageClassifier):
         initialize(self)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 4, 8, 16 and 32."""
+        """The sums at the ends of the groups, before any BN, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
         second = self.layer2(first)
@@ -98,7 +98,7 @@ class PreActivationResNet(ImageClassifier):
         return [first, second, third, self.layer4(third)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn2(features))
 
 

@@ -85,13 +85,13 @@ class CifarPreActivationResNet(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
         first = self.layer1(self.conv1(images))
         second = self.layer2(first)
         return [first, second, self.layer3(second)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn1(features))
 
 

@@ -109,7 +109,7 @@ class PostActivationResNet(ImageClassifier):
         self.fc = nn.Linear(features, classes)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, behind their last ReLU, at strides 4, 8, 16 and 32."""
+        """The outputs of the groups, after their last ReLU, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
         second = self.layer2(first)

@@ -1,7 +1,7 @@
 """VGG for CIFAR, as the WRN paper's authors train it for comparison (models/vgg.lua); torch only.
 
 The layers of the 19-layer network of Simonyan and Zisserman, "Very Deep Convolutional Networks", arXiv:1409.1556, with
-BN behind each Conv, without dropout, and with one linear classifier behind the average of the last group.
+BN after each Conv, without dropout, and with one linear classifier behind the average of the last group.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Vgg(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, before they are pooled, at strides 1, 2, 4, 8 and 16."""
+        """The outputs of the groups, before pooling, at strides 1, 2, 4, 8 and 16."""
         maps = [self.group1(images)]
         for group in (self.group2, self.group3, self.group4, self.group5):
             maps.append(group(functional.max_pool2d(maps[-1], 2, ceil_mode=True)))

@@ -19,9 +19,9 @@ LISTED = (
     "wrn-34-10", "wrn-40-1", "wrn-40-2", "wrn-40-4", "wrn-40-8", "wrn-40-10", "wrn-52-1",
 )  # fmt: skip
 
-BOTTLENECK_DEPTHS = (50, 101)  # those of ImageNet's that have but one width: for others there are near names here
+BOTTLENECK_DEPTHS = (50, 101)  # ImageNet depths with a single width: for another the error suggests near names
 
-# Checkpoints of other projects. The last two have the same tensors, with which their networks compute something else.
+# Checkpoints of other projects. Those with `refused` have the same tensors, but their networks compute something else.
 LAYOUTS = (
     KeyLayout(
         "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench ...
@@ -99,7 +99,7 @@ CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243
 
 
 def describe(name: str) -> ModelSpec | None:
-    """WRN-d-k by its name; None for other families' names, DeployError for a depth or width that cannot be."""
+    """WRN-d-k by its name; None for other families' names, DeployError for an impossible depth or width."""
     found = read_wrn_name(name)
     if found is None or (found.kind is WrnKind.IMAGENET and found.depth not in BOTTLENECK_DEPTHS):
         return None
@@ -138,13 +138,13 @@ class WideResNet(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
         first = self.block1(self.conv1(images))
         second = self.block2(first)
         return [first, second, self.block3(second)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn1(features))
 
 

@@ -74,7 +74,7 @@ def load_with_weights(options: NetworkOptions, progress: Progress) -> LoadedNetw
     usual = None if options.model is None else describe_model(options.model)  # says what is missing before torch is
     import torch
 
-    from wrn_deploy.models.checkpoints.weights import fit_weights
+    from wrn_deploy.models.checkpoints.weights import apply_match
 
     loaded = None
     if options.weights is not None:
@@ -90,6 +90,6 @@ def load_with_weights(options: NetworkOptions, progress: Progress) -> LoadedNetw
         torch.manual_seed(options.seed)
         network = build_model(spec)
     if loaded is not None:
-        fit_weights(network, loaded.checkpoint, spec, loaded.key)
+        apply_match(network, loaded.match)
     network.__dict__["spec"] = spec  # a plain attribute: no part of the state dict, and known to copies and pickles
     return LoadedNetwork(network.eval(), loaded)

@@ -48,11 +48,11 @@ class WeightsRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedWeights:
-    """A checkpoint that fits the network of `spec`, and where it came from: `origin`, in JSON types."""
+    """A checkpoint, its match with the network of `spec`, and where it came from: `origin`, in JSON types."""
 
     spec: ModelSpec
     checkpoint: Checkpoint
-    key: str
+    match: Match
     origin: dict[str, Any]
 
 
@@ -89,15 +89,15 @@ def load_weights(request: WeightsRequest, progress: Progress) -> LoadedWeights:
         origin["preprocessing"] = found.why
         if found.source is not None:
             origin["published"] = found.source.name
-    return LoadedWeights(spec=spec, checkpoint=checkpoint, key=match.name, origin=origin)
+    return LoadedWeights(spec=spec, checkpoint=checkpoint, match=match, origin=origin)
 
 
 def network_of(loaded: LoadedWeights) -> nn.Module:
-    """The network with its weights, in eval mode, on the CPU; raises DeployError for values that are not weights."""
-    from wrn_deploy.models.checkpoints.weights import fit_weights
+    """The network with its weights, in eval mode, on the CPU."""
+    from wrn_deploy.models.checkpoints.weights import apply_match
 
     network = build_model(loaded.spec)
-    fit_weights(network, loaded.checkpoint, loaded.spec, loaded.key)
+    apply_match(network, loaded.match)
     return network.eval()
 
 
