@@ -1,4 +1,4 @@
-"""Recognises which state dict of a checkpoint, behind which prefix and in which layout, is a network; torch only."""
+"""Recognises which state dict of a checkpoint, under which prefix and in which layout, is a network; torch only."""
 
 from __future__ import annotations
 

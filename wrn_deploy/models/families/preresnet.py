@@ -7,7 +7,7 @@ Torch only. Published code differs in details; this is the layout of imgclsmob's
 - the stride is that of the 3x3 Conv, as in fb.resnet.torch;
 - BN and ReLU follow the last block.
 
-fb.resnet.torch leaves out the BN and ReLU before each block of the first group, and has a BN behind a skip's Conv; in
+fb.resnet.torch leaves out the BN and ReLU before each block of the first group, and has a BN after a skip's Conv; in
 timm's, no BN follows the first Conv. Their files do not fit.
 """
 

@@ -1,7 +1,7 @@
 """The pre-activation bottleneck ResNet for CIFAR (He et al., "Identity Mappings in Deep Residual Networks", 2016).
 
 Torch only. ResNet-164 and ResNet-1001, as in the authors' code (resnet-1k-layers): three groups, the stride is that of
-a block's first Conv, no BN behind the stem, and where the width changes the skip is a Conv of the block's first ReLU.
+a block's first Conv, no BN after the stem, and where the width changes the skip is a Conv of the block's first ReLU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LAYOUTS = (
 def describe(name: str) -> ModelSpec | None:
     """`preresnet-164` or another depth of 9n+2; None for other families' names, DeployError where it cannot be.
 
-    Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` behind them.
+    Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` appended.
     """
     match = re.fullmatch(r"preresnet-(\d{1,4})(-cifar)?", name)
     if match is None:

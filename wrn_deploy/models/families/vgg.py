@@ -1,7 +1,7 @@
 """VGG for CIFAR, as the WRN paper's authors train it for comparison (models/vgg.lua); torch only.
 
 The layers of the 19-layer network of Simonyan and Zisserman, "Very Deep Convolutional Networks", arXiv:1409.1556, with
-BN after each Conv, without dropout, and with one linear classifier behind the average of the last group.
+BN after each Conv, without dropout, and with one linear classifier after the average of the last group.
 """
 
 from __future__ import annotations
