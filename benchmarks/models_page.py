@@ -17,7 +17,7 @@ from pathlib import Path
 from models_measured import measured_sections
 from models_tables import accuracy_table, size_table, weight_table
 
-from wrn_deploy.pipeline.networks.catalogue import Listed, list_models
+from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models
 
 __all__ = ["PAGE", "page"]
 
@@ -77,7 +77,7 @@ def main() -> None:
     sys.exit(1 if given.check else 0)
 
 
-def page(models: Sequence[Listed], root: Path) -> str:
+def page(models: Sequence[ListedModel], root: Path) -> str:
     """The whole page: a chapter a kind of data, in it a section a family; then weights, then what was measured."""
     chapters = [_chapter(data, [model for model in models if model.data == data]) for data in DATA_SETS]
     weights = weight_table(models)
@@ -88,9 +88,9 @@ def page(models: Sequence[Listed], root: Path) -> str:
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _chapter(data: str, models: Sequence[Listed]) -> str:
+def _chapter(data: str, models: Sequence[ListedModel]) -> str:
     title, about = DATA_SETS[data]
-    families: dict[str, list[Listed]] = {}
+    families: dict[str, list[ListedModel]] = {}
     for model in models:
         families.setdefault(model.family, []).append(model)
     parts = [f"## {title}\n\n{about}" if models else ""]
@@ -101,7 +101,7 @@ def _chapter(data: str, models: Sequence[Listed]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _title(models: Sequence[Listed]) -> str:
+def _title(models: Sequence[ListedModel]) -> str:
     """The names; the smallest and the largest alone where there are many."""
     names = [model.name for model in models]
     return ", ".join(names) if len(names) <= 7 else f"{names[0]} ... {names[-1]} ({len(names)} networks)"

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from markdown_parts import safe, table
 
-from wrn_deploy.models.checkpoints.sources import Source
-from wrn_deploy.models.figures import count_text, macs_text, percent_text
-from wrn_deploy.models.published import Quantity
-from wrn_deploy.pipeline.networks.catalogue import Listed
+from wrn_deploy.models.checkpoints.sources import WeightsSource
+from wrn_deploy.models.published import Quantity, macs_text, percent_text
+from wrn_deploy.pipeline.networks.catalogue import ListedModel
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["accuracy_table", "size_table", "weight_table"]
@@ -39,7 +38,7 @@ class _Notes:
         return "\n".join(f"{number}. {safe(text)}" for text, number in self._texts.items())
 
 
-def size_table(models: Sequence[Listed]) -> str:
+def size_table(models: Sequence[ListedModel]) -> str:
     """Parameters and MACs as counted and as published."""
     notes = _Notes()
     lines = [
@@ -58,7 +57,7 @@ def size_table(models: Sequence[Listed]) -> str:
     return "\n\n".join(filter(None, (table([headers[column] for column in kept], lines), notes.listed())))
 
 
-def accuracy_table(models: Sequence[Listed]) -> str:
+def accuracy_table(models: Sequence[ListedModel]) -> str:
     """The published accuracies, the best first; empty where there are none."""
     notes = _Notes()
     columns = [data for data in DATA if any(one.data == data for model in models for one in model.published.accuracies)]
@@ -71,7 +70,7 @@ def accuracy_table(models: Sequence[Listed]) -> str:
     return f"{table(headers, lines)}\n\n{notes.listed()}" if lines else ""
 
 
-def weight_table(models: Sequence[Listed]) -> str:
+def weight_table(models: Sequence[ListedModel]) -> str:
     """The weights that `--weights NAME` takes, by network, with the preprocessing that travels with them."""
     parts = []
     sources = [source for model in models for source in model.weights]
@@ -86,7 +85,7 @@ def weight_table(models: Sequence[Listed]) -> str:
     return "\n\n".join((_about_weights(sources, shared), *parts))
 
 
-def _about_weights(sources: Sequence[Source], shared: set[tuple[tuple[float, ...], tuple[float, ...]]]) -> str:
+def _about_weights(sources: Sequence[WeightsSource], shared: set[tuple[tuple[float, ...], tuple[float, ...]]]) -> str:
     published = dict.fromkeys(source.accuracy.published_in for source in sources)
     ((mean, std),) = shared if len(shared) == 1 else (((), ()),)
     normalised = f" All are normalised with mean {_numbers(mean)} and std {_numbers(std)}." if mean else ""
@@ -99,7 +98,7 @@ def _about_weights(sources: Sequence[Source], shared: set[tuple[tuple[float, ...
     )
 
 
-def _weight_line(source: Source) -> list[str]:
+def _weight_line(source: WeightsSource) -> list[str]:
     scored, how = source.accuracy, source.preprocessing
     top1, top5 = (percent_text(value).removesuffix(" %") for value in (scored.top1, scored.top5))
     return [f"`{source.name}`", top1, top5, f"{scored.size} of {scored.resize}", _prepared(how)]
@@ -109,14 +108,14 @@ def _prepared(how: Preprocessing) -> str:
     return f"{how.height} of {how.resize}, {how.interpolation}"
 
 
-def _published(model: Listed, column: str, notes: _Notes) -> str:
+def _published(model: ListedModel, column: str, notes: _Notes) -> str:
     """Each published count once, with the notes of all that have it; a count that disagrees is bold."""
     found: dict[str, str] = {}
     for count in model.published.counts:
         if count.quantity not in QUANTITIES[column]:
             continue
         explained = EXPLAINED.get(count.quantity, "")
-        text = count_text(count)
+        text = count.text
         counted = {Quantity.PARAMETERS: model.parameters, Quantity.MACS: model.macs}.get(count.quantity)
         text = text if counted is None or count.agrees(counted) else f"**{text}**"
         note = f"{count.source}; {explained}" if explained else count.source
@@ -124,7 +123,7 @@ def _published(model: Listed, column: str, notes: _Notes) -> str:
     return ", ".join(f"{text}{marks}" for text, marks in found.items())
 
 
-def _accuracies(model: Listed, data: str, notes: _Notes) -> str:
+def _accuracies(model: ListedModel, data: str, notes: _Notes) -> str:
     found = sorted((one for one in model.published.accuracies if one.data == data), key=lambda accuracy: -accuracy.top1)
     cells = []
     for one in found:

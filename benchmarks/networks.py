@@ -35,7 +35,7 @@ from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.models import describe_model, listed_models
-from wrn_deploy.models.published import PUBLISHED, Quantity
+from wrn_deploy.models.published import Quantity, read_published
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -136,7 +136,7 @@ def _counts(spec: ModelSpec) -> Row:
     """What the network has, and the most exact figures that are published of it."""
     from wrn_deploy.models.cost import count_cost
 
-    cost, published = count_cost(spec), PUBLISHED.get(spec.name)
+    cost, published = count_cost(spec), read_published().get(spec.name)
     counts = {} if published is None else {one: published.exact(one) for one in Quantity}
     return {
         "family": spec.family,

@@ -49,7 +49,7 @@ from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import LOG, TrainOptions, TrainResult, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.execution.options import Amp, Device, Execution
+from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 
 WAYS = ("channels last", "checkpointing", "bf16", "checkpointing bf16")
 FEW = {"train": 64, "test": 32}
@@ -129,12 +129,21 @@ def _train(given: Any, progress: Progress) -> TrainResult:
     changes = {"epochs": given.epochs, "batch_size": 16 if given.dry_run else None}
     plan = plan_training(given.recipe, changes, Overrides())
     if given.dry_run:
-        how = Execution(Device.CPU, Amp(given.amp))
+        execution = ExecutionOptions(device=Device.CPU, amp=Amp(given.amp))
     else:
-        how = Execution(Device.CUDA, Amp(given.amp), compiled=not given.eager, deterministic=False)
+        execution = ExecutionOptions(
+            device=Device.CUDA, amp=Amp(given.amp), compiled=not given.eager, deterministic=False
+        )
     first = next(iter(given.test.values()))
-    options = TrainOptions(given.model, given.train, given.out / "training", plan.recipe, first, plan.overrides)
-    return train_model(dataclasses.replace(options, execution=how), progress)
+    options = TrainOptions(
+        model=given.model,
+        data=given.train,
+        out=given.out / "training",
+        recipe=plan.recipe,
+        test_data=first,
+        overrides=plan.overrides,
+    )
+    return train_model(dataclasses.replace(options, execution=execution), progress)
 
 
 def _bundle(given: Any, result: TrainResult, record: dict[str, Any], progress: Progress) -> Bundle:

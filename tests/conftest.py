@@ -21,7 +21,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 # One thread: with more, torch's threads wait for each other whenever another process has a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,7 +45,9 @@ def shared_data() -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run of wrn-10-1 on digits, good to about 95 %: random networks are chaotic and show nothing."""
     out = tmp_path_factory.mktemp("training") / "run"
-    train_model(TrainOptions("wrn-10-1", "digits", out, Recipe(epochs=6, batch_size=32)), Silent())
+    train_model(
+        TrainOptions(model="wrn-10-1", data="digits", out=out, recipe=TrainRecipe(epochs=6, batch_size=32)), Silent()
+    )
     return out
 
 

@@ -86,8 +86,8 @@ def get_model(  # noqa: PLR0913 (what may be chosen of a public call)
     from wrn_deploy.pipeline.networks.network import NetworkOptions, load_network
 
     named = None if labels is None else tuple(labels)
-    overrides = Overrides(classes, named, dropout, mean, std, resize)
-    return cast("Network", load_network(NetworkOptions(name, weights, overrides, seed)))
+    overrides = Overrides(classes=classes, labels=named, dropout=dropout, mean=mean, std=std, resize=resize)
+    return cast("Network", load_network(NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed)))
 
 
 @overload

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from wrn_deploy.models import listed_models
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.models.published import Count, Published, Quantity
-from wrn_deploy.pipeline.networks.catalogue import Listed, list_models, list_network
+from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models, list_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def models_page() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def two() -> list[Listed]:
+def two() -> list[ListedModel]:
     return [list_network("wrn-40-1"), list_network("wrn-50-2")]
 
 
@@ -47,10 +47,12 @@ def test_the_committed_page_agrees_with_the_code_and_the_results(models_page: An
 
 
 def test_every_network_and_all_weights_are_on_it() -> None:
-    assert all(f"| `{name}` |" in TEXT for name in (*listed_models(), *SOURCES))
+    assert all(f"| `{name}` |" in TEXT for name in (*listed_models(), *read_sources()))
 
 
-def test_counted_and_published_sizes_stand_side_by_side(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+def test_counted_and_published_sizes_stand_side_by_side(
+    models_page: Any, two: list[ListedModel], tmp_path: Path
+) -> None:
     text = models_page.page(two, tmp_path)
     parameters, published, macs, published_macs = row(text, "wrn-50-2")
     assert (parameters, macs) == ("68,883,240", "11.40 G")
@@ -60,14 +62,14 @@ def test_counted_and_published_sizes_stand_side_by_side(models_page: Any, two: l
     assert "Measured here" not in text, "there are no results in this folder"
 
 
-def test_a_published_count_that_disagrees_is_bold(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+def test_a_published_count_that_disagrees_is_bold(models_page: Any, two: list[ListedModel], tmp_path: Path) -> None:
     wrong = Published((Count(Quantity.PARAMETERS, 600_001, 1, "a wrong source"),))
     text = models_page.page([dataclasses.replace(two[0], published=wrong)], tmp_path)
     assert row(text, "wrn-40-1")[1] == "**600,001**<sup>1</sup>"
     assert "1. a wrong source" in text
 
 
-def test_accuracies_are_best_first_with_a_note_each(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+def test_accuracies_are_best_first_with_a_note_each(models_page: Any, two: list[ListedModel], tmp_path: Path) -> None:
     text = models_page.page(two, tmp_path)
     table = text[text.index("| top-1 in per cent | ImageNet (top-5) |") :]
     first, *others = row(table, "wrn-50-2")[0].split("<br>")
@@ -77,7 +79,7 @@ def test_accuracies_are_best_first_with_a_note_each(models_page: Any, two: list[
     assert "1. paper's recipe, ZCA whitening: Zagoruyko and Komodakis" in text
 
 
-def test_a_changed_result_changes_the_page(models_page: Any, two: list[Listed], tmp_path: Path) -> None:
+def test_a_changed_result_changes_the_page(models_page: Any, two: list[ListedModel], tmp_path: Path) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/results/int8-wrn-40-1-2core-epyc.json", results)
@@ -92,7 +94,7 @@ def test_a_changed_result_changes_the_page(models_page: Any, two: list[Listed], 
 
 
 def test_training_and_fine_tuning_are_told_where_they_were_measured(
-    models_page: Any, two: list[Listed], tmp_path: Path
+    models_page: Any, two: list[ListedModel], tmp_path: Path
 ) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)

@@ -154,7 +154,7 @@ def test_an_unknown_model(cli: Cli, model: str, words: tuple[str, ...]) -> None:
     [
         (("--std", "0,1,1"), ("std (0.0, 1.0, 1.0)", "three positive numbers")),
         (("--resize", 16), ("resize 16", "expected at least 32")),
-        (("--labels", "none.txt"), ("none.txt cannot be read (No such file or directory)", "one name a line")),
+        (("--labels", "none.txt"), ("none.txt cannot be read (No such file or directory)", "one name per line")),
         (("--labels", "two.txt"), ("2", "10 classes")),
     ],
 )

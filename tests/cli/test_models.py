@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Cli
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 
 
 def test_json_has_costs_published_figures_with_sources_and_weights(cli: Cli) -> None:
@@ -19,7 +19,7 @@ def test_json_has_costs_published_figures_with_sources_and_weights(cli: Cli) -> 
         {key: one[key] for key in ("data", "top1", "top5")} for one in published["accuracies"]
     ]
     assert all(one["source"] for one in (*published["counts"], *published["accuracies"]))
-    assert {source["name"] for model in listed.values() for source in model["weights"]} == set(SOURCES)
+    assert {source["name"] for model in listed.values() for source in model["weights"]} == set(read_sources())
     racm = next(source for source in found["weights"] if source["name"] == "timm/wide_resnet50_2.racm_in1k")
     assert (racm["preprocessing"]["interpolation"], racm["accuracy"]["top1"]) == ("bicubic", 82.28)
 

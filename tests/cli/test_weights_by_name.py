@@ -24,7 +24,7 @@ def test_without_a_network_the_exit_code_is_4_and_the_file_to_bring_is_named(
     monkeypatch.setenv("WRN_DEPLOY_WEIGHTS_URL", closed_address())
     outcome = cli("export", "wrn-50-2", "--weights", "torchvision/wide_resnet50_2.IMAGENET1K_V2", "--out", "bundle")
     assert outcome.code == 4
-    assert "Or bring https://download.pytorch.org/models/wide_resnet50_2-9ba9bcbe.pth from elsewhere" in outcome.err
+    assert "Or copy https://download.pytorch.org/models/wide_resnet50_2-9ba9bcbe.pth" in outcome.err
     assert not Path("bundle").exists()
 
 

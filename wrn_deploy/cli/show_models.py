@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
-from wrn_deploy.models.figures import best_accuracy, count_text, macs_text, percent_text
-from wrn_deploy.models.published import Quantity
-from wrn_deploy.pipeline.networks.catalogue import Listed
+from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing
+from wrn_deploy.models.published import Quantity, macs_text, percent_text
+from wrn_deploy.pipeline.networks.catalogue import ListedModel
 
 __all__ = ["show_model", "show_models"]
 
@@ -35,7 +34,7 @@ COUNTED = {
 }
 
 
-def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
+def show_models(models: Sequence[ListedModel], *, as_json: bool) -> None:
     """Prints a line a network."""
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(model) for model in models], indent=1))
@@ -55,18 +54,18 @@ def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
         _print_line(note)
 
 
-def show_model(model: Listed, *, as_json: bool) -> None:
+def show_model(model: ListedModel, *, as_json: bool) -> None:
     """Prints everything that is known of one network."""
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(model), indent=1))
         return
     _print_line(model.name, style="bold")
     _print_line(model.about)
-    _print_line(f"{_size(model)} pixels in, {model.classes} classes; {tell_preprocessing(model.preprocessing)}")
+    _print_line(f"{_size(model)} pixels in, {model.classes} classes; {describe_preprocessing(model.preprocessing)}")
     _print_line(f"{model.parameters:,} parameters, {macs_text(model.macs)} MACs ({model.macs:,})")
     if model.published.counts:
         _print_heading("Published sizes")
-        _print_by_source((one.source, (count_text(one), COUNTED[one.quantity])) for one in model.published.counts)
+        _print_by_source((one.source, (one.text, COUNTED[one.quantity])) for one in model.published.counts)
     if model.published.accuracies:
         _print_heading("Published accuracy: top-1, top-5")
         _print_by_source(
@@ -82,15 +81,15 @@ def show_model(model: Listed, *, as_json: bool) -> None:
                 f"  top-1 {percent_text(scored.top1)}, top-5 {percent_text(scored.top5)} at {scored.size} pixels "
                 f"({scored.published_in})"
             )
-            _print_line(f"  {tell_preprocessing(source.preprocessing)}")
+            _print_line(f"  {describe_preprocessing(source.preprocessing)}")
 
 
-def _size(model: Listed) -> str:
+def _size(model: ListedModel) -> str:
     return "x".join(map(str, model.input))
 
 
-def _best(model: Listed) -> str:
-    found = best_accuracy(model.published, model.data)
+def _best(model: ListedModel) -> str:
+    found = model.published.best(model.data)
     return "" if found is None else f"{found.top1:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""The options of `train` alone: their types, names and texts."""
+"""The options of the `train` command: types, names and help texts."""
 
 from __future__ import annotations
 
@@ -37,37 +37,46 @@ RecipeName = Annotated[
         help=f"{', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}; the options below change single values.",
     ),
 ]  # fmt: skip
-Epochs = Annotated[int | None, option("N", "Passes over the data; drops of the rate move along.", RECIPE, least=1)]
-BatchSize = Annotated[int | None, option("N", "Images a step, of all processes together.", RECIPE, least=2)]
-LearningRate = Annotated[float | None, option("X", "Learning rate: the first one, or one-cycle's highest.", RECIPE)]
+Epochs = Annotated[int | None, option("N", "Passes over the data; the schedule scales with it.", RECIPE, least=1)]
+BatchSize = Annotated[int | None, option("N", "Images per step, in all processes together.", RECIPE, least=2)]
+LearningRate = Annotated[float | None, option("X", "Learning rate: the first, or the highest of one-cycle.", RECIPE)]
 Momentum = Annotated[float | None, option("X", "Nesterov's momentum.", RECIPE)]
 WeightDecay = Annotated[float | None, option("X", "L2 penalty on the weights.", RECIPE)]
 DecayNorms = Annotated[
     bool | None, _either("--decay-norms/--no-decay-norms", "L2 penalty on BN and biases too.", RECIPE)
 ]
-LabelSmoothing = Annotated[float | None, option("X", "Share of the target that all classes have alike.", RECIPE)]
-WarmUp = Annotated[float | None, option("X", "Share of the run in which one-cycle's rate rises.", RECIPE)]
-Dropout = Annotated[float | None, option("X", "Probability, between the convolutions of a block.", RECIPE)]
+LabelSmoothing = Annotated[float | None, option("X", "Fraction of the target spread over all classes.", RECIPE)]
+WarmUp = Annotated[float | None, option("X", "Fraction of the run in which the rate of one-cycle rises.", RECIPE)]
+Dropout = Annotated[float | None, option("X", "Dropout probability, between the convolutions of a block.", RECIPE)]
 Mirror = Annotated[
-    bool | None, _either("--mirror/--no-mirror", "Mirror half of the images, where the data allows it.", RECIPE)
+    bool | None, _either("--mirror/--no-mirror", "Mirror half of the images, if the data allows it.", RECIPE)
 ]
-Shift = Annotated[int | None, option("N", "Shift images by up to so many pixels.", RECIPE, least=0)]
+Shift = Annotated[int | None, option("N", "Shift images by up to N pixels.", RECIPE, least=0)]
 Whiten = Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.", rich_help_panel=RECIPE)]
 
 OnDevice = Annotated[
-    Device | None, typer.Option(rich_help_panel=EXECUTION, help="Where to train; the GPU if PyTorch sees one.")
+    Device | None,
+    typer.Option(rich_help_panel=EXECUTION, help="Where to train; default: the GPU, if PyTorch sees one."),
 ]
-Precision = Annotated[Amp | None, typer.Option(rich_help_panel=EXECUTION, help="Mixed precision; fp32 if not given.")]
+Precision = Annotated[Amp | None, typer.Option(rich_help_panel=EXECUTION, help="Mixed precision; fp32 by default.")]
 Compiled = Annotated[bool, flag("--compile", "Use torch.compile.", rich_help_panel=EXECUTION)]
-ChannelsLast = Annotated[
-    bool, _either("--channels-last/--channels-first", "Order of activations in memory.", EXECUTION)
-]
+ChannelsLast = Annotated[bool, _either("--channels-last/--channels-first", "Memory format of activations.", EXECUTION)]
 Checkpointing = Annotated[
-    bool, flag("--checkpointing", "Compute activations again to save memory; same result.", rich_help_panel=EXECUTION)
+    bool,
+    flag(
+        "--checkpointing",
+        "Compute activations again to save memory; same result.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
-Accumulate = Annotated[int, option("N", "Put each batch through in so many parts, to save memory.", EXECUTION, least=1)]
+Accumulate = Annotated[int, option("N", "Save memory: run each batch in N parts.", EXECUTION, least=1)]
 SyncNorms = Annotated[
-    bool, _either("--sync-bn/--local-bn", "With several processes, BN over the whole batch or a share.", EXECUTION)
+    bool,
+    _either(
+        "--sync-bn/--local-bn",
+        "With several processes: BN over the whole batch or a shard.",
+        EXECUTION,
+    ),
 ]
 Deterministic = Annotated[
     bool, _either("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.", EXECUTION)

@@ -408,7 +408,7 @@ def test_the_weights_of_another_network_are_refused_by_name(trained: Path, tmp_p
         export_bundle(ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=weights), Silent())
     save_file(dict(read_weights(weights).tensors), tmp_path / "bare.safetensors")
     with pytest.raises(
-        DeployError, match=r"is no checkpoint of wrn-16-2 \(10 classes\), taken for the layout of wrn-deploy: "
+        DeployError, match=r"is not a checkpoint of wrn-16-2 \(10 classes\), taken for the layout of wrn-deploy: "
     ):
         export_bundle(
             ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=tmp_path / "bare.safetensors"), Silent()

@@ -1,4 +1,4 @@
-"""The commands that make a network and its bundle: models, doctor, train, export; at most 15 lines each."""
+"""The commands that make a network and its bundle: models, doctor, train, export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
-from wrn_deploy.training.execution.options import Execution
+from wrn_deploy.training.execution.options import ExecutionOptions
 from wrn_deploy.training.recipes import DEFAULT
 
 __all__ = ["doctor", "export", "models", "train"]
@@ -83,13 +83,42 @@ def train(
 ) -> None:
     """Train a network with a recipe: the WRN paper's, or another by name."""
     changes = dataclasses.replace(opt.overrides_of(classes, labels, mean, std, resize), dropout=dropout)
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "momentum": momentum, "seed": seed}
-    given |= {"weight_decay": weight_decay, "decay_norms": decay_norms, "label_smoothing": label_smoothing}
-    plan = plan_training(recipe, {**given, "warm_up": warm_up, "mirror": mirror, "shift": shift}, changes)
-    how = Execution(device, amp, channels_last, compiled, checkpointing, accumulate, sync_bn, deterministic)
-    allowed = opt.parse_max_corrupt(max_corrupt)
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "decay_norms": decay_norms,
+        "label_smoothing": label_smoothing,
+        "warm_up": warm_up,
+        "mirror": mirror,
+        "shift": shift,
+        "seed": seed,
+    }
+    plan = plan_training(recipe, given, changes)
+    execution = ExecutionOptions(
+        device=device,
+        amp=amp,
+        channels_last=channels_last,
+        compiled=compiled,
+        checkpointing=checkpointing,
+        accumulate=accumulate,
+        sync_norms=sync_bn,
+        deterministic=deterministic,
+    )
     options = TrainOptions(
-        model, data, out, plan.recipe, test_data, plan.overrides, resume, how, allowed, workers, whiten
+        model=model,
+        data=data,
+        out=out,
+        recipe=plan.recipe,
+        test_data=test_data,
+        overrides=plan.overrides,
+        resume=resume,
+        execution=execution,
+        max_corrupt=opt.parse_max_corrupt(max_corrupt),
+        workers=workers,
+        whiten=whiten,
     )
     result = train_model(options, new_progress())
     show.show_training(result, as_json=as_json)
@@ -126,11 +155,11 @@ def export(
         random_weights=random_weights,
         seed=seed,
         overrides=changes,
-        weights_key=weights_key,
         bf16=bf16,
         pixels=pixels,
         top_k=top_k,
         features=features,
+        weights_key=weights_key,
         feature_maps=feature_maps,
     )
     bundle = export_bundle(options, new_progress())

@@ -27,7 +27,7 @@ from wrn_deploy.data.sampling.subset import EvenSample, Subset
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["FinetuneImages", "FinetuneOptions"]
 
@@ -154,7 +154,7 @@ class FinetuneImages:
 
         from wrn_deploy.training.augment import draw_moves, take_moved
 
-        change = Recipe(mirror=self._mirror, shift=self.options.shift)
+        change = TrainRecipe(mirror=self._mirror, shift=self.options.shift)
         for epoch in itertools.count():
             order, random = (np.random.default_rng([schedule.seed, epoch, stream]) for stream in (0, 1))
             batches = self._batches(self.train, schedule.batch)

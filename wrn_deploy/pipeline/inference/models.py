@@ -20,7 +20,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
 from wrn_deploy.runner import Runner
@@ -91,10 +91,10 @@ class BundleOrWeights:
     key: str = ""
 
     def __post_init__(self) -> None:
-        name = str(self.path)
-        if not self.path.exists() and name not in SOURCES:
+        name, known = str(self.path), read_sources()
+        if not self.path.exists() and name not in known:
             raise DeployError(
-                f"there is nothing at {name}{near_names(name, list(SOURCES))}: expected the folder of a bundle, which "
+                f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
         if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
@@ -111,7 +111,7 @@ class BundleOrWeights:
     @property
     def network(self) -> NetworkOptions:
         """The network of the weights."""
-        return NetworkOptions(self.model, self.path, self.overrides, key=self.key)
+        return NetworkOptions(model=self.model, weights=self.path, overrides=self.overrides, key=self.key)
 
 
 @contextlib.contextmanager

@@ -18,13 +18,13 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
-from wrn_deploy.models.checkpoints.sources import SOURCES
-from wrn_deploy.models.figures import percent_text
+from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing
+from wrn_deploy.models.checkpoints.sources import read_sources
+from wrn_deploy.models.published import percent_text
 from wrn_deploy.pipeline.inference.models import BundleOrWeights, images_together, open_network
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
 from wrn_deploy.pipeline.networks.network import load_with_weights
-from wrn_deploy.pipeline.networks.weights import Taken
+from wrn_deploy.pipeline.networks.weights import LoadedWeights
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
@@ -72,7 +72,7 @@ def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -
 
 
 def _evaluate(
-    network: nn.Module, weights: Taken, backend_name: str, options: MeasureOptions, progress: Progress
+    network: nn.Module, weights: LoadedWeights, backend_name: str, options: MeasureOptions, progress: Progress
 ) -> Report:
     import torch
 
@@ -106,11 +106,11 @@ def _evaluate(
     )
 
 
-def _describe_weights(weights: Taken, progress: Progress) -> None:
+def _describe_weights(weights: LoadedWeights, progress: Progress) -> None:
     """Notes what loading the weights has not said: the preprocessing, and the accuracy that others published."""
     if weights.checkpoint.spec is not None:
-        progress.note(f"preprocessing: {tell_preprocessing(weights.spec.preprocessing)} (from the weights)")
-    published = SOURCES.get(weights.origin.get("published", ""))
+        progress.note(f"preprocessing: {describe_preprocessing(weights.spec.preprocessing)} (from the weights)")
+    published = read_sources().get(weights.origin.get("published", ""))
     if published is not None:
         found = published.accuracy
         progress.note(
@@ -119,7 +119,7 @@ def _describe_weights(weights: Taken, progress: Progress) -> None:
         )
 
 
-def _row(weights: Taken, backend: str, accuracy: Accuracy) -> Row:
+def _row(weights: LoadedWeights, backend: str, accuracy: Accuracy) -> Row:
     file = weights.checkpoint.file
     return Row(
         backend=backend,

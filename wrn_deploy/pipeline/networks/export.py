@@ -14,7 +14,7 @@ from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
-from wrn_deploy.pipeline.networks.weights import Taken, Wanted, network_of, take_weights
+from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights, network_of
 from wrn_deploy.pipeline.quantization.base_graph import write_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
@@ -141,14 +141,16 @@ def _list_precisions(options: ExportOptions) -> str:
     return f"{', '.join(others)} and {last}"
 
 
-def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Taken | None]:
+def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, LoadedWeights | None]:
     if options.weights is None:
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
         return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
-    wanted = Wanted(options.model, options.weights, options.weights_key, options.overrides)
-    taken = take_weights(wanted, progress)
-    return _with_interface(taken.spec, options), taken
+    request = WeightsRequest(
+        model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
+    )
+    loaded = load_weights(request, progress)
+    return _with_interface(loaded.spec, options), loaded
 
 
 def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
@@ -169,7 +171,7 @@ def _random(spec: ModelSpec, seed: int) -> nn.Module:
     return build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed)
 
 
-def _weights_options(options: ExportOptions, spec: ModelSpec, taken: Taken | None) -> dict[str, Any]:
+def _weights_options(options: ExportOptions, spec: ModelSpec, taken: LoadedWeights | None) -> dict[str, Any]:
     return {"model": spec.to_json(), **({"seed": options.seed} if taken is None else taken.origin)}
 
 

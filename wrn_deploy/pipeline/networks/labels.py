@@ -1,4 +1,4 @@
-"""Reads names of classes from a file: one a line, or ImageNet's class index in JSON."""
+"""Reads class names from a file: one per line, or ImageNet's class index in JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from wrn_deploy.errors import DeployError
 
 __all__ = ["read_labels"]
 
-EXPECTED = 'expected one name a line, or JSON: ["name", ...], {"0": "name", ...} or {"0": ["id", "name"], ...}'
+EXPECTED = 'expected one name per line, or JSON: ["name", ...], {"0": "name", ...} or {"0": ["id", "name"], ...}'
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
     """The names of the classes, in the order of their indices.
 
     Args:
-        file: a text in UTF-8 with one name a line, a JSON list of names, or a JSON object index -> name or [id, name].
+        file: a UTF-8 text with one name per line, a JSON list of names, or a JSON object index -> name or [id, name].
 
     Raises:
         DeployError: the file cannot be read, is none of these, or leaves an index out.
@@ -27,9 +27,9 @@ def read_labels(file: Path) -> tuple[str, ...]:
     except OSError as error:
         raise DeployError(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
     except UnicodeDecodeError as error:
-        raise DeployError(f"{file} is no text in UTF-8: {EXPECTED}") from error
+        raise DeployError(f"{file} is not a text in UTF-8: {EXPECTED}") from error
     except ValueError as error:
-        raise DeployError(f"{file} is no JSON ({error}): {EXPECTED}") from error
+        raise DeployError(f"{file} is not JSON ({error}): {EXPECTED}") from error
     if isinstance(found, dict):
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:
