@@ -11,7 +11,7 @@ import pytest
 import wrn_deploy
 from tests.cli.conftest import Cli
 from wrn_deploy.cli import commands
-from wrn_deploy.cli.show import show_diagnosis
+from wrn_deploy.cli.show.tables import show_diagnosis
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 
 COMMANDS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wrn_deploy.cli.commands import networks, int8, engines, measuring, comparing, embedding, pictures  # isort: skip
+from wrn_deploy.cli.commands import networks, quantization, inspection, measuring, comparing, inference, pictures  # isort: skip
 from wrn_deploy.cli.commands.app import app
 
-__all__ = ["app", "comparing", "embedding", "engines", "int8", "measuring", "networks", "pictures"]
+__all__ = ["app", "comparing", "inference", "inspection", "measuring", "networks", "pictures", "quantization"]

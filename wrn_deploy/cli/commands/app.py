@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wrn_deploy import __version__
 from wrn_deploy.cli.interrupt import Commands
-from wrn_deploy.cli.options import flag
+from wrn_deploy.cli.options.shared import flag
 from wrn_deploy.cli.progress import TerminalProgress
 
 __all__ = ["app", "new_progress"]

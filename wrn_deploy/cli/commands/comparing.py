@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.cli.show_compare import show_comparison
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import flag, option
+from wrn_deploy.cli.show.compare import show_comparison
 from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
 
 __all__ = ["compare"]

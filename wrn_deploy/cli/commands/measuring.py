@@ -10,10 +10,10 @@ import typer
 from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import flag, option
+from wrn_deploy.cli.show import tables as show
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
 from wrn_deploy.pipeline.inference.target import Target

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli import show
-from wrn_deploy.cli import train_options as train_opt
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.cli.show_models import show_model, show_models
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options import training as train_opt
+from wrn_deploy.cli.options.shared import flag, option
+from wrn_deploy.cli.show import tables as show
+from wrn_deploy.cli.show.models import show_model, show_models
 from wrn_deploy.pipeline.inspection.doctor import diagnose
 from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle

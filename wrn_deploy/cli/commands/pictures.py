@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.cli.show_plots import show_curves, show_network
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import flag, option
+from wrn_deploy.cli.show.plots import show_curves, show_network
 from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
 from wrn_deploy.pipeline.inspection.plot_training import plot_training
 from wrn_deploy.spec import Precision

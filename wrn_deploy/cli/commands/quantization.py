@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli import engine_options as eng
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli import show
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.cli.show_finetuning import show_finetuning
-from wrn_deploy.cli.show_lint import show_lint
-from wrn_deploy.cli.show_tuning import show_tuning
+from wrn_deploy.cli.options import engines as eng
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import flag, option
+from wrn_deploy.cli.show import tables as show
+from wrn_deploy.cli.show.finetuning import show_finetuning
+from wrn_deploy.cli.show.lint import show_lint
+from wrn_deploy.cli.show.tuning import show_tuning
 from wrn_deploy.engines.options import EngineOptions
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine

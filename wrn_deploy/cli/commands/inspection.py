@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
-from wrn_deploy.cli.show_explain import show_explanation
-from wrn_deploy.cli.show_inspect import show_inspection
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import option
+from wrn_deploy.cli.show.explain import show_explanation
+from wrn_deploy.cli.show.inspect import show_inspection
 from wrn_deploy.pipeline.inspection.explain import ExplainOptions, Turns
 from wrn_deploy.pipeline.inspection.explain import explain as explain_files
 from wrn_deploy.pipeline.inspection.inspect import inspect_path

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli.options import RECIPE, flag, option
+from wrn_deploy.cli.options.shared import RECIPE, flag, option
 from wrn_deploy.plugins import near_names
 from wrn_deploy.training.execution.options import Amp, Device
 from wrn_deploy.training.recipes import RECIPES

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
-from wrn_deploy.cli.show_embedded import show_embedded
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.shared import option
+from wrn_deploy.cli.show.embedded import show_embedded
 from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 
 __all__ = ["embed"]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli.options import BATCHES, flag, option
+from wrn_deploy.cli.options.shared import BATCHES, flag, option
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.engines.options import Hardware, Profile, parse_profile
 from wrn_deploy.errors import UsageError
