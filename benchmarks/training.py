@@ -33,7 +33,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from wrn_deploy import __version__
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.machine import describe_machine, package_versions, peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
@@ -43,6 +42,7 @@ from wrn_deploy.training.execution.sharding import Share
 from wrn_deploy.training.images import HeldImages, Target
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.version import __version__
 
 WAYS: dict[str, dict[str, Any]] = {
     "host": {"channels_last": False},

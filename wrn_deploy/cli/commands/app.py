@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wrn_deploy import __version__
 from wrn_deploy.cli.interrupt import Commands
 from wrn_deploy.cli.options.shared import flag
 from wrn_deploy.cli.progress import TerminalProgress
+from wrn_deploy.version import __version__
 
 __all__ = ["app", "new_progress"]
 
