@@ -32,7 +32,7 @@ from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings, summarize
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli.commands.app import new_progress
+from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError

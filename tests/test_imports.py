@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "plots"},
+    "cli": FACTS | {"pipeline", "bench", "models", "training", "calib", "engines", "plots"},
     "api": BASE | {"models", "pipeline"},
     "__init__": {"errors", "runner", "version", "api"},
 }
@@ -97,7 +97,7 @@ def _loaded(statement: str) -> set[str]:
         "import wrn_deploy",
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
-        "import wrn_deploy.cli.commands",
+        "from wrn_deploy.cli.commands import engines, inference, inspection, measuring, networks, quantization",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )

@@ -8,9 +8,9 @@ import sys
 
 __all__ = ["main"]
 
-INTERRUPTED = "interrupted: what was being made is discarded, what was there before is as it was"
+INTERRUPTED = "interrupted: unfinished files are discarded; what was there before is unchanged"
 REMEDIES = {
-    errno.EACCES: "mend the permissions, or choose another place",
+    errno.EACCES: "fix the permissions, or choose another place",
     errno.EDQUOT: "free some space, or choose another place",
     errno.EEXIST: "a file stands where a folder is expected; choose another place",
     errno.EFBIG: "allow for larger files (`ulimit -f`), or choose another place",
@@ -49,15 +49,14 @@ def _main() -> None:
 
 
 def _run() -> None:
-    from wrn_deploy.cli.commands import app
-    from wrn_deploy.cli.interrupt import Interrupted
+    from wrn_deploy.cli.app import Interrupted, app
 
     try:
         app(prog_name="wrn-deploy")
     except Interrupted as error:
         raise KeyboardInterrupt from error
     finally:
-        if sys.stdout is not None:  # it is None where the caller has closed it
+        if sys.stdout is not None:  # None if the caller has closed it
             sys.stdout.flush()
 
 

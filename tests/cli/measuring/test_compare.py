@@ -60,11 +60,11 @@ def test_its_json_has_everything_also_where_the_gate_fails(cli: Cli, files: tupl
     assert [one["verdict"] for one in found["scored"]] == ["no difference shown", "worse"]
 
 
-def test_a_yardstick_is_divided_by_and_not_compared(cli: Cli, files: tuple[Path, Path]) -> None:
-    outcome = cli("compare", *files, "--yardstick", "pytorch-fp32")
+def test_a_reference_is_divided_by_and_not_compared(cli: Cli, files: tuple[Path, Path]) -> None:
+    outcome = cli("compare", *files, "--reference", "pytorch-fp32")
     assert "divided by those of PyTorch fp32 in the same round" in outcome.out
-    assert cli("compare", *files, "--yardstick", "tensorrt-fp16").code == 1
-    assert cli("compare", *files, "--yardstick", "pytorch").code == 2
+    assert cli("compare", *files, "--reference", "tensorrt-fp16").code == 1
+    assert cli("compare", *files, "--reference", "pytorch").code == 2
 
 
 def test_what_may_not_be_compared_ends_with_1_and_says_why(cli: Cli, files: tuple[Path, Path]) -> None:

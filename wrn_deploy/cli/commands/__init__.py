@@ -1,8 +1,4 @@
-"""The commands of `wrn-deploy`, in the order of `--help`: each parses, calls one function, and prints."""
+"""The commands, a module for each group of `--help`: each parses, calls one function of the pipeline, and prints.
 
-from __future__ import annotations
-
-from wrn_deploy.cli.commands import networks, quantization, inspection, measuring, comparing, inference, pictures  # isort: skip
-from wrn_deploy.cli.commands.app import app
-
-__all__ = ["app", "comparing", "inference", "inspection", "measuring", "networks", "pictures", "quantization"]
+The function is imported in the command, so that --help, and the other commands, do not wait for it.
+"""

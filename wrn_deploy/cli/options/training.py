@@ -1,74 +1,93 @@
-"""The options of `train` alone: their types, names and texts."""
+"""The options of `train` alone: what the recipe's numbers become, and how the run is carried out."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import typer
+from wrn_deploy.cli.options.declare import choice, either, flag, one_of, option
+from wrn_deploy.cli.options.shared import RECIPE
+from wrn_deploy.training.execution.options import Amp, Device, Execution
+from wrn_deploy.training.recipes import DEFAULT, RECIPES
 
-from wrn_deploy.cli.options.shared import RECIPE, flag, option
-from wrn_deploy.plugins import near_names
-from wrn_deploy.training.execution.options import Amp, Device
-from wrn_deploy.training.recipes import RECIPES
-
-__all__ = [
-    "Accumulate", "BatchSize", "ChannelsLast", "Checkpointing", "Compiled", "DecayNorms", "Deterministic", "Dropout",
-    "Epochs", "LabelSmoothing", "LearningRate", "Mirror", "Momentum", "OnDevice", "Precision", "RecipeName", "Shift",
-    "SyncNorms", "WarmUp", "WeightDecay", "Whiten",
-]  # fmt: skip
+__all__ = ["ExecutionOptions", "RecipeOptions"]
 
 EXECUTION = "Execution"
 
 
-def _known(name: str) -> str:
-    if name not in RECIPES:
-        raise typer.BadParameter(f"{name!r}{near_names(name, [*RECIPES])}; expected one of {', '.join(RECIPES)}.")
-    return name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeOptions:
+    """A recipe by name, and changes to its numbers; None: the recipe's own."""
+
+    recipe: Annotated[str, one_of([*RECIPES], RECIPE, more="; the options below change single values")] = DEFAULT
+    epochs: Annotated[
+        int | None, option("N", "Passes over the data; steps of the learning rate scale with it.", RECIPE, least=1)
+    ] = None
+    batch_size: Annotated[int | None, option("N", "Images per step, over all processes.", RECIPE, least=2)] = None
+    lr: Annotated[float | None, option("X", "Initial learning rate; one-cycle: the highest.", RECIPE)] = None
+    momentum: Annotated[float | None, option("X", "Nesterov momentum.", RECIPE)] = None
+    weight_decay: Annotated[float | None, option("X", "L2 penalty on the weights.", RECIPE)] = None
+    decay_norms: Annotated[bool | None, either("decay-norms", "L2 penalty on BN and biases too.", RECIPE)] = None
+    label_smoothing: Annotated[float | None, option("X", "Share of the target spread over all classes.", RECIPE)] = None
+    warm_up: Annotated[
+        float | None, option("X", "Share of the run in which one-cycle's learning rate rises.", RECIPE)
+    ] = None
+    dropout: Annotated[float | None, option("X", "Probability, between the convolutions of a block.", RECIPE)] = None
+    mirror: Annotated[bool | None, either("mirror", "Mirror half of the images, if the data allows it.", RECIPE)] = None
+    shift: Annotated[int | None, option("N", "Shift images by up to N pixels.", RECIPE, least=0)] = None
+    whiten: Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.", RECIPE)] = False
+    seed: Annotated[int, option("N", "Seed of weights, order and augmentation.", RECIPE, least=0)] = 0
+
+    def changes(self) -> dict[str, Any]:
+        """The recipe's numbers by its own names."""
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.lr,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "decay_norms": self.decay_norms,
+            "label_smoothing": self.label_smoothing,
+            "warm_up": self.warm_up,
+            "mirror": self.mirror,
+            "shift": self.shift,
+            "seed": self.seed,
+        }
 
 
-def _either(names: str, about: str, panel: str) -> object:
-    return typer.Option(names, metavar="", help=about, rich_help_panel=panel)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOptions:
+    """How the run is carried out."""
 
+    device: Annotated[
+        Device | None,
+        choice(Device, "Where to train; the GPU by default, if PyTorch sees one:", EXECUTION),
+    ] = None
+    amp: Annotated[Amp | None, choice(Amp, "Mixed precision; fp32 throughout by default:", EXECUTION)] = None
+    compile: Annotated[bool, flag("--compile", "Use torch.compile.", EXECUTION)] = False
+    channels_last: Annotated[
+        bool, flag("--channels-last/--channels-first", "Order of activations in memory.", EXECUTION)
+    ] = True
+    checkpointing: Annotated[
+        bool, flag("--checkpointing", "Recompute activations to save memory; same result.", EXECUTION)
+    ] = False
+    accumulate: Annotated[int, option("N", "Split each batch into N parts, to save memory.", EXECUTION, least=1)] = 1
+    sync_bn: Annotated[
+        bool, flag("--sync-bn/--local-bn", "With several processes: BN over the whole batch, or a share.", EXECUTION)
+    ] = True
+    deterministic: Annotated[
+        bool, flag("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.", EXECUTION)
+    ] = True
 
-RecipeName = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", callback=_known, rich_help_panel=RECIPE,
-        help=f"{', '.join([*RECIPES][:-1])} or {[*RECIPES][-1]}; the options below change single values.",
-    ),
-]  # fmt: skip
-Epochs = Annotated[int | None, option("N", "Passes over the data; drops of the rate move along.", RECIPE, least=1)]
-BatchSize = Annotated[int | None, option("N", "Images a step, of all processes together.", RECIPE, least=2)]
-LearningRate = Annotated[float | None, option("X", "Learning rate: the first one, or one-cycle's highest.", RECIPE)]
-Momentum = Annotated[float | None, option("X", "Nesterov's momentum.", RECIPE)]
-WeightDecay = Annotated[float | None, option("X", "L2 penalty on the weights.", RECIPE)]
-DecayNorms = Annotated[
-    bool | None, _either("--decay-norms/--no-decay-norms", "L2 penalty on BN and biases too.", RECIPE)
-]
-LabelSmoothing = Annotated[float | None, option("X", "Share of the target that all classes have alike.", RECIPE)]
-WarmUp = Annotated[float | None, option("X", "Share of the run in which one-cycle's rate rises.", RECIPE)]
-Dropout = Annotated[float | None, option("X", "Probability, between the convolutions of a block.", RECIPE)]
-Mirror = Annotated[
-    bool | None, _either("--mirror/--no-mirror", "Mirror half of the images, where the data allows it.", RECIPE)
-]
-Shift = Annotated[int | None, option("N", "Shift images by up to so many pixels.", RECIPE, least=0)]
-Whiten = Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.", rich_help_panel=RECIPE)]
-
-OnDevice = Annotated[
-    Device | None, typer.Option(rich_help_panel=EXECUTION, help="Where to train; the GPU if PyTorch sees one.")
-]
-Precision = Annotated[Amp | None, typer.Option(rich_help_panel=EXECUTION, help="Mixed precision; fp32 if not given.")]
-Compiled = Annotated[bool, flag("--compile", "Use torch.compile.", rich_help_panel=EXECUTION)]
-ChannelsLast = Annotated[
-    bool, _either("--channels-last/--channels-first", "Order of activations in memory.", EXECUTION)
-]
-Checkpointing = Annotated[
-    bool, flag("--checkpointing", "Compute activations again to save memory; same result.", rich_help_panel=EXECUTION)
-]
-Accumulate = Annotated[int, option("N", "Put each batch through in so many parts, to save memory.", EXECUTION, least=1)]
-SyncNorms = Annotated[
-    bool, _either("--sync-bn/--local-bn", "With several processes, BN over the whole batch or a share.", EXECUTION)
-]
-Deterministic = Annotated[
-    bool, _either("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.", EXECUTION)
-]
+    def execution(self) -> Execution:
+        """How the run is carried out, as training takes it."""
+        return Execution(
+            device=self.device,
+            amp=self.amp,
+            channels_last=self.channels_last,
+            compiled=self.compile,
+            checkpointing=self.checkpointing,
+            accumulate=self.accumulate,
+            sync_norms=self.sync_bn,
+            deterministic=self.deterministic,
+        )

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from wrn_deploy.bench.report.compare import Comparison, Scored, Timed, Verdict
 from wrn_deploy.bench.table import digits, percent
+from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
 
 __all__ = ["show_comparison"]
 
 STYLES = {Verdict.SLOWER: "bold red", Verdict.FASTER: "green"}
-TIMES = ("Contender", "Batch", "A, ms", "B, ms", "B / A", "95 % interval", "verdict")
-ANSWERS = ("Contender", "A, top-1", "B, top-1", "points", "95 % interval", "verdict")
-TEXTS = ("Contender", "verdict")
+TIMES = ("Candidate", "Batch", "A, ms", "B, ms", "B / A", "95 % interval", "verdict")
+ANSWERS = ("Candidate", "A, top-1", "B, top-1", "points", "95 % interval", "verdict")
+TEXTS = ("Candidate", "verdict")
 
 
 def show_comparison(found: Comparison, notes: Sequence[str], *, as_json: bool) -> None:
-    """Prints times, answers, what one report alone has, and notes on what else differs."""
+    """Prints times, answers, rows that only one report has, and notes on other differences."""
     if as_json:
-        typer.echo(json.dumps(_record(found, notes), indent=1))
+        print_json(_record(found, notes))
         return
-    console = Console(markup=False, highlight=False)
-    console.print(Text(f"{found.model}: B against A", "bold"))
+    print_line(f"{found.model}: B against A", "bold")
     if found.yardstick is not None:
-        console.print(Text(f"Ratios are of times divided by those of {found.yardstick} in the same round."))
+        print_line(f"Ratios are of times divided by those of {found.yardstick} in the same round.")
     if found.timed:
-        console.print(_table(TIMES, map(_cells_of_times, found.timed)), "", sep="\n")
+        print_table(_table(TIMES, map(_cells_of_times, found.timed)))
     if found.scored:
-        console.print(_table(ANSWERS, map(_cells_of_answers, found.scored)), "", sep="\n")
+        print_table(_table(ANSWERS, map(_cells_of_answers, found.scored)))
     if found.answers is not None:
-        console.print(Text(f"Answers are not compared: {found.answers}."))
+        print_line(f"Answers are not compared: {found.answers}.")
     for where, names in (("A", found.only_before), ("B", found.only_after)):
         if names:
-            console.print(Text(f"Only in {where}: {', '.join(names)}."))
+            print_line(f"Only in {where}: {', '.join(names)}.")
     for note in notes:
-        console.print(Text(note))
+        print_line(note)
 
 
 def _table(headers: Sequence[str], lines: Iterable[tuple[Sequence[str], str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        table.add_column(header, justify="left" if header in TEXTS else "right")
+    table = new_table(*headers, right=tuple(header for header in headers if header not in TEXTS))
     for cells, style in lines:
         table.add_row(*cells, style=style)
     return table

@@ -1,11 +1,10 @@
-"""Prints what the embed step wrote, and how to take it in, on stdout."""
+"""Prints what the embed step wrote, and how to build with it, on stdout."""
 
 from __future__ import annotations
 
-import json
-
 import typer
 
+from wrn_deploy.cli.show.tables import print_json
 from wrn_deploy.pipeline.embed import Embedded
 
 __all__ = ["show_embedded"]
@@ -16,7 +15,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     folder, environment = embedded.folder.resolve(), embedded.environment
     if as_json:
         python = {"version": environment.version, "prefix": str(environment.prefix)}
-        typer.echo(json.dumps({"folder": str(folder), "files": embedded.files, "python": python}, indent=1))
+        print_json({"folder": str(folder), "files": embedded.files, "python": python})
         return
     for file in embedded.files:
         typer.echo(str(embedded.folder / file))

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation, Row
 
 __all__ = ["show_explanation"]
 
 SHOWN = 25  # rows; --json has all of them
-UNSTEADY = 0.1  # this share of a run that neither rows nor the runtime have is a sign of runs that differ
-NOISE = 0.05  # a layer is slower or faster from this share of A's time on
+UNSTEADY = 0.1  # share of a run that neither rows nor the runtime account for: a sign of runs that differ
+NOISE = 0.05  # share of A's time from which on a layer counts as slower or faster
 
 
 def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
     """Prints the sum, the layers with the largest differences, and the lint rules that name them."""
     if as_json:
         rows = [{**dataclasses.asdict(row), "difference_ms": row.difference_ms} for row in explanation.rows]
-        typer.echo(json.dumps({**dataclasses.asdict(explanation), "rows": rows}, indent=1))
+        print_json({**dataclasses.asdict(explanation), "rows": rows})
         return
-    console = Console()
-    _line(console, f"A {explanation.a}", "bold")
-    _line(console, f"B {explanation.b}", "bold")
-    _line(console, _how(explanation))
-    console.print(_table(explanation), "", sep="\n")
+    print_line(f"A {explanation.a}", "bold")
+    print_line(f"B {explanation.b}", "bold")
+    print_line(_how(explanation))
+    print_table(_table(explanation))
     rest = explanation.rows[SHOWN:]
     if rest:
         more = sum(row.difference_ms for row in rest)
-        _line(console, f"{len(rest)} more rows, {more:+.3f} ms in all; --json has them")
+        print_line(f"{len(rest)} more rows, {more:+.3f} ms in all; --json has them")
     for text in (_unaccounted(explanation), *_rules(explanation), "", summary(explanation)):
-        _line(console, text)
+        print_line(text)
 
 
 def summary(explanation: Explanation) -> str:
@@ -68,12 +64,9 @@ def _how(explanation: Explanation) -> str:
 
 
 def _table(explanation: Explanation) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("layer, or all other nodes of a kind (in A, in B)", overflow="fold")
-    for header in ("A ms", "B ms", "B-A ms", "B/A"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for header in ("A in", "B in", "lint of B"):
-        table.add_column(header, overflow="fold")
+    times = ("A ms", "B ms", "B-A ms", "B/A")
+    headers = ("layer, or all other nodes of a kind (in A, in B)", *times, "A in", "B in", "lint of B")
+    table = new_table(*headers, right=times)
     for row in explanation.rows[:SHOWN]:
         times = (_ms(row.a.ms, row.a.nodes), _ms(row.b.ms, row.b.nodes), f"{row.difference_ms:+.3f}", _ratio(row))
         style = "yellow" if row.difference_ms > max(NOISE * row.a.ms, 0.001) else None
@@ -113,9 +106,4 @@ def _rules(explanation: Explanation) -> list[str]:
     if not explanation.rules:
         return ["lint of B: no rule names a layer"]
     about = dict.fromkeys(explanation.graph_rules, " (the graph as a whole)")
-    return [f"{rule}{about.get(rule, '')}: {title}. {mend}" for rule, (title, mend) in explanation.rules.items()]
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    console.print(Text(text, style), soft_wrap=True)
+    return [f"{rule}{about.get(rule, '')}: {title}. {remedy}" for rule, (title, remedy) in explanation.rules.items()]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size, one_line
+from wrn_deploy.bench.table import file_size, one_line
+from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
 
@@ -27,33 +23,30 @@ def show_inspection(view: BundleView | GraphView | PlanView, *, as_json: bool) -
     """Prints the view."""
     if as_json:
         what = {BundleView: "bundle", GraphView: "graph", PlanView: "plan"}[type(view)]
-        typer.echo(json.dumps({"what": what, **dataclasses.asdict(view)}, indent=1))
+        print_json({"what": what, **dataclasses.asdict(view)})
         return
-    console = Console()
     match view:
         case BundleView():
-            _show_bundle(console, view)
+            _show_bundle(view)
         case GraphView():
-            _show_graph(console, view)
+            _show_graph(view)
         case PlanView():
-            _show_plan(console, view)
+            _show_plan(view)
 
 
-def _show_bundle(console: Console, view: BundleView) -> None:
-    _line(console, f"{view.model} in {view.folder}", "bold")
-    if view.random_weights:
-        _line(console, RANDOM_WEIGHTS, "bold red")
-    table = _table("file", "precision", "size", "state", "made with", right=("size",))
+def _show_bundle(view: BundleView) -> None:
+    print_heading(f"{view.model} in {view.folder}", random_weights=view.random_weights)
+    table = new_table("file", "precision", "size", "state", "made with", right=("size",))
     for entry in view.artifacts:
         state = Text("ok") if entry.problem is None else Text(_state(entry.problem), "red")
         table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
-    console.print(table, "", sep="\n")
+    print_table(table)
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
     for problem in problems:
-        _line(console, problem, "red")
+        print_line(problem, "red")
     total = file_size(sum(entry.size_bytes for entry in view.artifacts))
     bad = f"; {len(problems)} cannot be used" if problems else ", all whole"
-    _line(console, f"{len(view.artifacts)} artifacts, {total}{bad}")
+    print_line(f"{len(view.artifacts)} artifacts, {total}{bad}")
 
 
 def _state(problem: str) -> str:
@@ -63,18 +56,19 @@ def _state(problem: str) -> str:
 
 
 def _brief(entry: EntryView) -> str:
-    told = {name: value for name, value in entry.options.items() if isinstance(value, str | int | float)}
-    texts = [
-        _option(name, value) for name, value in told.items() if value != "" and (value is not False or _asked(name))
-    ]
+    options = {name: value for name, value in entry.options.items() if isinstance(value, str | int | float)}
+    shown = {
+        name: value for name, value in options.items() if value != "" and (value is not False or _default_on(name))
+    }
+    texts = [_option(name, value) for name, value in shown.items()]
     profiles = entry.options.get("profiles")
     if isinstance(profiles, list):
         texts.insert(0, f"batches {', '.join(map(_profile, profiles))}")
     return ", ".join(texts[:SHOWN]) + (", ..." if len(texts) > SHOWN else "")
 
 
-def _asked(name: str) -> bool:
-    """Whether that it is off says something: calibration's techniques are on unless turned off."""
+def _default_on(name: str) -> bool:
+    """Whether to show it when it is off: techniques of calibration that are on by default."""
     return name in ("equalize", "exact_input")
 
 
@@ -91,45 +85,45 @@ def _profile(profile: object) -> str:
     return ":".join(str(profile.get(key, "?")) for key in ("minimum", "optimum", "maximum"))
 
 
-def _show_graph(console: Console, view: GraphView) -> None:
+def _show_graph(view: GraphView) -> None:
     producer = f", written by {view.producer}" if view.producer else ""
-    _line(console, one_line(f"{view.file}: ONNX, opset {view.opset}, {file_size(view.size_bytes)}{producer}"), "bold")
+    print_line(one_line(f"{view.file}: ONNX, opset {view.opset}, {file_size(view.size_bytes)}{producer}"), "bold")
     for direction, tensors in (("input", view.inputs), ("output", view.outputs)):
         for name, dtype, shape in tensors:
-            _line(console, f"{direction:<11}{one_line(f'{name}: {dtype} {shape}')}")
-    _line(console, f"parameters {view.parameters:,}")
+            print_line(f"{direction:<11}{one_line(f'{name}: {dtype} {shape}')}")
+    print_line(f"parameters {view.parameters:,}")
     if view.macs is None:
-        _line(console, "MACs       not known: the file does not give the shapes")
+        print_line("MACs       not known: the file does not give the shapes")
     elif view.macs == 0:
-        _line(console, "MACs       none: no Conv, Gemm or MatMul")
+        print_line("MACs       none: no Conv, Gemm or MatMul")
     else:
         shares = as_percent(view.shares)
-        _line(console, f"MACs       {view.macs:,} for one image: {shares} (what the graph promises)")
+        print_line(f"MACs       {view.macs:,} for one image: {shares} (what the graph promises)")
     count = sum(view.nodes.values())
-    _line(console, f"nodes      {count}: " + ", ".join(f"{number} {kind}" for kind, number in view.nodes.items()))
+    print_line(f"nodes      {count}: " + ", ".join(f"{number} {kind}" for kind, number in view.nodes.items()))
 
 
-def _show_plan(console: Console, view: PlanView) -> None:
-    flavor = view.flavor or "no known TensorRT, or damaged"
-    _line(console, f"{view.file}: plan of {flavor}, {file_size(view.size_bytes)}", "bold")
+def _show_plan(view: PlanView) -> None:
+    flavor = view.flavor or "an unknown TensorRT, or damaged"
+    print_line(f"{view.file}: plan of {flavor}, {file_size(view.size_bytes)}", "bold")
     if view.problem is not None:
-        _line(console, view.problem, "red")
+        print_line(view.problem, "red")
     for name, text in _facts(view.facts).items():
-        _line(console, f"{name:<12}{one_line(text)}")
+        print_line(f"{name:<12}{one_line(text)}")
     if view.facts:
         source = str(view.proof.get("source"))
         shares = as_percent(view.proof.get("shares", {}))
         reformats = view.proof.get("reformats")
         counts = "" if reformats is None else f"; {view.proof.get('layers')} layers, {reformats} of them reformats"
-        _line(console, f"MACs        {shares} ({PROVED_HOW.get(source, source)}{counts})")
+        print_line(f"MACs        {shares} ({PROVED_HOW.get(source, source)}{counts})")
     if view.layers:
-        _show_layers(console, view)
+        _show_layers(view)
     if view.missing is not None:
-        _line(console, f"not shown   {view.missing}")
+        print_line(f"not shown   {view.missing}")
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """What a manifest tells of a plan, in words; what it does not tell is left out."""
+    """What the manifest records about a plan, in words; leaves out what it does not record."""
     tensors = {
         way: "; ".join(map(_tensor, facts[key]))
         for way, key in (("input", "inputs"), ("output", "outputs"))
@@ -143,7 +137,7 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
         return {}
     found = {
         "version": facts.get("version"),
-        "built for": f"compute capability {targets}" if targets else "those that TensorRT chooses: no GPU was there",
+        "built for": f"compute capability {targets}" if targets else "those that TensorRT chooses: no GPU was present",
         "GPU": facts.get("gpu"),
         "batches": ", ".join(map(_profile, profiles)) if isinstance(profiles, list) else None,
         **tensors,
@@ -153,28 +147,16 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(text) for name, text in found.items() if text}
 
 
-def _tensor(told: Any) -> str:
-    if not isinstance(told, Mapping) or not isinstance(told.get("shape"), list):
-        return str(told)
-    return f"{told.get('name')}: {told.get('dtype')} " + " x ".join(map(str, ("batch", *told["shape"])))
+def _tensor(tensor: Any) -> str:
+    if not isinstance(tensor, Mapping) or not isinstance(tensor.get("shape"), list):
+        return str(tensor)
+    return f"{tensor.get('name')}: {tensor.get('dtype')} " + " x ".join(map(str, ("batch", *tensor["shape"])))
 
 
-def _show_layers(console: Console, view: PlanView) -> None:
+def _show_layers(view: PlanView) -> None:
     kinds = Counter(layer.kind for layer in view.layers).most_common()
-    _line(console, f"layers      {len(view.layers)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds))
-    table = _table("layer", "kind", "reads", "writes")
+    print_line(f"layers      {len(view.layers)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds))
+    table = new_table("layer", "kind", "reads", "writes")
     for layer in view.layers:
         table.add_row(Text(layer.name), layer.kind, " ".join(layer.reads), " ".join(layer.writes))
-    console.print(table)
-
-
-def _table(*headers: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
-    return table
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    console.print(Text(text, style), soft_wrap=True)
+    print_table(table, gap=False)

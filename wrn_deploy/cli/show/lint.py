@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable
 from typing import Any
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_lint"]
@@ -23,33 +19,31 @@ STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE:
 
 
 def show_lint(report: LintReport, *, as_json: bool) -> None:
-    """Prints the graph's counts, then each broken rule with its places, its cost and how to mend it."""
+    """Prints the graph's counts, then each broken rule with its places, its cost and how to fix it."""
     if as_json:
-        typer.echo(json.dumps(_record(report), indent=1))
+        print_json(_record(report))
         return
-    console = Console(markup=False)
-    _line(console, f"{report.file} for {report.target}{_why(report)}", "bold")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8"):
-        table.add_column(header, justify="right")
+    print_line(f"{report.file} for {report.target}{_why(report)}", "bold")
+    headers = ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8")
+    table = new_table(*headers, right=headers)
     share = "not known" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
     counts = (report.opset, report.quantizers, report.dequantizers, report.int8_convs, report.float_convs)
     table.add_row(*map(str, counts), share)
-    console.print(table, "", sep="\n")
+    print_table(table)
     for places in _by_rule(report.findings):
-        _print_rule(console, places)
-    _line(console, ", ".join(_counted(report.count(severity), severity) for severity in Severity))
+        _print_rule(places)
+    print_line(", ".join(_counted(report.count(severity), severity) for severity in Severity))
 
 
-def _print_rule(console: Console, places: list[Finding]) -> None:
+def _print_rule(places: list[Finding]) -> None:
     rule = places[0].rule
-    console.print(Text(f"{rule.severity} {rule.id}", STYLES[rule.severity]), Text(rule.title), soft_wrap=True)
+    print_line(Text.assemble((f"{rule.severity} {rule.id}", STYLES[rule.severity]), " ", rule.title))
     for finding in places[:SHOWN]:
-        _line(console, "  at   " + ": ".join(filter(None, (finding.place.node or "the graph", finding.place.detail))))
+        print_line("  at   " + ": ".join(filter(None, (finding.place.node or "the graph", finding.place.detail))))
     if len(places) > SHOWN:
-        _line(console, f"       and {len(places) - SHOWN} more; --json names them")
-    _line(console, f"  cost {rule.cost}")
-    _line(console, f"  mend {rule.mend}\n")
+        print_line(f"       and {len(places) - SHOWN} more; --json names them")
+    print_line(f"  cost {rule.cost}")
+    print_line(f"  fix  {rule.mend}\n")
 
 
 def _record(report: LintReport) -> dict[str, Any]:
@@ -75,8 +69,3 @@ def _why(report: LintReport) -> str:
 
 def _counted(count: int, severity: Severity) -> str:
     return f"{count} {severity}{'' if count == 1 else 's'}"
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    console.print(Text(text, style), soft_wrap=True)

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
 from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
 from wrn_deploy.models.figures import best_accuracy, count_text, macs_text, percent_text
 from wrn_deploy.models.published import Quantity
@@ -21,11 +15,12 @@ __all__ = ["show_model", "show_models"]
 
 NOTES = (
     "Any wrn-<depth>-<widen> with a depth of 6n+4 works too, as do wrn-18-<widen> for ImageNet and preresnet-<9n+2>.",
-    "Of depth 34, widths 1, 1.5 and 2 are ImageNet's, others CIFAR's: for another, wrn-34-2-cifar, wrn-34-10-imagenet",
+    "At depth 34, widths 1, 1.5 and 2 are for ImageNet, others for CIFAR.",
+    "To choose yourself: wrn-34-2-cifar, wrn-34-10-imagenet.",
     "MACs: multiply-accumulates for one image, in its convolutions and linear layers.",
-    "top-1: the best that is published, in per cent, on CIFAR-10 (32x32) or ImageNet (224x224).",
-    "weights: how many are known by name.",
-    "`wrn-deploy models MODEL` has all that is published of one, with its sources, and the names of its weights.",
+    "top-1: best published accuracy, in per cent, on CIFAR-10 (32x32) or ImageNet (224x224).",
+    "weights: number of weights known by name.",
+    "`wrn-deploy models MODEL` shows all published figures of one, with sources, and the names of its weights.",
 )
 COUNTED = {
     Quantity.PARAMETERS: "parameters",
@@ -36,34 +31,32 @@ COUNTED = {
 
 
 def show_models(models: Sequence[Listed], *, as_json: bool) -> None:
-    """Prints a line a network."""
+    """Prints one line per network."""
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(model) for model in models], indent=1))
+        print_json([dataclasses.asdict(model) for model in models])
         return
     lines = [
         (model.name, _size(model), f"{model.parameters:,}", macs_text(model.macs), _best(model), _number(model.weights))
         for model in models
     ]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in ("model", "input", "parameters", "MACs", "top-1", "weights"):
-        table.add_column(header, justify="left" if header == "model" else "right", overflow="fold")
+    numbers = ("input", "parameters", "MACs", "top-1", "weights")
+    table = new_table("model", *numbers, right=numbers)
     for line in lines:
         table.add_row(*line)
-    Console(markup=False).print(table)
-    _print_line("")
+    print_table(table)
     for note in NOTES:
-        _print_line(note)
+        print_line(note)
 
 
 def show_model(model: Listed, *, as_json: bool) -> None:
-    """Prints everything that is known of one network."""
+    """Prints everything known about one network."""
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(model), indent=1))
+        print_json(dataclasses.asdict(model))
         return
-    _print_line(model.name, style="bold")
-    _print_line(model.about)
-    _print_line(f"{_size(model)} pixels in, {model.classes} classes; {tell_preprocessing(model.preprocessing)}")
-    _print_line(f"{model.parameters:,} parameters, {macs_text(model.macs)} MACs ({model.macs:,})")
+    print_line(model.name, style="bold")
+    print_line(model.about)
+    print_line(f"{_size(model)} pixels in, {model.classes} classes; {tell_preprocessing(model.preprocessing)}")
+    print_line(f"{model.parameters:,} parameters, {macs_text(model.macs)} MACs ({model.macs:,})")
     if model.published.counts:
         _print_heading("Published sizes")
         _print_by_source((one.source, (count_text(one), COUNTED[one.quantity])) for one in model.published.counts)
@@ -77,12 +70,12 @@ def show_model(model: Listed, *, as_json: bool) -> None:
         _print_heading("Weights known by name")
         for source in model.weights:
             scored = source.accuracy
-            _print_line(f"{source.name}")
-            _print_line(
+            print_line(f"{source.name}")
+            print_line(
                 f"  top-1 {percent_text(scored.top1)}, top-5 {percent_text(scored.top5)} at {scored.size} pixels "
                 f"({scored.published_in})"
             )
-            _print_line(f"  {tell_preprocessing(source.preprocessing)}")
+            print_line(f"  {tell_preprocessing(source.preprocessing)}")
 
 
 def _size(model: Listed) -> str:
@@ -103,8 +96,8 @@ def _percent(value: float | None) -> str:
 
 
 def _print_heading(text: str) -> None:
-    _print_line("")
-    _print_line(text, style="bold")
+    print_line()
+    print_line(text, style="bold")
 
 
 def _print_by_source(cited: Iterable[tuple[str, tuple[str, ...]]]) -> None:
@@ -115,15 +108,10 @@ def _print_by_source(cited: Iterable[tuple[str, tuple[str, ...]]]) -> None:
     all_lines = [line for lines in found.values() for line in lines]
     widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
     for source, lines in found.items():
-        _print_line(f"{source}:")
+        print_line(f"{source}:")
         for line in lines:
-            _print_line(f"  {'  '.join(map(_aligned, line, widths))}".rstrip())
+            print_line(f"  {'  '.join(map(_aligned, line, widths))}".rstrip())
 
 
 def _aligned(cell: str, width: int) -> str:
     return cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
-
-
-def _print_line(text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    Console(markup=False).print(Text(text, style), soft_wrap=True)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Sequence
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.table import digits, one_line
+from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
 from wrn_deploy.plots.network import Network, Segment, segments_of
 from wrn_deploy.plots.network_svg import counted, shape_of
 from wrn_deploy.plots.training_log import Curves, EpochPoint
@@ -26,36 +23,32 @@ LINE = 40  # epochs, or groups of them, in a line of LEVELS
 
 
 def show_curves(runs: Sequence[Curves], *, as_json: bool) -> None:
-    """Prints the end of each run, where it was best, and the course of its test error."""
+    """Prints the end of each run, its best epoch, and its test error over time."""
     if as_json:
-        typer.echo(json.dumps([_record(run) for run in runs], indent=1))
+        print_json([_record(run) for run in runs])
         return
-    console = Console(markup=False)
     for run in runs:
-        _line(console, one_line(run.name), "bold")
-        console.print(_epochs(run))
+        print_line(one_line(run.name), "bold")
+        print_table(_epochs(run), gap=False)
         course = _course([point.test_error for point in run.epochs if point.test_error is not None])
         if course:
-            _line(console, f"test error, first to last epoch: {course}")
-        console.print()
+            print_line(f"test error, first to last epoch: {course}")
+        print_line()
 
 
 def show_network(network: Network, *, fold: bool, as_json: bool) -> None:
     """Prints the blocks, and the layers between them, with what they cost."""
     if as_json:
         totals = {"parameters": network.parameters, "macs": network.macs}
-        typer.echo(json.dumps({**dataclasses.asdict(network), **totals}, indent=1))
+        print_json({**dataclasses.asdict(network), **totals})
         return
-    console = Console(markup=False)
     costs = f"{network.parameters:,} parameters in the graph, {network.macs:,} MACs for one image"
-    _line(console, f"{one_line(network.name)} {network.precision}".rstrip(), "bold")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header, right in (("block", 0), ("layers", 0), ("output", 1), ("parameters", 1), ("MACs", 1), ("in", 0)):
-        table.add_column(header, justify="right" if right else "left", overflow="fold")
+    print_line(f"{one_line(network.name)} {network.precision}".rstrip(), "bold")
+    table = new_table("block", "layers", "output", "parameters", "MACs", "in", right=("output", "parameters", "MACs"))
     for segment in segments_of(network, fold=fold):
         table.add_row(*map(Text, _block(network, segment)))
-    console.print(table, "", sep="\n")
-    _line(console, costs)
+    print_table(table)
+    print_line(costs)
 
 
 def _block(network: Network, segment: Segment) -> tuple[str, ...]:
@@ -64,8 +57,8 @@ def _block(network: Network, segment: Segment) -> tuple[str, ...]:
     kinds = dict.fromkeys(layer.arithmetic for layer in layers if layer.arithmetic is not None)
     times = f" x {segment.count}" if segment.count > 1 else ""
     costs = (counted(number * segment.count) if number else "" for number in (parameters, macs))
-    told = "\n".join(one_line(layer.label) for layer in layers)
-    return one_line(segment.title) + times, told, shape_of(layers[-1]), *costs, " ".join(kinds)
+    labels = "\n".join(one_line(layer.label) for layer in layers)
+    return one_line(segment.title) + times, labels, shape_of(layers[-1]), *costs, " ".join(kinds)
 
 
 def _record(run: Curves) -> dict[str, object]:
@@ -75,17 +68,15 @@ def _record(run: Curves) -> dict[str, object]:
 
 
 def _epochs(run: Curves) -> Table:
-    """The last epochs, and the best where it is not among them."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in ("epoch", "learning rate", "loss", "training error", "test error"):
-        table.add_column(header, justify="right")
-    table.add_column("")
+    """The last epochs, and the best one if it is not among them."""
+    headers = ("epoch", "learning rate", "loss", "training error", "test error")
+    table = new_table(*headers, "", right=headers)
     shown = list(run.epochs[-SHOWN:])
     if run.best is not None and run.best not in shown:
         shown.insert(0, run.best)
     for point in shown:
         best = point == run.best
-        table.add_row(*_cells(point), "<- least" if best else "", style="bold" if best else None)
+        table.add_row(*_cells(point), "<- lowest" if best else "", style="bold" if best else None)
     return table
 
 
@@ -96,7 +87,7 @@ def _cells(point: EpochPoint) -> tuple[str, ...]:
 
 
 def _course(values: Sequence[float]) -> str:
-    """The values as a line of small bars from 0 up; of more than fit the mean of neighbours."""
+    """The values as a line of small bars from 0 up; if there are too many, means of neighbours."""
     if len(values) < 2:
         return ""
     groups = min(LINE, len(values))
@@ -104,8 +95,3 @@ def _course(values: Sequence[float]) -> str:
     means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
     top = max(means) or 1.0
     return "".join(LEVELS[min(int(mean / top * len(LEVELS)), len(LEVELS) - 1)] for mean in means)
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    console.print(Text(text, style), soft_wrap=True)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from wrn_deploy.bench.report.tuning import Trial, Tuning
-from wrn_deploy.bench.table import RANDOM_WEIGHTS
+from wrn_deploy.cli.show.tables import new_table, print_heading, print_line, print_table
 
 __all__ = ["show_tuning"]
 
@@ -21,24 +18,19 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
     if as_json:
         typer.echo(tuning.to_json(), nl=False)
         return
-    console = Console(markup=False)
     reference = tuning.reference
-    _line(
-        console,
-        f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {100 * reference.top1:.2f} %",
-        "bold",
-    )
-    if tuning.random_weights:
-        _line(console, RANDOM_WEIGHTS, "bold red")
-    console.print(_frontier(tuning), "", sep="\n")
-    console.print(_layers(tuning), "", sep="\n")
+    about = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {100 * reference.top1:.2f} %"
+    print_heading(about, random_weights=tuning.random_weights)
+    print_table(_frontier(tuning))
+    print_table(_layers(tuning))
     if len(tuning.layers) > SHOWN:
-        _line(console, f"and {len(tuning.layers) - SHOWN} more Convs; --json names them and every set that was tried")
-    _line(console, _outcome(tuning))
+        print_line(f"and {len(tuning.layers) - SHOWN} more Convs; --json names them and every set that was tried")
+    print_line(_outcome(tuning))
 
 
 def _frontier(tuning: Tuning) -> Table:
-    table = _table("fp16 Convs", "MACs in INT8", "top-1", "drop", "±", "agreement", "logit error", "")
+    headers = ("fp16 Convs", "MACs in INT8", "top-1", "drop", "±", "agreement", "logit error")
+    table = new_table(*headers, "", right=headers)
     for trial in tuning.frontier:
         score = trial.score
         table.add_row(
@@ -64,11 +56,8 @@ def _mark(trial: Trial, tuning: Tuning) -> str:
 def _layers(tuning: Tuning) -> Table:
     chosen = tuning.chosen.float_convs if tuning.chosen is not None else ()
     macs = sum(layer.macs for layer in tuning.layers)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Conv, costliest per MAC first", overflow="fold")
-    for header in ("MACs", "logit error alone", "agreement alone"):
-        table.add_column(header, justify="right")
-    table.add_column("")
+    numbers = ("MACs", "logit error alone", "agreement alone")
+    table = new_table("Conv, costliest per MAC first", *numbers, "", right=numbers)
     for layer in tuning.layers[:SHOWN]:
         alone = (f"{layer.alone.error:.3g}", f"{100 * layer.alone.agreement:.2f} %")
         kept = "<- fp16" if layer.name in chosen else ""
@@ -82,15 +71,3 @@ def _outcome(tuning: Tuning) -> str:
     kept = ", ".join(tuning.chosen.float_convs) or "none"
     share = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
     return f"kept in fp16: {kept}; {share}, {tuning.drop(tuning.chosen.score):.2f} points lost"
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        table.add_column(header, justify="right" if header else "left")
-    return table
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
-    console.print(Text(text, style), soft_wrap=True)
