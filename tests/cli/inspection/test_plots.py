@@ -13,7 +13,7 @@ def test_plot_training_draws_and_shows_the_last_epochs(cli: Cli, trained: Path, 
     outcome = cli("plot-training", str(trained), "--out", str(out))
     assert outcome.code == 0
     assert f"picture: {out}" in outcome.err
-    assert "<- least" in outcome.out
+    assert "<- lowest" in outcome.out
     assert "test error, first to last epoch: " in outcome.out
     assert out.read_text(encoding="utf-8").count("<title>") >= 4
     logged = [json.loads(line) for line in (trained / "log.jsonl").read_text(encoding="utf-8").splitlines()]

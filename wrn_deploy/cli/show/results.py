@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
-from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.table import file_size
-from wrn_deploy.bench.text import print_report
-from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
-from wrn_deploy.pipeline.inference.predict import Predictions
-from wrn_deploy.pipeline.inspection.doctor import Diagnosis
-from wrn_deploy.pipeline.training.train import TrainResult
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.report import Report
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.pipeline.inference.predict import Predictions
+    from wrn_deploy.pipeline.inspection.doctor import Diagnosis
+    from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
     "show_artifacts",
@@ -28,6 +30,8 @@ __all__ = [
 
 def show_report(report: Report, *, as_json: bool) -> None:
     """Prints a benchmark's report."""
+    from wrn_deploy.bench.text import print_report
+
     if as_json:
         typer.echo(report.to_json(), nl=False)
     else:
