@@ -39,7 +39,7 @@ def test_more_top_classes_than_there_are_is_wrong_usage(cli: Cli, weights: Path,
 
 def test_predict_says_that_its_scores_are_logits(cli: Cli, made_interface_bundle: Path, digit: Path) -> None:
     text = cli("predict", made_interface_bundle, digit, "--backend", "onnxruntime").out
-    assert "Scores are logits: this bundle gives its best classes alone" in text
+    assert "Scores are logits: this bundle outputs only its best classes" in text
     assert len(text.splitlines()) == 3 + 3  # what ran, what the scores are, the image, and all that the bundle gives
     told = cli("predict", made_interface_bundle, digit, "--backend", "onnxruntime", "--top-k", 1, "--json").json()
     assert told["scores"] == "logit"

@@ -1,4 +1,4 @@
-"""The options of `build-engine` alone: their types, names and texts; and how they become what the pipeline takes."""
+"""The options of `build-engine` only: their types, names and texts; and how they become what the pipeline takes."""
 
 from __future__ import annotations
 

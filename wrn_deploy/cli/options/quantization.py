@@ -1,4 +1,4 @@
-"""The options of `calibrate` alone: the techniques that keep the accuracy of int8 graphs."""
+"""The options of `calibrate` only: the techniques that keep the accuracy of int8 graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of `train` alone: what the recipe's numbers become, and how the run is carried out."""
+"""The options of `train` only: what the recipe's numbers become, and how the run is carried out."""
 
 from __future__ import annotations
 

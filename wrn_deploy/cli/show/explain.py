@@ -59,7 +59,7 @@ def summary(explanation: Explanation) -> str:
 def _how(explanation: Explanation) -> str:
     return (
         f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} runs of each in turns, random inputs "
-        "(times do not depend on the pixels); medians of the faster half, while being profiled, which costs time itself"
+        "(times do not depend on the pixels); medians of the faster half; profiling itself costs time"
     )
 
 

@@ -60,7 +60,7 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
     about = f"{predictions.model} on {predictions.backend} {predictions.precision}"
     print_heading(about, random_weights=predictions.random_weights)
     if predictions.scores == "logit":
-        print_line("Scores are logits: this bundle gives its best classes alone, and a softmax needs all of them.")
+        print_line("Scores are logits: this bundle outputs only its best classes, and a softmax needs all of them.")
     for prediction in predictions.images:
         print_line(prediction.image)
         for scored in prediction.best:
@@ -78,7 +78,7 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
     epochs = f"{result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}"
     print_line(f"{result.weights}: {top1} after {epochs}, {result.seconds:.1f} s")
     if result.best_top1 > result.test_top1:
-        chosen = "chosen by these test images, so it flatters"
+        chosen = "selected on these test images, so optimistic"
         print_line(f"{result.best}: {100 * result.best_top1:.2f} % after epoch {result.best_epoch + 1}, {chosen}")
 
 
