@@ -122,7 +122,7 @@ def finetune(
     test_data: Annotated[
         str | None, option("DATA", "Held-out images to judge by. Default: some of the others.")
     ] = None,
-    loss: Annotated[Loss, choice(Loss, "What to learn; distill: fp32's answers:", opt.RECIPE)] = Loss.DISTILL,
+    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):", opt.RECIPE)] = Loss.DISTILL,
     steps: Annotated[int, option("N", "Steps of the optimizer.", opt.RECIPE, least=1)] = 200,
     epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", opt.RECIPE)] = None,
     batch_size: Annotated[int, option("N", "Images per step.", opt.RECIPE, least=1)] = 64,
