@@ -40,9 +40,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wrn_deploy import __version__
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.version import __version__
 
 MODEL, SIDE = "wrn-50-2", 256
 CONTENDERS = Path(__file__).resolve().with_name("calibration_contenders.py")

@@ -35,7 +35,6 @@ from rich.console import Console
 from rich.table import Table
 from roofline import H200, kernels_of, roofline_s
 
-from wrn_deploy import __version__
 from wrn_deploy.backend import open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import installed_flavors
@@ -47,6 +46,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 PACKAGES = (
     "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "tensorrt_rtx_cu13", "pycuda",

@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.table import Table
 from wrn_deploy.bench.measuring.revision import git_revision
 
-from wrn_deploy import __version__
 from wrn_deploy.backend import Backend
 from wrn_deploy.backends._session import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
@@ -47,6 +46,7 @@ from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 BATCHES = (1, 8)
 WARM_UP_S = 0.5

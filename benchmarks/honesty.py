@@ -34,7 +34,6 @@ from rich.table import Table
 from wrn_deploy.bench.measuring.revision import git_revision
 
 import wrn_deploy.backends
-from wrn_deploy import __version__
 from wrn_deploy.backend import examine
 from wrn_deploy.bench.measuring.watch import Watch, watch_machine
 from wrn_deploy.bench.measuring.worker import Work
@@ -47,6 +46,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.measuring.rounds import Entry, start, time_rounds
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 BASE = "onnxruntime"
 KINDS = {"copies": "copy", "slowed": "slowed_copy"}

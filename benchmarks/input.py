@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 from wrn_deploy.bench.measuring.revision import git_revision
 
-from wrn_deploy import __version__
 from wrn_deploy.bench.measuring.watch import watch_machine
 from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.data import Role, open_data
@@ -37,6 +36,7 @@ from wrn_deploy.data.formats.folder import is_image
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.spec import Preprocessing
+from wrn_deploy.version import __version__
 
 HOW = Preprocessing(224, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256)
 BATCH = 8

@@ -39,12 +39,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.version import __version__
 
 CONTENDER = Path(__file__).resolve().with_name("int8_contenders.py")
 PATIENCE_S = 3600  # for one process

@@ -27,7 +27,6 @@ import numpy.typing as npt
 from compact_json import to_compact_json
 from networks_table import print_networks
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -44,6 +43,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13")
 CALIBRATION = CalibrateOptions("digits", 8, quantization=Quantization(rounding=Rounding.NEAREST))

@@ -26,14 +26,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine, title_of
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings, summarize
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli.commands.app import new_progress
+from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
@@ -44,6 +43,7 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, Entry, start, time_rounds
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 BASELINE = "resnet-50"
 # The paper's ms at batch 16, by this project's names.

@@ -36,7 +36,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed  # noqa: E402
-from wrn_deploy import __version__  # noqa: E402
 from wrn_deploy.calib.lint.finding import Target  # noqa: E402
 from wrn_deploy.machine import describe_machine, package_versions  # noqa: E402
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle  # noqa: E402
@@ -46,6 +45,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, We
 from wrn_deploy.pipeline.quantization.state import BEFORE  # noqa: E402
 from wrn_deploy.progress import Silent  # noqa: E402
 from wrn_deploy.sessions import infer_with, open_session  # noqa: E402
+from wrn_deploy.version import __version__  # noqa: E402
 
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)

@@ -33,7 +33,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from wrn_deploy import __version__
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.machine import describe_machine, package_versions, peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -29,6 +30,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would every program that they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, and no deadline: other processes use the cores, too.
+settings.register_profile("wrn-deploy", derandomize=True, deadline=None)
+settings.load_profile("wrn-deploy")
 
 SHARED = Path(os.environ.get("WRN_DEPLOY_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

@@ -29,7 +29,7 @@ def _clean(ran: Ran) -> Ran:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [*itertools.product(["fp32", "int8"], [UINT8, FLOAT32])])
-def test_cpp_gets_the_logits_of_python_bit_for_bit(  # noqa: PLR0917 (fixtures)
+def test_cpp_gets_the_logits_of_python_bit_for_bit(
     drive: Driver, made_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path, precision: str, dtype: str
 ) -> None:
     with Runner.open(made_bundle, precision, "onnxruntime", threads=1) as runner:

@@ -1,6 +1,6 @@
 """OpenVINO on a CPU: the fp32 graph, computed in fp32 or in bf16, and the int8 graph written for ONNX Runtime.
 
-Of the two int8 graphs that one is faster here too: see docs/contenders.md. No torch, no onnx.
+Of the two int8 graphs that one is faster here too: see docs/candidates.md. No torch, no onnx.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy import __version__
 from wrn_deploy.embed.environment import Environment, find_compiler
 from wrn_deploy.errors import MachineError
+from wrn_deploy.version import __version__
 
 __all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy import __version__
 from wrn_deploy.embed.build import CORE, LIBRARY, build_libraries, try_library
 from wrn_deploy.embed.environment import Environment, find_environment
 from wrn_deploy.staging import commit, locked, staging
+from wrn_deploy.version import __version__
 
 __all__ = ["Embedded", "write_package"]
 

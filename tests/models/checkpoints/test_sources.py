@@ -65,7 +65,8 @@ def test_the_weights_of_a_network_are_those_of_its_architecture() -> None:
 
 
 def test_the_table_needs_no_torch() -> None:
-    code = "import sys; from wrn_deploy.models.checkpoints import sources as s; s.read_sources(); sys.exit('torch' in sys.modules)"
+    code = "from wrn_deploy.models.checkpoints import sources; sources.read_sources(); import sys; "
+    code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

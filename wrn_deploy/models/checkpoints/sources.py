@@ -103,7 +103,7 @@ def sources_of(network: str) -> tuple[WeightsSource, ...]:
     return tuple(source for source in read_sources().values() if source.network == network)
 
 
-def _source(  # noqa: PLR0913 (the columns of the table)
+def _source(
     name: str,
     *,
     network: str,

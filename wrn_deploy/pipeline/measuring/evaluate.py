@@ -6,7 +6,6 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy import __version__
 from wrn_deploy.backend import title_of, unfit
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
@@ -27,6 +26,7 @@ from wrn_deploy.pipeline.networks.network import load_with_weights
 from wrn_deploy.pipeline.networks.weights import LoadedWeights
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy import __version__
 from wrn_deploy.backend import contenders as candidates
 from wrn_deploy.backend import examine, is_peer
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
@@ -31,6 +30,7 @@ from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import EXPERIMENTAL, Precision
+from wrn_deploy.version import __version__
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
 

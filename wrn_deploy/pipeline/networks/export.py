@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
@@ -18,6 +17,7 @@ from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, 
 from wrn_deploy.pipeline.quantization.base_graph import write_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy import __version__
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.progress import Progress
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from wrn_deploy.training.checkpoint import ResumePoint

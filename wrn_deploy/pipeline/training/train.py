@@ -136,7 +136,7 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     return result
 
 
-def _run(  # noqa: PLR0913 (all that a run is made of)
+def _run(
     options: TrainOptions,
     spec: ModelSpec,
     device: TrainDevice,
