@@ -74,11 +74,11 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ("demo.run_demo", "demo", [], DemoOptions(out=Path("demo"))),
     ("demo.run_demo", "demo", ["--out", "a", "--epochs", "2"], DemoOptions(out=A, epochs=2)),
     (
-        "train.train_model", "train", ["wrn-10-1", "--out", "a"],
+        "training.train.train_model", "train", ["wrn-10-1", "--out", "a"],
         TrainOptions(model="wrn-10-1", data="digits", out=A, recipe=PAPER.recipe, overrides=PAPER.overrides),
     ),
     (
-        "train.train_model", "train",
+        "training.train.train_model", "train",
         ["wrn-10-1", "--out", "a", "--data", "b", "--test-data", "c", "--resume", "--workers", "2",
          "--max-corrupt", "3", "--whiten", *NETWORK, "--recipe", "svhn", "--epochs", "7", "--batch-size", "9",
          "--lr", "0.5", "--momentum", "0.25", "--weight-decay", "0.125", "--no-decay-norms",
@@ -95,9 +95,9 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             ),
         ),
     ),
-    ("export.export_bundle", "export", ["wrn-10-1", "--out", "a"], ExportOptions(model="wrn-10-1", out=A)),
+    ("networks.export.export_bundle", "export", ["wrn-10-1", "--out", "a"], ExportOptions(model="wrn-10-1", out=A)),
     (
-        "export.export_bundle", "export",
+        "networks.export.export_bundle", "export",
         ["wrn-10-1", "--out", "a", "--weights", "b", "--weights-key", "c", "--seed", "2", "--bf16", "--pixels",
          "--top-k", "3", "--features", "--feature-maps", *NETWORK],
         ExportOptions(
@@ -106,10 +106,10 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         ),
     ),
     (
-        "calibrate.calibrate_bundle", "calibrate", ["a", "--calib-data", "b"], CalibrateOptions(data="b"),
+        "quantization.calibrate.calibrate_bundle", "calibrate", ["a", "--calib-data", "b"], CalibrateOptions(data="b"),
     ),
     (
-        "calibrate.calibrate_bundle", "calibrate",
+        "quantization.calibrate.calibrate_bundle", "calibrate",
         ["a", "--calib-data", "b", *CALIBRATION, "--no-equalize", "--no-exact-input", "--weight-scales", "per-tensor",
          "--bias-correction", "--rounding", "learned", "--learning-steps", "5", "--threads", "2",
          "--max-corrupt", "3%", "--workers", "4"],
@@ -122,9 +122,9 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             ),
         ),
     ),
-    ("tune.tune_bundle", "tune", ["a", "--data", "b", "--max-drop", "1"], TuneOptions(data="b", max_drop=1.0)),
+    ("tuning.tune.tune_bundle", "tune", ["a", "--data", "b", "--max-drop", "1"], TuneOptions(data="b", max_drop=1.0)),
     (
-        "tune.tune_bundle", "tune",
+        "tuning.tune.tune_bundle", "tune",
         ["a", "--data", "b", "--max-drop", "1", "--min-agreement", "90", "--threads", "2", "--limit", "3",
          "--max-corrupt", "4", "--workers", "5", "--calib-data", "other", *CALIBRATION],
         TuneOptions(
@@ -134,9 +134,9 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             ),
         ),
     ),
-    ("finetune.finetune_bundle", "finetune", ["a", "--data", "b"], FinetuneOptions(data="b")),
+    ("finetuning.finetune.finetune_bundle", "finetune", ["a", "--data", "b"], FinetuneOptions(data="b")),
     (
-        "finetune.finetune_bundle", "finetune",
+        "finetuning.finetune.finetune_bundle", "finetune",
         ["a", "--data", "b", "--test-data", "c", "--loss", "labels", "--steps", "2", "--batch-size", "3",
          "--lr", "0.5", "--no-scales", "--no-mirror", "--shift", "6", "--seed", "7", "--target", "tensorrt",
          "--limit", "8", "--threads", "9", "--max-corrupt", "10", "--workers", "11"],
@@ -147,11 +147,11 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         ),
     ),
     (
-        "build.build_engine", "build-engine", ["a", "--fp16"],
+        "engines.build.build_engine", "build-engine", ["a", "--fp16"],
         BuildOptions(precision=Precision.FP16, engine=EngineOptions()),
     ),
     (
-        "build.build_engine", "build-engine",
+        "engines.build.build_engine", "build-engine",
         ["a", "--int8", "--flavor", "tensorrt", "--profile", "1:2:3", "--workspace", "4", "--optimization-level", "5",
          "--timing-cache", "b", "--no-tf32", "--refit", "--strip", "--version-compatible",
          "--hardware-compatible", "ampere-plus", "--compute-capability", "8.9", "--calib-data", "other", *CALIBRATION,
@@ -166,11 +166,11 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         ),
     ),
     (
-        "measure.bench_bundle", "bench", ["a", "--data", "b", "--out", "OUT"],
+        "measuring.measure.bench_bundle", "bench", ["a", "--data", "b", "--out", "OUT"],
         MeasureOptions(data="b", logs=Path("OUT/loadgen")),
     ),
     (
-        "measure.bench_bundle", "bench",
+        "measuring.measure.bench_bundle", "bench",
         ["a", "--data", "b", "--out", "OUT", *SELECTION, "--batches", "6,7", "--rounds", "8", "--duration", "9",
          "--iterations", "10", "--streams", "11", "--boundary", "e2e", "--baseline", "torch-fp32",
          "--scenario", "Server", "--scenario-seconds", "12", "--target-latency", "13", "--target-qps", "14",
@@ -181,36 +181,36 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             loads=(Load(scenario=Scenario.SERVER, seconds=12.0, batch=7, target_ms=13.0, qps=14.0),),
         ),
     ),
-    ("evaluate.evaluate_target", "eval", ["OUT", "--data", "b"], MeasureOptions(data="b")),
+    ("measuring.evaluate.evaluate_target", "eval", ["OUT", "--data", "b"], MeasureOptions(data="b")),
     (
-        "evaluate.evaluate_target", "eval",
+        "measuring.evaluate.evaluate_target", "eval",
         ["FILE", "--data", "b", *SELECTION, "--model", "wrn-10-1", "--weights-key", "c", *NETWORK],
         MeasureOptions(data="b", **SELECTED),
     ),
-    ("compare.check_comparison", "compare", ["a", "b"], Limits()),
+    ("measuring.compare.check_comparison", "compare", ["a", "b"], Limits()),
     (
-        "compare.check_comparison", "compare", ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
+        "measuring.compare.check_comparison", "compare", ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
         Limits(regress=5.0, drop=2.0, strict=True),
     ),
     (
-        "predict.predict_target", "predict", ["OUT", "a", "b"],
+        "inference.predict.predict_target", "predict", ["OUT", "a", "b"],
         PredictOptions(images=(A, B)),
     ),
     (
-        "predict.predict_target", "predict",
+        "inference.predict.predict_target", "predict",
         ["FILE", "a", "--backend", "torch", "--precision", "fp32", "--top-k", "2", "--model", "wrn-10-1",
          "--weights-key", "c", *NETWORK],
         PredictOptions(images=(A,), top_k=2, backend="torch", precision=Precision.FP32),
     ),
     ("embed.embed_runner", "embed", ["--out", "a"], EmbedOptions(out=A)),
-    ("explain.explain", "explain", ["a", "b"], ExplainOptions(a=A, b=B, timing=TimingOptions())),
+    ("inspection.explain.explain", "explain", ["a", "b"], ExplainOptions(a=A, b=B, timing=TimingOptions())),
     (
-        "explain.explain", "explain", ["a", "b", "--batch", "2", "--rounds", "3", "--threads", "4"],
+        "inspection.explain.explain", "explain", ["a", "b", "--batch", "2", "--rounds", "3", "--threads", "4"],
         ExplainOptions(a=A, b=B, timing=TimingOptions(batch=2, rounds=3, threads=4)),
     ),
-    ("plot_model.plot_model", "plot-model", ["a"], PlotOptions(what="a")),
+    ("inspection.plot_model.plot_model", "plot-model", ["a"], PlotOptions(what="a")),
     (
-        "plot_model.plot_model", "plot-model", ["a", "--out", "b", "--precision", "int8", "--unfold"],
+        "inspection.plot_model.plot_model", "plot-model", ["a", "--out", "b", "--precision", "int8", "--unfold"],
         PlotOptions(what="a", out=B, precision=Precision.INT8, unfold=True),
     ),
 ]  # fmt: skip
@@ -237,7 +237,7 @@ def test_options_reach_the_pipeline_by_name(
 
 @pytest.mark.parametrize(
     ("function", "command", "more"),
-    [("evaluate.evaluate_target", "eval", ["--data", "b"]), ("predict.predict_target", "predict", ["a"])],
+    [("measuring.evaluate.evaluate_target", "eval", ["--data", "b"]), ("inference.predict.predict_target", "predict", ["a"])],
 )
 def test_what_runs_is_a_bundle_or_weights_with_their_network(
     monkeypatch: pytest.MonkeyPatch, function: str, command: str, more: list[str]
