@@ -249,5 +249,5 @@ def test_what_runs_is_a_bundle_or_weights_with_their_network(
 
 
 def test_the_reference_of_a_comparison_is_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = handed(monkeypatch, "compare.compare_files", "compare", "a", "b", "--reference", "torch-fp32")
+    given = handed(monkeypatch, "measuring.compare.compare_files", "compare", "a", "b", "--reference", "torch-fp32")
     assert given == (A, B, ("torch", Precision.FP32))
