@@ -56,8 +56,8 @@ def test_the_svhn_recipe_divides_by_255_and_drops_out(cli: Cli, few: str, tmp_pa
     [
         (("--recipe", "papr"), "'papr' (did you mean paper?)"),
         (("--amp", "int8"), "'int8' is not one of 'bf16', 'fp16'"),
-        (("--compile", "--checkpointing"), "expected one of them"),
-        (("--label-smoothing", "1"), "label smoothing 1.0: expected shares"),
+        (("--compile", "--checkpointing"), "expected one; torch.compile"),
+        (("--label-smoothing", "1"), "label smoothing 1.0: expected fractions"),
         (("--recipe", "imagenet", "--shift", "4"), "shift 4 with resized crops: expected 0"),
     ],
 )
