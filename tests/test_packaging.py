@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
-    *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "sources.toml")),
+    *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE", "imagenet_classes.txt")),
 }
 DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example")

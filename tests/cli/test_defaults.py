@@ -222,7 +222,7 @@ def _in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("OUT").mkdir()
     Path("FILE").touch()
-    monkeypatch.setattr(f"{PIPELINE}.compare.compare_files", lambda *_files: (None, ()))
+    monkeypatch.setattr(f"{PIPELINE}.measuring.compare.compare_files", lambda *_files: (None, ()))
     monkeypatch.setattr("wrn_deploy.cli.show.compare.show_comparison", lambda *_found, **_as_json: None)
 
 
