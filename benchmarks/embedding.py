@@ -33,7 +33,7 @@ from wrn_deploy import Runner, __version__
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import open_session
+from wrn_deploy.runtime.sessions import open_session
 
 STARTS, TURNS, CALLS = 15, 60, 20
 STAGES = ("program", "python", "opened", "first", "crossing")

@@ -36,7 +36,6 @@ from rich.table import Table
 from roofline import H200, kernels_of, roofline_s
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
@@ -46,6 +45,7 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import open_backend
 from wrn_deploy.spec import Precision
 
 PACKAGES = (

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Backend, open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.build import build_plan
 from wrn_deploy.engines.flavor import Flavor, find_flavor
@@ -29,6 +28,7 @@ from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import Backend, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["CONTENDERS", "Contender", "Opened", "device_ms", "probe_images"]
@@ -117,7 +117,7 @@ def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
 
     @contextlib.contextmanager
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
-        from wrn_deploy.backends._plan import PlanRuntime
+        from wrn_deploy.backends.plan.backend import PlanRuntime
 
         runtime = PlanRuntime(flavor, title, "rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
         reason = runtime.unfit(bundle.artifacts.get(f"plan-{precision}-{flavor}"))
@@ -142,7 +142,7 @@ def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
 
 def device_ms(opened: Opened, count: int) -> float:
     """Milliseconds of a run among so many that do not wait for one another, on the device's clock."""
-    from wrn_deploy.backends._cuda import call, on_gpu
+    from wrn_deploy.backends.plan.cuda import call, on_gpu
 
     with on_gpu():
         events = [call("cudaEventCreate") for _ in range(2)]
@@ -174,9 +174,9 @@ CONTENDERS = (
 
 def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
     """Whether a plan of TensorRT-RTX for a target can be opened and run here, past our own checks."""
-    from wrn_deploy.backends._cuda import on_gpu
-    from wrn_deploy.backends._engine import Expected, SharedEngine
-    from wrn_deploy.backends._plan import PlanBackend
+    from wrn_deploy.backends.plan.backend import PlanBackend
+    from wrn_deploy.backends.plan.cuda import on_gpu
+    from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 
     told: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
     try:

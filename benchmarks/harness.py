@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import Backend
 from wrn_deploy.backends._session import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import measure_latency
@@ -45,7 +44,8 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.runtime.backend import Backend
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 BATCHES = (1, 8)

@@ -34,7 +34,6 @@ from rich.table import Table
 
 import wrn_deploy.backends
 from wrn_deploy import __version__
-from wrn_deploy.backend import examine
 from wrn_deploy.bench.measuring.revision import git_revision
 from wrn_deploy.bench.measuring.watch import Watch, watch_machine
 from wrn_deploy.bench.measuring.worker import Work
@@ -46,6 +45,7 @@ from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.measuring.rounds import Entry, start, time_rounds
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 
 BASE = "onnxruntime"
@@ -55,7 +55,7 @@ KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 PLUGIN = """
 import time
 from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 SLOWER = {slower}

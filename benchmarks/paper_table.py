@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import contenders, examine, title_of
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
@@ -43,6 +42,7 @@ from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, Entry, start, time_rounds
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.runtime.backend import contenders, examine, title_of
 from wrn_deploy.spec import Precision
 
 BASELINE = "resnet-50"

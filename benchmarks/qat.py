@@ -45,7 +45,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales  # noqa: E402
 from wrn_deploy.pipeline.quantization.state import BEFORE  # noqa: E402
 from wrn_deploy.progress import Silent  # noqa: E402
-from wrn_deploy.sessions import infer_with, open_session  # noqa: E402
+from wrn_deploy.runtime.sessions import infer_with, open_session  # noqa: E402
 
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from wrn_deploy import Runner, __version__
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.sessions import open_session
+from wrn_deploy.runtime.sessions import open_session
 
 COLD = """
 import sys

@@ -23,7 +23,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.lint import lint_file
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Preprocessing
 
 PATIENCE_S = 20

@@ -2,7 +2,7 @@
 
 from wrn_deploy.api import extract_feat, get_model, list_models, predict
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 
 __all__ = [
     "DeployError",

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.backend import Backend, Runtime, contenders, examine, open_backend
 from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.backend import Backend, Runtime, contenders, examine, open_backend
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
 BACKENDS = plugin_names("wrn_deploy.backends")

@@ -9,7 +9,7 @@ from onnx import helper
 
 from wrn_deploy.backends._session import OnnxRuntimeBackend
 from wrn_deploy.errors import DeployError
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import TensorSpec
 
 IMAGES = TensorSpec("images", "float32", (4,))

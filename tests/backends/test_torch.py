@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wrn_deploy.backend import backends, is_peer, open_backend, unfit
-from wrn_deploy.backends import _torch
-from wrn_deploy.backends._torch import TorchBackend, TorchRuntime
-from wrn_deploy.backends._torch_device import CpuDevice, CudaDevice
+from wrn_deploy.backends.pytorch import backend as torch_backend
+from wrn_deploy.backends.pytorch.backend import TorchBackend, TorchRuntime
+from wrn_deploy.backends.pytorch.device import CpuDevice, CudaDevice
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.runtime.backend import backends, is_peer, open_backend, unfit
 from wrn_deploy.spec import ModelSpec, Precision
 
 
@@ -70,7 +70,7 @@ class Sums(torch.nn.Module):
 
 
 def on_cpu(network: torch.nn.Module, spec: ModelSpec) -> TorchBackend:
-    return TorchBackend(_torch._Compiled(network, frozen=True), spec, CpuDevice)
+    return TorchBackend(torch_backend._Compiled(network, frozen=True), spec, CpuDevice)
 
 
 @pytest.fixture
@@ -140,9 +140,9 @@ def test_without_a_compiler_the_machine_cannot_compile(monkeypatch: pytest.Monke
 
 def test_variants_on_a_gpu_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = TorchRuntime("any", (Precision.FP16,), device="cuda", compiled=True)
-    monkeypatch.setattr(_torch, "find_gpu", lambda: None)
+    monkeypatch.setattr(torch_backend, "find_gpu", lambda: None)
     assert gpu.unfit(None) == "no CUDA GPU on this machine"
-    monkeypatch.setattr(_torch, "find_gpu", object)
+    monkeypatch.setattr(torch_backend, "find_gpu", object)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "cannot use this GPU: install one with CUDA" in str(gpu.unfit(None))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

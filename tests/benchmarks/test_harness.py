@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 
-from wrn_deploy.backend import Candidate, backends
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.report.report import WarmUp
 from wrn_deploy.pipeline.measuring.rounds import Entry
+from wrn_deploy.runtime.backend import Candidate, backends
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
     before, path = backends(), os.environ.get("PYTHONPATH")
     with honesty._planted(0.1):
         assert sorted(set(backends()) - set(before)) == ["copy", "slowed_copy"]
-        listed = "from wrn_deploy.backend import backends; print(*backends())"
+        listed = "from wrn_deploy.runtime.backend import backends; print(*backends())"
         told = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
         assert {"copy", "slowed_copy"} <= set(told.split()), "processes that are started find them too"
     assert (backends(), os.environ.get("PYTHONPATH")) == (before, path)

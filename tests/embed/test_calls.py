@@ -11,12 +11,12 @@ import pytest
 
 from tests.embed.conftest import Driver, Ran
 from wrn_deploy import Runner
-from wrn_deploy.backend import examine
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 
 UINT8, FLOAT32 = "1", "5"

@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.sessions import Provider, has_provider, open_session
+from wrn_deploy.runtime.backend import Array
+from wrn_deploy.runtime.sessions import Provider, has_provider, open_session
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["OnnxRuntimeBackend", "SessionRuntime"]

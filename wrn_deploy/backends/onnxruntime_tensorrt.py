@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wrn_deploy.backends._session import SessionRuntime
-from wrn_deploy.sessions import TENSORRT
+from wrn_deploy.runtime.sessions import TENSORRT
 from wrn_deploy.spec import Precision
 
 __all__ = ["RUNTIME"]

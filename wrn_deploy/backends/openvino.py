@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.runtime.backend import Array
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["RUNTIME"]

@@ -1,8 +1,8 @@
-"""Plans of TensorRT-RTX without CUDA graphs, for comparison; how a plan is run is in `_plan.py`."""
+"""Plans of TensorRT-RTX without CUDA graphs, for comparison; how a plan is run is in `plan`."""
 
 from __future__ import annotations
 
-from wrn_deploy.backends._plan import PlanRuntime
+from wrn_deploy.backends.plan.backend import PlanRuntime
 
 __all__ = ["RUNTIME"]
 

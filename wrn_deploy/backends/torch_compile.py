@@ -1,8 +1,8 @@
-"""torch.compile on a CPU; how it is run is in `_torch.py`."""
+"""torch.compile on a CPU; how it is run is in `torch`."""
 
 from __future__ import annotations
 
-from wrn_deploy.backends._torch import TorchRuntime
+from wrn_deploy.backends.pytorch.backend import TorchRuntime
 from wrn_deploy.spec import Precision
 
 __all__ = ["RUNTIME"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from wrn_deploy.backend import Array
-from wrn_deploy.device_array import DeviceArray
 from wrn_deploy.embed.guarded import guarded, say_nothing
 from wrn_deploy.embed.opened import Opened, Tensor, opened
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.backend import Array
+from wrn_deploy.runtime.device_array import DeviceArray
+from wrn_deploy.runtime.runner import Runner
 
 __all__ = ["ABI_VERSION", "connect"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.errors import UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["Opened", "Tensor", "opened"]

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from tests.bench.stubs import plant
-from wrn_deploy.backend import Candidate, contenders, examine, is_peer
 from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times
@@ -31,7 +30,8 @@ from wrn_deploy.pipeline.measuring import measure
 from wrn_deploy.pipeline.measuring import rounds as contest
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.backend import Candidate, contenders, examine, is_peer
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 SHORT = MeasureOptions("digits", rounds=3, iterations=4, threads=1, limit=60, duration_s=0.9)

@@ -11,7 +11,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.measuring.accuracy import Answers, ask, fill
 from wrn_deploy.bench.measuring.latency import Times, measure_with_device, warm_up
 from wrn_deploy.bench.measuring.loadgen import Load, run_scenario
@@ -27,6 +26,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
+from wrn_deploy.runtime.backend import Array, Backend, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["Work", "serve"]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def open_network(network: nn.Module, also: Also | None = None) -> Iterator[tuple
         DeployError: it is no network, has no description, or none that it fits.
     """
     spec = _spec_of(network)
-    from wrn_deploy.backends._torch_module import open_module
+    from wrn_deploy.backends.pytorch.module import open_module
     from wrn_deploy.models.cost import shape_feature_maps
     from wrn_deploy.models.feature_extractor import split_classifier
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Array, title_of
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.inference.models import Answering, Opened, images_together, open_answering
 from wrn_deploy.pipeline.inference.target import Target
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import Array, title_of
 from wrn_deploy.spec import ModelSpec, Precision
 
 __all__ = ["PredictOptions", "Prediction", "Predictions", "Scored", "predict_images", "predict_target"]

@@ -6,12 +6,12 @@ import importlib.util
 from dataclasses import dataclass
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import backends, title_of, unfit
 from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
-from wrn_deploy.sessions import providers
+from wrn_deploy.runtime.backend import backends, title_of, unfit
+from wrn_deploy.runtime.sessions import providers
 
 __all__ = ["Diagnosis", "diagnose"]
 

@@ -220,7 +220,7 @@ def _plan(file: Path, progress: Progress) -> PlanView:
 
 def _broken(file: Path) -> str | None:
     """What is wrong with a plan of no bundle, as far as its bytes tell."""
-    from wrn_deploy.backends._deserialize import check_rtx_plan
+    from wrn_deploy.backends.plan.deserialize import check_rtx_plan
 
     flavor = plan_flavor(file)
     if flavor is None:
@@ -241,7 +241,7 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
         return (), "the layers themselves are read on a GPU, and there is none here"
     if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
         return (), f"the layers themselves are read with {flavor}, which is not installed"
-    from wrn_deploy.backends._validity import plan_mismatch
+    from wrn_deploy.backends.plan.validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
     from wrn_deploy.engines.inspector import describe_engine
     from wrn_deploy.engines.layers import parse_json

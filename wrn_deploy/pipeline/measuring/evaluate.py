@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import title_of, unfit
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
 from wrn_deploy.bench.report.report import Accuracy, Report, Row
@@ -27,6 +26,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled
 from wrn_deploy.pipeline.networks.network import load_with_weights
 from wrn_deploy.pipeline.networks.weights import Taken
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import title_of, unfit
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy import __version__
-from wrn_deploy.backend import contenders, examine, is_peer
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
 from wrn_deploy.bench.measuring.revision import git_revision
 from wrn_deploy.bench.measuring.watch import watch_machine
@@ -30,6 +29,7 @@ from wrn_deploy.pipeline.measuring.scoring import grade_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import contenders, examine, is_peer
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wrn_deploy.backend import Candidate, title_of
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import Times
@@ -20,6 +19,7 @@ from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import Candidate, title_of
 from wrn_deploy.spec import Precision
 
 __all__ = ["Entry", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
