@@ -112,7 +112,7 @@ def _ready(program: list[str]) -> subprocess.Popen[str]:
 def _calls(given: Any, program: list[str], batch: int) -> dict[str, list[float]]:
     """Microseconds of each call."""
     child = _ready(program)
-    with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner, child:
+    with Runner.open(given.bundle, precision=given.precision, backend="onnxruntime", threads=1) as runner, child:
         key = "onnx-fp32" if runner.precision == "fp32" else f"onnx-{runner.precision}-onnxruntime"
         session = open_session(runner.bundle.file(runner.bundle.artifacts[key]), threads=1)
         name, images = runner.inputs[0].name, np.zeros((batch, *runner.inputs[0].shape), runner.inputs[0].dtype)

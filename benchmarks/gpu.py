@@ -217,7 +217,7 @@ def _one_round(row: Row, opened: Opened) -> None:
 
 
 def _reference(bundle: Bundle, images: Any) -> Any:
-    with open_backend(bundle, "onnxruntime", Precision.FP32) as backend:
+    with open_backend(bundle, backend="onnxruntime", precision=Precision.FP32) as backend:
         backend.upload(images)
         backend.execute()
         return backend.download()[0][0]

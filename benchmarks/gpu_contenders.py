@@ -106,7 +106,7 @@ def _session(precision: Precision) -> Contender:
 
     @contextlib.contextmanager
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
-        with open_backend(bundle, "onnxruntime_cuda", precision) as backend:
+        with open_backend(bundle, backend="onnxruntime_cuda", precision=precision) as backend:
             yield _of_backend(backend, images, None)
 
     return Contender("ONNX Runtime CUDA", precision, open_on)
@@ -119,11 +119,12 @@ def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
         from wrn_deploy.backends.plan.backend import PlanRuntime
 
-        runtime = PlanRuntime(flavor, title, "rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
+        runtime = PlanRuntime(flavor=flavor, title=title, extra="rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
         reason = runtime.unfit(bundle.artifacts.get(f"plan-{precision}-{flavor}"))
         if reason is not None:
             raise MachineError(reason)
-        with runtime.open_backend(bundle, runtime.find_artifact(bundle, precision), precision, None) as backend:
+        artifact = runtime.find_artifact(bundle, precision)
+        with runtime.open_backend(bundle, artifact, precision=precision, threads=None) as backend:
             opened = _of_backend(backend, images, backend.stream)
             for _ in range(3):  # the second captures, the third is the first graph
                 opened.start()
@@ -191,10 +192,12 @@ def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
         facts = {"flavor": "tensorrt_rtx", "profiles": [{"minimum": 1, "optimum": 4, "maximum": 4}]}
         images = probe_images(bundle, 4)
         with on_gpu():
-            engine = SharedEngine(importlib.import_module("tensorrt_rtx"), plan, Expected(
-                bundle.spec.input, bundle.spec.outputs, facts
-            ))  # fmt: skip
-        with PlanBackend(engine, graphs=False) as backend, open_backend(bundle, "onnxruntime", Precision.FP32) as cpu:
+            expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=facts)
+            engine = SharedEngine(importlib.import_module("tensorrt_rtx"), plan, expected)
+        with (
+            PlanBackend(engine, graphs=False) as backend,
+            open_backend(bundle, backend="onnxruntime", precision=Precision.FP32) as cpu,
+        ):
             told["opened"] = True
             answers = []
             for each in (backend, cpu):

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import __version__
-from wrn_deploy.backends._session import OnnxRuntimeBackend
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.measuring.revision import git_revision

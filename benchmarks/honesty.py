@@ -54,7 +54,7 @@ KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 # ONNX Runtime's CPU backend once more, which may wait for a share of its own time after each inference.
 PLUGIN = """
 import time
-from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, SessionRuntime
 from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
@@ -69,11 +69,13 @@ class Slowed(OnnxRuntimeBackend):
             pass
 
 class Runtime(SessionRuntime):
-    def open_backend(self, bundle, artifact, precision, threads):
+    def open_backend(self, bundle, artifact, *, precision, threads):
         made = Slowed if SLOWER else OnnxRuntimeBackend
         return made(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 
-RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
+RUNTIMES = {{
+    "{name}": Runtime(title="{name}", provider=CPU, graphs={{Precision.FP32: "onnx-fp32"}}, extra="cpu")
+}}
 """
 
 

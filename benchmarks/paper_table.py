@@ -42,7 +42,7 @@ from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, Entry, start, time_rounds
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.runtime.backend import contenders, examine, title_of
+from wrn_deploy.runtime.backend import examine, find_runtime, known_pairs, runtimes
 from wrn_deploy.spec import Precision
 
 BASELINE = "resnet-50"
@@ -84,7 +84,7 @@ def main() -> None:
     record = {
         "benchmark": "paper table",
         "paper": "Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016",
-        "contender": f"{title_of(backend)} {precision}",
+        "contender": f"{find_runtime(backend).title} {precision}",
         "machine": dataclasses.asdict(machine),
         "versions": {"wrn-deploy": __version__, **package_versions("onnxruntime", "onnxruntime-gpu", "torch", "numpy")},
         "settings": dataclasses.asdict(settings),
@@ -103,9 +103,8 @@ def main() -> None:
 
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = sorted({backend for backend, _ in contenders()})
     parser.add_argument("--bundles", type=Path, required=True, help="a folder with a bundle for each network")
-    parser.add_argument("--backend", choices=[*known, FASTEST], default=FASTEST if find_gpu() else "onnxruntime")
+    parser.add_argument("--backend", choices=[*runtimes(), FASTEST], default=FASTEST if find_gpu() else "onnxruntime")
     parser.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32", help="not with fastest")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=20)
@@ -130,14 +129,14 @@ def _fastest(bundles: dict[str, Bundle], given: Any) -> tuple[str, Precision]:
                 with contextlib.suppress(DeployError):  # without a plan, it is no contender
                     build_engine(bundle, BuildOptions(Precision.FP16, options, flavor), new_progress())
     times: dict[tuple[str, Precision], float] = {}
-    for backend, precision in contenders():
+    for backend, precision in known_pairs():
         if all(examine(bundle, backend, precision).skipped is None for bundle in bundles.values()):
             with (
                 contextlib.suppress(DeployError),
                 Worker(_work(bundles[BASELINE], (backend, precision), given.threads)) as one,
             ):
                 times[backend, precision] = one.warm_up(given.batch, *WARM_UP_S)[1]
-                new_progress().note(f"{title_of(backend)} {precision}: {times[backend, precision]:.2f} ms")
+                new_progress().note(f"{find_runtime(backend).title} {precision}: {times[backend, precision]:.2f} ms")
     if not times:
         raise DeployError("no contender can run all five networks here: name one with --backend, which tells why")
     return min(times, key=lambda contender: times[contender])

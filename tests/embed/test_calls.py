@@ -32,7 +32,7 @@ def _clean(ran: Ran) -> Ran:
 def test_cpp_gets_the_logits_of_python_bit_for_bit(  # noqa: PLR0917 (fixtures)
     drive: Driver, made_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path, precision: str, dtype: str
 ) -> None:
-    with Runner.open(made_bundle, precision, "onnxruntime", threads=1) as runner:
+    with Runner.open(made_bundle, precision=precision, backend="onnxruntime", threads=1) as runner:
         sent = images if dtype == UINT8 else normalize(images, runner.bundle.spec.preprocessing)
         wanted = runner.predict(sent)
     (tmp_path / "sent").write_bytes(sent.tobytes())

@@ -18,7 +18,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runtime.backend import contenders, examine, open_backend
+from wrn_deploy.runtime.backend import examine, known_pairs, open_backend
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,10 @@ def test_arrays_on_a_gpu_need_a_backend_that_takes_them(made_bundle: Path, image
     expected = (
         "ONNX Runtime CPU fp32 takes no arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
     )
-    with Runner.open(made_bundle, "fp32", "onnxruntime") as runner, pytest.raises(DeployError, match=expected):
+    with (
+        Runner.open(made_bundle, precision="fp32", backend="onnxruntime") as runner,
+        pytest.raises(DeployError, match=expected),
+    ):
         runner.predict_on_device(images, images)
 
 
@@ -200,26 +203,29 @@ def test_fewer_than_one_context_is_a_usage_error(made_bundle: Path) -> None:
 def test_falling_back_is_asked_for_and_said(bundle: Bundle) -> None:
     (bundle.folder / "int8-onnxruntime.onnx").unlink()
     with pytest.raises(DeployError, match="int8-onnxruntime"):
-        Runner.open(bundle.folder, "int8", "onnxruntime")
+        Runner.open(bundle.folder, precision="int8", backend="onnxruntime")
     with pytest.warns(RuntimeWarning, match=r"int8-onnxruntime.*; running ONNX Runtime CPU fp32 instead"):
-        runner = Runner.open(bundle.folder, "int8", "onnxruntime", fallback=True)
+        runner = Runner.open(bundle.folder, precision="int8", backend="onnxruntime", fallback=True)
     with runner:
         assert (runner.backend, runner.precision) == ("onnxruntime", Precision.FP32)
         assert "int8-onnxruntime" in (runner.fell_back or "")
-    with Runner.open(bundle.folder, "fp32", "onnxruntime", fallback=True) as runner:
+    with Runner.open(bundle.folder, precision="fp32", backend="onnxruntime", fallback=True) as runner:
         assert runner.fell_back is None
     with pytest.raises(UsageError, match="does not run fp16"):
-        Runner.open(bundle.folder, "fp16", "onnxruntime", fallback=True)
+        Runner.open(bundle.folder, precision="fp16", backend="onnxruntime", fallback=True)
 
 
 def test_what_is_not_named_is_chosen_and_said(made_bundle: Path) -> None:
     with Runner.open(made_bundle) as runner:
         assert examine(runner.bundle, runner.backend, runner.precision).obstacle is None
-        assert (runner.backend, runner.precision) in contenders()
+        assert (runner.backend, runner.precision) in known_pairs()
 
 
 def test_the_named_precision_is_kept(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
-    with Runner.open(made_bundle, "int8", "onnxruntime") as int8, Runner.open(made_bundle, Precision.FP32) as fp32:
+    with (
+        Runner.open(made_bundle, precision="int8", backend="onnxruntime") as int8,
+        Runner.open(made_bundle, precision=Precision.FP32) as fp32,
+    ):
         assert (int8.backend, int8.precision) == ("onnxruntime", Precision.INT8)
         assert fp32.precision is Precision.FP32
         assert not np.array_equal(int8.predict(images), fp32.predict(images)), "int8 gives the logits of fp32"
@@ -239,7 +245,7 @@ def test_a_named_backend_that_cannot_run_is_never_replaced(
     if examine(Bundle.open(made_bundle), backend, wanted).obstacle is None:
         pytest.skip(f"{backend} runs here")
     with pytest.raises(DeployError, match=r"TensorRT|plan-"):
-        Runner.open(made_bundle, precision, backend)
+        Runner.open(made_bundle, precision=precision, backend=backend)
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("torch", "int8"), ("onnxruntime", "fp16"), ("tensorrt", "fp32")])
@@ -247,12 +253,12 @@ def test_a_precision_that_a_backend_does_not_know_is_a_usage_error(
     made_bundle: Path, backend: str, precision: str
 ) -> None:
     with pytest.raises(UsageError, match=f"does not run {precision} here: expected one of"):
-        Runner.open(made_bundle, precision, backend)
+        Runner.open(made_bundle, precision=precision, backend=backend)
 
 
 def test_unknown_names_are_refused_with_the_known_ones(made_bundle: Path) -> None:
     with pytest.raises(UsageError, match="precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"):
-        Runner.open(made_bundle, "int4")
+        Runner.open(made_bundle, precision="int4")
     with pytest.raises(DeployError, match=r"unknown backend 'onnxruntme' \(did you mean onnxruntime or "):
         Runner.open(made_bundle, backend="onnxruntme")
 
@@ -280,7 +286,7 @@ def test_a_stale_graph_is_not_run(bundle: Bundle) -> None:
         step.file("weights.safetensors").write_bytes(b"others")
         step.add("weights", (old.kind, old.precision), "weights.safetensors", old.recipe, {})
     with pytest.raises(DeployError, match=r"was made from weights \w+, which is now \w+: run `wrn-deploy calibrate"):
-        open_backend(bundle, "onnxruntime", Precision.INT8)
+        open_backend(bundle, backend="onnxruntime", precision=Precision.INT8)
 
 
 def test_a_service_loads_neither_torch_nor_onnx(made_bundle: Path) -> None:

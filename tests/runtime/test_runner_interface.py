@@ -29,12 +29,12 @@ def images(made_bundle: Path) -> npt.NDArray[np.uint8]:
 def test_all_outputs_come_by_name_in_every_runtime(
     made_bundle: Path, made_interface_bundle: Path, images: npt.NDArray[np.uint8]
 ) -> None:
-    with Runner.open(made_bundle, "fp32", "onnxruntime") as runner:
+    with Runner.open(made_bundle, precision="fp32", backend="onnxruntime") as runner:
         logits = runner.predict(images)
         assert list(runner.run(images)) == ["logits"]
         np.testing.assert_array_equal(runner.run(images)["logits"], logits)
     for backend in ("onnxruntime", "torch"):
-        with Runner.open(made_interface_bundle, "fp32", backend) as runner:
+        with Runner.open(made_interface_bundle, precision="fp32", backend=backend) as runner:
             found = runner.run(images)
         assert tuple(found) == INTERFACE
         assert [one.shape for one in found.values()] == [(16, 3), (16, 3), (16, 64)]
@@ -112,7 +112,7 @@ def test_several_threads_get_the_features_of_their_own_images(
     made_interface_bundle: Path, images: npt.NDArray[np.uint8]
 ) -> None:
     """PyTorch's contexts share one network."""
-    with Runner.open(made_interface_bundle, "fp32", "torch", threads=1, contexts=3) as runner:
+    with Runner.open(made_interface_bundle, precision="fp32", backend="torch", threads=1, contexts=3) as runner:
         runner.warmup((1, 2))
         wanted = [runner.run(images[index : index + 2])["features"] for index in range(8)]
         with ThreadPoolExecutor(6) as pool:

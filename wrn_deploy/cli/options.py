@@ -15,6 +15,7 @@ from wrn_deploy.pipeline.allowance import parse_allowance
 from wrn_deploy.pipeline.networks.labels import read_labels
 from wrn_deploy.pipeline.quantization.quantize import Rounding, WeightScales
 from wrn_deploy.plugins import near_names, plugin_names
+from wrn_deploy.runtime.backend import runtimes
 from wrn_deploy.spec import Precision
 
 __all__ = [
@@ -67,7 +68,7 @@ def _one_of(names: list[str], panel: str | None = None, name: str | None = None)
 
 
 DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
-BACKENDS, METHODS = plugin_names("wrn_deploy.backends"), plugin_names("wrn_deploy.calib.methods")
+BACKENDS, METHODS = list(runtimes()), plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="As in wrn-16-2; `wrn-deploy models` lists them.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]

@@ -59,9 +59,9 @@ class Calls:
                 raise UsageError(f"{name} is {getattr(options, name)}: expected at least 1, or 0 for the default")
         made = Runner.open(
             os.fsdecode(self._ffi.string(bundle)),
-            self._string(options.precision, "precision"),
-            self._string(options.backend, "backend"),
-            options.threads or None,
+            precision=self._string(options.precision, "precision"),
+            backend=self._string(options.backend, "backend"),
+            threads=options.threads or None,
             contexts=options.contexts or None,
             fallback=bool(options.fallback),
         )

@@ -1,22 +1,21 @@
-"""The Backend protocol, which contenders there are, and how one is opened; numpy's types only."""
+"""The Backend and Runtime protocols, the list of runtimes, and how one opens a bundle; numpy's types only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "backends", "contenders", "examine", "is_peer",
-    "open_backend", "precisions_of", "title_of", "unfit",
+    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "default_pairs", "examine", "find_runtime",
+    "known_pairs", "open_backend", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -25,11 +24,10 @@ Array = npt.NDArray[Any]
 
 
 class Backend(Protocol):
-    """One opened artifact, ready to run. It never times itself: `bench/measuring/latency.py` holds the only clock.
+    """An opened artifact, ready to run; a context manager. It never times itself: only `bench/measuring/latency.py` does.
 
-    `batches` are the sizes of batch that it takes. `execute` may return before the device is done; `synchronize` waits
-    for it. Not for several threads at once: each thread takes a `sibling`. After `close`, every other method raises
-    DeployError.
+    `batches` are the batch sizes it takes. `execute` may return before the device is done; `synchronize` waits for it.
+    Not thread-safe: each thread takes a `sibling`. After `close`, every other method raises DeployError.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -37,59 +35,59 @@ class Backend(Protocol):
     batches: range
 
     def upload(self, batch: Array) -> None:
-        """Takes the next input, (N, *inputs[0].shape) of `inputs[0].dtype`; it may be reused once this returns.
+        """Copies the next input, (N, *inputs[0].shape) of `inputs[0].dtype`; the caller may reuse it at once.
 
         Raises:
-            DeployError: N is none of `batches`.
+            DeployError: N is not in `batches`.
         """
 
     def execute(self) -> None:
-        """Starts one inference on what was uploaded; may be called again and again."""
+        """Starts one inference on the uploaded batch; may be called repeatedly."""
 
     def synchronize(self) -> None:
-        """Waits until every started inference is done."""
+        """Waits for every started inference."""
 
     def elapsed_ms(self) -> float | None:
-        """What the last `execute` took by the device's own clock (CUDA events), copies left out; waits for it.
+        """Device time of the last `execute` in ms (CUDA events), without copies; waits for it.
 
-        The first call starts the clock, which costs two events an inference: it gives None, and so does every call
-        where the device has no such clock, as a CPU. It does not see what ran on arrays of the caller's.
+        The first call starts the clock, which costs two events per inference, and returns None. Always None on a
+        device without such a clock, such as a CPU. Inferences on the caller's device arrays are not timed.
         """
 
     def download(self) -> tuple[Array, ...]:
         """The outputs of the last inference, each (N, *shape) of its dtype; the caller owns them."""
 
     def sibling(self) -> Self:
-        """Another one on the same weights, with buffers (and a stream) of its own; each is closed by itself."""
+        """A second backend on the same weights, with its own buffers and stream; close each one."""
 
     def close(self) -> None:
-        """Gives its memory back, the weights' too with the last sibling; may be called twice."""
+        """Frees its memory, and the weights with the last sibling; may be called twice."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
 
 @runtime_checkable
 class DeviceBackend(Backend, Protocol):
-    """A backend that also takes arrays which are on the GPU already."""
+    """A backend that also runs on arrays already on the GPU."""
 
     def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
-        """Raises DeployError unless they can be given to `infer_on_device`."""
+        """Raises DeployError unless `infer_on_device` can take them."""
 
     def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
-        """Starts an inference on memory of the caller's, behind what the caller's stream has been given so far.
+        """Starts an inference on the caller's memory, in the order of the caller's stream.
 
-        It does not wait: the arrays are in use until the stream has come so far. What comes on that stream afterwards
-        finds the outputs written. Outputs that are not given are computed and dropped.
+        Returns at once: the arrays are in use until the stream reaches this point, and later work on the stream sees
+        the outputs. Outputs beyond `outputs` are computed and dropped.
 
         Args:
             images: the input, on the first GPU, its address a multiple of 256.
             outputs: arrays for the first outputs, likewise.
-            stream: CUDA's handle of a stream, not being captured; 0: the default stream (slower: TensorRT then waits
-                for the GPU).
+            stream: CUDA handle of a stream that is not being captured; 0: the default stream (slower: TensorRT then
+                waits for the GPU).
 
         Raises:
             DeployError: an array does not fit.
@@ -98,76 +96,97 @@ class DeviceBackend(Backend, Protocol):
 
 
 class Runtime(Protocol):
-    """What a file in `wrn_deploy/backends` offers as its RUNTIME."""
+    """One entry of RUNTIMES in a file of `wrn_deploy/backends`: what runs artifacts, and whether it can do so here."""
 
     @property
     def title(self) -> str:
-        """Its name for people, as in "ONNX Runtime CPU"."""
+        """Display name, as in "ONNX Runtime CPU"."""
 
     @property
-    def peer(self) -> bool:
-        """Whether it is measured for comparison, and only where it is asked for."""
+    def comparison_only(self) -> bool:
+        """Whether it is measured only on request: a variant, or another vendor's runtime."""
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Those it runs, its preferred one first."""
+        """The precisions it runs, its preferred one first."""
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
-        """The artifact it would run; raises DeployError where the bundle has none (and says what makes it)."""
+        """The artifact it would run; raises DeployError, with the command that makes it, if the bundle has none."""
 
     def unfit(self, artifact: Artifact | None) -> str | None:
-        """Why this machine cannot run the artifact (None: any artifact), or None where it can."""
+        """Why this machine cannot run the artifact (None: any artifact), or None if it can."""
 
-    def open_backend(self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None) -> Backend:
-        """Opens it; `threads` CPU threads (None: the library's own choice).
+    def open_backend(self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None) -> Backend:
+        """Opens the artifact with `threads` CPU threads (None: the library's default).
 
-        The artifact's precision is another one where the runtime itself makes the one that was asked for.
+        `precision` differs from the artifact's if the runtime converts the artifact itself.
         """
 
 
-def _runtime(backend: str) -> Runtime:
-    return cast("Runtime", load_plugin(BACKENDS, backend).RUNTIME)
+def runtimes() -> dict[str, Runtime]:
+    """Every backend's name, as users type it, and its runtime, sorted by name; loads no heavy library."""
+    found: dict[str, Runtime] = {}
+    for file in plugin_names(BACKENDS):
+        found |= load_plugin(BACKENDS, file).RUNTIMES
+    return dict(sorted(found.items()))
 
 
-def backends() -> list[str]:
-    """The files of `wrn_deploy/backends`."""
-    return plugin_names(BACKENDS)
+def find_runtime(backend: str) -> Runtime:
+    """The runtime of that name.
 
-
-def contenders(bundle: Bundle | None = None) -> list[tuple[str, Precision]]:
-    """Every backend at every precision that it knows, whether or not this machine can run it; in a report's order.
-
-    With a bundle those that are measured where none is named: without peers, and without experimental precisions
-    unless it has a plan of that precision.
+    Raises:
+        DeployError: there is none; the text lists the known ones.
     """
-    known = [(name, precision) for name in backends() for precision in _runtime(name).precisions]
-    if bundle is None:
-        return known
+    known = runtimes()
+    if backend not in known:
+        near = near_names(backend, list(known))
+        raise DeployError(f"unknown backend {backend!r}{near}: expected one of {', '.join(known)}")
+    return known[backend]
+
+
+def known_pairs() -> list[tuple[str, Precision]]:
+    """Every backend at each precision it runs, whether or not this machine can; in a report's order."""
+    return [(name, precision) for name, runtime in runtimes().items() for precision in runtime.precisions]
+
+
+def default_pairs(bundle: Bundle) -> list[tuple[str, Precision]]:
+    """Those measured by default: not the comparison-only ones, nor experimental precisions the bundle has no plan of."""
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
-    unasked = EXPERIMENTAL - planned
-    return [(name, precision) for name, precision in known if precision not in unasked and not is_peer(name)]
+    unasked, known = EXPERIMENTAL - planned, runtimes()
+    return [
+        (name, precision)
+        for name, precision in known_pairs()
+        if precision not in unasked and not known[name].comparison_only
+    ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A contender looked at: its artifact, None where the bundle has none, and what keeps it from running here.
+    """A backend at a precision, examined on this machine.
 
-    `obstacle` is a MachineError where the machine cannot run it, and a DeployError where the bundle lacks the artifact,
-    or it is stale or damaged.
+    Attributes:
+        runtime: what would run it.
+        artifact: what it would run; None if the bundle lacks it.
+        obstacle: why it cannot run: a MachineError if the machine cannot, another DeployError if the bundle lacks the
+            artifact, or it is stale or damaged.
     """
 
+    runtime: Runtime
     artifact: Artifact | None
     obstacle: DeployError | None
 
     @property
     def skipped(self) -> str | None:
-        """The obstacle in words."""
+        """The obstacle's text."""
         return None if self.obstacle is None else str(self.obstacle)
 
 
 def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
-    """Finds out whether a contender can run here; the artifact's file is checked against the manifest."""
-    runtime = _runtime(backend)
+    """Finds out whether a backend can run here; checks the artifact's file against the manifest."""
+    return _examine(bundle, find_runtime(backend), precision)
+
+
+def _examine(bundle: Bundle, runtime: Runtime, precision: Precision) -> Candidate:
     artifact: Artifact | None = None
     lacking: DeployError | None = None
     try:
@@ -175,45 +194,25 @@ def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
     except DeployError as error:
         lacking = error
     reason = runtime.unfit(artifact)  # a missing package says more than the plan that cannot be there
-    return Candidate(artifact, lacking if reason is None else MachineError(reason))
+    return Candidate(runtime=runtime, artifact=artifact, obstacle=lacking if reason is None else MachineError(reason))
 
 
-def is_peer(backend: str) -> bool:
-    """Whether it is measured only where it is asked for: a variant, or another maker's runtime, to compare with."""
-    return _runtime(backend).peer
-
-
-def unfit(backend: str) -> str | None:
-    """Why this machine cannot run anything on the backend, or None where it can."""
-    return _runtime(backend).unfit(None)
-
-
-def title_of(backend: str) -> str:
-    """The name of a backend for people, as in "ONNX Runtime"."""
-    return _runtime(backend).title
-
-
-def precisions_of(backend: str) -> tuple[Precision, ...]:
-    """The precisions that a backend runs, its preferred one first."""
-    return _runtime(backend).precisions
-
-
-def open_backend(bundle: Bundle, backend: str, precision: Precision, threads: int | None = None) -> Backend:
-    """Opens `backend` on the bundle's artifact of `precision`.
+def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads: int | None = None) -> Backend:
+    """Opens the bundle's artifact of `precision` with a backend.
 
     Raises:
-        UsageError: the backend does not know this precision.
+        UsageError: the backend does not run this precision.
         DeployError: the bundle lacks the artifact, or it is stale or damaged.
         MachineError: this machine cannot run it.
     """
-    runtime = _runtime(backend)
+    runtime = find_runtime(backend)
     if precision not in runtime.precisions:
         known = ", ".join(runtime.precisions)
         raise UsageError(f"{runtime.title} does not run {precision} here: expected one of {known}")
-    found = examine(bundle, backend, precision)
+    found = _examine(bundle, runtime, precision)
     if isinstance(found.obstacle, MachineError):
         raise MachineError(f"{runtime.title} cannot run {precision}: {found.obstacle}")
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
-    return runtime.open_backend(bundle, found.artifact, precision, threads)
+    return runtime.open_backend(bundle, found.artifact, precision=precision, threads=threads)

@@ -24,18 +24,18 @@ KINDS = {"i": "int", "u": "uint", "f": "float", "c": "complex", "b": "bool"}
 
 @dataclass(frozen=True, slots=True)
 class DeviceArray:
-    """An array that lies somewhere and belongs to somebody else.
+    """A view of memory that someone else owns.
 
     Args:
         address: of its first element.
         shape: its dimensions.
         dtype: numpy's name, as in "float32".
         strides: bytes from one element to the next, for each dimension; None: C order without gaps.
-        device: "cuda", "cpu", ...; "cuda" too where the array interface does not tell memory from managed memory.
-        ordinal: the number of the device; None where it is not told.
+        device: "cuda", "cpu", ...; the array interface says "cuda" for managed memory too.
+        ordinal: the device's number; None if unknown.
         read_only: whether it must not be written to.
-        stream: CUDA's handle of the stream whose work must be waited for; None: there is nothing to wait for.
-        owner: what keeps the memory.
+        stream: CUDA handle of the stream whose work must be waited for; None: none.
+        owner: the object that keeps the memory alive.
     """
 
     address: int
@@ -53,11 +53,11 @@ class DeviceArray:
         """Reads any object with `__dlpack__`, or else with `__cuda_array_interface__` (2 or 3).
 
         Args:
-            array: as in a CUDA tensor of PyTorch, or an array of CuPy or Numba.
-            stream: the stream that will use it; DLPack lets it wait for what is still being written.
+            array: such as a CUDA tensor of PyTorch, or an array of CuPy or Numba.
+            stream: the stream that will use it; DLPack makes it wait for pending writes.
 
         Raises:
-            DeployError: it has neither, or is something that they describe and this cannot.
+            DeployError: it has neither, or describes something that is not supported here.
         """
         if isinstance(array, cls):
             return array
@@ -73,7 +73,7 @@ class DeviceArray:
 
     @property
     def itemsize(self) -> int:
-        """Bytes an element."""
+        """Bytes per element."""
         return 1 if self.dtype == "bool" else int("".join(filter(str.isdigit, self.dtype))) // 8
 
     @property
@@ -83,7 +83,7 @@ class DeviceArray:
 
     @property
     def contiguous(self) -> bool:
-        """Whether the elements lie one behind the other in C order."""
+        """Whether it is in C order without gaps."""
         if self.strides is None or 0 in self.shape:
             return True
         step = self.itemsize
@@ -94,7 +94,7 @@ class DeviceArray:
         return True
 
     def rows(self, start: int, count: int) -> Self:
-        """A part of the first dimension of a contiguous array, in the same memory."""
+        """A slice of the first dimension of a contiguous array, in the same memory."""
         assert self.contiguous
         step = math.prod(self.shape[1:]) * self.itemsize
         shape = (count, *self.shape[1:])
@@ -123,7 +123,7 @@ class DeviceArray:
     def _of_dlpack(cls, array: Any, stream: int) -> Self:
         """The DLPack specification for Python, "Python Specification for DLPack".
 
-        The capsule is kept and not consumed: its maker's own destructor gives the tensor back when the capsule goes.
+        The capsule is kept and not consumed: its own destructor frees the tensor.
         """
         kind, ordinal = map(int, array.__dlpack_device__())
         device = DEVICES.get(kind, f"device type {kind}")
@@ -131,7 +131,7 @@ class DeviceArray:
         try:
             try:
                 capsule = array.__dlpack__(stream=consumer, max_version=(1, 1))
-            except TypeError:  # it is older than DLPack 1.0
+            except TypeError:  # older than DLPack 1.0
                 capsule = array.__dlpack__(stream=consumer)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise DeployError(f"{type(array).__name__} cannot be taken over DLPack: {error}") from error
@@ -187,7 +187,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 
 
 def _tensor_of(capsule: object) -> tuple[_Tensor, bool]:
-    """The tensor of a capsule, which must outlive it, and whether it is read-only."""
+    """The capsule's tensor, valid while the capsule lives, and whether it is read-only."""
     if _is_valid(capsule, b"dltensor_versioned"):
         managed = _Versioned.from_address(_pointer(capsule, b"dltensor_versioned"))
         if managed.major != 1:  # what follows the version may then be something else
@@ -208,7 +208,7 @@ def _dlpack_dtype(dtype: _DataType) -> str:
 
 
 def _dtype_of(typestr: str) -> str:
-    """Numpy's name of a data type from its array protocol's, as in "<f4"."""
+    """Numpy's name of a data type given as in "<f4"."""
     order, kind, size = typestr[0], typestr[1], int(typestr[2:])
     if kind not in KINDS or (order == ">" and size > 1):
         raise DeployError(f"the device array's elements are {typestr!r}: expected little-endian numbers")

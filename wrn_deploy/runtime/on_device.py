@@ -1,4 +1,4 @@
-"""One inference on device arrays of the caller's, with a backend out of a pool; no array is copied."""
+"""Runs one inference on the caller's device arrays, with a backend from a pool; copies nothing."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ __all__ = ["predict_on_device"]
 
 
 def predict_on_device(pool: Pool, opened: str, images: object, out: object | Mapping[str, object], stream: int) -> None:
-    """Starts the inference; batches larger than the backend takes go in parts. See `Runner.predict_on_device`.
+    """Starts the inference, in parts if the backend takes no batch that large. See `Runner.predict_on_device`.
 
-    `opened` names the backend, as in "ONNX Runtime CPU fp32".
+    `opened` is the backend and precision for an error, as in "onnxruntime fp32".
     """
     first = pool.first
     if not isinstance(first, DeviceBackend):
         raise DeployError(
-            f"{opened} takes no arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
+            f"{opened} does not take arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
         )
-    source = DeviceArray.of(images, stream)
     named = out if isinstance(out, Mapping) else {first.outputs[0].name: out}
-    wanted = first.outputs if isinstance(out, Mapping) else first.outputs[:1]
-    if set(named) != {each.name for each in wanted}:
-        names = " and ".join(each.name for each in wanted)
+    expected = first.outputs if isinstance(out, Mapping) else first.outputs[:1]
+    if set(named) != {each.name for each in expected}:
+        names = " and ".join(each.name for each in expected)
         raise DeployError(f"out has {', '.join(map(str, named)) or 'nothing'}: expected {names}")
-    arrays = [DeviceArray.of(images, stream), *(DeviceArray.of(named[each.name], stream) for each in wanted)]
+    arrays = [DeviceArray.of(images, stream), *(DeviceArray.of(named[each.name], stream) for each in expected)]
     parts = _parts(arrays, first.batches[-1])
     for source, *targets in parts:
         first.check_device_arrays(source, tuple(targets))
@@ -38,9 +37,11 @@ def predict_on_device(pool: Pool, opened: str, images: object, out: object | Map
             backend.infer_on_device(source, tuple(targets), stream)
 
 
-def _parts(arrays: list[DeviceArray], most: int) -> list[list[DeviceArray]]:
-    """Parts of at most so many images; what cannot be divided stays whole, and is refused for what is wrong with it."""
+def _parts(arrays: list[DeviceArray], max_count: int) -> list[list[DeviceArray]]:
+    """Parts of at most `max_count` images; arrays that cannot be split stay whole, for the check to refuse."""
     count = arrays[0].shape[0] if arrays[0].shape else 0
-    if count <= most or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
+    if count <= max_count or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
         return [arrays]
-    return [[each.rows(start, min(most, count - start)) for each in arrays] for start in range(0, count, most)]
+    return [
+        [each.rows(start, min(max_count, count - start)) for each in arrays] for start in range(0, count, max_count)
+    ]

@@ -1,4 +1,4 @@
-"""Hands out siblings of one opened backend to threads: a bounded number, made when they are first needed."""
+"""Lends siblings of one opened backend to threads: a bounded number, created when first needed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """At most `size` siblings, `first` among them; who comes when all are lent waits for one.
+    """At most `size` siblings, including `first`; when all are lent, callers wait.
 
-    The one given back last is lent first: a service with one thread makes no second sibling.
+    The last one returned is lent first, so that a service with one thread never creates a second.
     """
 
     def __init__(self, first: Backend, size: int) -> None:
@@ -28,10 +28,10 @@ class Pool:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Backend]:
-        """One that no other thread has.
+        """A backend for this thread alone.
 
         Raises:
-            DeployError: the pool is closed, or another sibling cannot be made.
+            DeployError: the pool is closed, or another sibling cannot be opened.
         """
         backend = self._take()
         try:
@@ -42,9 +42,9 @@ class Pool:
                 self._changed.notify()
 
     def fill(self) -> list[Backend]:
-        """Makes all siblings there may be, so that no caller waits for one to be made; gives those that are idle.
+        """Creates all siblings, so that no later caller waits for that, and returns the idle ones.
 
-        The caller must be the only one.
+        No other thread may use the pool meanwhile.
         """
         with self._changed:
             while self._made < self.size and not self._closed:
@@ -53,7 +53,7 @@ class Pool:
             return list(self._idle)
 
     def close(self) -> None:
-        """Waits for those that are lent, then closes all; may be called twice."""
+        """Waits for the lent ones, then closes all; may be called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

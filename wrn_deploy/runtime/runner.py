@@ -1,11 +1,10 @@
-"""The Runner, which services embed: a bundle, opened on one backend, for any number of threads; numpy only."""
+"""The Runner that services embed: a bundle opened on one backend, for any number of threads; numpy only."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, open_backend, title_of
+from wrn_deploy.runtime.backend import Array, Backend, find_runtime, open_backend
 from wrn_deploy.runtime.on_device import predict_on_device
 from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.runtime.selection import choose, parse_precision
@@ -27,12 +26,24 @@ __all__ = ["Runner"]
 class Runner:
     """A bundle, opened for inference on one backend at one precision; a context manager.
 
-    `backend` and `precision` say which was opened: where they were not named it is the first of `selection.PREFERRED`
-    that is valid here, and never another than the one that was named, unless `fallback` was asked for; then `fell_back`
-    says why.
+    Example:
+        ```python
+        images = np.zeros((1, 32, 32, 3), np.uint8)  # N RGB images at the network's size
+        with Runner.open("bundle", backend="onnxruntime", precision="fp32") as runner:
+            logits = runner.predict(images)  # float32 (N, classes)
+        ```
 
-    Several threads may call it at once. Each call takes one of at most `contexts` execution contexts, which share the
-    weights; further callers wait.
+    Threads may share a runner. Each call uses one of at most `contexts` execution contexts, which share the weights;
+    further callers wait.
+
+    Attributes:
+        bundle: the opened bundle.
+        backend: the backend that runs, as in "onnxruntime".
+        precision: the precision that runs.
+        fell_back: why `fallback` replaced the requested backend or precision; None if it did not.
+        inputs: the one input's name, dtype and shape of one image.
+        outputs: likewise, of each output.
+        batches: the batch sizes the backend takes; larger batches are split, smaller ones padded.
     """
 
     def __init__(self, bundle: Bundle, backend: str, precision: Precision, pool: Pool) -> None:
@@ -41,17 +52,16 @@ class Runner:
         self.precision = precision
         self.fell_back: str | None = None
         self._pool = pool
-        first = pool.first
-        self.inputs, self.outputs, self.batches = first.inputs, first.outputs, first.batches
+        self.inputs, self.outputs, self.batches = pool.first.inputs, pool.first.outputs, pool.first.batches
 
     @classmethod
-    def open(  # noqa: PLR0913 (what may be chosen of a public call)
+    def open(  # noqa: PLR0913 (a public call's options)
         cls,
         folder: Path | str,
+        *,
         precision: Precision | str | None = None,
         backend: str | None = None,
         threads: int | None = None,
-        *,
         contexts: int | None = None,
         fallback: bool = False,
     ) -> Self:
@@ -59,75 +69,76 @@ class Runner:
 
         Args:
             folder: the bundle.
-            precision: "fp32", "fp16", "int8", ...; None: the backend's preferred one.
-            backend: a file of `wrn_deploy/backends`, as in "onnxruntime"; None: the first that is valid here.
-            threads: CPU threads (None: the library's own choice).
-            contexts: calls that may run at the same time, at least 1; each takes memory for its activations. None: as
-                many as the machine has CPU cores, at most 4.
-            fallback: where what was named cannot be run here, takes the first of `selection.PREFERRED` that can, with a
-                RuntimeWarning; `fell_back` then has the reason.
+            precision: "fp32", "fp16", "int8", ...; default: the backend's preferred one.
+            backend: as in "onnxruntime"; default: the first of `selection.PREFERRED` that can run.
+            threads: CPU threads; default: the library's own.
+            contexts: calls that can run at the same time, at least 1; each allocates its own activations. Default: one
+                per CPU core, at most 4.
+            fallback: if the requested backend or precision cannot run here, open the default one, with a
+                RuntimeWarning and the reason in `fell_back`. Without it nothing is ever replaced.
 
         Raises:
-            DeployError: no bundle, or what was asked for is not in it, stale or damaged.
+            DeployError: not a bundle; or the artifact is missing (MissingArtifact), stale or damaged.
             MachineError: this machine cannot run it.
-            UsageError: the backend does not know the precision; fewer than 1 contexts.
+            UsageError: the backend does not run this precision; fewer than 1 contexts.
         """
         if contexts is not None and contexts < 1:
             raise UsageError(f"{contexts} contexts: expected at least 1")
         bundle, reason = Bundle.open(folder), None
-        name, wanted = choose(bundle, backend, parse_precision(precision))
+        name, chosen = choose(bundle, backend, parse_precision(precision))
         try:
-            first = open_backend(bundle, name, wanted, threads)
+            first = open_backend(bundle, backend=name, precision=chosen, threads=threads)
         except DeployError as error:
             if not fallback or isinstance(error, UsageError):
                 raise
             reason = str(error)
-            name, wanted = choose(bundle, None, None)
-            first = open_backend(bundle, name, wanted, threads)
-            warnings.warn(f"{reason}; running {title_of(name)} {wanted} instead", RuntimeWarning, stacklevel=2)
-        runner = cls(bundle, name, wanted, Pool(first, contexts or min(4, usable_cores())))
+            name, chosen = choose(bundle, None, None)
+            first = open_backend(bundle, backend=name, precision=chosen, threads=threads)
+            title = find_runtime(name).title
+            warnings.warn(f"{reason}; running {title} {chosen} instead", RuntimeWarning, stacklevel=2)
+        runner = cls(bundle, name, chosen, Pool(first, contexts or min(4, usable_cores())))
         runner.fell_back = reason
         return runner
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the logits; empty where they have none."""
+        """The class names, in the order of the logits; empty if the bundle has none."""
         return self.bundle.spec.labels
 
     def predict(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Logits of a batch.
 
         Args:
-            images: uint8 (N, H, W, 3), RGB, at the network's size; or float32 (N, 3, H, W), normalised already, unless
-                the bundle was exported to take pixels.
+            images: uint8 (N, H, W, 3), RGB, at the network's size; or normalised float32 (N, 3, H, W), unless the
+                bundle was exported with pixel input.
 
         Returns:
             float32 (N, classes), owned by the caller.
 
         Raises:
-            DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle that gives no logits.
+            DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle without logits.
         """
         if self.outputs[0].name != "logits":
             raise DeployError(f"this bundle gives {_names(self.outputs)}, no logits: call `run` instead of `predict`")
         return cast("npt.NDArray[np.float32]", self._run(images)[0])
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
-        """All outputs of a batch by name, as in {"logits": ..., "features": ...}; else as `predict`."""
+        """All outputs of a batch by name, as in {"logits": ..., "features": ...}; otherwise like `predict`."""
         names = (output.name for output in self.outputs)
         return dict(zip(names, self._run(images), strict=True))
 
     def predict_into(
         self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32], out: Array | Mapping[str, Array]
     ) -> None:
-        """Writes the outputs of a batch into arrays of the caller's, which must not overlap the images.
+        """Writes the outputs of a batch into the caller's arrays, which must not overlap the images.
 
         Args:
             images: as in `predict`.
-            out: the array for the first output; or one array for each output, by name. Each (N, *shape), of the
-                output's dtype; any strides.
+            out: an array for the first output, or one for each output by name: (N, *shape), the output's dtype, any
+                strides.
 
         Raises:
-            DeployError: as `predict`; or an array is missing, or of another shape or dtype (then nothing is written).
+            DeployError: as `predict`; or an array is missing or has another shape or dtype (nothing is written then).
         """
         batch = self._checked(np.asarray(images))
         targets = self._targets(out, len(batch))
@@ -138,31 +149,31 @@ class Runner:
             start += count
 
     def predict_on_device(self, images: object, out: object | Mapping[str, object], stream: int = 0) -> None:
-        """Starts an inference on arrays on the GPU, without a copy and without waiting, on the caller's CUDA stream.
+        """Starts an inference on GPU arrays on the caller's CUDA stream, without a copy and without waiting.
 
-        What the stream was given before is done first, and what it is given afterwards finds `out` written. Until then
-        the arrays must live, and nothing else may write to them. Threads may share the runner, each with its stream.
+        It runs after the work already on the stream; later work on the stream sees `out`. Until then the arrays must
+        live, and nothing else may write to them. Threads may share the runner, each with its own stream.
 
         Args:
-            images: an object with `__dlpack__` or `__cuda_array_interface__`, as a CUDA tensor of PyTorch: the
-                network's own input, `inputs[0]`, in C order, on the first GPU; nothing is normalised here.
-            out: the array for the first output; or one array for each output, by name.
-            stream: CUDA's handle, as in `torch.cuda.current_stream().cuda_stream`; 0: the default stream, on which
+            images: an object with `__dlpack__` or `__cuda_array_interface__`, such as a CUDA tensor of PyTorch: the
+                network's own input, `inputs[0]`, in C order, on the first GPU. It is not normalised here.
+            out: an array for the first output, or one for each output by name.
+            stream: CUDA handle, as in `torch.cuda.current_stream().cuda_stream`; 0: the default stream, on which
                 TensorRT waits for the GPU.
 
         Raises:
-            DeployError: the backend takes no such arrays; or one does not fit (then nothing is started).
+            DeployError: the backend does not take device arrays, or one does not fit (nothing is started then).
             MachineError: CUDA failed.
         """
-        predict_on_device(self._pool, f"{title_of(self.backend)} {self.precision}", images, out, stream)
+        predict_on_device(self._pool, f"{self.backend} {self.precision}", images, out, stream)
 
     def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
-        """Makes all contexts and runs each on blank images, so that the first calls are as quick as later ones.
+        """Creates all contexts and runs each on blank images, so that first calls are as fast as later ones.
 
         Call it before other threads use the runner.
 
         Args:
-            batches: the sizes that will be sent.
+            batches: the batch sizes to expect.
             iterations: runs of each size in each context.
 
         Raises:
@@ -179,15 +190,13 @@ class Runner:
                         _infer(backend, piece)
 
     def close(self) -> None:
-        """Waits for the calls that are running, then gives all memory back; may be called twice."""
+        """Waits for running calls, then frees all memory; may be called twice."""
         self._pool.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> tuple[Array, ...]:
@@ -196,7 +205,7 @@ class Runner:
         return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
 
     def _pieces(self, batch: Array) -> Iterator[tuple[tuple[Array, ...], int]]:
-        """The outputs of each part of the batch that the backend takes at once, and how many of their rows count."""
+        """Each part's outputs, and how many of their rows belong to the batch (the rest is padding)."""
         with self._pool.lend() as backend:
             start = 0
             for piece in _split(batch, self.batches):
@@ -204,13 +213,13 @@ class Runner:
                 start += len(piece)
 
     def _checked(self, images: Array) -> Array:
-        how, source = self.bundle.spec.preprocessing, self.inputs[0]
-        pixels = (how.height, how.width, 3)
+        preprocessing, source = self.bundle.spec.preprocessing, self.inputs[0]
+        pixels = (preprocessing.height, preprocessing.width, 3)
         if images.ndim == 4 and len(images) > 0:
             if images.dtype == source.dtype and images.shape[1:] == source.shape:
                 return np.ascontiguousarray(images)
             if images.dtype == np.uint8 and images.shape[1:] == pixels:
-                return normalize(images.astype(np.uint8, copy=False), how)
+                return normalize(images.astype(np.uint8, copy=False), preprocessing)
         shapes = f"uint8 (N, {', '.join(map(str, pixels))}), RGB"
         if source.dtype != "uint8":
             shapes += f", or normalised float32 (N, {', '.join(map(str, source.shape))})"
@@ -218,17 +227,17 @@ class Runner:
 
     def _targets(self, out: Array | Mapping[str, Array], count: int) -> list[Array]:
         named = out if isinstance(out, Mapping) else {self.outputs[0].name: out}
-        wanted = self.outputs if isinstance(out, Mapping) else self.outputs[:1]
-        if set(named) != {output.name for output in wanted}:
-            raise DeployError(f"out has {', '.join(named) or 'nothing'}: expected {_names(wanted)}")
-        for output in wanted:
+        expected = self.outputs if isinstance(out, Mapping) else self.outputs[:1]
+        if set(named) != {output.name for output in expected}:
+            raise DeployError(f"out has {', '.join(named) or 'nothing'}: expected {_names(expected)}")
+        for output in expected:
             target, shape = named[output.name], (count, *output.shape)
             if not isinstance(target, np.ndarray) or (target.dtype, target.shape) != (np.dtype(output.dtype), shape):
                 what = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
                 raise DeployError(f"out for {output.name} is {what}: expected a numpy array, {output.dtype} {shape}")
             if not target.flags.writeable:
                 raise DeployError(f"out for {output.name} is read-only: expected an array that can be written to")
-        return [named[output.name] for output in wanted]
+        return [named[output.name] for output in expected]
 
 
 def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
@@ -239,7 +248,7 @@ def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
 
 
 def _split(batch: Array, sizes: range) -> Iterator[Array]:
-    """Parts that a backend takes; the last is filled up with images from the start where it would be too small."""
+    """Parts of sizes the backend takes; the last repeats its images if it is too small."""
     largest = sizes[-1]
     for start in range(0, len(batch), largest):
         piece = batch[start : start + largest]

@@ -1,26 +1,26 @@
-"""Which contender a service runs when it does not name one; the standard library only."""
+"""Chooses the backend and precision of a Runner whose caller names none; the standard library only."""
 
 from __future__ import annotations
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError, UsageError
-from wrn_deploy.runtime.backend import examine, precisions_of, title_of
+from wrn_deploy.runtime.backend import examine, find_runtime
 from wrn_deploy.spec import Precision
 
 __all__ = ["PREFERRED", "choose", "parse_precision"]
 
-# What `Runner.open` takes when it is not told: the first that this machine can run and the bundle has. int8 is not
-# among them: it changes answers, and is taken only when it is named.
-PREFERRED = (
-    ("tensorrt", Precision.FP16),
-    ("tensorrt_rtx", Precision.FP16),
-    ("onnxruntime_cuda", Precision.FP16),
-    ("onnxruntime", Precision.FP32),
-)
+# Without a backend, `Runner.open` takes the first of these that the bundle has and this machine can run. No int8: it
+# changes answers, so the caller must name it.
+PREFERRED = {
+    "tensorrt": Precision.FP16,
+    "tensorrt_rtx": Precision.FP16,
+    "onnxruntime_cuda": Precision.FP16,
+    "onnxruntime": Precision.FP32,
+}
 
 
 def parse_precision(name: Precision | str | None) -> Precision | None:
-    """The precision of that name; UsageError for another name."""
+    """The precision called `name`; raises UsageError if there is none."""
     if name is None:
         return None
     try:
@@ -30,21 +30,18 @@ def parse_precision(name: Precision | str | None) -> Precision | None:
 
 
 def choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> tuple[str, Precision]:
-    """The contender to open; where neither is named, the first preferred one that can run."""
+    """The backend and precision to open: those given, completed by the first of PREFERRED that can run."""
     if backend is not None and precision is not None:
         return backend, precision
-    fitting = [
-        (name, precision or preferred)
-        for name, preferred in PREFERRED
-        if backend in (None, name) and (precision is None or precision in precisions_of(name))
-    ]
     if backend is not None:
-        return fitting[0] if fitting else (backend, precisions_of(backend)[0])
-    reasons = {}
-    for name, wanted in fitting:
-        obstacle = examine(bundle, name, wanted).obstacle
-        if obstacle is None:
+        return backend, PREFERRED.get(backend) or find_runtime(backend).precisions[0]
+    reasons = []
+    for name, preferred in PREFERRED.items():
+        wanted = precision or preferred
+        if wanted not in find_runtime(name).precisions:
+            continue
+        found = examine(bundle, name, wanted)
+        if found.obstacle is None:
             return name, wanted
-        reasons[f"{title_of(name)} {wanted}"] = str(obstacle)
-    tried = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
-    raise MachineError(f"nothing here can run {bundle.folder}: {tried}")
+        reasons.append(f"{found.runtime.title} {wanted}: {found.obstacle}")
+    raise MachineError(f"nothing here can run {bundle.folder}: {'; '.join(reasons)}")

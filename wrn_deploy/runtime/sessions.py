@@ -30,9 +30,9 @@ class Provider:
 
     Args:
         name: ONNX Runtime's name for it.
-        device: where its inputs and outputs lie, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
-        vendor: the device's PCI vendor, for a plug-in's device; -1: none.
-        plugin: the module of a provider that comes as a plug-in; None: it is part of onnxruntime.
+        device: where its inputs and outputs are, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
+        vendor: the PCI vendor of a plug-in's device; -1: none.
+        plugin: the module of a plug-in provider; None: onnxruntime itself has it.
         options: its options.
     """
 
@@ -45,7 +45,7 @@ class Provider:
 
 CPU = Provider("CPUExecutionProvider", "cpu")
 CUDA = Provider("CUDAExecutionProvider", "cuda")
-# Its networks are not strongly typed: the flags allow it what the graph says already.
+# Its networks are not strongly typed: the flags allow the precisions that the graph already names.
 TENSORRT = Provider("TensorrtExecutionProvider", "cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"})
 RTX = Provider("NvTensorRTRTXExecutionProvider", "gpu", NVIDIA, "onnxruntime_ep_nv_tensorrt_rtx")
 
@@ -62,15 +62,15 @@ def open_session(
 
     Args:
         graph: a file, or a serialized model.
-        threads: CPU threads within an operator (None: ONNX Runtime's choice).
+        threads: CPU threads within an operator (None: ONNX Runtime's default).
         provider: the execution provider.
-        plans_memory: whether it lays out the memory of a whole run beforehand and keeps that for each input shape:
-            faster, but it takes more memory where many tensors live to the end of the run.
-        fuses_qdq: whether it may make integer kernels of Q/DQ. Off for graphs that are made for TensorRT: of Q/DQ in an
-            fp16 graph with a MaxPool, ONNX Runtime 1.31 makes something that computes other numbers (measured).
+        plans_memory: whether to plan the memory of a whole run in advance for each input shape: faster, but larger if
+            many tensors live to the end of the run.
+        fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
+            in an fp16 graph, ONNX Runtime 1.31 computes other numbers (measured).
 
     Raises:
-        MachineError: onnxruntime is not installed, lacks the provider, or leaves it a part of the graph only.
+        MachineError: onnxruntime is not installed, lacks the provider, or runs part of the graph elsewhere.
         DeployError: the graph cannot be loaded.
     """
     ort = _onnxruntime()
@@ -90,12 +90,12 @@ def open_session(
 
 
 def open_profiled(graph: Path | bytes, threads: int | None, traces: Path) -> Any:
-    """A session on the CPU that writes how long each node takes; its `end_profiling()` gives the file, in JSON.
+    """A CPU session that records each node's time; its `end_profiling()` returns the path of the JSON file.
 
     Args:
         graph: a file, or a serialized model.
-        threads: CPU threads within an operator (None: ONNX Runtime's choice). They do not spin between two runs, so
-            that sessions can take turns.
+        threads: CPU threads within an operator (None: ONNX Runtime's default). They do not spin between runs, so that
+            sessions can take turns.
         traces: the folder for the file.
 
     Raises:
@@ -124,7 +124,7 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
         named = []
     try:
         session = ort.InferenceSession(graph, options, providers=named)
-        session.disable_fallback()  # it would make a session on the CPU of its own accord when a run fails
+        session.disable_fallback()  # else a failed run silently opens a CPU session
     except Exception as error:  # its exceptions have no common class below Exception
         name = graph if isinstance(graph, Path) else "the graph"
         raise DeployError(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
@@ -132,7 +132,7 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
 
 
 def _check_placement(session: Any, provider: Provider, name: str) -> None:
-    """Every node must be where it was asked to be; ONNX Runtime gives the CPU what a provider does not take."""
+    """Checks that the provider runs every node; ONNX Runtime moves nodes it does not take to the CPU."""
     if session.get_providers()[0] != provider.name:
         raise MachineError(f"ONNX Runtime runs {name} on {session.get_providers()}: expected {provider.name}")
     if provider.device == "cpu":
@@ -147,7 +147,7 @@ def _check_placement(session: Any, provider: Provider, name: str) -> None:
 
 
 def has_provider(provider: Provider) -> bool:
-    """Whether the installed ONNX Runtime has the provider, or its plug-in is installed; nothing is loaded on a GPU."""
+    """Whether ONNX Runtime has the provider, or its plug-in is installed; loads nothing on a GPU."""
     if importlib.util.find_spec("onnxruntime") is None:
         return False
     if provider.plugin is not None:
@@ -156,7 +156,7 @@ def has_provider(provider: Provider) -> bool:
 
 
 def _devices(ort: Any, provider: Provider, plugin: str) -> list[Any]:
-    """The devices of a plug-in, which is registered once in a process."""
+    """The devices of a plug-in, which is registered once per process."""
     if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
         library = importlib.import_module(plugin).get_library_path()
         try:
@@ -181,7 +181,7 @@ def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[
 
 
 def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
-    """A function from a session's one input to its outputs by name, in their order."""
+    """A function from a session's one input to its outputs by name, in order."""
     source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
 
     def infer(images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
@@ -191,7 +191,7 @@ def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArra
 
 
 def providers() -> list[str]:
-    """The execution providers of the installed ONNX Runtime; empty without one."""
+    """The execution providers of the installed ONNX Runtime; empty if it is not installed."""
     return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
 
 

@@ -22,7 +22,9 @@ def expected(trt: FakeTensorRT) -> Expected:
     """What a bundle says whose plan this is."""
     specs = [TensorSpec(tensor.name, DTYPES[tensor.dtype], tensor.shape) for tensor in trt.tensors]
     profiles = [dataclasses.asdict(PlanProfile(*each)) for each in trt.profiles]
-    return Expected(specs[0], tuple(specs[1:]), {"inputs": [{"name": "images"}], "profiles": profiles})
+    return Expected(
+        source=specs[0], results=tuple(specs[1:]), facts={"inputs": [{"name": "images"}], "profiles": profiles}
+    )
 
 
 def opened(

@@ -101,7 +101,7 @@ def test_graphs_can_be_switched_off(runtime: FakeRuntime, trt: FakeTensorRT) -> 
         assert (backend.uses_graphs, other.uses_graphs) == (False, False)
         assert backend.graphs_obstacle == "CUDA graphs were not asked for"
     assert (runtime.launches, trt.started) == (0, 4)
-    assert PlanRuntime("tensorrt", "TensorRT", "gpu", graphs=False).graphs is False
+    assert PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu", graphs=False).graphs is False
 
 
 def test_tensorrt_rtx_compiles_before_a_capture_and_is_asked_whether_it_can_be_captured(

@@ -81,7 +81,7 @@ def why(bundle: Bundle) -> str | None:
     return examine(bundle, "tensorrt", Precision.FP16).skipped
 
 
-def test_reasons_come_in_the_order_in_which_they_can_be_mended(bundle: Bundle, machine: Machine) -> None:
+def test_reasons_come_in_the_order_in_which_they_can_be_fixed(bundle: Bundle, machine: Machine) -> None:
     made = with_plan(bundle)
     machine.has(None)
     assert why(made) == "TensorRT is not installed: pip install 'wrn-deploy[gpu]'"
@@ -110,16 +110,16 @@ def test_a_bundle_without_the_plan_names_the_command(bundle: Bundle, machine: Ma
 def test_a_plan_that_does_not_fit_is_not_opened(bundle: Bundle, machine: Machine) -> None:
     machine.has(H200, tensorrt="10.16.1.11", pycuda="2026.1")
     with pytest.raises(MachineError, match="TensorRT cannot run fp16: the plan was built elsewhere"):
-        open_backend(with_plan(bundle), "tensorrt", Precision.FP16)
+        open_backend(with_plan(bundle), backend="tensorrt", precision=Precision.FP16)
 
 
 def test_a_missing_package_says_more_than_the_missing_plan(bundle: Bundle, machine: Machine) -> None:
     machine.has(None)
     with pytest.raises(MachineError, match="TensorRT cannot run fp16: TensorRT is not installed"):
-        open_backend(bundle, "tensorrt", Precision.FP16)
+        open_backend(bundle, backend="tensorrt", precision=Precision.FP16)
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
     with pytest.raises(DeployError, match="has no plan-fp16-tensorrt"):
-        open_backend(bundle, "tensorrt", Precision.FP16)
+        open_backend(bundle, backend="tensorrt", precision=Precision.FP16)
 
 
 def test_a_bundles_plan_is_opened_with_its_profile(
@@ -128,14 +128,14 @@ def test_a_bundles_plan_is_opened_with_its_profile(
     made = with_plan(bundle)
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
     artifact = made.artifacts["plan-fp16-tensorrt"]
-    runtime = PlanRuntime("tensorrt", "TensorRT", "gpu")
+    runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
     trt.profiles = [(2, 4, 6)]
     trt.tensors = [
         Tensor("images", "FLOAT", (3, 32, 32)),
         Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10)),
     ]
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
-    with runtime.open_backend(made, artifact, Precision.FP16, threads=None) as backend:
+    with runtime.open_backend(made, artifact, precision=Precision.FP16, threads=None) as backend:
         assert backend.batches == range(2, 7)
         assert backend.inputs == (made.spec.input,)
         assert sorted(len(memory.data) for memory in driver.memory.values()) == [6 * 10 * 4, 6 * 3 * 32 * 32 * 4]
@@ -147,6 +147,6 @@ def test_a_manifest_without_a_profile_says_so(
 ) -> None:
     made = with_plan(bundle, profiles=profiles)
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
-    runtime = PlanRuntime("tensorrt", "TensorRT", "gpu")
+    runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
     with pytest.raises(DeployError, match=r"the manifest (lacks|says that) the plan's batches .*: build it again"):
-        runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], Precision.FP16, threads=None)
+        runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], precision=Precision.FP16, threads=None)

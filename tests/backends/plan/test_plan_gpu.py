@@ -65,7 +65,7 @@ def built(request: pytest.FixtureRequest, made_bundle: Path, tmp_path_factory: p
 
 @pytest.fixture(params=[Precision.FP16, Precision.INT8])
 def opened(request: pytest.FixtureRequest, built: Built) -> Iterator[Backend]:
-    with open_backend(built.bundle, built.flavor, request.param) as backend:
+    with open_backend(built.bundle, backend=built.flavor, precision=request.param) as backend:
         yield backend
 
 
@@ -113,7 +113,7 @@ def test_the_uploaded_array_may_be_reused(opened: Backend, digits: Images) -> No
 def test_closing_twice_and_opening_again(built: Built, digits: Images) -> None:
     answers = []
     for _ in range(3):
-        backend = open_backend(built.bundle, built.flavor, Precision.FP16)
+        backend = open_backend(built.bundle, backend=built.flavor, precision=Precision.FP16)
         answers.append(run(backend, digits[:4]))
         backend.close()
         backend.close()
@@ -131,7 +131,10 @@ def test_latencies_are_those_of_finished_inferences(opened: Backend, digits: Ima
 
 def test_threads_share_a_runner(built: Built, digits: Images) -> None:
     assert examine(built.bundle, built.flavor, Precision.FP16).skipped is None
-    with Runner.open(built.bundle.folder, "fp16", built.flavor) as runner, ThreadPoolExecutor(4) as pool:
+    with (
+        Runner.open(built.bundle.folder, precision="fp16", backend=built.flavor) as runner,
+        ThreadPoolExecutor(4) as pool,
+    ):
         wanted = runner.predict(digits[:4])
         for answer in [pool.submit(runner.predict, digits[:4]) for _ in range(40)]:
             np.testing.assert_array_equal(answer.result(), wanted)
@@ -142,8 +145,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def plan(built: Built, precision: Precision = Precision.FP16, *, graphs: bool = True) -> PlanBackend:
-    runtime = PlanRuntime(built.flavor, str(built.flavor), "gpu", graphs=graphs)
-    return runtime.open_backend(built.bundle, runtime.find_artifact(built.bundle, precision), precision, None)
+    runtime = PlanRuntime(flavor=built.flavor, title=str(built.flavor), extra="gpu", graphs=graphs)
+    artifact = runtime.find_artifact(built.bundle, precision)
+    return runtime.open_backend(built.bundle, artifact, precision=precision, threads=None)
 
 
 @needs_graphs
@@ -225,7 +229,10 @@ class OnGpu:
 
 @needs_graphs
 def test_device_arrays_on_streams_of_the_callers_between_uploads(built: Built, digits: Images) -> None:
-    with Runner.open(built.bundle.folder, "fp16", built.flavor, contexts=1) as runner, on_gpu() as cuda:
+    with (
+        Runner.open(built.bundle.folder, precision="fp16", backend=built.flavor, contexts=1) as runner,
+        on_gpu() as cuda,
+    ):
         wanted = {size: runner.predict(digits[:size]) for size in (2, 5, 16)}
         streams, kept = [cuda.Stream(), cuda.Stream(1)], []
         for turn in range(30):
@@ -267,7 +274,7 @@ def test_pytorchs_tensors_go_in_and_out_without_a_copy(built: Built, digits: Ima
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
-    with Runner.open(built.bundle.folder, "fp16", built.flavor) as runner:
+    with Runner.open(built.bundle.folder, precision="fp16", backend=built.flavor) as runner:
         wanted = runner.predict(digits[:16])
         stream = torch.cuda.default_stream() if default_stream else torch.cuda.Stream()
         with torch.cuda.stream(stream):
@@ -293,7 +300,7 @@ def test_the_calls_of_cuda_bindings_are_there() -> None:
 def test_an_interpreter_ends_well_with_a_backend_open(built: Built) -> None:
     code = (
         "import sys, numpy as np; from wrn_deploy import Runner\n"
-        "runner = Runner.open(sys.argv[1], 'fp16', sys.argv[2])\n"
+        "runner = Runner.open(sys.argv[1], precision='fp16', backend=sys.argv[2])\n"
         "for _ in range(4): runner.predict(np.zeros((4, 32, 32, 3), np.uint8))\n"
     )
     command = [sys.executable, "-c", code, str(built.bundle.folder), str(built.flavor)]

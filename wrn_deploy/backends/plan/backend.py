@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import weakref
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from wrn_deploy.backends.plan.cuda import cuda_runtime, on_gpu
@@ -18,30 +17,30 @@ from wrn_deploy.backends.plan.validity import plan_mismatch
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.runtime.backend import Array
+from wrn_deploy.runtime.backend import Array, DeviceBackend
 from wrn_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray
 from wrn_deploy.spec import Precision
 
 __all__ = ["PlanBackend", "PlanRuntime"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRuntime:
     """Plans of one flavour, opened with one Python module; see `backend.Runtime`.
 
     Args:
         flavor: the module's name.
-        title: the library's name for people.
-        extra: the extra of this project that brings it.
+        title: the library's display name.
+        extra: the extra of this project that installs it.
         graphs: whether inferences run as CUDA graphs.
-        peer: as in `backend.Runtime`.
+        comparison_only: as in `backend.Runtime`.
     """
 
     flavor: str
     title: str
     extra: str
     graphs: bool = True
-    peer: bool = False
+    comparison_only: bool = False
     precisions: tuple[Precision, ...] = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
@@ -70,25 +69,25 @@ class PlanRuntime:
         return None
 
     def open_backend(
-        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+        self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
     ) -> PlanBackend:
         """Deserializes the plan on the first GPU, in its primary context."""
-        del precision, threads  # the plan's own; and it runs on the GPU
+        del precision, threads  # the plan has its own precision, and runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self.flavor)
-        expected = Expected(bundle.spec.input, bundle.spec.outputs, artifact.facts)
+        expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=artifact.facts)
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
         return PlanBackend(engine, graphs=self.graphs)
 
 
-class PlanBackend:
-    """One sibling on an engine: a stream, buffers, execution contexts; see `backend.DeviceBackend`.
+class PlanBackend(DeviceBackend):
+    """An engine with its own stream, buffers and execution contexts; see `backend.DeviceBackend`.
 
     Args:
-        engine: the engine, deserialized with the GPU's context current.
-        graphs: whether inferences run as CUDA graphs, where cuda-bindings is installed; `uses_graphs` says what runs,
-            and `graphs_obstacle` why not.
+        engine: deserialized while the GPU's context was current.
+        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `uses_graphs` and
+            `graphs_obstacle`.
     """
 
     def __init__(self, engine: SharedEngine, *, graphs: bool = True) -> None:
@@ -103,22 +102,22 @@ class PlanBackend:
         except BaseException:
             engine.release()
             raise
-        # Also when it is forgotten, and before the interpreter ends: CUDA's libraries may be gone afterwards.
-        self._give_back = weakref.finalize(self, _give_back, self._execution, engine)
+        # Also if nobody closes it, and before the interpreter ends: CUDA's libraries may be gone afterwards.
+        self._free = weakref.finalize(self, _free, self._execution, engine)
 
     @property
     def uses_graphs(self) -> bool:
-        """Whether inferences on uploaded batches run as CUDA graphs, from the third of a size on."""
+        """Whether uploaded batches run as CUDA graphs, from the third inference of a size on."""
         return self._execution.uses_graphs
 
     @property
     def graphs_obstacle(self) -> str | None:
-        """What keeps CUDA graphs from running, None where they run."""
-        return self._engine.graphs_obstacle if self._graphs else "CUDA graphs were not asked for"
+        """Why CUDA graphs do not run; None if they do."""
+        return self._engine.graphs_obstacle if self._graphs else "CUDA graphs were not requested"
 
     @property
     def stream(self) -> int:
-        """CUDA's handle of the stream on which uploaded batches run: for events of others."""
+        """CUDA handle of the stream that runs uploaded batches, for the caller's events."""
         self._check_open()
         return self._execution.stream
 
@@ -154,7 +153,7 @@ class PlanBackend:
         with self._open():
             for array, tensor in zip(arrays, (*self.inputs, *self.outputs), strict=False):
                 check_memory(array, tensor)
-            waited = {stream or LEGACY_STREAM, None}  # 0 and 1 are both the default stream
+            waited = {stream or LEGACY_STREAM, None}  # both 0 and 1 are the default stream
             producers = [each for each in {array.stream for array in arrays} - waited if each is not None]
             self._execution.infer_on(stream, [array.address for array in arrays], images.shape[0], producers)
 
@@ -163,22 +162,14 @@ class PlanBackend:
         return type(self)(self._engine, graphs=self._graphs)
 
     def close(self) -> None:
-        self._give_back()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._free()
 
     def _open(self) -> contextlib.AbstractContextManager[object]:
         self._check_open()
         return on_gpu()
 
     def _check_open(self) -> None:
-        if not self._give_back.alive:
+        if not self._free.alive:
             raise DeployError("this backend is closed: open it again")
 
 
@@ -190,8 +181,8 @@ def _graphs_obstacle() -> str | None:
     return None
 
 
-def _give_back(execution: Execution, engine: SharedEngine) -> None:
-    """Contexts, then the engine, if nobody else holds it; a GPU that has failed has nothing to give back."""
+def _free(execution: Execution, engine: SharedEngine) -> None:
+    """Frees the contexts, then the engine if no one else holds it; after a CUDA failure there is nothing to free."""
     with contextlib.suppress(MachineError), on_gpu():
         execution.close()
         engine.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 __all__ = ["DeviceClock"]
@@ -27,9 +26,7 @@ class DeviceClock:
         self._ran = False
         self._start.record(self._stream)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         if kind is None:
             self._end.record(self._stream)
             self._ran = True

@@ -1,4 +1,4 @@
-"""Runs the network itself in PyTorch, eager or compiled, on a CPU or a GPU; torch is loaded when one is opened."""
+"""Runs the network in PyTorch, eager or compiled, on a CPU or a GPU; imports torch when it opens one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.runtime.backend import Array
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["TorchBackend", "TorchRuntime"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TorchRuntime:
-    """The network on one device, in one way; see `backend.Runtime`.
+    """One variant on one device; see `backend.Runtime`.
 
     Args:
-        title: the variant's name for people.
-        precisions: what the network's weights and activations may be, the preferred one first.
-        device: torch's name of the device: "cpu" or "cuda".
-        channels_last: whether images and weights lie in memory with the channels last.
-        compiled: whether the network goes through torch.compile.
-        peer: as in `backend.Runtime`.
+        title: the variant's display name.
+        precisions: of weights and activations, the preferred one first.
+        device: "cpu" or "cuda".
+        channels_last: the memory layout of images and weights.
+        compiled: whether torch.compile compiles the network.
+        comparison_only: as in `backend.Runtime`.
     """
 
     title: str
@@ -42,11 +41,11 @@ class TorchRuntime:
     device: str = "cpu"
     channels_last: bool = False
     compiled: bool = False
-    peer: bool = False
+    comparison_only: bool = False
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
-        """The weights; those of another precision than fp32 are rounded when they are opened."""
-        del precision  # there is one
+        """The fp32 weights, rounded to another precision when they are opened."""
+        del precision  # one artifact for all
         return bundle.find("weights", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
@@ -63,7 +62,7 @@ class TorchRuntime:
         return _compiler_lacking(self.device) if self.compiled else None
 
     def open_backend(
-        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+        self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
     ) -> TorchBackend:
         """Builds the network, loads the weights into it, and moves it to the device."""
         import torch
@@ -78,13 +77,13 @@ class TorchRuntime:
         return TorchBackend(shared, bundle.spec, CudaDevice if self.device == "cuda" else CpuDevice)
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A network in inference mode with the interface of the bundle's graphs; see `backend.Backend`.
 
     Args:
         network: images -> the outputs of `spec`, in that order; siblings share it.
         spec: the bundle's.
-        device: makes what a sibling has to itself on the device.
+        device: makes a sibling's own part of the device.
     """
 
     def __init__(self, network: Any, spec: ModelSpec, device: Callable[[], TorchDevice]) -> None:
@@ -108,7 +107,7 @@ class TorchBackend:
             self._results = self._network(self._images)
 
     def synchronize(self) -> None:
-        """Waits for the GPU; on a CPU everything is done when `execute` returns."""
+        """Waits for the GPU; a CPU is done when `execute` returns."""
         self._check_open()
         self._device.synchronize()
 
@@ -128,14 +127,6 @@ class TorchBackend:
         self._network = self._images = None
         self._results = ()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _check_open(self) -> None:
         if self._network is None:
             raise DeployError("this backend is closed: open it again")
@@ -143,16 +134,14 @@ class TorchBackend:
 
 @dataclass(slots=True)
 class _Compiled:
-    """A network that is compiled for each batch size, at the first inference of that size.
+    """A network, compiled at the first inference of each batch size and number of threads.
 
-    Torch compiles for the number of threads that it has then, and again where somebody has changed that.
-
-    Whatever cannot be compiled is an error: no graph break, and no fall back to eager.
+    A part that cannot be compiled is an error: no graph break, no fallback to eager.
 
     Args:
         network: the module.
-        frozen: whether weights become constants, laid out for the kernels (torch's documentation, "freezing"); faster
-            on a CPU, and each size then has weights of its own.
+        frozen: whether weights become constants in the layout of the kernels (torch's documentation, "freezing");
+            faster on a CPU, but each size then has its own copy.
     """
 
     network: Any
@@ -173,7 +162,7 @@ class _Compiled:
     def _compile(self, images: Any, case: tuple[int, int]) -> None:
         import torch
 
-        # The limits are for code that is compiled again and again by mistake; here each size is asked for.
+        # The limits guard against repeated compilation by mistake; here every size is intended.
         limits: dict[str, Any] = {"recompile_limit": sys.maxsize, "accumulated_recompile_limit": sys.maxsize}
         with self._lock, torch._dynamo.config.patch(suppress_errors=False, **limits):  # noqa: SLF001 (its own name)
             if self._compiled is None:
@@ -182,8 +171,8 @@ class _Compiled:
                 )
             try:
                 self._compiled(images)
-            except Exception as error:  # what dynamo, inductor and compilers raise has no common class
-                cause = getattr(error, "inner_exception", error)  # of what a backend of dynamo's raised
+            except Exception as error:  # dynamo, inductor and compilers raise no common class
+                cause = getattr(error, "inner_exception", error)
                 reason = (str(cause).strip().splitlines() or [""])[0]
                 raise MachineError(
                     f"torch.compile cannot compile the network ({type(cause).__name__}: {reason}): "
@@ -193,7 +182,7 @@ class _Compiled:
 
 
 def _compiler_lacking(device: str) -> str | None:
-    """What torch.compile needs: a C++ compiler for a CPU, Triton and a C compiler for a GPU."""
+    """What torch.compile lacks here: a C++ compiler for a CPU; Triton and a C compiler for a GPU."""
     if device == "cuda" and importlib.util.find_spec("triton") is None:
         return "Triton is not installed: torch.compile needs it on a GPU; install torch with CUDA again"
     wanted = os.environ.get("CC", "gcc") if device == "cuda" else os.environ.get("CXX", "g++")

@@ -59,7 +59,9 @@ class _Contender:
         self._tell = tell
         self._bundle = Bundle.open(work.folder)
         self._source = match_classes(open_data(work.data, Role.TEST), self._bundle.spec)
-        self._backend: Backend = open_backend(self._bundle, work.backend, work.precision, work.threads)
+        self._backend: Backend = open_backend(
+            self._bundle, backend=work.backend, precision=work.precision, threads=work.threads
+        )
         self._siblings = [self._backend.sibling() for _ in range(work.streams - 1)]
         self._pool = ThreadPoolExecutor(work.streams)
         self._chance = random.Random()  # noqa: S311 (nothing secret)

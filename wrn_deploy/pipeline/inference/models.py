@@ -77,7 +77,7 @@ def open_answering(
     """
     if isinstance(what, str | os.PathLike | Bundle):
         folder = what.folder if isinstance(what, Bundle) else Path(what)
-        with Runner.open(folder, precision, backend) as runner:
+        with Runner.open(folder, precision=precision, backend=backend) as runner:
             yield _of_runner(runner, also)
         return
     if backend is not None or precision is not None:

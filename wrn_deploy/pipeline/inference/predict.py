@@ -14,7 +14,7 @@ from wrn_deploy.pipeline.inference.models import Answering, Opened, images_toget
 from wrn_deploy.pipeline.inference.target import Target
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import Array, title_of
+from wrn_deploy.runtime.backend import Array, find_runtime
 from wrn_deploy.spec import ModelSpec, Precision
 
 __all__ = ["PredictOptions", "Prediction", "Predictions", "Scored", "predict_images", "predict_target"]
@@ -96,7 +96,7 @@ def predict_images(what: Answering, options: PredictOptions, progress: Progress)
     """
     with open_answering(what, options.backend, options.precision) as opened:
         top_k, found = _count(options.top_k, opened.spec), list[Prediction]()
-        title = f"Predicting with {title_of(opened.backend)} {opened.precision}"
+        title = f"Predicting with {find_runtime(opened.backend).title} {opened.precision}"
         with progress.task(title, len(options.images)) as advance:
             how = opened.spec.preprocessing
             for names, pixels in fit_images(options.images, how, images_together(opened.spec)):

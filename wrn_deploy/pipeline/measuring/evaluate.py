@@ -26,7 +26,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled
 from wrn_deploy.pipeline.networks.network import load_with_weights
 from wrn_deploy.pipeline.networks.weights import Taken
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import title_of, unfit
+from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ def _backend(target: Target, options: MeasureOptions, *, gated: bool) -> str:
             f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
             "torch_cuda), and --all and --max-drop compare a bundle's contenders; `wrn-deploy export` makes a bundle"
         )
-    reason = unfit(named[0])
+    runtime = find_runtime(named[0])
+    reason = runtime.unfit(None)
     if reason is not None:
-        raise MachineError(f"{title_of(named[0])} cannot run {target.path}: {reason}")
+        raise MachineError(f"{runtime.title} cannot run {target.path}: {reason}")
     return named[0]
 
 
@@ -84,7 +85,7 @@ def _evaluate(network: nn.Module, ran: tuple[Taken, str], options: MeasureOption
         )
         _tell(ran[0], progress)
         workers = choose_workers(options.workers, batches.how, len(batches))
-        task = progress.task(f"Accuracy of {spec.name} in {title_of(ran[1])}", len(batches))
+        task = progress.task(f"Accuracy of {spec.name} in {find_runtime(ran[1]).title}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
     return Report(
@@ -120,7 +121,7 @@ def _row(weights: Taken, backend: str, accuracy: Accuracy) -> Row:
     file = weights.checkpoint.file
     return Row(
         backend=backend,
-        title=title_of(backend),
+        title=find_runtime(backend).title,
         precision=Precision.FP32,
         artifact=weights.origin.get("published", file.name),
         sha256=weights.origin["file_sha256"],

@@ -29,7 +29,7 @@ from wrn_deploy.pipeline.measuring.scoring import grade_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import contenders, examine, is_peer
+from wrn_deploy.runtime.backend import default_pairs, examine, find_runtime, known_pairs
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
@@ -46,7 +46,7 @@ class MeasureOptions:
 
     Args:
         data: labelled images.
-        backends: these alone; None: all but those that are peers.
+        backends: these alone; None: all but those for comparison only.
         precision: this one alone; None: all but those that are experimental, unless they were made.
         batches: batch sizes.
         rounds: turns of each contender at each batch size.
@@ -60,7 +60,7 @@ class MeasureOptions:
         baseline: the contender whose times the others' are divided by; None: the fp32 reference.
         loads: scenarios of LoadGen.
         logs: the folder for LoadGen's logs; needed where there are scenarios.
-        everything: peers and experimental precisions too.
+        everything: comparison-only backends and experimental precisions too.
         pictures: the report holds the pixels of some images that got another class.
         workers: processes that decode while accuracy is measured; None: as `choose_workers` finds right.
     """
@@ -114,7 +114,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         check_loadgen()
     asked = _asked(bundle, options)
     also = _compared_with(bundle, options)
-    entries = [_entry(bundle, *pair) for pair in contenders() if pair in {*asked, *also}]
+    entries = [_entry(bundle, *pair) for pair in known_pairs() if pair in {*asked, *also}]
     named = [entry for entry in entries if (entry.backend, entry.precision) in asked]
     if all(entry.skipped for entry in named):  # no silent replacement
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
@@ -164,8 +164,8 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
         UsageError: a backend that was named, or all, do not know the precision that was named.
     """
     if options.backends is None and options.precision is None and not options.everything:
-        return contenders(bundle)
-    asked = [pair for pair in contenders() if _fits(bundle, pair, options)]
+        return default_pairs(bundle)
+    asked = [pair for pair in known_pairs() if _fits(bundle, pair, options)]
     known = {backend for backend, _ in asked}
     missing = [name for name in options.backends or () if name not in known]
     if missing or not asked:
@@ -178,7 +178,7 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
 def _fits(bundle: Bundle, contender: tuple[str, Precision], options: MeasureOptions) -> bool:
     backend, precision = contender
     if options.backends is None:
-        if is_peer(backend) and not options.everything:
+        if find_runtime(backend).comparison_only and not options.everything:
             return False
     elif backend not in options.backends:
         return False
@@ -190,9 +190,9 @@ def _fits(bundle: Bundle, contender: tuple[str, Precision], options: MeasureOpti
 
 def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
     """The fp32 rows, which are always measured, and the baseline: the others are compared with these."""
-    if options.baseline not in (None, *contenders()):
+    if options.baseline not in (None, *known_pairs()):
         raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
-    fp32 = [pair for pair in contenders(bundle) if pair[1] is Precision.FP32]
+    fp32 = [pair for pair in default_pairs(bundle) if pair[1] is Precision.FP32]
     return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
@@ -202,7 +202,7 @@ def _entry(bundle: Bundle, backend: str, precision: Precision) -> Entry:
 
 
 def _known() -> str:
-    return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
+    return ", ".join(f"{backend}-{precision}" for backend, precision in known_pairs())
 
 
 def _reasons(skipped: Sequence[Entry]) -> str:

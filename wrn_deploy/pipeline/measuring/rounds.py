@@ -19,7 +19,7 @@ from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import Candidate, title_of
+from wrn_deploy.runtime.backend import Candidate
 from wrn_deploy.spec import Precision
 
 __all__ = ["Entry", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
@@ -46,7 +46,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The row's."""
-        return f"{title_of(self.backend)} {self.precision}"
+        return f"{self.found.runtime.title} {self.precision}"
 
     def row(self, accuracy: Accuracy | None) -> Row:
         """What was measured, and how right its answers are."""
@@ -54,7 +54,7 @@ class Entry:
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
-            title=title_of(self.backend),
+            title=self.found.runtime.title,
             precision=self.precision,
             skipped=self.skipped,
             artifact=artifact.path if artifact else None,

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from wrn_deploy.backends._session import OnnxRuntimeBackend
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import TensorSpec
