@@ -87,7 +87,7 @@ def test_other_arrays_are_refused_with_what_was_expected(made_bundle: Path, case
 
 def test_arrays_on_a_gpu_need_a_backend_that_takes_them(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
     expected = (
-        "ONNX Runtime CPU fp32 takes no arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
+        "onnxruntime fp32 does not take arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
     )
     with (
         Runner.open(made_bundle, precision="fp32", backend="onnxruntime") as runner,

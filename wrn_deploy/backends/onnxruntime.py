@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CPU or a GPU: a graph in a session of one provider, its inputs and outputs bound; no torch, no onnx."""
+"""ONNX Runtime on a CPU or a GPU: a graph in a session of one provider, with bound buffers; no torch, no onnx."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def known_pairs() -> list[tuple[str, Precision]]:
 
 
 def default_pairs(bundle: Bundle) -> list[tuple[str, Precision]]:
-    """Those measured by default: not the comparison-only ones, nor experimental precisions the bundle has no plan of."""
+    """Those measured by default: no comparison-only ones, and experimental precisions only if the bundle has a plan."""
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
     unasked, known = EXPERIMENTAL - planned, runtimes()
     return [

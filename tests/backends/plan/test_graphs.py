@@ -99,7 +99,7 @@ def test_graphs_can_be_switched_off(runtime: FakeRuntime, trt: FakeTensorRT) -> 
         for seed in range(4):
             answers_rightly(other, 4, seed)
         assert (backend.uses_graphs, other.uses_graphs) == (False, False)
-        assert backend.graphs_obstacle == "CUDA graphs were not asked for"
+        assert backend.graphs_obstacle == "CUDA graphs were not requested"
     assert (runtime.launches, trt.started) == (0, 4)
     assert PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu", graphs=False).graphs is False
 

@@ -1,4 +1,4 @@
-"""The GPU's own clock: how long what is between two events on a stream took there."""
+"""The GPU's own clock: the time between two events on a stream."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["DeviceClock"]
 
 
 class DeviceClock:
-    """Times what is started in its `with` block; every call needs the GPU's context current: see `cuda.on_gpu`.
+    """Times the work started in its `with` block. Every call needs the GPU's context current: see `cuda.on_gpu`.
 
-    It ends with the block, before a graph is captured: an event in a capture would become a part of the graph.
+    End the block before capturing a graph: an event inside a capture would become part of the graph.
 
     Args:
-        cuda: PyCUDA's driver module. Its events do here: the stream is one of PyCUDA's too.
-        stream: what is timed is started on it.
+        cuda: PyCUDA's driver module, whose events work because the stream is PyCUDA's too.
+        stream: the stream that runs the work.
     """
 
     def __init__(self, cuda: Any, stream: Any) -> None:
@@ -32,9 +32,9 @@ class DeviceClock:
             self._ran = True
 
     def elapsed_ms(self) -> float | None:
-        """Of the last block, in ms, half a microsecond fine (CUDA's documentation, cudaEventElapsedTime); waits for it.
+        """Time of the last block in ms; waits for it. None if there was none, or it failed.
 
-        None where there was none, or it failed.
+        The resolution is half a microsecond (CUDA's documentation, cudaEventElapsedTime).
         """
         if not self._ran:
             return None

@@ -12,29 +12,31 @@ __all__ = ["ProfileContext"]
 
 
 class ProfileContext:
-    """What it was told last is not told again. It never changes its profile: that would cost time and its graphs.
+    """An execution context that sets a shape or an address only if it changed, and never changes its profile.
+
+    Changing the profile would take time and invalidate the graphs.
 
     Args:
         module: TensorRT's Python module, of either flavour.
         deserialized: the engine.
         profile: the profile's index.
-        stream: the stream that prepares the profile; inferences must come after that.
-        names: the tensors' names, the input's first.
-        settled: whether each shape's kernels must be there when it is first run, as for a graph to be captured.
-            TensorRT-RTX otherwise runs other kernels until it has compiled them.
+        stream: the stream that prepares the profile; inferences must come after it.
+        names: the tensors' names, the input first.
+        eager: whether each shape's kernels are compiled before its first run, as capturing a graph needs. TensorRT-RTX
+            otherwise runs generic kernels until they are compiled.
 
     Raises:
-        MachineError: TensorRT cannot make it.
+        MachineError: TensorRT cannot create it.
     """
 
-    def __init__(  # noqa: PLR0913 (what a context is made of)
-        self, module: Any, deserialized: Any, profile: int, stream: int, *, names: Sequence[str], settled: bool
+    def __init__(  # noqa: PLR0913 (what a context consists of)
+        self, module: Any, deserialized: Any, profile: int, stream: int, *, names: Sequence[str], eager: bool
     ) -> None:
         self.graphs = Graphs()
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
-        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and settled:
+        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and eager:
             config = deserialized.create_runtime_config()
             config.dynamic_shapes_kernel_specialization_strategy = (
                 module.DynamicShapesKernelSpecializationStrategy.EAGER
@@ -49,9 +51,9 @@ class ProfileContext:
         """Starts an inference.
 
         Args:
-            shape: of the input.
+            shape: the input's.
             addresses: of the input and the outputs, in the order of the names.
-            stream: CUDA's handle; earlier inferences of this context must come before what is started here.
+            stream: CUDA handle; it must order this inference after earlier ones of this context.
 
         Raises:
             DeployError: the plan does not take the shape or an address.
@@ -72,11 +74,11 @@ class ProfileContext:
             raise MachineError("TensorRT could not start the inference: see its message above")
 
     def again(self, stream: int) -> Callable[[], bool]:
-        """Starts the last inference once more when it is called, and says whether it could."""
+        """A function that starts the last inference once more, and returns whether that worked."""
         return lambda: bool(self._context.execute_async_v3(stream))
 
     def capturable(self, stream: int) -> bool:
-        """Whether TensorRT-RTX can be captured; TensorRT does not tell beforehand."""
+        """Whether the inference can be captured, as far as is known: only TensorRT-RTX says so in advance."""
         if hasattr(self._context, "is_stream_capturable"):
             return bool(self._context.is_stream_capturable(stream))
         return True

@@ -1,4 +1,4 @@
-"""CUDA for the plans: the GPU's primary context through PyCUDA, and the calls that only cuda-bindings has."""
+"""CUDA for plans: the GPU's primary context through PyCUDA, and calls that only cuda-bindings has."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from wrn_deploy.errors import MachineError
 
 __all__ = ["NON_BLOCKING", "call", "cuda_runtime", "on_gpu"]
 
-# CU_STREAM_NON_BLOCKING, which PyCUDA has no name for: a stream that does not wait for the default stream. PyTorch
-# works on the default stream, and in another thread it would fail while a graph is captured on a stream that waits.
+# CU_STREAM_NON_BLOCKING, which PyCUDA does not name: a stream that does not wait for the default stream. PyTorch uses
+# the default stream, and would fail in another thread while a graph is captured on a stream that waits for it.
 NON_BLOCKING = 1
 
-# What CUDA says when it is lost to this process (the CUDA runtime's documentation, cudaError_t: "the process must be
-# terminated and relaunched").
+# Parts of CUDA's messages after which a process cannot use CUDA again (the CUDA runtime's documentation, cudaError_t:
+# "the process must be terminated and relaunched").
 LOST = ("illegal", "misaligned", "launch fail", "launch timed out", "assert", "hardware", "uncorrectable")
 
 
 @contextlib.contextmanager
 def on_gpu() -> Iterator[Any]:
-    """Makes the GPU's primary context current on this thread, then the caller's again; gives PyCUDA's driver module.
+    """Makes the GPU's primary context current on this thread for the block; yields PyCUDA's driver module.
 
-    What PyCUDA made must also be given up in such a block: outside of it PyCUDA cannot give the memory back.
+    PyCUDA's objects must also be freed in such a block: outside of one PyCUDA cannot free their memory.
 
     Raises:
         MachineError: CUDA cannot be used, or has failed in the block.
@@ -41,9 +41,9 @@ def on_gpu() -> Iterator[Any]:
 
 
 def _pop(cuda: Any, context: Any) -> None:
-    """Gives the thread its own context back; where CUDA is lost, PyCUDA's list of contexts is emptied all the same.
+    """Restores the thread's own context, and empties PyCUDA's stack of contexts even after a fatal CUDA error.
 
-    PyCUDA ends the process with `abort` if a thread's list is not empty when the thread or the interpreter ends.
+    PyCUDA aborts the process if a thread's stack is not empty when the thread or the interpreter ends.
     """
     try:
         cuda.Context.pop()
@@ -54,10 +54,10 @@ def _pop(cuda: Any, context: Any) -> None:
 
 @functools.cache
 def _primary_context() -> tuple[Any, Any]:
-    """PyCUDA's driver module, and the first GPU's primary context, which torch and ONNX Runtime use too.
+    """PyCUDA's driver module and the first GPU's primary context, which torch and ONNX Runtime use too.
 
-    It is held until the process ends, as `pycuda.autoprimaryctx` does. PyCUDA's `detach` makes it current and CUDA's
-    release does not undo that; and the last release destroys what libraries keep in it.
+    It is retained until the process ends, as `pycuda.autoprimaryctx` does: PyCUDA's `detach` makes it current, which
+    CUDA's release does not undo, and the last release destroys the objects that libraries keep in it.
     """
     try:
         import pycuda.driver as cuda
@@ -72,7 +72,7 @@ def _primary_context() -> tuple[Any, Any]:
 
 @functools.cache
 def cuda_runtime() -> Any:
-    """The module `cuda.bindings.runtime`: graphs, and events on streams of others.
+    """The module `cuda.bindings.runtime`: graphs, and events on callers' streams.
 
     Raises:
         MachineError: cuda-bindings is not installed, or cannot be loaded.
@@ -85,10 +85,10 @@ def cuda_runtime() -> Any:
 
 
 def call(name: str, *values: Any) -> Any:
-    """Calls a function of `cuda_runtime()`; gives its result, None where it has none.
+    """Calls a function of `cuda_runtime()` and returns its result, or None if it has none.
 
     Raises:
-        MachineError: CUDA says that it failed.
+        MachineError: CUDA reports a failure.
     """
     runtime = cuda_runtime()
     error, *results = getattr(runtime, name)(*values)

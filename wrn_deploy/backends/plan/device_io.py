@@ -1,4 +1,4 @@
-"""Whether an array of the caller's can be an input or output of a plan: what it is, and where it lies."""
+"""Checks whether a caller's array can be an input or output of a plan: its type, layout and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALIGNMENT = 256  # bytes; TensorRT's documentation, IExecutionContext::setTensor
 
 
 def check_array(array: DeviceArray, tensor: TensorSpec, count: int | None = None, *, written: bool = False) -> None:
-    """Raises DeployError unless the array is a batch (of `count`, if told) of a tensor, for the first GPU."""
+    """Raises DeployError unless the array is a batch of a tensor (of `count` images if given) on the first GPU."""
     if array.device not in ("cuda", "cuda_managed") or array.ordinal not in (None, 0):
         where = array.device if array.ordinal is None else f"{array.device} {array.ordinal}"
         raise DeployError(f"the array for {tensor.name} is on {where}: expected the first CUDA GPU (cuda 0)")
@@ -40,7 +40,7 @@ def check_array(array: DeviceArray, tensor: TensorSpec, count: int | None = None
 def check_memory(array: DeviceArray, tensor: TensorSpec) -> None:
     """Raises DeployError unless CUDA knows the address as memory of the first GPU.
 
-    The GPU's context must be current. An address that is no memory would end in an error that the process cannot mend.
+    The GPU's context must be current. Using an invalid address would be a CUDA error from which no process recovers.
     """
     kinds = cuda_runtime().cudaMemoryType
     known = call("cudaPointerGetAttributes", array.address)

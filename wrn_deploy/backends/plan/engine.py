@@ -1,4 +1,4 @@
-"""A deserialized plan, compared with its bundle, that several execution contexts share."""
+"""A deserialized plan, checked against its bundle, that several execution contexts share."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DTYPES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the bundle says of a plan: its tensors, and the artifact's facts."""
+    """What the bundle says about a plan: its tensors and the artifact's facts."""
 
     source: TensorSpec
     results: tuple[TensorSpec, ...]
@@ -33,9 +33,9 @@ class Expected:
 
 
 class SharedEngine:
-    """An engine with its runtime and logger. It goes with the last of those who hold it: see `release`.
+    """An engine with its runtime and logger, freed with its last holder: see `release`.
 
-    `batches` goes from the least batch of any profile to the largest; between profiles there may be gaps.
+    `batches` spans from the smallest batch of any profile to the largest; there may be gaps between profiles.
 
     Raises:
         DeployError: the plan is damaged, or not the bundle's.
@@ -61,40 +61,40 @@ class SharedEngine:
         return (*self.inputs, *self.outputs)
 
     def profile_for(self, batch: int) -> int:
-        """The index of the profile for a batch: of those that take it, the one that is tuned for the nearest size.
+        """The index of the profile for a batch: of those that take it, the one tuned for the nearest size.
 
         Raises:
-            DeployError: none takes it.
+            DeployError: no profile takes it.
         """
         fitting = [index for index, each in enumerate(self.profiles) if each.minimum <= batch <= each.maximum]
         if not fitting:
             ranges = ", ".join(f"{each.minimum} to {each.maximum}" for each in self.profiles)
             which = f"profile{'s' if len(self.profiles) > 1 else ''} ({ranges})"
-            least, most = min(self.batches[0], batch), max(self.batches[-1], batch)
+            smallest, largest = min(self.batches[0], batch), max(self.batches[-1], batch)
             raise DeployError(
                 f"a batch of {batch} is outside the plan's {which}: send another number of images, "
-                f"or build with --profile {least}:{batch}:{most}"
+                f"or build with --profile {smallest}:{batch}:{largest}"
             )
         return min(fitting, key=lambda index: abs(self.profiles[index].optimum - batch))
 
-    def new_context(self, profile: int, stream: int, *, settled: bool) -> ProfileContext:
-        """An execution context on a profile: see `ProfileContext`."""
+    def new_context(self, profile: int, stream: int, *, eager: bool) -> ProfileContext:
+        """A new execution context on a profile: see `ProfileContext`."""
         names = [tensor.name for tensor in self.tensors]
-        return ProfileContext(self._module, self._engine, profile, stream, names=names, settled=settled)
+        return ProfileContext(self._module, self._engine, profile, stream, names=names, eager=eager)
 
     def give_up_graphs(self, reason: str) -> None:
-        """No more CUDA graphs for this engine; says so, the first time."""
+        """Turns CUDA graphs off for this engine, with a warning the first time."""
         with self._lock:
-            told, self.graphs_obstacle = self.graphs_obstacle is not None, self.graphs_obstacle or reason
-        if not told:
+            first, self.graphs_obstacle = self.graphs_obstacle is None, self.graphs_obstacle or reason
+        if first:
             text = f"CUDA graphs are off, inferences are started kernel by kernel: {reason}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def hold(self) -> SharedEngine:
-        """Enters another holder.
+        """Adds a holder.
 
         Raises:
-            DeployError: the last one has gone.
+            DeployError: the last one has released it.
         """
         with self._lock:
             if self._engine is None:
@@ -103,7 +103,7 @@ class SharedEngine:
         return self
 
     def release(self) -> None:
-        """Takes a holder away, whose contexts must be gone; after the last one the engine goes, then its runtime."""
+        """Removes a holder, whose contexts must be freed already; the last one frees the engine, then its runtime."""
         with self._lock:
             self._holders -= 1
             if self._holders <= 0:

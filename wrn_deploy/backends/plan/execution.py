@@ -1,4 +1,4 @@
-"""One stream with its own buffers, and an execution context for each profile in use; all its work is in one order."""
+"""One stream with its own buffers and an execution context per profile in use; all its work is in one order."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Execution"]
 
 
 class Execution:
-    """What one sibling has to itself. Every method needs the GPU's context current: see `cuda.on_gpu`.
+    """A sibling's own part of an engine. Every method needs the GPU's context current: see `cuda.on_gpu`.
 
-    Its own stream stands for all its work, that on the streams of others too: it waits for each, and each for it. So
-    an execution context never runs on two streams at once, and who waits for the own stream waits for everything.
+    Its stream waits for its work on callers' streams, and they wait for its stream. So an execution context never runs
+    on two streams at once, and waiting for the own stream waits for all work.
     """
 
     def __init__(self, cuda: Any, engine: SharedEngine, *, graphs: bool) -> None:
@@ -37,7 +37,7 @@ class Execution:
         try:
             self._acquire()
         except BaseException:
-            self.close()  # now, as PyCUDA cannot do it later: see `on_gpu`
+            self.close()  # now: PyCUDA cannot free memory later, see `on_gpu`
             raise
 
     def _acquire(self) -> None:
@@ -46,20 +46,20 @@ class Execution:
             shape = (self._engine.batches[-1], *tensor.shape)
             self._host.append(self._cuda.pagelocked_empty(shape, np.dtype(tensor.dtype)))
             self._device.append(self._cuda.mem_alloc(self._host[-1].nbytes))
-        self._context_for(self._engine.profiles[0].optimum)  # what cannot be made is found out now
+        self._context_for(self._engine.profiles[0].optimum)  # fails now, not at the first inference
 
     @property
     def uses_graphs(self) -> bool:
-        """Whether inferences on the own buffers run as CUDA graphs, each size from its third time on."""
+        """Whether inferences on the own buffers run as CUDA graphs, each size from its third inference on."""
         return self._graphs and self._engine.graphs_obstacle is None
 
     @property
     def stream(self) -> int:
-        """CUDA's handle of the own stream."""
+        """CUDA handle of the own stream."""
         return int(self._stream.handle)
 
     def upload(self, batch: Array) -> None:
-        """Starts the copy to the GPU; the array may be reused at once."""
+        """Starts the copy to the GPU; the caller may reuse the array at once."""
         count = len(batch)
         self._engine.profile_for(count)
         self._stream.synchronize()  # the last copy may still read the memory
@@ -69,10 +69,10 @@ class Execution:
         self.size = count
 
     def execute(self) -> None:
-        """Starts an inference on the own buffers, as a graph where there is one; makes one where that was asked for.
+        """Starts an inference on the own buffers: with the size's graph, or without one and then captures it.
 
-        A graph is captured behind a plain start of the same shape and runs from the next time on: what was asked for
-        is computed, whether or not the capture succeeds.
+        A graph is captured after a plain inference of the same shape and runs from the next time on, so that this
+        inference is computed whether or not the capture succeeds.
         """
         if not self.size:
             raise DeployError("there is nothing to execute on: upload a batch first")
@@ -92,13 +92,13 @@ class Execution:
             self._engine.give_up_graphs(str(error))
 
     def infer_on(self, stream: int, addresses: Sequence[int], batch: int, producers: Sequence[int]) -> None:
-        """Starts an inference on memory of the caller's, on a stream of the caller's.
+        """Starts an inference on the caller's memory and stream.
 
         Args:
-            stream: the caller's stream, as CUDA's handle.
-            addresses: of the input and the first outputs; the other outputs go to the own buffers.
+            stream: CUDA handle of the caller's stream.
+            addresses: of the input and the first outputs; other outputs go to the own buffers.
             batch: the number of images.
-            producers: streams whose work the caller's must wait for.
+            producers: streams that the caller's stream must wait for.
         """
         own = self._stream.handle
         context = self._context_for(batch)
@@ -112,17 +112,17 @@ class Execution:
             self._follow(stream, own)
 
     def synchronize(self) -> None:
-        """Waits for all its work, that on the streams of others too."""
+        """Waits for all its work, including that on callers' streams."""
         self._stream.synchronize()
 
     def elapsed_ms(self) -> float | None:
-        """As `Backend.elapsed_ms`: of what ran on the own buffers."""
+        """As `Backend.elapsed_ms`, for inferences on the own buffers."""
         if self._clock is None:
             self._clock = DeviceClock(self._cuda, self._stream)
         return self._clock.elapsed_ms()
 
     def download(self) -> tuple[Array, ...]:
-        """The outputs in the own buffers, copied."""
+        """Copies of the outputs in the own buffers."""
         results = [host[: self.size] for host in self._host[1:]]
         for result, memory in zip(results, self._device[1:], strict=True):
             self._cuda.memcpy_dtoh_async(result, memory, self._stream)
@@ -130,7 +130,7 @@ class Execution:
         return tuple(np.array(result) for result in results)
 
     def close(self) -> None:
-        """Waits, if the GPU has not failed, then gives back graphs, contexts and memory, in this order."""
+        """Waits unless the GPU has failed, then frees graphs, contexts and memory, in this order."""
         failures = (self._cuda.Error, MachineError)
         if self._stream is not None:
             with contextlib.suppress(*failures):
@@ -148,16 +148,16 @@ class Execution:
         self._host, self._device, self._stream, self._event, self._clock = [], [], None, None, None
 
     def _context_for(self, batch: int) -> ProfileContext:
-        """The context on the profile for a batch, made when it is first needed."""
+        """The context on a batch's profile, created when first needed."""
         profile = self._engine.profile_for(batch)
         if profile not in self._contexts:
-            made = self._engine.new_context(profile, self._stream.handle, settled=self.uses_graphs)
+            made = self._engine.new_context(profile, self._stream.handle, eager=self.uses_graphs)
             self._contexts[profile] = made
         return self._contexts[profile]
 
     def _follow(self, earlier: int, later: int) -> None:
-        """What is started on `later` from now on waits for what has been started on `earlier`; nobody else waits."""
-        if self._event is None:  # cuda-bindings' own: PyCUDA's events tell no handle, and its streams are its own alone
+        """Makes work started on `later` from now on wait for the work already on `earlier`; blocks nothing else."""
+        if self._event is None:  # cuda-bindings' own: PyCUDA's events have no handle, and take only PyCUDA's streams
             self._event = call("cudaEventCreateWithFlags", cuda_runtime().cudaEventDisableTiming)
         call("cudaEventRecord", self._event, earlier)
         call("cudaStreamWaitEvent", later, self._event, 0)

@@ -1,4 +1,4 @@
-"""CUDA graphs of one execution context: captured once for a batch size, launched ever after; a bounded number."""
+"""CUDA graphs of one execution context, one per batch size: captured once, then launched; a bounded number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wrn_deploy.errors import MachineError
 
 __all__ = ["Graphs"]
 
-LIMIT = 8  # graphs of a context; each keeps the arguments of some hundred kernels on the GPU
+LIMIT = 8  # graphs per context; each keeps the arguments of some hundred kernels on the GPU
 
 
 class Graphs:
-    """Captured inferences by batch size; the one that was used longest ago goes when there are too many.
+    """Captured inferences by batch size; the least recently used one is dropped beyond LIMIT.
 
-    A graph has in it the addresses that the context had when it was captured, and its activations. It stays valid when
-    the context gets other addresses or another shape afterwards, but must not run at the same time as the context.
+    A graph contains the addresses of the context at capture time and shares its activations. It stays valid if the
+    context gets other addresses or another shape later, but must not run at the same time as the context.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Graphs:
         self._uses: Counter[int] = Counter()
 
     def launch(self, batch: int, stream: int) -> bool:
-        """Starts the graph for a batch, and says whether there is one."""
+        """Starts the graph for a batch if there is one, and returns whether there is."""
         graph = self._captured.get(batch)
         if graph is None:
             return False
@@ -35,25 +35,25 @@ class Graphs:
         return True
 
     def worth_capturing(self, batch: int) -> bool:
-        """Counts a use of this size: from the second on it is; a size that comes once is not worth a capture."""
+        """Counts a use of this size; true from the second use on, as a size used once is not worth a capture."""
         self._uses[batch] += 1
         return self._uses[batch] >= 2
 
     def capture(self, batch: int, stream: int, enqueue: Callable[[], bool]) -> None:
         """Records what `enqueue` starts on the stream, without running it.
 
-        TensorRT must have run this shape once since it was set, or it would have to do what cannot be captured. The
-        mode is that of this thread alone: what other threads ask of CUDA meanwhile is allowed.
+        TensorRT must have run this shape once since it was set: the first run does work that cannot be captured. The
+        capture mode is thread-local: other threads may call CUDA meanwhile.
 
         Raises:
-            MachineError: it cannot be captured; the stream is as before.
+            MachineError: it cannot be captured; the stream is unchanged.
         """
         runtime = cuda_runtime()
         call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         started = False
         try:
             started = enqueue()
-        finally:  # a stream must leave its capture, whatever happened in it
+        finally:  # the stream must leave capture mode in any case
             graph = self._end(stream, started)
         try:
             instance = call("cudaGraphInstantiate", graph, 0)
@@ -63,10 +63,10 @@ class Graphs:
         if len(self._captured) > LIMIT:
             oldest, graph = self._captured.popitem(last=False)
             self._uses[oldest] = 0
-            call("cudaGraphExecDestroy", graph)  # one that runs goes when it is done
+            call("cudaGraphExecDestroy", graph)  # CUDA frees a running graph when it finishes
 
     def close(self) -> None:
-        """Gives the graphs back; the stream must be idle."""
+        """Frees the graphs; the stream must be idle."""
         while self._captured:
             call("cudaGraphExecDestroy", self._captured.popitem()[1])
 
