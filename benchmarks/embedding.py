@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from wrn_deploy import Runner, __version__
+from wrn_deploy.embed.package import write_package
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import open_session
 
@@ -74,7 +74,7 @@ def _arguments() -> Any:
 
 
 def _build(folder: Path) -> Path:
-    embed_runner(EmbedOptions(folder / "library"), Silent())
+    write_package(folder / "library", Silent())
     library, program = folder / "library", folder / "embedding"
     flags = [f"-I{library}/include", f"-L{library}/lib", f"-Wl,-rpath,{library}/lib", "-lwrn_runner", "-pthread"]
     subprocess.run(["g++", "-std=c++17", "-O2", str(SOURCE), *flags, "-o", str(program)], check=True)

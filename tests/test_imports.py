@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"runtime", "pipeline", "bench", "models", "training", "engines", "plots"},
+    "cli": FACTS | {"runtime", "embed", "pipeline", "bench", "models", "training", "engines", "plots"},
     "api": BASE | {"models", "pipeline"},
     "__init__": {"errors", "runtime", "api"},
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +25,15 @@ from wrn_deploy.runtime.backend import examine, known_pairs, open_backend
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_example_of_its_docstring_runs(made_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", inspect.cleandoc(Runner.__doc__ or ""), re.DOTALL)
+    (tmp_path / "bundle").symlink_to(made_bundle)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"np": np, "Runner": Runner}
+    exec(textwrap.dedent(code), names)
+    assert (names["logits"].shape, names["logits"].dtype) == ((1, 10), np.float32)
 
 
 @pytest.fixture(scope="module")

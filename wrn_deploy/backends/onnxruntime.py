@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.bundle import Artifact, Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, open_session
@@ -131,7 +131,7 @@ class OnnxRuntimeBackend(Backend):
             for tensor, result in zip(self.outputs, self._results, strict=True):
                 self._binding.bind_ortvalue_output(tensor.name, result)
         except Exception as error:  # as above
-            raise DeployError(f"the graph is not the bundle's ({error}): export the model again") from error
+            raise StaleArtifact(f"the graph is not the bundle's ({error}): export the model again") from error
         self._size = count
 
     def _check_open(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.bundle import Artifact, Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import Precision, TensorSpec
 
@@ -105,7 +105,7 @@ class _Graph:
             compiled = self.core.compile_model(model, DEVICE, self.settings)
         except Exception as error:  # its exceptions have no common class below Exception
             reason = str(error).strip().splitlines()[-1]
-            raise DeployError(f"OpenVINO cannot compile the graph ({reason}): export the model again") from error
+            raise DamagedFile(f"OpenVINO cannot compile the graph ({reason}): export the model again") from error
         got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if got != self.settings["INFERENCE_PRECISION_HINT"]:
             raise MachineError(

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from wrn_deploy.pipeline.embed import Embedded
+from wrn_deploy.embed.package import Embedded
 
 __all__ = ["show_embedded"]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
 __all__ = ["CorruptImage", "ImageSource", "Item", "Role", "open_data"]
@@ -26,7 +26,7 @@ class Role(StrEnum):
     TEST = "test"
 
 
-class CorruptImage(DeployError):  # noqa: N818 - it names what was met, and is passed over when allowed
+class CorruptImage(DamagedFile):
     """One image of a source cannot be decoded."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError, MachineError, missing_package
+from wrn_deploy.errors import DamagedFile, MachineError, missing_package
 
 __all__ = [
     "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_profiled",
@@ -127,7 +127,7 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
         session.disable_fallback()  # else a failed run silently opens a CPU session
     except Exception as error:  # its exceptions have no common class below Exception
         name = graph if isinstance(graph, Path) else "the graph"
-        raise DeployError(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
+        raise DamagedFile(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
     return session
 
 

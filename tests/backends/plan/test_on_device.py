@@ -269,6 +269,6 @@ def test_a_large_batch_goes_in_parts_or_not_at_all(caller: Caller, runtime: Fake
 def test_a_backend_without_device_arrays_says_which_has_them() -> None:
     pool = Pool(SimpleNamespace(close=lambda: None), 1)
     with pytest.raises(
-        DeployError, match="PyTorch fp32 takes no arrays on a GPU: open the bundle with the backend tensor"
+        DeployError, match="PyTorch fp32 does not take arrays on a GPU: open the bundle with the backend tensor"
     ):
         predict_on_device(pool, "PyTorch fp32", object(), object(), 0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wrn_deploy.backends.plan.graphs import Graphs
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 
 __all__ = ["ProfileContext"]
 
@@ -62,7 +62,7 @@ class ProfileContext:
         if shape != self._shape:
             self._shape = None
             if not self._context.set_input_shape(self._names[0], shape):
-                raise DeployError(f"the plan does not take {shape}: build it again from this bundle")
+                raise StaleArtifact(f"the plan does not take {shape}: build it again from this bundle")
             self._shape = shape
         if tuple(addresses) != self._addresses:
             self._addresses = (None,) * len(self._names)

@@ -11,7 +11,7 @@ from typing import Any
 from wrn_deploy.backends.plan.context import ProfileContext
 from wrn_deploy.backends.plan.deserialize import deserialize_plan
 from wrn_deploy.backends.plan.validity import batches_of, profiles_of
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, StaleArtifact
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["Expected", "SharedEngine"]
@@ -119,7 +119,7 @@ class SharedEngine:
         found = {(name, self._engine.get_tensor_mode(name)): name for name in names}
         if set(found) != set(wanted):
             has, needs = ", ".join(names), ", ".join(tensor.name for tensor in self.tensors)
-            raise DeployError(
+            raise StaleArtifact(
                 f"the plan's tensors are {has}: the bundle's are {needs}; build it again from this bundle"
             )
         for key, tensor in wanted.items():
@@ -127,7 +127,7 @@ class SharedEngine:
             dtype = DTYPES.get(dtype, dtype)
             shape = tuple(self._engine.get_tensor_shape(found[key]))
             if (dtype, shape[1:]) != (tensor.dtype, tensor.shape):
-                raise DeployError(
+                raise StaleArtifact(
                     f"the plan's {tensor.name} is {dtype} {('N', *shape[1:])}: the bundle says {tensor.dtype} "
                     f"{('N', *tensor.shape)}; build it again from this bundle"
                 )

@@ -1,4 +1,4 @@
-"""Whether a plan is one for this machine, from what the manifest says of it; the standard library only."""
+"""Whether a plan fits this machine, from its entry in the manifest; the standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import Gpu
 
 __all__ = ["PlanProfile", "batches_of", "plan_cautions", "plan_mismatch", "profiles_of"]
@@ -20,7 +20,7 @@ DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
 @dataclass(frozen=True, slots=True)
 class PlanProfile:
-    """One optimization profile of a plan: the least batch, the one it is tuned for, and the largest."""
+    """An optimization profile of a plan: the smallest batch, the one it is tuned for, and the largest."""
 
     minimum: int
     optimum: int
@@ -31,20 +31,20 @@ def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
     """The plan's profiles, in its own order.
 
     Raises:
-        DeployError: the manifest does not tell them.
+        DamagedFile: the manifest lacks them.
     """
     try:
         read = [(record["minimum"], record["optimum"], record["maximum"]) for record in facts["profiles"]]
         profiles = tuple(PlanProfile(*map(_whole, batches)) for batches in read)
     except (KeyError, TypeError) as error:
-        raise DeployError(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
+        raise DamagedFile(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
     if not profiles or not all(1 <= each.minimum <= each.optimum <= each.maximum for each in profiles):
-        raise DeployError(f"the manifest says that the plan's batches are {facts['profiles']}: build it again")
+        raise DamagedFile(f"the manifest says that the plan's batches are {facts['profiles']}: build it again")
     return profiles
 
 
 def batches_of(facts: Mapping[str, Any]) -> range:
-    """From the least batch of any profile to the largest; between profiles there may be gaps."""
+    """From the smallest batch of any profile to the largest; there may be gaps between profiles."""
     profiles = profiles_of(facts)
     return range(min(each.minimum for each in profiles), max(each.maximum for each in profiles) + 1)
 
@@ -52,14 +52,14 @@ def batches_of(facts: Mapping[str, Any]) -> range:
 def plan_mismatch(
     facts: Mapping[str, Any], version: str, gpu: Gpu | None, remedy: str = "", flavor: str | None = None
 ) -> str | None:
-    """Which fields of a plan differ from this machine and what to do, or None where it fits.
+    """Which fields of a plan differ from this machine and what to do, or None if it fits.
 
     Args:
         facts: the plan artifact's facts.
         version: the installed version of that flavour.
-        gpu: this machine's GPU (None: there is none, and only the software is compared).
+        gpu: this machine's GPU (None: compares only the software).
         remedy: the command that builds it anew, as in "wrn-deploy build-engine BUNDLE --fp16 --rebuild".
-        flavor: the flavour that would run it (None: the plan's own).
+        flavor: the flavour to run it (None: the plan's own).
     """
     again = f"build it again here{f': `{remedy}`' if remedy else ''}"
     if facts.get("strip"):
@@ -75,7 +75,7 @@ def plan_mismatch(
 
 
 def plan_cautions(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
-    """What differs and may matter, although the plan is tried: another GPU of the same kind, an older driver."""
+    """Differences that may matter but do not prevent a try: another GPU of the same kind, an older driver."""
     cautions = []
     if facts.get("flavor") == RTX:
         if not facts.get("compute_capabilities") and gpu.compute_capability not in DOCUMENTED:
@@ -92,7 +92,7 @@ def plan_cautions(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
 
 
 def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
-    """The same version; or a later one, where a plan of full TensorRT was built for that.
+    """The same version; or a later one, for a version-compatible plan of full TensorRT.
 
     NVIDIA's documentation, "Engine Compatibility": TensorRT-RTX plans never run on another release; version-compatible
     plans of TensorRT run on later ones.
@@ -106,7 +106,7 @@ def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
 
 
 def _other_gpu(facts: Mapping[str, Any], gpu: Gpu) -> list[str]:
-    """How the GPU differs from those that the plan is for; empty where it does not, or where that is not known."""
+    """How the GPU differs from the plan's; empty if it does not, or that is unknown."""
     here = f"here {gpu.compute_capability} ({gpu.name})"
     targets = facts.get("compute_capabilities") or []
     if facts.get("flavor") == RTX and targets != ["CURRENT"]:

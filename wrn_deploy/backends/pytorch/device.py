@@ -1,4 +1,4 @@
-"""Where PyTorch runs: what one sibling has to itself on a CPU, or on a GPU a stream and its clock."""
+"""Where PyTorch runs: a sibling's own part of a CPU, or of a GPU a stream and its clock."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class TorchDevice(Protocol):
     """Copies to the device and back, and the section in which inferences are started; see `backend.Backend`."""
 
     def upload(self, batch: Array) -> torch.Tensor:
-        """The batch on the device; the caller may reuse his at once."""
+        """The batch on the device; the caller may reuse the array at once."""
 
     def running(self) -> contextlib.AbstractContextManager[object]:
         """In it inferences are started, without gradients."""
 
     def synchronize(self) -> None:
-        """Waits for what was started."""
+        """Waits for started work."""
 
     def elapsed_ms(self) -> float | None:
         """As `Backend.elapsed_ms`."""
@@ -42,7 +42,7 @@ class CpuDevice:
         return torch.inference_mode()
 
     def synchronize(self) -> None:
-        """There is nothing to wait for."""
+        """Nothing to wait for."""
 
     def elapsed_ms(self) -> float | None:
         return None
@@ -52,11 +52,11 @@ class CpuDevice:
 
 
 class CudaDevice:
-    """A stream of its own on the first GPU; the work of other streams neither waits for it nor is waited for."""
+    """A stream of its own on the first GPU, independent of other streams."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._stream.wait_stream(torch.cuda.default_stream())  # it has copied the weights
+        self._stream.wait_stream(torch.cuda.default_stream())  # the default stream has copied the weights
         self._marks: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
         self._marked = False
 

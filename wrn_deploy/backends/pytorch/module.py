@@ -1,4 +1,4 @@
-"""Opens a caller's own network for inference as it stands: on its device, its weights shared, its mode kept."""
+"""Opens a caller's own network as a backend: on its device, with its weights shared and its mode restored."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["open_module"]
 
 @contextlib.contextmanager
 def open_module(parts: tuple[nn.Module, ...], spec: ModelSpec) -> Iterator[TorchBackend]:
-    """A network as a backend for the block; it is in eval mode meanwhile, and its weights are never copied.
+    """A network as a backend for the block, in eval mode meanwhile; its weights are not copied.
 
-    Inputs and outputs are on the CPU wherever the network is, and float32 whatever its weights are. In fp32 the GPU
-    computes in fp32, not in TF32, as in every graph of a bundle.
+    Inputs and outputs are float32 on the CPU, whatever the network's device and dtype. On a GPU, fp32 is fp32 and not
+    TF32, as in every graph of a bundle.
 
     Args:
-        parts: the network; or what comes before its classifier, and the classifier.
-        spec: its outputs are those of the parts, the last part's first, and feature maps of the first part.
+        parts: the network; or the part before its classifier, and the classifier.
+        spec: its outputs are those of the parts, the last part's first, then feature maps of the first part.
     """
     parameter, shapes = next(parts[0].parameters()), [one.shape for one in spec.feature_maps]
-    dtype = parameter.dtype if spec.whitening is None else torch.float32  # whitening rounds behind its own float32
+    dtype = parameter.dtype if spec.whitening is None else torch.float32  # whitening computes in float32, then rounds
 
     def run(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         values, results = images.to(device=parameter.device, dtype=dtype), list[torch.Tensor]()
@@ -47,7 +47,7 @@ def open_module(parts: tuple[nn.Module, ...], spec: ModelSpec) -> Iterator[Torch
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """In eval mode: else BN would learn from the images, and dropout would drop."""
+    """In eval mode: otherwise BN would update its statistics and dropout would be active."""
     training = [part for part in network.modules() if part.training]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""The network of a bundle as one PyTorch module with the interface of its graphs: pixels in, top classes out."""
+"""A bundle's network as one PyTorch module with the interface of its graphs, such as pixels in, top classes out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precisio
 def load_network(
     bundle: Bundle, weights: Artifact, precision: Precision, device: str, *, channels_last: bool
 ) -> nn.Module:
-    """Images (N, *input's shape) -> a tuple of the outputs, in the order of the bundle's; in inference mode.
+    """A module from images (N, *input's shape) to a tuple of the bundle's outputs, in eval mode.
 
     Args:
         bundle: the bundle.
-        weights: its weights, in fp32.
-        precision: what weights and activations are; inputs and outputs are those of the bundle at every precision.
+        weights: its fp32 weights.
+        precision: of weights and activations; inputs and outputs are those of the bundle at every precision.
         device: torch's name.
-        channels_last: the layout of weights and activations in memory.
+        channels_last: the memory layout of weights and activations.
     """
     network = load_plugin("wrn_deploy.models.families", bundle.spec.family).build(bundle.spec)
     load_plugin("wrn_deploy.models", "whitening").add_whitening(network, bundle.spec)
@@ -39,7 +39,7 @@ def load_network(
 
 
 class _Network(nn.Module):
-    """The network, its classifier apart where features are asked for, and what the interface puts around them."""
+    """The network, with its classifier apart if features are an output, inside the bundle's interface."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -55,7 +55,7 @@ class _Network(nn.Module):
         super().__init__()
         self.network, self.classifier = network, classifier
         self._interface, self._layout = spec.interface, layout
-        self._dtype = dtype if spec.whitening is None else torch.float32  # whitening rounds behind its own float32
+        self._dtype = dtype if spec.whitening is None else torch.float32  # whitening computes in float32, then rounds
         self._names, self._maps = tuple(output.name for output in spec.outputs), spec.feature_maps
         for name, values in zip(("scale", "shift"), scale_and_shift(spec.preprocessing), strict=True):
             self.register_buffer(name, torch.from_numpy(values))
@@ -71,16 +71,16 @@ class _Network(nn.Module):
         of_size = {one.shape[1:]: one for one in maps}
         results |= {spec.name: of_size[torch.Size(spec.shape)].float() for spec in self._maps}
         if self._interface.top_k is not None:
-            # Of equal logits the lower class first, as TopK of ONNX has it; torch.topk promises no order.
+            # Equal logits: the lower class first, as in ONNX's TopK; torch.topk promises no order.
             order = logits.argsort(dim=1, descending=True, stable=True)[:, : self._interface.top_k]
             results |= {"top_logits": logits.gather(1, order), "top_classes": order}
         return tuple(results[name] for name in self._names)
 
 
 def _take_classifier(network: nn.Module) -> nn.Module:
-    """The last linear layer, whatever the family; the network is left with nothing there, and gives what it reads.
+    """Takes the last linear layer out of the network, which then returns the features that the layer reads.
 
-    A hook would see the calls of all threads that share the network.
+    A hook instead would see the calls of all threads that share the network.
     """
     *_, (name, classifier) = ((name, part) for name, part in network.named_modules() if isinstance(part, nn.Linear))
     parent, _, own = name.rpartition(".")

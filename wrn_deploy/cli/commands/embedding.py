@@ -9,7 +9,7 @@ from wrn_deploy.cli import options as opt
 from wrn_deploy.cli.commands.app import app, new_progress
 from wrn_deploy.cli.options import option
 from wrn_deploy.cli.show_embedded import show_embedded
-from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+from wrn_deploy.embed.package import write_package
 
 __all__ = ["embed"]
 
@@ -20,4 +20,4 @@ def embed(
     as_json: opt.AsJson = False,
 ) -> None:
     """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
-    show_embedded(embed_runner(EmbedOptions(out), new_progress()), as_json=as_json)
+    show_embedded(write_package(out, new_progress()), as_json=as_json)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from wrn_deploy.errors import DeployError, MachineError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError, missing_package
 from wrn_deploy.models.checkpoints.sources import Source
 from wrn_deploy.progress import Progress
 
@@ -63,7 +63,7 @@ def _from_url(source: Source, progress: Progress) -> Path:
     except URLError:
         raise
     except RuntimeError as error:  # torch's own for another digest
-        raise DeployError(
+        raise DamagedFile(
             f"{address} gave another file than the published one ({error}): try again, or pass --weights FILE"
         ) from error
     return kept
@@ -102,7 +102,7 @@ def _check_digest(source: Source, kept: Path) -> None:
 
     digest = sha256_of(kept)
     if not digest.startswith(source.sha256):
-        raise DeployError(
+        raise DamagedFile(
             f"{kept} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove it, "
             "so that it is downloaded again"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF
@@ -174,7 +174,7 @@ def _graph(file: Path) -> GraphView:
             shares=shares_of((promise.arithmetic, promise.macs) for promise in promises) if known else {},
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DeployError(f"{file} is damaged ({error!r}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error
 
 
 def _tensor(value: ir.Value) -> tuple[str, str, str]:
