@@ -162,7 +162,7 @@ def test_device_pointers_on_a_cpu_are_an_error(drive: Driver, made_bundle: Path)
     at = next(at for at, (code, _) in enumerate(MISUSE) if code is None)
     ran = drive("misuse", made_bundle)
     assert ran.statuses[at] == 1
-    assert ran.messages[at].startswith("ONNX Runtime CPU fp32 does not take arrays on a GPU: open the bundle with")
+    assert ran.messages[at].startswith("onnxruntime fp32 does not take arrays on a GPU: open the bundle with")
 
 
 @pytest.mark.parametrize(

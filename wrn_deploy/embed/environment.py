@@ -15,7 +15,7 @@ from wrn_deploy.errors import MachineError, missing_package
 __all__ = ["Environment", "embedding_obstacle", "find_compiler", "find_environment"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The running Python environment.
 
@@ -61,10 +61,18 @@ def find_environment() -> Environment:
             f"python{version}-dev`, or take a Python from python.org, pyenv or uv, which has them"
         )
     shared = _shared()
-    static = _static(version) if shared is None else ()
     executable, base = Path(sys.executable), Path(sys.base_prefix)
-    stdlib = Path(paths["stdlib"]).relative_to(base)
-    return Environment(Path(sys.prefix), executable, base, version, stdlib, headers, shared, static, _extra(executable))
+    return Environment(
+        prefix=Path(sys.prefix),
+        executable=executable,
+        base=base,
+        version=version,
+        stdlib=Path(paths["stdlib"]).relative_to(base),
+        headers=headers,
+        shared=shared,
+        static=_static(version) if shared is None else (),
+        extra=_extra(executable),
+    )
 
 
 def embedding_obstacle() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.plugins import load_plugin, near_names, plugin_names
+from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
@@ -127,7 +128,7 @@ def runtimes() -> dict[str, Runtime]:
     """Every backend's name, as users type it, and its runtime, sorted by name; loads no heavy library."""
     found: dict[str, Runtime] = {}
     for file in plugin_names(BACKENDS):
-        found |= load_plugin(BACKENDS, file).RUNTIMES
+        found |= importlib.import_module(f"{BACKENDS}.{file}").RUNTIMES
     return dict(sorted(found.items()))
 
 
@@ -152,12 +153,9 @@ def known_pairs() -> list[tuple[str, Precision]]:
 def default_pairs(bundle: Bundle) -> list[tuple[str, Precision]]:
     """Those measured by default: no comparison-only ones, and experimental precisions only if the bundle has a plan."""
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
-    unasked, known = EXPERIMENTAL - planned, runtimes()
-    return [
-        (name, precision)
-        for name, precision in known_pairs()
-        if precision not in unasked and not known[name].comparison_only
-    ]
+    measured = {name: runtime for name, runtime in runtimes().items() if not runtime.comparison_only}
+    pairs = [(name, precision) for name, runtime in measured.items() for precision in runtime.precisions]
+    return [(name, precision) for name, precision in pairs if precision not in EXPERIMENTAL - planned]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,9 +139,8 @@ class DeviceArray:
         count = tensor.ndim
         dtype = _dlpack_dtype(tensor.dtype)
         shape = tuple(tensor.shape[:count]) if count else ()
-        here = cls(
-            (tensor.data or 0) + tensor.byte_offset, shape, dtype, None, device, ordinal, read_only, None, capsule
-        )
+        address = (tensor.data or 0) + tensor.byte_offset
+        here = cls(address, shape, dtype, device=device, ordinal=ordinal, read_only=read_only, owner=capsule)
         if not tensor.strides or not count:
             return here
         return dataclasses.replace(here, strides=tuple(step * here.itemsize for step in tensor.strides[:count]))

@@ -24,7 +24,7 @@ ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
 NVIDIA = 0x10DE  # the PCI vendor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """An execution provider.
 
@@ -43,11 +43,15 @@ class Provider:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-CPU = Provider("CPUExecutionProvider", "cpu")
-CUDA = Provider("CUDAExecutionProvider", "cuda")
+CPU = Provider(name="CPUExecutionProvider", device="cpu")
+CUDA = Provider(name="CUDAExecutionProvider", device="cuda")
 # Its networks are not strongly typed: the flags allow the precisions that the graph already names.
-TENSORRT = Provider("TensorrtExecutionProvider", "cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"})
-RTX = Provider("NvTensorRTRTXExecutionProvider", "gpu", NVIDIA, "onnxruntime_ep_nv_tensorrt_rtx")
+TENSORRT = Provider(
+    name="TensorrtExecutionProvider", device="cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"}
+)
+RTX = Provider(
+    name="NvTensorRTRTXExecutionProvider", device="gpu", vendor=NVIDIA, plugin="onnxruntime_ep_nv_tensorrt_rtx"
+)
 
 
 def open_session(

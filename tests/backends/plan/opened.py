@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from tests.backends.plan.fake_tensorrt import DTYPES, FakeTensorRT
 from wrn_deploy.backends.plan.backend import PlanBackend
 from wrn_deploy.backends.plan.cuda import on_gpu
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
-from wrn_deploy.backends.plan.validity import PlanProfile
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["expected", "opened", "run", "some_images"]
@@ -21,7 +19,7 @@ __all__ = ["expected", "opened", "run", "some_images"]
 def expected(trt: FakeTensorRT) -> Expected:
     """What a bundle says whose plan this is."""
     specs = [TensorSpec(tensor.name, DTYPES[tensor.dtype], tensor.shape) for tensor in trt.tensors]
-    profiles = [dataclasses.asdict(PlanProfile(*each)) for each in trt.profiles]
+    profiles = [dict(zip(("minimum", "optimum", "maximum"), each, strict=True)) for each in trt.profiles]
     return Expected(
         source=specs[0], results=tuple(specs[1:]), facts={"inputs": [{"name": "images"}], "profiles": profiles}
     )

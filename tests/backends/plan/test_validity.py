@@ -140,7 +140,10 @@ def test_batches_go_from_the_least_to_the_largest_of_all_profiles() -> None:
     facts = {
         "profiles": [{"minimum": 4, "optimum": 8, "maximum": 32}, {"minimum": 1, "optimum": 1, "maximum": 2}],
     }
-    assert profiles_of(facts) == (PlanProfile(4, 8, 32), PlanProfile(1, 1, 2))
+    assert profiles_of(facts) == (
+        PlanProfile(minimum=4, optimum=8, maximum=32),
+        PlanProfile(minimum=1, optimum=1, maximum=2),
+    )
     assert batches_of(facts) == range(1, 33)
 
 

@@ -18,7 +18,7 @@ AMPERE = (8, 0)
 DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanProfile:
     """An optimization profile of a plan: the smallest batch, the one it is tuned for, and the largest."""
 
@@ -34,8 +34,10 @@ def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
         DamagedFile: the manifest lacks them.
     """
     try:
-        read = [(record["minimum"], record["optimum"], record["maximum"]) for record in facts["profiles"]]
-        profiles = tuple(PlanProfile(*map(_whole, batches)) for batches in read)
+        profiles = tuple(
+            PlanProfile(**{name: _whole(record[name]) for name in ("minimum", "optimum", "maximum")})
+            for record in facts["profiles"]
+        )
     except (KeyError, TypeError) as error:
         raise DamagedFile(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
     if not profiles or not all(1 <= each.minimum <= each.optimum <= each.maximum for each in profiles):
@@ -129,5 +131,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _whole(value: object) -> int:
     if type(value) is not int:
-        raise TypeError(f"{value!r} is no number of images")
+        raise TypeError(f"{value!r} is not a number of images")
     return value

@@ -29,7 +29,7 @@ from wrn_deploy.pipeline.measuring.scoring import grade_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import default_pairs, examine, find_runtime, known_pairs
+from wrn_deploy.runtime.backend import default_pairs, examine, known_pairs, runtimes
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
@@ -165,7 +165,10 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
     """
     if options.backends is None and options.precision is None and not options.everything:
         return default_pairs(bundle)
-    asked = [pair for pair in known_pairs() if _fits(bundle, pair, options)]
+    names = options.backends
+    if names is None:
+        names = tuple(name for name, each in runtimes().items() if options.everything or not each.comparison_only)
+    asked = [pair for pair in known_pairs() if pair[0] in names and _fits(bundle, pair, options)]
     known = {backend for backend, _ in asked}
     missing = [name for name in options.backends or () if name not in known]
     if missing or not asked:
@@ -177,11 +180,6 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
 
 def _fits(bundle: Bundle, contender: tuple[str, Precision], options: MeasureOptions) -> bool:
     backend, precision = contender
-    if options.backends is None:
-        if find_runtime(backend).comparison_only and not options.everything:
-            return False
-    elif backend not in options.backends:
-        return False
     if options.precision is not None:
         return precision is options.precision
     made = precision not in EXPERIMENTAL or examine(bundle, backend, precision).artifact is not None
