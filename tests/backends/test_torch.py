@@ -160,7 +160,7 @@ def test_variants_and_other_vendors_runtimes_are_for_comparison_only() -> None:
 
 
 def test_on_a_gpu_cudnn_stays_on_and_tf32_is_off() -> None:
-    """`cudnn.flags` turns off what it is not told: without cuDNN, PyTorch would be timed on its slow kernels."""
+    """`cudnn.flags` turns off each flag it is not given: without cuDNN, PyTorch would be timed on its slow kernels."""
     device: Any = object.__new__(CudaDevice)  # its __init__ needs a GPU; without a stream there is nothing to enter
     device._stream, device._marks = None, None
     with device.running():

@@ -108,7 +108,7 @@ def test_a_tensor_lives_as_long_as_it_is_borrowed() -> None:
 
 
 class Maker:
-    """Gives one capsule of what `packed` holds, named as told, and counts how often it is deleted."""
+    """Gives one capsule of what `packed` holds, with the given name, and counts how often it is deleted."""
 
     def __init__(self, packed: bytes, name: bytes = b"dltensor", device: tuple[int, int] = (2, 0)) -> None:
         self.deleted = 0

@@ -101,14 +101,14 @@ def test_closing_waits_for_those_that_are_lent_and_closes_each_once() -> None:
 
 def test_who_waits_while_it_is_closed_is_told() -> None:
     pool, _ = pool_of(1)
-    told: list[str] = []
+    outcomes: list[str] = []
 
     def ask() -> None:
         try:
             with pool.lend():
-                told.append("lent")
+                outcomes.append("lent")
         except DeployError as error:
-            told.append(str(error))
+            outcomes.append(str(error))
 
     with pool.lend():
         threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -119,5 +119,5 @@ def test_who_waits_while_it_is_closed_is_told() -> None:
         for thread in threads:
             thread.join(WAIT)
     closing.join(WAIT)
-    assert len(told) == 3
-    assert all(text.startswith("this runner is closed") for text in told)
+    assert len(outcomes) == 3
+    assert all(text.startswith("this runner is closed") for text in outcomes)

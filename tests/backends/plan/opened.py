@@ -26,10 +26,10 @@ def expected(trt: FakeTensorRT) -> Expected:
 
 
 def opened(
-    trt: FakeTensorRT, told: Expected | None = None, plan: bytes = b"plan", *, graphs: bool = True
+    trt: FakeTensorRT, given: Expected | None = None, plan: bytes = b"plan", *, graphs: bool = True
 ) -> PlanBackend:
     with on_gpu():
-        engine = SharedEngine(trt, plan, told or expected(trt))
+        engine = SharedEngine(trt, plan, given or expected(trt))
     return PlanBackend(engine, graphs=graphs)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from wrn_deploy.backends.plan import deserialize
 from wrn_deploy.backends.plan.deserialize import check_rtx_plan, deserialize_plan
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import Gpu, find_gpu
 
 needs_rtx = pytest.mark.skipif(
@@ -31,7 +31,7 @@ def plan(made_bundle: Path) -> bytes:
 def test_a_whole_plan_passes_the_check_and_parts_do_not(plan: bytes) -> None:
     check_rtx_plan(plan)
     for part in (b"", plan[:3], plan[:20], plan[:-1], plan + b"\0", b"ftrt" + plan[4:]):
-        with pytest.raises(DeployError, match="build it again"):
+        with pytest.raises(DamagedFile, match="build it again"):
             check_rtx_plan(part)
 
 
@@ -67,7 +67,7 @@ def test_no_damage_crashes_the_process(made_bundle: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, errors="replace")
     outcomes = done.stdout.splitlines()[-1].split()
     assert len(outcomes) == 200
-    assert set(outcomes) == {"DeployError", "MachineError"}
+    assert set(outcomes) == {"DamagedFile", "MachineError"}
 
 
 @needs_rtx
@@ -103,9 +103,9 @@ def test_an_engine_is_passed_on() -> None:
     ("outcome", "plan", "kind", "said"),
     [
         (None, b"ftrt", MachineError, r"on this GPU \(tuned on A, here B: .*\): build it again here"),
-        (RuntimeError("bad"), b"ftrt", DeployError, r"deserialized \(tuned on A, here B: .*\) \(bad\): build it again"),
-        (None, b"", DeployError, "the plan is empty: expected one of TensorRT"),
-        (None, b"vtrt...", DeployError, "the plan is one of TensorRT-RTX: expected one of TensorRT"),
+        (RuntimeError("bad"), b"ftrt", DamagedFile, r"deserialized \(tuned on A, here B: .*\) \(bad\): build it again"),
+        (None, b"", DamagedFile, "the plan is empty: expected one of TensorRT"),
+        (None, b"vtrt...", DamagedFile, "the plan is one of TensorRT-RTX: expected one of TensorRT"),
     ],
 )
 def test_every_failure_is_an_error_of_ours(
@@ -141,7 +141,7 @@ class Rtx(Runtime):
     [
         (["VERSION_MISMATCH"], MachineError, "another version of TensorRT-RTX; or build it again"),
         (["UNSUPPORTED_CC", "OLD_CUDA_DRIVER"], MachineError, r"none of those .*; the CUDA driver is too old"),
-        (["MALFORMED_ENGINE"], DeployError, "finds the plan damaged: build it again"),
+        (["MALFORMED_ENGINE"], DamagedFile, "finds the plan damaged: build it again"),
     ],
 )
 def test_what_rtx_finds_wrong_is_told(plan: bytes, names: list[str], kind: type[DeployError], said: str) -> None:
@@ -171,7 +171,7 @@ def test_the_engines_profiles_are_those_of_the_manifest() -> None:
     facts = {"inputs": [{"name": "images"}], "profiles": BATCHES}
     engine = Engine()
     assert deserialize_plan(None, Runtime(engine), b"ftrt", facts) is engine
-    with pytest.raises(DeployError, match=r"batches are .*\(2, 8, 16\)\], and the manifest says \[\(1, 1, 1\)\]"):
+    with pytest.raises(StaleArtifact, match=r"batches are .*\(2, 8, 16\)\], and the manifest says \[\(1, 1, 1\)\]"):
         deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "profiles": BATCHES[:1]})
-    with pytest.raises(DeployError, match="the plan has no input pictures"):
+    with pytest.raises(StaleArtifact, match="the plan has no input pictures"):
         deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "inputs": [{"name": "pictures"}]})

@@ -126,31 +126,31 @@ def test_a_plan_that_this_gpu_does_not_take_says_so(driver: FakeDriver, trt: Fak
     ],
 )
 def test_a_plan_of_another_network_says_so(trt: FakeTensorRT, name: str, change: dict[str, Any], said: str) -> None:
-    told = expected(trt)
+    given = expected(trt)
     if name == "images":
-        told = dataclasses.replace(told, source=dataclasses.replace(told.source, **change))
+        given = dataclasses.replace(given, source=dataclasses.replace(given.source, **change))
     else:
-        told = dataclasses.replace(told, results=(dataclasses.replace(told.results[0], **change),))
+        given = dataclasses.replace(given, results=(dataclasses.replace(given.results[0], **change),))
     with pytest.raises(DeployError, match=said + ".*; build it again from this bundle"):
-        opened(trt, told)
+        opened(trt, given)
 
 
 def test_an_output_too_few_or_too_many_is_found(trt: FakeTensorRT) -> None:
-    told = expected(trt)
-    more = dataclasses.replace(told, results=(*told.results, TensorSpec("features", "float32", (7,))))
+    given = expected(trt)
+    more = dataclasses.replace(given, results=(*given.results, TensorSpec("features", "float32", (7,))))
     with pytest.raises(DeployError, match="logits: the bundle's are images, logits, features;"):
         opened(trt, more)
     with pytest.raises(DeployError, match="the plan's tensors are images, logits: the bundle's are images;"):
-        opened(trt, dataclasses.replace(told, results=()))
+        opened(trt, dataclasses.replace(given, results=()))
 
 
 def test_another_profile_than_the_manifests_is_found(trt: FakeTensorRT) -> None:
-    told = expected(trt)
+    given = expected(trt)
     trt.profiles = [(1, 2, 6), (6, 6, 9)]
     with pytest.raises(
         DeployError, match=r"batches are \[\(1, 2, 6\), \(6, 6, 9\)\], and the manifest says \[\(1, 3, 6\)\]"
     ):
-        opened(trt, told)
+        opened(trt, given)
 
 
 def test_pixels_in_and_several_outputs_of_several_types(trt: FakeTensorRT) -> None:

@@ -45,7 +45,8 @@ def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
     """These are all contenders there are."""
-    patch.setattr(measure, "contenders", lambda _=None: list(pairs))
+    patch.setattr(measure, "known_pairs", lambda: list(pairs))
+    patch.setattr(measure, "default_pairs", lambda _bundle: list(pairs))
 
 
 class FakeWorkers:
