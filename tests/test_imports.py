@@ -25,24 +25,30 @@ HEAVY = (
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging", "version"}
-BASE = FACTS | {"backend", "choice", "data", "device_array", "on_device", "pool", "runner", "sessions"}
+BASE = FACTS | {"data", "runtime"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     "data": FACTS,
-    "sessions": FACTS,
-    "device_array": FACTS,
-    "backend": FACTS | {"device_array"},
-    "pool": FACTS | {"backend"},
-    "on_device": FACTS | {"backend", "device_array", "pool"},
-    "choice": FACTS | {"backend"},
-    "runner": FACTS | {"backend", "choice", "data", "on_device", "pool"},
-    "embed": FACTS | {"backend", "device_array", "runner"},
+    "runtime": FACTS | {"data"},
+    "embed": FACTS | {"runtime"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"calib", "data", "pipeline", "bench", "models", "training", "engines", "plots"},
+    "cli": FACTS
+    | {
+        "calib",
+        "data",
+        "runtime",
+        "embed",
+        "pipeline",
+        "bench",
+        "models",
+        "training",
+        "engines",
+        "plots",
+    },
     "api": BASE | {"models", "pipeline"},
-    "__init__": {"errors", "runner", "version", "api"},
+    "__init__": {"errors", "runtime", "version", "api"},
 }
 
 

@@ -155,7 +155,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 from pathlib import Path
 try:
-    export_bundle(ExportOptions("wrn-16-2", Path("bundle"), random_weights=True), Silent())
+    export_bundle(ExportOptions(model="wrn-16-2", out=Path("bundle"), random_weights=True), Silent())
 except DeployError as error:
     print(error.exit_code, error)
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.data.any_image import AnyImage
     from wrn_deploy.pipeline.inference.predict import Prediction
-    from wrn_deploy.runner import Runner
+    from wrn_deploy.runtime.runner import Runner
     from wrn_deploy.spec import ModelSpec, Precision
 
     class Network(nn.Module):

@@ -20,7 +20,6 @@ from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.demo import DemoOptions
-from wrn_deploy.pipeline.embed import EmbedOptions
 from wrn_deploy.pipeline.engines.build import BuildOptions
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions
 from wrn_deploy.pipeline.inference.models import BundleOrWeights
@@ -189,7 +188,8 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ),
     ("measuring.compare.check_comparison", "compare", ["a", "b"], Limits()),
     (
-        "measuring.compare.check_comparison", "compare", ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
+        "measuring.compare.check_comparison", "compare",
+        ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
         Limits(regress=5.0, drop=2.0, strict=True),
     ),
     (
@@ -202,7 +202,6 @@ CASES: list[tuple[str, str, list[str], Any]] = [
          "--weights-key", "c", *NETWORK],
         PredictOptions(images=(A,), top_k=2, backend="torch", precision=Precision.FP32),
     ),
-    ("embed.embed_runner", "embed", ["--out", "a"], EmbedOptions(out=A)),
     ("inspection.explain.explain", "explain", ["a", "b"], ExplainOptions(a=A, b=B, timing=TimingOptions())),
     (
         "inspection.explain.explain", "explain", ["a", "b", "--batch", "2", "--rounds", "3", "--threads", "4"],
@@ -237,7 +236,10 @@ def test_options_reach_the_pipeline_by_name(
 
 @pytest.mark.parametrize(
     ("function", "command", "more"),
-    [("measuring.evaluate.evaluate_target", "eval", ["--data", "b"]), ("inference.predict.predict_target", "predict", ["a"])],
+    [
+        ("measuring.evaluate.evaluate_target", "eval", ["--data", "b"]),
+        ("inference.predict.predict_target", "predict", ["a"]),
+    ],
 )
 def test_what_runs_is_a_bundle_or_weights_with_their_network(
     monkeypatch: pytest.MonkeyPatch, function: str, command: str, more: list[str]

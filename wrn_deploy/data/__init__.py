@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
 __all__ = ["CorruptImage", "ImageSource", "Item", "Role", "check_label", "open_data"]
@@ -27,7 +27,7 @@ class Role(StrEnum):
     TEST = "test"
 
 
-class CorruptImage(DeployError):  # noqa: N818 - it names the image, and need not be an error
+class CorruptImage(DamagedFile):
     """One image of a source cannot be decoded."""
 
 

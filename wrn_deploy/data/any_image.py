@@ -13,7 +13,7 @@ from PIL import Image
 
 from wrn_deploy.data.decoding.decode import decode_image, pixels_of
 from wrn_deploy.data.preprocess import fit_image
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["AnyImage", "fit_images"]
@@ -65,7 +65,7 @@ def _read_file(file: Path) -> npt.NDArray[np.uint8]:
         return decode_image(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = getattr(error, "strerror", None) or error
-        raise DeployError(f"{file} cannot be read ({reason}): expected an image file") from error
+        raise DamagedFile(f"{file} cannot be read ({reason}): expected an image file") from error
 
 
 def _check_pixels(pixels: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:

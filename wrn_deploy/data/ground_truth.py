@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_wnid
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
 
@@ -50,7 +50,7 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(_index(int(index))) for name, index in pairs}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DeployError(
+        raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
             "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"
         ) from error

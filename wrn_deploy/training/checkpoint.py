@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -63,14 +63,14 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> t
         history = tuple(Epoch(**entry) for entry in record.pop("history"))
         scaler = record.pop(SCALER)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(f"{file} is not a training checkpoint ({error}): remove it to start again") from error
+        raise DamagedFile(f"{file} is not a training checkpoint ({error}): remove it to start again") from error
     wanted = json.loads(json.dumps({**dataclasses.asdict(expected), **_arithmetic(trainer)}))
     del wanted["history"]
     differing = list(_differences(record, wanted))
     if differing:
         raise DeployError(f"{file} belongs to another run ({'; '.join(differing)}): use its options, or another --out")
     if {key: tensor.shape for key, tensor in tensors.items()} != _shapes(trainer):
-        raise DeployError(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start again")
+        raise DamagedFile(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start again")
     _put_back(trainer, tensors)
     trainer.scaler.load_state_dict(scaler)
     return history

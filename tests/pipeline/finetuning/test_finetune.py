@@ -35,7 +35,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
 PLAIN = CalibrateOptions(

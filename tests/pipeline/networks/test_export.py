@@ -26,7 +26,7 @@ from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle, probe_images
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 Tamper = Callable[[ir.Model], None]

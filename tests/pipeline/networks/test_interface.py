@@ -28,7 +28,7 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, Precision
 
 GRAPHS = ("fp32", "fp16", "int8-tensorrt", "int8-onnxruntime")

@@ -30,7 +30,7 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
 SIXTEEN = CalibrateOptions("digits", size=16)

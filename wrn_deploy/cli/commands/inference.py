@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.backends import Backend
 from wrn_deploy.cli.options.declare import option, takes_groups
 from wrn_deploy.cli.progress import new_progress
 
@@ -22,7 +23,7 @@ def predict(
     path: opt.BundleOrWeights,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
     network: opt.NetworkFlags,
-    backend: opt.Backend = None,
+    backend: Backend = None,
     precision: opt.PrecisionOf = None,
     top_k: Annotated[int | None, option("N", "Classes to show per image. Default: 3.", least=1)] = None,
     model: opt.ModelOfWeights = None,
@@ -50,6 +51,6 @@ def embed(
 ) -> None:
     """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
     from wrn_deploy.cli.show.embedded import show_embedded
-    from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+    from wrn_deploy.embed.package import write_package
 
-    show_embedded(embed_runner(EmbedOptions(out=out), new_progress()), as_json=as_json)
+    show_embedded(write_package(out, new_progress()), as_json=as_json)

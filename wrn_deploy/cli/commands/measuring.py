@@ -12,7 +12,8 @@ import typer
 from wrn_deploy.bench.measuring.loadgen import Scenario
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.declare import choice, flag, one_of, option, takes_groups
+from wrn_deploy.cli.options.backends import Backends
+from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups
 from wrn_deploy.cli.progress import new_progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ app = typer.Typer()
 class CandidateFlags:
     """The options of bench and eval that say what is measured, and on which images."""
 
-    backend: Annotated[list[str] | None, one_of(opt.BACKENDS, name="--backend")] = None
+    backend: Backends = None
     everything: Annotated[bool, flag("--all", "Measure variants, other runtimes and experimental precisions too.")] = (
         False
     )

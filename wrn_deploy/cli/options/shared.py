@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALIBRATION", "DATA", "NETWORK", "RECIPE", "TIMING",
-    "AsJson", "Backend", "BundleOrWeights", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "Limit",
+    "AsJson", "BundleOrWeights", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "Limit",
     "MaxCorrupt", "Model", "ModelOfWeights", "NetworkFlags", "PrecisionOf", "Threads", "WeightsKey", "Workers",
     "distinct", "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
@@ -29,7 +29,7 @@ __all__ = [
 CALIBRATION, NETWORK, RECIPE, TIMING = "Calibration", "Network", "Recipe", "Timing"
 
 DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
-BACKENDS, METHODS = plugin_names("wrn_deploy.backends"), plugin_names("wrn_deploy.calib.methods")
+METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
@@ -39,7 +39,6 @@ BundleOrWeights = Annotated[
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
-Backend = Annotated[str | None, one_of(BACKENDS)]
 PrecisionOf = Annotated[Precision | None, choice(Precision, "Use only this precision:")]
 Threads = Annotated[int | None, option("N", "CPU threads. Default: all cores.", least=1)]
 Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.", least=1)]

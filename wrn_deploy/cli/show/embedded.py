@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from wrn_deploy.cli.show.tables import print_json
-from wrn_deploy.pipeline.embed import Embedded
+from wrn_deploy.embed.package import Embedded
 
 __all__ = ["show_embedded"]
 

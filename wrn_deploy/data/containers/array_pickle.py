@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["read_array_pickle"]
 
@@ -79,9 +79,9 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             table = _ArrayUnpickler(file, path).load()
     except DAMAGED as error:
-        raise DeployError(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
+        raise DamagedFile(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
     if not isinstance(table, dict):
-        raise DeployError(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
+        raise DamagedFile(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
     return {
         key.decode("latin-1") if isinstance(key, bytes) else str(key): (
             value.values if isinstance(value, _PickledArray) else value

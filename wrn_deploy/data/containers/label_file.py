@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.data import check_label
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["LABEL_FILE", "LabelledFiles", "read_label_file"]
 
@@ -59,7 +59,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeployError(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
+        raise DamagedFile(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
 
 
 def _locate(folder: Path, file: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.array_pickle import read_array_pickle
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "CifarSource", "Layout", "open_source", "recognise"]
 
@@ -93,7 +93,7 @@ class CifarSource:
             for index, (label, planes) in enumerate(_records(file, self.layout)):
                 name = f"{file.name} image {index}"
                 if not 0 <= label < self.layout.classes:
-                    raise DeployError(
+                    raise DamagedFile(
                         f"{file} image {index} has label {label}: expected 0 to {self.layout.classes - 1}; the file is "
                         "damaged, download it again"
                     )
@@ -146,7 +146,7 @@ def _class_names(folder: Path, layout: Layout) -> tuple[str, ...]:
         listed = read_array_pickle(path).get(layout.names_key, [])
         names = [name.decode("latin-1") if isinstance(name, bytes) else str(name) for name in listed]
     if len(names) != layout.classes:
-        raise DeployError(f"{path} has {len(names)} class names: expected {layout.classes}; download it again")
+        raise DamagedFile(f"{path} has {len(names)} class names: expected {layout.classes}; download it again")
     return tuple(names)
 
 
@@ -155,7 +155,7 @@ def _count(file: Path, layout: Layout) -> int:
         return len(_read_arrays(file, layout)[0])
     record, size = layout.label_bytes + PIXELS, file.stat().st_size
     if size % record:
-        raise DeployError(f"{file} has {size} bytes: expected a multiple of {record}; download it again")
+        raise DamagedFile(f"{file} has {size} bytes: expected a multiple of {record}; download it again")
     return size // record
 
 
@@ -176,7 +176,7 @@ def _read_arrays(file: Path, layout: Layout) -> tuple[list[int], npt.NDArray[np.
     are_planes = isinstance(planes, np.ndarray) and planes.shape[1:] == (PIXELS,)
     are_labels = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not are_planes or not are_labels or len(labels) != len(planes):
-        raise DeployError(
+        raise DamagedFile(
             f"{file} holds {', '.join(table) or 'nothing'}: expected `data`, uint8 (N, {PIXELS}), and "
             f"`{layout.labels_key}`, a list of N whole numbers; download it again"
         )

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "MnistSource", "open_source", "recognise"]
 
@@ -90,10 +90,10 @@ def open_source(name: str, role: Role) -> ImageSource:
     with _opened(file) as stream:
         count, rows, columns = _read_header(stream, IMAGES)
     if 0 in (rows, columns):
-        raise DeployError(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
+        raise DamagedFile(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
     own = math.prod((count, rows, columns)) + 16
     if not _is_zipped(file) and (size := file.stat().st_size) != own:
-        raise DeployError(f"{file} has {size} bytes: expected {own} for {count} images; download it again")
+        raise DamagedFile(f"{file} has {size} bytes: expected {own} for {count} images; download it again")
     return MnistSource(name, file, (count, rows, columns), _labels_beside(file, count, needed=path.is_dir()))
 
 
@@ -112,7 +112,7 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
     with _opened(file) as stream:
         (found,) = _read_header(stream, LABELS)
         if found != count:
-            raise DeployError(f"{file} has {found} labels for {count} images: expected one each; download both again")
+            raise DamagedFile(f"{file} has {found} labels for {count} images: expected one each; download both again")
         labels = np.frombuffer(_read(stream, found, "its labels"), dtype=np.uint8)
         _check_end(stream)
     return labels
@@ -129,7 +129,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
             yield cast("IO[bytes]", file)
     except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole idx file; download it again") from error
+        raise DamagedFile(f"{path} is damaged ({error}): expected a whole idx file; download it again") from error
 
 
 def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:

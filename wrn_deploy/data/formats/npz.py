@@ -18,7 +18,7 @@ from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "NpzSource", "open_source", "recognise"]
 
@@ -125,7 +125,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole .npz file; copy or save it again") from error
+        raise DamagedFile(f"{path} is damaged ({error}): expected a whole .npz file; copy or save it again") from error
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

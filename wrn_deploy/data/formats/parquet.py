@@ -14,7 +14,7 @@ import numpy as np
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 
 __all__ = ["NAMES", "ParquetSource", "RowGroup", "open_source", "recognise"]
 
@@ -121,7 +121,7 @@ def _open_file(file: Path) -> Iterator[Any]:
         with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
-        raise DeployError(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
+        raise DamagedFile(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
 
 
 def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:

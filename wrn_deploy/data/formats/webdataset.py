@@ -15,7 +15,7 @@ from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "Shard", "WebDatasetSource", "open_source", "recognise"]
 
@@ -138,7 +138,7 @@ def _class_names(file: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
-        raise DeployError(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
+        raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 
 __all__ = ["ImageSet", "read_image_set"]
 
@@ -51,9 +51,9 @@ def read_image_set(file: Path) -> ImageSet:
         header, *lines = file.read_text(encoding="ascii").splitlines()
         starts = [bytes.fromhex(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise DeployError(f"{file} is not a list of images ({error}): calibrate again") from error
+        raise DamagedFile(f"{file} is not a list of images ({error}): calibrate again") from error
     if header != HEADER or any(len(start) != KEPT for start in starts):
-        raise DeployError(
+        raise DamagedFile(
             f"{file} is not a list of images: expected {HEADER!r} and {2 * KEPT} digits a line; calibrate again"
         )
     return ImageSet(frozenset(starts))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, missing_package
 
 __all__ = ["HDF5", "is_npz", "read_hdf5", "read_npz"]
 
@@ -39,7 +39,7 @@ def read_npz(file: Path) -> dict[str, torch.Tensor]:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: _tensor(arrays[name]) for name in arrays.files}
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DeployError(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
+        raise DamagedFile(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
 
 
 def read_hdf5(file: Path) -> dict[str, torch.Tensor]:
@@ -64,7 +64,7 @@ def read_hdf5(file: Path) -> dict[str, torch.Tensor]:
         with h5py.File(file, "r") as opened:
             opened.visititems(visit)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole HDF5 file") from error
+        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole HDF5 file") from error
     return found
 
 

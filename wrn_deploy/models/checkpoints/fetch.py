@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from wrn_deploy.errors import DeployError, MachineError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError, missing_package
 from wrn_deploy.models.checkpoints.sources import WeightsSource
 from wrn_deploy.progress import Progress
 
@@ -63,7 +63,7 @@ def _from_url(source: WeightsSource, progress: Progress) -> Path:
     except URLError:
         raise
     except RuntimeError as error:  # torch's error for a wrong digest
-        raise DeployError(
+        raise DamagedFile(
             f"{address} sent a file that is not the published one ({error}): try again, or pass --weights FILE"
         ) from error
     return cached
@@ -102,7 +102,7 @@ def _check_digest(source: WeightsSource, cached: Path) -> None:
 
     digest = sha256_of(cached)
     if not digest.startswith(source.sha256):
-        raise DeployError(
+        raise DamagedFile(
             f"{cached} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove it "
             "to download it again"
         )

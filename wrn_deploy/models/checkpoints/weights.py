@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.models import layouts
 from wrn_deploy.models.checkpoints.arrays import HDF5, is_npz, read_hdf5, read_npz
 from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
@@ -59,7 +59,7 @@ def read_weights(file: Path) -> Checkpoint:
         raise DeployError(f"{found}: {EXPECTED}")
     size = file.stat().st_size
     if size < 8:
-        raise DeployError(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
+        raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
     with file.open("rb") as stream:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
@@ -207,5 +207,5 @@ def _read_safetensors(file: Path) -> Checkpoint:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
         spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
     except (SafetensorError, OSError, ValueError, DeployError) as error:
-        raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
+        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
     return Checkpoint(file, {"": tensors}, spec)

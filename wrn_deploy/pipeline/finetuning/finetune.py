@@ -22,7 +22,7 @@ from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmeti
 from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
 from wrn_deploy.pipeline.quantization.state import BEFORE, OPTION, RECORD, add_trained_images, before_finetuning
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
@@ -23,7 +22,8 @@ from wrn_deploy.models import Overrides
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def open_model(
     """
     if isinstance(model, str | os.PathLike | Bundle):
         folder = model.folder if isinstance(model, Bundle) else Path(model)
-        with Runner.open(folder, precision, backend) as runner:
+        with Runner.open(folder, precision=precision, backend=backend) as runner:
             yield _of_runner(runner, also)
         return
     if backend is not None or precision is not None:
@@ -161,7 +161,7 @@ def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterato
         DeployError: it is no network, has no description, or none that it fits.
     """
     spec = _spec_of(network)
-    from wrn_deploy.backends._torch_module import open_module
+    from wrn_deploy.backends.pytorch.module import open_module
     from wrn_deploy.models.cost import shape_feature_maps
     from wrn_deploy.models.feature_extractor import split_classifier
 

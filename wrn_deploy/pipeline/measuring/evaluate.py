@@ -6,7 +6,6 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.backend import title_of, unfit
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
 from wrn_deploy.bench.report.report import Accuracy, Report, Row
@@ -25,6 +24,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled
 from wrn_deploy.pipeline.networks.network import load_with_weights
 from wrn_deploy.pipeline.networks.weights import LoadedWeights
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
@@ -65,9 +65,10 @@ def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -
             f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
             "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
         )
-    reason = unfit(named[0])
+    runtime = find_runtime(named[0])
+    reason = runtime.unfit(None)
     if reason is not None:
-        raise MachineError(f"{title_of(named[0])} cannot run {target.path}: {reason}")
+        raise MachineError(f"{runtime.title} cannot run {target.path}: {reason}")
     return named[0]
 
 
@@ -87,7 +88,7 @@ def _evaluate(
         )
         _describe_weights(weights, progress)
         workers = choose_workers(options.workers, batches.preprocessing, len(batches))
-        task = progress.task(f"Accuracy of {spec.name} in {title_of(backend_name)}", len(batches))
+        task = progress.task(f"Accuracy of {spec.name} in {find_runtime(backend_name).title}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
     return Report(
@@ -123,7 +124,7 @@ def _row(weights: LoadedWeights, backend: str, accuracy: Accuracy) -> Row:
     file = weights.checkpoint.file
     return Row(
         backend=backend,
-        title=title_of(backend),
+        title=find_runtime(backend).title,
         precision=Precision.FP32,
         artifact=weights.origin.get("published", file.name),
         sha256=weights.origin["file_sha256"],

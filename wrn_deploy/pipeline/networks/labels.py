@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["read_labels"]
 
@@ -25,11 +25,11 @@ def read_labels(file: Path) -> tuple[str, ...]:
         text = file.read_text(encoding="utf-8-sig").strip()
         found = json.loads(text) if file.suffix == ".json" else text.splitlines()
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
     except UnicodeDecodeError as error:
-        raise DeployError(f"{file} is not a text in UTF-8: {EXPECTED}") from error
+        raise DamagedFile(f"{file} is not a text in UTF-8: {EXPECTED}") from error
     except ValueError as error:
-        raise DeployError(f"{file} is not JSON ({error}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} is not JSON ({error}): {EXPECTED}") from error
     if isinstance(found, dict):
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_all, infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_all, infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 if TYPE_CHECKING:

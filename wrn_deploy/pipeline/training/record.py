@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
@@ -62,7 +62,7 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
         try:
             sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DeployError(f"{file} is damaged ({error!r}): remove it to continue the run without it") from error
+            raise DamagedFile(f"{file} is damaged ({error!r}): remove it to continue the run without it") from error
     before = sessions[-1] if sessions else session
     record = {
         "model": point.spec.name,

@@ -17,7 +17,7 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
 __all__ = ["Yardstick", "describe_images"]
 
