@@ -22,8 +22,8 @@ from pathlib import Path
 from readme_pictures import standalone
 from readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
 
-from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.report.report import read_report
+from wrn_deploy.rendering.html import to_html
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, PAGE = Path("docs/images"), Path("docs/images/report.png")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from wrn_deploy.bench.page.style import STYLE
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.bench.svg import picture
+from wrn_deploy.rendering.page.style import STYLE
+from wrn_deploy.rendering.pictures.tradeoff import picture
 
 __all__ = ["WIDTH", "standalone"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from markdown_parts import machine, safe, table
 
-from wrn_deploy.bench.notes import heading, skips, warnings
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row, read_report, summarize
-from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
+from wrn_deploy.rendering.notes import heading, skips, warnings
+from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
 
 __all__ = [
     "CALIBRATED",

@@ -38,9 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": FACTS | {"backend", "choice", "data", "on_device", "pool"},
     "embed": FACTS | {"backend", "device_array", "runner"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
-    "plots": FACTS | {"bench"},
-    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "plots"},
+    "rendering": FACTS | {"bench"},
+    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "rendering"},
+    "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "rendering"},
     "api": BASE | {"models", "pipeline"},
     "__init__": {"errors", "runner", "api"},
 }

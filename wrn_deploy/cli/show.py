@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, file_size
-from wrn_deploy.bench.text import print_report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.pipeline.inference.predict import Predictions
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 from wrn_deploy.pipeline.training.train import TrainResult
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, file_size
+from wrn_deploy.rendering.text import print_report
 
 __all__ = [
     "show_artifacts",

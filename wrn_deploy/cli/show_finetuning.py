@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing
-from wrn_deploy.bench.table import RANDOM_WEIGHTS
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = ["show_finetuning"]
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.table import digits, one_line
-from wrn_deploy.plots.network import Network, Segment, segments_of
-from wrn_deploy.plots.network_svg import counted, shape_of
-from wrn_deploy.plots.training_log import Curves, EpochPoint
+from wrn_deploy.rendering.plots.network import Network, Segment, segments_of
+from wrn_deploy.rendering.plots.network_svg import counted, shape_of
+from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
+from wrn_deploy.rendering.table import digits, one_line
 
 __all__ = ["show_curves", "show_network"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.bench.sample_reports import FP32, INT8, MACHINE, SKIPPED, STEADY, make_report, measured
-from wrn_deploy.bench.comparable import SEPARATE, doubts, obstacles
 from wrn_deploy.bench.report.compare import Verdict, compare_reports
 from wrn_deploy.bench.report.report import Boundary, Latency, Report, Row
 from wrn_deploy.bench.report.scores import Accuracy, share_change
 from wrn_deploy.machine import Gpu
+from wrn_deploy.rendering.comparability import SEPARATE, doubts, obstacles
 from wrn_deploy.spec import Precision
 
 A = make_report(FP32, INT8, SKIPPED)

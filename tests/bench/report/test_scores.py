@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tests.bench.sample_reports import FP32, INT8, make_report
-from wrn_deploy.bench.drops import ClassDrop, worst_classes
 from wrn_deploy.bench.report.report import Row
 from wrn_deploy.bench.report.scores import Accuracy, ClassScore, wilson
+from wrn_deploy.rendering.drops import ClassDrop, worst_classes
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from wrn_deploy.bench.report.tuning import Budget, Layer, Score, Trial, Tuning, read_tuning
-from wrn_deploy.bench.tuning_svg import draw_tuning
 from wrn_deploy.errors import DeployError
+from wrn_deploy.rendering.pictures.tuning import draw_tuning
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRIALS = (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wrn_deploy.pipeline.picture_file import check_picture, write_svg
-from wrn_deploy.plots.training_log import Curves, read_runs
-from wrn_deploy.plots.training_svg import draw_training
 from wrn_deploy.progress import Progress
+from wrn_deploy.rendering.plots.training_log import Curves, read_runs
+from wrn_deploy.rendering.plots.training_svg import draw_training
 
 __all__ = ["plot_training"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.bench.comparable import doubts, obstacles
 from wrn_deploy.bench.report.compare import Comparison, RowKey, Timed, compare_reports
 from wrn_deploy.bench.report.report import read_report
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.rendering.comparability import doubts, obstacles
 
 __all__ = ["Limits", "check_comparison", "compare_files"]
 
