@@ -26,8 +26,8 @@ from rich.table import Table
 
 from wrn_deploy import __version__
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.formatting import file_size
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.rendering.table import file_size
 
 MODELS = ("wrn-50-2", "wrn-101-2")
 IMAGES = (16, 32, 64)

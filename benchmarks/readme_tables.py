@@ -12,9 +12,10 @@ from markdown_parts import machine, safe, table
 
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row, read_report, summarize
+from wrn_deploy.formatting import count, digits, file_size, one_line, percent
 from wrn_deploy.rendering.notes import heading, skips, warnings
 from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
     "CALIBRATED",

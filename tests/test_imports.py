@@ -24,7 +24,7 @@ HEAVY = (
 )
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
+FACTS = {"errors", "formatting", "spec", "bundle", "machine", "plugins", "progress", "staging"}
 BASE = FACTS | {"backend", "choice", "data", "device_array", "on_device", "pool", "runner", "sessions"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),

@@ -31,7 +31,7 @@ from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
 from wrn_deploy.rendering.notes import conditions, notes, skips, surroundings, warnings
 from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, digits, file_size, one_line, percent, tables, verdict
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables, verdict
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
 
@@ -43,27 +43,6 @@ def to_text(report: Report, width: int = 100) -> str:
 
 
 RENDERINGS: dict[str, Callable[[Report], str]] = {"text": to_text, "markdown": to_markdown, "html": to_html}
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0.00"), (0.01234, "0.0123"), (1.2, "1.20"), (9.999, "10.0"), (99.96, "100"), (12345.0, "12300")],
-)
-def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
-    assert digits(value) == text
-
-
-def test_all_is_only_said_of_all() -> None:
-    assert (percent(0.975), percent(1.0), percent(49999 / 50000)) == ("97.50 %", "100.00 %", "> 99.99 %")
-
-
-def test_sizes_have_decimal_units() -> None:
-    sizes = [file_size(size) for size in (None, 999, 1500, 10_900_000, 2_000_000_000)]
-    assert sizes == ["", "999 B", "1.50 kB", "10.9 MB", "2.00 GB"]
-
-
-def test_one_line_has_no_control_characters() -> None:
-    assert one_line("a\n b\t\x1b[0mc\u202e") == "a b [0mc"
 
 
 def named(report: Report, name: str) -> Table:

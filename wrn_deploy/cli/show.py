@@ -15,10 +15,11 @@ from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.formatting import count, file_size, percent
 from wrn_deploy.pipeline.inference.predict import Predictions
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 from wrn_deploy.pipeline.training.train import TrainResult
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, file_size
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 from wrn_deploy.rendering.text import print_report
 
 __all__ = [
@@ -73,12 +74,11 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
     if as_json:
         _print_json({**dataclasses.asdict(result), "weights": str(result.weights), "best": str(result.best)})
         return
-    top1 = f"{100 * result.test_top1:.2f} % top-1 on {result.test_images} test images"
-    epochs = f"{result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}"
-    _print_line(f"{result.weights}: {top1} after {epochs}, {result.seconds:.1f} s")
+    top1 = f"{percent(result.test_top1)} top-1 on {result.test_images} test images"
+    _print_line(f"{result.weights}: {top1} after {count(result.epochs, 'epoch')}, {result.seconds:.1f} s")
     if result.best_top1 > result.test_top1:
         chosen = "chosen by these test images, so it flatters"
-        _print_line(f"{result.best}: {100 * result.best_top1:.2f} % after epoch {result.best_epoch + 1}, {chosen}")
+        _print_line(f"{result.best}: {percent(result.best_top1)} after epoch {result.best_epoch + 1}, {chosen}")
 
 
 def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:

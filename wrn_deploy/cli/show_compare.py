@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.compare import Comparison, Scored, Timed, Verdict
-from wrn_deploy.rendering.table import digits, percent
+from wrn_deploy.formatting import digits, percent
 
 __all__ = ["show_comparison"]
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing
+from wrn_deploy.formatting import percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = ["show_finetuning"]
@@ -21,7 +22,7 @@ def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
         return
     console = Console(markup=False)
     reference = result.reference
-    top1 = "" if reference.top1 is None else f", fp32 {100 * reference.top1:.2f} % right"
+    top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} right"
     _line(console, f"{result.model} trained on {result.data}, {result.images} images", "bold")
     if result.random_weights:
         _line(console, RANDOM_WEIGHTS, "bold red")
@@ -48,9 +49,8 @@ def _add(table: Table, graph: Finetuned, result: Finetuning) -> None:
 
 
 def _cells(standing: Standing, result: Finetuning) -> list[str]:
-    right = "" if standing.top1 is None else f"{100 * standing.top1:.2f} %"
-    share = f"{100 * standing.agreement:.2f} %"
-    return [f"{standing.loss:.4g}", share, f"{result.uncertainty(standing):.2f}", right]
+    right = "" if standing.top1 is None else percent(standing.top1)
+    return [f"{standing.loss:.4g}", percent(standing.agreement), f"{result.uncertainty(standing):.2f}", right]
 
 
 def _line(console: Console, text: str, style: str = "") -> None:

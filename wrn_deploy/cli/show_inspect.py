@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.formatting import file_size, one_line
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, file_size, one_line
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = ["show_inspection"]
 

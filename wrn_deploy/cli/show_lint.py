@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_lint"]
@@ -38,7 +39,7 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     console.print(table, "", sep="\n")
     for places in _by_rule(report.findings):
         _print_rule(console, places)
-    _line(console, ", ".join(_counted(report.count(severity), severity) for severity in Severity))
+    _line(console, ", ".join(count(report.count(severity), severity) for severity in Severity))
 
 
 def _print_rule(console: Console, places: list[Finding]) -> None:
@@ -71,10 +72,6 @@ def _why(report: LintReport) -> str:
         return ""
     reason = "its activations are uint8" if report.target is Target.ONNXRUNTIME else "no activation is uint8"
     return f" (assumed, as {reason}; --target names another)"
-
-
-def _counted(count: int, severity: Severity) -> str:
-    return f"{count} {severity}{'' if count == 1 else 's'}"
 
 
 def _line(console: Console, text: str, style: str = "") -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.tuning import Trial, Tuning
+from wrn_deploy.formatting import percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = ["show_tuning"]
@@ -23,11 +24,8 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
         return
     console = Console(markup=False)
     reference = tuning.reference
-    _line(
-        console,
-        f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {100 * reference.top1:.2f} %",
-        "bold",
-    )
+    measured = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {percent(reference.top1)}"
+    _line(console, measured, "bold")
     if tuning.random_weights:
         _line(console, RANDOM_WEIGHTS, "bold red")
     console.print(_frontier(tuning), "", sep="\n")
@@ -44,10 +42,10 @@ def _frontier(tuning: Tuning) -> Table:
         table.add_row(
             str(len(trial.float_convs)),
             f"{100 * trial.int8_share:.1f} %",
-            f"{100 * score.top1:.2f} %",
+            percent(score.top1),
             f"{tuning.drop(score):.2f}",
             f"{tuning.uncertainty(score):.2f}",
-            f"{100 * score.agreement:.2f} %",
+            percent(score.agreement),
             f"{score.error:.3g}",
             _mark(trial, tuning),
             style="bold" if trial == tuning.chosen else None,
@@ -70,7 +68,7 @@ def _layers(tuning: Tuning) -> Table:
         table.add_column(header, justify="right")
     table.add_column("")
     for layer in tuning.layers[:SHOWN]:
-        alone = (f"{layer.alone.error:.3g}", f"{100 * layer.alone.agreement:.2f} %")
+        alone = (f"{layer.alone.error:.3g}", percent(layer.alone.agreement))
         kept = "<- fp16" if layer.name in chosen else ""
         table.add_row(layer.name, f"{100 * layer.macs / macs:.1f} %", *alone, kept)
     return table

@@ -8,6 +8,7 @@ from pathlib import Path
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
+from wrn_deploy.formatting import file_size
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.gate import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
@@ -16,7 +17,6 @@ from wrn_deploy.pipeline.output_files import check_folder, write_reports
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.training.train import STATE, TrainOptions, train_model
 from wrn_deploy.progress import Progress
-from wrn_deploy.rendering.table import file_size
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.recipe import Recipe
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from wrn_deploy.bench.report.compare import RowKey
 from wrn_deploy.bench.report.report import Boundary, Report, Row
+from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.notes import warnings
-from wrn_deploy.rendering.table import one_line
 
 __all__ = ["SEPARATE", "doubts", "obstacles"]
 

@@ -6,7 +6,7 @@ import csv
 import io
 
 from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
-from wrn_deploy.rendering.table import one_line
+from wrn_deploy.formatting import one_line
 
 __all__ = ["COLUMNS", "to_csv"]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.notes import heading, warnings
 from wrn_deploy.rendering.page.parts import Section, unbroken
 from wrn_deploy.rendering.page.provenance import provenance_sections, size_section
@@ -13,7 +14,7 @@ from wrn_deploy.rendering.page.quality import quality_section
 from wrn_deploy.rendering.page.speed import speed_sections
 from wrn_deploy.rendering.page.style import STYLE
 from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, one_line, tables
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, tables
 
 __all__ = ["to_html"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.ratios import CONFIDENCE, LEAST_ROUNDS
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table, count, digits, file_size, one_line, percent
+from wrn_deploy.formatting import count, digits, file_size, one_line, percent
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
 
 __all__ = ["Skip", "conditions", "heading", "notes", "skips", "surroundings", "warnings"]
 

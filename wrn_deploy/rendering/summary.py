@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wrn_deploy.bench.report.report import LatencySummary, Report, Row, summarize
-from wrn_deploy.rendering.table import digits, one_line, percent, verdict
+from wrn_deploy.formatting import digits, one_line, percent
+from wrn_deploy.rendering.table import verdict
 
 __all__ = ["Entry", "ranking", "sentence"]
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.bench.report.loads import LoadResult
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
-from wrn_deploy.bench.report.scores import Interval
+from wrn_deploy.formatting import digits, file_size, one_line, percent, share_interval
 
 __all__ = [
     "RANDOM_WEIGHTS",
     "Line",
     "Table",
-    "count",
-    "digits",
-    "file_size",
-    "one_line",
-    "percent",
-    "share_interval",
     "tables",
     "verdict",
 ]
@@ -89,44 +82,6 @@ def verdict(ratio: Ratio) -> str:
     return f"{change * 100:.{0 if change >= 0.1 else 1}f} % {'less' if ratio.value < 1 else 'more'} time"
 
 
-def digits(value: float) -> str:
-    """Three significant digits without an exponent: 0.0123, 1.20, 12300."""
-    rounded = float(f"{value:.2e}")
-    exponent = math.floor(math.log10(abs(rounded))) if rounded else 0
-    return f"{rounded:.{max(0, 2 - exponent)}f}"
-
-
-def percent(share: float) -> str:
-    """Two decimals, and 100.00 % only where it is all of them."""
-    text = f"{share:.2%}"
-    return ("> 99.99" if share < 1.0 and text == "100.00%" else text[:-1]) + " %"
-
-
-def share_interval(interval: Interval) -> str:
-    """As in "96.41 to 99.23 %"."""
-    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
-
-
-def file_size(size_bytes: int | None) -> str:
-    """As in "10.9 MB" (10^6 bytes); empty where it is not known."""
-    if size_bytes is None:
-        return ""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size_bytes >= unit:
-            return f"{digits(size_bytes / unit)} {name}"
-    return f"{size_bytes} B"
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and control characters, which tables and terminals cannot show."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-
-
-def count(number: int, noun: str) -> str:
-    """As in "1 image" and "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _times(report: Report) -> list[Line]:
     best = _best_medians(report)
     lines = []
@@ -180,7 +135,7 @@ def _cells_of_accuracy(row: Row, reference: str | None) -> tuple[str, ...]:
     agreement = "" if found.agreement is None else percent(found.agreement)
     return (
         percent(found.top1),
-        share_interval(found.interval),
+        share_interval(found.interval.low, found.interval.high),
         "" if found.top5 is None else percent(found.top5),
         "reference" if row.name == reference else agreement,
     )

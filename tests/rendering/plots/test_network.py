@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Tensor, segments_of
 from wrn_deploy.rendering.plots.network_layout import lay_out
-from wrn_deploy.rendering.plots.network_svg import counted, draw_network
+from wrn_deploy.rendering.plots.network_svg import draw_network
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -102,12 +102,3 @@ def test_the_words_name_blocks_counts_and_costs() -> None:
     told = ET.fromstring(draw_network(residual())).findtext(f"{SVG}desc") or ""
     assert told.startswith("23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: ")
     assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in told
-
-
-@pytest.mark.parametrize(
-    ("number", "told"),
-    [(0, "0"), (999, "999"), (1000, "1.00 k"), (9996, "10.0 k"), (99_960, "100 k"), (999_600, "1.00 M"),
-     (11_398_021_120, "11.4 G")],
-)  # fmt: skip
-def test_counts_have_three_digits(number: int, told: str) -> None:
-    assert counted(number) == told

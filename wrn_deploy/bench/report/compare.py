@@ -11,7 +11,7 @@ import numpy as np
 from wrn_deploy.bench.report.ratios import Ratio, unpaired_ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row
 from wrn_deploy.bench.report.scores import Interval, share_change
-from wrn_deploy.rendering.table import one_line
+from wrn_deploy.formatting import one_line
 from wrn_deploy.spec import Precision
 
 __all__ = ["Comparison", "RowKey", "Scored", "Timed", "Verdict", "compare_reports"]

@@ -6,10 +6,10 @@ from functools import partial
 from html import escape
 
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import file_size, one_line
 from wrn_deploy.rendering.notes import conditions, notes, skips, surroundings
 from wrn_deploy.rendering.page.parts import Section, figure, grid, table
 from wrn_deploy.rendering.pictures.bars import file_sizes, memory
-from wrn_deploy.rendering.table import file_size, one_line
 
 __all__ = ["provenance_sections", "size_section"]
 

@@ -8,9 +8,10 @@ from html import escape
 
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import Accuracy, ChangedImage
+from wrn_deploy.formatting import count, one_line
 from wrn_deploy.rendering.drops import ClassDrop, worst_classes
 from wrn_deploy.rendering.page.parts import Section, grid, named_lines, table
-from wrn_deploy.rendering.table import Table, count, one_line
+from wrn_deploy.rendering.table import Table
 
 __all__ = ["quality_section"]
 

@@ -7,13 +7,14 @@ from functools import partial
 from html import escape
 
 from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import one_line, percent
 from wrn_deploy.rendering.page.parts import DESK, Section, figure, table
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, layer_times
 from wrn_deploy.rendering.pictures.forest import forest
 from wrn_deploy.rendering.pictures.strips import distributions
 from wrn_deploy.rendering.pictures.sweep import batch_sweep
 from wrn_deploy.rendering.pictures.tradeoff import picture
-from wrn_deploy.rendering.table import Table, one_line, percent
+from wrn_deploy.rendering.table import Table
 
 __all__ = ["speed_sections"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import digits, file_size, one_line, percent
 from wrn_deploy.rendering.pictures.axes import Axis
 from wrn_deploy.rendering.pictures.canvas import drawing
 from wrn_deploy.rendering.pictures.lanes import Lanes
-from wrn_deploy.rendering.table import digits, file_size, one_line, percent
 
 __all__ = ["LAYERS_SHOWN", "file_sizes", "layer_times", "memory"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from wrn_deploy.rendering.table import one_line
+from wrn_deploy.formatting import one_line
 from wrn_deploy.spec import Precision
 
 __all__ = ["LETTER", "MARGIN", "SHAPES", "WIDE", "drawing", "mark", "short", "text"]

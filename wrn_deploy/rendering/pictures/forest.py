@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.pictures.axes import Axis
 from wrn_deploy.rendering.pictures.canvas import drawing, text
 from wrn_deploy.rendering.pictures.lanes import Lanes
-from wrn_deploy.rendering.table import one_line, verdict
+from wrn_deploy.rendering.table import verdict
 
 __all__ = ["forest"]
 

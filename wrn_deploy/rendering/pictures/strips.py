@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
+from wrn_deploy.formatting import digits, one_line
 from wrn_deploy.rendering.pictures.axes import Axis
 from wrn_deploy.rendering.pictures.canvas import drawing
 from wrn_deploy.rendering.pictures.lanes import Lanes
-from wrn_deploy.rendering.table import digits, one_line
 from wrn_deploy.spec import Precision
 
 __all__ = ["distributions"]

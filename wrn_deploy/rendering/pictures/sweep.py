@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.bench.report.report import Report, Row, summarize
+from wrn_deploy.formatting import digits, one_line
 from wrn_deploy.rendering.pictures.axes import Axis
 from wrn_deploy.rendering.pictures.canvas import WIDE, drawing, mark, short, text
 from wrn_deploy.rendering.pictures.label_placement import LINE, spread_apart
-from wrn_deploy.rendering.table import digits, one_line
 
 __all__ = ["batch_sweep"]
 

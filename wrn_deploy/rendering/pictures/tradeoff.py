@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import digits, percent
 from wrn_deploy.rendering.pictures.axes import Axis, grid
 from wrn_deploy.rendering.pictures.canvas import LETTER, MARGIN, WIDE, drawing, mark, short, text
 from wrn_deploy.rendering.pictures.label_placement import LINE, RADIUS, Box, Point, place_labels
 from wrn_deploy.rendering.summary import Entry, ranking
-from wrn_deploy.rendering.table import digits, percent
 
 __all__ = ["picture"]
 

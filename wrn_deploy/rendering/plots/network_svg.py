@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from wrn_deploy.formatting import abbreviate
 from wrn_deploy.rendering.pictures.canvas import short, text
 from wrn_deploy.rendering.pictures.sheet import sheet
 from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Segment, Tensor
 from wrn_deploy.rendering.plots.network_layout import PADDING, SKIP, Box, Frame, Layout, lay_out
 
-__all__ = ["counted", "draw_network", "shape_of", "told_network"]
+__all__ = ["draw_network", "shape_of", "told_network"]
 
 TOP = 88.0
 LEAST = 620.0  # pixels across, for the heading
@@ -51,22 +52,15 @@ def draw_network(network: Network, *, fold: bool = True) -> str:
 
 def told_network(network: Network, segments: Iterable[Segment]) -> str:
     """The network in words, block by block."""
-    parts = [f"{counted(network.parameters)} parameters, {counted(network.macs)} multiply-accumulates for one image"]
+    parts = [
+        f"{abbreviate(network.parameters)} parameters, {abbreviate(network.macs)} multiply-accumulates for one image"
+    ]
     for segment in segments:
         layers = network.layers[segment.first : segment.last + 1]
         times = f"{segment.count} times " if segment.count > 1 else ""
         told = ", ".join(" ".join(filter(None, (layer.label, shape_of(layer)))) for layer in layers)
         parts.append(f"{segment.title}: {times}{told}")
     return "; ".join(parts)
-
-
-def counted(number: int) -> str:
-    """A count to three digits, as in 4.72 M."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size * 0.9995:
-            value = number / size
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-    return str(number)
 
 
 def shape_of(layer: Layer) -> str:
@@ -79,7 +73,7 @@ def _title(network: Network) -> str:
 
 
 def _heading(network: Network, width: float) -> str:
-    counts = f"{counted(network.parameters)} parameters in the graph, {counted(network.macs)} MACs for one image"
+    counts = f"{abbreviate(network.parameters)} parameters in the graph, {abbreviate(network.macs)} MACs for one image"
     parts = [text(16, 28, short(_title(network), 64), "title"), text(16, 48, counts, "about")]
     at = 16.0
     sums = {kind: sum(layer.macs for layer in network.layers if layer.arithmetic == kind) for kind in PRECISIONS}
@@ -108,7 +102,7 @@ def _about(frame: Frame, network: Network) -> str:
     segment = frame.segment
     layers = network.layers[segment.first : segment.last + 1]
     sums = (segment.count * sum(getattr(layer, name) for layer in layers) for name in ("parameters", "macs"))
-    costs = [f"{counted(total)} {what}" for total, what in zip(sums, ("parameters", "MACs"), strict=True) if total]
+    costs = [f"{abbreviate(total)} {what}" for total, what in zip(sums, ("parameters", "MACs"), strict=True) if total]
     y = frame.top + 19
     parts = [text(frame.left + PADDING + SKIP, y, short(segment.title, 22), "strong halo")]
     if frame.wide:
@@ -158,9 +152,9 @@ def _short_line(layer: Layer) -> str:
 def _facts(layer: Layer) -> list[str]:
     facts = [shape_of(layer)]
     if layer.parameters:
-        facts.append(f"{counted(layer.parameters)} parameters")
+        facts.append(f"{abbreviate(layer.parameters)} parameters")
     if layer.macs:
-        facts.append(f"{counted(layer.macs)} MACs")
+        facts.append(f"{abbreviate(layer.macs)} MACs")
     return [fact for fact in facts if fact]
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.errors import UsageError
+from wrn_deploy.formatting import count, digits
 from wrn_deploy.rendering.pictures.axes import Axis
 from wrn_deploy.rendering.pictures.canvas import short, text
 from wrn_deploy.rendering.pictures.label_placement import spread_apart
 from wrn_deploy.rendering.pictures.sheet import sheet
 from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
-from wrn_deploy.rendering.table import digits
 
 __all__ = ["draw_training", "told_run"]
 
@@ -96,7 +96,7 @@ def told_run(run: Curves) -> str:
 
 
 def _outcome(run: Curves) -> str:
-    parts = [f"{len(run.epochs)} {'epoch' if len(run.epochs) == 1 else 'epochs'}"]
+    parts = [count(len(run.epochs), "epoch")]
     if run.best is not None:
         parts.append(f"least test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
     if run.last.test_error is not None and run.last != run.best:
