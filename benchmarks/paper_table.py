@@ -28,10 +28,11 @@ from rich.table import Table
 
 from wrn_deploy import __version__
 from wrn_deploy.backend import contenders, examine, title_of
+from wrn_deploy.bench.derived import summarize
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.worker import Work
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report.report import Boundary, Settings, summarize
+from wrn_deploy.bench.report.report import Boundary, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.commands.app import new_progress
 from wrn_deploy.engines.flavor import installed_flavors

@@ -1,4 +1,4 @@
-"""The CSV: one line a contender and batch size, columns that stay, numbers in full."""
+"""The CSV: one line a candidate and batch size, columns that stay, numbers in full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.bench.full_report import make_full_report
 from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, REASON, SKIPPED, make_report
-from wrn_deploy.bench.report.report import Report, summarize
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.rendering.csv_file import COLUMNS, to_csv
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,9 +21,9 @@ def read(report: Report) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(to_csv(report), newline="")))
 
 
-def test_lines_are_contenders_and_batch_sizes() -> None:
+def test_lines_are_candidates_and_batch_sizes() -> None:
     lines = read(FULL)
-    found = [(line["contender"], line["batch"]) for line in lines]
+    found = [(line["candidate"], line["batch"]) for line in lines]
     assert found == [("PyTorch fp32", "1"), ("PyTorch fp32", "8"), ("ONNX Runtime int8", "1"),
                      ("ONNX Runtime int8", "8"), ("TensorRT fp16", "")]  # fmt: skip
     assert lines[4]["skipped"] == REASON
@@ -35,7 +35,8 @@ def test_lines_are_contenders_and_batch_sizes() -> None:
 
 def test_numbers_are_those_of_the_report() -> None:
     line = read(FULL)[2]
-    summary, ratio = summarize(INT8.latencies[0]), FULL.ratio(INT8, 1)
+    derived = FULL.derived.rows[1]
+    summary, ratio = derived.latencies[0], derived.ratios[1]
     assert ratio is not None
     assert INT8.accuracy is not None
     assert float(line["p95_ms"]) == summary.p95_ms
@@ -60,7 +61,7 @@ def test_texts_from_outside_stay_in_their_cells() -> None:
     lines = read(make_report(dataclasses.replace(FP32, title=HOSTILE, artifact='a,"b"\n')))
     assert len(lines) == 2
     assert lines[0]["artifact"] == 'a,"b"'
-    assert "\x1b" not in lines[0]["contender"]
+    assert "\x1b" not in lines[0]["candidate"]
 
 
 def test_the_columns_are_documented() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import itertools
-import random
 import re
 from html.parser import HTMLParser
 
@@ -22,7 +21,6 @@ from tests.bench.sample_reports import (
     REASON,
     SKIPPED,
     make_report,
-    measured,
 )
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
@@ -30,10 +28,6 @@ from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.notes import conditions
-from wrn_deploy.rendering.pictures.axes import Axis
-from wrn_deploy.rendering.pictures.label_placement import Box, place_labels
-from wrn_deploy.rendering.pictures.tradeoff import picture
-from wrn_deploy.spec import Precision
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -191,40 +185,3 @@ def test_the_page_shows_skipped_rows_artifacts_and_conditions() -> None:
     assert "0123456789ab" in words
     assert "0123456789abc" not in words
     assert all(value in words for _, value in conditions(FULL))
-
-
-def test_without_accuracy_latency_has_bars() -> None:
-    for report in (NO_ACCURACY, make_report(FP32), RANDOM):
-        drawn = picture(report, 600)
-        assert "<rect" in drawn
-        assert "Latency at batch 1</title>" in drawn
-        assert "top-1 accuracy, %" not in drawn
-    assert "<rect" not in picture(FULL, 600)
-    assert picture(make_report(SKIPPED), 600) == ""
-
-
-def test_a_wide_spread_has_a_log_axis() -> None:
-    assert "log scale" not in picture(FULL, 600)
-    assert "log scale" in picture(make_report(FP32, measured("Fast", Precision.INT8, 0.1, 350)), 600)
-
-
-def test_ticks_are_round_numbers() -> None:
-    assert Axis(0.0, 2.9, 0, 100).labelled_ticks()[:3] == [(0.0, "0.0"), (0.5, "0.5"), (1.0, "1.0")]
-    assert Axis(0.4, 11, 0, 100, log=True).ticks() == [0.5, 1, 2, 5, 10]
-    assert Axis(0.4, 1.6, 0, 100, log=True).ticks() == [0.5, 0.7, 1, 1.5]
-    assert Axis(97.7, 98.7, 100, 0).ticks() == [97.8, 98.0, 98.2, 98.4, 98.6]
-    assert Axis(1, 100, 0, 200, log=True).at(10) == pytest.approx(100)
-
-
-@pytest.mark.parametrize("width", [360, 900])
-@pytest.mark.parametrize("seed", range(10))
-def test_labels_of_eight_points_never_overlap(seed: int, width: int) -> None:
-    source = random.Random(seed)
-    frame = Box(46, 30, width, 330)
-    levels = [source.uniform(60, 300) for _ in range(3)]  # contenders often have the same accuracy
-    points = [(source.uniform(50, width - 14), source.choice(levels)) for _ in range(8)]
-    marks = [Box(x - 5.5, y - 5.5, x + 5.5, y + 5.5) for x, y in points]
-    labels = place_labels(points, [source.uniform(80, 130) for _ in points], marks, frame)
-    for index, label in enumerate(labels):
-        assert label.outside(frame) == pytest.approx(0)
-        assert sum(label.overlap(other) for other in (*labels[:index], *marks)) == pytest.approx(0)

@@ -25,13 +25,14 @@ from tests.bench.sample_reports import (
 )
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.ratios import Ratio
-from wrn_deploy.bench.report.report import Report, WarmUp
+from wrn_deploy.bench.report.report import Report, Row, WarmUp
+from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
-from wrn_deploy.rendering.notes import conditions, notes, skips, surroundings, warnings
+from wrn_deploy.rendering.notes import conditions, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables, verdict
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables, verdict
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
 
@@ -51,7 +52,7 @@ def named(report: Report, name: str) -> Table:
 
 def test_latency_is_one_line_a_row_and_batch() -> None:
     table = named(FULL, "times")
-    assert table.headers == ("Contender", "Batch", "min", "median", "p90", "p95", "p99", "images/s")
+    assert table.headers == ("Candidate", "Batch", "min", "median", "p90", "p95", "p99", "images/s")
     assert table.lines[0].cells == ("PyTorch fp32", "1", "2.27", "2.52", "2.77", "2.77", "2.77", "397")
     assert [line.cells[:2] for line in table.lines[1:3]] == [("PyTorch fp32", "8"), ("ONNX Runtime int8", "1")]
     assert [line.first for line in table.lines] == [True, False, True, False]
@@ -84,11 +85,33 @@ def test_a_verdict_says_what_the_interval_shows(ratio: Ratio, words: str) -> Non
 
 def test_accuracy_has_its_interval_and_only_columns_that_hold_something() -> None:
     table = named(FULL, "answers")
-    assert table.headers == ("Contender", "top-1", "95 % interval", "agreement", "file size", "peak memory")
+    assert table.headers == ("Candidate", "top-1", "95 % interval", "agreement", "file size", "peak memory")
     first, second = (line.cells for line in table.lines)
     assert first == ("PyTorch fp32", "98.33 %", "96.41 to 99.23 %", "reference", "10.9 MB", "210 MB")
     assert second[1:4] == ("97.50 %", "95.32 to 98.68 %", "99.75 %")
     assert "top-5" in named(make_full_report(), "answers").headers
+
+
+def with_classes(row: Row, *scores: tuple[str, int, int]) -> Row:
+    assert row.accuracy is not None
+    classes = tuple(ClassScore(*score) for score in scores)
+    return dataclasses.replace(row, accuracy=dataclasses.replace(row.accuracy, classes=classes))
+
+
+def test_the_worst_classes_are_those_that_lose_the_largest_share() -> None:
+    before = with_classes(FP32, ("cat", 10, 9), ("dog", 100, 90), ("hen", 10, 5), ("cow", 10, 8), ("none", 0, 0))
+    after = with_classes(INT8, ("cat", 10, 7), ("dog", 100, 85), ("hen", 10, 6), ("cow", 10, 8), ("none", 0, 0))
+    report = make_report(before, after)
+    assert [line.cells for line in class_losses(report).lines] == [
+        ("ONNX Runtime int8", "cat", "10", "9", "7", "20.0"),
+        ("ONNX Runtime int8", "dog", "100", "90", "85", "5.0"),
+    ]
+    assert [line.first for line in class_losses(report).lines] == [True, False]
+    assert class_losses(dataclasses.replace(report, reference=None)).lines == ()
+    assert class_losses(make_report(FP32, after)).lines == ()
+    many = [(f"class {index}", 10, 9 - index % 2) for index in range(8)]
+    lost = with_classes(INT8, *((label, images, 1) for label, images, _ in many))
+    assert len(class_losses(make_report(with_classes(FP32, *many), lost)).lines) == 5
 
 
 def test_skipped_rows_share_their_reason() -> None:
@@ -136,10 +159,10 @@ def test_every_rendering_has_warnings_states_and_scenarios(name: str) -> None:
 
 
 def test_the_state_of_the_machine_is_shown_where_it_is_known() -> None:
-    assert surroundings(FULL) is None
-    assert surroundings(dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))) is None
+    assert machine_state(FULL) is None
+    assert machine_state(dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))) is None
     some = Conditions(Snapshot(load_1min=0.5, throttle_reasons=()), Snapshot(load_1min=1.25))
-    table = surroundings(dataclasses.replace(FULL, conditions=some))
+    table = machine_state(dataclasses.replace(FULL, conditions=some))
     assert table is not None
     assert [line.cells for line in table.lines] == [("Load (1 minute)", "0.50", "1.25"), ("GPU throttled", "no", "")]
 
@@ -159,18 +182,18 @@ FEW_ROUNDS = make_report(*(
 ))  # fmt: skip
 EQUAL = tuple(measured(name, Precision.FP32, 1.0) for name in "ABC")
 SENTENCES = {
-    "ONNX Runtime int8 is the fastest of 2 measured contenders at batch 1: 1.20 ms median, 2.1x as fast as "
+    "ONNX Runtime int8 is the fastest of 2 measured candidates at batch 1: 1.20 ms median, 2.1x as fast as "
     "PyTorch fp32 (2.52 ms), with top-1 97.50 % (PyTorch fp32: 98.33 %).": FULL,
-    "PyTorch fp32 is the only contender measured at batch 1: 2.52 ms median, with top-1 98.33 %.": make_report(FP32),
-    "A fp32 is the fastest of 2 measured contenders at batch 1: 1.00 ms median, 1.0 % less time than "
+    "PyTorch fp32 is the only candidate measured at batch 1: 2.52 ms median, with top-1 98.33 %.": make_report(FP32),
+    "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, 1.0 % less time than "
     "B fp16 (1.01 ms).": NO_ACCURACY,
-    "A fp32 is the fastest of 2 measured contenders at batch 1: 1.00 ms median, practically level with "
+    "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, practically level with "
     "B fp16 (1.01 ms).": FEW_ROUNDS,
-    "A fp32 is the fastest of 3 measured contenders at batch 1: 1.00 ms median, no difference shown to "
+    "A fp32 is the fastest of 3 measured candidates at batch 1: 1.00 ms median, no difference shown to "
     "B fp32 (1.00 ms) (no difference shown to C fp32).": make_report(*EQUAL),
-    "PyTorch fp32 is the only contender measured at batch 1: 2.52 ms median; the weights are random, so accuracy "
+    "PyTorch fp32 is the only candidate measured at batch 1: 2.52 ms median; the weights are random, so accuracy "
     "means nothing.": make_report(FP32, random_weights=True),
-    "Nothing was measured: 1 of 1 contenders skipped.": make_report(SKIPPED),
+    "Nothing was measured: 1 of 1 candidates skipped.": make_report(SKIPPED),
     "Nothing was measured.": make_report(),
 }
 
@@ -200,7 +223,7 @@ def test_text_cuts_nothing(report: Report, width: int) -> None:
 
 def test_the_usual_table_of_times_needs_80_columns() -> None:
     lines = to_text(FULL, 80).splitlines()
-    assert sum(line.startswith("Contender") for line in lines) == len(tables(FULL)) == 3
+    assert sum(line.startswith("Candidate") for line in lines) == len(tables(FULL)) == 3
 
 
 def test_text_takes_no_markup_from_outside() -> None:
@@ -235,7 +258,7 @@ def test_who_used_the_cpu_is_told() -> None:
     assert pairs["Other programs"] == (
         "0.25 cores' worth of time while measuring; 1.30 % of the time went to other machines"
     )
-    table = surroundings(report)
+    table = machine_state(report)
     assert table is not None
     assert [line.cells for line in table.lines] == [("GPU throttled", "", "no")], "an idle GPU is not throttled"
     unknown = dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))

@@ -9,7 +9,7 @@ from wrn_deploy.bench.report.report import Boundary, Report, Row
 from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.notes import warnings
 
-__all__ = ["SEPARATE", "doubts", "obstacles"]
+__all__ = ["SEPARATE", "comparison_warnings", "obstacles"]
 
 SEPARATE = "A and B are separate runs: another load or clock of the machine in one of them is not in the intervals."
 
@@ -43,7 +43,7 @@ def obstacles(before: Report, after: Report, yardstick: RowKey | None = None) ->
     return tuple(found)
 
 
-def doubts(before: Report, after: Report) -> tuple[str, ...]:
+def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
     """What else differs, and what makes either report doubtful, in sentences; the older report is A."""
     changed = [*_differences(OFTEN_THE_POINT, before, after), *_versions(before, after)]
     found = [f"Also different: {'; '.join(changed)}."] if changed else []
@@ -58,8 +58,8 @@ def doubts(before: Report, after: Report) -> tuple[str, ...]:
 
 
 def _differences(facts: dict[str, Callable[[Report], str]], before: Report, after: Report) -> list[str]:
-    told = [(name, one_line(fact(before)), one_line(fact(after))) for name, fact in facts.items()]
-    return [f"other {name}: {old} and {new}" for name, old, new in told if old != new]
+    values = [(name, one_line(fact(before)), one_line(fact(after))) for name, fact in facts.items()]
+    return [f"other {name}: {old} and {new}" for name, old, new in values if old != new]
 
 
 def _versions(before: Report, after: Report) -> list[str]:

@@ -1,17 +1,19 @@
-"""Writes a report as CSV, one line a contender and batch size, for spreadsheets and data frames."""
+"""Writes a report as CSV, one line a candidate and batch size, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.derived import LatencySummary
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.report import Latency, Report, Row
 from wrn_deploy.formatting import one_line
 
 __all__ = ["COLUMNS", "to_csv"]
 
 COLUMNS = (
-    "contender", "backend", "precision", "batch", "skipped",
+    "candidate", "backend", "precision", "batch", "skipped",
     "runs", "rounds", "min_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "images_per_s", "warm_up_s", "steady",
     "ratio", "ratio_low", "ratio_high", "difference_shown",
     "images", "correct", "top1", "top1_low", "top1_high", "top5", "agreement", "max_error", "mean_error",
@@ -31,17 +33,17 @@ def to_csv(report: Report) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, restval="")
     writer.writeheader()
-    for row in report.rows:
-        of_row = _of_row(row)
-        for latency in row.latencies or (None,):
-            of_latency = {} if latency is None else _of_latency(report, row, latency)
-            writer.writerow({name: _shown(value) for name, value in {**of_row, **of_latency}.items()})
+    for row, derived in zip(report.rows, report.derived.rows, strict=True):
+        timed = zip(row.latencies, derived.latencies, strict=True)
+        measured = [_of_latency(latency, found, derived.ratios[found.batch]) for latency, found in timed]
+        for of_latency in measured or [{}]:
+            writer.writerow({name: _shown(value) for name, value in {**_of_row(row), **of_latency}.items()})
     return file.getvalue()
 
 
 def _of_row(row: Row) -> dict[str, Value]:
     record: dict[str, Value] = {
-        "contender": row.name,
+        "candidate": row.name,
         "backend": row.backend,
         "precision": row.precision.value,
         "skipped": row.skipped,
@@ -58,8 +60,7 @@ def _of_row(row: Row) -> dict[str, Value]:
     return record
 
 
-def _of_latency(report: Report, row: Row, latency: Latency) -> dict[str, Value]:
-    found, ratio = summarize(latency, report.settings.streams), report.ratio(row, latency.batch)
+def _of_latency(latency: Latency, found: LatencySummary, ratio: Ratio | None) -> dict[str, Value]:
     record: dict[str, Value] = {
         "batch": found.batch,
         "runs": found.count,

@@ -1,62 +1,108 @@
-"""Writes a report as one self-contained page: no script, nothing loaded, every text from outside escaped."""
+"""Writes a report as one self-contained page by the templates beside this file; no script, nothing loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from wrn_deploy.bench.report.report import Report
-from wrn_deploy.formatting import one_line
-from wrn_deploy.rendering.notes import heading, warnings
-from wrn_deploy.rendering.page.parts import Section, unbroken
-from wrn_deploy.rendering.page.provenance import provenance_sections, size_section
-from wrn_deploy.rendering.page.quality import quality_section
-from wrn_deploy.rendering.page.speed import speed_sections
-from wrn_deploy.rendering.page.style import STYLE
+from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import one_line, percent
+from wrn_deploy.rendering.changed_images import changed_images
+from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
+from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
+from wrn_deploy.rendering.pictures.forest import draw_ratios
+from wrn_deploy.rendering.pictures.strips import draw_spread
+from wrn_deploy.rendering.pictures.svg import Picture
+from wrn_deploy.rendering.pictures.sweep import draw_batches
+from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff, has_accuracy
 from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, tables
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, tables
 
 __all__ = ["to_html"]
 
-ORDER = (
-    "latency", "ratios", "batches", "spread", "accuracy", "size", "layers", "loads",
-    "skipped", "notes", "conditions", "artifacts",
-)  # fmt: skip
+TEMPLATES = Path(__file__).with_name("templates")
+DESK, PHONE = 900, 336  # pixels of a picture; a phone of 360 leaves as much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A picture drawn for a desk and for a phone, of which the style shows one; `name` is unique on the page."""
+
+    name: str
+    wide: Picture
+    narrow: Picture
+    title: str = ""
+    caption: str = ""
 
 
 def to_html(report: Report) -> str:
     """The page, ready to be written as UTF-8; ends with a line break."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,  # always: texts from outside are on every page
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     model, data = heading(report)
-    about = f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}"
-    sections = _sections(report)
-    return "\n".join(
-        (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Benchmark of {escape(model)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-            '<a class="skip" href="#main">Skip to the results</a>',
-            f'<header>\n<h1>{escape(model)}</h1>\n<p class="about">{escape(about)}</p>',
-            f'<p class="warning" role="note"><b>{escape(RANDOM_WEIGHTS)}</b></p>' if report.random_weights else "",
-            f'<p class="summary">{unbroken(escape(sentence(report)))}</p>',
-            *(_warning(warning) for warning in warnings(report)),
-            f'{_contents(sections)}\n</header>\n<main id="main">',
-            *(section.to_html() for section in sections),
-            "</main>\n</body>\n</html>\n",
-        )
+    return environment.get_template("report.html").render(
+        model=model,
+        about=f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}",
+        random_weights=RANDOM_WEIGHTS if report.random_weights else "",
+        summary=sentence(report).replace(" ms", "\N{NO-BREAK SPACE}ms").replace(" %", "\N{NO-BREAK SPACE}%"),
+        warnings=warnings(report),
+        tables={table.name: table for table in tables(report)},
+        has_accuracy=has_accuracy(report),
+        tradeoff=_figures([("tradeoff", "", partial(draw_tradeoff, report))]),
+        ratios=_by_batch(report, "forest", draw_ratios),
+        batch_sizes=_figures([("sweep", "", partial(draw_batches, report))]),
+        spread=_by_batch(report, "strips", draw_spread),
+        layers=_layers(report),
+        sizes=_figures([("file-sizes", "", partial(draw_file_sizes, report))]),
+        memory=_figures([("peak-memory", "", partial(draw_memory, report))]),
+        class_losses=class_losses(report),
+        changed_rows=changed_images(report),
+        skips=skips(report),
+        notes=notes(report),
+        conditions=conditions(report),
+        state=machine_state(report),
+        artifacts=artifacts(report),
     )
 
 
-def _sections(report: Report) -> list[Section]:
-    found = {table.name: table for table in tables(report)}
-    answers = (quality_section(report, found.get("answers")), size_section(report))
-    sections = [*speed_sections(report, found), *filter(None, answers), *provenance_sections(report)]
-    return sorted(sections, key=lambda section: ORDER.index(section.name))
+def _figures(drawn: Iterable[tuple[str, str, Callable[[int], Picture | None]]]) -> list[Figure]:
+    """Those that have something to show, of names, titles and what draws a picture of a width."""
+    pairs = [(name, title, draw(DESK), draw(PHONE)) for name, title, draw in drawn]
+    return [
+        Figure(name=name, title=title, wide=wide, narrow=narrow)
+        for name, title, wide, narrow in pairs
+        if wide is not None and narrow is not None
+    ]
 
 
-def _warning(text: str) -> str:
-    return f'<p class="warning" role="note"><b>Warning:</b> {escape(text)}</p>'
+def _by_batch(report: Report, name: str, draw: Callable[[Report, int, int], Picture | None]) -> list[Figure]:
+    return _figures(
+        (f"{name}-{batch}", f"Batch {batch}", partial(draw, report, batch)) for batch in report.settings.batches
+    )
 
 
-def _contents(sections: Sequence[Section]) -> str:
-    items = "\n".join(f'<li><a href="#{section.name}">{escape(section.title)}</a></li>' for section in sections)
-    return f'<nav aria-label="Contents">\n<ul>\n{items}\n</ul>\n</nav>' if items else ""
+def _layers(report: Report) -> list[Figure]:
+    found = []
+    for index, row in enumerate(report.rows):
+        wide, narrow = draw_layers(row, DESK), draw_layers(row, PHONE)
+        if wide is not None and narrow is not None:
+            caption, title = _caption_of_layers(row), one_line(row.name)
+            found.append(Figure(name=f"layers-{index}", wide=wide, narrow=narrow, title=title, caption=caption))
+    return found
+
+
+def _caption_of_layers(row: Row) -> str:
+    times = sorted((layer.ms for layer in row.layers), reverse=True)
+    if len(times) <= LAYERS_SHOWN:
+        return f"All {len(times)} layers, the slowest first."
+    share = sum(times[:LAYERS_SHOWN]) / (sum(times) or 1.0)
+    return f"The {LAYERS_SHOWN} slowest of {len(times)} layers: {percent(share)} of the time in layers."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, notes, skips, surroundings, warnings
+from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.rendering.table import Line, Table, tables
 
@@ -19,7 +19,7 @@ MARKUP = re.compile(r"[\\`*<|~]|&(?=[#A-Za-z])|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![
 def to_markdown(report: Report) -> str:
     """Heading, summary, warnings, tables, skipped rows, notes and conditions; ends with a line break."""
     model, data = heading(report)
-    state = surroundings(report)
+    state = machine_state(report)
     blocks = [
         f"# Benchmark of {_escape(model)} on {_escape(data)}",
         _escape(sentence(report)),

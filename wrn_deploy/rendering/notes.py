@@ -11,7 +11,7 @@ from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
 
-__all__ = ["Skip", "conditions", "heading", "notes", "skips", "surroundings", "warnings"]
+__all__ = ["Skip", "conditions", "heading", "machine_state", "notes", "skips", "warnings"]
 
 NAMES_SHOWN = 5
 IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
@@ -19,7 +19,7 @@ IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothin
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Contenders that did not run, all for one reason."""
+    """Candidates that did not run, all for one reason."""
 
     names: tuple[str, ...]
     reason: str
@@ -117,19 +117,21 @@ def _shares(around: Conditions) -> tuple[tuple[str, str], ...]:
     )
 
 
-def surroundings(report: Report) -> Table | None:
+def machine_state(report: Report) -> Table | None:
     """The machine before and after measuring; None where nothing is known of it."""
     if report.conditions is None:
         return None
     before, after = _state(report.conditions.before), _state(report.conditions.after)
     lines = [Line((name, before[name], after[name])) for name in before if before[name] or after[name]]
+    headers = ("State", "before", "after")
     about = "What the machine said of itself before the first round and after the last."
-    return Table("state", "Before and after", about, ("State", "before", "after"), tuple(lines)) if lines else None
+    shown = Table(name="state", title="Before and after", about=about, headers=headers, lines=tuple(lines))
+    return shown if lines else None
 
 
 def _state(snapshot: Snapshot) -> dict[str, str]:
-    told = snapshot.throttle_reasons
-    reasons = None if told is None else tuple(name for name in told if name != IDLE)
+    found = snapshot.throttle_reasons
+    reasons = None if found is None else tuple(name for name in found if name != IDLE)
     return {
         "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}".format),
         "CPU governor": one_line(snapshot.governor or ""),
@@ -172,4 +174,4 @@ def _note_on_ratios(report: Report) -> list[str]:
 def _samples(report: Report) -> str:
     settings = report.settings
     turns = f"{count(settings.rounds, 'round')} of at most {count(settings.iterations, 'iteration')}"
-    return f"{turns}, contenders interleaved" if report.timed else ""
+    return f"{turns}, candidates interleaved" if report.timed else ""

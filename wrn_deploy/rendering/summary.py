@@ -2,90 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from wrn_deploy.bench.report.report import LatencySummary, Report, Row, summarize
+from wrn_deploy.bench.derived import Ranked
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import digits, one_line, percent
 from wrn_deploy.rendering.table import verdict
 
-__all__ = ["Entry", "ranking", "sentence"]
+__all__ = ["sentence"]
 
 LEVEL = 1.05  # ratios of medians below this are called level: repeated runs differ by as much
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row's latency at the batch size that the rows are compared at."""
-
-    row: Row
-    latency: LatencySummary
-
-    @property
-    def name(self) -> str:
-        """The row's name on one line."""
-        return one_line(self.row.name)
-
-
-def ranking(report: Report) -> tuple[Entry, ...]:
-    """The rows measured at the smallest batch size, the lowest median first; empty where nothing was measured."""
-    batch = min((latency.batch for row in report.rows for latency in row.latencies), default=None)
-    entries = [
-        Entry(row, summarize(latency)) for row in report.rows for latency in row.latencies if latency.batch == batch
-    ]
-    return tuple(sorted(entries, key=lambda entry: entry.latency.median_ms))
-
-
 def sentence(report: Report) -> str:
-    """As in "ONNX Runtime int8 is the fastest of 3 measured contenders at batch 1: 1.20 ms median, ..."."""
-    entries = ranking(report)
-    if not entries:
+    """As in "ONNX Runtime int8 is the fastest of 3 measured candidates at batch 1: 1.20 ms median, ..."."""
+    ranking = report.derived.ranking
+    if not ranking:
         return _untimed(report)
-    first = entries[0]
-    median, batch = f"{digits(first.latency.median_ms)} ms median", first.latency.batch
-    if len(entries) == 1:
-        claim, other = f"{first.name} is the only contender measured at batch {batch}: {median}", None
+    first = ranking[0]
+    name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms median", first.latency.batch
+    if len(ranking) == 1:
+        claim, other = f"{name} is the only candidate measured at batch {batch}: {median}", None
     else:
-        other = next((entry for entry in entries[1:] if entry.row.name == report.reference), entries[1])
-        level = [entry for entry in entries[1:] if entry is not other and _level(report, first, entry)]
-        claim = f"{first.name} is the fastest of {len(entries)} measured contenders at batch {batch}: {median}, "
-        claim += _speed(report, first, other)
+        other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
+        level = [one for one in ranking[1:] if one is not other and one.lead is not None and not one.lead.shown]
+        claim = f"{name} is the fastest of {len(ranking)} measured candidates at batch {batch}: {median}, "
+        claim += _lead(first, other)
         if level:
             claim += f" (no difference shown to {_names(level)})"
     return f"{claim}{_accuracy(report, first, other)}."
 
 
-def _level(report: Report, first: Entry, other: Entry) -> bool:
-    """Whether the rounds that both were in show no difference."""
-    ratio = report.compare(other.row.name, first.row.name, first.latency.batch)
-    return ratio is not None and not ratio.shown
-
-
-def _names(entries: list[Entry]) -> str:
+def _names(level: Sequence[Ranked]) -> str:
     """Up to two names, and how many more there are."""
-    names = [entry.name for entry in entries[:2]] + ([f"{len(entries) - 2} more"] if len(entries) > 2 else [])
+    names = [one_line(one.row.name) for one in level[:2]] + ([f"{len(level) - 2} more"] if len(level) > 2 else [])
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
-def _speed(report: Report, first: Entry, other: Entry) -> str:
-    """By the paired ratio of both, or by their medians where there are too few rounds for one."""
-    ratio, median = report.compare(first.row.name, other.row.name, first.latency.batch), digits(other.latency.median_ms)
-    if ratio is None:
+def _lead(first: Ranked, other: Ranked) -> str:
+    """By the paired ratio of both, or by their medians if there are too few rounds for one."""
+    name, median = one_line(other.row.name), digits(other.latency.median_ms)
+    if other.lead is None:
         factor = other.latency.median_ms / first.latency.median_ms
         words = "practically level with" if factor < LEVEL else f"{factor:.1f}x as fast as"
-        return f"{words} {other.name} ({median} ms)"
-    words = verdict(ratio)
-    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if ratio.shown else "no difference shown to"
-    return f"{than} {other.name} ({median} ms)"
+        return f"{words} {name} ({median} ms)"
+    words = verdict(other.lead)
+    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if other.lead.shown else "no difference shown to"
+    return f"{than} {name} ({median} ms)"
 
 
-def _accuracy(report: Report, first: Entry, other: Entry | None) -> str:
+def _accuracy(report: Report, first: Ranked, other: Ranked | None) -> str:
     if report.random_weights:
         return "; the weights are random, so accuracy means nothing"
     if first.row.accuracy is None:
         return ""
     text = f", with top-1 {percent(first.row.accuracy.top1)}"
     if other is not None and other.row.accuracy is not None:
-        text += f" ({other.name}: {percent(other.row.accuracy.top1)})"
+        text += f" ({one_line(other.row.name)}: {percent(other.row.accuracy.top1)})"
     return text
 
 
@@ -99,7 +72,7 @@ def _untimed(report: Report) -> str:
     skipped = sum(row.skipped is not None for row in report.rows)
     if skipped == 0:
         return "Nothing was measured."
-    return f"Nothing was measured: {skipped} of {len(report.rows)} contenders skipped."
+    return f"Nothing was measured: {skipped} of {len(report.rows)} candidates skipped."
 
 
 def _right(row: Row) -> str:

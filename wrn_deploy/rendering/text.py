@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, notes, skips, surroundings, warnings
+from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
@@ -44,7 +44,7 @@ def print_report(report: Report, console: Console) -> None:
         _print(console, Text(note))
     console.print()
     console.print(_pairs(conditions(report)))
-    state = surroundings(report)
+    state = machine_state(report)
     if state is not None:
         console.print("", *_grids(state, console), sep="\n")
 

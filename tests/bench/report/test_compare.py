@@ -13,7 +13,7 @@ from wrn_deploy.bench.report.compare import Verdict, compare_reports
 from wrn_deploy.bench.report.report import Boundary, Latency, Report, Row
 from wrn_deploy.bench.report.scores import Accuracy, share_change
 from wrn_deploy.machine import Gpu
-from wrn_deploy.rendering.comparability import SEPARATE, doubts, obstacles
+from wrn_deploy.rendering.comparability import SEPARATE, comparison_warnings, obstacles
 from wrn_deploy.spec import Precision
 
 A = make_report(FP32, INT8, SKIPPED)
@@ -161,10 +161,10 @@ def test_doubts_name_versions_files_and_what_each_report_warns_of() -> None:
     remade = dataclasses.replace(INT8, sha256="f" * 64)
     after = dataclasses.replace(make_report(FP32, remade), versions={"numpy": "2.5.0", "torch": "2.13.0"})
     busy = dataclasses.replace(after, machine=dataclasses.replace(MACHINE, load_1min=9.0))
-    assert doubts(A, busy) == (
+    assert comparison_warnings(A, busy) == (
         "Also different: numpy 2.4.6 and 2.5.0; torch none and 2.13.0.",
         "Measured from other files: ONNX Runtime int8.",
         SEPARATE,
         "B: Busy machine: load 9 on 4 cores before measuring; the times may be too long.",
     )
-    assert doubts(A, A) == ("A and B are the same report.",)
+    assert comparison_warnings(A, A) == ("A and B are the same report.",)

@@ -83,7 +83,7 @@ def test_a_damaged_record_says_what_to_do(tmp_path: Path, text: str) -> None:
 )
 def test_the_picture_is_whole_and_tells_what_it_shows(change: dict[str, object]) -> None:
     tuning = dataclasses.replace(TUNING, **change)  # type: ignore[arg-type]
-    root = ET.fromstring(draw_tuning(tuning))
+    root = ET.fromstring(draw_tuning(tuning).to_file())
     assert root.tag == f"{SVG}svg"
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == f"{tuning.model}: accuracy against the share of work in INT8"

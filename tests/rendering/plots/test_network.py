@@ -86,7 +86,7 @@ def test_no_box_covers_another_and_tensors_go_down(fold: bool) -> None:
 @pytest.mark.parametrize("fold", [True, False])
 def test_the_picture_is_well_formed_and_all_of_it_is_inside(fold: bool) -> None:
     network = dataclasses.replace(residual(), name="<&>" * 30)
-    root = ET.fromstring(draw_network(network, fold=fold))
+    root = ET.fromstring(draw_network(network, fold=fold).to_file())
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     for text in root.iter(f"{SVG}text"):
         x, y = float(text.attrib["x"]), float(text.attrib["y"])
@@ -99,6 +99,6 @@ def test_the_picture_is_well_formed_and_all_of_it_is_inside(fold: bool) -> None:
 
 
 def test_the_words_name_blocks_counts_and_costs() -> None:
-    told = ET.fromstring(draw_network(residual())).findtext(f"{SVG}desc") or ""
+    told = ET.fromstring(draw_network(residual()).to_file()).findtext(f"{SVG}desc") or ""
     assert told.startswith("23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: ")
     assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in told

@@ -56,7 +56,7 @@ def plot_model(options: PlotOptions, progress: Progress) -> Network:
         _refuse_precision(options)
         network, picture = _of_name(options.what, progress), Path(f"{options.what}.svg")
     out = check_picture(options.out or picture)
-    write_svg(draw_network(network, fold=not options.unfold), out, progress)
+    write_svg(draw_network(network, fold=not options.unfold).to_file(), out, progress)
     return network
 
 

@@ -28,5 +28,5 @@ def plot_training(paths: Sequence[Path], out: Path | None, progress: Progress) -
     runs = read_runs(paths)
     picture = out or runs[0].file.parent / "training.svg"
     check_picture(picture)
-    write_svg(draw_training(runs), picture, progress)
+    write_svg(draw_training(runs).to_file(), picture, progress)
     return runs

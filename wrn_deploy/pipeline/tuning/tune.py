@@ -124,7 +124,7 @@ def check_tuning(tuning: Tuning) -> None:
 
 def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     """Draws the frontier as SVG."""
-    write_svg(draw_tuning(tuning), file, progress)
+    write_svg(draw_tuning(tuning).to_file(), file, progress)
 
 
 def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:

@@ -1,1 +1,1 @@
-"""The pictures of a report as inline SVG: one file a picture; colours come from the page around them."""
+"""The SVG toolkit (`svg`, `axis`, `lanes`, `label_placement`) and the pictures of reports and of tuning."""

@@ -1,82 +1,90 @@
-"""Draws one bar a name: file sizes, memory, and the times of layers."""
+"""Draws one bar a name: latencies, file sizes, memory, and the times of layers."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wrn_deploy.bench.derived import Ranked
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import digits, file_size, one_line, percent
-from wrn_deploy.rendering.pictures.axes import Axis
-from wrn_deploy.rendering.pictures.canvas import drawing
+from wrn_deploy.rendering.pictures.axis import Axis
 from wrn_deploy.rendering.pictures.lanes import Lanes
+from wrn_deploy.rendering.pictures.svg import Picture, path, rect
+from wrn_deploy.spec import Precision
 
-__all__ = ["LAYERS_SHOWN", "file_sizes", "layer_times", "memory"]
+__all__ = ["LAYERS_SHOWN", "draw_file_sizes", "draw_layers", "draw_memory", "latency_bars"]
 
 LAYERS_SHOWN = 12
 THICK = 12.0  # pixels
 MEGABYTE = 1e6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One bar: its name, its colour's class, its length, and what stands beside it."""
+    """One bar: its name, its colour's class, its length, what stands beside it, and the ends of a thin line on it."""
 
     name: str
     style: str
     length: float
     value: str
+    line: tuple[float, float] | None = None
 
 
-def file_sizes(report: Report, width: int) -> str:
-    """The sizes of the measured files; nothing where none is known."""
-    return _of_rows(report, width, ("sizes", "File size"), lambda row: row.size_bytes)
-
-
-def memory(report: Report, width: int) -> str:
-    """The largest resident set of each contender's process; nothing where none is known."""
-    return _of_rows(report, width, ("memory", "Peak memory of the process"), lambda row: row.peak_rss_bytes)
-
-
-def layer_times(row: Row, name: str, width: int) -> str:
-    """The LAYERS_SHOWN layers of a row that take longest, the longest first; nothing where it has no layers."""
-    whole = sum(layer.ms for layer in row.layers)
-    slowest = sorted(row.layers, key=lambda layer: -layer.ms)[:LAYERS_SHOWN]
-    known = {"fp32", "fp16", "int8", "bf16", "fp8"}
+def latency_bars(ranking: Sequence[Ranked], width: int) -> Picture:
+    """Median times, each with a thin line from the minimum to the 90th percentile."""
     bars = [
-        Bar(
-            layer.name,
-            layer.precision if layer.precision in known else "other",
-            layer.ms,
-            " · ".join(filter(None, (f"{digits(layer.ms)} ms", percent(layer.ms / whole if whole else 0.0),
-                                     one_line(layer.precision or "")[:8]))),
-        )
-        for layer in slowest
+        Bar(name=one.row.name, style=one.row.precision, length=one.latency.median_ms,
+            value=f"{digits(one.latency.median_ms)} ms", line=(one.latency.min_ms, one.latency.p90_ms))
+        for one in ranking
     ]  # fmt: skip
-    return _bars(bars, (name, f"Slowest layers of {one_line(row.name)}", "ms"), width)
+    batch = ranking[0].latency.batch
+    return _draw(bars, f"Latency at batch {batch}", f"median latency at batch {batch}, ms", width)
 
 
-def _of_rows(report: Report, width: int, names: tuple[str, str], size: Callable[[Row], int | None]) -> str:
-    found = [(row, bytes_) for row in report.rows if row.skipped is None and (bytes_ := size(row)) is not None]
-    bars = [Bar(row.name, row.precision.value, bytes_ / MEGABYTE, file_size(bytes_)) for row, bytes_ in found]
-    return _bars(bars, (*names, "MB"), width)
+def draw_file_sizes(report: Report, width: int) -> Picture | None:
+    """The sizes of the measured files; None: none is known."""
+    return _of_rows(report, "File size", lambda row: row.size_bytes, width)
 
 
-def _bars(bars: Sequence[Bar], names: tuple[str, str, str], width: int) -> str:
-    if not bars:
-        return ""
-    name, title, unit = names
+def draw_memory(report: Report, width: int) -> Picture | None:
+    """The largest resident set of each candidate's process; None: none is known."""
+    return _of_rows(report, "Peak memory of the process", lambda row: row.peak_rss_bytes, width)
+
+
+def draw_layers(row: Row, width: int) -> Picture | None:
+    """The LAYERS_SHOWN layers of a row that take longest, the longest first; None: it has no layers."""
+    if not row.layers:
+        return None
+    whole = sum(layer.ms for layer in row.layers) or 1.0
+    bars = []
+    for layer in sorted(row.layers, key=lambda layer: -layer.ms)[:LAYERS_SHOWN]:
+        style = layer.precision if layer.precision in tuple(Precision) else "other"
+        values = (f"{digits(layer.ms)} ms", percent(layer.ms / whole), one_line(layer.precision or "")[:8])
+        bars.append(Bar(name=layer.name, style=style, length=layer.ms, value=" · ".join(filter(None, values))))
+    return _draw(bars, f"Slowest layers of {one_line(row.name)}", "ms", width)
+
+
+def _of_rows(report: Report, title: str, size: Callable[[Row], int | None], width: int) -> Picture | None:
+    bars = [
+        Bar(name=row.name, style=row.precision, length=bytes_ / MEGABYTE, value=file_size(bytes_))
+        for row in report.rows
+        if row.skipped is None and (bytes_ := size(row)) is not None
+    ]
+    return _draw(bars, title, f"{title}, MB", width) if bars else None
+
+
+def _draw(bars: Sequence[Bar], title: str, caption: str, width: int) -> Picture:
     lanes = Lanes(width, len(bars))
-    axis = Axis(0.0, (max(bar.length for bar in bars) or 1.0) * 1.02, lanes.left, lanes.right)
-    parts = [lanes.grid(axis, f"{title}, {unit}" if unit == "MB" else unit)]
+    longest = max(max(bar.length, *(bar.line or (0.0,))) for bar in bars) or 1.0
+    axis = Axis(0.0, longest * 1.02, lanes.left, lanes.right)
+    words = [f"{one_line(bar.name)}: {bar.value}" for bar in bars]
+    body = lanes.grid(axis, caption)
     for index, bar in enumerate(bars):
-        y, long = lanes.middle(index) - THICK / 2, max(axis.at(bar.length) - lanes.left, 1.0)
-        told = html.escape(f"{one_line(bar.name)}: {bar.value}")
-        parts.append(
-            f'<rect class="{bar.style}" x="{lanes.left:g}" y="{y:g}" width="{long:.1f}" height="{THICK:g}">'
-            f"<title>{told}</title></rect>"
-        )
-        parts.append(lanes.label(index, bar.name, bar.value))
-    told = "; ".join(f"{one_line(bar.name)}: {bar.value}" for bar in bars)
-    return drawing(f"{name}-{width}", (title, told), (width, lanes.height), "".join(parts))
+        middle, length = lanes.middle(index), max(axis.at(bar.length) - lanes.left, 1.0)
+        body.append(rect(bar.style, lanes.left, middle - THICK / 2, length, THICK, tooltip=words[index]))
+        if bar.line is not None:
+            low, high = map(axis.at, bar.line)
+            body.append(path("whisker", f"M{low:.1f} {middle:g}H{high:.1f}"))
+        body += lanes.label(index, bar.name, bar.value)
+    return Picture(title=title, described="; ".join(words), width=width, height=lanes.height, body=body)

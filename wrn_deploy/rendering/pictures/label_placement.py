@@ -1,19 +1,23 @@
-"""Finds places for the labels of points in a picture, so that none covers another; plain geometry, in pixels."""
+"""Finds places for the labels of points, so that none covers another, and draws them; plain geometry, in pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LINE", "RADIUS", "Box", "Point", "place_labels", "spread_apart"]
+from markupsafe import Markup
+
+from wrn_deploy.rendering.pictures.svg import LETTER, path, text
+
+__all__ = ["LINE", "Box", "Point", "around", "place_labels", "point_label", "spread_apart"]
 
 Point = tuple[float, float]
 
 LINE = 15.0  # the height of a label
-RADIUS = 5.5  # of a point's mark
-RINGS = 12  # distances tried above and below a point, in lines
-COVERED, MISREAD = 100.0, 300.0  # costs: of a square pixel, and of a point nearer to the label than its own
+GAP = 9.5  # from a point to a label beside it
+MARGIN = 3.0  # at both ends of a label
+RINGS = 18  # distances tried above and below a point, in lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +29,16 @@ class Box:
     right: float
     bottom: float
 
-    def overlap(self, other: Box) -> float:
-        """The common area."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(0.0, width) * max(0.0, height)
+    def touches(self, other: Box) -> bool:
+        """Whether they have an area in common."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
 
-    def outside(self, frame: Box) -> float:
-        """The area that lies outside the frame."""
-        return (self.right - self.left) * (self.bottom - self.top) - self.overlap(frame)
+    def holds(self, other: Box) -> bool:
+        """Whether the other lies within it."""
+        inside = self.left <= other.left and other.right <= self.right
+        return inside and self.top <= other.top and other.bottom <= self.bottom
 
     def distance(self, point: Point) -> float:
         """From the point to the nearest edge; 0 inside."""
@@ -41,43 +46,40 @@ class Box:
         return math.hypot(max(self.left - x, 0.0, x - self.right), max(self.top - y, 0.0, y - self.bottom))
 
 
-def place_labels(points: Sequence[Point], widths: Sequence[float], taken: Sequence[Box], frame: Box) -> list[Box]:
-    """A box for each point's label: as near as it can be, within the frame, on no other label and nothing `taken`.
+def around(point: Point, radius: float) -> Box:
+    """The square around a point."""
+    return Box(point[0] - radius, point[1] - radius, point[0] + radius, point[1] + radius)
 
-    Labels are placed one after another, each at the best of its positions; the best of several orders is taken.
+
+def place_labels(points: Sequence[Point], words: Sequence[str], taken: Sequence[Box], frame: Box) -> list[Box]:
+    """A box for each point's label: the nearest place within the frame on no other label and nothing `taken`.
+
+    The labels are placed in their order: put first those that should stand nearest. A place that is nearer to another
+    point than to its own is used only if there is no other.
     """
-    count = len(points)
-    by_height = sorted(range(count), key=lambda index: points[index][1])
-    orders = (list(range(count)), list(range(count))[::-1], by_height, by_height[::-1])
-    return min((_placed(points, widths, taken, frame, order) for order in orders), key=lambda placed: placed[0])[1]
+    placed: list[Box] = []
+    for own, label in zip(points, words, strict=True):
+        covered = [*taken, *placed]
+        places = [box for box in _places(own, len(label) * LETTER + 2 * MARGIN) if frame.holds(box)]
+        free = [box for box in places if not any(box.touches(other) for other in covered)]
+        others = [point for point in points if point != own]
+        clear = (box for box in free if all(box.distance(own) < box.distance(other) for other in others))
+        placed.append(next(clear, None) or next(iter(free or places), around(own, LINE / 2)))
+    return placed
 
 
-def _placed(
-    points: Sequence[Point], widths: Sequence[float], taken: Sequence[Box], frame: Box, order: Sequence[int]
-) -> tuple[float, list[Box]]:
-    """The labels placed in one order, and what that costs."""
-    boxes: dict[int, Box] = {}
-    total = 0.0
-    for index in order:
-        own, obstacles = points[index], (*taken, *boxes.values())
-        costs = {}
-        for rank, box in enumerate(_candidates(*own, widths[index])):
-            covered = sum(box.overlap(other) for other in obstacles) + box.outside(frame)
-            misread = sum(box.distance(other) <= box.distance(own) for other in points if other != own)
-            costs[box] = COVERED * covered + MISREAD * misread + rank**2
-        boxes[index] = min(costs, key=costs.__getitem__)
-        total += costs[boxes[index]]
-    return total, [boxes[index] for index in range(len(points))]
-
-
-def _candidates(x: float, y: float, width: float) -> Iterable[Box]:
-    """Beside the point, above and below it, then further and further away."""
-    beside = (x + RADIUS + 4, x - RADIUS - 4 - width)
-    across = tuple(x - width * share for share in (0.5, 0.2, 0.8, 0.05, 0.95))
-    for rise in (0, *(side * ring for ring in range(1, RINGS) for side in (-1, 1))):
-        middle = y + rise * LINE
-        for left in across if rise else beside:
-            yield Box(left, middle - LINE / 2, left + width, middle + LINE / 2)
+def point_label(words: str, point: Point, box: Box, style: str = "label") -> list[Markup]:
+    """The label in its box, with a thin line to its point if it had to move away."""
+    lean = (box.left + box.right) / 2 - point[0]
+    anchor, x = ("start", box.left + MARGIN) if lean > 0 else ("end", box.right - MARGIN)
+    if abs(lean) < 1:
+        anchor, x = "middle", point[0]
+    parts = [text(x, box.bottom - 3.5, words, style, anchor)]
+    middle = (box.top + box.bottom) / 2
+    if abs(middle - point[1]) > LINE:
+        end = min(max(point[0], box.left), box.right)
+        parts.insert(0, path("leader", f"M{point[0]:.1f} {point[1]:.1f}L{end:.1f} {middle:.1f}"))
+    return parts
 
 
 def spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float]:
@@ -90,3 +92,13 @@ def spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float
         placed[index] = min(placed[index], limit)
         limit = placed[index] - LINE
     return placed
+
+
+def _places(point: Point, width: float) -> Iterator[Box]:
+    """Beside the point, above and below it, then further and further away."""
+    x, y = point
+    across = tuple(x - width * share for share in (0.5, 0.2, 0.8, 0.05, 0.95))
+    for rise in (0, *(side * ring for ring in range(1, RINGS) for side in (-1, 1))):
+        middle = y + rise * LINE
+        for left in across if rise else (x + GAP, x - GAP - width):
+            yield Box(left, middle - LINE / 2, left + width, middle + LINE / 2)

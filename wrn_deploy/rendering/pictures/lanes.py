@@ -1,16 +1,17 @@
-"""Pictures with a lane for each contender: its name, what is drawn of it along one axis, and its value in words."""
+"""Pictures with a lane for each candidate: its name, what is drawn of it along one axis, and its value in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wrn_deploy.rendering.pictures.axes import Axis
-from wrn_deploy.rendering.pictures.canvas import WIDE, short, text
+from markupsafe import Markup
+
+from wrn_deploy.rendering.pictures.axis import Axis, scale
+from wrn_deploy.rendering.pictures.svg import WIDE, short, text
 
 __all__ = ["Lanes"]
 
 NAMES, EDGE, FOOT = 226.0, 8.0, 42.0  # pixels: for names on a desk, at the sides, and under the lanes
-DIGIT = 6.8  # an upper bound for a digit of the 12 px ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,16 @@ class Lanes:
         """The height around which a lane's data is drawn, within 10 pixels."""
         return self.top + index * self._step + (self._step / 2 if self.wide else 30)
 
-    def label(self, index: int, name: str, value: str) -> str:
+    def label(self, index: int, name: str, value: str) -> list[Markup]:
         """Name and value of a lane."""
         y = self.middle(index) + 4 if self.wide else self.top + index * self._step + 14
         left = 0.0 if self.wide else EDGE
-        return text(left, y, short(name), "label") + text(self.width - EDGE, y, value, "tick value", "end")
+        return [text(left, y, short(name), "label"), text(self.width - EDGE, y, value, "tick value", "end")]
 
-    def grid(self, axis: Axis, caption: str) -> str:
-        """A line at each tick, as many ticks as there is room for, and the caption of the axis."""
-        parts, taken = [], -1e9
-        for value, words in axis.labelled_ticks():
-            x, half = axis.at(value), len(words) * DIGIT / 2
-            parts.append(f'<path class="grid" d="M{x:.1f} {self.top:g}V{self.bottom:g}"/>')
-            inside = min(max(x, half), self.width - half)
-            if inside - half > taken:
-                parts.append(text(inside, self.bottom + 16, words, anchor="middle"))
-                taken = inside + half + DIGIT
-        parts.append(f'<path class="axis" d="M{self.left:g} {self.bottom:g}H{self.right:g}"/>')
-        parts.append(text(self.right, self.bottom + 35, caption + (", log scale" if axis.log else ""), anchor="end"))
-        return "".join(parts)
+    def grid(self, axis: Axis, caption: str) -> list[Markup]:
+        """A line at each tick, as many numbers as there is room for, and the caption of the axis."""
+        words = text(self.right, self.bottom + 35, axis.caption(caption), anchor="end")
+        return [*scale(axis, self.bottom, width=self.width, top=self.top), words]
 
     @property
     def _step(self) -> float:

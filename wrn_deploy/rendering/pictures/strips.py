@@ -1,81 +1,94 @@
-"""Draws how the times of each contender are spread: the shape of its samples with median, p95 and p99."""
+"""Draws how the times of each candidate are spread: the shape of its samples with median, p95 and p99."""
 
 from __future__ import annotations
 
-import dataclasses
-import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
 
-from wrn_deploy.bench.report.report import Latency, Report, Row, summarize
+from wrn_deploy.bench.derived import LatencySummary
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import digits, one_line
-from wrn_deploy.rendering.pictures.axes import Axis
-from wrn_deploy.rendering.pictures.canvas import drawing
+from wrn_deploy.rendering.pictures.axis import Axis
 from wrn_deploy.rendering.pictures.lanes import Lanes
-from wrn_deploy.spec import Precision
+from wrn_deploy.rendering.pictures.svg import Picture, circle, element, path
 
-__all__ = ["distributions"]
+__all__ = ["draw_spread"]
 
-LOG_SPREAD, RELATIVE = 3.0, 30.0  # longest over shortest time: from here on logarithmic, or each over its own median
+LOG_FROM, RELATIVE = 3.0, 30.0  # longest over shortest time: from here on logarithmic, or each over its own median
 BIN, HALF, THIN = 4.0, 10.0, 0.3  # pixels: the width of a bin; half the height of the fullest, and of an empty one
 
 
-def distributions(report: Report, batch: int, width: int) -> str:
-    """An `<svg>` with a lane for each row measured at the batch size; nothing where there is none."""
-    found = [(row, latency) for row in report.rows for latency in row.latencies if latency.batch == batch]
-    if not found:
-        return ""
-    lanes = Lanes(width, len(found), values=170.0)
-    lowest, highest = _ends([latency for _, latency in found])
-    relative = highest > RELATIVE * lowest
-    scales = [summarize(latency).median_ms if relative else 1.0 for _, latency in found]
-    axis = _axis([_scaled(latency, scale) for (_, latency), scale in zip(found, scales, strict=True)], lanes)
-    parts = [lanes.grid(axis, f"{'time over its own median' if relative else 'ms a run'} at batch {batch}")]
-    for index, ((row, latency), scale) in enumerate(zip(found, scales, strict=True)):
-        summary = summarize(latency)
-        value = " · ".join(digits(time) for time in (summary.median_ms, summary.p95_ms, summary.p99_ms))
-        strip = _strip(_scaled(latency, scale), row.precision, axis, lanes.middle(index))
-        parts += [f"<g><title>{html.escape(_told(row, latency))}</title>{strip}</g>"]
-        parts += [lanes.label(index, row.name, value)]
-    titles = (f"Spread of the times at batch {batch}", "; ".join(_told(row, latency) for row, latency in found))
-    return drawing(f"spread-{batch}-{width}", titles, (width, lanes.height), "".join(parts))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Strip:
+    """One row's samples in ms, and their statistics."""
+
+    row: Row
+    samples: npt.NDArray[np.float64]
+    summary: LatencySummary
+
+    def describe(self) -> str:
+        """In words."""
+        found = self.summary
+        times = f"median {digits(found.median_ms)}, p95 {digits(found.p95_ms)}, p99 {digits(found.p99_ms)} ms"
+        return f"{one_line(self.row.name)}: {times} of {found.count} runs, {digits(found.min_ms)} at least"
 
 
-def _scaled(latency: Latency, scale: float) -> Latency:
-    return dataclasses.replace(
-        latency, rounds_ms=tuple(tuple(time / scale for time in turn) for turn in latency.rounds_ms)
+def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
+    """A lane for each row measured at the batch size; None: there is none."""
+    strips = [
+        _Strip(row=row, samples=np.asarray(latency.samples_ms, dtype=np.float64), summary=summary)
+        for row, derived in zip(report.rows, report.derived.rows, strict=True)
+        for latency, summary in zip(row.latencies, derived.latencies, strict=True)
+        if latency.batch == batch
+    ]
+    if not strips:
+        return None
+    lanes = Lanes(width, len(strips), values=170.0)
+    low, high = _ends([strip.samples for strip in strips])
+    relative = high > RELATIVE * low
+    units = [strip.summary.median_ms if relative else 1.0 for strip in strips]
+    scaled = _ends([strip.samples / unit for strip, unit in zip(strips, units, strict=True)])
+    axis = Axis.around(*scaled, lanes.left, lanes.right, log_from=LOG_FROM)
+    body = lanes.grid(axis, f"{'time over its own median' if relative else 'ms a run'} at batch {batch}")
+    for index, (strip, unit) in enumerate(zip(strips, units, strict=True)):
+        found = strip.summary
+        value = " · ".join(digits(time) for time in (found.median_ms, found.p95_ms, found.p99_ms))
+        body += [_draw_strip(strip, unit, axis, lanes.middle(index)), *lanes.label(index, strip.row.name, value)]
+    return Picture(
+        title=f"Spread of the times at batch {batch}",
+        described="; ".join(strip.describe() for strip in strips),
+        width=width,
+        height=lanes.height,
+        body=body,
     )
 
 
-def _ends(latencies: Sequence[Latency]) -> tuple[float, float]:
-    times = [time for latency in latencies for time in latency.samples_ms]
-    return min(times), max(times)
+def _ends(samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    every = np.concatenate(samples)
+    return float(every.min()), float(every.max())
 
 
-def _axis(latencies: Sequence[Latency], lanes: Lanes) -> Axis:
-    low, high = _ends(latencies)
-    if high > LOG_SPREAD * low > 0:
-        return Axis(low / 1.1, high * 1.1, lanes.left, lanes.right, log=True)
-    pad = (high - low) * 0.04 or high * 0.1 or 1.0
-    return Axis(low - pad, high + pad, lanes.left, lanes.right)
-
-
-def _strip(latency: Latency, precision: Precision, axis: Axis, middle: float) -> str:
-    summary = summarize(latency)
-    at = [axis.at(time) for time in (summary.median_ms, summary.p95_ms, summary.p99_ms)]
-    return (
-        f'<path class="shape {precision.value}" d="{_shape(latency, axis, middle)}"/>'
-        f'<path class="whisker" d="M{at[0]:.1f} {middle - 11:g}v22M{at[1]:.1f} {middle - 5:g}v10"/>'
-        f'<circle class="dot" cx="{at[2]:.1f}" cy="{middle:g}" r="3"/>'
+def _draw_strip(strip: _Strip, unit: float, axis: Axis, middle: float) -> Markup:
+    found = strip.summary
+    median, p95, p99 = (axis.at(time / unit) for time in (found.median_ms, found.p95_ms, found.p99_ms))
+    return element(
+        "g",
+        path(f"shape {strip.row.precision}", _shape(strip.samples / unit, axis, middle)),
+        path("whisker", f"M{median:.1f} {middle - 11:g}v22M{p95:.1f} {middle - 5:g}v10"),
+        circle("dot", p99, middle, 3),
+        tooltip=strip.describe(),
     )
 
 
-def _shape(latency: Latency, axis: Axis, middle: float) -> str:
+def _shape(samples: npt.NDArray[np.float64], axis: Axis, middle: float) -> str:
     """A violin: a histogram over the axis's pixels, smoothed over a bin's neighbours, drawn up and down."""
     bins = max(4, int((axis.end - axis.start) / BIN))
     edges = np.linspace(axis.start, axis.end, bins + 1)
-    counts = np.histogram([axis.at(time) for time in latency.samples_ms], edges)[0].astype(np.float64)
+    counts = np.histogram([axis.at(time) for time in samples], edges)[0].astype(np.float64)
     smooth = np.convolve(counts, (0.25, 0.5, 0.25), mode="same")
     heights = np.maximum(HALF * smooth / smooth.max(), THIN)
     kept = np.flatnonzero(smooth > 0)
@@ -83,9 +96,3 @@ def _shape(latency: Latency, axis: Axis, middle: float) -> str:
     upper = " ".join(f"{x:.1f} {middle - height:.1f}" for x, height in half)
     lower = " ".join(f"{x:.1f} {middle + height:.1f}" for x, height in reversed(half))
     return f"M{upper} {lower}Z"
-
-
-def _told(row: Row, latency: Latency) -> str:
-    found = summarize(latency)
-    times = f"median {digits(found.median_ms)}, p95 {digits(found.p95_ms)}, p99 {digits(found.p99_ms)} ms"
-    return f"{one_line(row.name)}: {times} of {found.count} runs, {digits(found.min_ms)} at least"

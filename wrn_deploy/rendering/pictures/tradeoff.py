@@ -1,171 +1,149 @@
-"""Draws a report as inline SVG: latency against accuracy, or latency alone; colours come from the page around it."""
+"""Draws latency against top-1 accuracy: numbered points with a key below, and the Pareto front."""
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
+from wrn_deploy.bench.derived import Ranked
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.formatting import digits, percent
-from wrn_deploy.rendering.pictures.axes import Axis, grid
-from wrn_deploy.rendering.pictures.canvas import LETTER, MARGIN, WIDE, drawing, mark, short, text
-from wrn_deploy.rendering.pictures.label_placement import LINE, RADIUS, Box, Point, place_labels
-from wrn_deploy.rendering.summary import Entry, ranking
+from wrn_deploy.formatting import digits, one_line, percent
+from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
+from wrn_deploy.rendering.pictures.bars import latency_bars
+from wrn_deploy.rendering.pictures.label_placement import Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.svg import WIDE, Picture, circle, mark, path, short, text
 
-__all__ = ["picture"]
+__all__ = ["draw_tradeoff", "has_accuracy"]
 
-HEIGHT = 380  # of the picture with accuracy, without its key
-LOG_SPREAD = 10.0
-NAMED = {True: 8, False: 5}  # on a desk and on a phone: more points than these are numbered, with their names below
-KEY = 19.0  # pixels: a line of these names
-RING = 7.5  # pixels: the radius of a ring around a point of the front
-
-
-def picture(report: Report, width: int) -> str:
-    """An `<svg>` of `width` pixels, or nothing where nothing was measured.
-
-    Accuracy is drawn where two rows or more were measured at the smallest batch size, all with accuracy, and the
-    weights are not random. Else every row has a bar.
-    """
-    entries = ranking(report)
-    if not entries:
-        return ""
-    compared = len(entries) > 1 and not report.random_weights
-    told = "; ".join(_described(entry) for entry in entries)
-    batch = f"at batch {entries[0].latency.batch}"
-    if compared and all(entry.row.accuracy is not None for entry in entries):
-        body, height = _scatter(entries, width)
-        front = ", ".join(entry.name for entry in _front(entries))
-        told += f". None is both faster and at least as accurate as: {front}"
-        title = f"Latency against top-1 accuracy {batch}"
-    else:
-        body, height, title = _bars(entries, width), 46.0 * len(entries) + 36, f"Latency {batch}"
-    return drawing(f"picture-{width}", (title, told), (width, height), body)
+HEIGHT = 380  # without the key
+LOG_FROM = 10.0
+LINE = 19.0  # pixels of the key
+RADIUS, RING = 5.5, 7.5  # pixels: of a mark, and of the ring around a point of the front
+LONGEST = {True: (30, 30), False: (20, 24)}  # letters of a name beside its point and in the key: desk, phone
 
 
-def _front(entries: Sequence[Entry]) -> list[Entry]:
-    """The Pareto front of entries in the order of their medians: each more accurate than all that are faster."""
-    front: list[Entry] = []
-    for entry in entries:
-        if not front or _top1(entry) > _top1(front[-1]):
-            front.append(entry)
-    return front
+def has_accuracy(report: Report) -> bool:
+    """Whether two rows or more were timed at the smallest batch size, all with accuracy, and weights not random."""
+    ranking = report.derived.ranking
+    answered = all(one.row.accuracy is not None for one in ranking)
+    return len(ranking) > 1 and answered and not report.random_weights
 
 
-def _scatter(entries: Sequence[Entry], width: int) -> tuple[str, float]:
-    """The picture's body, and its height."""
-    x_axis, y_axis = _latency_axis(entries, 46, width - 14), _accuracy_axis(entries, HEIGHT - 46, 34)
-    points = [(x_axis.at(entry.latency.median_ms), y_axis.at(_top1(entry))) for entry in entries]
-    whiskers = [
-        Box(x_axis.at(entry.latency.min_ms), y - 1.5, x_axis.at(entry.latency.p90_ms), y + 1.5)
-        for entry, (_, y) in zip(entries, points, strict=True)
-    ]
-    radii = [RING if entry in _front(entries) else RADIUS for entry in entries]
-    marks = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
-    numbered = len(entries) > NAMED[width >= WIDE]
-    names = [str(index + 1) if numbered else short(entry.name) for index, entry in enumerate(entries)]
-    frame = Box(46, 30, width, HEIGHT - 50)
-    labels = place_labels(points, [len(name) * LETTER + 2 * MARGIN for name in names], [*whiskers, *marks], frame)
-    front = [point for entry, point in zip(entries, points, strict=True) if entry in _front(entries)]
-    parts = [grid(x_axis, y_axis), _captions(x_axis, y_axis, entries[0].latency.batch), _steps(front, x_axis.end)]
-    parts += [f'<path class="whisker" d="M{box.left:.1f} {box.top + 1.5:.1f}H{box.right:.1f}"/>' for box in whiskers]
-    parts += [_leader(point, box) for point, box in zip(points, labels, strict=True)]
-    parts += [_mark(entry, point) for entry, point in zip(entries, points, strict=True)]
-    parts += [_label(name, point, box) for name, point, box in zip(names, points, labels, strict=True)]
-    key, more = _key(entries, width) if numbered else ("", 0.0)
-    return "".join(parts) + key, HEIGHT + more
-
-
-def _steps(front: Sequence[Point], end: float) -> str:
-    """The front as steps: at each latency the best accuracy that is to be had; and a ring around its points."""
-    path = f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:]) + f"H{end:g}"
-    rings = "".join(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="{RING}"/>' for x, y in front)
-    return f'<path class="front" d="{path}"/>{rings}'
-
-
-def _key(entries: Sequence[Entry], width: int) -> tuple[str, float]:
-    """The names of the numbered points with their numbers, in two columns on a desk, and the height they need."""
-    columns = 2 if width >= WIDE else 1
-    rows, wide = -(-len(entries) // columns), width / columns
-    parts = []
-    for index, entry in enumerate(entries):
-        x, y = (index // rows) * wide, HEIGHT + KEY * (index % rows) + 16
-        parts.append(text(x + 18, y, str(index + 1), "tick", "end"))
-        parts.append(mark(entry.row.precision, x + 32, y - 4, _described(entry)))
-        parts.append(text(x + 44, y, short(entry.name), "label"))
-        values = f"{digits(entry.latency.median_ms)} ms · {_top1(entry):.2f} %"
-        parts.append(text(x + wide - (24 if columns > 1 else 4), y, values, "tick", "end"))
-    return "".join(parts), KEY * rows + 12
-
-
-def _latency_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
-    low, high = min(entry.latency.min_ms for entry in entries), max(entry.latency.p90_ms for entry in entries)
-    if high > LOG_SPREAD * low > 0:
-        return Axis(low / 1.3, high * 1.3, start, end, log=True)
-    pad = (high - low) * 0.15 or high * 0.1
-    return Axis(0.0 if low < high / 2 else low - pad, high + pad, start, end)
-
-
-def _accuracy_axis(entries: Sequence[Entry], start: float, end: float) -> Axis:
-    """At least one percentage point, so that a single image never looks like a gulf."""
-    values = [_top1(entry) for entry in entries]
-    half = max((max(values) - min(values)) * 0.7, 0.5)
-    middle = (max(values) + min(values)) / 2
-    return Axis(middle - half, middle + half, start, end)
-
-
-def _captions(x_axis: Axis, y_axis: Axis, batch: int) -> str:
-    scale = ", log scale" if x_axis.log else ""
-    return (
-        f'<text class="tick" x="{x_axis.end}" y="{y_axis.start + 40}" text-anchor="end">'
-        f"median latency at batch {batch}, ms{scale}</text>"
-        f'<text class="tick" x="0" y="{y_axis.end - 20}">top-1 accuracy, %</text>'
+def draw_tradeoff(report: Report, width: int) -> Picture | None:
+    """The picture of `width` pixels: a bar for each row if `has_accuracy` is False; None: nothing was timed."""
+    ranking = report.derived.ranking
+    if not has_accuracy(report):
+        return latency_bars(ranking, width) if ranking else None
+    front = _front(ranking)
+    names = ", ".join(one_line(one.row.name) for one in front)
+    described = "; ".join(map(_describe, ranking))
+    key, more = _key(ranking, width)
+    return Picture(
+        title=f"Latency against top-1 accuracy at batch {ranking[0].latency.batch}",
+        described=f"{described}. None is both faster and at least as accurate as: {names}",
+        width=width,
+        height=HEIGHT + more,
+        body=[*_scatter(ranking, front, report.reference, width), *key],
     )
 
 
-def _bars(entries: Sequence[Entry], width: int) -> str:
-    axis = Axis(0.0, max(entry.latency.p90_ms for entry in entries), 0, width - 80)
-    parts = [f'<text class="tick" x="0" y="12">median latency at batch {entries[0].latency.batch}</text>']
-    for index, entry in enumerate(entries):
-        y, latency = 46 * index + 28, entry.latency
-        low, median, high = (axis.at(value) for value in (latency.min_ms, latency.median_ms, latency.p90_ms))
-        parts.append(f'<text class="label" x="0" y="{y + 14}">{html.escape(entry.name)}</text>')
-        size = f'width="{max(median, 1):.1f}" height="12"'
-        parts.append(f'<rect class="{entry.row.precision.value}" y="{y + 21}" {size}/>')
-        parts.append(f'<path class="whisker" d="M{low:.1f} {y + 27}H{high:.1f}"/>')
-        parts.append(f'<text class="tick" x="{max(median, high) + 8:.1f}" y="{y + 31}">')
-        parts.append(f"{digits(latency.median_ms)} ms</text>")
-    return "".join(parts)
+def _front(ranking: Sequence[Ranked]) -> list[Ranked]:
+    """The Pareto front: each is more accurate than all that are faster."""
+    front: list[Ranked] = []
+    for one in ranking:
+        if not front or _top1(one) > _top1(front[-1]):
+            front.append(one)
+    return front
 
 
-def _mark(entry: Entry, point: Point) -> str:
-    return mark(entry.row.precision, *point, _described(entry))
+def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
+    x_axis, y_axis = _latency_axis(ranking, 46, width - 14), _accuracy_axis(ranking, HEIGHT - 46, 34)
+    points = [(x_axis.at(one.latency.median_ms), y_axis.at(_top1(one))) for one in ranking]
+    ends = [(x_axis.at(one.latency.min_ms), x_axis.at(one.latency.p90_ms)) for one in ranking]
+    on_front = [point for one, point in zip(ranking, points, strict=True) if one in front]
+    caption = x_axis.caption(f"median latency at batch {ranking[0].latency.batch}, ms")
+    return [
+        *rules(y_axis, x_axis.start, x_axis.end, (0, 100)),
+        *scale(x_axis, y_axis.start, width=width),
+        text(x_axis.end, y_axis.start + 40, caption, anchor="end"),
+        text(0, y_axis.end - 20, "top-1 accuracy, %"),
+        path("front", _steps(on_front, x_axis.end)),
+        *(circle("ring", x, y, RING) for x, y in on_front),
+        *(path("whisker", f"M{low:.1f} {y:.1f}H{high:.1f}") for (low, high), (_, y) in zip(ends, points, strict=True)),
+        *_labels(points, ends, _words(ranking, front, reference, width), width),
+        *(mark(one.row.precision, x, y, _describe(one)) for one, (x, y) in zip(ranking, points, strict=True)),
+    ]
 
 
-def _leader(point: Point, box: Box) -> str:
-    """A thin line to a label that had to move away."""
-    middle = (box.top + box.bottom) / 2
-    if abs(middle - point[1]) <= LINE:
-        return ""
-    end = min(max(point[0], box.left), box.right)
-    return f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{end:.1f} {middle:.1f}"/>'
+def _words(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[str]:
+    """Each point's number in the key; the fastest, the most accurate and the reference have their names too."""
+    longest, _ = LONGEST[width >= WIDE]
+    return [
+        f"{number} {short(one.row.name, longest)}"
+        if one in (front[0], front[-1]) or one.row.name == reference
+        else str(number)
+        for number, one in enumerate(ranking, start=1)
+    ]
 
 
-def _label(name: str, point: Point, box: Box) -> str:
-    lean = (box.left + box.right) / 2 - point[0]
-    anchor, x = ("start", box.left + MARGIN) if lean > 0 else ("end", box.right - MARGIN)
-    if abs(lean) < 1:
-        anchor, x = "middle", point[0]
-    place = f'x="{x:.1f}" y="{box.bottom - 3.5:.1f}" text-anchor="{anchor}"'
-    return f'<text class="label" {place}>{html.escape(name)}</text>'
+def _labels(
+    points: Sequence[Point], ends: Sequence[tuple[float, float]], words: Sequence[str], width: int
+) -> list[Markup]:
+    """Placed where they cover no mark and no whisker; the names first, which need the most room."""
+    order = sorted(range(len(points)), key=lambda index: (words[index].isdigit(), index))
+    whiskers = [Box(low, y - 1.5, high, y + 1.5) for (low, high), (_, y) in zip(ends, points, strict=True)]
+    taken = [*whiskers, *(around(point, RING) for point in points)]
+    ordered = [points[index] for index in order]
+    boxes = place_labels(ordered, [words[index] for index in order], taken, Box(46, 30, width, HEIGHT - 50))
+    labels = zip(order, ordered, boxes, strict=True)
+    return [part for index, point, box in labels for part in point_label(words[index], point, box)]
 
 
-def _top1(entry: Entry) -> float:
-    return 100 * entry.row.accuracy.top1 if entry.row.accuracy is not None else math.nan
+def _steps(front: Sequence[Point], end: float) -> str:
+    """The best accuracy available at each latency."""
+    return f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:]) + f"H{end:g}"
 
 
-def _described(entry: Entry) -> str:
-    latency, accuracy = entry.latency, entry.row.accuracy
-    text = f"{entry.name}: {digits(latency.median_ms)} ms median ({digits(latency.min_ms)} to {digits(latency.p90_ms)})"
-    return text if accuracy is None else f"{text}, top-1 {percent(accuracy.top1)}"
+def _key(ranking: Sequence[Ranked], width: int) -> tuple[list[Markup], float]:
+    """The names by number, in two columns on a desk, and the height they need."""
+    columns = 2 if width >= WIDE else 1
+    lines, wide = -(-len(ranking) // columns), width / columns
+    parts = []
+    for index, one in enumerate(ranking):
+        x, y = (index // lines) * wide, HEIGHT + LINE * (index % lines) + 16
+        values = f"{digits(one.latency.median_ms)} ms · {_top1(one):.2f} %"
+        parts += [
+            text(x + 18, y, str(index + 1), anchor="end"),
+            mark(one.row.precision, x + 32, y - 4, _describe(one)),
+            text(x + 44, y, short(one.row.name, LONGEST[width >= WIDE][1]), "label"),
+            text(x + wide - (24 if columns > 1 else 4), y, values, anchor="end"),
+        ]
+    return parts, LINE * lines + 12
+
+
+def _latency_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
+    """From 0 if the shortest time is less than half of the longest."""
+    low, high = min(one.latency.min_ms for one in ranking), max(one.latency.p90_ms for one in ranking)
+    if high / LOG_FROM <= low < high / 2:
+        return Axis(0.0, high * 1.08, start, end)
+    return Axis.around(low, high, start, end, log_from=LOG_FROM)
+
+
+def _accuracy_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
+    """At least one percentage point, so that a single image never looks like a gulf."""
+    values = [_top1(one) for one in ranking]
+    half, middle = max((max(values) - min(values)) * 0.7, 0.5), (max(values) + min(values)) / 2
+    return Axis(middle - half, middle + half, start, end)
+
+
+def _top1(one: Ranked) -> float:
+    assert one.row.accuracy is not None
+    return 100 * one.row.accuracy.top1
+
+
+def _describe(one: Ranked) -> str:
+    found, accuracy = one.latency, one.row.accuracy
+    assert accuracy is not None
+    times = f"{digits(found.median_ms)} ms median ({digits(found.min_ms)} to {digits(found.p90_ms)})"
+    return f"{one_line(one.row.name)}: {times}, top-1 {percent(accuracy.top1)}"

@@ -1,15 +1,16 @@
-"""Draws what tuning found as one self-contained SVG: the share of MACs in INT8 against top-1 accuracy."""
+"""Draws what tuning found: the share of MACs in INT8 against top-1 accuracy."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from wrn_deploy.bench.report.tuning import Trial, Tuning
-from wrn_deploy.rendering.pictures.axes import Axis, grid
-from wrn_deploy.rendering.pictures.canvas import LETTER, MARGIN
-from wrn_deploy.rendering.pictures.label_placement import LINE, RADIUS, Box, Point, place_labels
-from wrn_deploy.rendering.pictures.sheet import sheet
+from wrn_deploy.formatting import percent
+from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
+from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.svg import Picture, circle, path, text
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = ["draw_tuning"]
@@ -19,52 +20,39 @@ LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 20, 92, HEIGHT - 62
 LEAST = 0.5  # points of accuracy above and below the middle, so that a single image never looks like a gulf
 DIAMOND = "M0-8 8 0 0 8-8 0z"
 
-STYLE = """
-.fp32, .budget, .ladder { fill: none; }
-.fp32 { stroke: var(--fp32); stroke-width: 1.5; } .budget { stroke: var(--fp32); stroke-dasharray: 5 4; }
-.fp32-text { fill: var(--fp32); }
-.ladder { stroke: var(--int8); stroke-width: 1.5; opacity: .55; }
-.whisker { fill: none; stroke: var(--int8); stroke-width: 1; opacity: .6; }
-.step { fill: var(--int8); stroke: var(--page); } .tried { fill: var(--muted); opacity: .5; }
-.chosen { fill: var(--int8); stroke: var(--ink); stroke-width: 1.5; }
-"""
 
-
-def draw_tuning(tuning: Tuning) -> str:
-    """The picture, ready to be written as UTF-8; light and dark, no script, nothing loaded."""
+def draw_tuning(tuning: Tuning) -> Picture:
+    """Every set of Convs that was tried, with names for those of the frontier."""
     x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), _accuracy_axis(tuning)
-    body = [
-        _heading(tuning),
-        grid(x_axis, y_axis),
-        _captions(),
-        _references(tuning, y_axis),
-        _points(tuning, x_axis, y_axis),
-    ]
-    return sheet((_title(tuning), _described(tuning)), (WIDTH, HEIGHT), STYLE, "".join(body))
-
-
-def _title(tuning: Tuning) -> str:
-    return f"{tuning.model}: accuracy against the share of work in INT8"
-
-
-def _described(tuning: Tuning) -> str:
-    images = tuning.reference.images
-    parts = [f"Top-1 of fp32 on {images} images: {100 * tuning.reference.top1:.2f} %"]
-    for trial in tuning.frontier:
-        text = f"{100 * trial.int8_share:.1f} % of MACs in INT8: {100 * trial.score.top1:.2f} %"
-        parts.append(text + (" (chosen)" if trial == tuning.chosen else ""))
-    if tuning.chosen is None:
-        parts.append(f"no set met {tuning.budget}")
-    return "; ".join(parts)
-
-
-def _heading(tuning: Tuning) -> str:
+    title = f"{tuning.model}: accuracy against the share of work in INT8"
     about = f"{tuning.reference.images} images of {tuning.data}; budget {tuning.budget}"
-    text = f'<text class="title" x="16" y="28">{html.escape(_title(tuning))}</text>\n'
-    text += f'<text class="about" x="16" y="48">{html.escape(about)}</text>\n'
-    if tuning.random_weights:
-        text += f'<text class="warn" x="{RIGHT}" y="28" text-anchor="end">{RANDOM_WEIGHTS}</text>\n'
-    return text
+    caption = "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)"
+    warning = [text(RIGHT, 28, RANDOM_WEIGHTS, "warn", "end")] if tuning.random_weights else []
+    return Picture(
+        title=title,
+        described=_describe(tuning),
+        width=WIDTH,
+        height=HEIGHT,
+        body=[
+            text(16, 28, title, "title"),
+            text(16, 48, about, "about"),
+            *warning,
+            *rules(y_axis, LEFT, RIGHT, (0, 100)),
+            *scale(x_axis, BOTTOM, width=WIDTH),
+            text(RIGHT, BOTTOM + 42, caption, anchor="end"),
+            text(16, TOP - 18, "top-1 accuracy, %"),
+            *_reference(tuning, y_axis),
+            *_points(tuning, x_axis, y_axis),
+        ],
+    )
+
+
+def _describe(tuning: Tuning) -> str:
+    parts = [f"Top-1 of fp32 on {tuning.reference.images} images: {percent(tuning.reference.top1)}"]
+    for trial in tuning.frontier:
+        chosen = " (chosen)" if trial == tuning.chosen else ""
+        parts.append(f"{100 * trial.int8_share:.1f} % of MACs in INT8: {percent(trial.score.top1)}{chosen}")
+    return "; ".join(parts if tuning.chosen else [*parts, f"no set met {tuning.budget}"])
 
 
 def _accuracy_axis(tuning: Tuning) -> Axis:
@@ -74,25 +62,16 @@ def _accuracy_axis(tuning: Tuning) -> Axis:
     return Axis(middle - half, middle + half, BOTTOM, TOP)
 
 
-def _captions() -> str:
-    return (
-        f'<text class="tick" x="{RIGHT}" y="{BOTTOM + 42}" text-anchor="end">'
-        "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)</text>"
-        f'<text class="tick" x="16" y="{TOP - 18}">top-1 accuracy, %</text>\n'
-    )
-
-
-def _references(tuning: Tuning, y_axis: Axis) -> str:
-    """fp32's accuracy, and the least that the budget allows where it lies in the picture."""
+def _reference(tuning: Tuning, y_axis: Axis) -> list[Markup]:
+    """fp32's accuracy, and the least that the budget allows if it lies in the picture."""
     top1, drop = 100 * tuning.reference.top1, tuning.budget.max_drop
-    y = y_axis.at(top1)
-    text = f'<path class="fp32" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
-    name = f"fp32 {top1:.2f}"
+    y, words = y_axis.at(top1), f"fp32 {top1:.2f}"
+    parts = [path("reference", f"M{LEFT} {y:.1f}H{RIGHT}")]
     if drop and y_axis.low < top1 - drop:
-        text += f'<path class="budget" d="M{LEFT} {y_axis.at(top1 - drop):.1f}H{RIGHT}"/>'
-        name += f"; dashed: the budget, {top1 - drop:.2f}"
+        parts.append(path("budget", f"M{LEFT} {y_axis.at(top1 - drop):.1f}H{RIGHT}"))
+        words += f"; dashed: the budget, {top1 - drop:.2f}"
     box = _reference_boxes(y)[0]
-    return f'{text}<text class="label fp32-text" x="{box.left}" y="{box.bottom - 4:.1f}">{name}</text>\n'
+    return [*parts, text(box.left, box.bottom - 4, words, "label reference-text")]
 
 
 def _reference_boxes(y: float) -> tuple[Box, Box]:
@@ -100,25 +79,38 @@ def _reference_boxes(y: float) -> tuple[Box, Box]:
     return Box(LEFT + 190, y - 3 - LINE, LEFT + 460, y - 3), Box(LEFT, y - 2, RIGHT, y + 2)
 
 
-def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> str:
+def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> list[Markup]:
     def at(trial: Trial) -> Point:
         return x_axis.at(100 * trial.int8_share), y_axis.at(100 * trial.score.top1)
 
     ladder = tuning.ladder
-    line = "L".join(f"{x:.1f} {y:.1f}" for x, y in map(at, ladder))
-    parts = [f'<path class="ladder" d="M{line}"/>']
+    parts = [path("ladder", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(at, ladder)))]
     for trial in tuning.frontier:
         x, (y, error) = at(trial)[0], (100 * trial.score.top1, tuning.uncertainty(trial.score))
-        parts.append(f'<path class="whisker" d="M{x:.1f} {y_axis.at(y - error):.1f}V{y_axis.at(y + error):.1f}"/>')
-    others = [trial for trial in tuning.trials if trial not in ladder]
-    parts += [_dot(at(trial), "tried", 3) for trial in others if trial != tuning.chosen]
-    parts += [_dot(at(trial), "step", 4.5) for trial in ladder if trial != tuning.chosen]
+        parts.append(path("error", f"M{x:.1f} {y_axis.at(y - error):.1f}V{y_axis.at(y + error):.1f}"))
+    others = [trial for trial in tuning.trials if trial != tuning.chosen]
+    parts += [circle("tried", *at(trial), 3) for trial in others if trial not in ladder]
+    parts += [circle("step", *at(trial), 4.5) for trial in others if trial in ladder]
+    taken = _reference_boxes(y_axis.at(100 * tuning.reference.top1))
+    parts += _names(tuning, [at(trial) for trial in tuning.frontier], taken)
     if tuning.chosen is not None:
         x, y = at(tuning.chosen)
-        parts.append(f'<path class="chosen" d="{DIAMOND}" transform="translate({x:.1f} {y:.1f})"/>')
-    named, fp32 = tuning.frontier, y_axis.at(100 * tuning.reference.top1)
-    parts += _labels([_name(trial, tuning) for trial in named], [at(trial) for trial in named], _reference_boxes(fp32))
-    return "".join(parts)
+        parts.append(path("chosen", DIAMOND, transform=f"translate({x:.1f} {y:.1f})"))
+    return parts
+
+
+def _names(tuning: Tuning, points: Sequence[Point], taken: Sequence[Box]) -> list[Markup]:
+    """How many Convs are in fp16 at each point of the frontier; the chosen one's first."""
+    named = sorted(zip(tuning.frontier, points, strict=True), key=lambda pair: pair[0] != tuning.chosen)
+    words, ordered = [_name(trial, tuning) for trial, _ in named], [point for _, point in named]
+    marks = [around(point, 6.0) for point in ordered]
+    boxes = place_labels(ordered, words, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
+    labels = zip(words, ordered, boxes, strict=True)
+    return [
+        part
+        for name, point, box in labels
+        for part in point_label(name, point, box, "label strong" if name.startswith("chosen") else "label")
+    ]
 
 
 def _name(trial: Trial, tuning: Tuning) -> str:
@@ -126,19 +118,3 @@ def _name(trial: Trial, tuning: Tuning) -> str:
     if trial == tuning.chosen:
         return f"chosen: {count} of {len(tuning.layers)} Convs in fp16"
     return "all in fp16" if count == len(tuning.layers) else "all in INT8" if count == 0 else f"{count} in fp16"
-
-
-def _dot(point: Point, kind: str, radius: float) -> str:
-    return f'<circle class="{kind}" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="{radius}"/>'
-
-
-def _labels(names: Sequence[str], points: Sequence[Point], taken: Sequence[Box]) -> Iterable[str]:
-    widths = [len(name) * LETTER + 2 * MARGIN for name in names]
-    marks = [Box(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points]
-    boxes = place_labels(points, widths, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
-    for name, point, box in zip(names, points, boxes, strict=True):
-        strong = " strong" if name.startswith("chosen") else ""
-        side = "start" if box.left >= point[0] else "end" if box.right <= point[0] else "middle"
-        x = {"start": box.left + MARGIN, "end": box.right - MARGIN, "middle": (box.left + box.right) / 2}[side]
-        y = (box.top + box.bottom) / 2 + 4
-        yield f'<text class="label{strong}" x="{x:.1f}" y="{y:.1f}" text-anchor="{side}">{html.escape(name)}</text>'

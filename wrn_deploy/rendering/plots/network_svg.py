@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
+from markupsafe import Markup
+
 from wrn_deploy.formatting import abbreviate
-from wrn_deploy.rendering.pictures.canvas import short, text
-from wrn_deploy.rendering.pictures.sheet import sheet
+from wrn_deploy.rendering.pictures.svg import Picture, element, path, rect, short, text
 from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Segment, Tensor
 from wrn_deploy.rendering.plots.network_layout import PADDING, SKIP, Box, Frame, Layout, lay_out
+from wrn_deploy.spec import Precision
 
-__all__ = ["draw_network", "shape_of", "told_network"]
+__all__ = ["describe_network", "draw_network", "shape_of"]
 
 TOP = 88.0
 LEAST = 620.0  # pixels across, for the heading
 ROOM = 48  # letters in a box
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-
-STYLE = """
-.frame { fill: var(--soft); stroke: var(--rule); } .many { stroke: var(--muted); stroke-dasharray: 4 3; }
-.box { fill: var(--page); stroke: var(--muted); stroke-width: 1; } .norm { fill: var(--soft); }
-.wire, .quantized { fill: none; stroke: var(--muted); stroke-width: 1.5; }
-.quantized { stroke-width: 2.5; } .head { fill: var(--muted); }
-.quantized.of-int8 { stroke: var(--int8); } .head.of-int8 { fill: var(--int8); }
-.quantized.of-fp8 { stroke: var(--fp8); } .head.of-fp8 { fill: var(--fp8); }
-.fp32 { fill: var(--fp32); } .fp16 { fill: var(--fp16); } .int8 { fill: var(--int8); } .bf16 { fill: var(--bf16); }
-.fp8 { fill: var(--fp8); } .tint { opacity: .12; } .count { font-size: 17px; font-weight: 600; }
-.halo { stroke: var(--soft); stroke-width: 4px; stroke-linejoin: round; paint-order: stroke; }
-"""
 
 
-def draw_network(network: Network, *, fold: bool = True) -> str:
-    """The picture, ready to be written as UTF-8; light and dark.
+def draw_network(network: Network, *, fold: bool = True) -> Picture:
+    """The network from top to bottom.
 
     Args:
         network: what is drawn.
@@ -40,17 +28,23 @@ def draw_network(network: Network, *, fold: bool = True) -> str:
     """
     layout = lay_out(network, TOP, fold=fold)
     width = max(layout.width, LEAST)
-    body = [_heading(network, width)]
-    body += [_frame(frame) for frame in layout.frames]
     largest = max((layer.macs for layer in network.layers), default=0)
-    body += [_box(box, network.layers[box.layer], largest) for box in layout.boxes.values()]
-    body += _wires(network, layout)
-    body += [_about(frame, network) for frame in layout.frames]
-    return sheet((_title(network), told_network(network, layout.segments)), (width, layout.bottom + 8), STYLE,
-                 "\n".join(body))  # fmt: skip
+    return Picture(
+        title=_title(network),
+        described=describe_network(network, layout.segments),
+        width=width,
+        height=layout.bottom + 8,
+        body=[
+            *_heading(network, width),
+            *map(_frame, layout.frames),
+            *(_box(box, network.layers[box.layer], largest) for box in layout.boxes.values()),
+            *_wires(network, layout),
+            *(part for frame in layout.frames for part in _costs(frame, network)),
+        ],
+    )
 
 
-def told_network(network: Network, segments: Iterable[Segment]) -> str:
+def describe_network(network: Network, segments: Iterable[Segment]) -> str:
     """The network in words, block by block."""
     parts = [
         f"{abbreviate(network.parameters)} parameters, {abbreviate(network.macs)} multiply-accumulates for one image"
@@ -58,8 +52,8 @@ def told_network(network: Network, segments: Iterable[Segment]) -> str:
     for segment in segments:
         layers = network.layers[segment.first : segment.last + 1]
         times = f"{segment.count} times " if segment.count > 1 else ""
-        told = ", ".join(" ".join(filter(None, (layer.label, shape_of(layer)))) for layer in layers)
-        parts.append(f"{segment.title}: {times}{told}")
+        words = ", ".join(" ".join(filter(None, (layer.label, shape_of(layer)))) for layer in layers)
+        parts.append(f"{segment.title}: {times}{words}")
     return "; ".join(parts)
 
 
@@ -72,32 +66,28 @@ def _title(network: Network) -> str:
     return f"{network.name}, {network.precision}" if network.precision else network.name
 
 
-def _heading(network: Network, width: float) -> str:
+def _heading(network: Network, width: float) -> list[Markup]:
     counts = f"{abbreviate(network.parameters)} parameters in the graph, {abbreviate(network.macs)} MACs for one image"
     parts = [text(16, 28, short(_title(network), 64), "title"), text(16, 48, counts, "about")]
     at = 16.0
-    sums = {kind: sum(layer.macs for layer in network.layers if layer.arithmetic == kind) for kind in PRECISIONS}
-    for kind, macs in sums.items():
+    for kind in Precision:
+        macs = sum(layer.macs for layer in network.layers if layer.arithmetic == kind)
         if macs:
             words = f"{kind}: {100 * macs / network.macs:.1f} % of MACs"
-            parts.append(f'<rect class="{kind}" x="{at:g}" y="60" width="14" height="10" rx="2"/>')
-            parts.append(text(at + 20, 69, words))
+            parts += [rect(kind, at, 60, 14, 10, rx=2), text(at + 20, 69, words)]
             at += 34 + 6.6 * len(words)
-    codes = next((tensor for tensor in network.tensors if tensor.codes), None)
-    if codes is not None:
-        parts.append(f'<path class="quantized{_colour(codes)}" d="M{at:g} 65h22"/>')
-        parts.append(text(at + 28, 69, "quantized tensor"))
-    parts.append(text(width - 16, 69, "bar: share of MACs", anchor="end"))
-    return "".join(parts)
+    quantized = next((tensor for tensor in network.tensors if tensor.codes), None)
+    if quantized is not None:
+        parts += [path(f"quantized {_precision(quantized)}", f"M{at:g} 65h22"), text(at + 28, 69, "quantized tensor")]
+    return [*parts, text(width - 16, 69, "bar: share of MACs", anchor="end")]
 
 
-def _frame(frame: Frame) -> str:
-    many = " many" if frame.segment.count > 1 else ""
-    size = f'x="{frame.left:g}" y="{frame.top:g}" width="{frame.width:g}" height="{frame.height:g}" rx="6"'
-    return f'<rect class="frame{many}" {size}/>'
+def _frame(frame: Frame) -> Markup:
+    style = "frame many" if frame.segment.count > 1 else "frame"
+    return rect(style, frame.left, frame.top, frame.width, frame.height, rx=6)
 
 
-def _about(frame: Frame, network: Network) -> str:
+def _costs(frame: Frame, network: Network) -> list[Markup]:
     """What a frame is, how many there are, and what they cost together: beside it, or within it where it is wide."""
     segment = frame.segment
     layers = network.layers[segment.first : segment.last + 1]
@@ -112,35 +102,26 @@ def _about(frame: Frame, network: Network) -> str:
         parts += [text(frame.left + frame.width + 14, y + 18 * row, cost) for row, cost in enumerate(costs)]
     if segment.count > 1:
         parts.append(text(frame.left + frame.width + 14, y + 42, f"x {segment.count}", "count"))
-    return "".join(parts)
+    return parts
 
 
-def _box(box: Box, layer: Layer, largest: int) -> str:
-    size = f'x="{box.left:g}" y="{box.top:g}" width="{box.width:g}" height="{box.height:g}" rx="4"'
-    norm = " norm" if layer.kind in (Kind.NORM, Kind.POOL) else ""
-    told = html.escape(", ".join(filter(None, (layer.name, layer.label, *_facts(layer)))))
-    parts = [f'<g><title>{told}</title><rect class="box{norm}" {size}/>']
-    if layer.arithmetic in PRECISIONS:
-        parts.append(f'<rect class="{layer.arithmetic} tint" {size}/>')
-        parts.append(_bar(layer.arithmetic, (box.left, box.top), (5, box.height)))
-        share = layer.macs / largest if largest else 0.0
-        parts.append(_bar(layer.arithmetic, (box.left + 8, box.bottom - 5), (max((box.width - 16) * share, 1.0), 3)))
-    label = short(layer.label if layer.kind is not Kind.INPUT else layer.name, ROOM)
-    if box.height > 30:
-        parts.append(text(box.left + 14, box.top + 16, label, "strong"))
-        parts.append(text(box.left + 14, box.top + 32, " · ".join(_facts(layer))))
+def _box(box: Box, layer: Layer, largest: int) -> Markup:
+    x, y, width, height = box.left, box.top, box.width, box.height
+    tooltip = ", ".join(filter(None, (layer.name, layer.label, *_facts(layer))))
+    parts = [rect("box norm" if layer.kind in (Kind.NORM, Kind.POOL) else "box", x, y, width, height, rx=4)]
+    if layer.arithmetic in tuple(Precision):
+        kind, share = layer.arithmetic or "", layer.macs / largest if largest else 0.0
+        parts.append(rect(f"{kind} tint", x, y, width, height, rx=4))
+        parts.append(rect(kind, x, y, 5, height, rx=1.5))
+        parts.append(rect(kind, x + 8, box.bottom - 5, max((width - 16) * share, 1.0), 3, rx=1.5))
+    if height > 30:
+        label = short(layer.label if layer.kind is not Kind.INPUT else layer.name, ROOM)
+        parts += [text(x + 14, y + 16, label, "strong"), text(x + 14, y + 32, " · ".join(_facts(layer)))]
     else:
-        parts.append(text(box.middle, box.top + 17, _short_line(layer), anchor="middle"))
+        parts.append(text(box.middle, y + 17, _short_line(layer), anchor="middle"))
     if layer.outputs:
-        parts.append(
-            text(box.left + box.width - 8, box.top + 16, f"▸ {short(', '.join(layer.outputs), 14)}", anchor="end")
-        )
-    return "".join(parts) + "</g>"
-
-
-def _bar(arithmetic: str, place: tuple[float, float], size: tuple[float, float]) -> str:
-    (x, y), (width, height) = place, size
-    return f'<rect class="{arithmetic}" x="{x:g}" y="{y:g}" width="{width:.1f}" height="{height:g}" rx="1.5"/>'
+        parts.append(text(x + width - 8, y + 16, f"▸ {short(', '.join(layer.outputs), 14)}", anchor="end"))
+    return element("g", *parts, tooltip=tooltip)
 
 
 def _short_line(layer: Layer) -> str:
@@ -158,7 +139,7 @@ def _facts(layer: Layer) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def _wires(network: Network, layout: Layout) -> list[str]:
+def _wires(network: Network, layout: Layout) -> list[Markup]:
     """The tensors between boxes that are drawn; into the first of folded blocks goes what is read in front of them."""
     hidden = {}
     for segment in layout.segments:
@@ -171,11 +152,13 @@ def _wires(network: Network, layout: Layout) -> list[str]:
         if tensor.target in layout.boxes and source != target:
             drawn[source, target] = Tensor(source, target, tensor.codes)
     return [
-        _wire(layout.boxes[tensor.source], layout.boxes[tensor.target], tensor, layout) for tensor in drawn.values()
+        part
+        for tensor in drawn.values()
+        for part in _wire(layout.boxes[tensor.source], layout.boxes[tensor.target], tensor, layout)
     ]
 
 
-def _wire(source: Box, target: Box, tensor: Tensor, layout: Layout) -> str:
+def _wire(source: Box, target: Box, tensor: Tensor, layout: Layout) -> list[Markup]:
     frame = next((f for f in layout.frames if f.segment.first <= tensor.target <= f.segment.last), None)
     outside = frame is None or not frame.segment.first <= tensor.source <= frame.segment.last
     start = f"M{source.middle:g} {source.bottom:g}"
@@ -185,25 +168,24 @@ def _wire(source: Box, target: Box, tensor: Tensor, layout: Layout) -> str:
             return _arrow(f"{start}V{target.top:g}", (target.middle, target.top), "down", tensor)
         left = (frame.left if frame is not None else target.left) + 16
         turn = source.bottom + (8 if not outside else 9)
-        path = f"{start}V{turn:g}H{left:g}V{target.top + target.height / 2:g}H{target.left:g}"
-        return _arrow(path, (target.left, target.top + target.height / 2), "right", tensor)
+        line = f"{start}V{turn:g}H{left:g}V{target.top + target.height / 2:g}H{target.left:g}"
+        return _arrow(line, (target.left, target.top + target.height / 2), "right", tensor)
     if target.column > 0:
         turn = target.top - 9
         return _arrow(f"{start}V{turn:g}H{target.middle:g}V{target.top:g}", (target.middle, target.top), "down", tensor)
     middle = target.top + target.height / 2
-    path = f"{start}V{middle:g}H{target.left + target.width:g}"
-    return _arrow(path, (target.left + target.width, middle), "left", tensor)
+    line = f"{start}V{middle:g}H{target.left + target.width:g}"
+    return _arrow(line, (target.left + target.width, middle), "left", tensor)
 
 
-def _arrow(path: str, tip: tuple[float, float], way: str, tensor: Tensor) -> str:
+def _arrow(line: str, tip: tuple[float, float], way: str, tensor: Tensor) -> list[Markup]:
     x, y = tip
     heads = {"down": f"M{x:g} {y:g}l-4-7h8z", "right": f"M{x:g} {y:g}l-7-4v8z", "left": f"M{x:g} {y:g}l7-4v8z"}
-    wire, head = "quantized" if tensor.codes else "wire", f"head{_colour(tensor)}"
-    told = f"<title>{tensor.codes}</title>" if tensor.codes else ""
-    return f'<path class="{wire}{_colour(tensor)}" d="{path}">{told}</path><path class="{head}" d="{heads[way]}"/>'
+    style = f"quantized {_precision(tensor)}" if tensor.codes else "wire"
+    return [path(style, line, tensor.codes or ""), path(f"head {_precision(tensor)}".rstrip(), heads[way])]
 
 
-def _colour(tensor: Tensor) -> str:
+def _precision(tensor: Tensor) -> str:
     if tensor.codes is None:
         return ""
-    return " of-fp8" if tensor.codes.startswith("float8") else " of-int8"
+    return Precision.FP8 if tensor.codes.startswith("float8") else Precision.INT8

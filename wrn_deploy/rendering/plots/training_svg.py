@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import html
-import itertools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+
+from markupsafe import Markup
 
 from wrn_deploy.errors import UsageError
 from wrn_deploy.formatting import count, digits
-from wrn_deploy.rendering.pictures.axes import Axis
-from wrn_deploy.rendering.pictures.canvas import short, text
+from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
 from wrn_deploy.rendering.pictures.label_placement import spread_apart
-from wrn_deploy.rendering.pictures.sheet import sheet
+from wrn_deploy.rendering.pictures.svg import Picture, circle, path, short, text
 from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
 
-__all__ = ["draw_training", "told_run"]
+__all__ = ["describe_run", "draw_training"]
 
 WIDTH, LEFT, RIGHT = 900, 56, 740
 KEY = 20.0  # pixels: a line of the runs' names
@@ -24,69 +23,52 @@ DOTTED = 40  # epochs: up to here each has a dot
 LOG_SPREAD = 8.0
 DECADE = 10.0  # what a logarithmic axis shows below the least test error; training error falls to 0
 LONGEST = 19  # letters of a name beside its curve
-APART = 15.0  # pixels between the texts of ticks, at least
-
-STYLE = """
-.curve { fill: none; stroke-width: 1.75; stroke-linejoin: round; } .train { stroke-width: 1.25; opacity: .7; }
-.train, .dash { stroke-dasharray: 3 3; } .dot { stroke: var(--page); stroke-width: .75; }
-.ring { fill: none; stroke-width: 1.5; } .swatch { stroke-width: 4; }
-.leader { fill: none; stroke: var(--muted); stroke-width: .75; opacity: .7; }
-svg { --run0: #3d6fb4; --run1: #c05a1c; --run2: #23866f; --run3: #7b4fa3; --run4: #b3407e; --run5: #8a6d00;
-  --run6: #5b6670; --run7: #a3271d; }
-@media screen and (prefers-color-scheme: dark) {
-  svg { --run0: #82b1ee; --run1: #f29b63; --run2: #5fc7ae; --run3: #c3a0e6; --run4: #f08fc2; --run5: #d9bb4a;
-    --run6: #aeb8c2; --run7: #ff8a7a; } }
-"""
-RUNS = 8  # colours
+RUNS = 8  # colours, as in palette.css
 
 Value = Callable[[EpochPoint], float | None]
 
+TEST: Value = attrgetter("test_error")
+TRAIN: Value = attrgetter("train_error")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
-    """One part of the picture, with an axis of its own: from `top` to `bottom` in pixels."""
+    """One part of the picture: its values (the second is dashed), and both axes; the other one is that of epochs."""
 
     caption: str
-    top: float
-    bottom: float
+    values: tuple[Value, ...]
     axis: Axis
+    epochs: Axis
 
-    def at(self, value: float) -> float:
-        """The height of a value; what lies below a logarithmic axis is drawn on its edge."""
-        low, high = self.axis.low, self.axis.high
-        return self.axis.at(min(max(value, low), high))
+    def at(self, epoch: int, value: float) -> tuple[float, float]:
+        """The pixels of a value; what lies below a logarithmic axis is drawn on its edge."""
+        return self.epochs.at(epoch), self.axis.at(min(max(value, self.axis.low), self.axis.high))
 
 
-def draw_training(runs: Sequence[Curves]) -> str:
-    """The picture, ready to be written as UTF-8; light and dark.
+def draw_training(runs: Sequence[Curves]) -> Picture:
+    """Error, loss and learning rate of the runs, one panel each.
 
     Raises:
         UsageError: more runs than colours that can be told apart.
     """
     if len(runs) > RUNS:
         raise UsageError(f"{len(runs)} runs: expected {RUNS} at most in one picture")
-    start = 52 + KEY * len(runs)
-    panels = _panels(runs, start)
-    x_axis = _epoch_axis(runs)
+    panels = _panels(runs, 76 + KEY * len(runs))
+    bottom = panels[-1].axis.start
     title = f"Training: {short(runs[0].name, 60)}" if len(runs) == 1 else f"Training: {len(runs)} runs"
-    body = [text(16, 28, title, "title"), _key(runs)]
-    values: tuple[tuple[Value, ...], ...] = (
-        (lambda point: point.test_error, lambda point: point.train_error),
-        (lambda point: point.loss,),
-        (lambda point: point.learning_rate,),
-    )
-    for panel, of_panel in zip(panels, values, strict=True):
-        body.append(_frame(panel, x_axis))
+    body = [text(16, 28, title, "title"), *_key(runs)]
+    for panel in panels:
+        body += _frame(panel, numbers=panel is panels[-1])
         for index, run in reversed(list(enumerate(runs))):
-            for kind, value in reversed(list(enumerate(of_panel))):
-                body.append(_curve(run, index, (panel, x_axis), (value, kind == 1)))
-    body.append(_names(runs, panels[0], x_axis))
-    body.append(_epochs(x_axis, panels[-1].bottom))
-    return sheet((title, "; ".join(map(told_run, runs))), (WIDTH, panels[-1].bottom + 48), STYLE, "\n".join(body))
+            for order in reversed(range(len(panel.values))):
+                body += _curve(run, index, panel, order)
+    body += [*_names(runs, panels[0]), text(RIGHT, bottom + 38, "epoch", anchor="end")]
+    described = "; ".join(map(describe_run, runs))
+    return Picture(title=title, described=described, width=WIDTH, height=bottom + 48, body=body)
 
 
-def told_run(run: Curves) -> str:
-    """A run in words."""
+def describe_run(run: Curves) -> str:
+    """The run in words."""
     parts = [f"{run.name}: {_outcome(run)}"]
     if run.last.train_error is not None:
         parts.append(f"training error {run.last.train_error:.2f} %")
@@ -104,24 +86,23 @@ def _outcome(run: Curves) -> str:
     return ", ".join(parts)
 
 
-def _panels(runs: Sequence[Curves], start: float) -> list[_Panel]:
+def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
     points = [point for run in runs for point in run.epochs]
-    errors = [point.test_error for point in points], [point.train_error for point in points]
-    told = "top-1 error, %{} (solid: test images, ring: least; dashed: while training)"
-    panels, top = [], start + 24
-    for caption, height, values, others in (
-        (told, 270, *errors),
-        ("loss{} (while training)", 120, [point.loss for point in points], []),
-        ("learning rate{}", 80, [point.learning_rate for point in points], []),
+    numbers = [point.epoch for point in points]
+    low, high = min(numbers), max(numbers)
+    epochs = Axis(low, high, LEFT, RIGHT) if high > low else Axis(low - 0.5, high + 0.5, LEFT, RIGHT)
+    panels = []
+    for caption, about, height, values in (
+        ("top-1 error, %", " (solid: test images, ring: least; dashed: while training)", 270, (TEST, TRAIN)),
+        ("loss", " (while training)", 120, (attrgetter("loss"),)),
+        ("learning rate", "", 80, (attrgetter("learning_rate"),)),
     ):
-        axis = _axis(_known(values) or _known(others), _known(others), (top + height, top))
-        panels.append(_Panel(caption.format(", log scale" if axis.log else ""), top, top + height, axis))
+        shown, *others = ([found for point in points if (found := value(point)) is not None] for value in values)
+        more = others[0] if others else []
+        axis = _axis(shown or more, more, (top + height, top))
+        panels.append(_Panel(caption=axis.caption(caption) + about, values=values, axis=axis, epochs=epochs))
         top += height + 44
     return panels
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _axis(values: Sequence[float], others: Sequence[float], ends: tuple[float, float]) -> Axis:
@@ -136,89 +117,65 @@ def _axis(values: Sequence[float], others: Sequence[float], ends: tuple[float, f
     return Axis(0.0, high * 1.05, *ends)
 
 
-def _epoch_axis(runs: Sequence[Curves]) -> Axis:
-    numbers = [point.epoch for run in runs for point in run.epochs]
-    low, high = min(numbers), max(numbers)
-    return Axis(low, high, LEFT, RIGHT) if high > low else Axis(low - 0.5, high + 0.5, LEFT, RIGHT)
-
-
-def _key(runs: Sequence[Curves]) -> str:
+def _key(runs: Sequence[Curves]) -> list[Markup]:
     parts = []
     for index, run in enumerate(runs):
         y = 52 + KEY * index
-        parts.append(f'<path class="swatch" style="stroke:var(--run{index})" d="M16 {y - 4:g}h22"/>')
-        parts.append(text(46, y, short(run.name, 50), "label strong"))
-        parts.append(text(WIDTH - 16, y, _outcome(run), "tick", "end"))
-    return "".join(parts)
+        parts += [
+            path("swatch", f"M16 {y - 4:g}h22", style=f"stroke:var(--run{index})"),
+            text(46, y, short(run.name, 50), "label strong"),
+            text(WIDTH - 16, y, _outcome(run), anchor="end"),
+        ]
+    return parts
 
 
-def _frame(panel: _Panel, x_axis: Axis) -> str:
-    parts = [text(LEFT, panel.top - 10, panel.caption)]
-    for value, words in _heights(panel.axis):
-        y = panel.axis.at(value)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
-        parts.append(text(LEFT - 8, y + 4, words, anchor="end"))
-    ticks = "".join(f"M{x_axis.at(value):.1f} {panel.bottom:g}v4" for value, _ in _whole(x_axis))
-    parts.append(f'<path class="axis" d="M{LEFT} {panel.bottom:g}H{RIGHT}{ticks}"/>')
-    return "".join(parts)
+def _frame(panel: _Panel, *, numbers: bool) -> list[Markup]:
+    """The panel's caption, lines and epochs; `numbers` are only at the lowest one's."""
+    bottom, epochs = panel.axis.start, panel.epochs
+    whole = [value for value in epochs.ticks() if value == int(value) and value >= 1]
+    if epochs.low == 1 and (not whole or epochs.at(whole[0]) - epochs.at(1) > 30):
+        whole.insert(0, 1.0)
+    ticks = [(value, f"{value:g}" if numbers else "") for value in whole]
+    return [
+        text(LEFT, panel.axis.end - 10, panel.caption),
+        *rules(panel.axis, LEFT, RIGHT),
+        *scale(epochs, bottom, width=WIDTH, ticks=ticks),
+    ]
 
 
-def _heights(axis: Axis) -> list[tuple[float, str]]:
-    """The ticks of a panel; where they are too many, powers of ten, or every other one."""
-    ticks = axis.labelled_ticks()
-    while len(ticks) > 2 and min(axis.at(a) - axis.at(b) for (a, _), (b, _) in itertools.pairwise(ticks)) < APART:
-        powers = [tick for tick in ticks if axis.log and math.log10(tick[0]).is_integer()]
-        ticks = powers if 1 < len(powers) < len(ticks) else ticks[::2]
-    return ticks
-
-
-def _whole(x_axis: Axis) -> list[tuple[float, str]]:
-    """The first epoch and round ones."""
-    round_ = [value for value in x_axis.ticks() if value == int(value) and value >= 1]
-    first = [1.0] if x_axis.low == 1 and (not round_ or x_axis.at(round_[0]) - x_axis.at(1) > 2 * APART) else []
-    return [(value, f"{value:g}") for value in (*first, *round_)]
-
-
-def _epochs(x_axis: Axis, bottom: float) -> str:
-    marks = [text(x_axis.at(value), bottom + 18, words, anchor="middle") for value, words in _whole(x_axis)]
-    return "".join(marks) + text(RIGHT, bottom + 38, "epoch", anchor="end")
-
-
-def _curve(run: Curves, index: int, where: tuple[_Panel, Axis], what: tuple[Value, bool]) -> str:
+def _curve(run: Curves, index: int, panel: _Panel, order: int) -> list[Markup]:
     """A line through the epochs that have a value; it is broken where one has none."""
-    (panel, x_axis), (value_of, training) = where, what
     parts, pieces, open_ = [], [], False
     for point in run.epochs:
-        value = value_of(point)
+        value = panel.values[order](point)
         if value is not None:
-            x, y = x_axis.at(point.epoch), panel.at(value)
+            x, y = panel.at(point.epoch, value)
             pieces.append(f"{'L' if open_ else 'M'}{x:.1f} {y:.1f}")
-            if len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and not training):
-                parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="var(--run{index})"/>')
+            if len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and order == 0):
+                parts.append(circle("epoch", x, y, 2.5, style=f"fill:var(--run{index})"))
         open_ = value is not None
-    line = f'<path class="curve{" train" if training else ""}" style="stroke:var(--run{index})" d="{"".join(pieces)}">'
-    return f"{line}<title>{html.escape(told_run(run))}</title></path>{''.join(parts)}" if pieces else ""
+    if not pieces:
+        return []
+    style = "curve training" if order else "curve"
+    line = path(style, "".join(pieces), describe_run(run), style=f"stroke:var(--run{index})")
+    return [line, *parts]
 
 
-def _names(runs: Sequence[Curves], panel: _Panel, x_axis: Axis) -> str:
+def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
     """Rings around the least errors, and at the right each run's name, or for a single run each curve's."""
     ends: list[tuple[float, float, str, int]] = []
     parts = []
     for index, run in enumerate(runs):
         if run.best is not None and run.best.test_error is not None:
-            x, y = x_axis.at(run.best.epoch), panel.at(run.best.test_error)
-            ring = f'style="stroke:var(--run{index})" cx="{x:.1f}" cy="{y:.1f}" r="5"'
-            parts.append(f'<circle class="ring" {ring}/>')
-        named: list[tuple[str, Value]] = [(short(run.name, LONGEST), lambda point: point.test_error)]
-        if len(runs) == 1:
-            named = [("test", lambda point: point.test_error), ("training", lambda point: point.train_error)]
+            ring = panel.at(run.best.epoch, run.best.test_error)
+            parts.append(circle("least", *ring, 5, style=f"stroke:var(--run{index})"))
+        named = (("test", TEST), ("training", TRAIN)) if len(runs) == 1 else ((short(run.name, LONGEST), TEST),)
         for name, value_of in named:
             known = [(point.epoch, value) for point in run.epochs if (value := value_of(point)) is not None]
-            ends += [(x_axis.at(epoch), panel.at(value), name, index) for epoch, value in known[-1:]]
+            ends += [(*panel.at(*last), name, index) for last in known[-1:]]
     ends.sort(key=lambda end: end[1])
-    heights = spread_apart([end[1] for end in ends], panel.top, panel.bottom)
+    heights = spread_apart([end[1] for end in ends], panel.axis.end, panel.axis.start)
     for (x, y, name, index), height in zip(ends, heights, strict=True):
-        parts.append(f'<path class="leader" d="M{x + 7:.1f} {y:.1f}L{RIGHT + 18} {height:.1f}"/>')
-        named_by = f'class="label" style="fill:var(--run{index})" x="{RIGHT + 22}" y="{height + 4:.1f}"'
-        parts.append(f"<text {named_by}>{html.escape(name)}</text>")
-    return "".join(parts)
+        parts.append(path("leader", f"M{x + 7:.1f} {y:.1f}L{RIGHT + 18} {height:.1f}"))
+        parts.append(text(RIGHT + 22, height + 4, name, "label", style=f"fill:var(--run{index})"))
+    return parts
