@@ -20,6 +20,8 @@ from wrn_deploy.bench.report.report import Report
 from wrn_deploy.rendering.html import to_html
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("no chromium, chromium-browser or google-chrome on the PATH", allow_module_level=True)
 FLAGS = (
     "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -62,8 +64,6 @@ told.id = "probe";
 told.textContent = JSON.stringify(found);
 parent.document.body.append(told);
 });</script></body>"""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
 
 
 def browse(folder: Path, text: str, *flags: str) -> tuple[str, str]:

@@ -22,20 +22,25 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One bar: its name, its colour's class, its length, what stands beside it, and the ends of a thin line on it."""
+    """One bar: its name, its colour's class, its length, what stands beside it, and the ends of a thin line on it.
+
+    `more` is said after the value, only in words.
+    """
 
     name: str
     style: str
     length: float
     value: str
     line: tuple[float, float] | None = None
+    more: str = ""
 
 
 def latency_bars(ranking: Sequence[Ranked], width: int) -> Picture:
     """Median times, each with a thin line from the minimum to the 90th percentile."""
     bars = [
         Bar(name=one.row.name, style=one.row.precision, length=one.latency.median_ms,
-            value=f"{digits(one.latency.median_ms)} ms", line=(one.latency.min_ms, one.latency.p90_ms))
+            value=f"{digits(one.latency.median_ms)} ms", line=(one.latency.min_ms, one.latency.p90_ms),
+            more=f" median ({digits(one.latency.min_ms)} to {digits(one.latency.p90_ms)})")
         for one in ranking
     ]  # fmt: skip
     batch = ranking[0].latency.batch
@@ -78,7 +83,7 @@ def _draw(bars: Sequence[Bar], title: str, caption: str, width: int) -> Picture:
     lanes = Lanes(width, len(bars))
     longest = max(max(bar.length, *(bar.line or (0.0,))) for bar in bars) or 1.0
     axis = Axis(0.0, longest * 1.02, lanes.left, lanes.right)
-    words = [f"{one_line(bar.name)}: {bar.value}" for bar in bars]
+    words = [f"{one_line(bar.name)}: {bar.value}{bar.more}" for bar in bars]
     body = lanes.grid(axis, caption)
     for index, bar in enumerate(bars):
         middle, length = lanes.middle(index), max(axis.at(bar.length) - lanes.left, 1.0)

@@ -97,7 +97,7 @@ def spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float
 def _places(point: Point, width: float) -> Iterator[Box]:
     """Beside the point, above and below it, then further and further away."""
     x, y = point
-    across = tuple(x - width * share for share in (0.5, 0.2, 0.8, 0.05, 0.95))
+    across = tuple(x - width * share for share in (0.5, 0.2, 0.8, 0.0, 1.0))
     for rise in (0, *(side * ring for ring in range(1, RINGS) for side in (-1, 1))):
         middle = y + rise * LINE
         for left in across if rise else (x + GAP, x - GAP - width):

@@ -90,8 +90,8 @@ def _words(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | 
 def _labels(
     points: Sequence[Point], ends: Sequence[tuple[float, float]], words: Sequence[str], width: int
 ) -> list[Markup]:
-    """Placed where they cover no mark and no whisker; the names first, which need the most room."""
-    order = sorted(range(len(points)), key=lambda index: (words[index].isdigit(), index))
+    """Placed where they cover no mark and no whisker; the numbers first, which need to stand near."""
+    order = sorted(range(len(points)), key=lambda index: (not words[index].isdigit(), index))
     whiskers = [Box(low, y - 1.5, high, y + 1.5) for (low, high), (_, y) in zip(ends, points, strict=True)]
     taken = [*whiskers, *(around(point, RING) for point in points)]
     ordered = [points[index] for index in order]
