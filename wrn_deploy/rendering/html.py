@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.formatting import one_line, percent
-from wrn_deploy.rendering.changed_images import changed_images
+from wrn_deploy.formatting import count, one_line, percent
 from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
 from wrn_deploy.rendering.pictures.forest import draw_ratios
@@ -24,6 +25,7 @@ __all__ = ["to_html"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 DESK, PHONE = 900, 336  # pixels of a picture; a phone of 360 leaves as much
+PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ def to_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
     model, data = heading(report)
     return environment.get_template("report.html").render(
         model=model,
@@ -65,7 +68,7 @@ def to_html(report: Report) -> str:
         sizes=_figures([("file-sizes", "", partial(draw_file_sizes, report))]),
         memory=_figures([("peak-memory", "", partial(draw_memory, report))]),
         class_losses=class_losses(report),
-        changed_rows=changed_images(report),
+        rows=report.rows,
         skips=skips(report),
         notes=notes(report),
         conditions=conditions(report),
@@ -106,3 +109,14 @@ def _caption_of_layers(row: Row) -> str:
         return f"All {len(times)} layers, the slowest first."
     share = sum(times[:LAYERS_SHOWN]) / (sum(times) or 1.0)
     return f"The {LAYERS_SHOWN} slowest of {len(times)} layers: {percent(share)} of the time in layers."
+
+
+def _png_size(png: str) -> tuple[int, int]:
+    """Width and height in pixels of a PNG file in base64; (0, 0): it is none, and is not shown."""
+    try:
+        data = base64.b64decode(png, validate=True)
+    except (binascii.Error, ValueError):
+        return 0, 0
+    if not data.startswith(PNG) or len(data) < 24:
+        return 0, 0
+    return int.from_bytes(data[16:20]) or 1, int.from_bytes(data[20:24]) or 1
