@@ -130,7 +130,7 @@ def test_batch_sizes_need_two() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_names_at_the_ends_of_lines_keep_apart(width: int) -> None:
-    rows = [measured(f"Contender {index}", Precision.FP32, 1 + index / 1000) for index in range(20)]
+    rows = [measured(f"Candidate {index}", Precision.FP32, 1 + index / 1000) for index in range(20)]
     tree = root(draw_batches(make_report(*rows), width))
     heights = sorted(float(text.get("y") or 0) for text in classes(tree, "label"))
     assert len(heights) == 20

@@ -20,7 +20,7 @@ HEIGHT = 380  # without the key
 LOG_FROM = 10.0
 LINE = 19.0  # pixels of the key
 RADIUS, RING = 5.5, 7.5  # pixels: of a mark, and of the ring around a point of the front
-LONGEST = {True: (30, 30), False: (20, 24)}  # letters of a name beside its point and in the key: desk, phone
+LONGEST, LONGEST_IN_KEY = {True: 30, False: 20}, {True: 30, False: 24}  # letters of a name, on a desk and on a phone
 
 
 def has_accuracy(report: Report) -> bool:
@@ -78,7 +78,7 @@ def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str 
 
 def _words(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[str]:
     """Each point's number in the key; the fastest, the most accurate and the reference have their names too."""
-    longest, _ = LONGEST[width >= WIDE]
+    longest = LONGEST[width >= WIDE]
     return [
         f"{number} {short(one.row.name, longest)}"
         if one in (front[0], front[-1]) or one.row.name == reference
@@ -116,7 +116,7 @@ def _key(ranking: Sequence[Ranked], width: int) -> tuple[list[Markup], float]:
         parts += [
             text(x + 18, y, str(index + 1), anchor="end"),
             mark(one.row.precision, x + 32, y - 4, _describe(one)),
-            text(x + 44, y, short(one.row.name, LONGEST[width >= WIDE][1]), "label"),
+            text(x + 44, y, short(one.row.name, LONGEST_IN_KEY[width >= WIDE]), "label"),
             text(x + wide - (24 if columns > 1 else 4), y, values, anchor="end"),
         ]
     return parts, LINE * lines + 12
