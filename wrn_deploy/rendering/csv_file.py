@@ -12,9 +12,10 @@ from wrn_deploy.formatting import one_line
 
 __all__ = ["COLUMNS", "to_csv"]
 
+STATISTICS = ("min_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "images_per_s")
 COLUMNS = (
     "candidate", "backend", "precision", "batch", "skipped",
-    "runs", "rounds", "min_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "images_per_s", "warm_up_s", "steady",
+    "runs", "rounds", *STATISTICS, "warm_up_s", "steady",
     "ratio", "ratio_low", "ratio_high", "difference_shown",
     "images", "correct", "top1", "top1_low", "top1_high", "top5", "agreement", "max_error", "mean_error",
     "file_bytes", "peak_rss_bytes", "artifact", "sha256",
@@ -65,12 +66,7 @@ def _of_latency(latency: Latency, found: LatencySummary, ratio: Ratio | None) ->
         "batch": found.batch,
         "runs": found.count,
         "rounds": len(latency.rounds_ms),
-        "min_ms": found.min_ms,
-        "median_ms": found.median_ms,
-        "p90_ms": found.p90_ms,
-        "p95_ms": found.p95_ms,
-        "p99_ms": found.p99_ms,
-        "images_per_s": found.images_per_s,
+        **{name: getattr(found, name) for name in STATISTICS},
         "warm_up_s": latency.warm_up.seconds,
         "steady": latency.warm_up.steady,
     }

@@ -7,7 +7,6 @@ import binascii
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import count, one_line, percent
@@ -15,7 +14,7 @@ from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
 from wrn_deploy.rendering.pictures.forest import draw_ratios
 from wrn_deploy.rendering.pictures.strips import draw_spread
-from wrn_deploy.rendering.pictures.svg import Picture
+from wrn_deploy.rendering.pictures.svg import TEMPLATES, Picture
 from wrn_deploy.rendering.pictures.sweep import draw_batches
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff, has_accuracy
 from wrn_deploy.rendering.summary import sentence
@@ -23,7 +22,6 @@ from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, 
 
 __all__ = ["to_html"]
 
-TEMPLATES = Path(__file__).with_name("templates")
 DESK, PHONE = 900, 336  # pixels of a picture; a phone of 360 leaves as much
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
 

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from wrn_deploy.formatting import one_line
 from wrn_deploy.spec import Precision
 
-__all__ = ["LETTER", "WIDE", "Picture", "circle", "element", "mark", "path", "rect", "short", "text"]
+__all__ = ["LETTER", "TEMPLATES", "WIDE", "Picture", "circle", "element", "mark", "path", "rect", "short", "text"]
 
 LETTER = 7.2  # pixels: an upper bound for a letter of the 12 px labels
 WIDE = 600  # pixels: pictures from here on are for a desk, narrower ones for a phone
