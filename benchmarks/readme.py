@@ -30,6 +30,10 @@ IMAGES, PAGE = Path("docs/images"), Path("docs/images/report.png")
 MODELS = ("wrn-16-2", "wrn-40-1", "wrn-50-2")  # with a benchmark each
 WIDTH, BORDER = 840, 16  # pixels: about as wide as a README is shown; of background around a picture
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1000,1100",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- results:(\S+) begin[^>]*-->\n)(.*?)(<!-- results:\2 end -->)", re.DOTALL)
 
 Maker = Callable[[Path], str]
@@ -86,8 +90,7 @@ def photograph(root: Path, model: str) -> None:
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-page-") as folder:
         page = Path(folder, "page.html")
         page.write_text(to_html(read_report(bench_file(root, model))), encoding="utf-8")
-        flags = ("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--window-size=1000,1100")
-        command = [browser, *flags, f"--screenshot={root / PAGE}", page.as_uri()]
+        command = [browser, *FLAGS, f"--user-data-dir={folder}/profile", f"--screenshot={root / PAGE}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

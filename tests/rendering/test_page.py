@@ -76,6 +76,8 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
 def test_every_page_is_balanced_and_loads_nothing(report: Report) -> None:
     text = to_html(report)
+    assert text.startswith("<!doctype html>\n<html")
+    assert text.endswith("</html>\n")
     page = Page(text)
     assert page.tags.count("h1") == page.tags.count("main") == 1
     assert not {name for name, _ in page.attributes} & {"srcset", "action", "data", "onclick", "style"}

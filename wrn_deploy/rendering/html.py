@@ -47,6 +47,7 @@ def to_html(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
     model, data = heading(report)
