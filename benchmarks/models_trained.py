@@ -11,7 +11,7 @@ from typing import Any
 from markdown_parts import machine, safe, table
 from readme_tables import DATA, RESULTS
 
-from wrn_deploy.bench.table import count, digits, percent
+from wrn_deploy.formatting import count, digits, percent
 
 __all__ = ["fine_tuned", "trained"]
 

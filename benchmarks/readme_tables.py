@@ -10,11 +10,13 @@ from typing import Any
 
 from markdown_parts import machine, safe, table
 
-from wrn_deploy.bench.notes import heading, skips, warnings
+from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
-from wrn_deploy.bench.report.report import Latency, Report, Row, read_report, summarize
-from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
+from wrn_deploy.bench.report.report import Report, Row, read_report
+from wrn_deploy.formatting import count, digits, file_size, one_line, percent
+from wrn_deploy.rendering.notes import heading, skips, warnings
+from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
     "CALIBRATED",
@@ -47,7 +49,7 @@ def bench_file(root: Path, model: str) -> Path:
 
 
 def bench_table(root: Path, model: str, picture: Path) -> str:
-    """A benchmark: what it found in a sentence, its conditions, a line a contender, its picture, what was skipped."""
+    """A benchmark: what it found in a sentence, its conditions, a line a candidate, its picture, what was skipped."""
     file = bench_file(root, model)
     if not file.exists():
         return _missing(root, file)
@@ -56,8 +58,9 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     answers = not report.random_weights and any(row.accuracy is not None for row in report.rows)
     times = [f"batch {batch}, ms" for batch in batches]
     against = f"time / {one_line(report.baseline)}'s at batch {batches[0]}" if report.baseline and batches else ""
-    headers = ["contender", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
-    lines = [_bench_line(report, row, batches, answers=answers) for row in report.rows if row.skipped is None]
+    headers = ["candidate", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
+    derived = zip(report.rows, report.derived.rows, strict=True)
+    lines = [_bench_line(report, row, own, batches, answers=answers) for row, own in derived if row.skipped is None]
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
     about = [
@@ -70,7 +73,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
         for block in (
             "\n".join(about),
             table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
-            f"![{safe(name)}: the measured contenders of the table as a picture]({picture})",
+            f"![{safe(name)}: the measured candidates of the table as a picture]({picture})",
             _skipped(report),
             *(f"Warning: {safe(warning)}" for warning in warnings(report)),
         )
@@ -81,7 +84,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
 def _skipped(report: Report) -> str:
     """What could not run, with the reasons, folded: there may be dozens."""
     found = skips(report)
-    told = count(sum(len(skip.names) for skip in found), "contender")
+    told = count(sum(len(skip.names) for skip in found), "candidate")
     reasons = "\n".join(f"- {safe(skip.sentence)}." for skip in found)
     return f"<details><summary>{told} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
 
@@ -149,10 +152,10 @@ def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
     return f"{digits(times['median_ms'])} ({digits(times['min_ms'])})", _ratio(Ratio(**ratio)) if ratio else "1"
 
 
-def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bool) -> list[str]:
-    found = {latency.batch: latency for latency in row.latencies}
+def _bench_line(report: Report, row: Row, derived: DerivedRow, batches: Sequence[int], *, answers: bool) -> list[str]:
+    found = {latency.batch: latency for latency in derived.latencies}
     times = [_time(found.get(batch)) for batch in batches]
-    ratio = _ratio(report.ratio(row, batches[0])) if batches else ""
+    ratio = _ratio(derived.ratios.get(batches[0])) if batches else ""
     against = "1" if ratio == "" and row.name == report.baseline and row.latencies else ratio
     accuracy = row.accuracy
     agreement = "" if accuracy is None or accuracy.agreement is None else percent(accuracy.agreement)
@@ -161,11 +164,8 @@ def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bo
     return [safe(row.name), *times, against, *scores, file_size(row.size_bytes), file_size(row.peak_rss_bytes)]
 
 
-def _time(latency: Latency | None) -> str:
-    if latency is None:
-        return ""
-    found = summarize(latency)
-    return f"{digits(found.median_ms)} ({digits(found.min_ms)})"
+def _time(found: LatencySummary | None) -> str:
+    return "" if found is None else f"{digits(found.median_ms)} ({digits(found.min_ms)})"
 
 
 def _ratio(ratio: Ratio | None) -> str:
@@ -207,7 +207,7 @@ def _conditions(report: Report) -> str:
     settings = report.settings
     here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
     here["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
-    rounds = f"{count(settings.rounds, 'round')} with the contenders interleaved"
+    rounds = f"{count(settings.rounds, 'round')} with the candidates interleaved"
     return f"{machine(here)}, {count(settings.threads, 'thread')}; {rounds}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
+from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_lint"]
@@ -32,7 +33,7 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     print_table(table)
     for places in _by_rule(report.findings):
         _print_rule(places)
-    print_line(", ".join(_counted(report.count(severity), severity) for severity in Severity))
+    print_line(", ".join(count(report.count(severity), severity) for severity in Severity))
 
 
 def _print_rule(places: list[Finding]) -> None:
@@ -65,7 +66,3 @@ def _why(report: LintReport) -> str:
         return ""
     reason = "its activations are uint8" if report.target is Target.ONNXRUNTIME else "no activation is uint8"
     return f" (assumed, as {reason}; --target names another)"
-
-
-def _counted(count: int, severity: Severity) -> str:
-    return f"{count} {severity}{'' if count == 1 else 's'}"

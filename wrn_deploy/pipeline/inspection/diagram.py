@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wrn_deploy.plots.network import Kind, Layer, Network, Tensor
+from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
