@@ -24,7 +24,7 @@ HEAVY = (
 )
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
+FACTS = {"errors", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging"}
 BASE = FACTS | {"backend", "choice", "data", "device_array", "on_device", "pool", "runner", "sessions"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
@@ -98,6 +98,7 @@ def _loaded(statement: str) -> set[str]:
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
         "import wrn_deploy.cli.commands",
+        "import wrn_deploy.graph",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )

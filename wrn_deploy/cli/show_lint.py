@@ -23,7 +23,7 @@ STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE:
 
 
 def show_lint(report: LintReport, *, as_json: bool) -> None:
-    """Prints the graph's counts, then each broken rule with its places, its cost and how to mend it."""
+    """Prints the graph's counts, then each broken rule with its places, its cost and how to fix it."""
     if as_json:
         typer.echo(json.dumps(_record(report), indent=1))
         return
@@ -32,7 +32,7 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8"):
         table.add_column(header, justify="right")
-    share = "not known" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
+    share = "unknown" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
     counts = (report.opset, report.quantizers, report.dequantizers, report.int8_convs, report.float_convs)
     table.add_row(*map(str, counts), share)
     console.print(table, "", sep="\n")
@@ -47,9 +47,9 @@ def _print_rule(console: Console, places: list[Finding]) -> None:
     for finding in places[:SHOWN]:
         _line(console, "  at   " + ": ".join(filter(None, (finding.place.node or "the graph", finding.place.detail))))
     if len(places) > SHOWN:
-        _line(console, f"       and {len(places) - SHOWN} more; --json names them")
+        _line(console, f"       and {len(places) - SHOWN} more; --json lists them")
     _line(console, f"  cost {rule.cost}")
-    _line(console, f"  mend {rule.mend}\n")
+    _line(console, f"  fix  {rule.fix}\n")
 
 
 def _record(report: LintReport) -> dict[str, Any]:
@@ -57,6 +57,7 @@ def _record(report: LintReport) -> dict[str, Any]:
     findings = []
     for places in _by_rule(report.findings):
         rule = dataclasses.asdict(places[0].rule)
+        del rule["check"]
         findings.append({**rule, "places": [dataclasses.asdict(finding.place) for finding in places]})
     found = {f"{severity}s": report.count(severity) for severity in Severity}
     return {**counts, **found, "findings": findings}
@@ -70,7 +71,7 @@ def _why(report: LintReport) -> str:
     if not report.guessed:
         return ""
     reason = "its activations are uint8" if report.target is Target.ONNXRUNTIME else "no activation is uint8"
-    return f" (assumed, as {reason}; --target names another)"
+    return f" (assumed, as {reason}; --target chooses another)"
 
 
 def _counted(count: int, severity: Severity) -> str:
@@ -78,5 +79,5 @@ def _counted(count: int, severity: Severity) -> str:
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    """One line, whatever the width: it can be searched and copied."""
+    """Prints one line at any terminal width, so that it can be searched and copied."""
     console.print(Text(text, style), soft_wrap=True)
