@@ -32,8 +32,8 @@ g (float[n,3,8,8] x) => (float[n,3,8,8] y) <float s = {0.5}, int8 z = {0}>
 
 def last(text: str) -> ir.Node:
     """The last node of a graph of the input x, float of (n, 3, 8, 8), and the constants s = 0.5 and z = 0, int8."""
-    model: ir.Model = ir.from_onnx_text(f"{HEADER} {{ {text} }}")
-    return [*model.graph][-1]
+    graph: ir.Graph = ir.from_onnx_text(f"{HEADER} {{ {text} }}").graph
+    return graph[-1]
 
 
 def test_a_node_without_a_name_has_that_of_its_output() -> None:

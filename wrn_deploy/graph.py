@@ -114,7 +114,7 @@ def macs_of(node: ir.Node) -> int | None:
     Each weight is multiplied once per position of the output: the axes behind a Conv's channels, or those between the
     batch and the features of a Gemm or MatMul.
     """
-    weights, output = size_of(input_of(node, 1)), shape_of(node.outputs[0])
+    weights, output = size_of(input_of(node, 1)), shape_of(node.outputs[0]) if node.outputs else None
     if weights is None or output is None or len(output) < 2:
         return None
     positions = _product(output[2:] if node.op_type == "Conv" else output[1:-1])

@@ -1,1 +1,1 @@
-"""One file per guard, found by its name; to add one, write `ID` and `check(calibrated) -> CalibrationWarning | None`."""
+"""One file per guard, found by name; to add one, write `ID` and `check(calibrated) -> CalibrationWarning | None`."""

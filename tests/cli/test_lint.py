@@ -33,7 +33,7 @@ def test_errors_end_with_3_after_the_table(cli: Cli, graphs: dict[str, Path]) ->
     assert "for tensorrt\n" in outcome.out
     assert "error QDQ205 a zero point is not zero\n  at   " in outcome.out
     assert "  cost TensorRT refuses the file.\n  fix  Calibrate symmetrically" in outcome.out
-    assert "more; --json names them" in outcome.out
+    assert "more; --json lists them" in outcome.out
     assert "error: " in outcome.err
     assert "breaks QDQ" in outcome.err
     assert "expected no errors for tensorrt" in outcome.err

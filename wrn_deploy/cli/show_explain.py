@@ -113,7 +113,7 @@ def _rules(explanation: Explanation) -> list[str]:
     if not explanation.rules:
         return ["lint of B: no rule names a layer"]
     about = dict.fromkeys(explanation.graph_rules, " (the graph as a whole)")
-    return [f"{rule}{about.get(rule, '')}: {title}. {mend}" for rule, (title, mend) in explanation.rules.items()]
+    return [f"{rule}{about.get(rule, '')}: {title}. {fix}" for rule, (title, fix) in explanation.rules.items()]
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
