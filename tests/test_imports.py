@@ -24,7 +24,7 @@ HEAVY = (
 )
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "formatting", "spec", "bundle", "machine", "plugins", "progress", "staging", "version"}
+FACTS = {"errors", "formatting", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging", "version"}
 BASE = FACTS | {"data", "runtime"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
@@ -104,6 +104,7 @@ def _loaded(statement: str) -> set[str]:
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
         "from wrn_deploy.cli.commands import engines, inference, inspection, measuring, networks, quantization",
+        "import wrn_deploy.graph",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )

@@ -27,7 +27,7 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     print_line(f"{report.file} for {report.target}{_why(report)}", "bold")
     headers = ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8")
     table = new_table(*headers, right=headers)
-    share = "not known" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
+    share = "unknown" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
     counts = (report.opset, report.quantizers, report.dequantizers, report.int8_convs, report.float_convs)
     table.add_row(*map(str, counts), share)
     print_table(table)
@@ -42,9 +42,9 @@ def _print_rule(places: list[Finding]) -> None:
     for finding in places[:SHOWN]:
         print_line("  at   " + ": ".join(filter(None, (finding.place.node or "the graph", finding.place.detail))))
     if len(places) > SHOWN:
-        print_line(f"       and {len(places) - SHOWN} more; --json names them")
+        print_line(f"       and {len(places) - SHOWN} more; --json lists them")
     print_line(f"  cost {rule.cost}")
-    print_line(f"  fix  {rule.mend}\n")
+    print_line(f"  fix  {rule.fix}\n")
 
 
 def _record(report: LintReport) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def _record(report: LintReport) -> dict[str, Any]:
     findings = []
     for places in _by_rule(report.findings):
         rule = dataclasses.asdict(places[0].rule)
+        del rule["check"]
         findings.append({**rule, "places": [dataclasses.asdict(finding.place) for finding in places]})
     found = {f"{severity}s": report.count(severity) for severity in Severity}
     return {**counts, **found, "findings": findings}
@@ -65,4 +66,4 @@ def _why(report: LintReport) -> str:
     if not report.guessed:
         return ""
     reason = "its activations are uint8" if report.target is Target.ONNXRUNTIME else "no activation is uint8"
-    return f" (assumed, as {reason}; --target names another)"
+    return f" (assumed, as {reason}; --target chooses another)"
