@@ -108,11 +108,19 @@ def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str,
         if row.damage is not None:
             weights = write_collapsed(model, weights, row.damage, work / "damaged.safetensors")
         bundle = export_bundle(ExportOptions(model, folder, weights), Silent())
-        calibration = (given.train, given.calib_size, row.method, row.percentile, row.equalize, row.how)
-        calibrate_bundle(bundle, CalibrateOptions(*calibration, threads=given.threads), Silent())
+        calibration = CalibrateOptions(
+            data=given.train,
+            size=given.calib_size,
+            method=row.method,
+            percentile=row.percentile,
+            equalize=row.equalize,
+            quantization=row.how,
+            threads=given.threads,
+        )
+        calibrate_bundle(bundle, calibration, Silent())
         schedule = Schedule(steps=given.steps, rate=row.rate)
         targets = tuple(given.target or (Target.TENSORRT,))
-        options = FinetuneOptions(given.train, schedule=schedule, targets=targets, threads=given.threads)
+        options = FinetuneOptions(data=given.train, schedule=schedule, targets=targets, threads=given.threads)
         found = finetune_bundle(bundle, options, Silent())
         rows = []
         images = [read_images(data, bundle.spec, given.limit) for data in given.data]

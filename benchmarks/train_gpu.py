@@ -142,11 +142,11 @@ def _bundle(given: Any, result: TrainResult, record: dict[str, Any], progress: P
     run = json.loads((result.weights.parent / "run.json").read_text())
     record |= {"model": given.model, "batch": run["recipe"]["batch_size"], "run": run, "builds": []}
     bundle = export_bundle(ExportOptions(given.model, given.out / "bundle", weights=result.weights), progress)
-    calibrate_bundle(bundle, CalibrateOptions(given.train, size=16 if given.dry_run else 256), progress)
+    calibrate_bundle(bundle, CalibrateOptions(data=given.train, size=16 if given.dry_run else 256), progress)
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
             try:
-                build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor), progress)
+                build_engine(bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor), progress)
             except DeployError as error:
                 record["builds"].append(f"{flavor} {precision} not built: {error}")
     return bundle

@@ -24,7 +24,7 @@ RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
 REFIT = "NVIDIA knows of refittable engines that leave out a GEMM's bias: check this one with `wrn-deploy eval`"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltPlan:
     """A plan and what is known of it without a GPU.
 
@@ -73,7 +73,9 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOpt
     if trt.flavor is Flavor.RTX and plan[:4] != RTX_MAGIC:
         raise DeployError(f"TensorRT-RTX returned {plan[:4]!r}...: expected a plan that starts with {RTX_MAGIC!r}")
     seconds = round(time.perf_counter() - start, 3)
-    return BuiltPlan(plan, seconds, log.memory, tuple(log.warnings), tuple(log.layer_lists))
+    return BuiltPlan(
+        plan=plan, seconds=seconds, memory=log.memory, warnings=tuple(log.warnings), layer_lists=tuple(log.layer_lists)
+    )
 
 
 def _build(trt: TensorRT, log: BuildLog, onnx: Path, what: tuple[TensorSpec, EngineOptions, Phases]) -> bytes | None:

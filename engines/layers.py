@@ -46,7 +46,7 @@ class EngineTensor:
     elements: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLayer:
     """One layer of an engine.
 
@@ -120,7 +120,7 @@ def parse_log(message: str) -> list[EngineLayer]:
 
 def _layer(entry: dict[str, Any] | str) -> EngineLayer:
     if isinstance(entry, str):
-        return EngineLayer(entry, "", (), (), (), "", ())
+        return EngineLayer(name=entry, kind="", inputs=(), weights=(), outputs=(), tactic="", onnx=())
     texts = {key: str(entry.get(key, "")) for key in ("Name", "LayerType", "TacticName", "Metadata")}
     told = [{**entry["Weights"], "Name": "Weights"}] if isinstance(entry.get("Weights"), dict) else []
     return EngineLayer(
@@ -169,7 +169,9 @@ def _logged(line: str) -> EngineLayer:
     tactic, _, rest = rest.partition(", ")
     onnx = ONNX_LAYER.findall(rest.partition("Metadata: ")[2])
     reads, weights, writes = (_logged_tensors(part) for part in (data, fixed, outputs))
-    return EngineLayer(name, kind, reads, weights, writes, tactic=tactic, onnx=tuple(onnx))
+    return EngineLayer(
+        name=name, kind=kind, inputs=reads, weights=weights, outputs=writes, tactic=tactic, onnx=tuple(onnx)
+    )
 
 
 def _logged_tensors(text: str) -> tuple[EngineTensor, ...]:

@@ -48,7 +48,7 @@ class Hardware(StrEnum):
     AMPERE_PLUS = "ampere-plus"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """How to build a plan; precision is no option, it is in the graph.
 

@@ -24,7 +24,7 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """One Conv, Gemm or MatMul of a graph.
 
@@ -68,7 +68,7 @@ def _promise(node: ir.Node) -> Promise:
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
         arithmetic = _float_type(weights)
     names = tuple(_name(found) for found in (*around, *before) if found is not None)
-    return Promise(_name(node), _macs(node), _size(weights), arithmetic, names)
+    return Promise(name=_name(node), macs=_macs(node), weights=_size(weights), arithmetic=arithmetic, around=names)
 
 
 def _name(node: ir.Node) -> str:

@@ -37,7 +37,7 @@ class Shortfall:
     got: Arithmetic
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """What an engine multiplies in.
 
@@ -68,7 +68,7 @@ SHARES = ("shares", "promised")
 def unproved(promises: Sequence[Promise]) -> Proof:
     """The promise alone, where no layers of the engine can be read."""
     shares = shares_of((promise.arithmetic, promise.macs) for promise in promises)
-    return Proof(Source.PROMISE, shares, shares)
+    return Proof(source=Source.PROMISE, shares=shares, promised=shares)
 
 
 def prove(promises: Sequence[Promise], layers: Sequence[EngineLayer], source: Source) -> Proof:

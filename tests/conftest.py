@@ -54,10 +54,10 @@ def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Its bundle, with int8 graphs and, with TensorRT-RTX, both plans; a test that changes it takes `bundle`."""
     folder = tmp_path_factory.mktemp("made") / "bundle"
     bundle = export_bundle(ExportOptions("wrn-10-1", folder, trained / "weights.safetensors"), Silent())
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
-            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
+            build_engine(bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=Flavor.RTX), Silent())
     return folder
 
 
@@ -68,10 +68,10 @@ def made_interface_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactor
     weights = trained / "weights.safetensors"
     options = ExportOptions("wrn-10-1", folder, weights, pixels=True, top_k=3, features=True)
     bundle = export_bundle(options, Silent())
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
-            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
+            build_engine(bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=Flavor.RTX), Silent())
     return folder
 
 

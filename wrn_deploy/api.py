@@ -46,7 +46,7 @@ def list_models(pattern: str | None = None) -> list[str]:
     return [name for name in listed_models() if pattern is None or fnmatch.fnmatchcase(name, pattern)]
 
 
-def get_model(  # noqa: PLR0913 (what may be chosen of a public call)
+def get_model(
     name: str,
     weights: str | os.PathLike[str] | None = None,
     *,

@@ -45,7 +45,7 @@ class Runner:
         self.inputs, self.outputs, self.batches = first.inputs, first.outputs, first.batches
 
     @classmethod
-    def open(  # noqa: PLR0913 (what may be chosen of a public call)
+    def open(
         cls,
         folder: Path | str,
         precision: Precision | str | None = None,

@@ -18,7 +18,7 @@ FORMAT = 2
 NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 255th part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRange:
     """What one tensor's values were: exact `low` and `high`, the chosen threshold `amax`, the share that it clips."""
 
@@ -51,7 +51,7 @@ class TensorRange:
         return scale, max(0, min(255, round(-low / scale)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Equalization:
     """Factors by class of tensors and shifts by tensor, one a channel: what `equalize` does to a graph."""
 
@@ -66,7 +66,7 @@ class Equalization:
         return all(math.isfinite(value) for value in (*factors, *shifts)) and all(value > 0.0 for value in factors)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationTable:
     """Ranges by tensor name of the fp32 graph, with the method and digests of the data and of the graph.
 

@@ -59,7 +59,7 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
         factors[class_] = wanted if weights is None else wanted * _bounded(weights) ** (1.0 - ALPHA)
     # A shift is that of the tensor after it has been multiplied.
     moved = {name: middle * factors.get(classes.get(name, ""), np.ones(1)) for name, middle in shifts.items()}
-    return Equalization(_plain(factors), _plain(moved))
+    return Equalization(factors=_plain(factors), shifts=_plain(moved))
 
 
 def equalize(model: ir.Model, how: Equalization) -> ir.Model:
@@ -86,7 +86,7 @@ def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], how: Equaliza
         lows, highs = part.lows * factor + move, part.highs * factor + move
         return Part(None, lows.astype(np.float32), highs.astype(np.float32), part.values)
 
-    return {name: Range((moved(name, found.halves[0]), moved(name, found.halves[1]))) for name, found in ranges.items()}
+    return {name: Range((moved(name, found.splits[0]), moved(name, found.splits[1]))) for name, found in ranges.items()}
 
 
 def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None:

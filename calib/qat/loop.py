@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from wrn_deploy.calib.qat.scale_search import find_factors
+from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss, Schedule
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
@@ -99,7 +99,7 @@ def _refit(
 ) -> None:
     """Starts from finer scales of activations where the loss of a batch is lower with them."""
     images, labels = map(torch.from_numpy, batch)
-    start, factors = values.state(), find_factors(student, values.activation_scales, images)
+    start, factors = values.state(), search_scales(student, values.activation_scales, images)
     with torch.no_grad():
         before = loss(student.run(images), images, labels)
         values.rescale(factors)

@@ -13,7 +13,7 @@ from wrn_deploy.calib.writing.exact_input import PIXELS
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BiasNames:
     """The initializers of an int32 bias: its codes and scale, and the two scales that this is the product of."""
 
@@ -69,8 +69,12 @@ def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
         if bias is not None:
             assert weights is not None
             assert values is not None
-            names = [_name(bias.inputs[0]), _name(bias.inputs[1]), _name(values.inputs[1]), _name(weights.inputs[1])]
-            yield BiasNames(*names)
+            yield BiasNames(
+                codes=_name(bias.inputs[0]),
+                scale=_name(bias.inputs[1]),
+                input_scale=_name(values.inputs[1]),
+                weight_scale=_name(weights.inputs[1]),
+            )
 
 
 def tied_scales(graph: ir.Graph) -> dict[str, tuple[str, ...]]:

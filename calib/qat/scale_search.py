@@ -8,14 +8,14 @@ import torch
 
 from wrn_deploy.calib.rounding.execute import OPERATORS, Inputs, Step, TorchGraph
 
-__all__ = ["find_factors"]
+__all__ = ["search_scales"]
 
 FINEST, STEPS_PER_OCTAVE = 14, 4  # down to 2**-14 of the scale, in steps of the fourth root of two
 WORTH = 0.8  # of the error: what gains less keeps its scale, which the weights' rounding was fitted to
 HOPELESS = 4.0  # times the least error so far: finer scales, which clip more, are not tried any more
 
 
-def find_factors(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
+def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
     """What to multiply the scales of activations by, 1 or less, by the name of the scale; those of 1 are left out.
 
     Calibration looks at a tensor alone. Here the error of a scale is what it does to the outputs of the Convs that read

@@ -27,7 +27,7 @@ class Loss(StrEnum):
         return self is not Loss.DISTILL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """How long, how fast and for what.
 

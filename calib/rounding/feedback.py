@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
-from wrn_deploy.calib.writing.int8_weights import find_stored
+from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.qdq import weights_of
 
 __all__ = ["Corrections", "correct"]
@@ -22,7 +22,7 @@ COLUMNS = 128  # weights whose errors are handed on together
 POSITIONS = 65536  # of the input that are looked at together
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
     """Which of the two is done: rounding with error feedback, and correcting the mean of each channel by the bias."""
 
@@ -47,7 +47,7 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
     """
     graph = TorchGraph(qdq)
     means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
-    stored = find_stored(qdq)
+    stored = find_int8_weights(qdq)
 
     def before(step: Step, inputs: Inputs) -> Inputs:
         conv = stored.get(step.name)

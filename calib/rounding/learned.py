@@ -10,12 +10,12 @@ import onnx_ir as ir
 import torch
 
 from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
-from wrn_deploy.calib.writing.int8_weights import StoredConv, find_stored
+from wrn_deploy.calib.writing.int8_weights import Int8Weights, find_int8_weights
 
 __all__ = ["Learning", "learn_rounding"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
     """How long and how fast: rates are in steps of int8 for weights, in a layer's mean magnitude for biases."""
 
@@ -45,7 +45,7 @@ def learn_rounding(
         advance: called after each step.
     """
     student, teacher = TorchGraph(qdq), TorchGraph(fp32)
-    convs = [_Learned(conv, student) for conv in find_stored(qdq).values()]
+    convs = [_Learned(conv, student) for conv in find_int8_weights(qdq).values()]
     rates = [
         {"params": [conv.weight_moves for conv in convs], "lr": how.weight_rate},
         {"params": [conv.bias_moves for conv in convs], "lr": how.bias_rate},
@@ -71,7 +71,7 @@ def learn_rounding(
 class _Learned:
     """One Conv: how far its weights and biases have moved from where they were."""
 
-    def __init__(self, conv: StoredConv, graph: TorchGraph) -> None:
+    def __init__(self, conv: Int8Weights, graph: TorchGraph) -> None:
         self.conv = conv
         self.codes_name, self.bias_name = conv.codes_value.name or "", conv.bias_value.name or ""
         self.codes = torch.from_numpy(conv.codes.astype(np.float32))

@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.writing.qdq import INT32
 
-__all__ = ["StoredConv", "copy_rounding", "find_stored"]
+__all__ = ["Int8Weights", "copy_rounding", "find_int8_weights"]
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredConv:
+class Int8Weights:
     """A Conv's stored values: int8 codes (O, I, kh, kw) and scale (O,), and bias (O,): float, or int32 with a scale."""
 
     codes_value: ir.Value
@@ -59,7 +59,7 @@ class StoredConv:
             _store(self.bias_value, np.clip(steps, -INT32, INT32).astype(np.int32))
 
 
-def find_stored(model: ir.Model) -> dict[str, StoredConv]:
+def find_int8_weights(model: ir.Model) -> dict[str, Int8Weights]:
     """By the Conv's name; those whose weights are in float, or that have no bias, are left out."""
     found = {}
     for node in model.graph:
@@ -74,14 +74,14 @@ def find_stored(model: ir.Model) -> dict[str, StoredConv]:
         stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
         assert stored_bias is not None
         bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
-        found[node.name or ""] = StoredConv(codes, scale, stored_bias, bias_scale)
+        found[node.name or ""] = Int8Weights(codes, scale, stored_bias, bias_scale)
     return found
 
 
 def copy_rounding(source: ir.Model, target: ir.Model) -> None:
     """Gives the Convs that are int8 in both graphs the codes, scales and float biases of the source, in place."""
-    stored = find_stored(source)
-    for name, conv in find_stored(target).items():
+    stored = find_int8_weights(source)
+    for name, conv in find_int8_weights(target).items():
         if name in stored:
             conv.set_codes(stored[name].codes)
             _store(conv.scale_value, _numpy(stored[name].scale_value))

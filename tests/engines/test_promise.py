@@ -72,7 +72,9 @@ def _one_layer(node: onnx.NodeProto, weights: list[int], output: list[int | str]
 
 def test_a_grouped_conv_multiplies_each_weight_once_a_position() -> None:
     conv = helper.make_node("Conv", ["x", "w"], ["y"], name="c", group=8)
-    assert _one_layer(conv, [8, 1, 3, 3], ["n", 8, 2, 2]) == Promise("c", 72 * 4, 72, Arithmetic.FP32)
+    assert _one_layer(conv, [8, 1, 3, 3], ["n", 8, 2, 2]) == Promise(
+        name="c", macs=72 * 4, weights=72, arithmetic=Arithmetic.FP32
+    )
 
 
 def test_a_matmul_multiplies_at_each_position_before_the_channels() -> None:
@@ -88,7 +90,7 @@ def test_bf16_is_told_by_the_weights() -> None:
 
 def test_a_layer_without_a_name_has_that_of_its_output_and_no_macs_without_shapes() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
-    assert _one_layer(node, [8, 8, 1, 1], None) == Promise("y", 0, 64, Arithmetic.FP32)
+    assert _one_layer(node, [8, 8, 1, 1], None) == Promise(name="y", macs=0, weights=64, arithmetic=Arithmetic.FP32)
 
 
 def test_there_are_no_shares_of_nothing() -> None:

@@ -23,7 +23,7 @@ from wrn_deploy.progress import Silent
 from wrn_deploy.spec import TensorSpec
 
 IMAGES = TensorSpec("images", "float32", (3, 32, 32))
-CONV1 = Promise("conv1", 1000, 4608, Arithmetic.INT8)
+CONV1 = Promise(name="conv1", macs=1000, weights=4608, arithmetic=Arithmetic.INT8)
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 
 
@@ -119,7 +119,7 @@ def test_both_formats_show_an_int8_conv_that_is_fed_halves(record: dict[str, obj
 def layer(name: str, kind: str, reads: str, weights: str, onnx: tuple[str, ...] = ("conv1",)) -> EngineLayer:
     inputs = (EngineTensor("x", Arithmetic(reads), 100),)
     fixed = (EngineTensor("w", Arithmetic(weights), 4608), EngineTensor("b", Arithmetic.FP32, 16))
-    return EngineLayer(name, kind, inputs, fixed, (), "", onnx)
+    return EngineLayer(name=name, kind=kind, inputs=inputs, weights=fixed, outputs=(), tactic="", onnx=onnx)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_names_that_begin_alike_are_not_mixed_up() -> None:
 
 
 def test_a_layer_that_is_not_found_is_said_to_be_unknown_and_is_no_failure() -> None:
-    second = Promise("conv2", 3000, 4608, Arithmetic.INT8)
+    second = Promise(name="conv2", macs=3000, weights=4608, arithmetic=Arithmetic.INT8)
     proof = prove([CONV1, second], [layer("conv1_myl0_1", "correlation", "int8", "int8")], Source.LOG)
     assert (proof.unknown, proof.less) == (("conv2",), ())
     assert proof.shares == {"int8": 0.25, "unknown": 0.75}

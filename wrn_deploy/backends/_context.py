@@ -27,7 +27,7 @@ class ProfileContext:
         MachineError: TensorRT cannot make it.
     """
 
-    def __init__(  # noqa: PLR0913 (what a context is made of)
+    def __init__(
         self, module: Any, deserialized: Any, profile: int, stream: int, *, names: Sequence[str], settled: bool
     ) -> None:
         self.graphs = Graphs()

@@ -91,7 +91,7 @@ class Calls:
         """Fills a wrn_tensor."""
         self._fill(tensor, self._opened(runner).output(index))
 
-    def text(self, runner: int, what: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:  # noqa: PLR0913, PLR0917 (the C call)
+    def text(self, runner: int, what: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:  # noqa: PLR0917 (the C call)
         """Copies a text and its final 0."""
         data = self._text_of(self._opened(runner), what, index).encode("utf-8", "surrogateescape") + b"\0"
         needed[0] = len(data)

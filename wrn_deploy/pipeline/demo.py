@@ -46,7 +46,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     trained = train_model(TrainOptions(options.model, DATA, run, recipe, resume=(run / STATE).exists()), progress)
     folder = options.out / "bundle"
     bundle = export_bundle(ExportOptions(options.model, folder, weights=trained.weights), progress)
-    calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
+    calibrate_bundle(bundle, CalibrateOptions(data=DATA), progress)
     _build_plans(bundle, progress)
     report = bench_bundle(bundle, MeasureOptions(DATA), progress)
     write_reports(report, reports, "bench", progress)
@@ -65,7 +65,9 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
             try:
-                plan = build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor), progress)
+                plan = build_engine(
+                    bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor), progress
+                )
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue

@@ -24,7 +24,7 @@ from wrn_deploy.spec import Precision
 
 pytestmark = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="with a GPU the inspector is asked, not the log")
-INT8 = BuildOptions(Precision.INT8, EngineOptions(), Flavor.RTX, rebuild=True)
+INT8 = BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX, rebuild=True)
 
 
 class Told(Silent):

@@ -169,7 +169,13 @@ def test_plans_on_a_gpu(bundle: Bundle) -> None:
 
     for flavor in installed_flavors():
         half, int8 = (
-            bundle.file(build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor, rebuild=True), Silent()))
+            bundle.file(
+                build_engine(
+                    bundle,
+                    BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor, rebuild=True),
+                    Silent(),
+                )
+            )
             for precision in (Precision.FP16, Precision.INT8)
         )
         found = look(half, int8, Turns(8, 3))
@@ -183,7 +189,7 @@ def kernel(name: str, kind: str, types: tuple[str, str], onnx: tuple[str, ...]) 
     from wrn_deploy.engines.layers import Arithmetic
 
     reads, weights = (EngineTensor("", Arithmetic(text), 10**6) for text in types)
-    return EngineLayer(name, kind, (reads,), (weights,), (), "", onnx)
+    return EngineLayer(name=name, kind=kind, inputs=(reads,), weights=(weights,), outputs=(), tactic="", onnx=onnx)
 
 
 def test_the_layers_of_an_engine_find_their_rows(made_bundle: Path) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
@@ -33,7 +32,7 @@ from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
-SIXTEEN = CalibrateOptions("digits", size=16)
+SIXTEEN = CalibrateOptions(data="digits", size=16)
 
 
 class Noted(Silent):
@@ -80,7 +79,7 @@ def test_int8_agrees_with_fp32_on_digits_it_has_not_seen(made_bundle: Path, grap
 
 @pytest.mark.parametrize("method", plugin_names("wrn_deploy.calib.methods"))
 def test_every_method_gives_int8_graphs_that_agree(bundle: Bundle, method: str) -> None:
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=64, method=method), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=64, method=method), Silent())
     assert table_of(bundle).method == method
     for graph in GRAPHS.values():
         assert agreement(bundle.folder, graph, "digits") >= 0.97
@@ -191,7 +190,7 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
     pixels = next(iter(Batches(open_data("digits", Role.TRAIN), bundle.spec.preprocessing, 5))).images
     np.savez(tmp_path / "few.npz", images=pixels, labels=np.zeros(5, dtype=np.uint8))
     told = Noted()
-    calibrate_bundle(bundle, CalibrateOptions(str(tmp_path / "few.npz"), size=8), told)
+    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8), told)
     assert any("has 5 images, fewer than --calib-size 8" in text for text in told.warnings)
     assert table_of(bundle).images == 5
 
@@ -203,7 +202,7 @@ def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path:
         (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
         Image.fromarray(item.load()).save(tmp_path / "images" / "0" / f"{index}.png")
     (tmp_path / "images" / "0" / "3.png").write_bytes(b"no image")
-    options = CalibrateOptions(str(tmp_path / "images"), size=6)
+    options = CalibrateOptions(data=str(tmp_path / "images"), size=6)
     before = bundle.artifacts["calibration"].sha256
     with pytest.raises(DeployError, match=r"3\.png"):
         calibrate_bundle(bundle, options, Silent())
@@ -257,7 +256,7 @@ def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
     bundle = export_bundle(ExportOptions("wrn-16-2", folder, weights), Silent())
     data = shared_data / "cifar10" / "train-exact-8068.npz"
-    calibrate_bundle(bundle, CalibrateOptions(str(data), size=256), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data=str(data), size=256), Silent())
     return folder
 
 
@@ -271,9 +270,7 @@ def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, sha
     source = Spread(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
 
     def collected(size: int, threads: int) -> dict[str, Range]:
-        def images(_: int) -> Iterator[npt.NDArray[np.float32]]:
-            return (normalize(batch.images, how) for batch in Batches(source, how, size))
-
+        images = (normalize(batch.images, how) for batch in Batches(source, how, size))
         return collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=threads)
 
     wanted, found = collected(7, 1), collected(32, 3)

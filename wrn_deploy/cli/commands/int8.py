@@ -1,4 +1,4 @@
-"""The commands that quantize, build and check: calibrate, build-engine, tune, finetune, lint; 15 lines at most each."""
+"""The commands that quantize, build and check: calibrate, build-engine, tune, finetune, lint."""
 
 from __future__ import annotations
 
@@ -57,11 +57,24 @@ def calibrate(
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
     opened = Bundle.open(bundle)
-    how = Quantization(exact_input, weight_scales, bias_correction, rounding, learning_steps)
+    quantization = Quantization(
+        exact_input=exact_input,
+        weights=weight_scales,
+        bias_correction=bias_correction,
+        rounding=rounding,
+        learning_steps=learning_steps,
+    )
     options = CalibrateOptions(
-        calib_data, calib_size, calib_method, percentile, equalize, how,
-        threads, opt.parse_allowance(max_corrupt), workers,
-    )  # fmt: skip
+        data=calib_data,
+        size=calib_size,
+        method=calib_method,
+        percentile=percentile,
+        equalize=equalize,
+        quantization=quantization,
+        threads=threads,
+        max_corrupt=opt.parse_allowance(max_corrupt),
+        workers=workers,
+    )
     calibrate_bundle(opened, options, new_progress())
     made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
     if fp8:
@@ -95,16 +108,26 @@ def build_engine_command(
     as_json: opt.AsJson = False,
 ) -> None:
     """Build a TensorRT or TensorRT-RTX plan."""
-    precision, targets = (
-        eng.precision_of(fp16=fp16, int8=int8, bf16=bf16, fp8=fp8),
-        eng.parse_capabilities(compute_capability),
-    )
+    precision = eng.precision_of(fp16=fp16, int8=int8, bf16=bf16, fp8=fp8)
     if calib_data and not int8:
         raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 alone")
-    limits = (eng.parse_profiles(profile), workspace, optimization_level, tf32)
-    engine = EngineOptions(*limits, version_compatible, hardware, targets, refit, strip, timing_cache)
-    calibration = CalibrateOptions(calib_data, calib_size, calib_method, percentile) if calib_data else None
-    opened, options = Bundle.open(bundle), BuildOptions(precision, engine, flavor, calibration, rebuild)
+    engine = EngineOptions(
+        profiles=eng.parse_profiles(profile),
+        workspace_mib=workspace,
+        level=optimization_level,
+        tf32=tf32,
+        version_compatible=version_compatible,
+        hardware=hardware,
+        compute_capabilities=eng.parse_capabilities(compute_capability),
+        refit=refit,
+        strip=strip,
+        timing_cache=timing_cache,
+    )
+    calibration = None
+    if calib_data:
+        calibration = CalibrateOptions(data=calib_data, size=calib_size, method=calib_method, percentile=percentile)
+    opened = Bundle.open(bundle)
+    options = BuildOptions(precision=precision, engine=engine, flavor=flavor, calibrate=calibration, rebuild=rebuild)
     plan = build_engine(opened, options, new_progress())
     show.show_artifacts(opened, (plan.key,), as_json=as_json)
 
@@ -136,10 +159,30 @@ def tune(
     is met: --max-drop, --min-agreement or both. The int8 graph for TensorRT is
     written so; exit code 3 if no set meets the budget.
     """
-    opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
-    allowed, how = opt.parse_allowance(max_corrupt), (calib_size, calib_method, percentile, True, Quantization())
-    calibration = CalibrateOptions(calib_data, *how, threads, allowed, workers) if calib_data else None
-    options = TuneOptions(data, max_drop, min_agreement, calibration, threads, limit, allowed, workers)
+    opened, progress = Bundle.open(bundle), new_progress()
+    picture = out or bundle / "reports" / "frontier.svg"
+    allowed = opt.parse_allowance(max_corrupt)
+    calibration = None
+    if calib_data:
+        calibration = CalibrateOptions(
+            data=calib_data,
+            size=calib_size,
+            method=calib_method,
+            percentile=percentile,
+            threads=threads,
+            max_corrupt=allowed,
+            workers=workers,
+        )
+    options = TuneOptions(
+        data=data,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        calibrate=calibration,
+        threads=threads,
+        limit=limit,
+        max_corrupt=allowed,
+        workers=workers,
+    )
     check_picture(picture)
     tuning = tune_bundle(opened, options, progress)
     show_tuning(tuning, as_json=as_json)
@@ -180,10 +223,20 @@ def finetune(
     Q/DQ graphs, which keep their nodes. Written is what is better on held-out
     images; exit code 3 if no graph is.
     """
-    opened, schedule = Bundle.open(bundle), Schedule(steps, batch_size, lr, loss, scales, seed)
-    targets = tuple(dict.fromkeys(target or Target))
-    how = (mirror, shift, threads, opt.parse_allowance(max_corrupt), workers)
-    options = FinetuneOptions(data, test_data, schedule, epochs, targets, limit, *how)
+    opened = Bundle.open(bundle)
+    options = FinetuneOptions(
+        data=data,
+        test_data=test_data,
+        schedule=Schedule(steps=steps, batch=batch_size, rate=lr, loss=loss, scales=scales, seed=seed),
+        epochs=epochs,
+        targets=tuple(dict.fromkeys(target or Target)),
+        limit=limit,
+        mirror=mirror,
+        shift=shift,
+        threads=threads,
+        max_corrupt=opt.parse_allowance(max_corrupt),
+        workers=workers,
+    )
     result = finetune_bundle(opened, options, new_progress())
     show_finetuning(result, as_json=as_json)
     check_finetuning(result)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "build_engine"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """What to build.
 
