@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
@@ -17,7 +19,7 @@ from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.collection.table import CalibrationTable, read_table
 from wrn_deploy.calib.lint.finding import Severity
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.even_sample import Spread
@@ -30,6 +32,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, We
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.spec import Preprocessing
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
 SIXTEEN = CalibrateOptions(data="digits", size=16)
@@ -83,6 +86,32 @@ def test_every_method_gives_int8_graphs_that_agree(bundle: Bundle, method: str) 
     assert table_of(bundle).method == method
     for graph in GRAPHS.values():
         assert agreement(bundle.folder, graph, "digits") >= 0.97
+
+
+def test_each_image_is_decoded_once_and_beyond_the_bound_again_for_the_same_bits(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: Counter[str] = Counter()
+    fit_item = preprocess.fit_item
+
+    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+        decoded[item.name] += 1
+        return fit_item(item, how)
+
+    monkeypatch.setattr(preprocess, "fit_item", counting)
+    copy = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+    options = dataclasses.replace(SIXTEEN, workers=0)
+    calibrate_bundle(bundle, options, Silent())
+    chosen = [item.name for item in Spread(open_data("digits", Role.TRAIN), 16).items()]
+    assert decoded == dict.fromkeys(chosen, 1)
+
+    monkeypatch.setattr("wrn_deploy.data.cached_batches.CACHE_BYTES", 0)
+    decoded.clear()
+    calibrate_bundle(Bundle.open(copy), options, Silent())
+    assert decoded.keys() == set(chosen)
+    assert min(decoded.values()) > 1
+    for file in ("calibration.json", *GRAPHS.values()):
+        assert (copy / file).read_bytes() == (bundle.folder / file).read_bytes(), file
 
 
 def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
