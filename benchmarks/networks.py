@@ -193,7 +193,7 @@ def _plan(bundle: Bundle, precision: Precision) -> Row:
     return {
         "flavor": artifact.facts["flavor"],
         "share": proof["shares"].get(precision.value, 0.0),
-        "less": proof["less"],
+        "higher_precision": proof["higher_precision"],
         "unknown": proof["unknown"],
         "layers": proof["layers"],
         "reformats": proof["reformats"],

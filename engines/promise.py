@@ -1,4 +1,4 @@
-"""What an ONNX graph promises: the multiply-accumulates of each of its layers, and what they are to be computed in."""
+"""The precision that an ONNX graph asks for: the multiply-accumulates of each layer, and their arithmetic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.engines.layers import Arithmetic
 
-__all__ = ["Promise", "promises_of", "shares_of"]
+__all__ = ["ExpectedPrecision", "expected_precisions", "shares_of"]
 
 MULTIPLYING = ("Conv", "Gemm", "MatMul")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -25,11 +25,11 @@ TYPES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """One Conv, Gemm or MatMul of a graph.
+class ExpectedPrecision:
+    """One Conv, Gemm or MatMul of a graph, and the arithmetic that the graph asks for.
 
-    `macs` are multiply-accumulates for one image, 0 where the graph does not give the shapes; `weights` is how many
-    weights it has, 0 where they are computed; `around` are the names of the Q and DQ that feed it.
+    `macs` are multiply-accumulates for one image, 0 if the graph lacks the shapes; `weights` is the number of weights,
+    0 if they are computed; `around` has the names of the Q and DQ that feed it.
     """
 
     name: str
@@ -39,17 +39,17 @@ class Promise:
     around: tuple[str, ...] = ()
 
 
-def promises_of(model: ir.Model) -> list[Promise]:
+def expected_precisions(model: ir.Model) -> list[ExpectedPrecision]:
     """The layers of a graph that multiply, in its order.
 
-    In int8 or fp8 is a layer whose data and weights both come out of a DQ of such codes; any other one has the type of
+    A layer is in int8 or fp8 if a DQ of such codes makes both its data and its weights; any other layer has the type of
     its weights, or of the scale of their DQ.
     """
-    return [_promise(node) for node in model.graph if node.op_type in MULTIPLYING and len(node.inputs) > 1]
+    return [_expected(node) for node in model.graph if node.op_type in MULTIPLYING and len(node.inputs) > 1]
 
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int]]) -> Mapping[str, float]:
-    """The share of all multiply-accumulates in each arithmetic that occurs; empty where one is not known."""
+    """The share of all multiply-accumulates in each arithmetic that occurs; empty if one is unknown."""
     pairs = list(macs)
     total = sum(count for _, count in pairs)
     if not all(count for _, count in pairs):
@@ -58,7 +58,7 @@ def shares_of(macs: Iterable[tuple[Arithmetic, int]]) -> Mapping[str, float]:
     return {kind.value: count / total for kind, count in sums.items() if count}
 
 
-def _promise(node: ir.Node) -> Promise:
+def _expected(node: ir.Node) -> ExpectedPrecision:
     data, weights = node.inputs[0], node.inputs[1]
     from_data, from_weights = _dequantizer(data), _dequantizer(weights)
     around = [found for found in (from_data, from_weights) if found is not None]
@@ -68,7 +68,9 @@ def _promise(node: ir.Node) -> Promise:
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
         arithmetic = _float_type(weights)
     names = tuple(_name(found) for found in (*around, *before) if found is not None)
-    return Promise(name=_name(node), macs=_macs(node), weights=_size(weights), arithmetic=arithmetic, around=names)
+    return ExpectedPrecision(
+        name=_name(node), macs=_macs(node), weights=_size(weights), arithmetic=arithmetic, around=names
+    )
 
 
 def _name(node: ir.Node) -> str:
@@ -89,7 +91,7 @@ def _dequantizer(value: ir.Value | None) -> ir.Node | None:
 
 
 def _codes(dequantizer: ir.Node) -> Arithmetic:
-    """The type of the codes: that of the zero point, of the codes themselves, or of the Q that makes them."""
+    """The type of the codes: that of the zero point, of the codes, or of the Q that makes them."""
     zero_points = dequantizer.inputs[2:3]
     quantizer = _producer(dequantizer.inputs[0], QUANTIZE)
     values = [*zero_points, dequantizer.inputs[0], *(quantizer.inputs[2:3] if quantizer is not None else ())]

@@ -192,6 +192,6 @@ def test_the_plan_has_the_convs_in_int8_and_gives_the_maps(calibrated: Calibrate
     )
     facts = build_engine(calibrated.bundle, options, Silent()).facts
     proof = facts["precision"]
-    assert (proof["less"], proof["unknown"], proof["reformats"]) == ([], [], 0)
+    assert (proof["higher_precision"], proof["unknown"], proof["reformats"]) == ([], [], 0)
     assert proof["shares"]["int8"] > 0.99
     assert [output["name"] for output in facts["outputs"]] == ["logits", "features", *calibrated.case.maps]

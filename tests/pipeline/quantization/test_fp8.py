@@ -84,10 +84,10 @@ def test_rtx_computes_every_conv_but_the_first_in_fp8(bundle: Bundle) -> None:
     )
     proved = plan.facts["precision"]
     assert plan.precision is Precision.FP8
-    assert proved["shares"] == proved["promised"]
+    assert proved["shares"] == proved["expected"]
     assert proved["shares"]["fp8"] > 0.9
     assert set(proved["shares"]) == {"fp8", "fp16"}
-    assert proved["less"] == proved["unknown"] == []
+    assert proved["higher_precision"] == proved["unknown"] == []
 
 
 @has_rtx

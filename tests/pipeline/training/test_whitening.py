@@ -112,7 +112,7 @@ def test_every_conv_is_in_int8_for_tensorrt(calibrated: Bundle) -> None:
 def test_plans_are_built_and_proved(calibrated: Bundle, precision: Precision) -> None:
     options = BuildOptions(precision=precision, engine=EngineOptions(profiles=(Profile(1, 2, 4),)), flavor=Flavor.RTX)
     proof = build_engine(calibrated, options, Silent()).facts["precision"]
-    assert (proof["less"], proof["unknown"]) == ([], [])
+    assert (proof["higher_precision"], proof["unknown"]) == ([], [])
     assert set(proof["shares"]) == ({"fp16"} if precision is Precision.FP16 else {"fp16", "int8"})
 
 

@@ -156,11 +156,11 @@ def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
 
 def _graph(file: Path) -> GraphView:
     model = read_graph(file, "inspecting a graph", EXPECTED)
-    from wrn_deploy.engines.promise import promises_of, shares_of
+    from wrn_deploy.engines.promise import expected_precisions, shares_of
 
     try:
-        promises = promises_of(model)
-        known = all(promise.macs for promise in promises)
+        expected = expected_precisions(model)
+        known = all(node.macs for node in expected)
         return GraphView(
             file=str(file),
             size_bytes=file.stat().st_size,
@@ -170,8 +170,8 @@ def _graph(file: Path) -> GraphView:
             outputs=tuple(_tensor(value) for value in model.graph.outputs),
             nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
             parameters=_parameters(model),
-            macs=sum(promise.macs for promise in promises) if known else None,
-            shares=shares_of((promise.arithmetic, promise.macs) for promise in promises) if known else {},
+            macs=sum(node.macs for node in expected) if known else None,
+            shares=shares_of((node.arithmetic, node.macs) for node in expected) if known else {},
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DeployError(f"{file} is damaged ({error!r}): {EXPECTED}") from error
