@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -25,6 +26,10 @@ from wrn_deploy.training.recipe import Recipe
 
 # One thread: with more, torch's threads wait for each other whenever another process has a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Property tests try the same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would every program that they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
