@@ -1,4 +1,4 @@
-"""Runs the fp32 graph over calibration images and keeps the ranges of its tensors: one pass, flat memory."""
+"""Runs the fp32 graph on calibration images and keeps the ranges of its tensors: one pass, bounded memory."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ from wrn_deploy.sessions import open_session
 
 __all__ = ["collect_ranges"]
 
-# Bytes of activations that are held at the same time; with the size of one image's it sets how many images are worked
-# on at once.
+# Bytes of activations in memory at the same time: sets how many images are worked on at once.
 WORKING_SET = 512 * 2**20
 
 HIGHS, LOWS, MEANS = "calibration/highs", "calibration/lows", "calibration/means"
@@ -39,7 +38,7 @@ Images = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A tensor to look at: its size for one image, and whether its values can be negative."""
+    """A tensor to observe: its size for one image, and whether its values can be negative."""
 
     name: str
     channels: int
@@ -91,7 +90,7 @@ class _Worker:
         self.source = session.get_inputs()[0].name
         self.exposed = [tensor.name for tensor in tensors if histograms and tensor.name != self.source]
         self.splits = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
-        # What the probes give is one after the other for all tensors.
+        # The outputs of the probes are concatenated over all tensors.
         counts = [tensor.channels for tensor in tensors]
         ends = np.cumsum(counts)
         self.channels = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
@@ -122,7 +121,7 @@ def _merged(first: list[Part], second: list[Part]) -> list[Part]:
 
 
 def _observe_all(workers: list[_Worker], batches: Iterable[Images]) -> None:
-    """Hands out the images, never many more than there are workers."""
+    """Gives each image to a worker; holds few more images than there are workers."""
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)

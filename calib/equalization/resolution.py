@@ -1,4 +1,4 @@
-"""How much of a quantized tensor's int8 steps is left for the Convs that read it; needs weights and ranges alone."""
+"""How many int8 steps of a quantized tensor its Convs can use; needs only weights and ranges."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["Floats", "Reader", "bn_gains", "half_spans", "input_energy", "reader
 
 Floats = npt.NDArray[np.float64]
 
-# Between a tensor and the Conv that reads it; what a BN does to each channel is part of the reading.
+# May stand between a tensor and the Conv that reads it; a BN may too, and its gains count.
 THROUGH = frozenset({"Relu", "MaxPool", "AveragePool", "Add"})
-FAINT = 1e-3  # an output that gets less than this share of its layer's median reads nothing: its weights are dead
+FAINT = 1e-3  # an output below this share of its layer's median reads nothing: its weights are dead
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A Conv that reads a tensor; `energy` (outputs, channels): the sum of its squared weights from channel to output.
 
-    What lies between them is part of it: a BN multiplies by its squared gain.
+    A BN between them multiplies it by its squared gain.
     """
 
     conv: str
@@ -32,7 +32,7 @@ class Reader:
 
 
 def readers(value: ir.Value) -> Iterator[Reader]:
-    """The Convs that read `value`, directly or behind ReLU, pooling, sums and BN."""
+    """The Convs that read `value`, directly or after ReLU, pooling, sums and BN."""
     for use in value.uses():
         node = use.node
         if node.op_type == "Conv" and use.idx == 0:
@@ -53,26 +53,25 @@ def input_energy(conv: ir.Node) -> Floats:
 
 
 def bn_gains(bn: ir.Node) -> Floats:
-    """What a BN multiplies each channel with, |gamma| / sqrt(variance + epsilon), (C,)."""
+    """The gain of each channel of a BN, |gamma| / sqrt(variance + epsilon), (C,)."""
     gamma, variance = _constant(bn.inputs[1]), _constant(bn.inputs[4])
     gains: Floats = np.abs(gamma) / np.sqrt(variance + bn.attributes["epsilon"].as_float())
     return gains
 
 
 def half_spans(part: Part, largest: float) -> Floats:
-    """Half of what each channel spans, (C,): what is constant is no signal; `largest` is the threshold."""
+    """Half of the range of each channel, (C,), clipped at `largest`: a constant is not a signal."""
     spans: Floats = part.highs.astype(np.float64).clip(-largest, largest) - part.lows.clip(-largest, largest)
     return spans / 2.0
 
 
 def steps_left(reader: Reader, spans: Floats, step: float) -> float:
-    """The int8 steps, of 127, that the reader's typical output finds in the tensor.
+    """The int8 steps, of 127, that the reader's typical output finds in the tensor: the median of signal / noise.
 
-    Every channel is rounded with the same step, so that each brings noise as its weights are, while what it brings of
-    signal is as its weights times its span. The ratio is 127 where all channels span the whole of a signed range, and
-    half of it behind a ReLU. It falls when channels with small spans have large weights: then the signal sits in a few
-    steps. A dead channel with small weights changes nothing. The median over the outputs is taken, since a few may be
-    odd.
+    With weights w_c and half spans a_c of the channels, signal = sqrt(sum w_c^2 a_c^2); noise = step sqrt(sum w_c^2),
+    since all channels are rounded with the same step. The ratio is 127 if every channel spans the whole signed range,
+    and half of it after a ReLU. It falls if channels with small spans have large weights: their signal has few steps. A
+    dead channel with small weights changes nothing.
     """
     signal: Floats = np.sqrt(reader.energy @ spans**2)
     noise: Floats = np.sqrt(reader.energy.sum(axis=1)) * step

@@ -43,8 +43,13 @@ def _to_conv(graph: ir.Graph, norm: ir.Node) -> None:
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, new)
     graph.remove(norm, safe=True)
-    parameters = (multiplier.astype(np.float32).reshape(-1, 1, 1, 1), beta - multiplier * mean)
-    integer_parameters(graph, conv, parameters, _constant(dequantizer.inputs[1]).astype(np.float32))
+    integer_parameters(
+        graph,
+        conv,
+        weights=multiplier.astype(np.float32).reshape(-1, 1, 1, 1),
+        bias=beta - multiplier * mean,
+        input_scale=_constant(dequantizer.inputs[1]).astype(np.float32),
+    )
 
 
 def _dequantizer(norm: ir.Node) -> ir.Node | None:

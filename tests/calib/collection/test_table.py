@@ -106,12 +106,12 @@ def test_a_damaged_table_is_refused_with_the_remedy(tmp_path: Path, damage: str)
 def test_other_texts_are_no_table(tmp_path: Path, text: str) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(text)
-    with pytest.raises(DeployError, match="is no calibration table"):
+    with pytest.raises(DeployError, match="is not a calibration table"):
         read_table(file)
 
 
 def test_a_missing_file_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="is no calibration table"):
+    with pytest.raises(DeployError, match="is not a calibration table"):
         read_table(tmp_path / "absent.json")
 
 

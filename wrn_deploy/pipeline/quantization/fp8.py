@@ -19,7 +19,7 @@ OPTIONS = {"ranges": "extremes", "weights": "per-tensor", "rounding": "nearest",
 
 
 def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Artifact:
-    """Adds fp8-tensorrt.onnx, from the table that `calibrate_bundle` wrote with these options, and the same images.
+    """Adds fp8-tensorrt.onnx from the table that `calibrate_bundle` wrote with the same options.
 
     Of the techniques for int8 it uses equalization alone, which is in the table.
 
