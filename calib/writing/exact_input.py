@@ -23,8 +23,8 @@ def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
 
     A normalised image x has 256 levels per channel, but with one scale for three channels of different means and
     deviations few levels fall on a code of int8. The pixel's value - 128 = 255 std x + (255 mean - 128) always does;
-    the graph has it in units of UNIT. The Conv's weights absorb the factor. The offset cannot go into the bias, since the
-    padding, which stands for the mean, has none: a fourth channel, constant inside the image and 0 in the padding,
+    the graph has it in units of UNIT. The Conv's weights absorb the factor. The offset cannot go into the bias, since
+    the padding, which stands for the mean, has none: a fourth channel, constant inside the image and 0 in the padding,
     subtracts it. GPU kernels pad three channels to four anyway.
 
     If other nodes than Convs read the input, the copy is unchanged.
