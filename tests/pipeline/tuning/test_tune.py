@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -19,7 +21,7 @@ from tests.pipeline.quantization.test_calibrate import Noted, agreement
 from wrn_deploy.bench.report.tuning import Score, read_tuning
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -31,10 +33,10 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
 from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
 from wrn_deploy.pipeline.tuning.measure import Reference
-from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle
+from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
 from wrn_deploy.progress import Silent
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import Precision, Preprocessing
 
 PLANTED = "block2.0.conv2"
 PLAIN = CalibrateOptions(data="digits", size=64, method="max", equalize=False)
@@ -93,9 +95,21 @@ def score_of(bundle: Bundle, float_convs: tuple[str, ...], folder: Path) -> tupl
         return reference.score, reference.compare(folder / "scored.onnx", lambda _count: None)
 
 
-def test_the_layer_that_collapses_is_found_and_kept(planted: Bundle, tmp_path: Path) -> None:
+def test_the_layer_that_collapses_is_found_and_kept(
+    planted: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert agreement(planted.folder, "int8-tensorrt.onnx", "digits") < 0.9, "nothing was planted"
-    tuning = tune_bundle(planted, ONE_POINT, Silent())
+    decoded: Counter[str] = Counter()
+    fit_item = preprocess.fit_item
+
+    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+        decoded[item.name] += 1
+        return fit_item(item, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "fit_item", counting)
+        tuning = tune_bundle(planted, ONE_POINT, Silent())
+    assert sum(decoded.values()) == tuning.reference.images + SAMPLE, "each image is decoded once"
     assert tuning.chosen is not None
     assert PLANTED in tuning.chosen.float_convs
     assert PLANTED in [layer.name for layer in tuning.layers[:2]]

@@ -155,9 +155,9 @@ def tune(
 ) -> None:
     """Find the Convs that cost accuracy in int8, and keep the fewest in fp16.
 
-    As few multiply-accumulates as it can find are kept in fp16, so that the budget
-    is met: --max-drop, --min-agreement or both. The int8 graph for TensorRT is
-    written so; exit code 3 if no set meets the budget.
+    Keeps the fewest multiply-accumulates in fp16 that meet the budget: --max-drop,
+    --min-agreement or both. Writes the int8 graph for TensorRT; exit code 3 if no
+    set meets the budget.
     """
     opened, progress = Bundle.open(bundle), new_progress()
     picture = out or bundle / "reports" / "frontier.svg"
@@ -193,25 +193,27 @@ def tune(
 @app.command()
 def finetune(
     bundle: opt.BundlePath,
-    data: Annotated[str, option("DATA", f"Images to train on; labels only where --loss needs them: {opt.DATA}.")],
+    data: Annotated[str, option("DATA", f"Images to train on, with labels if --loss needs them: {opt.DATA}.")],
     test_data: Annotated[
-        str | None, option("DATA", "Held-out images to judge by; some of the others if not given.")
+        str | None, option("DATA", "Held-out images to judge by; a part of the others if not given.")
     ] = None,
     loss: Annotated[
-        Loss, typer.Option(rich_help_panel=opt.RECIPE, help="What is learned: fp32's answers, labels, or both.")
+        Loss, typer.Option(rich_help_panel=opt.RECIPE, help="The target: fp32's answers, labels, or both.")
     ] = Loss.DISTILL,
     steps: Annotated[int, option("N", "Steps of the optimizer.", opt.RECIPE, least=1)] = 200,
     epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", opt.RECIPE)] = None,
     batch_size: Annotated[int, option("N", "Images a step.", opt.RECIPE, least=1)] = 64,
-    lr: Annotated[float, option("X", "Rate at the start, in steps of int8; it falls to 0.", opt.RECIPE)] = 0.01,
+    lr: Annotated[
+        float, option("X", "Learning rate at the start, in steps of int8; it falls to 0.", opt.RECIPE)
+    ] = 0.01,
     scales: Annotated[bool, flag("--scales/--no-scales", "Train scales too.", rich_help_panel=opt.RECIPE)] = True,
-    mirror: Annotated[bool, option("", "Mirror half of the images, where the data allows it.", opt.RECIPE)] = True,
-    shift: Annotated[int, option("N", "Shift images by up to so many pixels.", opt.RECIPE, least=0)] = 4,
-    seed: Annotated[int, option("N", "Of order and augmentation.", opt.RECIPE, least=0)] = 0,
+    mirror: Annotated[bool, option("", "Mirror half of the images, if the data allows it.", opt.RECIPE)] = True,
+    shift: Annotated[int, option("N", "Shift images by up to N pixels.", opt.RECIPE, least=0)] = 4,
+    seed: Annotated[int, option("N", "Seed of order and augmentation.", opt.RECIPE, least=0)] = 0,
     target: Annotated[
         list[Target] | None, typer.Option(help="The runtime whose graph is trained; repeatable; both if not given.")
     ] = None,
-    limit: Annotated[int | None, option("N", "Use so many of the images, spread evenly.", least=1)] = None,
+    limit: Annotated[int | None, option("N", "Use N of the images, spread evenly.", least=1)] = None,
     threads: opt.Threads = None,
     max_corrupt: opt.MaxCorrupt = "0",
     workers: opt.Workers = None,
@@ -219,9 +221,9 @@ def finetune(
 ) -> None:
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
 
-    The weights, and their scales, are trained through the very arithmetic of the
-    Q/DQ graphs, which keep their nodes. Written is what is better on held-out
-    images; exit code 3 if no graph is.
+    Trains weights and scales through the arithmetic of the Q/DQ graphs, which keep
+    their nodes. Writes the graphs that improve on held-out images; exit code 3 if
+    none does.
     """
     opened = Bundle.open(bundle)
     options = FinetuneOptions(
@@ -244,9 +246,9 @@ def finetune(
 
 @app.command()
 def lint(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any Q/DQ graph in ONNX.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Q/DQ graph in ONNX.")],
     target: Annotated[
-        Target | None, typer.Option(help="The runtime it is for; taken from its zero points if not given.")
+        Target | None, typer.Option(help="The runtime it is for; found by its zero points if not given.")
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:

@@ -82,7 +82,8 @@ class TuneOptions:
 def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tuning:
     """Writes the int8 graph for TensorRT with the fewest MACs in fp16 that meets the budget; returns every trial.
 
-    If no trial meets it (`chosen` is None), the bundle stays as it was, without the new calibration.
+    If no trial meets it (`chosen` is None), the bundle stays as it was, without the new calibration. Images are decoded
+    once, and kept up to `data.cached_batches.CACHE_BYTES` each for the labelled ones and the sample.
 
     Example:
         >>> bundle = Bundle.open(Path("bundle"))  # calibrated
