@@ -193,7 +193,7 @@ def tune(
 @app.command()
 def finetune(
     bundle: opt.BundlePath,
-    data: Annotated[str, option("DATA", f"Images to train on, with labels if --loss needs them: {opt.DATA}.")],
+    data: Annotated[str, option("DATA", f"Images to train on; labels if --loss needs them: {opt.DATA}.")],
     test_data: Annotated[
         str | None, option("DATA", "Held-out images to judge by; a part of the others if not given.")
     ] = None,
