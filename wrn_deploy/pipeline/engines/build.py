@@ -46,10 +46,17 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     """Adds a plan, `<precision>-<flavour>.plan`, and returns its artifact.
 
     Example:
-        >>> bundle = Bundle.open(Path("bundle"))  # calibrated
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.engines.options import EngineOptions, Profile
+        >>> from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+        >>> from wrn_deploy.spec import Precision
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
         >>> options = BuildOptions(precision=Precision.INT8, engine=EngineOptions(profiles=(Profile(1, 8, 32),)))
-        >>> build_engine(bundle, options, Silent()).path
-        'int8-tensorrt.plan'
+        >>> plan = build_engine(bundle, options, Silent())
+        >>> plan.path.startswith("int8-tensorrt")
+        True
 
     Raises:
         UsageError: int8 without a calibration table and without calibration data; an option that this TensorRT lacks.

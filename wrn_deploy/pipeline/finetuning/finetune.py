@@ -40,10 +40,15 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     to `data.cached_batches.CACHE_BYTES`; training images are decoded in each epoch.
 
     Example:
-        >>> bundle = Bundle.open(Path("bundle"))  # calibrated
-        >>> options = FinetuneOptions(data="train.tar", schedule=Schedule(steps=200))
-        >>> result = finetune_bundle(bundle, options, Silent())
-        >>> check_finetuning(result)  # raises GateError if no graph improved
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
+        >>> options = FinetuneOptions(data="digits", schedule=Schedule(steps=5))
+        >>> result = finetune_bundle(bundle, options, Silent())  # `check_finetuning(result)` is the gate
+        >>> [graph.key for graph in result.graphs]
+        ['onnx-int8-tensorrt', 'onnx-int8-onnxruntime']
 
     Raises:
         UsageError: the bundle is not calibrated.

@@ -45,10 +45,13 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     again in each pass. If table and graphs are up to date, nothing but this first pass is done.
 
     Example:
-        >>> bundle = Bundle.open(Path("bundle"))  # written by export_bundle
-        >>> options = CalibrateOptions(data="train.tar", size=256, method="mse")
-        >>> table = calibrate_bundle(bundle, options, Silent())
-        >>> bundle.file(table).name
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `export_bundle` writes it
+        >>> table = calibrate_bundle(bundle, CalibrateOptions(data="digits", size=64, method="mse"), Silent())
+        >>> table.path
         'calibration.json'
 
     Raises:

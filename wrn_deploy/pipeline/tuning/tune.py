@@ -86,9 +86,13 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     once, and kept up to `data.cached_batches.CACHE_BYTES` each for the labelled ones and the sample.
 
     Example:
-        >>> bundle = Bundle.open(Path("bundle"))  # calibrated
-        >>> tuning = tune_bundle(bundle, TuneOptions(data="test.tar", max_drop=0.1), Silent())
-        >>> check_tuning(tuning)  # raises GateError if nothing met the budget
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
+        >>> tuning = tune_bundle(bundle, TuneOptions(data="digits", max_drop=5.0), Silent())
+        >>> check_tuning(tuning)  # raises GateError if no trial met the budget
 
     Raises:
         UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
