@@ -66,11 +66,13 @@ def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
         return float(method.threshold(histogram, amax, 99.99))
 
     tensors = {}
-    for tensor, found in collect_ranges(graphs[0], images, method.NEEDS_HISTOGRAM, None).items():
+    for tensor, found in collect_ranges(graphs[0], images(1), histograms=method.NEEDS_HISTOGRAM, threads=None).items():
         amax = threshold(found.histogram, found.amax)
         found.disagreement(threshold)
-        tensors[tensor] = TensorRange(found.low, found.high, amax, found.share_above(amax))
-    table = CalibrationTable(name, None, "", "", 0, "", tensors)
+        tensors[tensor] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
+    table = CalibrationTable(
+        method=name, percentile=None, data="", data_digest="", images=0, graph_sha256="", tensors=tensors
+    )
     fp32 = ir.load(graphs[0])
     ir.save(quantize_for_tensorrt(fp32, ir.load(graphs[1]), table), Path("int8-tensorrt.onnx"))
     ir.save(quantize_for_onnxruntime(fp32, table), Path("int8-onnxruntime.onnx"))

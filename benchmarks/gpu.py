@@ -147,14 +147,14 @@ def _outcome(told: dict[str, Any]) -> str:
 
 def _build(bundle: Bundle, given: argparse.Namespace) -> list[str]:
     """Plans of every TensorRT here, a profile for each batch; gives what could not be built."""
-    options, failures = EngineOptions(tuple(Profile(batch, batch, batch) for batch in given.batches)), []
+    options, failures = EngineOptions(profiles=tuple(Profile(batch, batch, batch) for batch in given.batches)), []
     wanted = [precision for precision in (Precision.FP16, Precision.INT8) if precision in given.precisions]
     if Precision.INT8 in wanted:
-        calibrate_bundle(bundle, CalibrateOptions("digits", size=16), Silent())
+        calibrate_bundle(bundle, CalibrateOptions(data="digits", size=16), Silent())
     for flavor in installed_flavors():
         for precision in wanted:
             try:
-                build_engine(bundle, BuildOptions(precision, options, flavor), Silent())
+                build_engine(bundle, BuildOptions(precision=precision, engine=options, flavor=flavor), Silent())
             except DeployError as error:
                 failures.append(f"{bundle.spec.name} {flavor} {precision} not built: {error}")
     return failures

@@ -182,7 +182,9 @@ def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
     told: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
     try:
         trt = find_flavor(Flavor.RTX)
-        options = EngineOptions((Profile(1, 4, 4),), compute_capabilities=() if target == "none" else (target,))
+        options = EngineOptions(
+            profiles=(Profile(1, 4, 4),), compute_capabilities=() if target == "none" else (target,)
+        )
         graph = bundle.file(bundle.artifacts["onnx-fp16"])
         plan = build_plan(trt, graph, bundle.spec.input, options, Silent()).plan
         told |= {"built": True, "bytes": len(plan), "version": trt.version}

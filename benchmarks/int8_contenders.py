@@ -49,7 +49,7 @@ def _ours(bundle: Bundle, images: str, wanted: Mapping[str, object]) -> None:
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
     from wrn_deploy.progress import Silent
 
-    options: Any = CalibrateOptions(images, size=len(open_data(images, Role.TRAIN)))
+    options: Any = CalibrateOptions(data=images, size=len(open_data(images, Role.TRAIN)))
     for name, value in wanted.items():
         options = _with(options, name, value)
     calibrate_bundle(bundle, options, Silent())

@@ -46,7 +46,7 @@ from wrn_deploy.spec import ModelSpec, Precision
 from wrn_deploy.version import __version__
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13")
-CALIBRATION = CalibrateOptions("digits", 8, quantization=Quantization(rounding=Rounding.NEAREST))
+CALIBRATION = CalibrateOptions(data="digits", size=8, quantization=Quantization(rounding=Rounding.NEAREST))
 BATCHES = Profile(1, 2, 8)
 CHECKED = 8  # images that the int8 graphs are compared with fp32 on
 INT8_GRAPHS = ("onnx-int8-tensorrt", "onnx-int8-onnxruntime")
@@ -186,12 +186,14 @@ def _resized(spec: ModelSpec) -> Any:
 
 
 def _plan(bundle: Bundle, precision: Precision) -> Row:
-    artifact = build_engine(bundle, BuildOptions(precision, EngineOptions((BATCHES,))), Silent())
+    artifact = build_engine(
+        bundle, BuildOptions(precision=precision, engine=EngineOptions(profiles=(BATCHES,))), Silent()
+    )
     proof = artifact.facts["precision"]
     return {
         "flavor": artifact.facts["flavor"],
         "share": proof["shares"].get(precision.value, 0.0),
-        "less": proof["less"],
+        "higher_precision": proof["higher_precision"],
         "unknown": proof["unknown"],
         "layers": proof["layers"],
         "reformats": proof["reformats"],

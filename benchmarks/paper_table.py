@@ -127,9 +127,11 @@ def _fastest(bundles: dict[str, Bundle], given: Any) -> tuple[str, Precision]:
     if find_gpu():
         for bundle in bundles.values():
             for flavor in installed_flavors():
-                options = EngineOptions((Profile(given.batch, given.batch, given.batch),))
+                options = EngineOptions(profiles=(Profile(given.batch, given.batch, given.batch),))
                 with contextlib.suppress(DeployError):  # without a plan, it is no contender
-                    build_engine(bundle, BuildOptions(Precision.FP16, options, flavor), new_progress())
+                    build_engine(
+                        bundle, BuildOptions(precision=Precision.FP16, engine=options, flavor=flavor), new_progress()
+                    )
     times: dict[tuple[str, Precision], float] = {}
     for backend, precision in contenders():
         if all(examine(bundle, backend, precision).skipped is None for bundle in bundles.values()):

@@ -1,4 +1,4 @@
-"""Where a residual graph is quantized, for TensorRT and for ONNX Runtime on a CPU; graph structure alone, no values."""
+"""Where to quantize a residual graph, for TensorRT and for ONNX Runtime on a CPU; graph structure only, no values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 TAKEN_TOGETHER = 4  # input channels that ONNX Runtime's kernels for integer Convs read at a time
-LEAST_CHANNELS = 32  # of a BN that is faster in integers; measured: with 16 it takes as long as in float
+MIN_CHANNELS = 32  # of a BN that is faster in integers; measured: with 16 it takes as long as in float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Point:
 def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[Point]:
     """The placement that TensorRT fuses in a residual net (its Q/DQ rules; ModelOpt 0.47 does the same).
 
-    On the data input of every Conv, on the input of a MaxPool, and on the skip input of every residual sum, and nowhere
-    else: nothing between a Conv and its ReLU, nothing on the other input of the sum, the pooled features and the
-    classifier in float (entropy calibration clips the classifier's input to a small part of its range).
+    On the data input of every Conv, on the input of a MaxPool, and on the skip input of every residual sum; nothing
+    between a Conv and its ReLU, and nothing on the other input of a sum. The pooled features and the classifier stay in
+    float (entropy calibration clips the classifier's input to a small part of its range).
 
-    The Convs named in `float_convs` stay in float, and so do the skips of the sums that they end in and a MaxPool that
-    feeds none but them.
+    The Convs named in `float_convs` stay in float, with the skips of the sums that they write and a MaxPool that feeds
+    only them.
     """
     depths = conv_depths(graph)
     points = []
@@ -54,12 +54,12 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
 
 
 def onnxruntime_values(graph: ir.Graph) -> list[str]:
-    """The tensors that are quantized for ONNX Runtime's CPU kernels, each for all of its users.
+    """The tensors to quantize for ONNX Runtime's CPU kernels, each for all of its users.
 
-    QLinearConv needs its output quantized too, behind the ReLU where there is one; a sum is an integer one where a ReLU
-    and then a Conv follow (post-activation nets), or BN, ReLU and a Conv and the BN is wide enough to be faster in
-    integers (`integer_norms.py`). Other sums before a BN stay in float, and so do their skips: quantizing them costs
-    accuracy and saves next to nothing. The Convs of `onnxruntime_float_convs` stay in float.
+    QLinearConv needs its output quantized too, after the ReLU if there is one. A sum is computed in integers if ReLU
+    and Conv follow (post-activation nets), or BN, ReLU and Conv with a BN wide enough to be faster in integers
+    (`integer_norms.py`). Other sums before a BN stay in float, with their skips: quantizing them costs accuracy and
+    saves next to nothing. The Convs of `onnxruntime_float_convs` stay in float.
     """
     values: dict[str, None] = {}
     float_convs = onnxruntime_float_convs(graph)
@@ -77,8 +77,8 @@ def onnxruntime_float_convs(graph: ir.Graph) -> list[str]:
     """The Convs that are faster in float on ONNX Runtime's CPU provider: they read the images' three channels.
 
     Its integer kernels take input channels four at a time; for others it copies the input of every output position,
-    which takes three times as long as the whole Conv in float. In front of a MaxPool a Conv is an integer one all the
-    same: a MaxPool behind a float Conv would be one on another layout, which costs more than the Conv saves.
+    which takes three times as long as the whole Conv in float. A Conv before a MaxPool is an integer one all the same:
+    after a float Conv the MaxPool would run in another layout, which costs more than the Conv saves.
     """
     return [
         node.name or ""
@@ -96,9 +96,9 @@ def calibrated_tensors(graph: ir.Graph) -> list[str]:
 
 
 def range_source(graph: ir.Graph, tensor: str) -> str:
-    """The tensor whose range `tensor` takes: its own, but for a MaxPool's output.
+    """The tensor whose range `tensor` uses: itself, but the input for a MaxPool's output.
 
-    That is quantized as its input, so that the MaxPool stays an integer operation.
+    Both have the same scale then, so that the MaxPool stays an integer operation.
     """
     for node in graph:
         if node.op_type == "MaxPool" and value_name(node.outputs[0]) == tensor:
@@ -107,7 +107,7 @@ def range_source(graph: ir.Graph, tensor: str) -> str:
 
 
 def conv_depths(nodes: Iterable[ir.Node]) -> dict[ir.Value | None, int]:
-    """For each tensor, the largest number of Convs on a way from the input to it; `nodes` in an order of computing."""
+    """For each tensor, the largest number of Convs on a path from the input to it; `nodes` in topological order."""
     depths: dict[ir.Value | None, int] = {}
     for node in nodes:
         depth = max((depths.get(value, 0) for value in node.inputs), default=0) + (node.op_type == "Conv")
@@ -116,7 +116,7 @@ def conv_depths(nodes: Iterable[ir.Node]) -> dict[ir.Value | None, int]:
 
 
 def skip_index(add: ir.Node, depths: Mapping[ir.Value | None, int]) -> int:
-    """The skip of a sum: the input with fewer Convs behind it, the identity or the one Conv of a downsampling skip."""
+    """The skip of a sum: the input with fewer Convs before it, the identity or the Conv of a downsampling skip."""
     first, second = (depths.get(value, 0) for value in add.inputs)
     return 0 if first < second else 1
 
@@ -131,7 +131,7 @@ def _is_integer_sum(add: ir.Node) -> bool:
     if value is not add.outputs[0]:
         return _feeds_conv(value)
     norms = [user for user in users(value) if user.op_type == "BatchNormalization"]
-    wide = [norm for norm in norms if (size_of(norm.inputs[1]) or 0) >= LEAST_CHANNELS]
+    wide = [norm for norm in norms if (size_of(norm.inputs[1]) or 0) >= MIN_CHANNELS]
     return any(_feeds_conv(activated(norm.outputs[0])) for norm in wide)
 
 

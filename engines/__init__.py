@@ -1,1 +1,1 @@
-"""TensorRT plans: which TensorRT there is, and building."""
+"""TensorRT plans: the installed TensorRT, options, building, and the proof of precision."""

@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.engines.configure import configure
+from wrn_deploy.engines.configure import configure, load_timing_cache, save_timing_cache
 from wrn_deploy.engines.explain_errors import explain
 from wrn_deploy.engines.flavor import Flavor, TensorRT
 from wrn_deploy.engines.log import BuildLog, make_logger, quiet_stderr
 from wrn_deploy.engines.options import EngineOptions, check_flavor
-from wrn_deploy.engines.progress import PER_CENT, Phases, make_monitor, run_cancellable
-from wrn_deploy.engines.timing_cache import load_timing_cache, save_timing_cache
+from wrn_deploy.engines.progress import PER_CENT, BuildProgress, make_monitor, run_cancellable
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import TensorSpec
@@ -24,12 +23,12 @@ RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
 REFIT = "NVIDIA knows of refittable engines that leave out a GEMM's bias: check this one with `wrn-deploy eval`"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltPlan:
     """A plan and what is known of it without a GPU.
 
     `memory` is in bytes, as the builder printed it; `layer_lists` are its messages with the layers of the engine, one
-    for each target (`layers.parse_log` reads them; TensorRT-RTX prints them, also without a GPU).
+    per target (`layers.parse_log` reads them; TensorRT-RTX prints them even without a GPU).
     """
 
     plan: bytes
@@ -42,20 +41,20 @@ class BuiltPlan:
 def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOptions, progress: Progress) -> BuiltPlan:
     """Builds a plan whose precisions are those written in the graph.
 
-    Two builds are the same but for names and order of a few of TensorRT's internal tensors, which follow memory
-    addresses: with TensorRT-RTX 1.7.1, less than one byte in a thousand.
+    Two builds differ only in names and order of a few internal tensors, which follow memory addresses: less than one
+    byte in a thousand with TensorRT-RTX 1.7.1.
 
     Args:
         trt: which TensorRT builds.
         onnx: the graph.
         source: its input; the batch comes from the profiles.
         options: what the plan is for.
-        progress: shown what the builder tells of itself.
+        progress: shows the builder's own progress.
 
     Raises:
         UsageError: this TensorRT does not have an option.
-        DeployError: the graph cannot be parsed or built; the text has TensorRT's own words and what they mean.
-        MachineError: what is asked for needs a GPU, a driver or a library that is not here.
+        DeployError: the graph cannot be parsed or built; the text has TensorRT's message and its meaning.
+        MachineError: the options need a GPU, a driver or a library that this machine lacks.
         KeyboardInterrupt: Ctrl-C; the build was cancelled.
     """
     check_flavor(options, trt.flavor)
@@ -65,20 +64,23 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOpt
     title = f"Building {onnx.name} with {trt.flavor} {trt.version}"
     start = time.perf_counter()
     with progress.task(title, PER_CENT) as advance, quiet_stderr(noise):
-        phases = Phases(advance)
-        plan = run_cancellable(lambda: _build(trt, log, onnx, (source, options, phases)), phases.cancel)
+        build = BuildProgress(advance)
+        plan = run_cancellable(lambda: _build(trt, log, onnx, source, options, monitored=build), build.cancel)
     if plan is None:
         messages = log.errors or [*log.no_gpu, *noise]
         raise explain(f"{trt.flavor} built no plan from {onnx.name}", messages)
     if trt.flavor is Flavor.RTX and plan[:4] != RTX_MAGIC:
         raise DeployError(f"TensorRT-RTX returned {plan[:4]!r}...: expected a plan that starts with {RTX_MAGIC!r}")
     seconds = round(time.perf_counter() - start, 3)
-    return BuiltPlan(plan, seconds, log.memory, tuple(log.warnings), tuple(log.layer_lists))
+    return BuiltPlan(
+        plan=plan, seconds=seconds, memory=log.memory, warnings=tuple(log.warnings), layer_lists=tuple(log.layer_lists)
+    )
 
 
-def _build(trt: TensorRT, log: BuildLog, onnx: Path, what: tuple[TensorSpec, EngineOptions, Phases]) -> bytes | None:
-    """The plan; None: it could not be built, and `log` has why."""
-    source, options, phases = what
+def _build(
+    trt: TensorRT, log: BuildLog, onnx: Path, source: TensorSpec, options: EngineOptions, *, monitored: BuildProgress
+) -> bytes | None:
+    """The plan; None: it could not be built, and `log` has the reason."""
     module = trt.module
     logger = make_logger(module, log)
     try:
@@ -98,7 +100,7 @@ def _build(trt: TensorRT, log: BuildLog, onnx: Path, what: tuple[TensorSpec, Eng
         log.errors.append(f"the graph's inputs are {inputs}, not {source.name} alone")
         return None
     config = configure(trt, builder, source, options)
-    monitor = make_monitor(module, phases)  # it must outlive the build
+    monitor = make_monitor(module, monitored)  # it must outlive the build
     config.progress_monitor = monitor
     cache = load_timing_cache(config, options.timing_cache) if options.timing_cache else None
     plan = builder.build_serialized_network(network, config)

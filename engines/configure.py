@@ -1,7 +1,9 @@
-"""From options to TensorRT's builder configuration: flags, limits, profiles, targets."""
+"""From options to TensorRT's builder configuration: flags, limits, profiles, targets, and the timing cache's file."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from wrn_deploy.engines.flavor import Flavor, TensorRT
@@ -9,11 +11,11 @@ from wrn_deploy.engines.options import EngineOptions, Hardware
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import TensorSpec
 
-__all__ = ["configure"]
+__all__ = ["configure", "load_timing_cache", "save_timing_cache"]
 
 
 def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOptions) -> Any:
-    """An IBuilderConfig; the timing cache and the progress monitor are set by the caller.
+    """An IBuilderConfig, without a timing cache and a progress monitor.
 
     Raises:
         UsageError: a compute capability that this TensorRT-RTX does not know.
@@ -27,7 +29,7 @@ def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOp
     if options.level is not None:
         config.builder_optimization_level = options.level
     flags = {
-        module.BuilderFlag.TF32: options.tf32,  # on where nothing is said, in every version
+        module.BuilderFlag.TF32: options.tf32,  # on by default, in every version
         module.BuilderFlag.REFIT: options.refit,
         module.BuilderFlag.STRIP_PLAN: options.strip,
         module.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
@@ -49,17 +51,45 @@ def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOp
     return config
 
 
+def load_timing_cache(config: Any, file: Path) -> Any:
+    """Gives a builder configuration the measured times in the file, or none if there is no file.
+
+    Returns:
+        The cache; keep it until the plan is built.
+
+    Raises:
+        DeployError: the file is not a timing cache of this TensorRT version and this GPU.
+    """
+    cache = config.create_timing_cache(file.read_bytes() if file.exists() else b"")
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise DeployError(
+            f"{file} is not a timing cache of this TensorRT on this GPU: delete it, or name another --timing-cache"
+        )
+    return cache
+
+
+def save_timing_cache(cache: Any, file: Path) -> None:
+    """Writes the measured times; other processes see the old file or the new one, never a part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        written.write_bytes(bytes(cache.serialize()))
+        written.replace(file)
+    finally:
+        written.unlink(missing_ok=True)
+
+
 def _add_profiles(builder: Any, config: Any, source: TensorSpec, options: EngineOptions) -> None:
     for profile in options.profiles:
         ranges = builder.create_optimization_profile()
         batches = (profile.minimum, profile.optimum, profile.maximum)
         ranges.set_shape(source.name, *((batch, *source.shape) for batch in batches))
         if config.add_optimization_profile(ranges) < 0:
-            raise DeployError(f"TensorRT does not take a profile of batches {batches} for {source.name}{source.shape}")
+            raise DeployError(f"TensorRT refuses a profile of batches {batches} for {source.name}{source.shape}")
 
 
 def _set_targets(module: Any, config: Any, options: EngineOptions) -> None:
-    """TensorRT-RTX only: the compute capabilities that the plan is for, in an order that does not depend on ours."""
+    """TensorRT-RTX only: the compute capabilities that the plan is for, sorted, so that their order does not matter."""
     known = {name: value for name, value in module.ComputeCapability.__members__.items() if name != "NONE"}
     unknown = [name for name in options.compute_capabilities if name not in known]
     if unknown:
@@ -69,4 +99,4 @@ def _set_targets(module: Any, config: Any, options: EngineOptions) -> None:
     config.num_compute_capabilities = len(options.compute_capabilities)
     for index, name in enumerate(sorted(options.compute_capabilities)):
         if not config.set_compute_capability(known[name], index):
-            raise DeployError(f"TensorRT-RTX does not take --compute-capability {name} here: leave it out")
+            raise DeployError(f"TensorRT-RTX refuses --compute-capability {name} here: leave it out")

@@ -1,4 +1,4 @@
-"""What TensorRT's error messages mean and what to do; the wording was found by experiment with TensorRT-RTX 1.7.1."""
+"""The meaning of TensorRT's error messages, and what to do; their wording is that of TensorRT-RTX 1.7.1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GPU_NEEDED = "needs a GPU and a driver that work"
 FULL = "the GPU's memory is full: free some, or pass a smaller --workspace or smaller batches"
 DRIVER = "CUDA cannot be used: look at the GPU and its driver with nvidia-smi"
 
-# What TensorRT says -> what it means, and the kind of error. The first that fits counts.
+# Part of TensorRT's message -> the kind of error and its meaning. The first match counts.
 EXPLANATIONS: dict[str, tuple[type[DeployError], str]] = {
     "MODEL_DESERIALIZE_FAILED": (
         DeployError,
@@ -75,11 +75,11 @@ EXPLANATIONS: dict[str, tuple[type[DeployError], str]] = {
 
 
 def explain(title: str, messages: Sequence[str]) -> DeployError:
-    """The error for a build that failed.
+    """The error for a failed build.
 
     Args:
-        title: what was to be built, as in "tensorrt_rtx built no plan from fp16.onnx".
-        messages: TensorRT's own, as they came.
+        title: what failed, as in "tensorrt_rtx built no plan from fp16.onnx".
+        messages: those of TensorRT, in their order.
     """
     text = " | ".join(dict.fromkeys(message.strip() for message in messages if message.strip())) or "it gave no reason"
     for words, (kind, meaning) in EXPLANATIONS.items():

@@ -32,7 +32,7 @@ class TensorRT:
 
 
 def installed_flavors() -> list[Flavor]:
-    """Those that can be imported, full TensorRT first; nothing is imported."""
+    """The TensorRT libraries that are installed, full TensorRT first; imports none."""
     return [flavor for flavor in Flavor if importlib.util.find_spec(flavor.value) is not None]
 
 
@@ -40,7 +40,7 @@ def find_flavor(wanted: Flavor | None = None) -> TensorRT:
     """Imports the wanted TensorRT, or the first that is installed.
 
     Raises:
-        MachineError: there is none, it cannot be loaded, or it is too old.
+        MachineError: it is not installed, cannot be loaded, or is too old.
     """
     there = installed_flavors()
     if not there or (wanted is not None and wanted not in there):

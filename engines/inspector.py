@@ -1,4 +1,4 @@
-"""Asks an engine on this machine's GPU to describe itself; needs that GPU."""
+"""Reads the description of an engine on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["describe_context", "describe_engine"]
 
 
 def describe_engine(module: Any, plan: bytes) -> str:
-    """The inspector's JSON for the first profile's usual shapes: without shapes it tells no formats.
+    """The inspector's JSON for the first profile's usual shapes; without shapes it has no formats.
 
     Args:
         module: TensorRT's Python module.
-        plan: one that was built with that module and is whole: a damaged one may end the process.
+        plan: built with that module and undamaged: a damaged one may end the process.
 
     Raises:
         DeployError: the plan cannot be opened here.
@@ -37,7 +37,7 @@ def describe_engine(module: Any, plan: bytes) -> str:
 
 
 def describe_context(module: Any, engine: Any, context: Any) -> str:
-    """The inspector's JSON for the shapes that `context` has; None: without formats where shapes are dynamic."""
+    """The inspector's JSON for the shapes of `context`; None: without formats if shapes are dynamic."""
     inspector = engine.create_engine_inspector()
     if context is not None:
         inspector.execution_context = context

@@ -13,11 +13,11 @@ from wrn_deploy.errors import DeployError
 
 __all__ = ["LAYERS_IN_LOG", "Arithmetic", "EngineLayer", "EngineTensor", "arithmetic_of", "parse_json", "parse_log"]
 
-LAYERS_IN_LOG = "Layers:\n"  # what the builder's message with the whole list has in it
+LAYERS_IN_LOG = "Layers:\n"  # marks the builder's message with the list of layers
 
 
 class Arithmetic(StrEnum):
-    """What multiplications are done in; the cheapest first. Unknown: the layer could not be found or read."""
+    """The arithmetic of multiplications, the cheapest first; unknown: the layer was not found or cannot be read."""
 
     INT8 = "int8"
     FP8 = "fp8"
@@ -39,19 +39,19 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class EngineTensor:
-    """A tensor that a layer reads or writes; `elements` is 0 where dimensions are dynamic or not told."""
+    """A tensor that a layer reads or writes; `elements` is 0 if dimensions are dynamic or missing."""
 
     name: str
     type: Arithmetic
     elements: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLayer:
     """One layer of an engine.
 
-    `onnx` has the names of the ONNX nodes that went into it, and `weights` the tensors that are fixed: TensorRT's own
-    kernels tell their type and number alone, and compiled ones list them beside scales and biases.
+    `onnx` has the names of the ONNX nodes that were fused into it, and `weights` the constant tensors: TensorRT's own
+    kernels give only their type and number, compiled ones list them beside scales and biases.
     """
 
     name: str
@@ -64,12 +64,12 @@ class EngineLayer:
 
     @property
     def works(self) -> bool:
-        """Whether it runs on data: signals and waits between streams, constants, and shapes do not."""
+        """Whether it processes data: signals and waits between streams, constants, and shapes do not."""
         return self.kind.lower() not in ("signal", "wait", "constant", "shape_call")
 
     @property
     def only_converts(self) -> bool:
-        """Whether it changes nothing but a tensor's type or layout: a reformat, or a compiled kernel of such steps."""
+        """Whether it only changes a tensor's type or layout: a reformat, or a compiled kernel of such steps."""
         if self.kind.lower() in ("reformat", "copy", "cast") or "Reformatting CopyNode" in self.name:
             return True
         return self.kind == "kgen" and bool(self.steps) and set(self.steps) <= CONVERSIONS
@@ -86,7 +86,7 @@ ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[]|\s*$)")
 
 
 def arithmetic_of(text: str) -> Arithmetic:
-    """The type that a description of a tensor names."""
+    """The type that a tensor's description names."""
     for word in re.findall(r"[a-z0-9]+", text.lower()):
         if word in WORDS:
             return WORDS[word]
@@ -94,13 +94,13 @@ def arithmetic_of(text: str) -> Arithmetic:
 
 
 def parse_json(text: str) -> list[EngineLayer]:
-    """Reads what `EngineInspector.get_engine_information` gives as JSON.
+    """Reads the JSON of `EngineInspector.get_engine_information`.
 
-    TensorRT 10 has type and layout of a tensor in one text, `Format/Datatype`; TensorRT 11 and RTX have two. Layers
-    that are names alone, as an engine built with less verbosity has them, keep their names.
+    TensorRT 10 has type and layout of a tensor in one text, `Format/Datatype`; TensorRT 11 and RTX have two. An engine
+    that was built with less verbosity has only the names of its layers.
 
     Raises:
-        DeployError: it is something else.
+        DeployError: the text is not such JSON.
     """
     try:
         record = json.loads(text)
@@ -113,21 +113,21 @@ def parse_json(text: str) -> list[EngineLayer]:
 
 
 def parse_log(message: str) -> list[EngineLayer]:
-    """Reads the list in a message of the builder's log that has `LAYERS_IN_LOG` in it: one line a layer."""
+    """Reads the list of layers in a message of the builder's log, one line per layer, after `LAYERS_IN_LOG`."""
     lines = message.partition(LAYERS_IN_LOG)[2].partition("\n\n")[0].splitlines()
     return [_logged(line) for line in lines if line.startswith("Name: ")]
 
 
 def _layer(entry: dict[str, Any] | str) -> EngineLayer:
     if isinstance(entry, str):
-        return EngineLayer(entry, "", (), (), (), "", ())
+        return EngineLayer(name=entry, kind="", inputs=(), weights=(), outputs=(), tactic="", onnx=())
     texts = {key: str(entry.get(key, "")) for key in ("Name", "LayerType", "TacticName", "Metadata")}
-    told = [{**entry["Weights"], "Name": "Weights"}] if isinstance(entry.get("Weights"), dict) else []
+    weights = [{**entry["Weights"], "Name": "Weights"}] if isinstance(entry.get("Weights"), dict) else []
     return EngineLayer(
         name=texts["Name"],
         kind=texts["LayerType"],
         inputs=_tensors(entry.get("Inputs")),
-        weights=_tensors([*told, *_list(entry.get("Constants"))]),
+        weights=_tensors([*weights, *_list(entry.get("Constants"))]),
         outputs=_tensors(entry.get("Outputs")),
         tactic=texts["TacticName"],
         onnx=tuple(ONNX_LAYER.findall(texts["Metadata"])),
@@ -140,10 +140,10 @@ def _tensors(entries: Any) -> tuple[EngineTensor, ...]:
 
 def _tensor(entry: dict[str, Any]) -> EngineTensor:
     lower = {str(key).lower(): value for key, value in entry.items()}
-    told = next((lower[key] for key in ("datatype", "format/datatype", "type", "format") if lower.get(key)), "")
+    type_ = next((lower[key] for key in ("datatype", "format/datatype", "type", "format") if lower.get(key)), "")
     if "count" in lower:
-        return EngineTensor("", arithmetic_of(str(told)), lower["count"] if isinstance(lower["count"], int) else 0)
-    return EngineTensor(str(lower.get("name", "")), arithmetic_of(str(told)), _elements(lower.get("dimensions")))
+        return EngineTensor("", arithmetic_of(str(type_)), lower["count"] if isinstance(lower["count"], int) else 0)
+    return EngineTensor(str(lower.get("name", "")), arithmetic_of(str(type_)), _elements(lower.get("dimensions")))
 
 
 def _elements(dimensions: Any) -> int:
@@ -169,13 +169,15 @@ def _logged(line: str) -> EngineLayer:
     tactic, _, rest = rest.partition(", ")
     onnx = ONNX_LAYER.findall(rest.partition("Metadata: ")[2])
     reads, weights, writes = (_logged_tensors(part) for part in (data, fixed, outputs))
-    return EngineLayer(name, kind, reads, weights, writes, tactic=tactic, onnx=tuple(onnx))
+    return EngineLayer(
+        name=name, kind=kind, inputs=reads, weights=weights, outputs=writes, tactic=tactic, onnx=tuple(onnx)
+    )
 
 
 def _logged_tensors(text: str) -> tuple[EngineTensor, ...]:
     tensors = []
     for name, dimensions, more in TENSOR.findall(text):
-        told = TYPE.search(more)
+        type_ = TYPE.search(more)
         sizes = [int(size) for size in dimensions.split(",") if size.strip().lstrip("-").isdigit()]
-        tensors.append(EngineTensor(name, arithmetic_of(told[1] if told else ""), _elements(sizes)))
+        tensors.append(EngineTensor(name, arithmetic_of(type_[1] if type_ else ""), _elements(sizes)))
     return tuple(tensors)

@@ -1,4 +1,4 @@
-"""Collects what TensorRT says while it builds, and keeps vendor noise off the terminal."""
+"""Collects TensorRT's messages during a build, and keeps its other output off the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wrn_deploy.engines.layers import LAYERS_IN_LOG
 
 __all__ = ["BuildLog", "make_logger", "quiet_stderr"]
 
-# What a builder without a GPU says about the driver; the build itself is not concerned.
+# Messages about the driver on a machine without a GPU; they do not concern the build itself.
 NO_GPU = re.compile(
     r"CUDA (initialization failure|driver).*(35|insufficient)|cudaError(InsufficientDriver)?.*35|error code 35",
     re.IGNORECASE,
@@ -31,7 +31,7 @@ MEMORY = {
 class BuildLog:
     """The builder's messages by severity, the memory figures it prints, in bytes, and its lists of layers.
 
-    `no_gpu` has what it says of a missing driver: no error of a build that needs none, and the reason of one that does.
+    `no_gpu` has messages about a missing driver: harmless if the build needs none, else the reason why it failed.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class BuildLog:
     layer_lists: list[str] = field(default_factory=list)
 
     def take(self, severity: str, message: str) -> None:
-        """Enters one message; `severity` is the name of a member of the logger's Severity."""
+        """Adds one message; `severity` is the name of a member of the logger's Severity."""
         for key, pattern in MEMORY.items():
             match = pattern.search(message)
             if match:
@@ -57,7 +57,7 @@ class BuildLog:
 
 
 def make_logger(module: Any, log: BuildLog) -> Any:
-    """A logger of TensorRT's `module` that writes into `log` alone."""
+    """A logger of TensorRT's `module` that writes to `log` only."""
 
     class Logger(module.ILogger):  # type: ignore[misc]  # the base class is known only at run time
         def __init__(self) -> None:
@@ -71,9 +71,9 @@ def make_logger(module: Any, log: BuildLog) -> Any:
 
 @contextlib.contextmanager
 def quiet_stderr(captured: list[str]) -> Iterator[None]:
-    """Catches what libraries print straight to file descriptor 2; the lines are in `captured` afterwards.
+    """Captures what libraries print to file descriptor 2; afterwards `captured` has the lines.
 
-    What Python prints meanwhile, the progress of the work above all, still comes out.
+    What Python prints meanwhile, such as progress, still appears.
     """
     sys.stderr.flush()
     with (

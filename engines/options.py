@@ -1,4 +1,4 @@
-"""What a plan is built for, as data: profiles, limits, compatibility; and which TensorRT can do what of it."""
+"""The options of a plan: profiles, limits, compatibility; and which TensorRT has which of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS = range(6)
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One optimization profile: the least, the usual and the largest batch."""
+    """One optimization profile: the smallest, the usual and the largest batch."""
 
     minimum: int = 1
     optimum: int = 8
@@ -48,22 +48,22 @@ class Hardware(StrEnum):
     AMPERE_PLUS = "ampere-plus"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How to build a plan; precision is no option, it is in the graph.
+    """How to build a plan; precision is not an option, since it is in the graph.
 
     Attributes:
         profiles: the batches the plan is for; TensorRT tunes for each profile's `optimum`.
-        workspace_mib: the most scratch memory a layer may take (None: TensorRT's own choice).
-        level: how long the builder may search, from 0 to 5 (None: TensorRT's own choice, 3).
+        workspace_mib: the most scratch memory a layer may take (None: TensorRT's default).
+        level: how long the builder may search, 0 to 5 (None: TensorRT's default, 3).
         tf32: whether fp32 layers may round their inputs to TF32, which has 10 bits of mantissa.
-        version_compatible: full TensorRT alone: the plan also runs on later versions.
-        hardware: full TensorRT alone: the plan also runs on these GPUs.
-        compute_capabilities: TensorRT-RTX alone: names as in "SM89" (none: those that it supports by default).
+        version_compatible: full TensorRT only: the plan also runs on later versions.
+        hardware: full TensorRT only: the plan also runs on these GPUs.
+        compute_capabilities: TensorRT-RTX only: names as in "SM89" (none: those that it supports by default).
         refit: weights can be replaced in the built engine.
         strip: the plan has no weights; whoever opens it must refit it.
-        timing_cache: full TensorRT alone: a file of measured times, read and written. Not part of the recipe: it
-            spares measurements, and what it changes in a plan is what another measurement would change.
+        timing_cache: full TensorRT only: a file of measured times, read and written. Not part of the recipe: it saves
+            measurements, and changes a plan only as another measurement would.
     """
 
     profiles: tuple[Profile, ...] = (Profile(),)
@@ -92,7 +92,7 @@ class EngineOptions:
         if CURRENT in targets and len(targets) > 1:
             raise UsageError(f"--compute-capability {' '.join(targets)}: expected {CURRENT} alone, or names without it")
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Every option that changes the plan, as JSON types."""
         record = dataclasses.asdict(self)
         del record["timing_cache"]
@@ -102,7 +102,7 @@ class EngineOptions:
 
 
 def check_flavor(options: EngineOptions, flavor: Flavor) -> None:
-    """Raises UsageError for an option that this TensorRT does not have, with what it has instead."""
+    """Raises UsageError for an option that this TensorRT lacks, with what it has instead."""
     if flavor is Flavor.RTX:
         reasons = {
             "--version-compatible": (

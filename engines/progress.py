@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PER_CENT", "Phases", "make_monitor", "run_cancellable"]
+__all__ = ["PER_CENT", "BuildProgress", "make_monitor", "run_cancellable"]
 
 PER_CENT = 100
 
@@ -19,8 +19,8 @@ class _Phase:
     done: int = 0
 
 
-class Phases:
-    """What the builder has said of its phases, which nest; safe for several threads, as its callbacks must be.
+class BuildProgress:
+    """The phases of a build, which nest, as one share; safe for several threads, as the builder's callbacks must be.
 
     A phase counts as one step of the phase that it is in. The share never falls: phases can be announced late.
 
@@ -31,41 +31,41 @@ class Phases:
     def __init__(self, advance: Callable[[int], None]) -> None:
         self._advance = advance
         self._open: dict[str, _Phase] = {}
-        self._told = 0
+        self._reported = 0
         self._lock = threading.Lock()
         self._cancelled = False
 
     def cancel(self) -> None:
-        """The builder ends at its next step."""
+        """Ends the build at its next step."""
         self._cancelled = True
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """A phase of `steps` steps begins."""
         with self._lock:
             self._open[name] = _Phase(parent, max(steps, 1))
 
     def step(self, name: str) -> bool:
-        """A step of a phase is done; False: the build is to be cancelled."""
+        """A step of a phase is done; returns False to cancel the build."""
         with self._lock:
             phase = self._open.get(name)
             if phase is not None:
                 phase.done = min(phase.done + 1, phase.steps)
-            self._tell()
+            self._report()
         return not self._cancelled
 
     def finish(self, name: str) -> None:
-        """A phase ends, whether or not all its steps were told of."""
+        """A phase ends, whether or not all its steps were reported."""
         with self._lock:
             phase = self._open.pop(name, None)
             if phase is not None and phase.parent is None and not self._cancelled:
-                self._tell(PER_CENT)
+                self._report(PER_CENT)
 
-    def _tell(self, share: int | None = None) -> None:
+    def _report(self, share: int | None = None) -> None:
         roots = [name for name, phase in self._open.items() if phase.parent is None]
         now = share if share is not None else int(PER_CENT * max(map(self._share, roots), default=0.0))
-        if now > self._told:
-            self._advance(now - self._told)
-            self._told = now
+        if now > self._reported:
+            self._advance(now - self._reported)
+            self._reported = now
 
     def _share(self, name: str) -> float:
         phase = self._open[name]
@@ -73,22 +73,22 @@ class Phases:
         return min(1.0, (phase.done + min(inside, 1.0)) / phase.steps)
 
 
-def make_monitor(module: Any, phases: Phases) -> Any:
-    """A progress monitor of TensorRT's `module` that tells `phases`."""
+def make_monitor(module: Any, build: BuildProgress) -> Any:
+    """A progress monitor of TensorRT's `module` that reports to `build`."""
 
     class Monitor(module.IProgressMonitor):  # type: ignore[misc]  # the base class is known only at run time
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            phases.start(phase_name, parent_phase, num_steps)
+            build.start(phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            del step  # they are told in order
-            return phases.step(phase_name)
+            del step  # they are reported in order
+            return build.step(phase_name)
 
         def phase_finish(self, phase_name: str) -> None:
-            phases.finish(phase_name)
+            build.finish(phase_name)
 
     return Monitor()
 

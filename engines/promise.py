@@ -1,4 +1,4 @@
-"""What an ONNX graph promises: the multiply-accumulates of each of its layers, and what they are to be computed in."""
+"""The precision that an ONNX graph asks for: the multiply-accumulates of each layer, and their arithmetic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wrn_deploy.graph import (
     size_of,
 )
 
-__all__ = ["Promise", "promises_of", "shares_of"]
+__all__ = ["ExpectedPrecision", "expected_precisions", "shares_of"]
 
 TYPES = {
     ir.DataType.FLOAT: Arithmetic.FP32,
@@ -33,12 +33,12 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One Conv, Gemm or MatMul of a graph.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPrecision:
+    """One Conv, Gemm or MatMul of a graph, and the arithmetic that the graph asks for.
 
-    `macs` are its multiply-accumulates for one image, None if the graph does not give the shapes; `weights` is the
-    number of its weights, 0 if they are computed; `around` are the names of the Q and DQ that feed it.
+    `macs` are multiply-accumulates for one image, None if the graph lacks the shapes; `weights` is the number of
+    weights, 0 if they are computed; `around` has the names of the Q and DQ that feed it.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Promise:
     around: tuple[str, ...] = ()
 
 
-def promises_of(model: ir.Model) -> list[Promise]:
+def expected_precisions(model: ir.Model) -> list[ExpectedPrecision]:
     """The layers of a graph that multiply, in its order.
 
-    In int8 or fp8 is a layer whose data and weights both come out of a DQ of such codes; any other one has the type of
+    A layer is in int8 or fp8 if a DQ of such codes makes both its data and its weights; any other layer has the type of
     its weights, or of the scale of their DQ.
     """
-    return [_promise(node) for node in model.graph if node.op_type in MULTIPLYING and len(node.inputs) > 1]
+    return [_expected(node) for node in model.graph if node.op_type in MULTIPLYING and len(node.inputs) > 1]
 
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, float]:
@@ -68,7 +68,7 @@ def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, flo
     return {kind.value: count / total for kind, count in sums.items() if count}
 
 
-def _promise(node: ir.Node) -> Promise:
+def _expected(node: ir.Node) -> ExpectedPrecision:
     data, weights = node.inputs[0], node.inputs[1]
     from_data, from_weights = _dequantizer(data), _dequantizer(weights)
     around = [found for found in (from_data, from_weights) if found is not None]
@@ -78,7 +78,13 @@ def _promise(node: ir.Node) -> Promise:
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
         arithmetic = _float_type(weights)
     names = tuple(name_of(found) for found in (*around, *before) if found is not None)
-    return Promise(name_of(node), macs_of(node), size_of(weights) or 0, arithmetic, names)
+    return ExpectedPrecision(
+        name=name_of(node),
+        macs=macs_of(node),
+        weights=size_of(weights) or 0,
+        arithmetic=arithmetic,
+        around=names,
+    )
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:

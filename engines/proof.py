@@ -1,7 +1,8 @@
-"""Compares what a graph promises with the layers of the engine made of it: which multiplications are done in what."""
+"""Compares the precision that a graph asks for with the layers of its engine: the arithmetic of each multiplication."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,19 @@ from enum import StrEnum
 from typing import Any
 
 from wrn_deploy.engines.layers import Arithmetic, EngineLayer
-from wrn_deploy.engines.promise import Promise, shares_of
+from wrn_deploy.engines.promise import ExpectedPrecision, shares_of
 from wrn_deploy.errors import GateError
 
-__all__ = ["Proof", "Shortfall", "Source", "check_proof", "computed_in", "kernels_of", "prove", "unproved"]
+__all__ = [
+    "HigherPrecision",
+    "PrecisionReport",
+    "Source",
+    "check_precision",
+    "computed_in",
+    "kernels_of",
+    "prove",
+    "unproved",
+]
 
 SHOWN = 5  # layers that a text lists
 BITS = {Arithmetic.INT8: 8, Arithmetic.FP8: 8, Arithmetic.BF16: 16, Arithmetic.FP16: 16, Arithmetic.FP32: 32}
@@ -21,113 +31,123 @@ STEPS = frozenset({"Conv", "Corr", "Dot", "Fc", "Gemm"})  # what a compiled kern
 
 
 class Source(StrEnum):
-    """Where the layers were read: in the engine, in what the builder printed, or nowhere."""
+    """Where the layers were read: in the engine, in the builder's log, or nowhere, so that the graph alone is known."""
 
     INSPECTOR = "inspector"
     LOG = "builder log"
-    PROMISE = "promise"
+    GRAPH = "graph"
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
-    """A layer that is computed in more bits than the graph promises."""
+class HigherPrecision:
+    """A layer that the engine computes in more bits than the graph asks for."""
 
     name: str
-    promised: Arithmetic
-    got: Arithmetic
+    expected: Arithmetic
+    actual: Arithmetic
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What an engine multiplies in.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionReport:
+    """The arithmetic of an engine's multiplications.
 
-    `shares` and `promised` are shares of all multiply-accumulates by arithmetic, `layers` the layers that run, and
-    `reformats` those of them that only change a type or a layout (both None for a promise). `less` has the
-    layers of the graph that got less than promised, and `unknown` those that were not found in the engine.
+    Attributes:
+        source: where the engine's layers were read.
+        shares: shares of all multiply-accumulates by arithmetic, in the engine.
+        expected: the same, as the graph asks for.
+        layers: how many layers run; None if they cannot be read.
+        reformats: how many of them only change a type or a layout; None if they cannot be read.
+        higher_precision: the graph's layers that the engine computes in more bits than the graph asks for.
+        unknown: the graph's layers that were not found in the engine.
     """
 
     source: Source
     shares: Mapping[str, float]
-    promised: Mapping[str, float]
+    expected: Mapping[str, float]
     layers: int | None = None
     reformats: int | None = None
-    less: tuple[Shortfall, ...] = ()
+    higher_precision: tuple[HigherPrecision, ...] = ()
     unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """What the manifest keeps of it."""
-        rounded = {key: {kind: round(share, 6) for kind, share in getattr(self, key).items()} for key in SHARES}
-        less = [{"name": found.name, "promised": found.promised.value, "got": found.got.value} for found in self.less]
-        counts = {"layers": self.layers, "reformats": self.reformats}
-        return {"source": self.source.value, **rounded, **counts, "less": less, "unknown": list(self.unknown)}
+        """The entry of the manifest."""
+
+        def rounded(shares: Mapping[str, float]) -> dict[str, float]:
+            return {kind: round(share, 6) for kind, share in shares.items()}
+
+        return {
+            "source": self.source.value,
+            "shares": rounded(self.shares),
+            "expected": rounded(self.expected),
+            "layers": self.layers,
+            "reformats": self.reformats,
+            "higher_precision": [dataclasses.asdict(layer) for layer in self.higher_precision],
+            "unknown": list(self.unknown),
+        }
 
 
-SHARES = ("shares", "promised")
+def unproved(expected: Sequence[ExpectedPrecision]) -> PrecisionReport:
+    """What the graph asks for, if no layers of the engine can be read."""
+    shares = shares_of((node.arithmetic, node.macs) for node in expected)
+    return PrecisionReport(source=Source.GRAPH, shares=shares, expected=shares)
 
 
-def unproved(promises: Sequence[Promise]) -> Proof:
-    """The promise alone, where no layers of the engine can be read."""
-    shares = shares_of((promise.arithmetic, promise.macs) for promise in promises)
-    return Proof(Source.PROMISE, shares, shares)
+def prove(expected: Sequence[ExpectedPrecision], layers: Sequence[EngineLayer], source: Source) -> PrecisionReport:
+    """Finds each of the graph's layers among the engine's, and the arithmetic it is computed in there.
 
-
-def prove(promises: Sequence[Promise], layers: Sequence[EngineLayer], source: Source) -> Proof:
-    """Finds each of the graph's layers among the engine's, and what it is computed in there.
-
-    A list in which none of them is found proves nothing: the promise is given then.
+    If none of them is found, the list proves nothing: the result is that of `unproved`.
     """
-    found = [(promise, computed_in(promise, layers)) for promise in promises]
-    unknown = tuple(promise.name for promise, got in found if got is Arithmetic.UNKNOWN)
-    if len(unknown) == len(promises):
-        return unproved(promises)
-    less = [
-        Shortfall(promise.name, promise.arithmetic, got)
-        for promise, got in found
-        if BITS.get(got, 0) > BITS.get(promise.arithmetic, 64)
-    ]
-    return Proof(
+    found = [(node, computed_in(node, layers)) for node in expected]
+    unknown = tuple(node.name for node, actual in found if actual is Arithmetic.UNKNOWN)
+    if len(unknown) == len(expected):
+        return unproved(expected)
+    return PrecisionReport(
         source=source,
-        shares=shares_of((got, promise.macs) for promise, got in found),
-        promised=unproved(promises).promised,
+        shares=shares_of((actual, node.macs) for node, actual in found),
+        expected=unproved(expected).expected,
         layers=sum(layer.works for layer in layers),
         reformats=sum(layer.only_converts for layer in layers),
-        less=tuple(less),
+        higher_precision=tuple(
+            HigherPrecision(node.name, node.arithmetic, actual)
+            for node, actual in found
+            if BITS.get(actual, 0) > BITS.get(node.arithmetic, 64)
+        ),
         unknown=unknown,
     )
 
 
-def computed_in(promise: Promise, layers: Sequence[EngineLayer]) -> Arithmetic:
-    """The arithmetic of the engine's layers that multiply for one layer of the graph, the widest if there are several.
+def computed_in(node: ExpectedPrecision, layers: Sequence[EngineLayer]) -> Arithmetic:
+    """The arithmetic of the engine's layers that multiply for one layer of the graph; the widest if there are several.
 
-    It follows from what goes in, never from what comes out: integer Convs may write floats.
+    It follows from their inputs, never from their outputs: integer Convs may write floats.
     """
-    kinds = [_arithmetic(layer, promise) for layer in kernels_of(promise, layers)]
+    kinds = [_arithmetic(layer, node) for layer in kernels_of(node, layers)]
     return max(kinds, key=lambda kind: BITS.get(kind, 0), default=Arithmetic.UNKNOWN)
 
 
-def kernels_of(promise: Promise, layers: Sequence[EngineLayer]) -> list[EngineLayer]:
-    """The engine's layers that multiply for one layer of the graph: those by its name, else those it went into."""
-    named = [layer for layer in layers if promise.name in layer.onnx or _is_named(layer, promise.name)]
+def kernels_of(node: ExpectedPrecision, layers: Sequence[EngineLayer]) -> list[EngineLayer]:
+    """The engine's layers that multiply for one layer of the graph: those of its name, else those it was fused into."""
+    named = [layer for layer in layers if node.name in layer.onnx or _is_named(layer, node.name)]
     kernels = [layer for layer in named if _multiplies(layer)]
-    kernels = [layer for layer in kernels if _is_named(layer, promise.name)] or kernels
-    if kernels or not promise.weights:
+    kernels = [layer for layer in kernels if _is_named(layer, node.name)] or kernels
+    if kernels or not node.weights:
         return kernels
-    return [layer for layer in named if _weights(layer, promise) is not None and not layer.only_converts]
+    return [layer for layer in named if _weights(layer, node) is not None and not layer.only_converts]
 
 
-def check_proof(proof: Proof, graph: str) -> None:
-    """The gate: raises GateError if the engine computes a layer in more bits than the graph promises."""
-    if not proof.less:
+def check_precision(report: PrecisionReport, graph: str) -> None:
+    """The gate: raises GateError if the engine computes a layer in more bits than the graph asks for."""
+    if not report.higher_precision:
         return
-    named = [f"{found.name} ({found.got} instead of {found.promised})" for found in proof.less[:SHOWN]]
-    more = len(proof.less) - SHOWN
+    named = [f"{layer.name} ({layer.actual} instead of {layer.expected})" for layer in report.higher_precision[:SHOWN]]
+    more = len(report.higher_precision) - SHOWN
     listed = ", ".join(named) + (f" and {more} more" if more > 0 else "")
-    worst = proof.less[0].promised.value
-    got, promised = (100 * shares.get(worst, 0.0) for shares in (proof.shares, proof.promised))
+    worst = report.higher_precision[0].expected.value
+    actual, expected = (100 * shares.get(worst, 0.0) for shares in (report.shares, report.expected))
     raise GateError(
-        f"the engine computes {got:.1f} % of the MACs in {worst} ({proof.source}); {graph} promises {promised:.1f} %. "
-        f"Less than promised: {listed}. No plan is written; `wrn-deploy lint {graph}` says what "
-        "keeps layers from int8, and another TensorRT (--flavor) may have the kernels"
+        f"the engine computes {actual:.1f} % of the MACs in {worst} ({report.source}); {graph} asks for "
+        f"{expected:.1f} %. In more bits than expected: {listed}. No plan is written; `wrn-deploy lint {graph}` names "
+        "what keeps layers from int8, and another TensorRT (--flavor) may have the kernels"
     )
 
 
@@ -142,14 +162,14 @@ def _multiplies(layer: EngineLayer) -> bool:
     return any(word in kind for word in KINDS) or bool(STEPS & set(layer.steps))
 
 
-def _weights(layer: EngineLayer, promise: Promise) -> Arithmetic | None:
+def _weights(layer: EngineLayer, node: ExpectedPrecision) -> Arithmetic | None:
     """The type of the layer's weights: the smallest fixed tensor that has as many elements, or more by padding."""
-    fitting = [tensor for tensor in layer.weights if tensor.elements >= promise.weights > 0]
+    fitting = [tensor for tensor in layer.weights if tensor.elements >= node.weights > 0]
     return min(fitting, key=lambda tensor: tensor.elements).type if fitting else None
 
 
-def _arithmetic(layer: EngineLayer, promise: Promise) -> Arithmetic:
-    weights = _weights(layer, promise) or Arithmetic.UNKNOWN
+def _arithmetic(layer: EngineLayer, node: ExpectedPrecision) -> Arithmetic:
+    weights = _weights(layer, node) or Arithmetic.UNKNOWN
     inputs = [tensor.type for tensor in layer.inputs if tensor.type is not Arithmetic.UNKNOWN]
     if weights in (Arithmetic.INT8, Arithmetic.FP8):  # integers only if the data are too: weights alone save memory
         return weights if weights in inputs or not inputs else inputs[0]

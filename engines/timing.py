@@ -18,9 +18,9 @@ LARGEST_ELEMENT = 8  # bytes of an int64
 
 
 class LayerTimer:
-    """An engine on the first GPU, in its primary context, with memory for one batch of random bytes; a context manager.
+    """An engine on the first GPU, in its primary context, with one batch of random bytes; a context manager.
 
-    `description` is the inspector's JSON, whose layers have the names that are timed.
+    `description` is the inspector's JSON; its layers have the names that are timed.
     """
 
     def __init__(self, module: Any, plan: bytes, batch: int) -> None:
@@ -52,7 +52,7 @@ class LayerTimer:
             if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT:
                 shape = (batch, *tuple(self._engine.get_tensor_shape(name))[1:])
                 if not self._context.set_input_shape(name, shape):
-                    raise DeployError(f"the plan does not take a batch of {batch}: pass a --batch within its profiles")
+                    raise DeployError(f"the plan has no batch of {batch}: pass a --batch within its profiles")
         self._memory, numbers = [], np.random.default_rng(0)
         for name in names:
             size = math.prod(tuple(self._context.get_tensor_shape(name))) * LARGEST_ELEMENT
@@ -66,7 +66,7 @@ class LayerTimer:
         self._context.profiler = self._profiler
 
     def run(self) -> tuple[float, dict[str, float]]:
-        """Milliseconds of one inference on the host's clock, and of each layer; the profiler makes it slower."""
+        """Runs once; returns milliseconds on the host's clock, and of each layer. The profiler makes it slower."""
         self._layers.clear()
         start = time.perf_counter()
         if not self._context.execute_async_v3(self._stream.handle):

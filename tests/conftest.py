@@ -27,6 +27,10 @@ from wrn_deploy.training.recipe import TrainRecipe
 # One thread: with more, torch's threads wait for each other whenever another process has a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Property tests try the same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would every program that they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,10 +67,10 @@ def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     bundle = export_bundle(
         ExportOptions(model="wrn-10-1", out=folder, weights=trained / "weights.safetensors"), Silent()
     )
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
-            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
+            build_engine(bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=Flavor.RTX), Silent())
     return folder
 
 
@@ -77,10 +81,10 @@ def made_interface_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactor
     weights = trained / "weights.safetensors"
     options = ExportOptions(model="wrn-10-1", out=folder, weights=weights, pixels=True, top_k=3, features=True)
     bundle = export_bundle(options, Silent())
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
-            build_engine(bundle, BuildOptions(precision, EngineOptions(), Flavor.RTX), Silent())
+            build_engine(bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=Flavor.RTX), Silent())
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Runs the fp32 graph over calibration images and keeps the ranges of its tensors: one pass, flat memory."""
+"""Runs the fp32 graph on calibration images and keeps the ranges of its tensors: one pass, bounded memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -21,15 +21,14 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from wrn_deploy.calib.collection.ranges import Histogram, Part, Range, half_of
+from wrn_deploy.calib.collection.ranges import Histogram, Part, Range, split_of
 from wrn_deploy.calib.placement import calibrated_tensors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.sessions import open_session
 
 __all__ = ["collect_ranges"]
 
-# Bytes of activations that are held at the same time; with the size of one image's it sets how many images are worked
-# on at once.
+# Bytes of activations in memory at the same time: sets how many images are worked on at once.
 WORKING_SET = 512 * 2**20
 
 HIGHS, LOWS, MEANS = "calibration/highs", "calibration/lows", "calibration/means"
@@ -39,7 +38,7 @@ Images = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A tensor to look at: its size for one image, and whether its values can be negative."""
+    """A tensor to observe: its size for one image, and whether its values can be negative."""
 
     name: str
     channels: int
@@ -48,21 +47,21 @@ class _Tensor:
 
 
 def collect_ranges(
-    graph: Path, images: Callable[[int], Iterator[Images]], histograms: bool, threads: int | None
+    graph: Path, batches: Iterable[Images], *, histograms: bool, threads: int | None
 ) -> dict[str, Range]:
-    """The range of every tensor that a placement needs.
+    """Collects the range of every tensor that a placement needs.
 
-    Each image goes through the graph alone, and on one thread, so that its activations depend on nothing but itself:
-    ONNX Runtime does not promise the same last bits for another batch or number of threads. All that is kept of them
-    can be merged exactly. So the ranges are the same, bit for bit, for every order and batch of the images and every
-    number of threads (on one machine, with one version of ONNX Runtime). With several threads, several images are
-    worked on at the same time, which takes less CPU time than one image on several threads.
+    Each image goes through the graph alone and on one thread, so that its activations depend on nothing else: ONNX
+    Runtime does not promise the same last bits for another batch size or number of threads. What is kept of the
+    activations merges exactly. So the ranges are bit-identical for every order and batch size of the images and every
+    number of threads (on one machine, with one version of ONNX Runtime). Several threads work on several images at the
+    same time, which takes less CPU time than one image on several threads.
 
     Args:
         graph: the fp32 ONNX file, without external data.
-        images: batch size -> normalised images, (N, 3, H, W); called once.
+        batches: normalised images, (N, 3, H, W), in any batches; iterated once.
         histograms: whether the method needs them.
-        threads: CPU threads (None: one for each core).
+        threads: CPU threads (None: one per core).
 
     Raises:
         DeployError: an activation is not finite, or their sum over a channel is not.
@@ -74,8 +73,8 @@ def collect_ranges(
         session = open_session(probed, 1, plans_memory=False)
     fitting = WORKING_SET // sum(4 * tensor.size for tensor in tensors)
     workers = [_Worker(session, tensors, histograms) for _ in range(max(1, min(threads or _cores(), fitting)))]
-    _look_at_all(workers, images(1))
-    first, second = (reduce(_merged, (worker.halves[half] for worker in workers)) for half in (0, 1))
+    _observe_all(workers, batches)
+    first, second = (reduce(_merged, (worker.splits[split] for worker in workers)) for split in (0, 1))
     ranges = {tensor.name: Range(both) for tensor, both in zip(tensors, zip(first, second, strict=True), strict=True)}
     if not any(found.values for found in ranges.values()):
         raise DeployError("calibration saw no image: expected at least one")
@@ -83,22 +82,22 @@ def collect_ranges(
 
 
 class _Worker:
-    """Sends one image after the other through the graph; it has histograms and extremes of its own, for each half."""
+    """Runs the graph on one image at a time; has its own histograms and extremes, for each split."""
 
     def __init__(self, session: Any, tensors: list[_Tensor], histograms: bool) -> None:
         self.session = session
         self.tensors = tensors
         self.source = session.get_inputs()[0].name
         self.exposed = [tensor.name for tensor in tensors if histograms and tensor.name != self.source]
-        self.halves = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
-        # What the probes give is one after the other for all tensors.
+        self.splits = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
+        # The outputs of the probes are concatenated over all tensors.
         counts = [tensor.channels for tensor in tensors]
         ends = np.cumsum(counts)
         self.channels = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
         self.signed = np.repeat([tensor.signed for tensor in tensors], counts)
 
-    def look(self, image: Images) -> None:
-        """Takes in the activations of one image, (1, 3, H, W)."""
+    def observe(self, image: Images) -> None:
+        """Adds the activations of one image, (1, 3, H, W)."""
         highs, negated, means, *outputs = self.session.run([HIGHS, LOWS, MEANS, *self.exposed], {self.source: image})
         means = means.ravel()
         highs = highs.ravel() + np.float32(0.0)  # makes 0 of -0, of which the order would choose one
@@ -106,8 +105,8 @@ class _Worker:
         lows[self.signed] = np.float32(0.0) - negated.ravel()
         self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means))
         values = {self.source: image, **dict(zip(self.exposed, outputs, strict=True))}
-        half = self.halves[half_of(image)]
-        for tensor, own, part in zip(self.tensors, self.channels, half, strict=True):
+        split = self.splits[split_of(image)]
+        for tensor, own, part in zip(self.tensors, self.channels, split, strict=True):
             part.observe(lows[own], highs[own], tensor.size, values.get(tensor.name))
 
     def _check(self, finite: npt.NDArray[np.bool_]) -> None:
@@ -121,16 +120,16 @@ def _merged(first: list[Part], second: list[Part]) -> list[Part]:
     return [one.merged(other) for one, other in zip(first, second, strict=True)]
 
 
-def _look_at_all(workers: list[_Worker], batches: Iterator[Images]) -> None:
-    """Hands out the images, never many more than there are workers."""
+def _observe_all(workers: list[_Worker], batches: Iterable[Images]) -> None:
+    """Gives each image to a worker; holds few more images than there are workers."""
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
 
-    def look(image: Images) -> None:
+    def observe(image: Images) -> None:
         worker = idle.get()
         try:
-            worker.look(image)
+            worker.observe(image)
         finally:
             idle.put(worker)
 
@@ -138,7 +137,7 @@ def _look_at_all(workers: list[_Worker], batches: Iterator[Images]) -> None:
         pending: deque[Future[None]] = deque()
         for batch in batches:
             for index in range(len(batch)):
-                pending.append(pool.submit(look, np.ascontiguousarray(batch[index : index + 1])))
+                pending.append(pool.submit(observe, np.ascontiguousarray(batch[index : index + 1])))
                 if len(pending) > len(workers):
                     pending.popleft().result()
         for last in pending:

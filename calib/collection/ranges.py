@@ -1,4 +1,4 @@
-"""What calibration keeps of each tensor: exact extremes, and a histogram; neither ever depends on the order."""
+"""What calibration keeps of each tensor: exact extremes and a histogram, independent of the images' order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "half_of"]
+__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "split_of"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192
@@ -18,8 +18,8 @@ CHUNK = 2**15  # values that are looked at together: they and their bins stay in
 Channels = npt.NDArray[np.float32]
 
 
-def half_of(image: Channels) -> int:
-    """Which half of the images this one belongs to, 0 or 1; that depends on its pixels alone, not on their order."""
+def split_of(image: Channels) -> int:
+    """The split that an image belongs to, 0 or 1: about half of them each, by its pixels alone, not by its position."""
     return zlib.crc32(image.data) & 1
 
 
@@ -32,9 +32,8 @@ class Histogram:
     """Counts of |x| in BINS equal bins over 0 .. 2**exponent.
 
     The range grows by doubling, which merges neighbouring bins exactly, and scaling by a power of two is exact in
-    floating point: so the counts are the same for every order and every batch size of the same values, bit for bit, and
-    one pass is enough. It starts so small that the scale is still a finite float32: values below that are in the first
-    bin.
+    floating point. So the counts are bit-identical for every order and batch size of the same values, and one pass is
+    enough. The first range is the smallest whose scale is a finite float32; smaller values fall into the first bin.
     """
 
     exponent: int = -114
@@ -86,7 +85,7 @@ class Part:
     """What one tensor's values were over some of the images.
 
     `lows` and `highs` are the extremes of each channel, float32 (C,), and (1,) infinities before the first image;
-    `values` counts the values; `histogram` is None where it was not asked for.
+    `values` counts the values; `histogram` is None if the method needs none.
     """
 
     histogram: Histogram | None
@@ -96,7 +95,7 @@ class Part:
 
     @property
     def low(self) -> float:
-        """The least value."""
+        """The smallest value."""
         return float(self.lows.min())
 
     @property
@@ -110,7 +109,7 @@ class Part:
         return max(abs(self.low), abs(self.high)) if self.values else 0.0
 
     def observe(self, lows: Channels, highs: Channels, size: int, values: npt.NDArray[np.float32] | None) -> None:
-        """Takes in `size` finite values: the extremes of each channel, and themselves where there is a histogram."""
+        """Adds `size` finite values: the extremes of each channel, and the values if there is a histogram."""
         self.lows, self.highs = np.minimum(self.lows, lows), np.maximum(self.highs, highs)
         self.values += size
         if self.histogram is not None and values is not None:
@@ -127,32 +126,32 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What one tensor's values were, for each half of the images: their difference tells how settled a threshold is.
+    """What one tensor's values were, for each split of the images: their difference shows how settled a threshold is.
 
-    `half_of` says which half an image belongs to. One half may be without an image.
+    `split_of` gives the split of an image. One of the two may be empty.
     """
 
-    halves: tuple[Part, Part]
+    splits: tuple[Part, Part]
 
     @property
     def whole(self) -> Part:
         """What the values of all images were."""
-        return self.halves[0].merged(self.halves[1])
+        return self.splits[0].merged(self.splits[1])
 
     @property
     def low(self) -> float:
-        """The least value; 0 behind a ReLU."""
-        return min(half.low for half in self.halves)
+        """The smallest value; 0 behind a ReLU."""
+        return min(split.low for split in self.splits)
 
     @property
     def high(self) -> float:
         """The largest value."""
-        return max(half.high for half in self.halves)
+        return max(split.high for split in self.splits)
 
     @property
     def amax(self) -> float:
         """The largest magnitude."""
-        return max(half.amax for half in self.halves)
+        return max(split.amax for split in self.splits)
 
     @property
     def channels(self) -> Channels:
@@ -164,11 +163,11 @@ class Range:
     @property
     def values(self) -> int:
         """The number of values."""
-        return sum(half.values for half in self.halves)
+        return sum(split.values for split in self.splits)
 
     @property
     def histogram(self) -> Histogram | None:
-        """The histogram of all values, where it was asked for."""
+        """The histogram of all values, if one was collected."""
         return self.whole.histogram
 
     def share_above(self, threshold: float) -> float:
@@ -179,11 +178,11 @@ class Range:
         return histogram.share_above(threshold)
 
     def disagreement(self, threshold: Callable[[Histogram | None, float], float]) -> float | None:
-        """By how much the halves' thresholds differ, as a share of the larger one; None where a half has no image.
+        """The difference of the splits' thresholds, as a share of the larger one; None if a split has no image.
 
         `threshold` is a method's, with its options: (histogram, amax) -> threshold.
         """
-        if not all(half.values for half in self.halves):
+        if not all(split.values for split in self.splits):
             return None
-        low, high = sorted(threshold(half.histogram, half.amax) for half in self.halves)
+        low, high = sorted(threshold(split.histogram, split.amax) for split in self.splits)
         return (high - low) / high if high > 0.0 else 0.0

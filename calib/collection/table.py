@@ -18,9 +18,9 @@ FORMAT = 2
 NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 255th part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRange:
-    """What one tensor's values were: exact `low` and `high`, the chosen threshold `amax`, the share that it clips."""
+    """The range of one tensor: exact `low` and `high`, the chosen threshold `amax`, the share of values it clips."""
 
     low: float
     high: float
@@ -29,44 +29,44 @@ class TensorRange:
 
     @property
     def possible(self) -> bool:
-        """Whether there can be values of which these are the range and a threshold."""
+        """Whether such a range and threshold can exist."""
         finite = all(math.isfinite(value) for value in (self.low, self.high, self.amax))
         return finite and self.low <= self.high and self.amax >= 0.0 and 0.0 <= self.clipped <= 1.0
 
     @property
     def symmetric_scale(self) -> float:
-        """int8, zero point 0: the value of one step, amax / 127. A tensor that is always zero gets 1 / 127."""
+        """int8, zero point 0: the value of one step, amax / 127; 1 / 127 if the tensor is always zero."""
         return self.scale_to(127.0)
 
     def scale_to(self, largest: float) -> float:
-        """Zero point 0: the scale with which the code `largest` stands for amax, or for 1 where it is always zero."""
+        """Zero point 0: the scale that maps the code `largest` to amax, or to 1 if the tensor is always zero."""
         return (self.amax or 1.0) / largest
 
     @property
     def asymmetric(self) -> tuple[float, int]:
-        """uint8: the value of one step and the zero point, for the range clipped at `amax` and widened to hold zero."""
+        """uint8: the value of one step and the zero point, for the range clipped at `amax` and including zero."""
         low = min(0.0, max(self.low, -self.amax))
         high = max(0.0, min(self.high, self.amax))
         scale = (high - low) / 255.0 if high - low >= NARROWEST else 1.0 / 255.0
         return scale, max(0, min(255, round(-low / scale)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Equalization:
-    """Factors by class of tensors and shifts by tensor, one a channel: what `equalize` does to a graph."""
+    """Factors by class of tensors and shifts by tensor, one per channel: the input of `equalize`."""
 
     factors: Mapping[str, list[float]] = field(default_factory=dict)
     shifts: Mapping[str, list[float]] = field(default_factory=dict)
 
     @property
     def possible(self) -> bool:
-        """Whether it can be done, and undone."""
+        """Whether it can be applied and undone: finite, with positive factors."""
         factors = [value for values in self.factors.values() for value in values]
         shifts = [value for values in self.shifts.values() for value in values]
         return all(math.isfinite(value) for value in (*factors, *shifts)) and all(value > 0.0 for value in factors)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationTable:
     """Ranges by tensor name of the fp32 graph, with the method and digests of the data and of the graph.
 
@@ -96,10 +96,10 @@ class CalibrationTable:
 
 
 def read_table(file: Path) -> CalibrationTable:
-    """Reads what `to_json` wrote.
+    """Reads a table that `to_json` wrote.
 
     Raises:
-        DeployError: the file is damaged, or a range in it makes no sense.
+        DeployError: the file is damaged, or has an impossible range.
     """
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def read_table(file: Path) -> CalibrationTable:
             impossible.append("the equalization")
         table = CalibrationTable(**record, tensors=tensors, equalization=equalization)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise DamagedFile(f"{file} is no calibration table ({error!r}): calibrate again") from error
+        raise DeployError(f"{file} is not a calibration table ({error!r}): calibrate again") from error
     if impossible:
         name = impossible[0]
         raise DamagedFile(f"{file} has an impossible range for {name} ({tensors.get(name)}): calibrate again")

@@ -1,4 +1,4 @@
-"""Which tensors of a graph may share a factor for each channel, and rescaling a graph by such factors exactly."""
+"""Rescales and shifts the channels of a graph's tensors without changing its output: the rules of equalisation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ __all__ = ["Factors", "bias_moves", "channel_classes", "own_parameter", "rescale
 
 Factors = npt.NDArray[np.float64]  # one a channel, (C,)
 
-# y(d x) = d y(x) for d > 0, channel by channel: what comes out has the factors of what goes in.
+# f(d x) = d f(x) for d > 0, channel by channel: the output has the factors of the input (Nagel et al.,
+# arXiv:1906.04721, section 4.1, for ReLU).
 HOMOGENEOUS = frozenset({"Relu", "MaxPool", "AveragePool", "ReduceMean", "GlobalAveragePool", "Flatten"})
-ABSORBING = frozenset({"Conv", "BatchNormalization", "Gemm"})  # take factors into their parameters, on either side
+ABSORBING = frozenset({"Conv", "BatchNormalization", "Gemm"})  # take up factors in their parameters, on either side
 
 
 def channel_classes(graph: ir.Graph) -> dict[str, str]:
     """The class of each tensor that may be rescaled: tensors of one class must have the same factors.
 
-    A ReLU, a pooling and a residual sum hand factors through; a Conv, a BN and a Gemm end them. What the graph takes
-    and gives, and what any other operator touches, keeps its values and is left out.
+    ReLU, poolings and residual sums pass factors on: their inputs and outputs are of one class (union-find). Conv, BN
+    and Gemm end a class. A class that has an input or output of the graph, or a tensor of any other operator, is left
+    out: its values stay.
     """
     parents: dict[str, str] = {}
 
@@ -51,8 +53,10 @@ def channel_classes(graph: ir.Graph) -> dict[str, str]:
 def rescale(graph: ir.Graph, factors: Mapping[str, Factors]) -> None:
     """Multiplies the channels of tensors by `factors` (by the name of the class); the graph computes the same.
 
-    Conv weights (O, I, kh, kw) are multiplied by the output's factors and divided by the input's; of BN, gamma is, and
-    beta and the running mean go along; its variance stays, since epsilon is added to it.
+    With d the factors of a node's input and e those of its output:
+        Conv and Gemm: e (W x + b) = (e W / d) (d x) + e b,
+        BN: e (gamma (x - mean) / s + beta) = (e gamma / d) (d x - d mean) / s + e beta, s = sqrt(variance + epsilon).
+    The variance stays, since epsilon is added to it.
     """
     classes = channel_classes(graph)
 
@@ -74,23 +78,23 @@ def rescale(graph: ir.Graph, factors: Mapping[str, Factors]) -> None:
 def shift(graph: ir.Graph, shifts: Mapping[str, Factors]) -> None:
     """Subtracts `shifts` from the channels of sums and Convs (by tensor) that only BN and sums read; exact as well.
 
-    BN gives it up in its running mean, Convs in their biases.
+    A Conv subtracts the shift from its bias, a BN that reads the tensor from its running mean.
     """
     nodes = {value_name(node.outputs[0]): node for node in graph}
     for name, moved in bias_moves(graph, shifts).items():
         own_parameter(graph, nodes[name], 2, parameter(nodes[name], 2) + moved)
     for node in graph:
         if node.op_type == "BatchNormalization":
-            away = shifts.get(value_name(node.inputs[0]))
-            if away is not None:
-                own_parameter(graph, node, 3, parameter(node, 3) - away)
+            shifted = shifts.get(value_name(node.inputs[0]))
+            if shifted is not None:
+                own_parameter(graph, node, 3, parameter(node, 3) - shifted)
 
 
 def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Factors]:
-    """What the outputs of Convs, by name, change by under `shift`.
+    """How much `shift` adds to the outputs of Convs, by name.
 
-    A shifted Conv gives up its shift. Under a sum, the Conv that is not shifted itself gives up what the sum does, and
-    takes back what was subtracted from the skip.
+    A Conv shifted by m gets -m. A sum shifted by m, whose inputs are shifted by m_1 and m_2, needs m_1 + m_2 - m more:
+    the Conv among its inputs that is not shifted itself gets it.
     """
     moves: dict[str, Factors] = {}
     for node in graph:
@@ -109,14 +113,14 @@ def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Fact
 
 
 def own_parameter(graph: ir.Graph, node: ir.Node, index: int, values: npt.NDArray[np.float64]) -> None:
-    """Gives the node new values for a constant input, in float32 and of its own: others may share the old one."""
+    """Replaces a constant input of the node by new values in float32; other nodes that share the old one keep it."""
     parts = {1: "weight", 2: "bias", 3: "running_mean"}
     name, old = f"{node.name}.{parts[index]}", node.inputs[index]
     fresh = ir.val(name, const_value=ir.Tensor(values.astype(np.float32), name=name))
     node.replace_input_with(index, fresh)
     if old is not None and old.name is not None and not old.uses():
         graph.initializers.pop(old.name, None)
-    elif name in graph.initializers:  # others go on using the value that has this name
+    elif name in graph.initializers:  # other nodes keep the value of this name, under another one
         kept = graph.initializers.pop(name)
         kept.name = f"{name}.shared"
         graph.initializers.add(kept)

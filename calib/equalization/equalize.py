@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: an equal graph, in which the channels of each quantized tensor have like ranges."""
+"""Cross-layer equalisation: rescales and shifts a graph so that the channels of each quantized tensor span alike."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ from wrn_deploy.graph import parameter, producer, users, value_name
 
 __all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
 
-# How far a factor follows the activations; the rest follows the weights that read them. Measured on two CIFAR-10
-# networks (0.5, 0.75 and 1 differ by less than the measurement's own uncertainty).
+# The exponent of the activations in a factor; the weights that read them get the rest. Measured on two CIFAR-10
+# networks (0.5, 0.75 and 1 differ by less than the measurement's uncertainty).
 ALPHA = 0.75
-WIDEST = 64.0  # a channel is enlarged by so much at most: a dead one has no range to speak of
+WIDEST = 64.0  # the largest ratio that is evened out: the range of a dead channel is noise
 
 
 def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalization:
-    """What brings the channels of each quantized tensor to like ranges.
+    """The factors and shifts that bring the channels of each quantized tensor to like ranges.
 
-    int8 activations have one scale a tensor: a channel with a hundredth of the range has a hundredth of the levels. The
-    idea and the balance between activations and the weights that read them are those of cross-layer equalisation
-    (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721) and
-    SmoothQuant (arXiv:2211.10438). In a pre-activation net the stream of sums can be rescaled at no cost: it is written
-    by Convs, whose weights have a scale a channel, and read by BN. There its channels can be centred too.
+    int8 activations have one scale per tensor: a channel with a hundredth of the range has a hundredth of the levels.
+    Channel c, with span r_c and largest weight w_c that reads it (both relative to the largest of the tensor), gets
+        factor_c = r_c^-ALPHA * w_c^(1 - ALPHA).
+    With the factor's reciprocal as s, that is s = r^ALPHA / w^(1 - ALPHA) of SmoothQuant (Xiao et al.,
+    arXiv:2211.10438), and for ALPHA = 1/2 the sqrt(r / w) of cross-layer equalisation (Nagel et al., arXiv:1906.04721),
+    with measured activations for r instead of the weights that write them: those have a scale per output channel, so
+    that enlarging their channels costs nothing. The weights that read a channel share a scale with other channels, so
+    ALPHA leaves them a part.
+
+    A tensor that only BN reads, as the sums of a pre-activation net, has no such weights: its factor is 1 / r_c. Its
+    channels are centred too (`shift`): a channel that lies on one side of zero then needs at most half the range.
 
     Args:
         graph: the fp32 graph.
-        ranges: of every quantized tensor of it, by channel.
+        ranges: of every quantized tensor, by channel.
     """
     points = tensorrt_points(graph)
     shifts = {name: _midpoints(ranges[name]) for name in _centred(graph, points)}
@@ -52,7 +58,7 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
         factors[class_] = wanted if weights is None else wanted * _bounded(weights) ** (1.0 - ALPHA)
     # A shift is that of the tensor after it has been multiplied.
     moved = {name: middle * factors.get(classes.get(name, ""), np.ones(1)) for name, middle in shifts.items()}
-    return Equalization(_plain(factors), _plain(moved))
+    return Equalization(factors=_plain(factors), shifts=_plain(moved))
 
 
 def equalize(model: ir.Model, how: Equalization) -> ir.Model:
@@ -68,7 +74,7 @@ def equalize(model: ir.Model, how: Equalization) -> ir.Model:
 
 
 def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], how: Equalization) -> dict[str, Range]:
-    """The ranges as they are after `equalize`, without histograms: what a maximum needs."""
+    """The ranges after `equalize`, computed from those before it, without histograms: for the method `max`."""
     classes = channel_classes(graph)
     shifts = {name: np.asarray(values) for name, values in how.shifts.items()}
     moves = {**{name: -values for name, values in shifts.items()}, **bias_moves(graph, shifts)}
@@ -79,14 +85,14 @@ def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], how: Equaliza
         lows, highs = part.lows * factor + move, part.highs * factor + move
         return Part(None, lows.astype(np.float32), highs.astype(np.float32), part.values)
 
-    return {name: Range((moved(name, found.halves[0]), moved(name, found.halves[1]))) for name, found in ranges.items()}
+    return {name: Range((moved(name, found.splits[0]), moved(name, found.splits[1]))) for name, found in ranges.items()}
 
 
 def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None:
-    """What `equalize` multiplies the pooled features by, (F,), which the classifier's weights take back; None: nothing.
+    """The factors of the pooled features, (F,), by which the classifier's weights are divided; None: they stay.
 
     Args:
-        graph: the fp32 graph, before it or after it.
+        graph: the fp32 graph, equalised or not.
         how: the equalisation.
     """
     classes = channel_classes(graph)
@@ -96,10 +102,10 @@ def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None
 
 
 def tensor_units(graph: ir.Graph, how: Equalization, name: str) -> tuple[list[float] | None, list[float] | None]:
-    """What `equalize` multiplies a tensor's channels by, and then subtracts from them, (C,) each; None: nothing.
+    """A tensor's factors, and the shifts that are then subtracted, (C,) each; None: no change.
 
     Args:
-        graph: the fp32 graph, before it or after it.
+        graph: the fp32 graph, equalised or not.
         how: the equalisation.
         name: the tensor.
     """
@@ -107,7 +113,7 @@ def tensor_units(graph: ir.Graph, how: Equalization, name: str) -> tuple[list[fl
 
 
 def _centred(graph: ir.Graph, points: list[Point]) -> list[str]:
-    """The skips that can be shifted: made by a Conv or by a sum with a Conv, and read by BN and sums alone."""
+    """The skips that can be shifted: written by a Conv or by a sum with a Conv, and read by BN and sums only."""
     nodes = {node.name: node for node in graph}
     values = {value.name: value for node in graph for value in node.outputs}
     found = []
@@ -131,7 +137,7 @@ def _half_range(found: Range) -> Factors:
 
 
 def _input_weights(convs: list[ir.Node]) -> Factors | None:
-    """For each input channel, the largest weight that reads it as a share of its output channel's largest."""
+    """For each input channel, the largest weight that reads it, relative to the largest of its output channel."""
     largest: Factors | None = None
     for conv in convs:
         weights = np.abs(parameter(conv, 1))

@@ -1,4 +1,4 @@
-"""Trains a Q/DQ graph as it is stored, for fp32's answers or for labels; knows nothing of bundles or of files."""
+"""Trains a Q/DQ graph as it is stored, for fp32's answers or for labels; without bundles or files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from wrn_deploy.calib.qat.scale_search import find_factors
+from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss, Schedule
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
@@ -25,35 +25,35 @@ Batch = tuple[Floats, npt.NDArray[np.int64]]
 
 
 class Watch(Protocol):
-    """Who watches the training, and says which state is kept."""
+    """Watches the training, and decides which state is kept."""
 
     def advance(self) -> None:
-        """A step is done."""
+        """Counts a step."""
 
     def look(self, step: int, rate: float, loss: float, answer: Answer) -> bool:
-        """Whether the graph as it is now is the best so far.
+        """Judges the graph as it is now; returns whether it is the best so far.
 
         Args:
-            step: how many are done.
-            rate: of that step.
+            step: the number of steps done.
+            rate: the learning rate of that step.
             loss: mean of the training loss since the last look.
             answer: normalised images (N, 3, H, W) -> the graph's logits (N, classes).
         """
 
 
 def finetune_graph(qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], how: Schedule, watch: Watch) -> None:
-    """Changes the values of the Q/DQ graph, in place, to those that `watch` called the best; never its nodes.
+    """Changes the values of the Q/DQ graph, never its nodes, in place, to those that `watch` called the best.
 
-    Each step runs the graph forward in PyTorch with the very codes, scales and fp16 numbers that would be written, so
-    that what is trained is what is deployed. There is no BN to update: those that could be folded are, the others are
-    factors. The optimizer is Adam, its rate falls to 0 as a cosine does.
+    Each step runs the graph in PyTorch with exactly the codes, scales and fp16 numbers that would be written, so that
+    the deployed graph is the trained one. There is no BN to update: it is folded, or its factors are constants. The
+    optimizer is Adam; its rate falls to 0 along a cosine.
 
     Args:
         qdq: a graph with int8 weights stored with a DQ.
         fp32: the teacher, with the same input and logits.
         batches: normalised images (N, 3, H, W) and labels (N,), at least as many as there are steps.
         how: loss, length and rate.
-        watch: is told of every step, and looks at some.
+        watch: called for every step, and judges some.
 
     Raises:
         DeployError: the loss is not finite.
@@ -64,7 +64,7 @@ def finetune_graph(qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], how:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
     best, losses = values.state(), list[float]()
     if how.scales:
-        _refit(
+        _search_scales(
             student,
             values,
             lambda logits, given, labels: _loss(logits, teacher, given, labels, how.loss),
@@ -91,15 +91,15 @@ def finetune_graph(qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], how:
     values.store()
 
 
-def _refit(
+def _search_scales(
     student: TorchGraph,
     values: Trainable,
     loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
     batch: Batch,
 ) -> None:
-    """Starts from finer scales of activations where the loss of a batch is lower with them."""
+    """Starts from finer scales of activations if the loss of a batch is lower with them."""
     images, labels = map(torch.from_numpy, batch)
-    start, factors = values.state(), find_factors(student, values.activation_scales, images)
+    start, factors = values.state(), search_scales(student, values.activation_scales, images)
     with torch.no_grad():
         before = loss(student.run(images), images, labels)
         values.rescale(factors)
@@ -108,7 +108,7 @@ def _refit(
 
 
 def answer_with(graph: TorchGraph, constants: dict[str, torch.Tensor] | None = None) -> Answer:
-    """A function from normalised images to the graph's logits; with `constants` instead of some of its own."""
+    """A function from normalised images to the graph's logits; `constants` replace some of its own."""
 
     def answer(images: Floats) -> Floats:
         with torch.inference_mode():

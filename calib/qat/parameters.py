@@ -1,4 +1,4 @@
-"""Which initializers of a Q/DQ graph are codes, scales, biases and floats; graph structure alone, no torch."""
+"""Finds the codes, scales, biases and floats among a Q/DQ graph's initializers; graph structure only, no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def codes_of(graph: ir.Graph) -> Iterator[str]:
 
 
 def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
-    """Those of activations and weights; without `everything` only those that stand for the factors of a BN."""
+    """The scales of activations and weights; without `everything`, only those that stand for the factors of a BN."""
     for node in graph:
         if node.op_type == QUANTIZE and everything and value_name(node.inputs[0]) != PIXELS:
             yield value_name(node.inputs[1])
@@ -44,9 +44,9 @@ def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:
-    """Floats that are trained as they are: those of Convs, of BN in either form, and of the classifier.
+    """Floats that are trained: those of Convs, of BN in either form, and of the classifier.
 
-    What stands in front of the first Conv prepares the images, as whitening and the exact input do, and is fixed.
+    Nodes before the first Conv prepare the images, as whitening and the exact input do, and are fixed.
     """
     places = {"Conv": (1, 2), "Gemm": (1, 2), "BatchNormalization": (1, 2), "Mul": (0, 1), "Add": (0, 1)}
     depths = conv_depths(graph)

@@ -1,4 +1,4 @@
-"""Finds finer scales for activations where what reads them gains by it, before a Q/DQ graph is fine-tuned."""
+"""Searches finer scales for activations, by the error of the Convs that read them, before a graph is fine-tuned."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 
 from wrn_deploy.calib.rounding.execute import OPERATORS, Inputs, Step, TorchGraph
 
-__all__ = ["find_factors"]
+__all__ = ["search_scales"]
 
 FINEST, STEPS_PER_OCTAVE = 14, 4  # down to 2**-14 of the scale, in steps of the fourth root of two
-WORTH = 0.8  # of the error: what gains less keeps its scale, which the weights' rounding was fitted to
-HOPELESS = 4.0  # times the least error so far: finer scales, which clip more, are not tried any more
+WORTH = 0.8  # a scale changes only if the error falls below this share: the weights' rounding was fitted to it
+HOPELESS = 4.0  # the search ends at this multiple of the smallest error: finer scales clip even more
 
 
-def find_factors(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
-    """What to multiply the scales of activations by, 1 or less, by the name of the scale; those of 1 are left out.
+def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
+    """Factors for the scales of activations, below 1, by the name of the scale; the other scales stay.
 
-    Calibration looks at a tensor alone. Here the error of a scale is what it does to the outputs of the Convs that read
-    the tensor, with their stored weights, and to the sum where it is a skip: a channel that is large and weighs little
-    may be clipped, so that the others have levels. Where int8 with one scale a tensor has collapsed, nothing of the
-    image reaches the logits, and no gradient tells the way; this needs none.
+    Calibration considers a tensor alone. Here the error of a scale is the squared change of the outputs of the Convs
+    that read the tensor, with their stored weights, and of the sum if it is a skip: a channel with large values and
+    small weights may be clipped, so that the others have levels. If int8 with one scale per tensor has collapsed,
+    nothing of the image reaches the logits, and there is no gradient to follow; this search needs none.
 
     Args:
         graph: the Q/DQ graph.
-        scales: which ones.
-        images: a batch, normalised; all activations of it are computed with the scales found so far.
+        scales: the names of the scales to search.
+        images: a batch, normalised; activations are computed with the scales found so far.
     """
     readers = _readers(graph)
     found: dict[str, float] = {}
@@ -50,27 +50,27 @@ def _best(inputs: Inputs, readers: list[tuple[Step, torch.Tensor | None]]) -> fl
     values, scale, zero_point = inputs
     assert values is not None
     assert scale is not None
-    best, least, limit = 1.0, float("inf"), float("inf")
+    best, min_error, limit = 1.0, float("inf"), float("inf")
     for index in range(FINEST * STEPS_PER_OCTAVE + 1):
         factor = 2.0 ** (-index / STEPS_PER_OCTAVE)
         codes = OPERATORS["QuantizeLinear"]([values, scale * factor, zero_point], {})
         wrong = OPERATORS["DequantizeLinear"]([codes, scale * factor, zero_point], {}) - values
         error = sum(float(_seen(wrong, *reader).square().sum()) for reader in readers)
         limit = WORTH * error if index == 0 else limit
-        if error < least:
-            best, least = factor, error
-        elif error > HOPELESS * least:
+        if error < min_error:
+            best, min_error = factor, error
+        elif error > HOPELESS * min_error:
             break
-    return best if least <= limit else 1.0
+    return best if min_error <= limit else 1.0
 
 
 def _seen(wrong: torch.Tensor, reader: Step, weights: torch.Tensor | None) -> torch.Tensor:
-    """What a difference of its input changes in what the reader gives."""
+    """The change of the reader's output for a change of its input."""
     return wrong if weights is None else OPERATORS["Conv"]([wrong, weights], reader.attributes)
 
 
 def _readers(graph: TorchGraph) -> dict[str, list[Step]]:
-    """For each output of a Q, the steps that read it behind its DQ."""
+    """For each output of a Q, the steps that read it after its DQ."""
     users: dict[str, list[Step]] = {}
     for step in graph.steps:
         for name in step.inputs[:1] if step.op_type == "Conv" else step.inputs:
@@ -85,7 +85,7 @@ def _readers(graph: TorchGraph) -> dict[str, list[Step]]:
 
 
 def _weights(graph: TorchGraph, reader: Step) -> torch.Tensor | None:
-    """The stored weights of a Conv as they are computed with; None for another step."""
+    """The weights of a Conv, dequantized; None for another step."""
     if reader.op_type != "Conv":
         return None
     if reader.inputs[1] in graph.constants:

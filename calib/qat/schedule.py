@@ -1,4 +1,4 @@
-"""How fine-tuning of an int8 graph goes: its loss, its length and its rate, as data; the standard library only."""
+"""The schedule of fine-tuning an int8 graph: loss, length and rate, as data; the standard library only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wrn_deploy.errors import UsageError
 __all__ = ["TEMPERATURE", "Loss", "Schedule"]
 
 TEMPERATURE = 4.0  # of distillation: Hinton et al., arXiv:1503.02531, found 2.5 to 4 best for small networks
-LOOKS = 5  # how often the held-out images are asked
+LOOKS = 5  # how often the graph is judged by the held-out images
 
 
 class Loss(StrEnum):
-    """What is learned: fp32's own answers, which needs no labels, the labels, or both in equal parts."""
+    """The target: fp32's answers, which need no labels, the labels, or both in equal parts."""
 
     DISTILL = "distill"
     LABELS = "labels"
@@ -23,20 +23,20 @@ class Loss(StrEnum):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether images without a label are refused."""
+        """Whether every image must have a label."""
         return self is not Loss.DISTILL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long, how fast and for what.
+    """The options of the training loop.
 
     Attributes:
-        steps: of the optimizer; the rate falls to 0 over them as a cosine does.
-        batch: images a step.
+        steps: of the optimizer; the rate falls to 0 over them along a cosine.
+        batch: images per step.
         rate: of Adam at the start, in steps of int8 for weights; other values' rates are in proportion to it.
-        loss: what is learned.
-        scales: whether the scales of activations and weights are trained, too.
+        loss: the target.
+        scales: whether to train the scales of activations and weights.
         seed: of order and augmentation.
     """
 
@@ -57,6 +57,6 @@ class Schedule:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """The steps behind which the held-out images are asked; the last one among them."""
+        """The steps after which the graph is judged by the held-out images, the last step included."""
         count = min(LOOKS, self.steps)
         return tuple(dict.fromkeys(round(self.steps * part / count) for part in range(1, count + 1)))

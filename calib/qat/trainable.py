@@ -1,4 +1,4 @@
-"""The values of a Q/DQ graph that fine-tuning changes, as tensors with a gradient, each rounded as it is stored."""
+"""The parameters of a Q/DQ graph for fine-tuning, rounded as they are stored, with straight-through gradients."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from wrn_deploy.calib.writing.qdq import SMALLEST
 
 __all__ = ["Trainable"]
 
-# Rates of the other values, as shares of the rate of the weights' codes. Those are relative: a weight moves by steps of
-# int8, a scale by its own logarithm, any other number by its own magnitude.
+# Learning rates relative to that of the weights' codes. Parameters have no unit: a code changes by steps of int8, a
+# scale by its logarithm, any other number by its own magnitude.
 SCALES, FLOATS = 0.1, 0.02
 
 Values = dict[str, torch.Tensor]
 
 
-class _Part(Protocol):
-    """Some initializers that are made of one tensor of `moves`, which are zero at the start."""
+class _Trained(Protocol):
+    """Initializers that are computed from one tensor, `parameter`, which is zero at the start: no change."""
 
-    moves: torch.Tensor
-    share: float
+    parameter: torch.Tensor
+    relative_rate: float
 
     def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        """The initializers by name, as they are stored; `made` has those that were made before."""
+        """The initializers by name, rounded as they are stored; `made` has those that were computed before."""
 
 
 class Trainable:
-    """What is trained of one graph: weights, biases, BN, classifier and, if asked for, scales.
+    """The parameters of one graph: weights, biases, BN, classifier and, with `scales`, scales.
 
     The values of `constants` are those that `store` writes: int8 codes are whole numbers within -127..127, fp16 numbers
     are rounded to fp16, an int32 bias is a whole number of (scale of the input) x (scale of the weights). The gradient
-    passes such rounding as if it had not taken place (Bengio et al., arXiv:1308.3432), and what is clipped gets none.
-    With it, an activation's scale gets the gradient of LSQ (Esser et al., arXiv:1902.08153); its normalisation by the
-    tensor's size is left out, since Adam divides by the gradient's magnitude.
+    of rounding is 1 (straight-through, Bengio et al., arXiv:1308.3432), that of clipped values 0. So an activation's
+    scale gets the gradient of LSQ (Esser et al., arXiv:1902.08153); its normalisation by the tensor's size is left out,
+    since Adam divides by the gradient's magnitude.
 
-    Left as they are: zero points, the exact scale of pixels, weights that are zero for every output channel (zeros that
+    Not trained: zero points, the exact scale of pixels, weights that are zero for every output channel (zeros that
     stand between the weights of a folded stride), and the lone weight of a BN that has become a Conv, whose scale is
     the factor. Scales on both sides of a MaxPool stay equal.
     """
@@ -53,7 +53,7 @@ class Trainable:
         found = dict.fromkeys(scales_of(model.graph, everything=scales))
         groups = dict.fromkeys(tied.get(name, (name,)) for name in found)
         self._scales = [_Scale(names, self._value(names[0]), self._is_half(names[0])) for names in groups]
-        self._parts: list[_Part] = [*self._scales]  # first: integer biases are made of them
+        self._parts: list[_Trained] = [*self._scales]  # first: integer biases are made of them
         self._parts += [
             _Codes(name, self._value(name)) for name in codes_of(model.graph) if self._value(name)[0].numel() > 1
         ]
@@ -64,8 +64,8 @@ class Trainable:
 
     @property
     def activation_scales(self) -> list[str]:
-        """The scales of single tensors of activations that are trained."""
-        return [scale.names[0] for scale in self._scales if scale.moves.ndim == 0 and len(scale.names) == 1]
+        """The trained scales of activations that belong to one tensor."""
+        return [scale.names[0] for scale in self._scales if scale.parameter.ndim == 0 and len(scale.names) == 1]
 
     def rescale(self, factors: Mapping[str, float]) -> None:
         """Multiplies these scales."""
@@ -74,15 +74,18 @@ class Trainable:
                 scale.multiply(factors[scale.names[0]])
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
-        """The tensors with their rates, as an optimizer takes them."""
-        shares = dict.fromkeys(part.share for part in self._parts)
+        """The parameters with their learning rates, as groups of an optimizer."""
+        rates = dict.fromkeys(part.relative_rate for part in self._parts)
         return [
-            {"params": [part.moves for part in self._parts if part.share == share], "lr": rate * share}
-            for share in shares
+            {
+                "params": [part.parameter for part in self._parts if part.relative_rate == relative],
+                "lr": rate * relative,
+            }
+            for relative in rates
         ]
 
     def constants(self) -> Values:
-        """The graph's initializers as they are now, with their gradients."""
+        """The graph's initializers as computed from the parameters, with gradients."""
         made: Values = dict(self._given)
         changed: Values = {}
         for part in self._parts:
@@ -92,17 +95,17 @@ class Trainable:
         return changed
 
     def state(self) -> list[torch.Tensor]:
-        """A copy of where they are, for `restore`."""
-        return [part.moves.detach().clone() for part in self._parts]
+        """A copy of the parameters, for `restore`."""
+        return [part.parameter.detach().clone() for part in self._parts]
 
     def restore(self, state: Sequence[torch.Tensor]) -> None:
-        """Goes back to where they were."""
+        """Sets the parameters to those of `state`."""
         with torch.no_grad():
-            for part, moves in zip(self._parts, state, strict=True):
-                part.moves.copy_(moves)
+            for part, saved in zip(self._parts, state, strict=True):
+                part.parameter.copy_(saved)
 
     def store(self) -> None:
-        """Writes them into the model, in its own types."""
+        """Writes the initializers into the model, in its own types."""
         with torch.no_grad():
             values = self.constants()
         for name, tensor in values.items():
@@ -121,68 +124,68 @@ class Trainable:
 
 
 class _Codes:
-    """The int8 weights of a Conv, (O, I, kh, kw): they move in steps of int8."""
+    """The int8 weights of a Conv, (O, I, kh, kw): the parameter is in steps of int8."""
 
-    share = 1.0
+    relative_rate = 1.0
 
     def __init__(self, name: str, codes: torch.Tensor) -> None:
-        self.moves = torch.zeros_like(codes, requires_grad=True)
+        self.parameter = torch.zeros_like(codes, requires_grad=True)
         self._name, self._codes = name, codes
         self._free = (codes != 0).any(dim=0, keepdim=True)
 
     def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
         del made
-        return {self._name: torch.clamp(round_through(self._codes + self.moves * self._free), -127, 127)}
+        return {self._name: torch.clamp(round_through(self._codes + self.parameter * self._free), -127, 127)}
 
 
 class _Scale:
-    """A scale, one number or one an output channel, under all its names: its logarithm moves."""
+    """A scale, one number or one per output channel, under all its names: the parameter is added to its logarithm."""
 
-    share = SCALES
+    relative_rate = SCALES
 
     def __init__(self, names: tuple[str, ...], scale: torch.Tensor, is_half: bool) -> None:
-        self.moves = torch.zeros_like(scale, requires_grad=True)
+        self.parameter = torch.zeros_like(scale, requires_grad=True)
         self.names, self._scale, self._is_half = names, scale, is_half
 
     def multiply(self, factor: float) -> None:
-        """Moves it by a factor."""
+        """Multiplies the scale by a factor."""
         with torch.no_grad():
-            self.moves += math.log(factor)
+            self.parameter += math.log(factor)
 
     def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
         del made
-        scale = torch.clamp(self._scale * torch.exp(self.moves), min=SMALLEST)
+        scale = torch.clamp(self._scale * torch.exp(self.parameter), min=SMALLEST)
         return dict.fromkeys(self.names, _as_stored(scale, self._is_half))
 
 
 class _Float:
     """Any other parameter in float: a bias, the factors of a BN, a classifier, a Conv that is not int8."""
 
-    share = FLOATS
+    relative_rate = FLOATS
 
     def __init__(self, name: str, value: torch.Tensor, is_half: bool) -> None:
-        self.moves = torch.zeros_like(value, requires_grad=True)
+        self.parameter = torch.zeros_like(value, requires_grad=True)
         self._name, self._value, self._unit, self._is_half = name, value, _unit(value), is_half
 
     def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
         del made
-        return {self._name: _as_stored(self._value + self.moves * self._unit, self._is_half)}
+        return {self._name: _as_stored(self._value + self.parameter * self._unit, self._is_half)}
 
 
 class _IntegerBias:
-    """An int32 bias (O,): the value moves, and the codes follow it and the scales."""
+    """An int32 bias (O,): the parameter changes its value; the codes follow from it and the scales."""
 
-    share = FLOATS
+    relative_rate = FLOATS
 
     def __init__(self, names: BiasNames, given: Mapping[str, torch.Tensor]) -> None:
         self._names = names
         self._bias = given[names.codes].float() * given[names.scale]
         self._unit = _unit(self._bias)
-        self.moves = torch.zeros_like(self._bias, requires_grad=True)
+        self.parameter = torch.zeros_like(self._bias, requires_grad=True)
 
     def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
         scale = made[self._names.input_scale] * made[self._names.weight_scale]
-        steps = round_through((self._bias + self.moves * self._unit) / scale)
+        steps = round_through((self._bias + self.parameter * self._unit) / scale)
         return {self._names.scale: scale, self._names.codes: torch.clamp(steps, -LARGEST_BIAS, LARGEST_BIAS)}
 
 
@@ -204,6 +207,6 @@ def _as_stored(values: torch.Tensor, is_half: bool) -> torch.Tensor:
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:
-    """What each number moves in: its own magnitude, or its tensor's median one where that is larger."""
+    """The unit of each number's parameter: its own magnitude, or its tensor's median one if that is larger."""
     magnitudes = values.abs()
     return torch.maximum(magnitudes, magnitudes.median()).clamp(min=SMALLEST)

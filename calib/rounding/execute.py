@@ -1,4 +1,4 @@
-"""Runs a Q/DQ graph in PyTorch, in float32 and differentiably, as calibration sees it; no ONNX Runtime."""
+"""Runs a Q/DQ graph in PyTorch, in float32 and differentiably; no ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Inputs = list[torch.Tensor | None]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One node: names of its inputs ("" for none) and of its output, and the values that nobody needs after it."""
+    """One node: names of its inputs ("" for none) and of its output, and the values that no later node needs."""
 
     op_type: str
     name: str
@@ -34,8 +34,8 @@ class Step:
 class TorchGraph:
     """A graph with one input and one output; `constants` are its initializers, floats in float32.
 
-    fp16 graphs are computed in float32 with their rounded weights and scales: the difference to fp16 arithmetic is far
-    below a step of int8.
+    fp16 graphs run in float32 with their rounded weights and scales: the difference to fp16 arithmetic is far below a
+    step of int8.
 
     Raises:
         DeployError: an operator that no graph of this project has.
@@ -65,8 +65,8 @@ class TorchGraph:
 
         Args:
             images: float32.
-            constants: instead of some of the graph's own.
-            before: is shown each step and its inputs, and gives the inputs that are used.
+            constants: replace some of the graph's own.
+            before: called with each step and its inputs; returns the inputs to use.
         """
         values: dict[str, torch.Tensor] = {**self.constants, **(constants or {}), self.source: images}
         for step in self.steps:
@@ -91,7 +91,7 @@ class _RoundThrough(torch.autograd.Function):
 
 
 def round_through(values: torch.Tensor) -> torch.Tensor:
-    """Rounds to even; the gradient passes as if it did not (Bengio et al., arXiv:1308.3432)."""
+    """Rounds, ties to even; its gradient is 1 (straight-through, Bengio et al., arXiv:1308.3432)."""
     rounded: torch.Tensor = _RoundThrough.apply(values)  # type: ignore[no-untyped-call]
     return rounded
 
@@ -138,7 +138,7 @@ def _average_pool(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
 
 
 def _window(attributes: Attributes) -> tuple[list[int], list[int], list[int]]:
-    """Size, strides and padding of a pooling, which is the same on both sides."""
+    """Size, strides and padding of a pooling; the padding is the same on both sides."""
     pads = list(attributes.get("pads", [0, 0, 0, 0]))
     return list(attributes["kernel_shape"]), list(attributes.get("strides", [1, 1])), pads[:2]
 
@@ -166,7 +166,7 @@ def _pad(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
 
 
 def _space_to_depth(inputs: Inputs, attributes: Attributes) -> torch.Tensor:
-    """Channels ordered by row, column, channel, as ONNX has them; `pixel_unshuffle` orders them otherwise."""
+    """Channels ordered by row, column, channel, as in ONNX; `pixel_unshuffle` orders them differently."""
     values, size = _given(inputs, 0), int(attributes["blocksize"])
     count, channels, height, width = values.shape
     blocks = values.reshape(count, channels, height // size, size, width // size, size)
@@ -178,7 +178,7 @@ def _gemm(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
 
 
 def _quantize(inputs: Inputs, _attributes: Attributes) -> torch.Tensor:
-    """Codes as float32, so that the gradient passes; what lies outside of their range is clipped, and gets none."""
+    """Codes as float32, so that they have a gradient; values outside the range are clipped, and their gradient is 0."""
     values, scale, zero_point = (_given(inputs, index) for index in range(3))
     limits = torch.iinfo(zero_point.dtype)
     return torch.clamp(round_through(values / scale) + zero_point, limits.min, limits.max)

@@ -1,4 +1,4 @@
-"""Rounds the Convs' weights of a Q/DQ graph one after the other, each making up for what came before; closed forms."""
+"""Rounds the Convs' weights of a Q/DQ graph with error feedback (GPTQ), and corrects biases; closed forms."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 from torch.nn import functional
 
 from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
-from wrn_deploy.calib.writing.int8_weights import find_stored
+from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.qdq import weights_of
 
 __all__ = ["Corrections", "correct"]
 
-LARGEST = 2304  # weights of one output channel that are rounded together (256 channels of 3x3)
-DAMPING = 1e-3  # added to the diagonal, as a share of its mean: few images leave directions that they do not show
-COLUMNS = 128  # weights whose errors are handed on together
-POSITIONS = 65536  # of the input that are looked at together
+LARGEST = 2304  # weights of an output channel that compensate each other (256 channels of 3x3): moments are K x K
+DAMPING = 1e-3  # added to the diagonal of the moments, as a share of its mean
+COLUMNS = 128  # weights whose errors reach the later ones in one matrix product
+POSITIONS = 65536  # positions of the input per matrix product
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """Which of the two is done: rounding with error feedback, and correcting the mean of each channel by the bias."""
+    """Which corrections to make: rounding with error feedback, and correcting each channel's mean by the bias."""
 
     feedback: bool
     bias: bool
@@ -33,21 +33,22 @@ class Corrections:
 def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Corrections, advance: Callable[[], None]) -> None:
     """Changes codes and biases of the Q/DQ graph, in place.
 
-    Each Conv is seen with the inputs that the quantized layers before it give. With `feedback`, its weights are rounded
-    one after the other and the error of each is made up for by those still to come, so that the Conv's output changes
-    least on the images (GPTQ, Frantar et al., arXiv:2210.17323, here for convolutions). With `bias`, its bias takes
-    the difference of each output channel's mean to that of the fp32 graph (Nagel et al., arXiv:1906.04721).
+    Convs are handled in the graph's order, each with the inputs that the quantized layers before it give: those are
+    the inputs that it will get. With `feedback`, its weights are rounded so that its output changes least on the
+    images (GPTQ, Frantar et al., arXiv:2210.17323, here for convolutions; see `_round_block`). With `bias`, its bias
+    takes the difference of each output channel's mean to that of the fp32 graph (Nagel et al., arXiv:1906.04721); this
+    comes second, since rounding changes the mean.
 
     Args:
         qdq: a graph with int8 weights stored with a DQ.
-        fp32: the graph that it was made from, with Convs of the same names.
-        images: normalised, (N, 3, H, W); all are held, with the activations that they give.
-        how: what to do.
+        fp32: the graph that `qdq` was made from, with Convs of the same names.
+        images: normalised, (N, 3, H, W); they and their activations are in memory at once.
+        how: which corrections.
         advance: called after each Conv.
     """
     graph = TorchGraph(qdq)
     means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
-    stored = find_stored(qdq)
+    stored = find_int8_weights(qdq)
 
     def before(step: Step, inputs: Inputs) -> Inputs:
         conv = stored.get(step.name)
@@ -86,7 +87,7 @@ def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.T
 
 
 def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
-    """The mean of a Conv's output, (O,), in double: that of its input's windows, weighted."""
+    """The mean of a Conv's output, (O,), in double: mean(W x + b) = W mean(x) + b over its input's windows x."""
     values, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     assert values is not None
     assert weights is not None
@@ -99,7 +100,7 @@ def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
 
 
 def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[torch.Tensor]:
-    """What each output position sees, (positions, I * kh * kw), some images at a time."""
+    """Yields the inputs of each output position, (positions, I * kh * kw), a few images at a time."""
     top, left = tuple(step.attributes.get("pads", (0,) * 4))[:2]
     strides = tuple(step.attributes.get("strides", (1, 1)))
     for image in torch.split(values, max(1, POSITIONS // (values.shape[2] * values.shape[3]))):
@@ -108,9 +109,9 @@ def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[t
 
 
 def _input_moments(values: torch.Tensor, kernel: torch.Size, step: Step, centred: bool) -> list[torch.Tensor]:
-    """The second moments of what the Conv sees, in double: one (K, K) for each block of input channels.
+    """The second moments E[x x^T] of the Conv's windows x, in double: one (K, K) per block of input channels.
 
-    Centred where the bias is corrected afterwards, which takes care of the means.
+    With `centred`, the covariance: a bias that is corrected afterwards absorbs every change of the mean.
     """
     size = max(1, LARGEST // kernel.numel())
     moments = []
@@ -137,22 +138,41 @@ def _round_with_feedback(weights: torch.Tensor, scale: torch.Tensor, moments: li
 
 
 def _round_block(steps: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
-    """The integers for weights in units of their scale, (O, K), rounded in the order of their inputs' power."""
+    """Rounds the weights of a block with error feedback.
+
+    For each output channel, the integers q minimise the output's squared error (w - q) H (w - q)^T, H = E[x x^T],
+    greedily. Rounding weight j costs least if the weights k that are still free change by
+        -(w_j - q_j) [H^-1]_jk / [H^-1]_jj,
+    where H has only j and the free weights left (optimal brain surgeon, Hassibi and Stork, NIPS 1992; OBQ, Frantar et
+    al., arXiv:2208.11580). In GPTQ (arXiv:2210.17323) all channels share one order, so that H does too.
+
+    Args:
+        steps: weights in units of their scale, (O, K).
+        moment: H, (K, K), positive semidefinite.
+
+    Returns:
+        Integers -127..127 as floats, (O, K).
+    """
+    # Strongest inputs first, whose errors cost most: they are rounded while most weights are free to compensate.
     order = torch.argsort(torch.diag(moment), descending=True, stable=True)
     steps, moment = steps[:, order].clone(), moment[order][:, order]
+    # Few images leave H singular: damping makes it invertible, and bounds compensations
+    # along directions that no image shows.
     damping = DAMPING * torch.diag(moment).mean() + torch.finfo(torch.float64).tiny
     damped = moment + damping * torch.eye(len(moment), dtype=torch.float64)
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    # Row j of U, where H^-1 = U^T U, is row j of the inverse with weights 0 .. j-1 eliminated, over the square root of
+    # its diagonal element: one factorisation replaces K eliminations, and is stable where they are not.
+    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
     codes = torch.empty_like(steps)
     for start in range(0, len(moment), COLUMNS):
         end = min(start + COLUMNS, len(moment))
         errors = torch.empty(len(steps), end - start, dtype=torch.float64)
         for column in range(start, end):
             codes[:, column] = torch.clamp(torch.round(steps[:, column]), -127, 127)
-            error = (steps[:, column] - codes[:, column]) / inverse[column, column]
-            steps[:, column:end] -= torch.outer(error, inverse[column, column:end])
+            error = (steps[:, column] - codes[:, column]) / factor[column, column]
+            steps[:, column:end] -= torch.outer(error, factor[column, column:end])
             errors[:, column - start] = error
-        steps[:, end:] -= errors @ inverse[start:end, end:]
+        steps[:, end:] -= errors @ factor[start:end, end:]
     unordered = torch.empty_like(codes)
     unordered[:, order] = codes
     return unordered

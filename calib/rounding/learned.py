@@ -1,4 +1,4 @@
-"""Learns how the Convs' weights of a Q/DQ graph are rounded, all together, from the calibration images alone."""
+"""Learns how to round the Convs' weights of a Q/DQ graph, all together, from the calibration images only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import onnx_ir as ir
 import torch
 
 from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
-from wrn_deploy.calib.writing.int8_weights import StoredConv, find_stored
+from wrn_deploy.calib.writing.int8_weights import Int8Weights, find_int8_weights
 
 __all__ = ["Learning", "learn_rounding"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
-    """How long and how fast: rates are in steps of int8 for weights, in a layer's mean magnitude for biases."""
+    """Length and rates: in steps of int8 for weights, in a layer's mean magnitude for biases."""
 
     steps: int = 600
     batch: int = 32
@@ -31,24 +31,27 @@ def learn_rounding(
 ) -> None:
     """Changes codes and biases of the Q/DQ graph, in place, so that its logits come nearer to those of the fp32 graph.
 
-    AdaRound (Nagel et al., arXiv:2004.10568) learns for each weight whether it is rounded up or down, a layer at a
-    time. Here all layers learn together, for the squared error of the logits, and a weight may move further than to its
-    neighbour, since it also makes up for the rounding of the activations. The gradient passes the rounding as if it did
-    not take place. No label is used. Images are mirrored and mixed in pairs (mixup, arXiv:1710.09412): mixtures lie
-    between classes, where the network is easily moved, and few images then last for many steps.
+    Each weight is scale * clamp(round(code + v), -127, 127); v starts at 0 and minimises the mean squared error of the
+    logits by Adam, with the straight-through gradient of rounding (Bengio et al., arXiv:1308.3432). AdaRound (Nagel et
+    al., arXiv:2004.10568) instead learns h(v) in 0..1 in floor(w / scale) + h(v), a layer at a time. Here all layers
+    learn together, and a weight may move further than to its neighbour, since it also compensates the rounding of the
+    activations. It starts from the codes of the error feedback, which is near: so it comes after `correct`.
+
+    No label is used. Images are mirrored and mixed in pairs (mixup, arXiv:1710.09412): mixtures lie between classes,
+    where the network is easily moved, and few images then last for many steps.
 
     Args:
         qdq: a graph with int8 weights stored with a DQ.
-        fp32: the graph that it was made from.
+        fp32: the graph that `qdq` was made from.
         images: normalised, (N, 3, H, W).
-        how: steps, batch and rates.
+        how: length, batch size and rates.
         advance: called after each step.
     """
     student, teacher = TorchGraph(qdq), TorchGraph(fp32)
-    convs = [_Learned(conv, student) for conv in find_stored(qdq).values()]
+    convs = [_Learned(conv, student) for conv in find_int8_weights(qdq).values()]
     rates = [
-        {"params": [conv.weight_moves for conv in convs], "lr": how.weight_rate},
-        {"params": [conv.bias_moves for conv in convs], "lr": how.bias_rate},
+        {"params": [conv.weight_change for conv in convs], "lr": how.weight_rate},
+        {"params": [conv.bias_change for conv in convs], "lr": how.bias_rate},
     ]
     optimizer = torch.optim.Adam(rates)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
@@ -69,21 +72,21 @@ def learn_rounding(
 
 
 class _Learned:
-    """One Conv: how far its weights and biases have moved from where they were."""
+    """The parameters of one Conv: the changes of its codes and of its bias, zero at the start."""
 
-    def __init__(self, conv: StoredConv, graph: TorchGraph) -> None:
+    def __init__(self, conv: Int8Weights, graph: TorchGraph) -> None:
         self.conv = conv
         self.codes_name, self.bias_name = conv.codes_value.name or "", conv.bias_value.name or ""
         self.codes = torch.from_numpy(conv.codes.astype(np.float32))
         self.bias = graph.constants[self.bias_name].float()
         self.unit = float(self.bias.abs().mean()) or 1.0
-        self.weight_moves = torch.zeros_like(self.codes, requires_grad=True)
-        self.bias_moves = torch.zeros_like(self.bias, requires_grad=True)
+        self.weight_change = torch.zeros_like(self.codes, requires_grad=True)
+        self.bias_change = torch.zeros_like(self.bias, requires_grad=True)
 
     def constants(self) -> dict[str, torch.Tensor]:
-        """The graph's initializers as they are now; biases in integers pass as if they were not."""
-        codes = torch.clamp(round_through(self.codes + self.weight_moves), -127, 127)
-        return {self.codes_name: codes, self.bias_name: self.bias + self.bias_moves * self.unit}
+        """The graph's initializers with these changes; integer biases are not rounded here."""
+        codes = torch.clamp(round_through(self.codes + self.weight_change), -127, 127)
+        return {self.codes_name: codes, self.bias_name: self.bias + self.bias_change * self.unit}
 
     def store(self) -> None:
         """Writes them into the graph."""
@@ -95,7 +98,7 @@ class _Learned:
 
 
 def _mixed(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """`size` images, each mixed with another one in a proportion of its own; half of the batches are mirrored."""
+    """`size` images, each mixed with another one in a random proportion; half of the batches are mirrored."""
     first, second = (images[torch.randint(len(images), (size,), generator=generator)] for _ in range(2))
     share = torch.rand(size, 1, 1, 1, generator=generator)
     mixed = share * first + (1.0 - share) * second

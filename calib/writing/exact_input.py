@@ -1,4 +1,4 @@
-"""Gives the first Conv the pixels' own codes, so that int8 represents every image exactly."""
+"""Feeds the pixels' own codes to the first Conv, so that int8 represents every image exactly."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RANGE = TensorRange(low=-128.0 * UNIT, high=127.0 * UNIT, amax=127.0 * UNIT, cli
 def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
     """A copy of the graph, with the same input and logits, whose first Convs read `value - 128` of each pixel.
 
-    A normalised image has 256 levels a channel, but with one scale for three channels of different means and deviations
-    hardly a level falls on a code of int8. `255 std x + (255 mean - 128)` does, for every pixel; it is given in units
-    of UNIT. The Conv's weights take up the factor. The offset would be wrong in the padding, which stands for the mean:
-    so it is undone by the weights of a fourth channel, which is constant inside the image and 0 in the padding. The
-    kernels of GPUs pad three channels to four anyway.
+    A normalised image x has 256 levels per channel, but with one scale for three channels of different means and
+    deviations few levels fall on a code of int8. The pixel's value - 128 = 255 std x + (255 mean - 128) always does;
+    the graph has it in units of UNIT. The Conv's weights absorb the factor. The offset cannot go into the bias, since
+    the padding, which stands for the mean, has none: a fourth channel, constant inside the image and 0 in the padding,
+    subtracts it. GPU kernels pad three channels to four anyway.
 
-    Where the input is not read by Convs alone, the copy is left as it is.
+    If other nodes than Convs read the input, the copy is unchanged.
     """
     changed = model.clone()
     graph = changed.graph
@@ -50,7 +50,7 @@ def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
 def _add_codes(
     graph: ir.Graph, image: ir.Value, factor: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]
 ) -> ir.Value:
-    """Input * factor + offset, and a fourth channel of ONE; (N, 3, H, W) -> (N, 4, H, W)."""
+    """The value input * factor + offset, with a fourth channel of ONE; (N, 3, H, W) -> (N, 4, H, W)."""
     constants: dict[str, npt.NDArray[np.generic]] = {
         f"{PIXELS}.factor": factor.astype(np.float32).reshape(1, -1, 1, 1),
         f"{PIXELS}.offset": offset.astype(np.float32).reshape(1, -1, 1, 1),

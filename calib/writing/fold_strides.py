@@ -1,4 +1,4 @@
-"""Turns the Conv of stride 2 that reads the images into one of stride 1, for ONNX Runtime; done last."""
+"""Turns the Conv of stride 2 that reads the images into one of stride 1, for ONNX Runtime; the last change."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ __all__ = ["fold_strides"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """How a Conv of stride 2 reads one axis: of `size`, even, with `kernel` weights, and padding before and after."""
+class _Axis:
+    """One axis of a Conv of stride 2: of even `size`, with `kernel` weights and padding `before` and `after`.
+
+    The Conv computes y[i] = sum_k w[k] x[2 i + k - before]. With pairs of pixels X[j] = (x[2 j], x[2 j + 1]) and
+    P = ceil(before / 2), the pixel is place r of pair i + t - P, (t, r) = divmod(k - before + 2 P, 2): so y is a Conv
+    of stride 1 over pairs, with weight k at tap t and place r, and P pairs of padding before.
+    """
 
     size: int
     kernel: int
@@ -25,31 +30,31 @@ class _Read:
 
     @property
     def folded_before(self) -> int:
-        """The padding before, in pairs."""
+        """P: the padding before, in pairs."""
         return (self.before + 1) // 2
 
     @property
     def taps(self) -> int:
-        """How many pairs the kernel touches."""
+        """The number of pairs that the kernel touches."""
         return self.folded_before + (self.kernel - 1 - self.before) // 2 + 1
 
     @property
     def folded_after(self) -> int:
-        """The padding after, in pairs; negative where the last pair is never read."""
+        """The padding after, in pairs; negative if the last pair is never read."""
         outputs = (self.size + self.before + self.after - self.kernel) // 2 + 1
         return outputs - self.size // 2 - self.folded_before + self.taps - 1
 
     def place(self, index: int) -> tuple[int, int]:
-        """The weight's pair, counted from the first that is touched, and its place in that, 0 or 1."""
+        """Tap and place of weight `index`: (t, r)."""
         return divmod(index - self.before + 2 * self.folded_before, 2)
 
 
 def fold_strides(model: ir.Model) -> ir.Model:
-    """The model itself, a Q/DQ graph: Convs of stride 2 on a few channels read 2x2 pixels as four times the channels.
+    """Changes the Q/DQ graph in place, and returns it: Convs of stride 2 on few channels read 2x2 pixels as channels.
 
-    ONNX Runtime's integer kernels take channels four at a time; where they cannot, as with the three of an image, the
-    input of every output position is copied. The Conv computes the same sums, with its own int8 weights in other places
-    and zeros between, and takes half the time (7x7 on 224x224 pixels).
+    ONNX Runtime's integer kernels take channels four at a time; if they cannot, as with the three of an image, they
+    copy the input of every output position. SpaceToDepth makes 12 channels of 3. The Conv computes the same sums with
+    its own int8 weights in other places and zeros between, and takes half the time (7x7 on 224x224 pixels).
     """
     for node in [node for node in model.graph if node.op_type == "Conv"]:
         quantizer, stored = _quantizer(node), _codes(node)
@@ -61,7 +66,7 @@ def fold_strides(model: ir.Model) -> ir.Model:
     return model
 
 
-def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Read, _Read]) -> None:
+def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Axis, _Axis]) -> None:
     image, codes, weights_dq = quantizer.inputs[0], _codes(conv), conv.inputs[1]
     assert image is not None
     assert image.shape is not None
@@ -83,8 +88,8 @@ def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Read,
     quantizer.replace_input_with(0, folded)
 
 
-def _folded(weights: npt.NDArray[np.generic], axes: tuple[_Read, _Read]) -> npt.NDArray[np.generic]:
-    """The weights (O, 4 I, ty, tx) for what SpaceToDepth gives: channels ordered by row, column, channel (ONNX)."""
+def _folded(weights: npt.NDArray[np.generic], axes: tuple[_Axis, _Axis]) -> npt.NDArray[np.generic]:
+    """The weights (O, 4 I, ty, tx) for the output of SpaceToDepth: channels ordered by row, column, channel (ONNX)."""
     outputs, inputs, height, width = weights.shape
     taps = [axis.taps for axis in axes]
     folded = np.zeros((outputs, 2, 2, inputs, *taps), dtype=weights.dtype)
@@ -101,17 +106,17 @@ def _is_foldable(conv: ir.Node, channels: int) -> bool:
     return plain and conv.attributes.get_int("group", 1) == 1 and channels % TAKEN_TOGETHER != 0
 
 
-def _axes(conv: ir.Node, image: ir.Value | None, kernel: tuple[int, ...]) -> tuple[_Read, _Read] | None:
-    """None where a size is odd or not known."""
+def _axes(conv: ir.Node, image: ir.Value | None, kernel: tuple[int, ...]) -> tuple[_Axis, _Axis] | None:
+    """The two axes; None if a size is odd or unknown."""
     height, width = (shape_of(image) or (None, None, None, None))[2:]
     top, left, bottom, right = conv.attributes.get_ints("pads", [0, 0, 0, 0])
     if height is None or width is None or height % 2 or width % 2:
         return None
-    return _Read(height, kernel[0], top, bottom), _Read(width, kernel[1], left, right)
+    return _Axis(height, kernel[0], top, bottom), _Axis(width, kernel[1], left, right)
 
 
 def _quantizer(conv: ir.Node) -> ir.Node | None:
-    """The Q of the Conv's data, if nothing else reads what it reads or what it gives."""
+    """The Q of the Conv's data, if nothing else reads its input or its output."""
     dequantizer = producer(conv.inputs[0], DEQUANTIZE)
     quantizer = producer(dequantizer.inputs[0], QUANTIZE) if dequantizer is not None else None
     if dequantizer is None or quantizer is None or quantizer.inputs[0] is None:
@@ -121,7 +126,7 @@ def _quantizer(conv: ir.Node) -> ir.Node | None:
 
 
 def _codes(conv: ir.Node) -> ir.Value | None:
-    """The stored int8 weights; None where the Conv's weights are in float."""
+    """The stored int8 weights; None if the Conv's weights are in float."""
     dequantizer = producer(conv.inputs[1], DEQUANTIZE)
     return dequantizer.inputs[0] if dequantizer is not None else None
 

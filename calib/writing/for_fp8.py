@@ -19,21 +19,20 @@ def quantize_fp8(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.
     """A copy of the fp16 graph with float8e4m3fn Q/DQ at `tensorrt_points`, but for MaxPools and the first Convs.
 
     A tensor's largest magnitude becomes 448, the largest number of float8e4m3fn (Micikevicius et al., "FP8 formats for
-    deep learning", 2022). The codes are as dense in relation to a value everywhere: so the method's threshold is not
-    used, since clipping gains nothing, and a Conv's weights have one scale, with which TensorRT-RTX 1.7 makes the
-    Conv's output fp16; with one a channel it makes it fp32, and rescales it in a kernel of its own.
+    deep learning", arXiv:2209.05433). The relative precision of the codes is the same everywhere. So clipping gains
+    nothing, and the method's threshold is not used; and a Conv's weights have one scale, with which TensorRT-RTX 1.7
+    makes the Conv's output fp16 (with one per channel it makes it fp32, and rescales it in another kernel).
 
-    Weights are stored as codes with a DQ alone; biases and the classifier stay in fp16, and so do the first Convs: a
-    pixel has 256 levels, of which 3 bits of mantissa keep few, and so it cannot be given its own codes as int8 can
-    (`pixels.py`).
+    Weights are stored as codes with a DQ only; biases and the classifier stay in fp16, and so do the first Convs: of
+    the 256 levels of a pixel, 3 bits of mantissa keep few (int8 has a code for each, see `pixels.py`).
     """
     whole = {name: _whole(found) for name, found in table.tensors.items()}
     unclipped = dataclasses.replace(table, tensors=whole)
-    return write_codes((fp32, fp16), unclipped, FP8, first_convs(fp32.graph), _one_scale)
+    return write_codes(fp32, fp16, unclipped, codec=FP8, float_convs=first_convs(fp32.graph), scales=_one_scale)
 
 
 def first_convs(graph: ir.Graph) -> list[str]:
-    """The Convs that no other Conv stands before: they read the images."""
+    """The Convs without another Conv before them: they read the images."""
     found, behind = [], set[ir.Value | None]()
     for node in graph:
         if not behind.isdisjoint(node.inputs):

@@ -28,15 +28,15 @@ __all__ = ["integer_parameters", "quantize_for_onnxruntime"]
 
 Weights = npt.NDArray[np.float32]
 
-LARGEST_BIAS = INT32 / 2  # in steps: the other half is for what a Conv adds up on top of its bias, also as int32
+LARGEST_BIAS = INT32 / 2  # in steps: the other half of int32 is for the sums that the Conv adds to its bias
 
 
 def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Model:
     """A copy of the fp32 graph with uint8 Q/DQ at `onnxruntime_values`, which its CPU provider fuses into QLinearConv.
 
-    Activations are asymmetric uint8, Conv weights symmetric int8 a channel, biases int32: on CPUs with VNNI its kernels
-    for uint8 activations are some ten times faster than those for int8. The Convs that stay in float, for speed, are
-    named in the metadata `wrn_deploy.float_convs`.
+    Activations are asymmetric uint8, Conv weights symmetric int8 per channel, biases int32: on CPUs with VNNI the
+    kernels for uint8 activations are about ten times faster than those for int8. The metadata `wrn_deploy.float_convs`
+    names the Convs that stay in float, for speed.
     """
     model = fp32.clone()
     graph = model.graph
@@ -50,7 +50,11 @@ def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Mode
         assert source is not None
         bias = bias_of(node) if len(node.inputs) > 2 else None
         integer_parameters(
-            graph, node, (weights_of(fp32.graph, node.name or ""), bias), scales[source.name or ""].scale
+            graph,
+            node,
+            weights=weights_of(fp32.graph, node.name or ""),
+            bias=bias,
+            input_scale=scales[source.name or ""].scale,
         )
     values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
     for name, found in scales.items():
@@ -67,23 +71,25 @@ def quantize_for_onnxruntime(fp32: ir.Model, table: CalibrationTable) -> ir.Mode
 def integer_parameters(
     graph: ir.Graph,
     conv: ir.Node,
-    parameters: tuple[Weights, npt.NDArray[np.float64] | None],
-    unit: npt.NDArray[np.floating],
+    *,
+    weights: Weights,
+    bias: npt.NDArray[np.float64] | None,
+    input_scale: npt.NDArray[np.floating],
 ) -> None:
     """Replaces a Conv's weights by int8 and a DQ, and its bias, if it has one, by int32 and a DQ.
 
     Args:
-        graph: what the Conv is in.
-        conv: its inputs are replaced.
-        parameters: weights (O, I, kh, kw), and bias (O,) or None.
-        unit: the scale of the Conv's input.
+        graph: the graph of the Conv.
+        conv: the Conv, whose inputs are replaced.
+        weights: (O, I, kh, kw).
+        bias: (O,), or None.
+        input_scale: the scale of the Conv's input.
     """
-    weights, bias = parameters
     wanted = weight_scale(weights)
     if bias is not None:
-        # A channel whose weights are nearly zero may have a large bias: it too must fit into its integer.
-        wanted = np.maximum(wanted, np.abs(bias) / (LARGEST_BIAS * unit))
+        # A channel of tiny weights may have a large bias, which must fit into int32 in steps of both scales.
+        wanted = np.maximum(wanted, np.abs(bias) / (LARGEST_BIAS * input_scale))
     steps = rounded_up(wanted, np.float32)
     quantize_weights(graph, conv, weights, steps)
     if bias is not None:
-        quantize_bias(graph, conv, bias, unit * steps)
+        quantize_bias(graph, conv, bias, input_scale * steps)

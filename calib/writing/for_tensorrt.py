@@ -38,23 +38,25 @@ def quantize_for_tensorrt(
 ) -> ir.Model:
     """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
 
-    Activations have one scale a tensor, Conv weights one an output channel (axis 0; with `per_channel` off, the same
-    for all of a Conv's channels, which serves to measure what that costs); weights are stored as int8 with a
-    DQ alone; biases and the classifier stay in fp16. Scales are fp16, as the tensors they belong to, and rounded up,
-    so that the rounding clips nothing; the weights' codes are computed with the scale as rounded. The Convs in
-    `float_convs` stay in fp16; their names are written into the model, so that they are known to be so on purpose.
+    Activations have one scale per tensor, Conv weights one per output channel (axis 0; without `per_channel` all of a
+    Conv's channels have the same, to measure the cost of that). Weights are stored as int8 with a DQ only; biases and
+    the classifier stay in fp16. Scales are fp16, as their tensors, and rounded up, so that the rounding clips nothing;
+    codes are computed with the rounded scale. The Convs in `float_convs` stay in fp16; the model's metadata names them,
+    since they are in float on purpose.
     """
 
     def scales(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         wanted = weight_scale(weights)
         return wanted if per_channel else np.full_like(wanted, wanted.max())
 
-    return write_codes((fp32, fp16), table, INT8, float_convs, scales)
+    return write_codes(fp32, fp16, table, codec=INT8, float_convs=float_convs, scales=scales)
 
 
 def write_codes(
-    graphs: tuple[ir.Model, ir.Model],
+    fp32: ir.Model,
+    fp16: ir.Model,
     table: CalibrationTable,
+    *,
     codec: Codec,
     float_convs: Collection[str],
     scales: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
@@ -62,13 +64,13 @@ def write_codes(
     """As `quantize_for_tensorrt`, with codes of any type around zero.
 
     Args:
-        graphs: the fp32 and the fp16 graph.
+        fp32: the graph that the table and the weights are from.
+        fp16: the graph to copy.
         table: the tensors' ranges.
         codec: the codes.
         float_convs: the Convs that stay in fp16.
-        scales: gives the scales of a Conv's weights, one an output channel or a scalar; they are rounded up to fp16.
+        scales: from a Conv's weights to their scales, one per output channel or a scalar; they are rounded up to fp16.
     """
-    fp32, fp16 = graphs
     model = fp16.clone()
     graph = model.graph
     nodes = {node.name: node for node in graph}

@@ -1,4 +1,4 @@
-"""The int8 weights and the biases that a Q/DQ graph stores for its Convs, to read and to change; no torch."""
+"""The int8 weights and biases that a Q/DQ graph stores for its Convs: reads and changes them; no torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.writing.qdq import INT32
 
-__all__ = ["StoredConv", "copy_rounding", "find_stored"]
+__all__ = ["Int8Weights", "copy_rounding", "find_int8_weights"]
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredConv:
-    """A Conv's stored values: int8 codes (O, I, kh, kw) and scale (O,), and bias (O,): float, or int32 with a scale."""
+class Int8Weights:
+    """The stored values of a Conv: int8 codes (O, I, kh, kw), scale (O,), bias (O,) in float or int32 with a scale."""
 
     codes_value: ir.Value
     scale_value: ir.Value
@@ -26,32 +26,32 @@ class StoredConv:
 
     @property
     def codes(self) -> npt.NDArray[np.int8]:
-        """The integers that stand for the weights."""
+        """The codes."""
         return _numpy(self.codes_value).astype(np.int8)
 
     @property
     def scale(self) -> Floats:
-        """The value of a code, one an output channel."""
+        """The value of one step of int8, one per output channel."""
         return _numpy(self.scale_value).astype(np.float32)
 
     @property
     def weights(self) -> Floats:
-        """The weights that they stand for."""
+        """The weights, dequantized."""
         weights: Floats = self.codes.astype(np.float32) * self.scale.reshape(-1, 1, 1, 1)
         return weights
 
     @property
     def bias(self) -> Floats:
-        """The bias as it is computed with."""
+        """The bias, dequantized."""
         bias = _numpy(self.bias_value).astype(np.float32)
         return bias if self.bias_scale is None else bias * self.bias_scale
 
     def set_codes(self, codes: npt.NDArray[np.integer]) -> None:
-        """Stores other codes, -127..127."""
+        """Replaces the codes, -127..127."""
         _store(self.codes_value, codes.astype(np.int8))
 
     def set_bias(self, bias: npt.NDArray[np.floating]) -> None:
-        """Stores another bias, rounded to the type that the graph has it in."""
+        """Replaces the bias, rounded to the type that the graph stores."""
         if self.bias_scale is None:
             _store(self.bias_value, bias.astype(_numpy(self.bias_value).dtype))
         else:
@@ -59,8 +59,8 @@ class StoredConv:
             _store(self.bias_value, np.clip(steps, -INT32, INT32).astype(np.int32))
 
 
-def find_stored(model: ir.Model) -> dict[str, StoredConv]:
-    """By the Conv's name; those whose weights are in float, or that have no bias, are left out."""
+def find_int8_weights(model: ir.Model) -> dict[str, Int8Weights]:
+    """The Convs by name; those with float weights or without a bias are left out."""
     found = {}
     for node in model.graph:
         if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[1] is None or node.inputs[2] is None:
@@ -74,18 +74,18 @@ def find_stored(model: ir.Model) -> dict[str, StoredConv]:
         stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
         assert stored_bias is not None
         bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
-        found[node.name or ""] = StoredConv(codes, scale, stored_bias, bias_scale)
+        found[node.name or ""] = Int8Weights(codes, scale, stored_bias, bias_scale)
     return found
 
 
 def copy_rounding(source: ir.Model, target: ir.Model) -> None:
-    """Gives the Convs that are int8 in both graphs the codes, scales and float biases of the source, in place."""
-    stored = find_stored(source)
-    for name, conv in find_stored(target).items():
-        if name in stored:
-            conv.set_codes(stored[name].codes)
-            _store(conv.scale_value, _numpy(stored[name].scale_value))
-            conv.set_bias(stored[name].bias)
+    """Copies codes, scales and biases of the Convs that are int8 in both graphs from `source` to `target`, in place."""
+    originals = find_int8_weights(source)
+    for name, conv in find_int8_weights(target).items():
+        if name in originals:
+            conv.set_codes(originals[name].codes)
+            _store(conv.scale_value, _numpy(originals[name].scale_value))
+            conv.set_bias(originals[name].bias)
 
 
 def _numpy(value: ir.Value) -> npt.NDArray[np.generic]:

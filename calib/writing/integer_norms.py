@@ -1,4 +1,4 @@
-"""Turns the BN between a DQ and a Q into an integer Conv, for ONNX Runtime; done last, once weights are rounded."""
+"""Turns the BN between a DQ and a Q into an integer Conv, for ONNX Runtime; after the weights are rounded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, activated, parameter, produce
 
 __all__ = ["integer_norms"]
 
-EPSILON = 1e-5  # ONNX's own, where a BN does not say
+EPSILON = 1e-5  # ONNX's default
 
 
 def integer_norms(model: ir.Model) -> ir.Model:
-    """The model itself, in which each BN that reads a DQ and is read by a Q, behind its ReLU, is a depthwise 1x1 Conv.
+    """Changes the graph in place, and returns it: a BN between a DQ and a Q (a ReLU may follow) becomes a 1x1 Conv.
 
-    BN multiplies and adds for each channel, which is such a Conv; with one weight a channel, and a scale for each, its
-    int8 weight is exact. ONNX Runtime has no integer BN: a pre-activation net is dequantized and quantized for it, and
-    brought into another layout and back. This Conv stays in integers and in their layout.
+    gamma (x - mean) / s + beta = m x + (beta - m mean), m = gamma / s, s = sqrt(variance + epsilon): a depthwise Conv
+    with one weight m per channel. Each weight has a scale of its own, |m| / 127, so that its code is 127 or -127 and
+    exact (but for a bias so large that it needs a larger scale). ONNX Runtime has no integer BN: for each it would
+    dequantize, change the layout, quantize and change the layout back. This comes after the rounding, which expects the
+    Convs of the fp32 graph.
     """
     graph = model.graph
     for node in [node for node in graph if node.op_type == "BatchNormalization"]:
@@ -40,5 +42,10 @@ def _to_conv(graph: ir.Graph, norm: ir.Node, dequantizer: ir.Node) -> None:
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, new)
     graph.remove(norm, safe=True)
-    parameters = (multiplier.astype(np.float32).reshape(-1, 1, 1, 1), beta - multiplier * mean)
-    integer_parameters(graph, conv, parameters, parameter(dequantizer, 1).astype(np.float32))
+    integer_parameters(
+        graph,
+        conv,
+        weights=multiplier.astype(np.float32).reshape(-1, 1, 1, 1),
+        bias=beta - multiplier * mean,
+        input_scale=parameter(dequantizer, 1).astype(np.float32),
+    )

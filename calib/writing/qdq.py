@@ -1,4 +1,4 @@
-"""The pieces that Q/DQ graphs are written of: codes, Q and DQ behind a value, stored weights with a DQ alone."""
+"""The parts of Q/DQ graphs: codes, Q and DQ after a value, stored weights with a DQ only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = [
     "quantize_weights", "rounded_up", "weight_scale", "weights_of", "without_unused",
 ]  # fmt: skip
 
-SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the least scale: that of a channel of zeros
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the smallest scale: that of a channel of zeros
 INT32 = 2.0**31 - 1
 
 
@@ -28,7 +28,7 @@ class Codec:
     pools: bool
 
     def encode(self, steps: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
-        """Values in units of their scale, none beyond `largest` -> the nearest codes, even ones where two are."""
+        """Values in units of their scale, none beyond `largest` -> the nearest codes; ties go to the even one."""
         nearest = np.rint(steps) if self.type.is_integer() else steps
         return nearest.astype(self.type.numpy())
 
@@ -44,7 +44,7 @@ FP8 = Codec(ir.DataType.FLOAT8E4M3FN, 448.0, pools=False)
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A scale and zero point: value = (code - zero_point) * scale; both scalars, or one a channel on `axis`."""
+    """A scale and zero point: value = (code - zero_point) * scale; both scalars, or one per channel on `axis`."""
 
     scale: npt.NDArray[np.floating]
     zero_point: npt.NDArray[np.generic]
@@ -52,14 +52,14 @@ class Scale:
 
 
 def weights_of(graph: ir.Graph, conv: str) -> npt.NDArray[np.float32]:
-    """The weights in fp32 that the graph has for the Conv of that name."""
+    """The fp32 weights of the Conv of that name."""
     weights = constant(graph.initializers[f"{conv}.weight"])
     assert weights is not None
     return weights.astype(np.float32)
 
 
 def bias_of(conv: ir.Node) -> npt.NDArray[np.float64]:
-    """The Conv's bias, or zero where it has none."""
+    """The Conv's bias, or zero if it has none."""
     return parameter(conv, 2) if input_of(conv, 2) is not None else np.zeros(1)
 
 
@@ -89,7 +89,7 @@ def quantize_weights(
     scale: npt.NDArray[np.floating],
     codec: Codec = INT8,
 ) -> None:
-    """Replaces the Conv's weights by codes and a DQ; `scale` has one value an output channel, or one for all."""
+    """Replaces the Conv's weights by codes and a DQ; `scale` has one value per output channel, or one for all."""
     codes = codec.encode(weights / scale.astype(np.float32).reshape(-1, 1, 1, 1))
     how = Scale(scale, codec.zeros(*scale.shape), axis=0 if scale.ndim else None)
     conv.replace_input_with(1, _dequantize_stored(graph, conv, f"{conv.name}.weight", codes, how))
@@ -105,13 +105,13 @@ def quantize_bias(
 
 
 def weight_scale(weights: npt.NDArray[np.float32], codec: Codec = INT8) -> npt.NDArray[np.float64]:
-    """One scale an output channel: its largest magnitude gets the largest code."""
+    """One scale per output channel: its largest magnitude gets the largest code."""
     amax: npt.NDArray[np.float64] = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
     return amax / codec.largest
 
 
 def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
-    """The least numbers of `type_` that are not below the wanted ones, nor below SMALLEST."""
+    """The smallest numbers of `type_` that are at least the wanted ones and at least SMALLEST."""
     rounded = np.maximum(wanted, SMALLEST).astype(type_)
     above: npt.NDArray[np.floating] = np.where(rounded < wanted, np.nextafter(rounded, type_(np.inf)), rounded)
     return above
@@ -138,7 +138,7 @@ def _initializer(graph: ir.Graph, name: str, values: npt.NDArray[np.generic]) ->
 
 
 def without_unused(model: ir.Model) -> ir.Model:
-    """The model itself, without initializers that nothing reads any more."""
+    """Removes initializers that no node reads, in place, and returns the model."""
     for name, value in list(model.graph.initializers.items()):
         if not value.uses():
             del model.graph.initializers[name]

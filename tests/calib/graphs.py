@@ -23,10 +23,18 @@ def plain_table(graph: ir.Graph) -> CalibrationTable:
     positive = {"Relu", "MaxPool"}
     producers = {value.name: node.op_type for node in graph for value in node.outputs}
     ranges = {
-        name: TensorRange(0.0 if producers.get(name) in positive else -4.0, 4.0, 4.0, 0.0)
+        name: TensorRange(low=0.0 if producers.get(name) in positive else -4.0, high=4.0, amax=4.0, clipped=0.0)
         for name in calibrated_tensors(graph)
     }
-    return CalibrationTable("max", None, "made up", "0" * 64, 1, "0" * 64, ranges)
+    return CalibrationTable(
+        method="max",
+        percentile=None,
+        data="made up",
+        data_digest="0" * 64,
+        images=1,
+        graph_sha256="0" * 64,
+        tensors=ranges,
+    )
 
 
 def producer(value: ir.Value | None) -> ir.Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +37,18 @@ def calibrated(
     def threshold(histogram: Histogram | None, amax: float) -> float:
         return float(plugin.threshold(histogram, amax, percentile))
 
-    def batches(size: int) -> Iterator[npt.NDArray[np.float32]]:
-        return (images[start : start + size] for start in range(0, len(images), size))
-
-    ranges = collect_ranges(graph, batches, histograms=True, threads=1)
+    ranges = collect_ranges(graph, [images], histograms=True, threads=1)
     tensors = {}
     for name, found in ranges.items():
         amax = threshold(found.histogram, found.amax)
-        tensors[name] = TensorRange(found.low, found.high, amax, found.share_above(amax))
-    table = CalibrationTable(method, percentile, "data", "", len(images), "", tensors)
+        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
+    table = CalibrationTable(
+        method=method,
+        percentile=percentile,
+        data="data",
+        data_digest="",
+        images=len(images),
+        graph_sha256="",
+        tensors=tensors,
+    )
     return Calibrated(graph=ir.load(graph).graph, ranges=ranges, table=table, threshold=threshold)

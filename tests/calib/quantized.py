@@ -24,10 +24,10 @@ Images = npt.NDArray[np.float32]
 def ranges_of(model: ir.Model, images: Images, folder: Path, histograms: bool = False) -> dict[str, Range]:
     file = folder / "ranges.onnx"
     ir.save(model, file)
-    return collect_ranges(file, lambda _: iter([images]), histograms, 1)
+    return collect_ranges(file, [images], histograms=histograms, threads=1)
 
 
-def equal_graph(model: ir.Model, images: Images, folder: Path) -> ir.Model:
+def equalized_graph(model: ir.Model, images: Images, folder: Path) -> ir.Model:
     return equalize(model, find_equalization(model.graph, ranges_of(model, images, folder)))
 
 
@@ -41,8 +41,18 @@ def quantized(
 ) -> tuple[ir.Model, ir.Model]:
     """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
     ranges = ranges_of(model, images, folder)
-    tensors = {name: TensorRange(kept.low, kept.high, kept.amax, 0.0) for name, kept in ranges.items()}
-    table = CalibrationTable("max", None, "digits", "0" * 64, len(images), "0" * 64, {**tensors, PIXELS: RANGE})
+    tensors = {
+        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
+    }
+    table = CalibrationTable(
+        method="max",
+        percentile=None,
+        data="digits",
+        data_digest="0" * 64,
+        images=len(images),
+        graph_sha256="0" * 64,
+        tensors={**tensors, PIXELS: RANGE},
+    )
     source = model if how is None else read_pixels(model, how)
     return source, quantize_for_tensorrt(source, convert_fp16(source), table, per_channel=per_channel)
 

@@ -56,7 +56,7 @@ def test_fp32_cannot_tell(bundles: dict[str, Bundle], made_bundle: Path, kind: s
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_int8_collapses_and_equalisation_mends_it(bundles: dict[str, Bundle], kind: str, method: str) -> None:
     fp32 = top1(bundles[kind].folder, "fp32.onnx")
-    int8 = equalised_or_not(bundles[kind], CalibrateOptions("digits", size=64, method=method), "digits")
+    int8 = equalised_or_not(bundles[kind], CalibrateOptions(data="digits", size=64, method=method), "digits")
     assert int8[False] < fp32 - LOST[kind]
     assert int8[True] > fp32 - 0.02
 
@@ -67,7 +67,7 @@ def test_published_checkpoints_collapse_likewise(shared_data: Path, tmp_path: Pa
     bundle = export(name, shared_data / "checkpoints" / f"{name}-cifar10.pth", DAMAGES[kind], tmp_path)
     fp32 = top1(bundle.folder, "fp32.onnx", test)
     assert fp32 > 0.93
-    options = CalibrateOptions(str(shared_data / "cifar10" / "train-exact-8068.npz"), size=64, method="percentile")
+    options = CalibrateOptions(data=str(shared_data / "cifar10" / "train-exact-8068.npz"), size=64, method="percentile")
     int8 = equalised_or_not(bundle, options, test)
     assert int8[False] < 0.2
     assert int8[True] > fp32 - 0.02

@@ -200,7 +200,7 @@ def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) 
 
 
 def test_bytes_that_are_no_plan_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wrn_deploy.engines.build._build", lambda *_arguments: b"ftrt and more")
+    monkeypatch.setattr("wrn_deploy.engines.build._build", lambda *_arguments, **_options: b"ftrt and more")
     with pytest.raises(DeployError, match=r"returned b'ftrt'\.\.\.: expected a plan that starts with b'vtrt'"):
         build(rtx, made_bundle / "fp16.onnx")
 

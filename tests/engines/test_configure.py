@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.engines.configure import configure
+from wrn_deploy.engines.configure import configure, load_timing_cache, save_timing_cache
 from wrn_deploy.engines.flavor import Flavor, TensorRT, find_flavor, installed_flavors
 from wrn_deploy.engines.log import BuildLog, make_logger
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
-from wrn_deploy.engines.timing_cache import load_timing_cache, save_timing_cache
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import TensorSpec
 

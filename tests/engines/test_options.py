@@ -46,7 +46,7 @@ def test_options_that_make_no_sense_are_usage_errors(options: dict[str, Any], sa
         EngineOptions(**options)
 
 
-def test_every_option_that_changes_the_plan_is_told_as_json() -> None:
+def test_every_option_that_changes_the_plan_is_described_as_json() -> None:
     usual = EngineOptions()
     changed: dict[str, Any] = {
         "profiles": (Profile(1, 1, 1), Profile()), "workspace_mib": 64, "level": 5, "tf32": False, "refit": True,
@@ -54,15 +54,15 @@ def test_every_option_that_changes_the_plan_is_told_as_json() -> None:
     }  # fmt: skip
     assert set(changed) == {field.name for field in dataclasses.fields(EngineOptions)} - {"timing_cache"}
     for name, value in changed.items():
-        told = EngineOptions(**{name: value}).told()
-        assert told != usual.told()
-        assert json.loads(json.dumps(told)) == told
-    assert EngineOptions(timing_cache=Path("times")).told() == usual.told()
+        described = EngineOptions(**{name: value}).describe()
+        assert described != usual.describe()
+        assert json.loads(json.dumps(described)) == described
+    assert EngineOptions(timing_cache=Path("times")).describe() == usual.describe()
 
 
-def test_the_order_of_targets_is_not_told() -> None:
+def test_the_order_of_targets_is_not_described() -> None:
     first, second = (EngineOptions(compute_capabilities=order) for order in (("SM86", "SM89"), ("SM89", "SM86")))
-    assert first.told() == second.told()
+    assert first.describe() == second.describe()
 
 
 def test_the_usual_options_suit_every_flavor() -> None:

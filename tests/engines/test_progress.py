@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from wrn_deploy.engines.progress import Phases, run_cancellable
+from wrn_deploy.engines.progress import BuildProgress, run_cancellable
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def told() -> list[int]:
 
 
 def test_a_phase_inside_counts_as_one_step_of_its_parent(told: list[int]) -> None:
-    phases = Phases(told.append)
+    phases = BuildProgress(told.append)
     phases.start("build", None, 4)
     assert phases.step("build")
     assert sum(told) == 25
@@ -38,7 +38,7 @@ def test_a_phase_inside_counts_as_one_step_of_its_parent(told: list[int]) -> Non
 
 def test_the_share_never_falls_and_never_passes_the_whole(told: list[int]) -> None:
     """Real builders announce phases late, tell of more steps than they said, and forget to finish."""
-    phases = Phases(told.append)
+    phases = BuildProgress(told.append)
     phases.start("build", None, 2)
     for _ in range(5):
         phases.step("build")
@@ -53,7 +53,7 @@ def test_the_share_never_falls_and_never_passes_the_whole(told: list[int]) -> No
 
 
 def test_many_threads_may_tell(told: list[int]) -> None:
-    phases = Phases(told.append)
+    phases = BuildProgress(told.append)
     phases.start("build", None, 4000)
     threads = [threading.Thread(target=lambda: [phases.step("build") for _ in range(1000)]) for _ in range(4)]
     for thread in threads:
@@ -64,7 +64,7 @@ def test_many_threads_may_tell(told: list[int]) -> None:
 
 
 def test_a_cancelled_build_ends_at_its_next_step(told: list[int]) -> None:
-    phases = Phases(told.append)
+    phases = BuildProgress(told.append)
     phases.start("build", None, 3)
     assert phases.step("build")
     phases.cancel()

@@ -10,13 +10,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from wrn_deploy.engines.layers import Arithmetic
-from wrn_deploy.engines.promise import Promise, promises_of, shares_of
+from wrn_deploy.engines.promise import ExpectedPrecision, expected_precisions, shares_of
 
 CONV1_MACS = 16 * 3 * 3 * 3 * 32 * 32  # weights x positions of the output
 
 
-def promised(file: Path) -> dict[str, Promise]:
-    return {promise.name: promise for promise in promises_of(ir.load(file))}
+def promised(file: Path) -> dict[str, ExpectedPrecision]:
+    return {node.name: node for node in expected_precisions(ir.load(file))}
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,14 @@ def test_without_its_data_quantized_a_conv_is_a_float_conv(made_bundle: Path) ->
     model = ir.load(made_bundle / "int8-tensorrt.onnx")
     conv = model.graph.node("block1.0.conv2")
     conv.replace_input_with(0, model.graph.node("block1.0.conv1.relu").outputs[0])
-    layers = {promise.name: promise for promise in promises_of(model)}
+    layers = {node.name: node for node in expected_precisions(model)}
     assert layers["block1.0.conv2"].arithmetic is Arithmetic.FP16
     assert layers["block1.0.conv1"].arithmetic is Arithmetic.INT8
 
 
-def _one_layer(node: onnx.NodeProto, weights: list[int], output: list[int | str] | None, **more: int) -> Promise:
+def _one_layer(
+    node: onnx.NodeProto, weights: list[int], output: list[int | str] | None, **more: int
+) -> ExpectedPrecision:
     kind = more.get("kind", TensorProto.FLOAT)
     images = helper.make_tensor_value_info("x", kind, ["n", 8, 4, 4])
     result = helper.make_tensor_value_info("y", kind, output)
@@ -67,12 +69,14 @@ def _one_layer(node: onnx.NodeProto, weights: list[int], output: list[int | str]
         count *= size
     tensor = helper.make_tensor("w", kind, weights, b"\0" * count * (2 if kind != TensorProto.FLOAT else 4), raw=True)
     graph = helper.make_graph([node], "graph", [images], [result], [tensor])
-    return promises_of(ir.from_proto(helper.make_model(graph)))[0]
+    return expected_precisions(ir.from_proto(helper.make_model(graph)))[0]
 
 
 def test_a_grouped_conv_multiplies_each_weight_once_a_position() -> None:
     conv = helper.make_node("Conv", ["x", "w"], ["y"], name="c", group=8)
-    assert _one_layer(conv, [8, 1, 3, 3], ["n", 8, 2, 2]) == Promise("c", 72 * 4, 72, Arithmetic.FP32)
+    assert _one_layer(conv, [8, 1, 3, 3], ["n", 8, 2, 2]) == ExpectedPrecision(
+        name="c", macs=72 * 4, weights=72, arithmetic=Arithmetic.FP32
+    )
 
 
 def test_a_matmul_multiplies_at_each_position_before_the_channels() -> None:
@@ -88,7 +92,9 @@ def test_bf16_is_told_by_the_weights() -> None:
 
 def test_a_layer_without_a_name_has_that_of_its_output_and_no_macs_without_shapes() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
-    assert _one_layer(node, [8, 8, 1, 1], None) == Promise("y", None, 64, Arithmetic.FP32)
+    assert _one_layer(node, [8, 8, 1, 1], None) == ExpectedPrecision(
+        name="y", macs=None, weights=64, arithmetic=Arithmetic.FP32
+    )
 
 
 def test_there_are_no_shares_of_nothing() -> None:

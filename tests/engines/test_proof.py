@@ -16,22 +16,22 @@ from wrn_deploy.engines.build import build_plan
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.engines.layers import Arithmetic, EngineLayer, EngineTensor, parse_json, parse_log
 from wrn_deploy.engines.options import EngineOptions
-from wrn_deploy.engines.promise import Promise, promises_of
-from wrn_deploy.engines.proof import Shortfall, Source, check_proof, computed_in, prove, unproved
+from wrn_deploy.engines.promise import ExpectedPrecision, expected_precisions
+from wrn_deploy.engines.proof import HigherPrecision, Source, check_precision, computed_in, prove, unproved
 from wrn_deploy.errors import GateError
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import TensorSpec
 
 IMAGES = TensorSpec("images", "float32", (3, 32, 32))
-CONV1 = Promise("conv1", 1000, 4608, Arithmetic.INT8)
+CONV1 = ExpectedPrecision(name="conv1", macs=1000, weights=4608, arithmetic=Arithmetic.INT8)
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 
 
-def built(file: Path) -> tuple[list[Promise], str]:
+def built(file: Path) -> tuple[list[ExpectedPrecision], str]:
     """A graph's promises, and what the builder printed of its engine."""
     plan = build_plan(find_flavor(Flavor.RTX), file, IMAGES, EngineOptions(), Silent())
     (message,) = plan.layer_lists
-    return promises_of(ir.load(file)), message
+    return expected_precisions(ir.load(file)), message
 
 
 @needs_rtx
@@ -39,16 +39,16 @@ def built(file: Path) -> tuple[list[Promise], str]:
     ("graph", "most"), [("fp32.onnx", "fp32"), ("fp16.onnx", "fp16"), ("int8-tensorrt.onnx", "int8")]
 )
 def test_a_real_engine_keeps_what_its_graph_promises(made_bundle: Path, graph: str, most: str) -> None:
-    promises, message = built(made_bundle / graph)
-    proof = prove(promises, parse_log(message), Source.LOG)
-    assert proof.shares == proof.promised
+    expected, message = built(made_bundle / graph)
+    proof = prove(expected, parse_log(message), Source.LOG)
+    assert proof.shares == proof.expected
     assert proof.shares[most] > 0.99
-    assert (proof.less, proof.unknown) == ((), ())
+    assert (proof.higher_precision, proof.unknown) == ((), ())
     assert proof.layers is not None
     assert proof.reformats is not None
-    assert len(promises) <= proof.layers <= 4 * len(promises)
+    assert len(expected) <= proof.layers <= 4 * len(expected)
     assert 0 <= proof.reformats < proof.layers
-    check_proof(proof, graph)
+    check_precision(proof, graph)
 
 
 @needs_rtx
@@ -61,44 +61,46 @@ def test_a_real_engine_of_fp8_codes(made_bundle: Path, tmp_path: Path) -> None:
             tensor.data_type, tensor.raw_data = onnx.TensorProto.FLOAT8E4M3FN, codes.tobytes()
     del model.graph.value_info[:]
     onnx.save(model, tmp_path / "fp8.onnx")
-    promises, message = built(tmp_path / "fp8.onnx")
-    proof = prove(promises, parse_log(message), Source.LOG)
-    assert {promise.name: promise.arithmetic for promise in promises}["block2.0.conv2"] is Arithmetic.FP8
-    assert {computed_in(promise, parse_log(message)) for promise in promises} == {Arithmetic.FP8, Arithmetic.FP16}
-    assert (proof.less, proof.unknown) == ((), ())
+    expected, message = built(tmp_path / "fp8.onnx")
+    proof = prove(expected, parse_log(message), Source.LOG)
+    assert {node.name: node.arithmetic for node in expected}["block2.0.conv2"] is Arithmetic.FP8
+    assert {computed_in(node, parse_log(message)) for node in expected} == {Arithmetic.FP8, Arithmetic.FP16}
+    assert (proof.higher_precision, proof.unknown) == ((), ())
 
 
 @needs_rtx
 def test_an_int8_conv_that_is_fed_halves_is_found_out(made_bundle: Path) -> None:
     """The list of a real engine with one Conv changed as if the compiler had dequantized its data."""
-    promises, message = built(made_bundle / "int8-tensorrt.onnx")
+    expected, message = built(made_bundle / "int8-tensorrt.onnx")
     layers = parse_log(message)
     index = next(at for at, layer in enumerate(layers) if layer.name.startswith("block2.0.conv2_U"))
     halves = tuple(dataclasses.replace(tensor, type=Arithmetic.FP16) for tensor in layers[index].inputs)
     layers[index] = dataclasses.replace(layers[index], inputs=halves)
-    proof = prove(promises, layers, Source.LOG)
-    assert proof.less == (Shortfall("block2.0.conv2", Arithmetic.INT8, Arithmetic.FP16),)
-    assert proof.shares["fp16"] > proof.promised["fp16"]
-    with pytest.raises(GateError, match=r"Less than promised: block2\.0\.conv2 \(fp16 instead of int8\)\. No plan"):
-        check_proof(proof, "int8-tensorrt.onnx")
+    proof = prove(expected, layers, Source.LOG)
+    assert proof.higher_precision == (HigherPrecision("block2.0.conv2", Arithmetic.INT8, Arithmetic.FP16),)
+    assert proof.shares["fp16"] > proof.expected["fp16"]
+    with pytest.raises(
+        GateError, match=r"In more bits than expected: block2\.0\.conv2 \(fp16 instead of int8\)\. No plan"
+    ):
+        check_precision(proof, "int8-tensorrt.onnx")
 
 
 @needs_rtx
 def test_an_engine_of_another_graph_is_found_out(made_bundle: Path) -> None:
     """The fp16 engine does not pass for the int8 one."""
     _, message = built(made_bundle / "fp16.onnx")
-    promises = promises_of(ir.load(made_bundle / "int8-tensorrt.onnx"))
-    proof = prove(promises, parse_log(message), Source.LOG)
+    expected = expected_precisions(ir.load(made_bundle / "int8-tensorrt.onnx"))
+    proof = prove(expected, parse_log(message), Source.LOG)
     assert proof.shares == {"fp16": 1.0}
-    assert len(proof.less) == len(promises) - 1  # all but the classifier
+    assert len(proof.higher_precision) == len(expected) - 1  # all but the classifier
     with pytest.raises(GateError, match=r"0\.0 % of the MACs in int8 .* and 4 more"):
-        check_proof(proof, "int8-tensorrt.onnx")
+        check_precision(proof, "int8-tensorrt.onnx")
 
 
 @pytest.mark.parametrize("record", [TENSORRT_10, TENSORRT_11])
 def test_both_formats_of_the_inspector_prove_an_int8_conv(record: dict[str, object]) -> None:
     proof = prove([CONV1], parse_json(json.dumps(record)), Source.INSPECTOR)
-    assert (proof.source, proof.shares, proof.less) == (Source.INSPECTOR, {"int8": 1.0}, ())
+    assert (proof.source, proof.shares, proof.higher_precision) == (Source.INSPECTOR, {"int8": 1.0}, ())
     assert proof.reformats == len(parse_json(json.dumps(record))) - 1
 
 
@@ -113,13 +115,13 @@ def test_both_formats_show_an_int8_conv_that_is_fed_halves(record: dict[str, obj
     changed = json.loads(json.dumps(record))
     changed["Layers"][-1]["Inputs"][0][key] = text
     proof = prove([CONV1], parse_json(json.dumps(changed)), Source.INSPECTOR)
-    assert proof.less == (Shortfall("conv1", Arithmetic.INT8, Arithmetic.FP16),)
+    assert proof.higher_precision == (HigherPrecision("conv1", Arithmetic.INT8, Arithmetic.FP16),)
 
 
 def layer(name: str, kind: str, reads: str, weights: str, onnx: tuple[str, ...] = ("conv1",)) -> EngineLayer:
     inputs = (EngineTensor("x", Arithmetic(reads), 100),)
     fixed = (EngineTensor("w", Arithmetic(weights), 4608), EngineTensor("b", Arithmetic.FP32, 16))
-    return EngineLayer(name, kind, inputs, fixed, (), "", onnx)
+    return EngineLayer(name=name, kind=kind, inputs=inputs, weights=fixed, outputs=(), tactic="", onnx=onnx)
 
 
 @pytest.mark.parametrize(
@@ -161,24 +163,24 @@ def test_names_that_begin_alike_are_not_mixed_up() -> None:
 
 
 def test_a_layer_that_is_not_found_is_said_to_be_unknown_and_is_no_failure() -> None:
-    second = Promise("conv2", 3000, 4608, Arithmetic.INT8)
+    second = ExpectedPrecision(name="conv2", macs=3000, weights=4608, arithmetic=Arithmetic.INT8)
     proof = prove([CONV1, second], [layer("conv1_myl0_1", "correlation", "int8", "int8")], Source.LOG)
-    assert (proof.unknown, proof.less) == (("conv2",), ())
+    assert (proof.unknown, proof.higher_precision) == (("conv2",), ())
     assert proof.shares == {"int8": 0.25, "unknown": 0.75}
-    check_proof(proof, "graph.onnx")
+    check_precision(proof, "graph.onnx")
 
 
 def test_a_list_in_which_nothing_is_found_proves_nothing() -> None:
     names = parse_json('{"Layers": ["a", "b"]}')
     proof = prove([CONV1], names, Source.INSPECTOR)
     assert proof == unproved([CONV1])
-    assert (proof.source, proof.layers, proof.shares) == (Source.PROMISE, None, {"int8": 1.0})
+    assert (proof.source, proof.layers, proof.shares) == (Source.GRAPH, None, {"int8": 1.0})
 
 
 def test_more_than_promised_is_no_failure() -> None:
     halves = dataclasses.replace(CONV1, arithmetic=Arithmetic.FP16)
     proof = prove([halves], [layer("conv1", "CaskConvolution", "int8", "int8")], Source.LOG)
-    assert (proof.shares, proof.less) == ({"int8": 1.0}, ())
+    assert (proof.shares, proof.higher_precision) == ({"int8": 1.0}, ())
 
 
 def test_what_the_manifest_keeps() -> None:
@@ -186,9 +188,9 @@ def test_what_the_manifest_keeps() -> None:
     assert record == {
         "source": "inspector",
         "shares": {"int8": 1.0},
-        "promised": {"int8": 1.0},
+        "expected": {"int8": 1.0},
         "layers": 2,
         "reformats": 1,
-        "less": [],
+        "higher_precision": [],
         "unknown": [],
     }

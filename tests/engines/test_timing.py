@@ -98,7 +98,7 @@ def test_each_run_has_its_layers_added_up(driver: Driver) -> None:
 
 
 def test_a_batch_outside_of_the_profiles(driver: Driver) -> None:
-    with pytest.raises(DeployError, match="does not take a batch of 9: pass a --batch within its profiles"):
+    with pytest.raises(DeployError, match="has no batch of 9: pass a --batch within its profiles"):
         LayerTimer(tensorrt(driver), b"plan", 9)
     assert driver.stack == []
 

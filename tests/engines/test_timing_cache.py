@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.engines.timing_cache import load_timing_cache, save_timing_cache
+from wrn_deploy.engines.configure import load_timing_cache, save_timing_cache
 from wrn_deploy.errors import DeployError
 
 
@@ -53,7 +53,7 @@ def test_a_cache_begins_empty_and_goes_on_from_its_file(tmp_path: Path) -> None:
 def test_a_cache_that_does_not_fit_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "times"
     file.write_bytes(content)
-    with pytest.raises(DeployError, match=r"times is no timing cache of this TensorRT on this GPU: delete it"):
+    with pytest.raises(DeployError, match=r"times is not a timing cache of this TensorRT on this GPU: delete it"):
         load_timing_cache(Config(), file)
     assert file.read_bytes() == content
 

@@ -145,7 +145,7 @@ def test_features_that_equalisation_rescaled_are_given_in_their_own_units(
     core, images = cores["fp32"], normalize(noise, spec.preprocessing)
     told = with_interface(spec, Interface(features=WIDTH))
     scales = np.random.default_rng(1).uniform(0.1, 10, WIDTH)
-    how = Equalization({channel_classes(core.graph)["avgpool"]: scales.tolist()}, {})
+    how = Equalization(factors={channel_classes(core.graph)["avgpool"]: scales.tolist()}, shifts={})
     equal, factors = equalize(core, how), classifier_factors(core.graph, how)
     assert factors == scales.tolist()
     wanted = run(wrap(core, told), images)["features"]

@@ -48,7 +48,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
     )
     folder = options.out / "bundle"
     bundle = export_bundle(ExportOptions(model=options.model, out=folder, weights=trained.weights), progress)
-    calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
+    calibrate_bundle(bundle, CalibrateOptions(data=DATA), progress)
     _build_plans(bundle, progress)
     report = bench_bundle(bundle, MeasureOptions(data=DATA), progress)
     write_reports(report, reports, "bench", progress)
@@ -67,7 +67,9 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
             try:
-                plan = build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor), progress)
+                plan = build_engine(
+                    bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor), progress
+                )
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue

@@ -59,7 +59,13 @@ def built(request: pytest.FixtureRequest, made_bundle: Path, tmp_path_factory: p
     shutil.copytree(made_bundle, folder)
     bundle = Bundle.open(folder)
     for precision in (Precision.FP16, Precision.INT8):
-        build_engine(bundle, BuildOptions(precision, EngineOptions((Profile(2, 8, 16),)), request.param), Silent())
+        build_engine(
+            bundle,
+            BuildOptions(
+                precision=precision, engine=EngineOptions(profiles=(Profile(2, 8, 16),)), flavor=request.param
+            ),
+            Silent(),
+        )
     return Built(bundle, request.param)
 
 
@@ -204,8 +210,8 @@ def test_siblings_outlive_the_first(built: Built, digits: Images) -> None:
 def test_several_profiles_in_one_plan(made_bundle: Path, built: Built, tmp_path: Path, digits: Images) -> None:
     shutil.copytree(made_bundle, tmp_path / "bundle")
     bundle = Bundle.open(tmp_path / "bundle")
-    profiles = EngineOptions((Profile(1, 1, 1), Profile(4, 8, 16)))
-    build_engine(bundle, BuildOptions(Precision.FP16, profiles, built.flavor), Silent())
+    profiles = EngineOptions(profiles=(Profile(1, 1, 1), Profile(4, 8, 16)))
+    build_engine(bundle, BuildOptions(precision=Precision.FP16, engine=profiles, flavor=built.flavor), Silent())
     with plan(Built(bundle, built.flavor)) as several, plan(built) as one:
         for _ in range(4):
             for size in (4, 16, 9):

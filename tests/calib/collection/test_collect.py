@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,14 @@ Images = npt.NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def batches_of(images: Images, given: int | None = None) -> Callable[[int], Iterator[Images]]:
-    """In batches of `given`, or of the size that is asked for."""
-
-    def batches(size: int) -> Iterator[Images]:
-        step = given or size
-        return (images[start : start + step] for start in range(0, len(images), step))
-
-    return batches
+def batches_of(images: Images, size: int = 1) -> Iterator[Images]:
+    return (images[start : start + size] for start in range(0, len(images), size))
 
 
 def same(first: dict[str, Range], second: dict[str, Range]) -> bool:
     """Whether all that is kept is equal, bit for bit."""
     assert first.keys() == second.keys()
-    pairs = [pair for name in first for pair in zip(first[name].halves, second[name].halves, strict=True)]
+    pairs = [pair for name in first for pair in zip(first[name].splits, second[name].splits, strict=True)]
     return all(
         one.values == other.values
         and one.lows.tobytes() == other.lows.tobytes()
@@ -94,13 +88,13 @@ def test_the_working_set_bounds_the_images_worked_on_and_changes_no_bit(
     made_bundle: Path, digits: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    hand_out = collect._look_at_all
+    hand_out = collect._observe_all
 
     def counted(workers: list[Any], batches: Iterator[Images]) -> None:
         counts.append(len(workers))
         hand_out(workers, batches)
 
-    monkeypatch.setattr(collect, "_look_at_all", counted)
+    monkeypatch.setattr(collect, "_observe_all", counted)
     found = []
     for working_set in (0, 4 << 20, 1 << 30):
         monkeypatch.setattr(collect, "WORKING_SET", working_set)
@@ -110,19 +104,19 @@ def test_the_working_set_bounds_the_images_worked_on_and_changes_no_bit(
     assert same(found[0], found[2])
 
 
-def test_the_halves_are_those_of_the_images_themselves(made_bundle: Path, digits: Images) -> None:
-    """Each image alone is in one half; all together are in the same halves, of which neither is small."""
+def test_the_splits_are_those_of_the_images_themselves(made_bundle: Path, digits: Images) -> None:
+    """Each image alone is in one split; all together are in the same splits, of which neither is small."""
     alone = [
         collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[index : index + 1]), histograms=False, threads=1)
         for index in range(16)
     ]
     together = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[:16]), histograms=False, threads=1)
-    for half in (0, 1):
-        members = [found for found in alone if found["images"].halves[half].values]
+    for split in (0, 1):
+        members = [found for found in alone if found["images"].splits[split].values]
         assert 4 <= len(members) <= 12
         for name, found in together.items():
-            assert found.halves[half].values == sum(member[name].values for member in members)
-            assert found.halves[half].high == max(member[name].high for member in members)
+            assert found.splits[split].values == sum(member[name].values for member in members)
+            assert found.splits[split].high == max(member[name].high for member in members)
 
 
 def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path, digits: Images) -> None:
@@ -142,7 +136,7 @@ def test_histograms_are_made_only_where_they_are_needed(made_bundle: Path, digit
 
 def test_without_images_there_is_no_table(made_bundle: Path) -> None:
     with pytest.raises(DeployError, match="calibration saw no image"):
-        collect_ranges(made_bundle / "fp32.onnx", lambda _size: iter(()), histograms=True, threads=1)
+        collect_ranges(made_bundle / "fp32.onnx", iter(()), histograms=True, threads=1)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -174,13 +168,8 @@ import numpy as np
 from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.machine import peak_rss_bytes
 image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
-def batches(size):
-    left = int(sys.argv[2])
-    while left:
-        now = min(left, size)
-        yield np.repeat(image, now, axis=0)
-        left -= now
-collect_ranges(Path(sys.argv[1]), batches, True, 1)
+batches = (image.copy() for _ in range(int(sys.argv[2])))
+collect_ranges(Path(sys.argv[1]), batches, histograms=True, threads=1)
 print(peak_rss_bytes())
 """
 

@@ -15,8 +15,11 @@ from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange, rea
 from wrn_deploy.errors import DeployError
 
 TABLE = CalibrationTable(
-    "percentile", 99.99, "digits", "ab" * 32, 128, "cd" * 32,
-    {"images": TensorRange(-1.5, 2.25, 2.0, 1e-4), "conv1.relu": TensorRange(0.0, 1 / 3, 0.1 + 0.2, 0.0)},
+    method="percentile", percentile=99.99, data="digits", data_digest="ab" * 32, images=128, graph_sha256="cd" * 32,
+    tensors={
+        "images": TensorRange(low=-1.5, high=2.25, amax=2.0, clipped=1e-4),
+        "conv1.relu": TensorRange(low=0.0, high=1 / 3, amax=0.1 + 0.2, clipped=0.0),
+    },
 )  # fmt: skip
 
 
@@ -33,7 +36,7 @@ def test_an_unknown_tensor_says_what_to_do() -> None:
 
 
 def test_symmetric_scale_puts_the_threshold_at_127() -> None:
-    assert TensorRange(-1.0, 3.0, 2.54, 0.0).symmetric_scale == pytest.approx(0.02)
+    assert TensorRange(low=-1.0, high=3.0, amax=2.54, clipped=0.0).symmetric_scale == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_symmetric_scale_puts_the_threshold_at_127() -> None:
 def test_asymmetric_range_is_clipped_and_holds_zero(
     low: float, high: float, amax: float, scale: float, zero_point: int
 ) -> None:
-    found = TensorRange(low, high, amax, 0.0).asymmetric
+    found = TensorRange(low=low, high=high, amax=amax, clipped=0.0).asymmetric
     assert found[0] == pytest.approx(scale)
     assert found[1] == zero_point
 
@@ -58,7 +61,7 @@ def test_asymmetric_range_is_clipped_and_holds_zero(
 @pytest.mark.parametrize("low", [-1e-45, -1e-39, -1e-20, -0.3, -1e30, 0.0])
 @pytest.mark.parametrize("high", [0.0, 1e-45, 1e-38, 1e-36, 0.7, 1e30])
 def test_every_scale_is_a_number_that_can_divide(low: float, high: float) -> None:
-    found = TensorRange(low, high, max(-low, high), 0.0)
+    found = TensorRange(low=low, high=high, amax=max(-low, high), clipped=0.0)
     scale, zero_point = found.asymmetric
     for value in (np.float32(scale), np.float32(found.symmetric_scale)):
         assert np.isfinite(value)
@@ -103,12 +106,12 @@ def test_a_damaged_table_is_refused_with_the_remedy(tmp_path: Path, damage: str)
 def test_other_texts_are_no_table(tmp_path: Path, text: str) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(text)
-    with pytest.raises(DeployError, match="is no calibration table"):
+    with pytest.raises(DeployError, match="is not a calibration table"):
         read_table(file)
 
 
 def test_a_missing_file_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="is no calibration table"):
+    with pytest.raises(DeployError, match="is not a calibration table"):
         read_table(tmp_path / "absent.json")
 
 

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tests.calib.quantized import equal_graph, error, logits, quantized, ranges_of, with_biases
+from tests.calib.quantized import equalized_graph, error, logits, quantized, ranges_of, with_biases
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import channel_classes, own_parameter
 from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization
@@ -39,7 +39,7 @@ def spoiled(model: ir.Model, factor: float) -> ir.Model:
 @pytest.mark.parametrize("name", ["trained_graph", "longer_graph"])
 def test_the_logits_stay(name: str, digits: Images, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     model: ir.Model = request.getfixturevalue(name)
-    equal = equal_graph(model, digits, tmp_path)
+    equal = equalized_graph(model, digits, tmp_path)
     onnx.checker.check_model(ir.to_proto(equal), full_check=True)
     assert np.allclose(logits(equal, digits), logits(model, digits), rtol=1e-4, atol=1e-4)
 
@@ -59,7 +59,7 @@ def test_the_logits_of_a_bottleneck_network_stay(bottleneck_graph: ir.Model, tmp
 def test_channels_become_alike(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> None:
     model = spoiled(trained_graph, 50.0)
     before = ranges_of(model, digits, tmp_path)
-    after = ranges_of(equal_graph(model, digits, tmp_path), digits, tmp_path)
+    after = ranges_of(equalized_graph(model, digits, tmp_path), digits, tmp_path)
     for name in (name for name in before if name.endswith(".conv1.relu")):
         ratios = [float(found.channels.max() / np.median(found.channels)) for found in (before[name], after[name])]
         assert ratios[0] > 15
@@ -68,14 +68,14 @@ def test_channels_become_alike(trained_graph: ir.Model, digits: Images, tmp_path
 
 def test_int8_survives_what_it_did_not(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> None:
     model = spoiled(trained_graph, 200.0)
-    equal = equal_graph(model, digits, tmp_path)
+    equal = equalized_graph(model, digits, tmp_path)
     _, bad = quantized(with_biases(model), digits, tmp_path)
     _, good = quantized(equal, digits, tmp_path)
     assert error(good, trained_graph, digits) < 0.05 * error(bad, trained_graph, digits)
 
 
 def test_the_stream_is_centred(longer_graph: ir.Model, digits: Images, tmp_path: Path) -> None:
-    after = ranges_of(equal_graph(longer_graph, digits, tmp_path), digits, tmp_path)
+    after = ranges_of(equalized_graph(longer_graph, digits, tmp_path), digits, tmp_path)
     whole = after["block1.0.add"].whole
     assert np.abs(whole.lows + whole.highs).max() <= 1e-3 * whole.amax
 
@@ -99,7 +99,7 @@ def test_nothing_to_do_adds_biases_alone(trained_graph: ir.Model, digits: Images
 
 def test_the_first_graph_is_left_as_it_is(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> None:
     before = ir.to_proto(trained_graph).SerializeToString(deterministic=True)
-    equal_graph(trained_graph, digits, tmp_path)
+    equalized_graph(trained_graph, digits, tmp_path)
     assert ir.to_proto(trained_graph).SerializeToString(deterministic=True) == before
 
 

@@ -14,7 +14,7 @@ import torch
 from tests.calib.qat.test_trainable import nodes_of, values_of
 from tests.calib.quantized import logits, quantized, with_biases
 from wrn_deploy.calib.qat.loop import Answer, finetune_graph
-from wrn_deploy.calib.qat.scale_search import find_factors
+from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.schedule import Loss, Schedule
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
@@ -96,7 +96,7 @@ def test_a_scale_that_leaves_the_others_no_levels_is_made_finer(
     source, int8 = quantized(model, digits, tmp_path)
     executed = TorchGraph(int8)
     values = Trainable(int8, executed, scales=True)
-    factors = find_factors(executed, values.activation_scales, torch.from_numpy(digits[:16]))
+    factors = search_scales(executed, values.activation_scales, torch.from_numpy(digits[:16]))
     assert min(factors, key=lambda name: factors[name]) == "block2.0.conv1.relu.scale"
     assert factors["block2.0.conv1.relu.scale"] < 2.0**-4
     before = logits(int8, digits[16:])

@@ -19,7 +19,7 @@ from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS
 from wrn_deploy.calib.writing.fold_strides import fold_strides
 from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-from wrn_deploy.calib.writing.int8_weights import find_stored
+from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.integer_norms import integer_norms
 from wrn_deploy.models import describe_model
 
@@ -32,8 +32,18 @@ def for_tensorrt(model: ir.Model, images: Images, folder: Path) -> ir.Model:
 
 def for_onnxruntime(model: ir.Model, images: Images, folder: Path) -> ir.Model:
     ranges = ranges_of(model, images, folder)
-    tensors = {name: TensorRange(kept.low, kept.high, kept.amax, 0.0) for name, kept in ranges.items()}
-    table = CalibrationTable("max", None, "digits", "0" * 64, len(images), "0" * 64, tensors)
+    tensors = {
+        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
+    }
+    table = CalibrationTable(
+        method="max",
+        percentile=None,
+        data="digits",
+        data_digest="0" * 64,
+        images=len(images),
+        graph_sha256="0" * 64,
+        tensors=tensors,
+    )
     return fold_strides(integer_norms(quantize_for_onnxruntime(with_biases(model), table)))
 
 
@@ -131,7 +141,7 @@ def test_integer_biases_follow_the_scales(trained_graph: ir.Model, digits: Image
     moved(model)[1].store()
     checked = 0
     for node in model.graph:
-        if node.op_type == "Conv" and find_stored(model).get(node.name or "") is not None:
+        if node.op_type == "Conv" and find_int8_weights(model).get(node.name or "") is not None:
             values, weights, bias = (value.producer() for value in node.inputs if value is not None)
             assert values is not None
             assert weights is not None

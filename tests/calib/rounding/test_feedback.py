@@ -14,7 +14,7 @@ from tests.calib.quantized import error, logits, quantized, with_biases
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.rounding.feedback import LARGEST, Corrections, correct
 from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
-from wrn_deploy.calib.writing.int8_weights import copy_rounding, find_stored
+from wrn_deploy.calib.writing.int8_weights import copy_rounding, find_int8_weights
 from wrn_deploy.errors import DeployError
 
 Images = npt.NDArray[np.float32]
@@ -35,7 +35,7 @@ def rounded(
     source, int8 = made
     changed = int8.clone()
     # a clone shares its constants' values, which are replaced and never written to
-    correct(changed, source, torch.from_numpy(digits[:32]), Corrections(feedback, bias), nothing)
+    correct(changed, source, torch.from_numpy(digits[:32]), Corrections(feedback=feedback, bias=bias), nothing)
     return source, changed
 
 
@@ -55,7 +55,7 @@ def test_an_unknown_operator_is_refused(made: tuple[ir.Model, ir.Model]) -> None
 
 def test_feedback_moves_codes_by_little_and_the_output_by_less(made: tuple[ir.Model, ir.Model], digits: Images) -> None:
     source, better = rounded(made, digits)
-    before, after = find_stored(made[1]), find_stored(better)
+    before, after = find_int8_weights(made[1]), find_int8_weights(better)
     moved = np.concatenate([(after[name].codes.astype(int) - before[name].codes).ravel() for name in before])
     assert 0.05 < np.mean(moved != 0) < 0.6
     assert np.abs(moved).max() <= 12
@@ -74,11 +74,17 @@ def test_weights_in_several_blocks_are_all_rounded(
 def test_bias_correction_brings_back_a_mean(made: tuple[ir.Model, ir.Model], digits: Images) -> None:
     source, int8 = made
     wrong = int8.clone()
-    conv = find_stored(wrong)["block2.0.conv1"]
+    conv = find_int8_weights(wrong)["block2.0.conv1"]
     conv.set_bias(conv.bias + 0.5)
     correct(wrong, source, torch.from_numpy(digits[:32]), Corrections(feedback=False, bias=True), nothing)
-    assert np.abs(find_stored(wrong)["block2.0.conv1"].bias - find_stored(int8)["block2.0.conv1"].bias).max() < 0.1
-    assert all(np.array_equal(conv.codes, find_stored(int8)[name].codes) for name, conv in find_stored(wrong).items())
+    assert (
+        np.abs(find_int8_weights(wrong)["block2.0.conv1"].bias - find_int8_weights(int8)["block2.0.conv1"].bias).max()
+        < 0.1
+    )
+    assert all(
+        np.array_equal(conv.codes, find_int8_weights(int8)[name].codes)
+        for name, conv in find_int8_weights(wrong).items()
+    )
 
 
 def test_learning_brings_the_logits_nearer(made: tuple[ir.Model, ir.Model], digits: Images) -> None:
@@ -95,7 +101,10 @@ def test_learning_is_repeatable(made: tuple[ir.Model, ir.Model], digits: Images)
     first, second = int8.clone(), int8.clone()
     for model in (first, second):
         learn_rounding(model, source, torch.from_numpy(digits[:16]), Learning(steps=3), nothing)
-    assert all(np.array_equal(conv.codes, find_stored(second)[name].codes) for name, conv in find_stored(first).items())
+    assert all(
+        np.array_equal(conv.codes, find_int8_weights(second)[name].codes)
+        for name, conv in find_int8_weights(first).items()
+    )
 
 
 def test_rounding_is_copied_to_a_graph_with_fewer_int8_convs(made: tuple[ir.Model, ir.Model], digits: Images) -> None:

@@ -112,8 +112,16 @@ def test_dead_channels_and_silent_tensors_give_no_nan(trained_graph: ir.Model, d
     weights = dead.graph.initializers["block1.0.conv1.weight"]
     weights.const_value = ir.Tensor(np.zeros_like(constant(weights)), name=weights.name)
     table = plain_table(dead.graph)
-    silent = {**table.tensors, "block1.0.conv1.relu": TensorRange(0.0, 0.0, 0.0, 0.0)}
-    made = CalibrationTable("max", None, "made up", "0" * 64, 1, "0" * 64, silent)
+    silent = {**table.tensors, "block1.0.conv1.relu": TensorRange(low=0.0, high=0.0, amax=0.0, clipped=0.0)}
+    made = CalibrationTable(
+        method="max",
+        percentile=None,
+        data="made up",
+        data_digest="0" * 64,
+        images=1,
+        graph_sha256="0" * 64,
+        tensors=silent,
+    )
     assert np.isfinite(answers(quantize_fp8(dead, convert_fp16(dead), made), digits)).all()
 
 
@@ -121,8 +129,18 @@ def test_a_trained_network_keeps_its_answers(
     trained_graph: ir.Model, trained_half: ir.Model, digits: npt.NDArray[np.float32], tmp_path: Path
 ) -> None:
     found = ranges_of(trained_graph, digits, tmp_path)
-    tensors = {name: TensorRange(kept.low, kept.high, kept.amax, 0.0) for name, kept in found.items()}
-    table = CalibrationTable("max", None, "digits", "0" * 64, len(digits), "0" * 64, tensors)
+    tensors = {
+        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in found.items()
+    }
+    table = CalibrationTable(
+        method="max",
+        percentile=None,
+        data="digits",
+        data_digest="0" * 64,
+        images=len(digits),
+        graph_sha256="0" * 64,
+        tensors=tensors,
+    )
     wanted = answers(trained_graph, digits)
     got = answers(quantize_fp8(trained_graph, trained_half, table), digits)
     assert (wanted.argmax(axis=1) == got.argmax(axis=1)).mean() >= 0.95

@@ -36,7 +36,7 @@ def table(trained_graph: ir.Model, digits: Images) -> CalibrationTable:
     for name in made.tensors:
         values = digits if name == "images" else value_of(trained_graph, name, digits)
         low, high = float(values.min()), float(values.max())
-        tensors[name] = TensorRange(low, high, max(-low, high), 0.0)
+        tensors[name] = TensorRange(low=low, high=high, amax=max(-low, high), clipped=0.0)
     return dataclasses.replace(made, tensors=tensors)
 
 
@@ -137,7 +137,7 @@ def test_a_dead_channel_of_bn_and_one_that_turns_values_round(
         value.const_value = ir.Tensor(data, name=value.name)
     wanted = value_of(fp32, "block3.0.bn1.relu", digits)
     top = float(wanted.max())
-    wide = {**table.tensors, "block3.0.bn1.relu": TensorRange(0.0, top, top, 0.0)}
+    wide = {**table.tensors, "block3.0.bn1.relu": TensorRange(low=0.0, high=top, amax=top, clipped=0.0)}
     quantized = integer_norms(quantize_for_onnxruntime(fp32, dataclasses.replace(table, tensors=wide)))
     found = value_of(quantized, "block3.0.bn1.relu.dq", digits)
     np.testing.assert_allclose(found[:, 0], 0.7, atol=top / 255)
@@ -159,7 +159,7 @@ def test_a_bias_that_fills_its_integer_leaves_room_for_the_sum(
         assert value is not None
         data[0] = np.abs(data[0]) * 1e-3 if data.ndim == 4 else bias
         value.const_value = ir.Tensor(data, name=value.name)
-    wide = {**table.tensors, "block1.0.conv1.relu": TensorRange(0.0, 310.0, 310.0, 0.0)}
+    wide = {**table.tensors, "block1.0.conv1.relu": TensorRange(low=0.0, high=310.0, amax=310.0, clipped=0.0)}
     quantized = quantize_for_onnxruntime(fp32, dataclasses.replace(table, tensors=wide))
     found = value_of(quantized, "block1.0.conv1.relu.dq", digits)[:, 0]
     np.testing.assert_allclose(found, max(0.0, bias), atol=310 / 255)

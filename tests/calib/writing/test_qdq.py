@@ -173,7 +173,11 @@ def test_a_dead_channel_keeps_its_bias_and_gives_no_nan(
     fp32 = changed(trained_graph, "block1.0.conv1", {0: 0.0, 1: 1e-7}, bias)
     table = plain_table(trained_graph.graph)
     wide = dataclasses.replace(
-        table, tensors={**table.tensors, "block1.0.conv1.relu": TensorRange(0.0, max(bias, 4.0), max(bias, 4.0), 0.0)}
+        table,
+        tensors={
+            **table.tensors,
+            "block1.0.conv1.relu": TensorRange(low=0.0, high=max(bias, 4.0), amax=max(bias, 4.0), clipped=0.0),
+        },
     )
     quantized = quantize_for_onnxruntime(fp32, wide)
     conv = next(node for node in quantized.graph if node.name == "block1.0.conv1")
@@ -192,7 +196,9 @@ def test_a_tensor_that_is_always_zero_gives_no_nan(
     trained_graph: ir.Model, trained_half: ir.Model, digits: npt.NDArray[np.float32], tensor: str, reach: float
 ) -> None:
     table = plain_table(trained_graph.graph)
-    silent = dataclasses.replace(table, tensors={**table.tensors, tensor: TensorRange(0.0, reach, reach, 0.0)})
+    silent = dataclasses.replace(
+        table, tensors={**table.tensors, tensor: TensorRange(low=0.0, high=reach, amax=reach, clipped=0.0)}
+    )
     for model in (
         quantize_for_tensorrt(trained_graph, trained_half, silent),
         quantize_for_onnxruntime(trained_graph, silent),
@@ -201,7 +207,9 @@ def test_a_tensor_that_is_always_zero_gives_no_nan(
 
 
 def test_a_table_of_another_graph_is_refused(trained_graph: ir.Model, trained_half: ir.Model) -> None:
-    empty = CalibrationTable("max", None, "digits", "", 1, "", {})
+    empty = CalibrationTable(
+        method="max", percentile=None, data="digits", data_digest="", images=1, graph_sha256="", tensors={}
+    )
     with pytest.raises(DeployError, match="no range for images: it belongs to another graph"):
         quantize_for_tensorrt(trained_graph, trained_half, empty)
     with pytest.raises(DeployError, match=r"no range for .*: it belongs to another graph"):

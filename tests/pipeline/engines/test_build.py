@@ -30,9 +30,9 @@ from wrn_deploy.spec import Precision
 
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 
-SMALL = EngineOptions((Profile(1, 2, 4),))
-FP16 = BuildOptions(Precision.FP16, SMALL, Flavor.RTX)
-INT8 = BuildOptions(Precision.INT8, SMALL, Flavor.RTX)
+SMALL = EngineOptions(profiles=(Profile(1, 2, 4),))
+FP16 = BuildOptions(precision=Precision.FP16, engine=SMALL, flavor=Flavor.RTX)
+INT8 = BuildOptions(precision=Precision.INT8, engine=SMALL, flavor=Flavor.RTX)
 
 
 class Noted(Silent):
@@ -49,9 +49,9 @@ class Noted(Silent):
 )
 def test_the_manifest_describes_the_whole_plan(bundle: Bundle, precision: Precision, graph: str) -> None:
     engine = EngineOptions(
-        (Profile(1, 1, 1), Profile(2, 3, 4)), workspace_mib=512, compute_capabilities=("SM89", "SM86")
+        profiles=(Profile(1, 1, 1), Profile(2, 3, 4)), workspace_mib=512, compute_capabilities=("SM89", "SM86")
     )
-    built = build_engine(bundle, BuildOptions(precision, engine, Flavor.RTX), Silent())
+    built = build_engine(bundle, BuildOptions(precision=precision, engine=engine, flavor=Flavor.RTX), Silent())
     plan = Bundle.open(bundle.folder).find(f"plan-{precision}-tensorrt_rtx", "")
     assert plan.sha256 == built.sha256
     assert (plan.path, plan.precision) == (f"{precision}-tensorrt_rtx.plan", precision)
@@ -133,7 +133,9 @@ def test_an_option_that_the_flavor_lacks_is_refused_before_anything_is_made(
     before = (bundle.folder / "manifest.json").read_bytes()
     engine = dataclasses.replace(SMALL, **refused)
     with pytest.raises(UsageError, match="with tensorrt_rtx: "):
-        build_engine(bare, dataclasses.replace(INT8, engine=engine, calibrate=CalibrateOptions("digits")), Silent())
+        build_engine(
+            bare, dataclasses.replace(INT8, engine=engine, calibrate=CalibrateOptions(data="digits")), Silent()
+        )
     assert (bundle.folder / "manifest.json").read_bytes() == before
 
 
@@ -185,7 +187,7 @@ def test_int8_without_a_table_and_without_images_is_a_usage_error(bundle: Bundle
 
 @needs_rtx
 def test_int8_with_images_is_calibrated_first(bundle: Bundle) -> None:
-    options = dataclasses.replace(INT8, calibrate=CalibrateOptions("digits", size=8))
+    options = dataclasses.replace(INT8, calibrate=CalibrateOptions(data="digits", size=8))
     plan = build_engine(forget(bundle, *CALIBRATED), options, Silent())
     made = Bundle.open(bundle.folder)
     assert made.find("calibration", "").facts["images"] == 8
@@ -229,7 +231,7 @@ def test_a_missing_experimental_graph_names_the_command_that_writes_it(
     bundle: Bundle, precision: Precision, command: str
 ) -> None:
     with pytest.raises(DeployError, match=rf"has no onnx-{precision}.*: run `wrn-deploy {command}`"):
-        build_engine(bundle, BuildOptions(precision, SMALL, Flavor.RTX), Silent())
+        build_engine(bundle, BuildOptions(precision=precision, engine=SMALL, flavor=Flavor.RTX), Silent())
 
 
 @needs_rtx
@@ -241,7 +243,7 @@ def test_an_experimental_graph_gives_a_plan_of_its_own(bundle: Bundle, precision
     with bundle.transaction() as step:
         step.file(f"{precision}.onnx").write_bytes((bundle.folder / old.path).read_bytes())
         step.add(key, (old.kind, precision), f"{precision}.onnx", old.recipe, {})
-    plan = build_engine(bundle, BuildOptions(precision, SMALL, Flavor.RTX), Silent())
+    plan = build_engine(bundle, BuildOptions(precision=precision, engine=SMALL, flavor=Flavor.RTX), Silent())
     assert (plan.key, plan.precision) == (f"plan-{precision}-tensorrt_rtx", precision)
     assert list(plan.recipe.parents) == [key]
 

@@ -24,7 +24,7 @@ from wrn_deploy.spec import Precision
 
 pytestmark = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="with a GPU the inspector is asked, not the log")
-INT8 = BuildOptions(Precision.INT8, EngineOptions(), Flavor.RTX, rebuild=True)
+INT8 = BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX, rebuild=True)
 
 
 class Told(Silent):
@@ -46,9 +46,9 @@ def test_a_build_proves_its_precision_without_a_gpu(bundle: Bundle, precision: P
     plan = build_engine(bundle, dataclasses.replace(INT8, precision=precision), told)
     proof = Bundle.open(bundle.folder).artifacts[plan.key].facts["precision"]
     assert proof["source"] == "builder log"
-    assert proof["shares"] == proof["promised"]
+    assert proof["shares"] == proof["expected"]
     assert proof["shares"][precision] > 0.99
-    assert (proof["less"], proof["unknown"]) == ([], [])
+    assert (proof["higher_precision"], proof["unknown"]) == ([], [])
     assert proof["layers"] > proof["reformats"] >= 0
     (note,) = told.notes
     assert re.search(rf"% {precision}.*\(proved by the layers that the builder printed; \d+ layers, \d+ of", note)
@@ -69,13 +69,15 @@ def changed(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
 
 
 @no_gpu
-def test_less_than_promised_fails_and_leaves_the_bundle_as_it_was(
+def test_a_higher_precision_than_expected_fails_and_leaves_the_bundle_as_it_was(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One Conv of the engine's list takes halves: the planted fault."""
     before = contents(bundle.folder)
     changed(monkeypatch, r"(Name: block1\.0\.conv2_U.*?Inputs: .*?Datatype: )Int8", r"\1Half")
-    with pytest.raises(GateError, match=r"Less than promised: block1\.0\.conv2 \(fp16 instead of int8\)") as error:
+    with pytest.raises(
+        GateError, match=r"In more bits than expected: block1\.0\.conv2 \(fp16 instead of int8\)"
+    ) as error:
         build_engine(bundle, INT8, Silent())
     assert error.value.exit_code == 3
     assert f"`wrn-deploy lint {bundle.folder / 'int8-tensorrt.onnx'}`" in str(error.value)
@@ -83,14 +85,16 @@ def test_less_than_promised_fails_and_leaves_the_bundle_as_it_was(
 
 
 @no_gpu
-def test_without_layers_the_promise_is_told_as_a_promise(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_layers_what_the_graph_asks_for_is_not_called_proved(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed(monkeypatch, "Layers:\n", "Nothing:\n")
     told = Told()
     plan = build_engine(bundle, INT8, told)
-    assert plan.facts["precision"]["source"] == "promise"
+    assert plan.facts["precision"]["source"] == "graph"
     assert plan.facts["precision"]["shares"]["int8"] > 0.99
     assert plan.facts["precision"]["layers"] is None
-    assert "promised by the graph, not proved" in told.notes[-1]
+    assert "asked for by the graph, not proved" in told.notes[-1]
 
 
 @no_gpu
@@ -107,7 +111,7 @@ def test_without_onnx_ir_nothing_is_claimed(bundle: Bundle, monkeypatch: pytest.
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnx_ir" else real(name))
     told = Told()
     plan = build_engine(bundle, INT8, told)
-    assert plan.facts["precision"] == {"source": "none", "shares": {}, "promised": {}}
+    assert plan.facts["precision"] == {"source": "none", "shares": {}, "expected": {}}
     assert "precision not proved" in told.warnings[-1]
 
 

@@ -39,14 +39,14 @@ from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
 PLAIN = CalibrateOptions(
-    "digits",
+    data="digits",
     size=32,
     method="max",
     equalize=False,
     quantization=Quantization(exact_input=False, rounding=Rounding.NEAREST),
 )
 SHORT = FinetuneOptions(
-    "digits", schedule=Schedule(steps=24, batch=32, rate=0.1), targets=(Target.TENSORRT,), limit=400, threads=1
+    data="digits", schedule=Schedule(steps=24, batch=32, rate=0.1), targets=(Target.TENSORRT,), limit=400, threads=1
 )
 STILL = dataclasses.replace(SHORT, schedule=Schedule(steps=1, batch=2, rate=1e-12, scales=False))
 GRAPH, BEFORE = "onnx-int8-tensorrt", "onnx-int8-tensorrt-ptq"
@@ -124,7 +124,9 @@ def test_what_is_written(ruined_bundle: Path, mended_bundle: Path) -> None:
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 def test_a_plan_is_built_and_proved(mended: Bundle) -> None:
-    plan = build_engine(mended, BuildOptions(Precision.INT8, EngineOptions(), Flavor.RTX), Silent())
+    plan = build_engine(
+        mended, BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX), Silent()
+    )
     assert plan.recipe.parents[GRAPH] == mended.artifacts[GRAPH].sha256
 
 
@@ -189,14 +191,14 @@ def test_calibrating_again_keeps_it_and_otherwise_replaces_it_with_a_warning(men
 
 def test_tuning_starts_from_the_calibrated_graph(mended: Bundle) -> None:
     told, calibrated = Noted(), mended.artifacts[BEFORE].sha256
-    tune_bundle(mended, TuneOptions("digits", max_drop=100.0, limit=64), told)
+    tune_bundle(mended, TuneOptions(data="digits", max_drop=100.0, limit=64), told)
     assert mended.artifacts[GRAPH].sha256 == calibrated
     assert any("replaces the fine-tuned int8 graph" in text for text in told.warnings)
 
 
 def test_a_tuned_graph_keeps_its_fp16_convs(ruined: Bundle) -> None:
     calibrate_bundle(ruined, dataclasses.replace(PLAIN, method="percentile", percentile=97.0), Silent())
-    tuning = tune_bundle(ruined, TuneOptions("digits", min_agreement=70.0, limit=64), Silent())
+    tuning = tune_bundle(ruined, TuneOptions(data="digits", min_agreement=70.0, limit=64), Silent())
     assert tuning.chosen is not None
     assert tuning.chosen.float_convs
     tuned = ir.load(ruined.file(ruined.artifacts[GRAPH]))
@@ -209,7 +211,7 @@ def test_a_tuned_graph_keeps_its_fp16_convs(ruined: Bundle) -> None:
     arrays = [model.graph.initializers[weights].const_value for model in (tuned, trained)]
     assert all(array is not None and array.dtype == ir.DataType.FLOAT16 for array in arrays)
     tune_again = Noted()
-    tune_bundle(ruined, TuneOptions("digits", min_agreement=70.0, limit=64), tune_again)
+    tune_bundle(ruined, TuneOptions(data="digits", min_agreement=70.0, limit=64), tune_again)
     assert any("up to date" in note for note in tune_again.notes)
 
 
@@ -219,7 +221,9 @@ def test_held_out_images_are_never_trained_on(bundle: Bundle, tmp_path: Path) ->
     np.savez(tmp_path / "twice.npz", images=twice)
     np.savez(tmp_path / "some.npz", images=batch.images[:15])
     for tests in (None, str(tmp_path / "some.npz")):
-        images = FinetuneImages(bundle.spec, FinetuneOptions(str(tmp_path / "twice.npz"), tests, shift=0, mirror=False))
+        images = FinetuneImages(
+            bundle.spec, FinetuneOptions(data=str(tmp_path / "twice.npz"), test_data=tests, shift=0, mirror=False)
+        )
         told = Noted()
         images.read(told)
         held = {image_digest(image) for group in images.judged_by(8) for image in group.images}
@@ -252,9 +256,9 @@ def test_images_that_were_trained_on_are_told_when_they_are_evaluated(mended_bun
 def test_labels_are_asked_for_only_where_they_are_learned(bundle: Bundle, tmp_path: Path) -> None:
     batch = next(iter(Batches(open_data("digits", Role.TRAIN), bundle.spec.preprocessing, 40)))
     np.savez(tmp_path / "bare.npz", images=batch.images)
-    bare = dataclasses.replace(SHORT, data=str(tmp_path / "bare.npz"), limit=None, schedule=Schedule(1, 4))
+    bare = dataclasses.replace(SHORT, data=str(tmp_path / "bare.npz"), limit=None, schedule=Schedule(steps=1, batch=4))
     assert finetune_bundle(bundle, bare, Silent()).reference.correct is None
-    labels = dataclasses.replace(bare, schedule=Schedule(1, 4, loss=Loss.LABELS))
+    labels = dataclasses.replace(bare, schedule=Schedule(steps=1, batch=4, loss=Loss.LABELS))
     with pytest.raises(DeployError, match=r"has no label: expected 0 to 9 for --loss labels; `--loss distill`"):
         finetune_bundle(bundle, labels, Silent())
 
@@ -284,7 +288,7 @@ def test_better_is_a_lower_loss_and_no_answer_lost() -> None:
 @pytest.mark.parametrize("wrong", [{"epochs": 0.0}, {"shift": -1}, {"targets": ()}], ids=str)
 def test_options_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
-        FinetuneOptions("digits", **wrong)
+        FinetuneOptions(data="digits", **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"seed": -1}])

@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.layers import EngineLayer, EngineTensor, parse_json
-from wrn_deploy.engines.promise import promises_of
+from wrn_deploy.engines.promise import expected_precisions
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.inspection.explain import (
@@ -92,7 +92,7 @@ def test_no_conv_is_without_a_home(made_bundle: Path, name: str) -> None:
     model = name_nodes(read_graph(made_bundle / name))
     measured = time_graphs((model, model), TimingOptions(rounds=1, threads=1), Silent())
     rows_of = match_layers((model, model), measured)[0]
-    layers = [promise.name for promise in promises_of(model)]
+    layers = [node.name for node in expected_precisions(model)]
     assert sorted(home for home in rows_of.values() if not home.startswith(BETWEEN)) == sorted(layers)
 
 
@@ -182,7 +182,13 @@ def test_plans_on_a_gpu(bundle: Bundle) -> None:
 
     for flavor in installed_flavors():
         half, int8 = (
-            bundle.file(build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor, rebuild=True), Silent()))
+            bundle.file(
+                build_engine(
+                    bundle,
+                    BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor, rebuild=True),
+                    Silent(),
+                )
+            )
             for precision in (Precision.FP16, Precision.INT8)
         )
         found = look(half, int8, TimingOptions(batch=8, rounds=3))
@@ -196,19 +202,19 @@ def kernel(name: str, kind: str, types: tuple[str, str], onnx: tuple[str, ...]) 
     from wrn_deploy.engines.layers import Arithmetic
 
     reads, weights = (EngineTensor("", Arithmetic(text), 10**6) for text in types)
-    return EngineLayer(name, kind, (reads,), (weights,), (), "", onnx)
+    return EngineLayer(name=name, kind=kind, inputs=(reads,), weights=(weights,), outputs=(), tactic="", onnx=onnx)
 
 
 def test_the_layers_of_an_engine_find_their_rows(made_bundle: Path) -> None:
     """What a profiler reports for an engine; no GPU runs here."""
-    promises = promises_of(ir.load(made_bundle / "int8-tensorrt.onnx"))
+    expected = expected_precisions(ir.load(made_bundle / "int8-tensorrt.onnx"))
     layers = [
         kernel("__myl_CastMul_myl0_0", "kgen", ("fp32", "fp16"), ("images.fp16", "conv1")),
         kernel("conv1_U210_myl0_1", "correlation", ("int8", "int8"), ("conv1", "conv1.weight.dq")),
         kernel("__myl_MulAddRelu_myl0_2", "kgen", ("fp32", "fp16"), ("conv1", "conv1.relu")),
     ]
     runs = [(3.0, {layers[0].name: 0.5, layers[1].name: 1.0, layers[2].name: 0.25, "new": 0.125})] * 2
-    measured, rows_of = place_layers(promises, layers, runs)
+    measured, rows_of = place_layers(expected, layers, runs)
     assert measured.totals_ms == (3.0, 3.0)
     assert {part.name: (rows_of[part.name], part.arithmetic) for part in measured.parts} == {
         "__myl_CastMul_myl0_0": (f"{BETWEEN}kgen", ""),

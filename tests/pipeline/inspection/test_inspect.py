@@ -156,7 +156,11 @@ def test_on_a_gpu_the_layers_are_shown(bundle: Bundle) -> None:
     from wrn_deploy.spec import Precision
 
     for flavor in installed_flavors():
-        made = build_engine(bundle, BuildOptions(Precision.INT8, EngineOptions(), flavor, rebuild=True), Silent())
+        made = build_engine(
+            bundle,
+            BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=flavor, rebuild=True),
+            Silent(),
+        )
         view = plan(bundle.file(made))
         assert len(view.layers) > 9
         assert any("int8" in layer.reads for layer in view.layers)

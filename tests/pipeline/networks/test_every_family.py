@@ -116,7 +116,7 @@ def calibrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     )
     bundle = export_bundle(options, Silent())
     calibrate_bundle(
-        bundle, CalibrateOptions("digits", 16, quantization=Quantization(rounding=Rounding.NEAREST)), Silent()
+        bundle, CalibrateOptions(data="digits", size=16, quantization=Quantization(rounding=Rounding.NEAREST)), Silent()
     )
     return Calibrated(case, Bundle.open(bundle.folder))
 
@@ -187,9 +187,11 @@ def test_int8_feature_maps_are_in_the_networks_own_units(calibrated: Calibrated,
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 def test_the_plan_has_the_convs_in_int8_and_gives_the_maps(calibrated: Calibrated) -> None:
-    options = BuildOptions(Precision.INT8, EngineOptions((Profile(1, 2, 4),)), Flavor.RTX)
+    options = BuildOptions(
+        precision=Precision.INT8, engine=EngineOptions(profiles=(Profile(1, 2, 4),)), flavor=Flavor.RTX
+    )
     facts = build_engine(calibrated.bundle, options, Silent()).facts
     proof = facts["precision"]
-    assert (proof["less"], proof["unknown"], proof["reformats"]) == ([], [], 0)
+    assert (proof["higher_precision"], proof["unknown"], proof["reformats"]) == ([], [], 0)
     assert proof["shares"]["int8"] > 0.99
     assert [output["name"] for output in facts["outputs"]] == ["logits", "features", *calibrated.case.maps]

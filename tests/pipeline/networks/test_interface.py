@@ -22,7 +22,7 @@ from wrn_deploy.export import interface
 from wrn_deploy.models.checkpoints.weights import read_weights
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
+from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
@@ -60,7 +60,7 @@ def test_every_graph_is_that_of_a_bundle_without_an_interface_with_it_around(
     made_bundle: Path, made_interface_bundle: Path, name: str
 ) -> None:
     plain, wrapped = (folder / f"{name}.onnx" for folder in (made_bundle, made_interface_bundle))
-    core = ir.to_proto(read_core(wrapped)).SerializeToString(deterministic=True)
+    core = ir.to_proto(read_unwrapped(wrapped)).SerializeToString(deterministic=True)
     assert core == ir.to_proto(ir.load(plain)).SerializeToString(deterministic=True)
 
 
@@ -144,22 +144,22 @@ def test_a_wrong_normalisation_inside_is_stopped_and_nothing_is_written(
 
 
 def test_the_core_of_a_plain_graph_is_its_own_file(made_bundle: Path, made_interface_bundle: Path) -> None:
-    with core_file(made_bundle / "fp32.onnx", Bundle.open(made_bundle).spec) as file:
+    with unwrapped_file(made_bundle / "fp32.onnx", Bundle.open(made_bundle).spec) as file:
         assert file == made_bundle / "fp32.onnx"
-    with core_file(made_interface_bundle / "fp32.onnx", Bundle.open(made_interface_bundle).spec) as file:
+    with unwrapped_file(made_interface_bundle / "fp32.onnx", Bundle.open(made_interface_bundle).spec) as file:
         assert [value.name for value in ir.load(file).graph.outputs] == ["logits"]
     assert not file.exists()
 
 
 def test_a_graph_is_written_with_the_interface(made_interface_bundle: Path, tmp_path: Path) -> None:
     spec, file = Bundle.open(made_interface_bundle).spec, made_interface_bundle / "fp16.onnx"
-    write_graph(read_core(file), tmp_path / "graph.onnx", spec)
+    write_wrapped(read_unwrapped(file), tmp_path / "graph.onnx", spec)
     assert (tmp_path / "graph.onnx").read_bytes() == file.read_bytes()
 
 
 def test_calibrating_again_has_nothing_to_do(interface_bundle: Bundle) -> None:
     told = Noted()
-    calibrate_bundle(interface_bundle, CalibrateOptions("digits", size=128), told)
+    calibrate_bundle(interface_bundle, CalibrateOptions(data="digits", size=128), told)
     assert any("up to date" in note for note in told.notes)
 
 
@@ -174,7 +174,7 @@ def test_linting_does_not_see_the_interface(made_bundle: Path, made_interface_bu
 def test_tuning_measures_the_core_and_keeps_the_interface(interface_bundle: Bundle) -> None:
     untuned = interface_bundle.file(interface_bundle.artifacts["onnx-int8-tensorrt"])
     before = untuned.read_bytes()
-    tuning = tune_bundle(interface_bundle, TuneOptions("digits", max_drop=5.0, limit=100), Silent())
+    tuning = tune_bundle(interface_bundle, TuneOptions(data="digits", max_drop=5.0, limit=100), Silent())
     assert tuning.chosen is not None
     assert (tuning.reference.images, tuning.reference.top1 > 0.9) == (100, True)
     assert interface_bundle.file(interface_bundle.artifacts["onnx-int8-tensorrt"]).read_bytes() == before
@@ -183,14 +183,14 @@ def test_tuning_measures_the_core_and_keeps_the_interface(interface_bundle: Bund
 
 def test_a_mixed_graph_is_kept_with_the_interface(made_interface_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(made_interface_bundle)
-    graphs = MixedGraphs(bundle, bundle.file(bundle.artifacts["onnx-int8-tensorrt"]))
+    graphs = MixedGraphs(bundle, bundle.artifacts["onnx-int8-tensorrt"])
     graphs.write(["conv1"], tmp_path / "kept.onnx")
-    graphs.write_core(["conv1"], tmp_path / "measured.onnx")
+    graphs.write_unwrapped(["conv1"], tmp_path / "measured.onnx")
     kept, measured = (ir.load(tmp_path / f"{name}.onnx") for name in ("kept", "measured"))
     assert [value.name for value in kept.graph.outputs] == ["top_logits", "top_classes", "features"]
     assert [value.name for value in measured.graph.outputs] == ["logits"]
     assert lint_file(tmp_path / "kept.onnx", None).float_convs == 1
-    unwrapped = ir.to_proto(read_core(tmp_path / "kept.onnx")).SerializeToString(deterministic=True)
+    unwrapped = ir.to_proto(read_unwrapped(tmp_path / "kept.onnx")).SerializeToString(deterministic=True)
     assert unwrapped == ir.to_proto(measured).SerializeToString(deterministic=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.collection.table import CalibrationTable, read_table
 from wrn_deploy.calib.lint.finding import Severity
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.subset import EvenSample
@@ -31,9 +32,10 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, We
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_with, open_session
+from wrn_deploy.spec import Preprocessing
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
-SIXTEEN = CalibrateOptions("digits", size=16)
+SIXTEEN = CalibrateOptions(data="digits", size=16)
 
 
 class Noted(Silent):
@@ -80,10 +82,36 @@ def test_int8_agrees_with_fp32_on_digits_it_has_not_seen(made_bundle: Path, grap
 
 @pytest.mark.parametrize("method", plugin_names("wrn_deploy.calib.methods"))
 def test_every_method_gives_int8_graphs_that_agree(bundle: Bundle, method: str) -> None:
-    calibrate_bundle(bundle, CalibrateOptions("digits", size=64, method=method), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=64, method=method), Silent())
     assert table_of(bundle).method == method
     for graph in GRAPHS.values():
         assert agreement(bundle.folder, graph, "digits") >= 0.97
+
+
+def test_each_image_is_decoded_once_and_beyond_the_bound_again_for_the_same_bits(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: Counter[str] = Counter()
+    fit_item = preprocess.fit_item
+
+    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+        decoded[item.name] += 1
+        return fit_item(item, how)
+
+    monkeypatch.setattr(preprocess, "fit_item", counting)
+    copy = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+    options = dataclasses.replace(SIXTEEN, workers=0)
+    calibrate_bundle(bundle, options, Silent())
+    chosen = [item.name for item in EvenSample(open_data("digits", Role.TRAIN), 16).items()]
+    assert decoded == dict.fromkeys(chosen, 1)
+
+    monkeypatch.setattr("wrn_deploy.data.cached_batches.CACHE_BYTES", 0)
+    decoded.clear()
+    calibrate_bundle(Bundle.open(copy), options, Silent())
+    assert decoded.keys() == set(chosen)
+    assert min(decoded.values()) > 1
+    for file in ("calibration.json", *GRAPHS.values()):
+        assert (copy / file).read_bytes() == (bundle.folder / file).read_bytes(), file
 
 
 def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
@@ -193,7 +221,7 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
     pixels = next(iter(Batches(open_data("digits", Role.TRAIN), bundle.spec.preprocessing, 5))).images
     np.savez(tmp_path / "few.npz", images=pixels, labels=np.zeros(5, dtype=np.uint8))
     told = Noted()
-    calibrate_bundle(bundle, CalibrateOptions(str(tmp_path / "few.npz"), size=8), told)
+    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8), told)
     assert any("has 5 images, fewer than --calib-size 8" in text for text in told.warnings)
     assert table_of(bundle).images == 5
 
@@ -205,7 +233,7 @@ def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path:
         (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
         Image.fromarray(item.load()).save(tmp_path / "images" / "0" / f"{index}.png")
     (tmp_path / "images" / "0" / "3.png").write_bytes(b"no image")
-    options = CalibrateOptions(str(tmp_path / "images"), size=6)
+    options = CalibrateOptions(data=str(tmp_path / "images"), size=6)
     before = bundle.artifacts["calibration"].sha256
     with pytest.raises(DeployError, match=r"3\.png"):
         calibrate_bundle(bundle, options, Silent())
@@ -259,7 +287,7 @@ def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
     bundle = export_bundle(ExportOptions(model="wrn-16-2", out=folder, weights=weights), Silent())
     data = shared_data / "cifar10" / "train-exact-8068.npz"
-    calibrate_bundle(bundle, CalibrateOptions(str(data), size=256), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data=str(data), size=256), Silent())
     return folder
 
 
@@ -273,9 +301,7 @@ def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, sha
     source = EvenSample(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
 
     def collected(size: int, threads: int) -> dict[str, Range]:
-        def images(_: int) -> Iterator[npt.NDArray[np.float32]]:
-            return (normalize(batch.images, how) for batch in Batches(source, how, size))
-
+        images = (normalize(batch.images, how) for batch in Batches(source, how, size))
         return collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=threads)
 
     wanted, found = collected(7, 1), collected(32, 3)

@@ -18,7 +18,7 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 
-OPTIONS = CalibrateOptions("digits", size=128)
+OPTIONS = CalibrateOptions(data="digits", size=128)
 has_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="no TensorRT-RTX")
 
 
@@ -79,19 +79,23 @@ def test_the_lint_says_that_it_knows_no_fp8(bundle: Bundle) -> None:
 def test_rtx_computes_every_conv_but_the_first_in_fp8(bundle: Bundle) -> None:
     """Found in the layers that the builder lists: no GPU is needed, and none says what a kernel will be."""
     add_fp8(bundle, OPTIONS, Silent())
-    plan = build_engine(bundle, BuildOptions(Precision.FP8, EngineOptions(), Flavor.RTX), Silent())
+    plan = build_engine(
+        bundle, BuildOptions(precision=Precision.FP8, engine=EngineOptions(), flavor=Flavor.RTX), Silent()
+    )
     proved = plan.facts["precision"]
     assert plan.precision is Precision.FP8
-    assert proved["shares"] == proved["promised"]
+    assert proved["shares"] == proved["expected"]
     assert proved["shares"]["fp8"] > 0.9
     assert set(proved["shares"]) == {"fp8", "fp16"}
-    assert proved["less"] == proved["unknown"] == []
+    assert proved["higher_precision"] == proved["unknown"] == []
 
 
 @has_rtx
 def test_a_gpu_without_fp8_is_said_to_lack_it(bundle: Bundle) -> None:
     add_fp8(bundle, OPTIONS, Silent())
-    options = BuildOptions(Precision.FP8, EngineOptions(compute_capabilities=("SM86",)), Flavor.RTX)
+    options = BuildOptions(
+        precision=Precision.FP8, engine=EngineOptions(compute_capabilities=("SM86",)), flavor=Flavor.RTX
+    )
     with pytest.raises(DeployError, match="a GPU that the plan is for lacks a type: fp8 needs SM89 or later"):
         build_engine(bundle, options, Silent())
 
@@ -103,6 +107,8 @@ def test_rtx_computes_a_bf16_graph_in_bf16(bundle: Bundle) -> None:
         Silent(),
     )
     made = Bundle.open(bundle.folder)
-    plan = build_engine(made, BuildOptions(Precision.BF16, EngineOptions(), Flavor.RTX), Silent())
+    plan = build_engine(
+        made, BuildOptions(precision=Precision.BF16, engine=EngineOptions(), flavor=Flavor.RTX), Silent()
+    )
     assert plan.precision is Precision.BF16
     assert plan.facts["precision"]["shares"] == {"bf16": 1.0}

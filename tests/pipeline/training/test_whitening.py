@@ -58,7 +58,7 @@ def calibrated(network: tuple[torch.nn.Module, ModelSpec, Path], tmp_path_factor
     folder = tmp_path_factory.mktemp("whitened") / "bundle"
     options = ExportOptions(model="wrn-10-1", out=folder, weights=network[2], bf16=True, pixels=True)
     bundle = export_bundle(options, Silent())
-    calibrate_bundle(bundle, CalibrateOptions("digits", 32), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=32), Silent())
     return Bundle.open(folder)
 
 
@@ -110,9 +110,9 @@ def test_every_conv_is_in_int8_for_tensorrt(calibrated: Bundle) -> None:
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
 def test_plans_are_built_and_proved(calibrated: Bundle, precision: Precision) -> None:
-    options = BuildOptions(precision, EngineOptions((Profile(1, 2, 4),)), Flavor.RTX)
+    options = BuildOptions(precision=precision, engine=EngineOptions(profiles=(Profile(1, 2, 4),)), flavor=Flavor.RTX)
     proof = build_engine(calibrated, options, Silent()).facts["precision"]
-    assert (proof["less"], proof["unknown"]) == ([], [])
+    assert (proof["higher_precision"], proof["unknown"]) == ([], [])
     assert set(proof["shares"]) == ({"fp16"} if precision is Precision.FP16 else {"fp16", "int8"})
 
 

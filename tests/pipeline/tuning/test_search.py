@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wrn_deploy.pipeline.tuning.search import find_fewest
 
@@ -100,3 +102,35 @@ def _recording(asked: set[Kept], answer: bool) -> Callable[[Kept], bool]:
         return answer
 
     return meets
+
+
+@given(st.integers(1, 5), st.data())
+def test_no_set_that_is_found_can_lose_a_layer_whatever_meets_the_budget(count: int, data: st.DataObject) -> None:
+    """Any sets may meet it, also such that a larger one does not."""
+    names = NAMES[:count]
+    sets = [frozenset(some) for size in range(count + 1) for some in itertools.combinations(names, size)]
+    good = data.draw(st.sets(st.sampled_from(sets)))
+    kept = find_fewest(names, lambda kept: kept in good)
+    if kept is not None:
+        assert kept in good
+        assert len(kept) < count
+        assert not any(kept - {name} in good for name in kept)
+    elif frozenset(names) in good:
+        assert not any(frozenset(names) - {name} in good for name in names), "only all layers would do"
+    else:
+        assert frozenset() not in good
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=6), st.integers(0, 60))
+def test_where_errors_add_up_a_set_is_found_if_there_is_one(errors: list[int], budget: int) -> None:
+    costs = Costs({name: float(error) for name, error in zip(NAMES, errors, strict=False)}, budget)
+    names = sorted(costs.errors, key=lambda name: -costs.errors[name])
+    kept = find_fewest(names, costs.meets)
+    possible = [
+        len(some)
+        for size in range(len(names))
+        for some in itertools.combinations(names, size)
+        if costs.meets(frozenset(some))
+    ]
+    assert (kept is None) == (not possible)
+    assert kept is None or len(kept) == min(possible)

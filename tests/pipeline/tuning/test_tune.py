@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -19,7 +21,8 @@ from tests.pipeline.quantization.test_calibrate import Noted, agreement
 from wrn_deploy.bench.report.tuning import Score, read_tuning
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import Item, Role, open_data, preprocess
+from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions
@@ -29,15 +32,15 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
 from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
-from wrn_deploy.pipeline.tuning.measure import Yardstick
-from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle
+from wrn_deploy.pipeline.tuning.measure import Reference
+from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
 from wrn_deploy.progress import Silent
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import Precision, Preprocessing
 
 PLANTED = "block2.0.conv2"
-PLAIN = CalibrateOptions("digits", size=64, method="max", equalize=False)
-ONE_POINT = TuneOptions("digits", max_drop=1.0)
+PLAIN = CalibrateOptions(data="digits", size=64, method="max", equalize=False)
+ONE_POINT = TuneOptions(data="digits", max_drop=1.0)
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +90,28 @@ def spoil_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def score_of(bundle: Bundle, float_convs: tuple[str, ...], folder: Path) -> tuple[Score, Score]:
     """fp32's score on the test digits, and that of the int8 graph with these Convs in fp16."""
-    batches = Batches(open_data("digits", Role.TEST), bundle.spec.preprocessing, 64)
+    batches = CachedBatches(Batches(open_data("digits", Role.TEST), bundle.spec.preprocessing, 64))
     untuned = bundle.artifacts.get("onnx-int8-untuned", bundle.artifacts["onnx-int8-tensorrt"])
-    MixedGraphs(bundle, bundle.file(untuned)).write(float_convs, folder / "scored.onnx")
-    with Yardstick(bundle.folder / "fp32.onnx", batches, 1, lambda _count: None) as yardstick:
-        return yardstick.reference, yardstick.compare(folder / "scored.onnx", lambda _count: None)
+    MixedGraphs(bundle, untuned).write(float_convs, folder / "scored.onnx")
+    with Reference(bundle.folder / "fp32.onnx", batches, 1, lambda _count: None) as reference:
+        return reference.score, reference.compare(folder / "scored.onnx", lambda _count: None)
 
 
-def test_the_layer_that_collapses_is_found_and_kept(planted: Bundle, tmp_path: Path) -> None:
+def test_the_layer_that_collapses_is_found_and_kept(
+    planted: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert agreement(planted.folder, "int8-tensorrt.onnx", "digits") < 0.9, "nothing was planted"
-    tuning = tune_bundle(planted, ONE_POINT, Silent())
+    decoded: Counter[str] = Counter()
+    fit_item = preprocess.fit_item
+
+    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+        decoded[item.name] += 1
+        return fit_item(item, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess, "fit_item", counting)
+        tuning = tune_bundle(planted, ONE_POINT, Silent())
+    assert sum(decoded.values()) == tuning.reference.images + SAMPLE, "each image is decoded once"
     assert tuning.chosen is not None
     assert PLANTED in tuning.chosen.float_convs
     assert PLANTED in [layer.name for layer in tuning.layers[:2]]
@@ -108,7 +123,7 @@ def test_the_layer_that_collapses_is_found_and_kept(planted: Bundle, tmp_path: P
 
 
 def test_no_kept_layer_can_be_left_out(planted: Bundle, tmp_path: Path) -> None:
-    tuning = tune_bundle(planted, TuneOptions("digits", max_drop=0.0, min_agreement=99.0), Silent())
+    tuning = tune_bundle(planted, TuneOptions(data="digits", max_drop=0.0, min_agreement=99.0), Silent())
     assert tuning.chosen is not None
     for name in tuning.chosen.float_convs:
         rest = tuple(other for other in tuning.chosen.float_convs if other != name)
@@ -146,7 +161,7 @@ def test_the_tuned_graph_lints_clean(planted: Bundle) -> None:
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 def test_a_plan_is_built_from_it_and_the_old_one_is_stale(planted: Bundle) -> None:
-    options = BuildOptions(Precision.INT8, EngineOptions(), Flavor.RTX)
+    options = BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX)
     old = build_engine(planted, options, Silent())
     tune_bundle(planted, ONE_POINT, Silent())
     with pytest.raises(DeployError, match=r"was made from onnx-int8-tensorrt \w+, which is now \w+"):
@@ -158,7 +173,7 @@ def test_a_plan_is_built_from_it_and_the_old_one_is_stale(planted: Bundle) -> No
 
 def test_nothing_is_kept_where_all_int8_meets_the_budget(bundle: Bundle) -> None:
     before = bundle.file(bundle.artifacts["onnx-int8-tensorrt"]).read_bytes()
-    tuning = tune_bundle(bundle, TuneOptions("digits", max_drop=5.0), Silent())
+    tuning = tune_bundle(bundle, TuneOptions(data="digits", max_drop=5.0), Silent())
     assert tuning.chosen is not None
     assert (tuning.chosen.float_convs, tuning.chosen.int8_share) == ((), 1.0)
     assert bundle.file(bundle.artifacts["onnx-int8-tensorrt"]).read_bytes() == before
@@ -191,7 +206,7 @@ def test_another_option_is_another_tuning(planted: Bundle, change: dict[str, obj
 def test_it_is_tuned_anew_from_the_untuned_graph(planted: Bundle) -> None:
     first = tune_bundle(planted, ONE_POINT, Silent())
     untuned = planted.file(planted.artifacts["onnx-int8-untuned"]).read_bytes()
-    tuning = tune_bundle(planted, TuneOptions("digits", max_drop=100.0), Silent())
+    tuning = tune_bundle(planted, TuneOptions(data="digits", max_drop=100.0), Silent())
     assert first.chosen is not None
     assert tuning.chosen is not None
     assert len(first.chosen.float_convs) > len(tuning.chosen.float_convs) == 0
@@ -204,7 +219,7 @@ def test_other_labels_are_another_tuning(planted: Bundle, tmp_path: Path) -> Non
     recipes = []
     for shift in (0, 1):
         np.savez(tmp_path / "labelled.npz", images=batch.images, labels=(batch.labels + shift) % 10)
-        tune_bundle(planted, TuneOptions(str(tmp_path / "labelled.npz"), min_agreement=90.0), Silent())
+        tune_bundle(planted, TuneOptions(data=str(tmp_path / "labelled.npz"), min_agreement=90.0), Silent())
         recipes.append(planted.artifacts["onnx-int8-tensorrt"].recipe)
     assert recipes[0] != recipes[1]
 
@@ -227,7 +242,7 @@ def test_an_impossible_budget_leaves_the_bundle_as_it_was(planted: Bundle, monke
     spoil_fp16(monkeypatch)
     before = contents(planted.folder)
     again = dataclasses.replace(PLAIN, size=65)
-    tuning = tune_bundle(planted, TuneOptions("digits", min_agreement=100.0, calibrate=again), Silent())
+    tuning = tune_bundle(planted, TuneOptions(data="digits", min_agreement=100.0, calibrate=again), Silent())
     assert tuning.chosen is None
     assert len(tuning.frontier) == 6
     assert contents(planted.folder) == before
@@ -251,12 +266,12 @@ def test_a_bundle_without_a_table_says_what_to_do(planted: Bundle) -> None:
 def test_images_without_labels_are_refused_before_any_work(planted: Bundle, tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", images=np.zeros((4, 32, 32, 3), dtype=np.uint8))
     with pytest.raises(DeployError, match="has no label: expected 0 to 9"):
-        tune_bundle(planted, TuneOptions(str(tmp_path / "bare.npz"), max_drop=1.0), Silent())
+        tune_bundle(planted, TuneOptions(data=str(tmp_path / "bare.npz"), max_drop=1.0), Silent())
 
 
 def test_a_budget_finer_than_an_image_is_a_warning(bundle: Bundle) -> None:
     told = Noted()
-    tune_bundle(bundle, TuneOptions("digits", max_drop=0.1, min_agreement=0.0, limit=64), told)
+    tune_bundle(bundle, TuneOptions(data="digits", max_drop=0.1, min_agreement=0.0, limit=64), told)
     assert any("one of 64 images is 1.56 points of top-1, more than --max-drop 0.1" in text for text in told.warnings)
 
 
@@ -267,4 +282,4 @@ def test_a_budget_finer_than_an_image_is_a_warning(bundle: Bundle) -> None:
 )
 def test_a_budget_that_makes_no_sense_is_a_usage_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
-        TuneOptions("digits", **wrong)
+        TuneOptions(data="digits", **wrong)

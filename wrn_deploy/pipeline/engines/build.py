@@ -1,4 +1,4 @@
-"""The build step: a plan from the bundle's graph of one precision, calibrating first where that is needed."""
+"""The build step: a plan from the bundle's graph of one precision, calibrated first if asked for."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "build_engine"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """What to build.
+    """The plan to build.
 
     Attributes:
-        precision: which graph.
-        engine: what the plan is for.
+        precision: that of the graph to build from.
+        engine: the options of the plan.
         flavor: which TensorRT (None: the first that is installed).
-        calibrate: for int8 alone; None: with the table that the bundle has.
-        rebuild: also where the plan is up to date.
+        calibrate: int8 only: how to calibrate first (None: use the bundle's table).
+        rebuild: build even if the plan is up to date.
     """
 
     precision: Precision
@@ -45,11 +45,24 @@ class BuildOptions:
 def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
     """Adds a plan, `<precision>-<flavour>.plan`, and returns its artifact.
 
+    Example:
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.engines.options import EngineOptions, Profile
+        >>> from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+        >>> from wrn_deploy.spec import Precision
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
+        >>> options = BuildOptions(precision=Precision.INT8, engine=EngineOptions(profiles=(Profile(1, 8, 32),)))
+        >>> plan = build_engine(bundle, options, Silent())
+        >>> plan.path.startswith("int8-tensorrt")
+        True
+
     Raises:
         UsageError: int8 without a calibration table and without calibration data; an option that this TensorRT lacks.
-        MachineError: no TensorRT is installed, or this machine cannot build what is asked for.
+        MachineError: no TensorRT is installed, or this machine cannot build the plan.
         DeployError: the bundle lacks the graph, or TensorRT cannot build it.
-        GateError: the engine computes a layer in more bits than the graph promises.
+        GateError: the engine computes a layer in more bits than the graph asks for.
     """
     from wrn_deploy.engines.build import build_plan
     from wrn_deploy.engines.flavor import find_flavor
@@ -100,13 +113,13 @@ def _int8_graph(bundle: Bundle, options: BuildOptions, progress: Progress, remed
 
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
     gpu = find_gpu()
-    told = {**options.engine.told(), "gpu": None if gpu is None else dataclasses.asdict(gpu)}
-    return Recipe({graph.key: graph.sha256}, told, {"wrn-deploy": __version__, trt.flavor.value: trt.version})
+    described = {**options.engine.describe(), "gpu": None if gpu is None else dataclasses.asdict(gpu)}
+    return Recipe({graph.key: graph.sha256}, described, {"wrn-deploy": __version__, trt.flavor.value: trt.version})
 
 
 def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorRT) -> dict[str, Any]:
-    """Everything about the plan that cannot be read back from it without a GPU."""
-    gpu, told = find_gpu(), options.engine.told()
+    """What cannot be read from the plan itself without a GPU."""
+    gpu, engine = find_gpu(), options.engine.describe()
     return {
         "flavor": trt.flavor.value,
         "version": trt.version,
@@ -114,12 +127,12 @@ def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorR
         "compute_capability": gpu.compute_capability if gpu else None,
         "gpu": gpu.name if gpu else None,
         "driver": gpu.driver if gpu else None,
-        "profiles": told["profiles"],
-        "version_compatible": told["version_compatible"],
-        "hardware": told["hardware"],
-        "compute_capabilities": told["compute_capabilities"],
-        "refit": told["refit"],
-        "strip": told["strip"],
+        "profiles": engine["profiles"],
+        "version_compatible": engine["version_compatible"],
+        "hardware": engine["hardware"],
+        "compute_capabilities": engine["compute_capabilities"],
+        "refit": engine["refit"],
+        "strip": engine["strip"],
         "inputs": [dataclasses.asdict(bundle.spec.input)],
         "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
         "seconds": built.seconds,

@@ -1,4 +1,4 @@
-"""Finds the bundle that a plan lies in, and tells plans by their first bytes; opens none."""
+"""Finds the bundle of a plan, and recognises plans by their first bytes; opens none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = (".plan", ".engine", ".trt")
 
 
 def plan_flavor(file: Path) -> str | None:
-    """The TensorRT that the file's first bytes speak of; None: it is no plan, or a damaged one."""
+    """The TensorRT that the file's first bytes name; None: the file is not a plan, or a damaged one."""
     try:
         with file.open("rb") as stream:
             return MAGIC.get(stream.read(4))
@@ -24,12 +24,12 @@ def plan_flavor(file: Path) -> str | None:
 
 
 def is_plan(file: Path) -> bool:
-    """Whether the file is a plan, or is called one."""
+    """Whether the file is a plan, by its first bytes or its name."""
     return file.suffix.lower() in SUFFIXES or plan_flavor(file) is not None
 
 
 def bundle_of(file: Path) -> tuple[Bundle, Artifact] | None:
-    """The bundle that the file is a plan of, by the manifest beside it or in a folder above; None: there is none.
+    """The bundle and artifact of a plan, by the manifest beside it or in a folder above; None: there is none.
 
     Raises:
         DeployError: the manifest is damaged.

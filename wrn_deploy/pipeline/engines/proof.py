@@ -1,4 +1,4 @@
-"""Proves the precision of a plan that was just built: the graph's promise against the layers of the engine."""
+"""Proves the precision of a plan that was just built: compares the graph with the layers of the engine."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.build import BuiltPlan
     from wrn_deploy.engines.flavor import TensorRT
     from wrn_deploy.engines.layers import EngineLayer
-    from wrn_deploy.engines.proof import Proof, Source
+    from wrn_deploy.engines.proof import PrecisionReport, Source
 
 __all__ = ["NO_PROOF", "PROVED_HOW", "as_percent", "prove_plan"]
 
-NO_PROOF: dict[str, Any] = {"source": "none", "shares": {}, "promised": {}}
+NO_PROOF: dict[str, Any] = {"source": "none", "shares": {}, "expected": {}}
 PROVED_HOW = {
     "inspector": "proved by the engine's inspector",
     "builder log": "proved by the layers that the builder printed",
-    "promise": "promised by the graph, not proved: the engine's layers cannot be read here",
-    "none": "neither proved nor promised",
+    "graph": "asked for by the graph, not proved: the engine's layers cannot be read here",
+    "none": "not known",
 }
 
 
 def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress) -> dict[str, Any]:
-    """Says what the plan multiplies in, and gives it as what the manifest keeps.
+    """Notes the arithmetic of the plan's multiplications, and returns it as the manifest keeps it.
 
-    The layers come from the engine where a GPU can open it, else from the builder's log; else only the promise is left.
-    A plan for several targets is as good as the worst of its engines.
+    The layers come from the engine if a GPU can open it, else from the builder's log; without either, the result is
+    what the graph asks for. A plan for several targets is as good as the worst of its engines.
 
     Raises:
-        GateError: the engine computes a layer in more bits than the graph promises.
+        GateError: the engine computes a layer in more bits than the graph asks for.
     """
     if importlib.util.find_spec("onnx_ir") is None:
         progress.warn("precision not proved: reading the graph needs onnx-ir; pip install 'wrn-deploy[export]'")
         return dict(NO_PROOF)
-    from wrn_deploy.engines.promise import promises_of
-    from wrn_deploy.engines.proof import check_proof, prove, unproved
+    from wrn_deploy.engines.promise import expected_precisions
+    from wrn_deploy.engines.proof import check_precision, prove, unproved
     from wrn_deploy.pipeline.read_graph import read_graph
 
-    promises = promises_of(read_graph(graph))
+    expected = expected_precisions(read_graph(graph))
     source, engines = _engines(trt, built, progress)
-    proofs = [prove(promises, layers, source) for layers in engines] or [unproved(promises)]
-    proof = max(proofs, key=lambda found: (len(found.less), len(found.unknown)))
-    check_proof(proof, str(graph))
-    _tell(proof, progress)
-    return proof.to_json()
+    reports = [prove(expected, layers, source) for layers in engines] or [unproved(expected)]
+    worst = max(reports, key=lambda report: (len(report.higher_precision), len(report.unknown)))
+    check_precision(worst, str(graph))
+    _report(worst, progress)
+    return worst.to_json()
 
 
 def as_percent(shares: Mapping[str, float]) -> str:
-    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; and no 100 % where there are others."""
+    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; never 100 % if there are others."""
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
     return ", ".join(f"{_percent(share)} {kind}" for kind, share in ordered) or "not known"
 
@@ -74,14 +74,16 @@ def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Sourc
     if find_gpu() is not None:
         try:
             return Source.INSPECTOR, [parse_json(describe_engine(trt.module, built.plan))]
-        except DeployError as error:  # a plan for another GPU than the one that is here
+        except DeployError as error:  # a plan for another GPU
             progress.note(f"the engine cannot be inspected here: {error}")
     return Source.LOG, [parse_log(message) for message in built.layer_lists]
 
 
-def _tell(proof: Proof, progress: Progress) -> None:
-    reformats = "" if proof.reformats is None else f"; {proof.layers} layers, {proof.reformats} of them reformats"
-    progress.note(f"MACs of one image: {as_percent(proof.shares)} ({PROVED_HOW[proof.source]}{reformats})")
-    if proof.unknown:
-        some = ", ".join(proof.unknown[:3]) + (f" and {len(proof.unknown) - 3} more" if len(proof.unknown) > 3 else "")
+def _report(report: PrecisionReport, progress: Progress) -> None:
+    reformats = "" if report.reformats is None else f"; {report.layers} layers, {report.reformats} of them reformats"
+    progress.note(f"MACs of one image: {as_percent(report.shares)} ({PROVED_HOW[report.source]}{reformats})")
+    if report.unknown:
+        some = ", ".join(report.unknown[:3]) + (
+            f" and {len(report.unknown) - 3} more" if len(report.unknown) > 3 else ""
+        )
         progress.warn(f"not found in the engine, so not proved: {some}")

@@ -1,4 +1,4 @@
-"""The fine-tuning step: trains the calibrated int8 graphs as they are deployed, and writes those that got better."""
+"""The fine-tuning step: trains the calibrated int8 graphs as they are deployed, and writes those that improve."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from wrn_deploy.errors import DeployError, GateError, UsageError, missing_packag
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
-from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
-from wrn_deploy.pipeline.quantization.state import BEFORE, OPTION, RECORD, add_trained_images, before_finetuning
+from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, add_trained_images, before_finetuning
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
@@ -30,19 +30,30 @@ __all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_
 
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "numpy")
 FILE = "finetuning.json"
-CHECKED = 64  # images that PyTorch's and ONNX Runtime's arithmetic are compared on
 
 
 def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress) -> Finetuning:
-    """Trains the bundle's int8 graphs, and writes those that got better on held-out images; returns what it measured.
+    """Trains the bundle's int8 graphs, and writes those that improve on held-out images; returns the measurements.
 
-    The nodes of the graphs stay as they are, those that `tune` keeps in fp16 too; the graphs of before are kept beside
-    them. Where none got better the bundle stays as it was.
+    The nodes of the graphs stay as they are, including those that `tune` keeps in fp16. The graphs from before are kept
+    beside the new ones. If no graph improves, the bundle stays as it was. Held-out images are decoded once, and kept up
+    to `data.cached_batches.CACHE_BYTES`; training images are decoded in each epoch.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
+        >>> options = FinetuneOptions(data="digits", schedule=Schedule(steps=5))
+        >>> result = finetune_bundle(bundle, options, Silent())  # `check_finetuning(result)` is the gate
+        >>> [graph.key for graph in result.graphs]
+        ['onnx-int8-tensorrt', 'onnx-int8-onnxruntime']
 
     Raises:
         UsageError: the bundle is not calibrated.
         DeployError: images are unreadable or lack labels, or the training diverged.
-        GateError: a written graph computes something else than was trained.
+        GateError: a written graph does not compute what was trained.
         MachineError: torch is missing.
     """
     if importlib.util.find_spec("torch") is None:
@@ -51,14 +62,14 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     images = FinetuneImages(bundle.spec, options)
     images.read(progress)
     schedule = images.schedule
-    told = {**dataclasses.asdict(schedule), **images.described}
-    recipes = {key: _recipe(graph, key, told) for key, graph in made.items()}
+    asked = {**dataclasses.asdict(schedule), **images.described}
+    recipes = {key: _recipe(graph, key, asked) for key, graph in made.items()}
     there = _current(bundle, recipes)
     if there is not None:
         progress.note(f"{bundle.folder}: the fine-tuned int8 graphs are up to date")
         return there
     with _threads(options.threads), tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        work = _Work(bundle, images, schedule, Path(folder), options.threads)
+        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=Path(folder), threads=options.threads)
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
         described = images.described
@@ -76,7 +87,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
             _write(work, made, recipes, result)
     for graph in graphs:
         if graph.kept is None and result.improved:
-            progress.warn(f"{graph.key} did not get better on the held-out images: it is as it was")
+            progress.warn(f"{graph.key} did not improve on the held-out images: it is as it was")
     return result
 
 
@@ -97,9 +108,9 @@ def check_finetuning(result: Finetuning) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What training a graph takes, and the folder that the trained cores are in."""
+    """The inputs of training, and the folder for the trained graphs."""
 
     bundle: Bundle
     images: FinetuneImages
@@ -107,63 +118,52 @@ class _Work:
     folder: Path
     threads: int | None
 
-    def core(self, key: str) -> Path:
-        """Where the trained core of a graph is."""
+    def trained(self, key: str) -> Path:
+        """The file of a trained graph, without the bundle's interface."""
         return self.folder / f"{key}.onnx"
 
     def judge(self, progress: Progress) -> Judge:
-        """Asks fp32 for its answers to the held-out images."""
-        batches = self.images.judged_by(self._size)
+        """Computes fp32's answers to the held-out images."""
+        batches = self.images.judged_by(64 if self.bundle.spec.preprocessing.height < 64 else 8)
         fp32 = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
         with (
             progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
-            core_file(fp32, self.bundle.spec) as core,
+            unwrapped_file(fp32, self.bundle.spec) as graph,
         ):
-            return Judge(batches, self.schedule.loss, infer_with(open_session(core, self.threads)), advance)
+            return Judge(batches, self.schedule.loss, infer_with(open_session(graph, self.threads)), advance)
 
     def train(self, key: str, made: Artifact, judge: Judge, progress: Progress) -> Finetuned:
-        """Trains one graph, and leaves its core in the folder; it is judged by ONNX Runtime before and after."""
+        """Trains one graph and writes it to the folder; ONNX Runtime judges it before and after."""
         import onnx_ir as ir
 
         from wrn_deploy.calib.qat.loop import answer_with, finetune_graph
         from wrn_deploy.calib.rounding.execute import TorchGraph
 
-        model = read_core(self.bundle.file(made))
-        fp32 = read_core(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
-        core = self.core(key)
-        ir.save(model, core)
-        before = self._stands(core, key, judge)
+        model = read_unwrapped(self.bundle.file(made))
+        fp32 = read_unwrapped(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
+        file = self.trained(key)
+        ir.save(model, file)
+        before = self._judged(file, key, judge)
         start = judge.judge(answer_with(TorchGraph(model)))
         title = f"Fine-tuning {key} on {len(self.images.train)} images"
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key, judge, start, self.schedule.loss, advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
         watcher.tell(progress)
-        ir.save(model, core)
+        ir.save(model, file)
         difference = check_arithmetic(
-            key, answer_with(TorchGraph(model)), self._answer(core, key), self._some_images(), core
+            key, answer_with(TorchGraph(model)), self._answer(file, key), judge.first_images, file
         )
-        after, kept = self._stands(core, key, judge), watcher.kept
+        after, kept = self._judged(file, key, judge), watcher.kept
         if not after.is_better_than(before, by_labels=self.schedule.loss.needs_labels):
             after, kept = before, None
         return Finetuned(key, before, tuple(watcher.looks), kept, after, difference)
 
-    def _stands(self, core: Path, key: str, judge: Judge) -> Standing:
-        return judge.judge(self._answer(core, key))
+    def _judged(self, file: Path, key: str, judge: Judge) -> Standing:
+        return judge.judge(self._answer(file, key))
 
-    def _answer(self, core: Path, key: str) -> Any:
-        return infer_with(open_session(core, self.threads, fuses_qdq=not key.endswith("-tensorrt")))
-
-    def _some_images(self) -> Any:
-        from wrn_deploy.data.preprocess import normalize
-
-        batch = next(iter(self.images.judged_by(CHECKED if self._size > 8 else 8)))
-        return normalize(batch.images, self.images.how)
-
-    @property
-    def _size(self) -> int:
-        """Images that are judged at a time."""
-        return 64 if self.bundle.spec.preprocessing.height < 64 else 8
+    def _answer(self, file: Path, key: str) -> Any:
+        return infer_with(open_session(file, self.threads, fuses_qdq=not key.endswith("-tensorrt")))
 
 
 def _calibrated(bundle: Bundle, key: str) -> Artifact:
@@ -176,22 +176,22 @@ def _calibrated(bundle: Bundle, key: str) -> Artifact:
         raise UsageError(f"{error}: fine-tuning starts from a calibrated bundle") from error
 
 
-def _recipe(made: Artifact, key: str, told: dict[str, Any]) -> Recipe:
-    """The recipe of the graph of before, that graph, and what fine-tuning was told."""
+def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
+    """The recipe of the graph from before, with that graph and the options of fine-tuning."""
     parents = {**made.recipe.parents, BEFORE[key]: made.sha256}
     tools = {**made.recipe.tools, "wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    return Recipe(parents, {**made.recipe.options, OPTION: told}, tools)
+    return Recipe(parents, {**made.recipe.options, FINETUNE: asked}, tools)
 
 
 def _record_recipe(recipes: dict[str, Recipe]) -> Recipe:
-    """What the report is of: every graph's recipe."""
+    """The recipe of the report, from those of all graphs."""
     parents = {BEFORE[key]: recipe.parents[BEFORE[key]] for key, recipe in recipes.items()}
     one = next(iter(recipes.values()))
-    return Recipe(parents, {OPTION: one.options[OPTION], "graphs": list(recipes)}, one.tools)
+    return Recipe(parents, {FINETUNE: one.options[FINETUNE], "graphs": list(recipes)}, one.tools)
 
 
 def _current(bundle: Bundle, recipes: dict[str, Recipe]) -> Finetuning | None:
-    """What the same fine-tuning gave, if its graphs are all there."""
+    """The result of the same fine-tuning, if all its graphs are there."""
     record = bundle.current(RECORD, _record_recipe(recipes))
     if record is None:
         return None
@@ -201,21 +201,22 @@ def _current(bundle: Bundle, recipes: dict[str, Recipe]) -> Finetuning | None:
 
 
 def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], result: Finetuning) -> None:
-    """Writes the better graphs, those of before, the report, and the list of images, all or nothing."""
+    """Writes the improved graphs, those from before, the report and the list of images, all or nothing."""
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.table import read_table
 
     bundle = work.bundle
-    fp32, table = (bundle.file(bundle.artifacts[key]) for key in ("onnx-fp32", "calibration"))
-    source = (read_core(fp32), read_table(table).equalization)
+    fp32 = read_unwrapped(bundle.file(bundle.artifacts["onnx-fp32"]))
+    equalization = read_table(bundle.file(bundle.artifacts["calibration"])).equalization
     with bundle.transaction() as step:
         for graph in result.improved:
             before, path = made[graph.key], bundle.artifacts[graph.key].path
             kept = path.replace(".onnx", "-ptq.onnx")
             shutil.copyfile(bundle.file(before), step.file(kept))
             step.add(BEFORE[graph.key], (Kind.ONNX, Precision.INT8), kept, before.recipe, before.facts)
-            write_graph(ir.load(work.core(graph.key)), step.file(path), bundle.spec, source)
+            trained = ir.load(work.trained(graph.key))
+            write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=equalization)
             facts = {**before.facts, **_facts(graph)}
             step.add(graph.key, (Kind.ONNX, Precision.INT8), path, recipes[graph.key], facts)
         step.file(FILE).write_text(result.to_json(), encoding="utf-8")
@@ -235,7 +236,7 @@ def _facts(graph: Finetuned) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """PyTorch with so many threads, and afterwards with as many as before."""
+    """Sets torch's thread count for the block, then restores it; None: leaves it."""
     import torch
 
     before = torch.get_num_threads()

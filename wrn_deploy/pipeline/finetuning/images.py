@@ -1,4 +1,4 @@
-"""The images of a fine-tuning: those that are trained on, and held-out ones by which it is judged, never the same."""
+"""The images of a fine-tuning: those to train on, and held-out ones to judge it by; no image is both."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.qat.schedule import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
@@ -34,22 +35,22 @@ __all__ = ["FinetuneImages", "FinetuneOptions"]
 HELD_OUT, HELD_OUT_SHARE = 500, 0.2  # images of the training data that are not trained on, at most
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneOptions:
-    """What to train on, for how long, which graphs, and what it is judged by.
+    """The images, the schedule and the graphs of a fine-tuning.
 
     Attributes:
-        data: images to train on, with labels where the loss needs them.
+        data: images to train on, with labels if the loss needs them.
         test_data: held-out images; None: some of `data`, which are then not trained on.
         schedule: loss, length and rate.
         epochs: passes over `data`, instead of the schedule's steps.
-        targets: whose graphs.
-        limit: use so many images of `data`, spread evenly over it.
-        mirror: mirror half of the images, where the data allows it.
-        shift: shift images by up to so many pixels.
+        targets: the runtimes whose graphs are trained.
+        limit: use `limit` images of `data`, spread evenly over it.
+        mirror: mirror half of the images, if the data allows it.
+        shift: shift images by up to `shift` pixels.
         threads: of the CPU; None: PyTorch's choice.
-        max_corrupt: corrupt images that may be left out.
-        workers: processes that decode; None: one a core where images are large.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes; None: one per core where images are resized.
     """
 
     data: str
@@ -75,7 +76,7 @@ class FinetuneOptions:
 
 @dataclass(slots=True)
 class _Set:
-    """What was read of some images, without their pixels."""
+    """Names, digests and labels of some images, without their pixels."""
 
     names: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
@@ -97,24 +98,24 @@ class _Set:
 
 
 class FinetuneImages:
-    """The images to train on and the held-out ones; `read` divides them by what they look like, not by their names.
+    """The images to train on and the held-out ones; `read` divides them by their pixels, not by their names.
 
-    An image whose pixels, as the network gets them, are those of a held-out one is not trained on, so that no copy
-    comes back into the training. Without test data, the held-out images are those whose digests are the lowest.
+    An image whose pixels, as the network gets them, are those of a held-out image is not trained on, so that no copy
+    gets into the training. Without test data, the images with the lowest digests are held out.
     """
 
     def __init__(self, spec: ModelSpec, options: FinetuneOptions) -> None:
-        self.spec, self.options, self.how = spec, options, spec.preprocessing
+        self.spec, self.options, self.preprocessing = spec, options, spec.preprocessing
         self._given = match_classes(open_data(options.data, Role.TRAIN), spec)
         self._tests = None if options.test_data is None else open_data(options.test_data, Role.TEST)
         self.train: ImageSource = self._given
         self.held_out: ImageSource = self._given
         self.trained: ImageSet = ImageSet.of(())
         self.described: dict[str, Any] = {}
-        self._decoders = Decoders(choose_workers(options.workers, self.how, len(self._given)))
+        self._decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self._given)))
 
     def read(self, progress: Progress) -> None:
-        """Reads every image once: finds corrupt ones before any work is done, divides them, and makes the digests.
+        """Reads every image: finds corrupt ones before any other work, divides them, and computes the digests.
 
         Raises:
             DeployError: no image is left to train on, or the loss needs labels and one has none.
@@ -143,13 +144,13 @@ class FinetuneImages:
         self.described = {
             "train": train.describe(self._given.name),
             "held_out": tests.describe(self.held_out.name),
-            "preprocessing": dataclasses.asdict(self.how),
+            "preprocessing": dataclasses.asdict(self.preprocessing),
             "mirror": self._mirror,
             "shift": self.options.shift,
         }
 
     def batches(self, schedule: Schedule) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-        """Normalised images (N, 3, H, W) and labels (N,) without end, shuffled and augmented anew in each pass."""
+        """Yields normalised images (N, 3, H, W) and labels (N,) forever, shuffled and augmented anew in each epoch."""
         import torch
 
         from wrn_deploy.training.augment import draw_moves, take_moved
@@ -163,15 +164,15 @@ class FinetuneImages:
                 count = len(batch.labels)
                 moves = draw_moves(change, count, random)
                 moved = take_moved(torch.from_numpy(batch.images), torch.arange(count), moves).numpy()
-                yield normalize(moved, self.how), batch.labels
+                yield normalize(moved, self.preprocessing), batch.labels
 
-    def judged_by(self, size: int) -> Batches:
-        """The held-out images."""
-        return self._batches(self.held_out, size)
+    def judged_by(self, size: int) -> CachedBatches:
+        """The held-out images, decoded once, since each look at a graph reads them again."""
+        return CachedBatches(self._batches(self.held_out, size))
 
     @property
     def schedule(self) -> Schedule:
-        """As asked for, with the steps that the epochs take."""
+        """The schedule of the options, with the steps that its epochs take."""
         asked, epochs = self.options.schedule, self.options.epochs
         if epochs is None:
             return asked
@@ -182,7 +183,7 @@ class FinetuneImages:
         return self.options.mirror and self._given.mirror
 
     def _batches(self, source: ImageSource, size: int) -> Batches:
-        return Batches(source, self.how, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
+        return Batches(source, self.preprocessing, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
 
     def _read(self, source: ImageSource, progress: Progress) -> _Set:
         found, digest = _Set(), DataDigest()

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from wrn_deploy.bench.report.finetuning import Look, Standing
 from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss
-from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.cached_batches import CachedBatches
+from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.progress import Progress
 
@@ -25,9 +26,9 @@ TOLERANCE = 0.1
 
 
 class Judge:
-    """fp32's logits on the held-out images, which are streamed; holds a float32 for each class and image."""
+    """fp32's logits on the held-out images, which other graphs are judged by; holds one float32 per class and image."""
 
-    def __init__(self, batches: Batches, loss: Loss, fp32: Answer, advance: Callable[[int], None]) -> None:
+    def __init__(self, batches: CachedBatches, loss: Loss, fp32: Answer, advance: Callable[[int], None]) -> None:
         self._batches, self._loss = batches, loss
         self._wanted: list[Logits] = []
         labelled = True
@@ -38,8 +39,13 @@ class Judge:
         self._labelled = labelled
         self.reference = self.judge(fp32)
 
+    @property
+    def first_images(self) -> Logits:
+        """The first batch of the held-out images, normalised."""
+        return normalize(next(iter(self._batches)).images, self._batches.how)
+
     def judge(self, answer: Answer) -> Standing:
-        """How these answers stand.
+        """The loss, agreement and right answers of a graph.
 
         Raises:
             DeployError: a logit is not finite.
@@ -62,7 +68,7 @@ class Judge:
 
 
 class Watcher:
-    """Keeps the best of what is looked at: better than the start, and of the least loss."""
+    """Remembers the best step: better than the start, and with the lowest loss."""
 
     def __init__(self, key: str, judge: Judge, start: Standing, loss: Loss, advance: Callable[[int], None]) -> None:
         self._key, self._judge, self._start, self._best = key, judge, start, start
@@ -71,11 +77,11 @@ class Watcher:
         self.kept: int | None = None
 
     def advance(self) -> None:
-        """A step is done."""
+        """Counts a step."""
         self._advance(1)
 
     def look(self, step: int, rate: float, loss: float, answer: Answer) -> bool:
-        """Whether this is the best so far."""
+        """Judges the graph; returns whether it is the best so far."""
         standing = self._judge.judge(answer)
         self.looks.append(Look(step, rate, loss, standing))
         better = standing.is_better_than(self._start, by_labels=self._loss.needs_labels)
@@ -85,7 +91,7 @@ class Watcher:
         return True
 
     def tell(self, progress: Progress) -> None:
-        """A line a look."""
+        """Notes one line per look."""
         for look in self.looks:
             progress.note(
                 f"{self._key}, step {look.step}: loss {look.loss:.4f} in training, {look.standing.loss:.4f} held out "
@@ -94,17 +100,17 @@ class Watcher:
 
 
 def check_arithmetic(key: str, trained: Answer, written: Answer, images: Logits, file: Path) -> float:
-    """The gate that what was trained is what was written; returns how far the two are apart.
+    """The gate that the written graph computes what was trained; returns the difference of the logits.
 
     Args:
-        key: of the graph.
-        trained: what PyTorch computed with, images (N, 3, H, W) -> logits (N, classes).
-        written: ONNX Runtime on the graph in `file`.
-        images: some, normalised.
-        file: for the error.
+        key: the graph's key, for the error.
+        trained: the trained graph in PyTorch, images (N, 3, H, W) -> logits (N, classes).
+        written: the graph in `file` in ONNX Runtime.
+        images: normalised.
+        file: the graph's file, for the error.
 
     Raises:
-        GateError: they are further apart than TOLERANCE.
+        GateError: they differ by more than TOLERANCE.
     """
     ours, theirs = trained(images).astype(np.float64), written(images).astype(np.float64)
     difference = float(np.sqrt(np.mean((ours - theirs) ** 2)) / (ours.std() or 1.0))

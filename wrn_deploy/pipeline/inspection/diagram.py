@@ -46,7 +46,7 @@ POOLS = {"MaxPool": "max pool", "AveragePool": "average pool"}
 class _Reading:
     """What has been read: `made` says of a value which layer gives it, and its codes; `group` is the layer of each."""
 
-    promises: dict[str, tuple[int, str]]
+    expected: dict[str, tuple[int, str]]
     layers: list[Layer] = field(default_factory=list)
     tensors: dict[Tensor, None] = field(default_factory=dict)
     made: dict[ir.Value, tuple[int, str | None]] = field(default_factory=dict)
@@ -72,10 +72,10 @@ class _Reading:
 
 def network_of(model: ir.Model, name: str, precision: str) -> Network:
     """The layers of `model`, in its order; `name` and `precision` are told in the picture."""
-    from wrn_deploy.engines.promise import promises_of
+    from wrn_deploy.engines.promise import expected_precisions
 
-    promises = {promise.name: (promise.macs or 0, promise.arithmetic.value) for promise in promises_of(model)}
-    reading = _Reading(promises)
+    expected = {node.name: (node.macs or 0, node.arithmetic.value) for node in expected_precisions(model)}
+    reading = _Reading(expected)
     for value in model.graph.inputs:
         if value.name not in model.graph.initializers:
             reading.made[value] = (reading.add(Layer(value_name(value), Kind.INPUT, "input", _shape(value))), None)
@@ -121,7 +121,7 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
     if place is None:
         layer = Layer(name_of(node).partition(".")[0], Kind.OTHER, group, ())
         place = reading.groups[group] = reading.add(layer, node)
-    macs, arithmetic = reading.promises.get(name_of(node), (0, None))
+    macs, arithmetic = reading.expected.get(name_of(node), (0, None))
     there = reading.layers[place]
     reading.change(
         place,
@@ -136,7 +136,7 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
 def _layer(reading: _Reading, node: ir.Node) -> Layer:
     name, shape = name_of(node), _shape(node.outputs[0])
     if node.op_type in MULTIPLYING:
-        macs, arithmetic = reading.promises.get(name, (0, None))
+        macs, arithmetic = reading.expected.get(name, (0, None))
         kind = Kind.CONV if node.op_type == "Conv" else Kind.LINEAR
         label = _conv_label(node) if kind is Kind.CONV else _linear_label(node)
         return Layer(name, kind, label, shape, _constants(node), macs, arithmetic)

@@ -155,12 +155,12 @@ def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
 
 def _graph(file: Path) -> GraphView:
     model = read_graph(file, "inspecting a graph", EXPECTED)
-    from wrn_deploy.engines.promise import promises_of, shares_of
+    from wrn_deploy.engines.promise import expected_precisions, shares_of
 
     try:
-        promises = promises_of(model)
-        macs = [promise.macs for promise in promises if promise.macs]
-        known = len(macs) == len(promises)
+        expected = expected_precisions(model)
+        macs = [node.macs for node in expected if node.macs]
+        known = len(macs) == len(expected)
         return GraphView(
             file=str(file),
             size_bytes=file.stat().st_size,
@@ -171,7 +171,7 @@ def _graph(file: Path) -> GraphView:
             nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
             parameters=_parameters(model),
             macs=sum(macs) if known else None,
-            shares=shares_of((promise.arithmetic, promise.macs) for promise in promises),
+            shares=shares_of((node.arithmetic, node.macs) for node in expected),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error

@@ -34,11 +34,11 @@ def match_layers(
 
     A row is a Conv, Gemm or MatMul of either graph, or "between: " and the kind of all other nodes.
     """
-    from wrn_deploy.engines.promise import promises_of
+    from wrn_deploy.engines.promise import expected_precisions
 
-    layers = {promise.name for model in models for promise in promises_of(model)}
+    layers = {node.name for model in models for node in expected_precisions(model)}
     first, second = (_match(model, parts.parts, layers) for model, parts in zip(models, measured, strict=True))
-    feeding = {name: promise.name for promise in promises_of(models[1]) for name in promise.around}
+    feeding = {name: node.name for node in expected_precisions(models[1]) for name in node.around}
     return first, {**feeding, **second}
 
 

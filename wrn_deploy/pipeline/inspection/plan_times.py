@@ -19,7 +19,7 @@ from wrn_deploy.progress import Progress
 
 if TYPE_CHECKING:
     from wrn_deploy.engines.layers import EngineLayer
-    from wrn_deploy.engines.promise import Promise
+    from wrn_deploy.engines.promise import ExpectedPrecision
     from wrn_deploy.engines.timing import LayerTimer
 
 __all__ = ["TimedPlans", "time_plans"]
@@ -107,15 +107,15 @@ def _run_interleaved(timers: Sequence[LayerTimer], timing: TimingOptions, progre
 
 def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[RunTimes, dict[str, str]]:
     from wrn_deploy.engines.layers import parse_json
-    from wrn_deploy.engines.promise import promises_of
+    from wrn_deploy.engines.promise import expected_precisions
     from wrn_deploy.pipeline.read_graph import read_graph
 
-    promises = promises_of(read_graph(graph))
-    return place_layers(promises, parse_json(described), runs)
+    expected = expected_precisions(read_graph(graph))
+    return place_layers(expected, parse_json(described), runs)
 
 
 def place_layers(
-    promises: Sequence[Promise], layers: Sequence[EngineLayer], runs: Sequence[Run]
+    expected: Sequence[ExpectedPrecision], layers: Sequence[EngineLayer], runs: Sequence[Run]
 ) -> tuple[RunTimes, dict[str, str]]:
     """The times of an engine's layers, and the row of each: the graph's layer that it multiplies for, or its kind."""
     from wrn_deploy.engines.proof import computed_in, kernels_of
@@ -123,14 +123,14 @@ def place_layers(
     by_name = {layer.name: layer for layer in layers}
     rows_of: dict[str, str] = {}
     arithmetic: dict[str, str] = {}
-    for promise in promises:
-        for kernel in kernels_of(promise, layers):
-            rows_of.setdefault(kernel.name, promise.name)
-            arithmetic.setdefault(kernel.name, computed_in(promise, layers).value)
+    for node in expected:
+        for kernel in kernels_of(node, layers):
+            rows_of.setdefault(kernel.name, node.name)
+            arithmetic.setdefault(kernel.name, computed_in(node, layers).value)
     parts = []
     for name in dict.fromkeys(name for _, times in runs for name in times):
         kind = by_name[name].kind if name in by_name else "layers that the inspector does not name"
         rows_of.setdefault(name, BETWEEN + kind)
         parts.append(NodeTime(name, kind, arithmetic.get(name, ""), tuple(times.get(name, 0.0) for _, times in runs)))
-    feeding = {name: promise.name for promise in promises for name in promise.around}
+    feeding = {name: node.name for node in expected for name in node.around}
     return RunTimes(tuple(total for total, _ in runs), tuple(parts)), {**feeding, **rows_of}

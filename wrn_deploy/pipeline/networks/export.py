@@ -14,7 +14,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
 from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights, network_of
-from wrn_deploy.pipeline.quantization.base_graph import write_graph
+from wrn_deploy.pipeline.quantization.base_graph import write_wrapped
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 from wrn_deploy.version import __version__
@@ -122,7 +122,7 @@ def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOp
             ir.save(model, step.file(file))
             facts: dict[str, Any] = {"parity": core_parity(network, step.file(file), spec, precision, progress)}
             if spec != spec.core:
-                write_graph(model, step.file(file), spec)
+                write_wrapped(model, step.file(file), spec)
                 check_structure(ir.load(step.file(file)), spec)
                 facts["interface"] = interface_parity(network, step.file(file), spec, precision, progress)
             if precision is Precision.BF16:

@@ -1,4 +1,4 @@
-"""Tells how quantized graphs agree with fp32 on calibration images: a first look, before `eval` measures it."""
+"""Compares quantized graphs with fp32 on a few calibration images: a first look; `eval` measures accuracy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CHECKED, CHECK_BATCH = 32, 4  # images
 
 
 def compare_with_fp32(fp32: Path, graphs: Mapping[str, Path], images: CalibrationImages, progress: Progress) -> None:
-    """Notes on how many of the first images each graph has fp32's argmax; `graphs` are named by artifact key."""
-    wanted = _answers(fp32, images)
+    """Notes for how many of the first images each graph has fp32's argmax; `graphs` are named by artifact key."""
+    batches = [*itertools.islice(images.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
+
+    def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
+        """One session at a time, since each holds the weights."""
+        infer = infer_all(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
+        return np.concatenate([best_classes(infer(batch)) for batch in batches])
+
+    expected = argmax(fp32)
     for key, graph in graphs.items():
-        same = int((_answers(graph, images, fuses_qdq=not key.endswith("-tensorrt")) == wanted).sum())
-        progress.note(f"{key}: same argmax as fp32 on {same} of {len(wanted)} calibration images")
-
-
-def _answers(graph: Path, images: CalibrationImages, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
-    """The argmax of the first images; one session at a time, since each holds the weights."""
-    infer = infer_all(open_session(graph, images.options.threads, fuses_qdq=fuses_qdq))
-    batches = itertools.islice(images.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)
-    return np.concatenate([best_classes(infer(batch)) for batch in batches])
+        same = int((argmax(graph, fuses_qdq=not key.endswith("-tensorrt")) == expected).sum())
+        progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")

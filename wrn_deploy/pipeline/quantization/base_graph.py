@@ -1,4 +1,4 @@
-"""Between the graphs that a bundle keeps, with its interface around them, and the cores that steps reason about."""
+"""Reads and writes graphs between a bundle, which keeps them with its interface, and the steps, which work without."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.collection.table import Equalization
     from wrn_deploy.export.interface import Units
 
-__all__ = ["core_file", "read_core", "write_graph"]
+__all__ = ["read_unwrapped", "unwrapped_file", "write_wrapped"]
 
 
-def read_core(file: Path) -> ir.Model:
+def read_unwrapped(file: Path) -> ir.Model:
     """The graph in `file` without an interface: normalised images in, logits out."""
     import onnx_ir as ir
 
@@ -29,30 +29,35 @@ def read_core(file: Path) -> ir.Model:
 
 
 @contextlib.contextmanager
-def core_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
-    """A file with the core of the graph in `file`: the file itself, or a temporary one where there is an interface."""
+def unwrapped_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
+    """A file with the graph in `file` without an interface: `file` itself if it has none, else a temporary one."""
     if spec == spec.core:
         yield file
         return
     import onnx_ir as ir
 
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        core = Path(folder, file.name)
-        ir.save(read_core(file), core)
-        yield core
+        unwrapped = Path(folder, file.name)
+        ir.save(read_unwrapped(file), unwrapped)
+        yield unwrapped
 
 
-def write_graph(
-    core: ir.Model, file: Path, spec: ModelSpec, source: tuple[ir.Model, Equalization] | None = None
+def write_wrapped(
+    model: ir.Model,
+    file: Path,
+    spec: ModelSpec,
+    *,
+    fp32: ir.Model | None = None,
+    equalization: Equalization | None = None,
 ) -> None:
-    """Writes a core graph with the bundle's interface around it.
+    """Writes an unwrapped graph with the bundle's interface around it.
 
     Args:
-        core: of any precision.
-        file: where to.
-        spec: which interface.
-        source: the fp32 core that `core` was made from, before equalisation or after it, and how it was equalised,
-            which may have rescaled the pooled features; None: it was not equalised.
+        model: the unwrapped graph, of any precision.
+        file: the file to write.
+        spec: the interface.
+        fp32: the unwrapped fp32 graph that `model` was made from, equalized or not; None: it was not equalized.
+        equalization: how it was equalized: the interface undoes what this did to features and feature maps.
     """
     import numpy as np
     import onnx_ir as ir
@@ -61,26 +66,26 @@ def write_graph(
     from wrn_deploy.export.interface import wrap
 
     if spec == spec.core:
-        ir.save(core, file)
-        return
-    factors = None if source is None else classifier_factors(source[0].graph, source[1])
-    units = None if factors is None else np.asarray(factors, dtype=np.float32)
-    ir.save(wrap(core, spec, units, _map_units(core, source)), file)
+        ir.save(model, file)
+    elif fp32 is None or equalization is None:
+        ir.save(wrap(model, spec), file)
+    else:
+        factors = classifier_factors(fp32.graph, equalization)
+        units = None if factors is None else np.asarray(factors, dtype=np.float32)
+        ir.save(wrap(model, spec, units, _map_units(model, fp32, equalization)), file)
 
 
-def _map_units(core: ir.Model, source: tuple[ir.Model, Equalization] | None) -> dict[str, Units]:
-    """What equalisation did to the core's feature maps, by the names of their tensors, which all precisions share."""
+def _map_units(model: ir.Model, fp32: ir.Model, equalization: Equalization) -> dict[str, Units]:
+    """What equalization did to the feature maps, by the names of their tensors, which all precisions share."""
     import numpy as np
 
     from wrn_deploy.calib.equalization.equalize import tensor_units
     from wrn_deploy.export.feature_maps import find_feature_maps
     from wrn_deploy.export.interface import Units
 
-    if source is None:
-        return {}
     found = {}
-    for value in find_feature_maps(core.graph):
-        units = tensor_units(source[0].graph, source[1], value.name or "")
+    for value in find_feature_maps(model.graph):
+        units = tensor_units(fp32.graph, equalization, value.name or "")
         factors, shifts = (None if one is None else np.asarray(one, dtype=np.float32) for one in units)
         found[value.name or ""] = Units(factors, shifts)
     return found

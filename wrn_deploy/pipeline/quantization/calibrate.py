@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
 from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
-from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
-from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages, counted
+from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import IMAGES, add_images, images_recipe
 from wrn_deploy.pipeline.quantization.quantize import Quantization, images_for_rounding, write_graphs
-from wrn_deploy.pipeline.quantization.state import is_finetuned, made_by
-from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
+from wrn_deploy.pipeline.quantization.state import GRAPH, UNTUNED, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx_ir as ir
+
+    from wrn_deploy.calib.collection.ranges import Histogram, Range
+    from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 
 __all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle"]
 
@@ -32,6 +40,19 @@ GRAPHS = {GRAPH: "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntim
 
 def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Artifact:
     """Adds calibration.json and the int8 graphs for TensorRT and for ONNX Runtime; returns the table's artifact.
+
+    Images are decoded once, and kept as uint8 pixels up to `data.cached_batches.CACHE_BYTES`; a larger set is decoded
+    again in each pass. If table and graphs are up to date, nothing but this first pass is done.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `export_bundle` writes it
+        >>> table = calibrate_bundle(bundle, CalibrateOptions(data="digits", size=64, method="mse"), Silent())
+        >>> table.path
+        'calibration.json'
 
     Raises:
         DeployError: no such method, the bundle has no graphs, or the data is empty, unreadable or gives activations
@@ -45,28 +66,28 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
     # The weights' file has the preprocessing in it: a model exported with another one needs another table.
     recipe = Recipe({weights.key: weights.sha256, fp32.key: fp32.sha256}, images.describe(), tools)
-    table = bundle.current("calibration", recipe)
-    graphs = _GraphRecipes((fp32, fp16), options.quantization, tools)
-    if table is not None and graphs.current(bundle, table) and bundle.current(IMAGES, images_recipe(table)):
+    artifact = bundle.current("calibration", recipe)
+    graphs = _GraphRecipes(fp32=fp32, fp16=fp16, quantization=options.quantization, tools=tools)
+    if artifact is not None and graphs.current(bundle, artifact) and bundle.current(IMAGES, images_recipe(artifact)):
         progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
-        return table
+        return artifact
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
-    if table is None:
-        with core_file(bundle.file(fp32), bundle.spec) as core:
-            found, equal, warnings = _table(core, (fp32, method), images, progress)
+    if artifact is None:
+        with unwrapped_file(bundle.file(fp32), bundle.spec) as graph:
+            table, equalized, warnings = _calibrate(graph, fp32.sha256, method, images, progress)
     else:
-        found, equal = _read(bundle.file(table), bundle.file(fp32))
-        warnings = [CalibrationWarning(**kept) for kept in table.facts.get("guards", [])]
+        table, equalized = _read_table(bundle.file(artifact), bundle.file(fp32))
+        warnings = [CalibrationWarning(**warning) for warning in artifact.facts.get("guards", [])]
     report_warnings(warnings, progress)
     with bundle.transaction() as step:
-        step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
-        facts = {"images": found.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
+        step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
+        facts = {"images": table.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
-        _write(equal, step, (found, options.quantization, images), progress)
-        del equal  # its weights, before sessions are opened
+        _write_graphs(step, equalized, table, images, progress)
+        del equalized  # frees its weights before sessions are opened
         graphs.add(step, artifact)
         add_images(step, artifact, images.digests)
         with progress.task("Comparing the int8 graphs with fp32"):
@@ -75,45 +96,57 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     return artifact
 
 
-def _read(table: Path, fp32: Path) -> tuple[Any, Any]:
-    """The table that is there, and the graph equalised by it."""
+def _read_table(table: Path, fp32: Path) -> tuple[CalibrationTable, ir.Model]:
+    """The table in a file, and the graph equalized by it."""
     from wrn_deploy.calib.collection.table import read_table
     from wrn_deploy.calib.equalization.equalize import equalize
 
     found = read_table(table)
-    return found, equalize(read_core(fp32), found.equalization)
+    return found, equalize(read_unwrapped(fp32), found.equalization)
 
 
-def _table(
-    core: Path, how: tuple[Artifact, Any], images: CalibrationImages, progress: Progress
-) -> tuple[Any, Any, list[CalibrationWarning]]:
-    """The table, the graph equalised by it, and what makes it doubtful; `core`: the fp32 graph without an interface."""
+def _calibrate(
+    graph: Path, graph_sha256: str, method: Any, images: CalibrationImages, progress: Progress
+) -> tuple[CalibrationTable, ir.Model, list[CalibrationWarning]]:
+    """The table of the unwrapped fp32 graph in `graph`, the graph equalized by it, and what the guards warn of."""
     from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
     from wrn_deploy.calib.guard import Calibrated, run_guards
 
-    (fp32, method), options = how, images.options
+    options = images.options
 
-    def limit(histogram: Any, amax: float) -> float:
+    def threshold(histogram: Histogram | None, amax: float) -> float:
         return float(method.threshold(histogram, amax, options.percentile))
 
-    equalization, ranges, equal = _collect(core, method.NEEDS_HISTOGRAM, images, progress)
+    equalization, ranges, equalized = _collect(graph, method.NEEDS_HISTOGRAM, images, progress)
     tensors = {}
     for name, found in ranges.items():
-        amax = limit(found.histogram, found.amax)
-        tensors[name] = TensorRange(found.low, found.high, amax, found.share_above(amax))
-    percentile = options.percentile if options.method == "percentile" else None
-    name = Path(images.source.name).name
+        amax = threshold(found.histogram, found.amax)
+        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
     table = CalibrationTable(
-        options.method, percentile, name, images.digest, images.count, fp32.sha256, tensors, equalization
+        method=options.method,
+        percentile=options.percentile if options.method == "percentile" else None,
+        data=Path(images.source.name).name,
+        data_digest=images.digest,
+        images=images.count,
+        graph_sha256=graph_sha256,
+        tensors=tensors,
+        equalization=equalization,
     )
-    return table, equal, run_guards(Calibrated(graph=equal.graph, ranges=ranges, table=table, threshold=limit))
+    return (
+        table,
+        equalized,
+        run_guards(Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)),
+    )
 
 
-def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress) -> tuple[Any, Any, Any]:
-    """The equalisation, the ranges of the equalised graph, and that graph.
+def _collect(
+    fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress
+) -> tuple[Equalization, dict[str, Range], ir.Model]:
+    """The equalization, the ranges of the equalized graph, and that graph.
 
-    A first pass finds the channels' extremes, on half of the images. Where a method needs no histogram, one pass over
-    all of them is enough: the extremes of the equalised graph follow from those.
+    A first pass over one split of the images finds the channels' extremes, which give the equalization. A second pass
+    over all images collects histograms of the equalized graph. A method that needs no histogram takes one pass over
+    all images: the extremes of the equalized graph follow from those of the fp32 graph.
     """
     import onnx_ir as ir
 
@@ -122,49 +155,67 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization
 
     threads = images.options.threads
-    if not images.options.equalize:
+
+    def collect(graph: Path) -> dict[str, Range]:
         with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            ranges = collect_ranges(fp32, counted(images.normalized, advance), histograms, threads)
-        return Equalization(), ranges, equalize(ir.load(fp32), Equalization())
-    first = images.half if histograms else images.normalized
+            counted = _counted(images.normalized(), advance)
+            return collect_ranges(graph, counted, histograms=histograms, threads=threads)
+
+    if not images.options.equalize:
+        return Equalization(), collect(fp32), equalize(ir.load(fp32), Equalization())
+    first = images.first_split() if histograms else images.normalized()
     with progress.task("Collecting the channels' ranges, to equalise them") as advance:
-        ranges = collect_ranges(fp32, counted(first, advance), histograms=False, threads=threads)
+        ranges = collect_ranges(fp32, _counted(first, advance), histograms=False, threads=threads)
     model = ir.load(fp32)
     found = find_equalization(model.graph, ranges)
     if not histograms:
         return found, equalized_ranges(model.graph, ranges, found), equalize(model, found)
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        equal = Path(folder) / "equalized.onnx"
-        ir.save(equalize(model, found), equal)
-        del model  # so that memory is flat: the graph is read again behind the pass
-        with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            ranges = collect_ranges(equal, counted(images.normalized, advance), histograms, threads)
-        return found, ranges, ir.load(equal)
+        equalized = Path(folder) / "equalized.onnx"
+        ir.save(equalize(model, found), equalized)
+        del model  # keeps memory flat: the graph is read again after the pass
+        return found, collect(equalized), ir.load(equalized)
 
 
-def _write(equal: Any, step: Transaction, how: tuple[Any, Quantization, CalibrationImages], progress: Progress) -> None:
+def _counted(
+    batches: Iterable[npt.NDArray[np.float32]], advance: Callable[[int], None]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The same batches; `advance` gets the number of images of each."""
+    for batch in batches:
+        yield batch
+        advance(len(batch))
+
+
+def _write_graphs(
+    step: Transaction, equalized: ir.Model, table: CalibrationTable, images: CalibrationImages, progress: Progress
+) -> None:
     """Stages the int8 graphs."""
-    table, techniques, images = how
-    held = images.first(images_for_rounding(equal, images.count)) if techniques.looks_at_images else None
-    for key, graph in write_graphs(equal, (table, techniques, images.how), held, progress).items():
-        write_graph(graph, step.file(GRAPHS[key]), images.spec, (equal, table.equalization))
+    quantization = images.options.quantization
+    chosen = images.first(images_for_rounding(equalized, images.count)) if quantization.needs_images else None
+    graphs = write_graphs(
+        equalized, table, quantization, preprocessing=images.preprocessing, images=chosen, progress=progress
+    )
+    for key, graph in graphs.items():
+        file = step.file(GRAPHS[key])
+        write_wrapped(graph, file, images.spec, fp32=equalized, equalization=table.equalization)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _GraphRecipes:
     """How the int8 graphs are made from the fp32 and fp16 graphs and a table."""
 
-    parents: tuple[Artifact, Artifact]
-    techniques: Quantization
+    fp32: Artifact
+    fp16: Artifact
+    quantization: Quantization
     tools: dict[str, str]
 
     def add(self, step: Transaction, table: Artifact) -> None:
-        """Enters the staged graphs."""
+        """Adds the staged graphs to the transaction."""
         for key, file in GRAPHS.items():
             step.add(key, (Kind.ONNX, Precision.INT8), file, self._recipe(key, table), {})
 
     def current(self, bundle: Bundle, table: Artifact) -> bool:
-        """Whether the bundle has all of them, made in this way; those that were tuned or trained since count."""
+        """Whether the bundle has all of them, made by these recipes, even if they were tuned or fine-tuned since."""
         return all(self._is_current(bundle, key, self._recipe(key, table)) for key in GRAPHS)
 
     def _is_current(self, bundle: Bundle, key: str, recipe: Recipe) -> bool:
@@ -173,6 +224,5 @@ class _GraphRecipes:
         return is_tuned(bundle.artifacts.get(key)) and bundle.current(UNTUNED, recipe) is not None
 
     def _recipe(self, key: str, table: Artifact) -> Recipe:
-        fp32, fp16 = self.parents  # the fp16 graph tells TensorRT's from a graph for a CPU
-        used = (table, fp32, fp16) if key == GRAPH else (table, fp32)
-        return Recipe({parent.key: parent.sha256 for parent in used}, self.techniques.describe(), self.tools)
+        used = (table, self.fp32, self.fp16) if key == GRAPH else (table, self.fp32)  # the CPU's needs no fp16 graph
+        return Recipe({parent.key: parent.sha256 for parent in used}, self.quantization.describe(), self.tools)

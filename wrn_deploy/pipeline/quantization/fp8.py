@@ -5,7 +5,7 @@ from __future__ import annotations
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
-from wrn_deploy.pipeline.quantization.base_graph import read_core, write_graph
+from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import PACKAGES
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.progress import Progress
@@ -15,13 +15,13 @@ from wrn_deploy.version import __version__
 __all__ = ["FP8_GRAPH", "add_fp8"]
 
 FP8_GRAPH, FILE = "onnx-fp8-tensorrt", "fp8-tensorrt.onnx"
-HOW = {"ranges": "extremes", "weights": "per-tensor", "rounding": "nearest", "first_convs": "fp16"}
+OPTIONS = {"ranges": "extremes", "weights": "per-tensor", "rounding": "nearest", "first_convs": "fp16"}
 
 
 def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Artifact:
-    """Adds fp8-tensorrt.onnx, from the table that `calibrate_bundle` wrote with these options, and the same images.
+    """Adds fp8-tensorrt.onnx from the table that `calibrate_bundle` wrote with the same options.
 
-    None of the techniques of int8 are used but equalisation, which is in the table.
+    Of the techniques for int8 it uses equalization alone, which is in the table.
 
     Raises:
         DeployError: the bundle has no table or no graphs, or the images cannot be read.
@@ -29,7 +29,7 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data {options.data} --fp8"
     table, fp32, fp16 = (bundle.find(key, remedy) for key in ("calibration", "onnx-fp32", "onnx-fp16"))
     parents = {parent.key: parent.sha256 for parent in (table, fp32, fp16)}
-    recipe = Recipe(parents, HOW, {"wrn-deploy": __version__, **package_versions(*PACKAGES)})
+    recipe = Recipe(parents, OPTIONS, {"wrn-deploy": __version__, **package_versions(*PACKAGES)})
     current = bundle.current(FP8_GRAPH, recipe)
     if current is not None:
         progress.note(f"{bundle.folder}: the fp8 graph is up to date")
@@ -40,10 +40,10 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     from wrn_deploy.export.fp16 import convert_fp16
 
     found = read_table(bundle.file(table))
-    equal = equalize(read_core(bundle.file(fp32)), found.equalization)
+    equalized = equalize(read_unwrapped(bundle.file(fp32)), found.equalization)
     with bundle.transaction() as step:
-        graph = quantize_fp8(equal, convert_fp16(equal), found)
-        write_graph(graph, step.file(FILE), bundle.spec, (equal, found.equalization))
+        graph = quantize_fp8(equalized, convert_fp16(equalized), found)
+        write_wrapped(graph, step.file(FILE), bundle.spec, fp32=equalized, equalization=found.equalization)
         artifact = step.add(FP8_GRAPH, (Kind.ONNX, Precision.FP8), FILE, recipe, {"experimental": True})
         with progress.task("Comparing the fp8 graph with fp32"):
             images = CalibrationImages(bundle, options)

@@ -1,9 +1,10 @@
-"""The images of a calibration, and how it was asked for."""
+"""The options of a calibration, and its images, which are decoded once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.collection.ranges import half_of
+from wrn_deploy.calib.collection.ranges import split_of
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
@@ -23,12 +25,26 @@ from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
 
-__all__ = ["CalibrateOptions", "CalibrationImages", "counted"]
+__all__ = ["CalibrateOptions", "CalibrationImages"]
+
+Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateOptions:
-    """What to calibrate on, and how; `percentile` matters for that method alone."""
+    """What to calibrate on, and how.
+
+    Attributes:
+        data: real images; labels are not needed.
+        size: the number of images, spread evenly over the data.
+        method: a file of `calib/methods`.
+        percentile: 50 to 100; only the method `percentile` uses it.
+        equalize: equalize the channels' ranges first.
+        quantization: how the int8 graphs are written from the table.
+        threads: CPU threads (None: one per core).
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes (None: one per core where images are resized).
+    """
 
     data: str
     size: int = 256
@@ -48,39 +64,41 @@ class CalibrateOptions:
 
 
 class CalibrationImages:
-    """The chosen images: the same ones, spread evenly over the data, every time they are gone through."""
+    """The chosen images, spread evenly over the data: the same ones in every pass, decoded once (`CachedBatches`)."""
 
     def __init__(self, bundle: Bundle, options: CalibrateOptions) -> None:
         self.options = options
         self.spec = bundle.spec
-        self.how = bundle.spec.preprocessing
+        self.preprocessing = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
         self.source = EvenSample(source, options.size)
-        self.decoders = Decoders(choose_workers(options.workers, self.how, len(self.source)))
+        decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self.source)))
+        self._batches = CachedBatches(
+            Batches(self.source, self.preprocessing, 64, max_corrupt=options.max_corrupt, decoders=decoders)
+        )
         self.digest = ""
         self.digests: tuple[bytes, ...] = ()
         self.count = 0
 
     def read(self, progress: Progress) -> None:
-        """Reads every image once: finds corrupt ones before any work is done, and makes the digest."""
+        """Decodes every image: finds corrupt ones before any other work, and computes the digest."""
         digest = DataDigest()
-        batches = self._batches(64)
-        with progress.task(f"Reading {len(batches)} calibration images", len(batches)) as advance:
-            for batch in batches:
+        with progress.task(f"Reading {len(self._batches)} calibration images", len(self._batches)) as advance:
+            for batch in self._batches:
                 digest.add(batch.images)
-                self.count += len(batch.images)
                 advance(len(batch.images))
-        self.digest, self.digests = digest.hexdigest(), digest.digests
+        self.count, self.digest, self.digests = len(digest), digest.hexdigest(), digest.digests
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
             )
-        if batches.corrupt:
-            progress.warn(f"left out {len(batches.corrupt)} corrupt calibration images: {', '.join(batches.corrupt)}")
+        corrupt = self._batches.corrupt
+        if corrupt:
+            progress.warn(f"left out {len(corrupt)} corrupt calibration images: {', '.join(corrupt)}")
 
     def describe(self) -> dict[str, Any]:
-        """What makes a calibration the same: the images themselves, the method and its options."""
+        """Everything that the table depends on: the images themselves, the method and its options."""
         chosen = {"percentile": self.options.percentile} if self.options.method == "percentile" else {}
         return {
             "data": Path(self.source.name).name,
@@ -88,48 +106,24 @@ class CalibrationImages:
             "images": self.count,
             "method": self.options.method,
             "equalize": self.options.equalize,
-            "preprocessing": dataclasses.asdict(self.how),
+            "preprocessing": dataclasses.asdict(self.preprocessing),
             **chosen,
         }
 
-    def normalized(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
-        """The images in batches of `size`, (N, 3, H, W)."""
-        return (normalize(batch.images, self.how) for batch in self._batches(size))
+    def normalized(self) -> Iterator[Floats]:
+        """The images one by one, normalised, (1, 3, H, W)."""
+        return (normalize(pixels, self.preprocessing) for pixels in self._batches.pixels(1))
 
-    def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | npt.NDArray[np.float32]]:
-        """The images in batches of `size`, as the bundle's graphs take them."""
-        return (as_input(batch.images, self.spec) for batch in self._batches(size))
+    def first_split(self) -> Iterator[Floats]:
+        """The images that `split_of` puts into split 1, about half of them; all images if it puts none there."""
+        chosen = (image for image in self.normalized() if split_of(image))
+        first = next(chosen, None)
+        return self.normalized() if first is None else itertools.chain([first], chosen)
 
-    def half(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
-        """About half of them, one at a time; all that `half_of` puts into the second half, if there are any."""
-        del size
-        chosen = False
-        for image in self.normalized(1):
-            if half_of(image):
-                chosen = True
-                yield image
-        if not chosen:
-            yield from self.normalized(1)
+    def first(self, count: int) -> Floats:
+        """The first `count` images, normalised, (count, 3, H, W)."""
+        return normalize(np.concatenate([*itertools.islice(self._batches.pixels(1), count)]), self.preprocessing)
 
-    def first(self, count: int) -> npt.NDArray[np.float32]:
-        """So many of them, (count, 3, H, W)."""
-        batches = self._batches(count)
-        batches.limit = count
-        batch = next(iter(batches))
-        return normalize(batch.images, self.how)
-
-    def _batches(self, size: int) -> Batches:
-        return Batches(self.source, self.how, size, max_corrupt=self.options.max_corrupt, decoders=self.decoders)
-
-
-def counted(
-    batches: Callable[[int], Iterator[npt.NDArray[np.float32]]], advance: Callable[[int], None]
-) -> Callable[[int], Iterator[npt.NDArray[np.float32]]]:
-    """The same batches, telling of each how many images it had."""
-
-    def told(size: int) -> Iterator[npt.NDArray[np.float32]]:
-        for batch in batches(size):
-            yield batch
-            advance(len(batch))
-
-    return told
+    def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
+        """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
+        return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))

@@ -1,4 +1,4 @@
-"""Keeps which images a table was calibrated on, and warns when accuracy is measured on some of them."""
+"""Keeps the list of calibration images, and warns if accuracy is measured on some of them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ FILE = "calibration-images.txt"
 
 
 def images_recipe(table: Artifact) -> Recipe:
-    """The list of images belongs to its table alone."""
+    """The recipe of the list of images: its table."""
     return Recipe({table.key: table.sha256})
 
 
 def add_images(step: Transaction, table: Artifact, digests: Iterable[bytes]) -> Artifact:
-    """Stages the list of the images, given by their `image_digest`, beside the table that was made from them."""
+    """Stages the list of the images, given by their `image_digest`, beside their table."""
     images = ImageSet.of(digests)
     step.file(FILE).write_text(images.to_text(), encoding="ascii")
     return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), FILE, images_recipe(table), {"images": len(images)})
 
 
 def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:
-    """Warns when some of the images that are evaluated, given by their `image_digest`, are calibration images.
+    """Warns if some evaluated images, given by their `image_digest`, are calibration images.
 
-    The pixels are compared as the network gets them, so that names and file formats do not matter. None for a bundle
-    without a list that belongs to its table.
+    Pixels are compared as the network gets them, so names and file formats do not matter. None if the bundle has no
+    list of its table's images.
 
     Raises:
         DeployError: the list is damaged.

@@ -1,4 +1,4 @@
-"""How a bundle shows that its int8 graphs were fine-tuned; what fine-tuning is, is in `finetune.py`."""
+"""The state of a bundle's int8 graphs: whether they were tuned or fine-tuned, and the graphs from before that."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "BEFORE", "IMAGES", "OPTION", "RECORD", "add_trained_images", "before_finetuning", "check_trained_overlap",
-    "is_finetuned", "made_by",
+    "BEFORE", "FINETUNE", "GRAPH", "IMAGES", "RECORD", "TUNE", "UNTUNED", "add_trained_images", "before_finetuning",
+    "check_trained_overlap", "is_finetuned", "is_tuned", "made_by",
 ]  # fmt: skip
 
-OPTION = "finetune"  # in a fine-tuned graph's recipe: what was asked for
+TUNE, FINETUNE = "tune", "finetune"  # the options of these steps, in the recipe of a graph that they made
+GRAPH = "onnx-int8-tensorrt"  # the graph that tuning changes
+UNTUNED = "onnx-int8-untuned"  # the graph from before tuning, with every Conv in int8
 RECORD = "finetuning"  # the key of the report
 IMAGES = "finetuning-images"  # the key of the list of images that were trained on
 ID = "trained-on"
 IMAGES_FILE = "finetuning-images.txt"
-# Where the graph is kept that calibration (and tuning) had made: PTQ is quantization after training.
+# The graphs from before fine-tuning, which calibration and tuning made (PTQ is quantization after training).
 BEFORE = {"onnx-int8-tensorrt": "onnx-int8-tensorrt-ptq", "onnx-int8-onnxruntime": "onnx-int8-onnxruntime-ptq"}
+
+
+def is_tuned(graph: Artifact | None) -> bool:
+    """Whether tuning made this int8 graph; None: the bundle has none."""
+    return graph is not None and TUNE in graph.recipe.options
 
 
 def is_finetuned(graph: Artifact | None) -> bool:
     """Whether fine-tuning made this int8 graph; None: the bundle has none."""
-    return graph is not None and OPTION in graph.recipe.options
+    return graph is not None and FINETUNE in graph.recipe.options
 
 
 def before_finetuning(bundle: Bundle, key: str, remedy: str) -> Artifact:
-    """The int8 graph as it was before it was fine-tuned, or as it is if it was not.
+    """The int8 graph from before fine-tuning; the graph itself if it was not fine-tuned.
 
     Raises:
         DeployError: it is missing, stale or damaged.
@@ -39,21 +46,21 @@ def before_finetuning(bundle: Bundle, key: str, remedy: str) -> Artifact:
 
 
 def made_by(bundle: Bundle, key: str, recipe: Recipe) -> bool:
-    """Whether the int8 graph was made by this recipe; one that was fine-tuned since counts."""
+    """Whether this recipe made the int8 graph, even if it was fine-tuned since."""
     if bundle.current(key, recipe) is not None:
         return True
     return is_finetuned(bundle.artifacts.get(key)) and bundle.current(BEFORE[key], recipe) is not None
 
 
 def add_trained_images(step: Transaction, record: Artifact, images: ImageSet) -> Artifact:
-    """Stages the list of the images that were trained on, beside the report that tells of it."""
+    """Stages the list of the images that were trained on, beside the report of the training."""
     step.file(IMAGES_FILE).write_text(images.to_text(), encoding="ascii")
     recipe = Recipe({record.key: record.sha256})
     return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), IMAGES_FILE, recipe, {"images": len(images)})
 
 
 def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:
-    """Warns when some of the images that are evaluated, given by their `image_digest`, were trained on.
+    """Warns if some evaluated images, given by their `image_digest`, were trained on.
 
     None for a bundle whose int8 graphs are not fine-tuned.
 

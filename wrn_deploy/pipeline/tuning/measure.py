@@ -1,4 +1,4 @@
-"""Measures graphs against fp32 on the CPU, image by image: right answers, agreement, logit error; flat memory."""
+"""Measures graphs against fp32 on the CPU: right answers, agreement and logit error."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from typing import IO, Any
 import numpy as np
 
 from wrn_deploy.bench.report.tuning import Score
-from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.cached_batches import CachedBatches
+from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
-__all__ = ["Yardstick", "describe_images"]
+__all__ = ["Reference", "describe_images"]
 
 Advance = Callable[[int], None]
 
 
-def describe_images(batches: Batches, classes: int | None, progress: Progress) -> dict[str, Any]:
-    """Reads every image once: finds corrupt ones before any work is done, and gives digests of pixels and labels.
+def describe_images(batches: CachedBatches, classes: int | None, progress: Progress) -> dict[str, Any]:
+    """Reads every image: finds corrupt ones before any other work, and returns digests of pixels and labels.
 
     Raises:
         DeployError: with `classes`, an image has no label, or one outside of them.
@@ -47,10 +48,10 @@ def describe_images(batches: Batches, classes: int | None, progress: Progress) -
     return described if classes is None else {**described, "labels_digest": labels.hexdigest()}
 
 
-class Yardstick(AbstractContextManager["Yardstick"]):
-    """fp32's logits on some images, kept in a file; other graphs are compared with them. One session at a time."""
+class Reference(AbstractContextManager["Reference"]):
+    """fp32's logits on some images, in a temporary file, to compare other graphs with; holds one session at a time."""
 
-    def __init__(self, fp32: Path, batches: Batches, threads: int | None, advance: Advance) -> None:
+    def __init__(self, fp32: Path, batches: CachedBatches, threads: int | None, advance: Advance) -> None:
         self.batches = batches
         self.threads = threads
         self._logits: IO[bytes] = tempfile.TemporaryFile(prefix="wrn-deploy-")  # noqa: SIM115 - closed by __exit__
@@ -62,7 +63,7 @@ class Yardstick(AbstractContextManager["Yardstick"]):
             images += len(logits)
             correct += int((logits.argmax(axis=1) == batch.labels).sum())
             advance(len(logits))
-        self.reference = Score(images, correct, images, 0.0)
+        self.score = Score(images, correct, images, 0.0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -70,7 +71,7 @@ class Yardstick(AbstractContextManager["Yardstick"]):
         self._logits.close()
 
     def compare(self, graph: Path, advance: Advance) -> Score:
-        """The graph's score.
+        """Measures the graph's score.
 
         Raises:
             DeployError: a logit is not finite.
@@ -93,4 +94,4 @@ class Yardstick(AbstractContextManager["Yardstick"]):
             same += int((answers == wanted.argmax(axis=1)).sum())
             values += logits.size
             advance(len(logits))
-        return Score(self.reference.images, correct, same, squares / values)
+        return Score(self.score.images, correct, same, squares / values)

@@ -1,4 +1,4 @@
-"""A rehearsal of steps on a bundle: they run on a copy of it, and what they made is taken over, or dropped."""
+"""A scratch copy of a bundle: steps run on it, and their artifacts are copied back, or dropped."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from pathlib import Path
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
 from wrn_deploy.progress import Progress
 
-__all__ = ["WithoutNotes", "made_in", "rehearsal", "take_over"]
+__all__ = ["WithoutNotes", "copy_artifacts", "made_in", "scratch_copy"]
 
 MANIFEST = "manifest.json"
 
 
 class WithoutNotes:
-    """Tells of the work and of warnings: notes are about a folder that nobody will see."""
+    """A progress that drops notes, since they name the folder of a scratch copy."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
     def task(self, title: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-        """As the progress that it stands before."""
+        """Passed on."""
         return self._progress.task(title, total)
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Dropped."""
 
     def warn(self, text: str) -> None:
-        """As the progress that it stands before."""
+        """Passed on."""
         self._progress.warn(text)
 
 
 @contextlib.contextmanager
-def rehearsal(bundle: Bundle) -> Iterator[Bundle]:
-    """A bundle in a temporary folder, with links to this one's files: a step replaces links, not what they lead to."""
+def scratch_copy(bundle: Bundle) -> Iterator[Bundle]:
+    """A copy in a temporary folder, with links to the bundle's files: a step replaces a link, never its target."""
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as name:
         folder = Path(name)
         shutil.copyfile(bundle.folder / MANIFEST, folder / MANIFEST)
@@ -51,13 +51,13 @@ def rehearsal(bundle: Bundle) -> Iterator[Bundle]:
 
 
 def made_in(copy: Bundle, bundle: Bundle) -> list[Artifact]:
-    """The artifacts of the copy that the bundle does not have as they are there."""
+    """The artifacts of the copy that are new or differ from the bundle's."""
     there = {key: _plain(artifact) for key, artifact in bundle.artifacts.items()}
     return [artifact for key, artifact in copy.artifacts.items() if there.get(key) != _plain(artifact)]
 
 
-def take_over(copy: Bundle, artifacts: Collection[Artifact], step: Transaction) -> None:
-    """Enters these artifacts of the copy into a transaction of the bundle."""
+def copy_artifacts(copy: Bundle, artifacts: Collection[Artifact], step: Transaction) -> None:
+    """Adds these artifacts of the copy to a transaction of the bundle."""
     for artifact in artifacts:
         file = step.file(artifact.path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,5 +66,5 @@ def take_over(copy: Bundle, artifacts: Collection[Artifact], step: Transaction) 
 
 
 def _plain(artifact: Artifact) -> str:
-    """As it looks after a round trip through JSON (tuples become lists)."""
+    """The artifact as JSON, in which tuples and lists are the same."""
     return json.dumps(dataclasses.asdict(artifact), sort_keys=True)

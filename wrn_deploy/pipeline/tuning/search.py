@@ -1,4 +1,4 @@
-"""Searches the fewest layers to leave in fp16, given their order and a way to measure a set; no graphs, no images."""
+"""Searches the fewest layers to keep in fp16, given their ranking and a test of a set; no graphs, no images."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Kept = frozenset[str]
 
 
 def find_fewest(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept | None:
-    """The layers to leave in fp16, None where no set but all of them will do, or none at all.
+    """The layers to keep in fp16; None if no set meets the budget, or only that of all layers.
 
-    First the costliest 0, 1, 2, 4, 8, ... and all layers are measured, whatever comes out: they are the frontier.
-    Between the first of these that meets the budget and the one before it, the smallest is found by bisection, which
-    takes it that more layers in fp16 lose no more. Then each kept layer is put back into int8 if the rest still meets
-    the budget, the cheapest first, until none can be. So the set is minimal: no kept layer can be left out. It need not
-    be the best one: another one with fewer MACs may meet the budget, too.
+    First the costliest 0, 1, 2, 4, 8, ... and all layers are measured in any case: they are the frontier. Between the
+    first of these that meets the budget and the one before it, bisection finds the smallest, assuming that more layers
+    in fp16 lose no more. Then each kept layer goes back to int8 if the rest still meets the budget, the cheapest first,
+    until none can. So the set is minimal: no kept layer can be left out. It need not be the best: another set with
+    fewer MACs may meet the budget too.
 
     Args:
         ranked: all layers, the one that buys back most error per MAC first.
-        meets: measures the graph with these layers in fp16; asked for the same set more than once.
+        meets: whether the graph with these layers in fp16 meets the budget; called with the same set more than once.
     """
     sizes = _ladder(len(ranked))
     good = [size for size in sizes if meets(frozenset(ranked[:size]))]
@@ -44,7 +44,7 @@ def _ladder(count: int) -> list[int]:
 
 
 def _minimal(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept:
-    """Leaves out what is not needed, the last of the ranking first, until every layer is needed."""
+    """Drops layers that are not needed, the last of the ranking first, until every layer is needed."""
     kept, changed = list(ranked), True
     while changed:
         changed = False

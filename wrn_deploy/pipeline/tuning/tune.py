@@ -13,6 +13,7 @@ from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
@@ -22,10 +23,17 @@ from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.quantization.state import before_finetuning, is_finetuned, made_by
-from wrn_deploy.pipeline.tuned import GRAPH, OPTION, UNTUNED, is_tuned
+from wrn_deploy.pipeline.quantization.state import (
+    GRAPH,
+    TUNE,
+    UNTUNED,
+    before_finetuning,
+    is_finetuned,
+    is_tuned,
+    made_by,
+)
 from wrn_deploy.pipeline.tuning.measure import describe_images
-from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, made_in, rehearsal, take_over
+from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_artifacts, made_in, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
@@ -35,14 +43,22 @@ __all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
 
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
-LOOKED_AT = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
+SAMPLE = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TuneOptions:
-    """The budget, the labelled images it is for, and how to calibrate; `calibrate` None: the bundle's own table.
+    """The budget, the labelled images to measure it on, and how to calibrate.
 
-    `max_drop` is in points of top-1 against fp32, `min_agreement` the share of images with fp32's argmax, in per cent.
+    Attributes:
+        data: images with labels.
+        max_drop: the most points of top-1 that may be lost against fp32.
+        min_agreement: the least share of images that must keep fp32's argmax, in per cent.
+        calibrate: how to calibrate first (None: use the bundle's own table).
+        threads: CPU threads (None: one per core).
+        limit: use the first `limit` images of `data` (None: all).
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes (None: one per core where images are resized).
     """
 
     data: str
@@ -64,43 +80,54 @@ class TuneOptions:
 
 
 def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tuning:
-    """Writes the int8 graph for TensorRT with the fewest MACs in fp16 that meet the budget; returns all that it tried.
+    """Writes the int8 graph for TensorRT with the fewest MACs in fp16 that meets the budget; returns every trial.
 
-    Where nothing meets it (`chosen` is None) the bundle stays as it was, without the new calibration, too.
+    If no trial meets it (`chosen` is None), the bundle stays as it was, without the new calibration. Images are decoded
+    once, and kept up to `data.cached_batches.CACHE_BYTES` each for the labelled ones and the sample.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle
+        >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
+        >>> tuning = tune_bundle(bundle, TuneOptions(data="digits", max_drop=5.0), Silent())
+        >>> check_tuning(tuning)  # raises GateError if no trial met the budget
 
     Raises:
         UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
-        DeployError: the bundle lacks graphs, or images are unreadable or without labels.
+        DeployError: the bundle lacks graphs, or images are unreadable or have no labels.
     """
     remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
     for key in ("onnx-fp32", "onnx-fp16"):
         bundle.find(key, remedy)
     if options.calibrate is None:
         _all_int8(bundle)
-    labelled, looked_at = _images(bundle, options)
-    told: dict[str, Any] = {
+    labelled, sample = _images(bundle, options)
+    asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
         "labelled": describe_images(labelled, bundle.spec.classes, progress),
-        "looked_at": describe_images(looked_at, None, progress),
+        "sample": describe_images(sample, None, progress),
     }
     budget = Budget(options.max_drop, options.min_agreement)
-    _check_budget(told["labelled"]["images"], options, progress)
+    _check_budget(asked["labelled"]["images"], options, progress)
     with contextlib.ExitStack() as stack:
         work = bundle
         if options.calibrate is not None:
-            work = stack.enter_context(rehearsal(bundle))
+            work = stack.enter_context(scratch_copy(bundle))
             _untune(work)
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
         base = _all_int8(work)
-        recipe = _recipe(base.recipe, told)
+        recipe = _recipe(base.recipe, asked)
         if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
-        graphs = MixedGraphs(work, work.file(base))
-        tuning = Tuner((work, graphs), (labelled, looked_at), options.threads, progress).tune(budget)
+        graphs = MixedGraphs(work, base)
+        tuner = Tuner(work, graphs, labelled=labelled, sample=sample, threads=options.threads, progress=progress)
+        tuning = tuner.tune(budget)
         if tuning.chosen is not None:
-            _write(bundle, (work, base, graphs), (recipe, tuning), progress)
+            _write(bundle, work, graphs, recipe=recipe, tuning=tuning, progress=progress)
     return tuning
 
 
@@ -127,8 +154,11 @@ def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     write_svg(draw_tuning(tuning).to_file(), file, progress)
 
 
-def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
-    """The labelled images, and those that the layers' costs are measured on: calibration images where there are."""
+def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, CachedBatches]:
+    """The labelled images, and the sample for the costs of the layers: calibration images if data for them is given.
+
+    Each is decoded once, since every trial reads all of them again.
+    """
     how = bundle.spec.preprocessing
     size = 64 if how.height < 64 else 8
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
@@ -136,7 +166,8 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
-    return every, Batches(EvenSample(chosen, LOOKED_AT), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    sample = Batches(EvenSample(chosen, SAMPLE), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    return CachedBatches(every), CachedBatches(sample)
 
 
 def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
@@ -148,10 +179,10 @@ def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None
 
 
 def _all_int8(work: Bundle) -> Artifact:
-    """Its graph with every Conv in int8, which tuning keeps beside the tuned one.
+    """The graph with every Conv in int8, which tuning keeps beside the tuned graph.
 
     Raises:
-        UsageError: it is not calibrated, or the graphs are stale.
+        UsageError: the bundle is not calibrated, or the graphs are stale.
     """
     remedy = f"wrn-deploy calibrate {work.folder} --calib-data DATA"
     try:
@@ -165,7 +196,7 @@ def _all_int8(work: Bundle) -> Artifact:
 
 
 def _untune(work: Bundle) -> None:
-    """Puts the graph with every Conv in int8 back, so that calibrating finds it and has nothing to do anew."""
+    """Restores the graph with every Conv in int8, so that calibration finds it up to date."""
     tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(UNTUNED)
     if tuned is not None and is_tuned(tuned) and base is not None and work.file(base).is_file():
         with work.transaction() as step:
@@ -173,18 +204,15 @@ def _untune(work: Bundle) -> None:
             step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
 
 
-def _recipe(made: Recipe, told: dict[str, Any]) -> Recipe:
-    """The recipe of the all-int8 graph, and what tuning was told."""
-    return Recipe(made.parents, {**made.options, OPTION: told}, {**made.tools, **package_versions(*PACKAGES)})
+def _recipe(base: Recipe, asked: dict[str, Any]) -> Recipe:
+    """The recipe of the all-int8 graph, with the budget and the images of the tuning."""
+    return Recipe(base.parents, {**base.options, TUNE: asked}, {**base.tools, **package_versions(*PACKAGES)})
 
 
 def _write(
-    bundle: Bundle,
-    made: tuple[Bundle, Artifact, MixedGraphs],
-    found: tuple[Recipe, Tuning],
-    progress: Progress,
+    bundle: Bundle, work: Bundle, graphs: MixedGraphs, *, recipe: Recipe, tuning: Tuning, progress: Progress
 ) -> None:
-    (work, base, graphs), (recipe, tuning) = made, found
+    """Copies what `work` made to the bundle, with the chosen graph, the all-int8 one and the report, all or nothing."""
     assert tuning.chosen is not None
     facts = {
         "float_convs": list(tuning.chosen.float_convs),
@@ -197,9 +225,10 @@ def _write(
         progress.warn(f"{bundle.folder}: this replaces the fine-tuned int8 graph; run `wrn-deploy finetune` again")
     path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
     with bundle.transaction() as step:
-        take_over(work, [there for there in made_in(work, bundle) if there.key not in (GRAPH, UNTUNED, RECORD)], step)
+        new = [artifact for artifact in made_in(work, bundle) if artifact.key not in (GRAPH, UNTUNED, RECORD)]
+        copy_artifacts(work, new, step)
         graphs.write((), step.file(untuned))
-        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, base.recipe, {})
+        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, graphs.base.recipe, {})
         graphs.write(tuning.chosen.float_convs, step.file(path))
         step.add(GRAPH, (Kind.ONNX, Precision.INT8), path, recipe, facts)
         step.file(record).write_text(tuning.to_json(), encoding="utf-8")
