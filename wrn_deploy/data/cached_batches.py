@@ -57,7 +57,7 @@ class CachedBatches:
         if self._cached is not None:
             yield from self._cached
             return
-        fits = len(self) * self.preprocessing.height * self.how.width * 3 <= CACHE_BYTES
+        fits = len(self) * self.preprocessing.height * self.preprocessing.width * 3 <= CACHE_BYTES
         kept: list[Batch] = []
         for batch in self._batches:
             if fits:

@@ -42,7 +42,7 @@ class Judge:
     @property
     def first_images(self) -> Logits:
         """The first batch of the held-out images, normalised."""
-        return normalize(next(iter(self._batches)).images, self._batches.how)
+        return normalize(next(iter(self._batches)).images, self._batches.preprocessing)
 
     def judge(self, answer: Answer) -> Standing:
         """The loss, agreement and right answers of a graph.
