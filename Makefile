@@ -23,7 +23,7 @@ check: $(READY)
 	$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)python -m pytest -q tests/test_imports.py
 
 bench: $(READY)
-	$(RUN)python benchmarks/imagenet.py --data "$(DATA)"
+	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"
 
 # One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files.
 $(READY): pyproject.toml constraints.txt

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks.overhead import honesty
 from wrn_deploy.backend import Candidate, backends
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.report.report import WarmUp
@@ -21,15 +20,9 @@ from wrn_deploy.spec import Precision
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def honesty(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("honesty")
-
-
 def test_the_three_ways_are_measured_and_written(made_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "harness.json"
-    command = [sys.executable, "benchmarks/harness.py", str(made_bundle), "--rounds", "6", "--calls", "2"]
+    command = [sys.executable, "-m", "benchmarks.overhead.harness", str(made_bundle), "--rounds", "6", "--calls", "2"]
     ran = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode in (0, 3), ran.stderr
     record = json.loads(out.read_text())
@@ -42,7 +35,7 @@ def test_the_three_ways_are_measured_and_written(made_bundle: Path, tmp_path: Pa
     assert "An empty section takes" in ran.stdout
 
 
-def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
+def test_copies_are_planted_for_a_while_only() -> None:
     before, path = backends(), os.environ.get("PYTHONPATH")
     with honesty._planted(0.1):
         assert sorted(set(backends()) - set(before)) == ["copy", "slowed_copy"]
@@ -62,7 +55,7 @@ def test_copies_are_planted_for_a_while_only(honesty: ModuleType) -> None:
         ("slowed", 0.9, False),
     ],
 )
-def test_a_run_is_right_or_wrong_by_its_interval(honesty: ModuleType, kind: str, factor: float, right: bool) -> None:
+def test_a_run_is_right_or_wrong_by_its_interval(kind: str, factor: float, right: bool) -> None:
     noise = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.005, 0.995]
 
     def held(rounds: list[tuple[float, ...]]) -> Entry:

@@ -1,0 +1,213 @@
+"""The contenders of inference.py: each opens a bundle, takes a batch, and starts inferences on a stream of its own.
+
+    python -m benchmarks.gpu.candidates BUNDLE TARGET
+
+builds a TensorRT-RTX plan for TARGET ("none", "SM80", "CURRENT") and tries to run it on this GPU; it prints a line of
+JSON with what happened at each step. It is a process of its own, since a library may end it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.backend import Backend, open_backend
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.engines.build import build_plan
+from wrn_deploy.engines.flavor import Flavor, find_flavor
+from wrn_deploy.engines.options import EngineOptions, Profile
+from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.plugins import load_plugin
+from wrn_deploy.progress import Silent
+from wrn_deploy.spec import Precision
+
+__all__ = ["CONTENDERS", "Contender", "Opened", "device_ms", "probe_images"]
+
+Images = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A contender with a batch on the device.
+
+    Args:
+        start: starts one inference, and may return before it is done.
+        wait: waits for all that were started.
+        answer: the logits of the last one.
+        stream: CUDA's handle of its stream; None where it waits itself, or has none.
+        note: how it runs, where that was not sure beforehand.
+    """
+
+    start: Callable[[], object]
+    wait: Callable[[], object]
+    answer: Callable[[], npt.NDArray[Any]]
+    stream: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to run a network; `open_on` is a context manager for a bundle and a batch of normalised images."""
+
+    name: str
+    precision: Precision
+    open_on: Callable[[Bundle, Images], contextlib.AbstractContextManager[Opened]]
+
+
+def probe_images(bundle: Bundle, count: int) -> Images:
+    """Seeded random images, normalised: normal numbers."""
+    return np.random.default_rng(0).normal(size=(count, *bundle.spec.input.shape)).astype(np.float32)
+
+
+def _torch(precision: Precision, *, compiled: bool) -> Contender:
+    """The network as PyTorch has it, its BN not folded; channels last, in one precision throughout."""
+
+    @contextlib.contextmanager
+    def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
+        import torch
+        from safetensors.torch import load_file
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and find_gpu() is not None:
+            raise MachineError("this PyTorch has no CUDA")
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+        network = load_plugin("wrn_deploy.models.families", bundle.spec.family).build(bundle.spec)
+        network.load_state_dict(load_file(bundle.file(bundle.artifacts["weights"])))
+        network = network.eval().to(device, dtype, memory_format=torch.channels_last)
+        if compiled:
+            torch.compiler.reset()
+            network = torch.compile(network, mode="reduce-overhead", dynamic=False)
+        batch = torch.from_numpy(images).to(device, dtype, memory_format=torch.channels_last)
+        last: list[torch.Tensor] = []
+
+        def start() -> None:
+            with torch.inference_mode():
+                last[:] = [network(batch)]
+
+        stream = torch.cuda.current_stream().cuda_stream if device == "cuda" else None
+        wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+        yield Opened(start, wait, lambda: last[0].float().cpu().numpy(), stream, f"on the {device}")
+
+    return Contender(f"PyTorch {'compiled' if compiled else 'eager'}", precision, open_on)
+
+
+def _session(precision: Precision) -> Contender:
+    """ONNX Runtime's CUDA provider, which waits for the GPU before a run returns."""
+
+    @contextlib.contextmanager
+    def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
+        with open_backend(bundle, "onnxruntime_cuda", precision) as backend:
+            yield _of_backend(backend, images, None)
+
+    return Contender("ONNX Runtime CUDA", precision, open_on)
+
+
+def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
+    title = "TensorRT-RTX" if flavor is Flavor.RTX else "TensorRT"
+
+    @contextlib.contextmanager
+    def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
+        from wrn_deploy.backends._plan import PlanRuntime
+
+        runtime = PlanRuntime(flavor, title, "rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
+        reason = runtime.unfit(bundle.artifacts.get(f"plan-{precision}-{flavor}"))
+        if reason is not None:
+            raise MachineError(reason)
+        with runtime.open_backend(bundle, runtime.find_artifact(bundle, precision), precision, None) as backend:
+            opened = _of_backend(backend, images, backend.stream)
+            for _ in range(3):  # the second captures, the third is the first graph
+                opened.start()
+            opened.wait()
+            if graphs and not backend.uses_graphs:
+                raise MachineError(f"no CUDA graphs: {backend.graphs_obstacle}")
+            yield opened
+
+    return Contender(f"{title} {'with' if graphs else 'without'} graphs", precision, open_on)
+
+
+def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
+    backend.upload(images)
+    return Opened(backend.execute, backend.synchronize, lambda: backend.download()[0], stream)
+
+
+def device_ms(opened: Opened, count: int) -> float:
+    """Milliseconds of a run among so many that do not wait for one another, on the device's clock."""
+    from wrn_deploy.backends._cuda import call, on_gpu
+
+    with on_gpu():
+        events = [call("cudaEventCreate") for _ in range(2)]
+        call("cudaEventRecord", events[0], opened.stream)
+        for _ in range(count):
+            opened.start()
+        call("cudaEventRecord", events[1], opened.stream)
+        call("cudaEventSynchronize", events[1])
+        elapsed = float(call("cudaEventElapsedTime", *events))
+        for event in events:
+            call("cudaEventDestroy", event)
+    return elapsed / count
+
+
+CONTENDERS = (
+    _torch(Precision.FP16, compiled=False),
+    _torch(Precision.BF16, compiled=False),
+    _torch(Precision.FP16, compiled=True),
+    _torch(Precision.BF16, compiled=True),
+    _session(Precision.FP16),
+    *(
+        _plan(flavor, precision, graphs=graphs)
+        for flavor in (Flavor.RTX, Flavor.TENSORRT)
+        for precision in (Precision.FP16, Precision.INT8)
+        for graphs in (False, True)
+    ),
+)
+
+
+def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
+    """Whether a plan of TensorRT-RTX for a target can be opened and run here, past our own checks."""
+    from wrn_deploy.backends._cuda import on_gpu
+    from wrn_deploy.backends._engine import Expected, SharedEngine
+    from wrn_deploy.backends._plan import PlanBackend
+
+    told: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
+    try:
+        trt = find_flavor(Flavor.RTX)
+        options = EngineOptions((Profile(1, 4, 4),), compute_capabilities=() if target == "none" else (target,))
+        graph = bundle.file(bundle.artifacts["onnx-fp16"])
+        plan = build_plan(trt, graph, bundle.spec.input, options, Silent()).plan
+        told |= {"built": True, "bytes": len(plan), "version": trt.version}
+        gpu = find_gpu()
+        if gpu is None:
+            raise MachineError("not opened: no CUDA GPU on this machine")
+        facts = {"flavor": "tensorrt_rtx", "profiles": [{"minimum": 1, "optimum": 4, "maximum": 4}]}
+        images = probe_images(bundle, 4)
+        with on_gpu():
+            engine = SharedEngine(importlib.import_module("tensorrt_rtx"), plan, Expected(
+                bundle.spec.input, bundle.spec.outputs, facts
+            ))  # fmt: skip
+        with PlanBackend(engine, graphs=False) as backend, open_backend(bundle, "onnxruntime", Precision.FP32) as cpu:
+            told["opened"] = True
+            answers = []
+            for each in (backend, cpu):
+                each.upload(images)
+                each.execute()
+                each.synchronize()
+                answers.append(each.download()[0].ravel())
+            told["ran"] = True
+            told["cosine"] = float(answers[0] @ answers[1] / np.linalg.norm(answers[0]) / np.linalg.norm(answers[1]))
+    except DeployError as error:
+        told["error"] = f"{type(error).__name__}: {error}"
+    return told
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_probe(Bundle.open(Path(sys.argv[1])), sys.argv[2])) + "\n")

@@ -1,0 +1,101 @@
+r"""Writes the README's tables of results and their pictures from the committed results, or checks that they agree.
+
+    python -m benchmarks.pages.readme [--check | --page wrn-50-2]
+
+A table stands between `<!-- results:NAME begin ... -->` and `<!-- results:NAME end -->`; `NAMES` says what each is made
+from. A result that is not there yet is called so. `--check` writes nothing, names what differs and exits with 1. The
+pictures are SVG, the same bytes on every machine. `--page` photographs a report's HTML page with headless Chromium,
+whose bytes may differ between versions: that picture is not checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.pages.readme_pictures import standalone
+from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
+from wrn_deploy.bench.html import to_html
+from wrn_deploy.bench.report.report import read_report
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES, PAGE = Path("docs/images"), Path("docs/images/report.png")
+MODELS = ("wrn-16-2", "wrn-40-1", "wrn-50-2")  # with a benchmark each
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BLOCK = re.compile(r"(<!-- results:(\S+) begin[^>]*-->\n)(.*?)(<!-- results:\2 end -->)", re.DOTALL)
+
+Maker = Callable[[Path], str]
+
+
+def main() -> None:
+    """Writes or checks; says what was written or differs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where something differs")
+    parser.add_argument("--page", metavar="MODEL", choices=MODELS, help="photograph the HTML page of its report too")
+    given = parser.parse_args()
+    if given.page:
+        photograph(ROOT, given.page)
+    made = generated(ROOT)
+    stale = [file for file, text in made.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    for file in stale:
+        if not given.check:
+            file.write_text(made[file], encoding="utf-8")
+        told = "differs from benchmarks/results: run `python -m benchmarks.pages.readme`" if given.check else "written"
+        sys.stdout.write(f"{file.relative_to(ROOT)} {told}\n")
+    sys.exit(1 if given.check and stale else 0)
+
+
+def generated(root: Path) -> dict[Path, str]:
+    """The README and the pictures as they should be, by file; a picture only where its result is there.
+
+    Raises:
+        ValueError: a table has no place in the README, or a place no table.
+    """
+    readme = root / "README.md"
+    text, makers = readme.read_text(encoding="utf-8"), _makers()
+    places = [name for _, name, _, _ in BLOCK.findall(text)]
+    if sorted(places) != sorted(makers):
+        raise ValueError(f"README.md has places for {places}: expected one for each of {sorted(makers)}")
+    filled = BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]](root).strip()}\n\n{found[4]}", text)
+    pictures = {root / IMAGES / f"bench-{model}.svg": bench_file(root, model) for model in MODELS}
+    drawn = {file: standalone(read_report(result)) for file, result in pictures.items() if result.exists()}
+    return {readme: filled, **drawn}
+
+
+def photograph(root: Path, model: str) -> None:
+    """The top of the HTML page of a model's report as a PNG."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        sys.exit(f"--page needs one of {', '.join(BROWSERS)}")
+    with tempfile.TemporaryDirectory(prefix="wrn-deploy-page-") as folder:
+        page = Path(folder, "page.html")
+        page.write_text(to_html(read_report(bench_file(root, model))), encoding="utf-8")
+        flags = ("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--window-size=1000,1100")
+        command = [browser, *flags, f"--screenshot={root / PAGE}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def _makers() -> dict[str, Maker]:
+    """What is made for each place, by its name."""
+    found: dict[str, Maker] = {f"bench-{model}": _bench(model) for model in MODELS}
+    tables = {"calibration": calibration_table, "paper": paper_table, "steps": steps_table}
+    return {**found, **tables, "page": _page}
+
+
+def _bench(model: str) -> Maker:
+    return lambda root: bench_table(root, model, IMAGES / f"bench-{model}.svg")
+
+
+def _page(root: Path) -> str:
+    there = (root / PAGE).exists()
+    return f"![The top of a report's HTML page]({PAGE})" if there else "*Not photographed yet: `--page` does it.*"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Makes the README's tables of results as Markdown from `benchmarks/results/*.json`; no number of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pages.markdown import machine, safe, table
+from wrn_deploy.bench.notes import heading, skips, warnings
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.report import Latency, Report, Row, read_report, summarize
+from wrn_deploy.bench.summary import sentence
+from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
+
+__all__ = [
+    "CALIBRATED",
+    "DATA",
+    "GRAPHS",
+    "MACHINE",
+    "RESULTS",
+    "bench_file",
+    "bench_table",
+    "calibration_table",
+    "paper_table",
+    "steps_table",
+]
+
+RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
+CALIBRATED = ("wrn-16-2", "wrn-40-1")
+# The rows of int8-*.json that are shown, with the names they have in the README; the others are in docs/int8.md.
+GRAPHS = {
+    "fp32": "fp32",
+    "ours, as it comes, for TensorRT": "int8 for TensorRT",
+    "ours, as it comes, for ONNX Runtime": "int8 for ONNX Runtime",
+}
+DATA = {"test-exact-1017.npz": "exact test images", "test-jpeg.parquet": "JPEG test images"}
+CALIBRATE = re.compile(r"calibrate (\w+), (\d+) images")
+
+
+def bench_file(root: Path, model: str) -> Path:
+    """Where the benchmark of a model is."""
+    return root / RESULTS / f"bench-{model}-{MACHINE}.json"
+
+
+def bench_table(root: Path, model: str, picture: Path) -> str:
+    """A benchmark: what it found in a sentence, its conditions, a line a contender, its picture, what was skipped."""
+    file = bench_file(root, model)
+    if not file.exists():
+        return _missing(root, file)
+    report = read_report(file)
+    batches = sorted({latency.batch for row in report.rows for latency in row.latencies})
+    answers = not report.random_weights and any(row.accuracy is not None for row in report.rows)
+    times = [f"batch {batch}, ms" for batch in batches]
+    against = f"time / {one_line(report.baseline)}'s at batch {batches[0]}" if report.baseline and batches else ""
+    headers = ["contender", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
+    lines = [_bench_line(report, row, batches, answers=answers) for row in report.rows if row.skipped is None]
+    kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
+    name, data = heading(report)
+    about = [
+        f"**{safe(name)}** on {safe(data)}: {safe(sentence(report))}",
+        *([f"**{RANDOM_WEIGHTS}.**"] if report.random_weights else []),
+        f"Median (min); {safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
+    ]
+    return "\n\n".join(
+        block
+        for block in (
+            "\n".join(about),
+            table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
+            f"![{safe(name)}: the measured contenders of the table as a picture]({picture})",
+            _skipped(report),
+            *(f"Warning: {safe(warning)}" for warning in warnings(report)),
+        )
+        if block
+    )
+
+
+def _skipped(report: Report) -> str:
+    """What could not run, with the reasons, folded: there may be dozens."""
+    found = skips(report)
+    told = count(sum(len(skip.names) for skip in found), "contender")
+    reasons = "\n".join(f"- {safe(skip.sentence)}." for skip in found)
+    return f"<details><summary>{told} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
+
+
+def calibration_table(root: Path) -> str:
+    """Right answers of the int8 graphs as they come, and their agreement with fp32, by set of images."""
+    lines: list[list[str]] = []
+    missing, conditions = [], []
+    for model in CALIBRATED:
+        file = root / RESULTS / f"int8-{model}-{MACHINE}.json"
+        if not file.exists():
+            missing.append(_missing(root, file))
+            continue
+        record = json.loads(file.read_text(encoding="utf-8"))
+        rows = {row["name"]: row["accuracy"] for row in record["models"][model]}
+        lines += [[model, shown, *_cells_of_answers(rows[name])] for name, shown in GRAPHS.items() if name in rows]
+        conditions.append(
+            f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} images calibrated on"
+        )
+    headers = ["network", "graph", *(part for name in DATA.values() for part in (name, "agreement with fp32"))]
+    raw = f"Raw: {', '.join(conditions)}." if conditions else ""
+    return "\n\n".join(filter(None, (table(headers, lines) if lines else "", raw, *missing)))
+
+
+def steps_table(root: Path) -> str:
+    """What each step takes with the ImageNet networks: whole commands, starting Python included."""
+    file = root / RESULTS / f"imagenet-{MACHINE}.json"
+    if not file.exists():
+        return _missing(root, file)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    models: dict[str, dict[str, dict[str, Any]]] = {}
+    for step in record["steps"]:
+        models.setdefault(step["model"], {})[step["step"]] = step
+    columns = [_steps_of(steps) for steps in models.values()]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    lines = ([name, *(column.get(name, "") for column in columns)] for name in names)
+    return f"{table(['', *models], lines)}\n\n{machine(record['machine'])}. {_raw(root, file)}"
+
+
+def paper_table(root: Path) -> str:
+    """The times of the paper's table beside its own: what can be compared is the ratio to the first network."""
+    file = root / RESULTS / f"paper-table-{MACHINE}.json"
+    if not file.exists():
+        return _missing(root, file)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    first, *_ = (network["paper_ms"] for network in record["networks"])
+    lines = [
+        [
+            network["model"], f"{network['parameters'] / 1e6:.2f} M", f"{network['macs'] / 1e9:.2f} G",
+            *_paper_times(network), f"{network['paper_ms'] / first:.2f}",
+        ]
+        for network in record["networks"]
+    ]  # fmt: skip
+    (batch,) = record["settings"]["batches"]
+    headers = ["network", "parameters", "MACs", f"batch {batch}, ms", "ratio", "the paper's ratio"]
+    rounds = f"{count(record['settings']['rounds'], 'round')} with the networks interleaved"
+    about = f"{safe(record['contender'])}, median (min); {machine(record['machine'])}; {rounds}. {_raw(root, file)}"
+    return f"{table(headers, lines)}\n\n{about}"
+
+
+def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
+    if "skipped" in network:
+        return safe(f"skipped: {network['skipped']}"), ""
+    times, ratio = network["summary"], network["ratio"]
+    return f"{digits(times['median_ms'])} ({digits(times['min_ms'])})", _ratio(Ratio(**ratio)) if ratio else "1"
+
+
+def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bool) -> list[str]:
+    found = {latency.batch: latency for latency in row.latencies}
+    times = [_time(found.get(batch)) for batch in batches]
+    ratio = _ratio(report.ratio(row, batches[0])) if batches else ""
+    against = "1" if ratio == "" and row.name == report.baseline and row.latencies else ratio
+    accuracy = row.accuracy
+    agreement = "" if accuracy is None or accuracy.agreement is None else percent(accuracy.agreement)
+    right = "" if accuracy is None else f"{percent(accuracy.top1)} ({accuracy.correct:,})"
+    scores = [right, "reference" if row.name == report.reference else agreement] if answers else []
+    return [safe(row.name), *times, against, *scores, file_size(row.size_bytes), file_size(row.peak_rss_bytes)]
+
+
+def _time(latency: Latency | None) -> str:
+    if latency is None:
+        return ""
+    found = summarize(latency)
+    return f"{digits(found.median_ms)} ({digits(found.min_ms)})"
+
+
+def _ratio(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+
+
+def _cells_of_answers(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Right answers and agreement, by set of images."""
+    cells = []
+    for name in DATA:
+        found = answers.get(name)
+        if found is None:
+            cells += ["", ""]
+            continue
+        images = found["images"]
+        right = f"{found['correct']:,} of {images:,} = {percent(found['correct'] / images)}"
+        cells += [right, percent(found["agreeing"] / images)]
+    return cells
+
+
+def _steps_of(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The cells of one network by the names of their lines; the calibrations of one method are one line."""
+    groups: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    files: dict[str, int] = {}
+    for name, step in steps.items():
+        match = CALIBRATE.fullmatch(name)
+        groups.setdefault(f"calibrate with {match[1]}" if match else name, []).append((match[2] if match else "", step))
+        files |= step["files"]
+    found = {}
+    for name, runs in groups.items():
+        images = ", ".join(number for number, _ in runs if number)
+        times = ", ".join(f"{run['wall_s']:.1f}" for _, run in runs)
+        peak = file_size(max(run["peak_rss_bytes"] for _, run in runs))
+        found[f"{name} on {images} images" if images else name] = f"{times} s, {peak}"
+    return {**found, **{f"`{name}`": file_size(size) for name, size in files.items() if not name.endswith(".json")}}
+
+
+def _conditions(report: Report) -> str:
+    settings = report.settings
+    here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
+    here["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
+    rounds = f"{count(settings.rounds, 'round')} with the contenders interleaved"
+    return f"{machine(here)}, {count(settings.threads, 'thread')}; {rounds}"
+
+
+def _raw(root: Path, file: Path) -> str:
+    return f"[Raw]({file.relative_to(root)})."
+
+
+def _missing(root: Path, file: Path) -> str:
+    return f"*Not measured yet: there is no `{file.relative_to(root)}`.*"
