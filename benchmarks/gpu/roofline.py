@@ -66,8 +66,9 @@ def kernels_of(graph: Path | ir.Model, batch: int) -> list[Kernel]:
         home.update((value.name, group) for value in node.outputs if value.name is not None)
     read_by: dict[str, set[int]] = {value.name: {-1} for value in model.graph.outputs if value.name is not None}
     for index, nodes in enumerate(groups):
-        for value in (value for node in nodes for value in node.inputs if value is not None and value.name is not None):
-            read_by.setdefault(value.name, set()).add(index)
+        names = {value.name for node in nodes for value in node.inputs if value is not None}
+        for name in names - {None}:
+            read_by.setdefault(str(name), set()).add(index)
     return [_kernel(index, nodes, read_by, batch) for index, nodes in enumerate(groups)]
 
 
@@ -92,10 +93,9 @@ def _macs(node: ir.Node, batch: int) -> int:
     weights = node.inputs[1]
     assert weights is not None
     assert weights.shape is not None
-    shape = [int(size) for size in weights.shape]
     if node.op_type == "Conv":
-        return _elements(node.outputs[0], batch) * math.prod(shape[1:])
-    return batch * math.prod(shape)
+        return _elements(node.outputs[0], batch) * math.prod(weights.shape.numpy()[1:])
+    return batch * math.prod(weights.shape.numpy())
 
 
 def _elements(value: ir.Value, batch: int) -> int:

@@ -74,7 +74,6 @@ def weight_table(models: Sequence[Listed]) -> str:
     """The weights that `--weights NAME` takes, by network, with the preprocessing that travels with them."""
     parts = []
     sources = [source for model in models for source in model.weights]
-    shared = {(source.preprocessing.mean, source.preprocessing.std) for source in sources}
     for model in models:
         if model.weights:
             lines = [_weight_line(source) for source in model.weights]
@@ -82,13 +81,16 @@ def weight_table(models: Sequence[Listed]) -> str:
             parts.append(f"### Weights of `{model.name}`\n\n{table(headers, lines)}")
     if not parts:
         return ""
-    return "\n\n".join((_about_weights(sources, shared), *parts))
+    return "\n\n".join((_about_weights(sources), *parts))
 
 
-def _about_weights(sources: Sequence[Source], shared: set[tuple[tuple[float, ...], tuple[float, ...]]]) -> str:
+def _about_weights(sources: Sequence[Source]) -> str:
     published = dict.fromkeys(source.accuracy.published_in for source in sources)
-    ((mean, std),) = shared if len(shared) == 1 else (((), ()),)
-    normalised = f" All are normalised with mean {_numbers(mean)} and std {_numbers(std)}." if mean else ""
+    shared = {(source.preprocessing.mean, source.preprocessing.std) for source in sources}
+    normalised = ""
+    if len(shared) == 1:
+        ((mean, std),) = shared
+        normalised = f" All are normalised with mean {_numbers(mean)} and std {_numbers(std)}."
     return (
         "`export`, `eval`, `predict` and `get_model` take these names: the file is downloaded once, checked and kept "
         "in its publisher's own cache. Accuracies are those published, on ImageNet's validation images; of the sizes, "

@@ -132,7 +132,8 @@ def _open(name: str, given: Any) -> Way:
 
 def _step(way: Way, epoch: int) -> dict[str, float]:
     """A step as `Trainer` makes it, with a clock between its parts."""
-    trainer, seconds = way.trainer, {}
+    trainer = way.trainer
+    seconds: dict[str, float] = {}
     lap = _laps(trainer.place.device, seconds)
     batch = next(way.images.train_batches(trainer.recipe, epoch, Share()))
     images = trainer.place.arrange(batch.images)
@@ -143,7 +144,7 @@ def _step(way: Way, epoch: int) -> dict[str, float]:
         with trainer.place.autocast():
             loss = functional.cross_entropy(trainer.network(part).float(), labels, reduction="sum") / batch.whole
         lap("forward")
-        trainer.scaler.scale(loss).backward()
+        torch.autograd.backward(trainer.scaler.scale(loss))
         lap("backward")
     trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
@@ -153,7 +154,8 @@ def _step(way: Way, epoch: int) -> dict[str, float]:
 
 def _host_step(way: Way, epoch: int) -> dict[str, float]:
     """A step as it was before."""
-    trainer, seconds, random = way.trainer, {}, np.random.default_rng(epoch)
+    trainer, random = way.trainer, np.random.default_rng(epoch)
+    seconds: dict[str, float] = {}
     pixels, how, shift = way.images.pixels.cpu().numpy(), way.images.target.how, 4
     lap = _laps(trainer.place.device, seconds)
     chosen = pixels[random.permutation(len(pixels))[: trainer.recipe.batch_size]]
@@ -171,7 +173,7 @@ def _host_step(way: Way, epoch: int) -> dict[str, float]:
     loss = functional.cross_entropy(logits, labels)
     bool(torch.isfinite(loss))
     lap("forward")
-    loss.backward()
+    torch.autograd.backward(loss)
     lap("backward")
     trainer.optimizer.step()
     float(loss.detach()), int((logits.argmax(1) == labels).sum())
@@ -231,7 +233,7 @@ def _measure_memory(name: str, given: Any) -> dict[str, Any]:
     images, labels = (each.tensor_split(trainer.place.execution.accumulate)[0] for each in (batch.images, batch.labels))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), trainer.place.autocast():
         loss = functional.cross_entropy(trainer.network(trainer.place.arrange(images)).float(), labels)
-    trainer.scaler.scale(loss).backward()
+    torch.autograd.backward(trainer.scaler.scale(loss))
     trainer.scaler.step(trainer.optimizer)
     peak = trainer.place.peak_bytes()
     parameters = sum(each.numel() * each.element_size() for each in trainer.network.parameters())
