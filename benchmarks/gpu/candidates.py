@@ -1,9 +1,9 @@
-"""The contenders of inference.py: each opens a bundle, takes a batch, and starts inferences on a stream of its own.
+"""The candidates of inference.py: each opens a bundle, takes a batch, and starts inferences on its own stream.
 
     python -m benchmarks.gpu.candidates BUNDLE TARGET
 
-builds a TensorRT-RTX plan for TARGET ("none", "SM80", "CURRENT") and tries to run it on this GPU; it prints a line of
-JSON with what happened at each step. It is a process of its own, since a library may end it.
+builds a TensorRT-RTX plan for TARGET ("none", "SM80", "CURRENT"), tries to run it on this GPU, and prints one line of
+JSON with the outcome of each step. This has its own process because a library may end it.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 
-__all__ = ["CONTENDERS", "Contender", "Opened", "device_ms", "probe_images"]
+__all__ = ["CANDIDATES", "Candidate", "Opened", "device_ms", "probe_images"]
 
 Images = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A contender with a batch on the device.
+    """A candidate with a batch on the device.
 
     Args:
-        start: starts one inference, and may return before it is done.
-        wait: waits for all that were started.
-        answer: the logits of the last one.
-        stream: CUDA's handle of its stream; None where it waits itself, or has none.
-        note: how it runs, where that was not sure beforehand.
+        start: starts one inference; may return before it is done.
+        wait: waits for all inferences that were started.
+        answer: returns the logits of the last one.
+        stream: CUDA's handle of its stream; None if it has none or `start` waits itself.
+        note: how it runs, if that was not known beforehand.
     """
 
     start: Callable[[], object]
@@ -56,7 +56,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Candidate:
     """A way to run a network; `open_on` is a context manager for a bundle and a batch of normalised images."""
 
     name: str
@@ -69,8 +69,8 @@ def probe_images(bundle: Bundle, count: int) -> Images:
     return np.random.default_rng(0).normal(size=(count, *bundle.spec.input.shape)).astype(np.float32)
 
 
-def _torch(precision: Precision, *, compiled: bool) -> Contender:
-    """The network as PyTorch has it, its BN not folded; channels last, in one precision throughout."""
+def _torch(precision: Precision, *, compiled: bool) -> Candidate:
+    """The network in PyTorch, BN not folded, channels last, all in one precision."""
 
     @contextlib.contextmanager
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
@@ -98,10 +98,10 @@ def _torch(precision: Precision, *, compiled: bool) -> Contender:
         wait = torch.cuda.synchronize if device == "cuda" else lambda: None
         yield Opened(start, wait, lambda: last[0].float().cpu().numpy(), stream, f"on the {device}")
 
-    return Contender(f"PyTorch {'compiled' if compiled else 'eager'}", precision, open_on)
+    return Candidate(f"PyTorch {'compiled' if compiled else 'eager'}", precision, open_on)
 
 
-def _session(precision: Precision) -> Contender:
+def _session(precision: Precision) -> Candidate:
     """ONNX Runtime's CUDA provider, which waits for the GPU before a run returns."""
 
     @contextlib.contextmanager
@@ -109,10 +109,10 @@ def _session(precision: Precision) -> Contender:
         with open_backend(bundle, "onnxruntime_cuda", precision) as backend:
             yield _of_backend(backend, images, None)
 
-    return Contender("ONNX Runtime CUDA", precision, open_on)
+    return Candidate("ONNX Runtime CUDA", precision, open_on)
 
 
-def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
+def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Candidate:
     title = "TensorRT-RTX" if flavor is Flavor.RTX else "TensorRT"
 
     @contextlib.contextmanager
@@ -132,7 +132,7 @@ def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Contender:
                 raise MachineError(f"no CUDA graphs: {backend.graphs_obstacle}")
             yield opened
 
-    return Contender(f"{title} {'with' if graphs else 'without'} graphs", precision, open_on)
+    return Candidate(f"{title} {'with' if graphs else 'without'} graphs", precision, open_on)
 
 
 def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
@@ -141,7 +141,7 @@ def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
 
 
 def device_ms(opened: Opened, count: int) -> float:
-    """Milliseconds of a run among so many that do not wait for one another, on the device's clock."""
+    """Milliseconds of one of `count` runs that do not wait for each other, on the device's clock."""
     from wrn_deploy.backends._cuda import call, on_gpu
 
     with on_gpu():
@@ -157,7 +157,7 @@ def device_ms(opened: Opened, count: int) -> float:
     return elapsed / count
 
 
-CONTENDERS = (
+CANDIDATES = (
     _torch(Precision.FP16, compiled=False),
     _torch(Precision.BF16, compiled=False),
     _torch(Precision.FP16, compiled=True),
@@ -173,18 +173,19 @@ CONTENDERS = (
 
 
 def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
-    """Whether a plan of TensorRT-RTX for a target can be opened and run here, past our own checks."""
+    """Builds, opens and runs a TensorRT-RTX plan for a target, without our own checks; returns the outcome of each."""
     from wrn_deploy.backends._cuda import on_gpu
     from wrn_deploy.backends._engine import Expected, SharedEngine
     from wrn_deploy.backends._plan import PlanBackend
 
-    told: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
+    tried: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
     try:
         trt = find_flavor(Flavor.RTX)
-        options = EngineOptions((Profile(1, 4, 4),), compute_capabilities=() if target == "none" else (target,))
+        capabilities = () if target == "none" else (target,)
+        options = EngineOptions(profiles=(Profile(1, 4, 4),), compute_capabilities=capabilities)
         graph = bundle.file(bundle.artifacts["onnx-fp16"])
         plan = build_plan(trt, graph, bundle.spec.input, options, Silent()).plan
-        told |= {"built": True, "bytes": len(plan), "version": trt.version}
+        tried |= {"built": True, "bytes": len(plan), "version": trt.version}
         gpu = find_gpu()
         if gpu is None:
             raise MachineError("not opened: no CUDA GPU on this machine")
@@ -195,18 +196,18 @@ def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
                 bundle.spec.input, bundle.spec.outputs, facts
             ))  # fmt: skip
         with PlanBackend(engine, graphs=False) as backend, open_backend(bundle, "onnxruntime", Precision.FP32) as cpu:
-            told["opened"] = True
+            tried["opened"] = True
             answers = []
             for each in (backend, cpu):
                 each.upload(images)
                 each.execute()
                 each.synchronize()
                 answers.append(each.download()[0].ravel())
-            told["ran"] = True
-            told["cosine"] = float(answers[0] @ answers[1] / np.linalg.norm(answers[0]) / np.linalg.norm(answers[1]))
+            tried["ran"] = True
+            tried["cosine"] = float(answers[0] @ answers[1] / np.linalg.norm(answers[0]) / np.linalg.norm(answers[1]))
     except DeployError as error:
-        told["error"] = f"{type(error).__name__}: {error}"
-    return told
+        tried["error"] = f"{type(error).__name__}: {error}"
+    return tried
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 r"""Measures networks on this GPU: PyTorch, ONNX Runtime, TensorRT-RTX and TensorRT, beside the roofline of an H200.
 
     python -m benchmarks.gpu.inference [--models wrn-50-2 wrn-101-2 wrn-28-10] [--batches 1 16 64 256] \
-        [--precisions fp16 bf16] [--contenders TEXT ...] [--rounds 5] [--out FILE] [--dry-run]
+        [--precisions fp16 bf16] [--candidates TEXT ...] [--rounds 5] [--out FILE] [--dry-run]
 
-Weights and images are random: only time is measured, and each contender's logits are compared with those of ONNX
-Runtime in fp32 on the CPU. First it is found out whether TensorRT-RTX plans run on this GPU at all, for each target.
+Weights and images are random: only time is measured. Each candidate's logits are compared with those of ONNX Runtime
+in fp32 on the CPU. Before that, the program tries for each target whether a TensorRT-RTX plan runs on this GPU.
 
-For a network and a batch all contenders are opened, and take turns, round by round. In a round each runs for a while
-one by one, on the host's clock until the device is done, and then without waiting in between, between two CUDA events
-on its own stream. The table has the least and the median; one that fails has a row with the reason.
+For each network and batch size all candidates are opened and take turns, round by round. In a round each candidate
+runs one inference at a time, on the host's clock until the device is done, and then many without waiting, between two
+CUDA events on its own stream. The table shows minimum and median; a candidate that fails has a row with the reason.
 
 `--dry-run` does what needs no GPU, on a small network. Without it and without a GPU the program ends with code 4.
 """
@@ -28,21 +28,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compact_json import to_compact_json
-from benchmarks.gpu.candidates import CONTENDERS, Contender, Opened, device_ms, probe_images
+from benchmarks.gpu.candidates import CANDIDATES, Candidate, Opened, device_ms, probe_images
+from benchmarks.gpu.prepare import build_plans, require_gpu
 from benchmarks.gpu.roofline import H200, kernels_of, roofline_s
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.backend import open_backend
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
-from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.machine import describe_machine, find_gpu, package_versions
-from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
@@ -54,17 +49,17 @@ PACKAGES = (
 )  # fmt: skip
 TARGETS = ("none", "SM80", "CURRENT")
 SMALL = "wrn-10-1"
-SECONDS = 0.3  # of each way of measuring, for a contender in a round
-PATIENCE_S = 600
+SECONDS = 0.3  # of each way of measuring, for a candidate in a round
+TIMEOUT_S = 600  # of the process that tries a target
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Row:
-    """A contender at a batch: milliseconds of each run by the host's clock, and of a run by events for each round."""
+    """A candidate at a batch size: ms of each run by the host's clock, ms of a run by CUDA events per round."""
 
     model: str
     batch: int
-    contender: str
+    candidate: str
     precision: str
     roofline_ms: float
     error: str = ""
@@ -77,14 +72,10 @@ class Row:
 def main() -> None:
     """Measures, writes the raw numbers after each batch, and prints the table last."""
     given = _arguments()
-    if find_gpu() is None and not given.dry_run:
-        print("no CUDA GPU on this machine: run it on one, or with --dry-run", file=sys.stderr)  # noqa: T201
-        sys.exit(MachineError.exit_code)
-    record: dict[str, Any] = {
-        "benchmark": "gpu",
+    require_gpu(dry_run=given.dry_run)
+    record = {
+        **start_record("gpu", *PACKAGES),
         "dry_run": given.dry_run,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         "limits": dataclasses.asdict(H200),
         "targets": [],
         "builds": [],
@@ -94,18 +85,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-gpu-") as work:
         small = _export(SMALL, Path(work))
         record["targets"] = [_try_target(small, target) for target in TARGETS]
-        for told in record["targets"]:
-            console.print(f"TensorRT-RTX plan for target {told['target']}: {_outcome(told)}", markup=False)
+        for tried in record["targets"]:
+            console.print(f"TensorRT-RTX plan for target {tried['target']}: {_outcome(tried)}", markup=False)
         given.rtx_obstacle = None if record["targets"][0].get("ran") else _outcome(record["targets"][0])
         for model in given.models:
             bundle = small if model == SMALL else _export(model, Path(work))
             record["builds"] += _build(bundle, given)
             for batch in given.batches:
                 record["rows"] += [dataclasses.asdict(row) for row in _measure(bundle, batch, given)]
-                given.out.parent.mkdir(parents=True, exist_ok=True)
-                given.out.write_text(to_compact_json(record) + "\n", encoding="utf-8")
-    for told in record["builds"]:
-        console.print(told, markup=False)
+                write_record(given.out, record)
+    for failure in record["builds"]:
+        console.print(failure, markup=False)
     console.print(_table([Row(**row) for row in record["rows"]]))
 
 
@@ -114,9 +104,9 @@ def _arguments() -> Any:
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument(
-        "--precisions", nargs="+", default=["fp16", "bf16"], help="int8 is calibrated, which takes long"
+        "--precisions", nargs="+", default=["fp16", "bf16"], help="int8 is calibrated first, which takes long"
     )
-    parser.add_argument("--contenders", nargs="+", default=[""], help="those with one of these texts in their name")
+    parser.add_argument("--candidates", nargs="+", default=[""], help="only names that contain one of these texts")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/gpu.json"))
@@ -132,54 +122,54 @@ def _export(model: str, work: Path) -> Bundle:
 
 def _try_target(bundle: Bundle, target: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.gpu.candidates", str(bundle.folder), target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     with contextlib.suppress(ValueError, IndexError):
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return told
+        tried: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return tried
     return {"target": target, "error": f"the process ended with {done.returncode}: {done.stderr.strip()[-400:]}"}
 
 
-def _outcome(told: dict[str, Any]) -> str:
-    steps = " and ".join(step for step in ("built", "opened", "ran") if told.get(step)) or "not built"
-    cosine = f", cosine {told['cosine']:.5f}" if "cosine" in told else ""
-    return f"{steps}{cosine}; {told.get('error', 'no error')}"
+def _outcome(tried: dict[str, Any]) -> str:
+    steps = " and ".join(step for step in ("built", "opened", "ran") if tried.get(step)) or "not built"
+    cosine = f", cosine {tried['cosine']:.5f}" if "cosine" in tried else ""
+    return f"{steps}{cosine}; {tried.get('error', 'no error')}"
 
 
 def _build(bundle: Bundle, given: argparse.Namespace) -> list[str]:
-    """Plans of every TensorRT here, a profile for each batch; gives what could not be built."""
-    options, failures = EngineOptions(tuple(Profile(batch, batch, batch) for batch in given.batches)), []
+    """Builds plans with a profile for each batch size; returns what could not be built."""
+    options = EngineOptions(profiles=tuple(Profile(batch, batch, batch) for batch in given.batches))
     wanted = [precision for precision in (Precision.FP16, Precision.INT8) if precision in given.precisions]
     if Precision.INT8 in wanted:
-        calibrate_bundle(bundle, CalibrateOptions("digits", size=16), Silent())
-    for flavor in installed_flavors():
-        for precision in wanted:
-            try:
-                build_engine(bundle, BuildOptions(precision, options, flavor), Silent())
-            except DeployError as error:
-                failures.append(f"{bundle.spec.name} {flavor} {precision} not built: {error}")
-    return failures
+        calibrate_bundle(bundle, CalibrateOptions(data="digits", size=16), Silent())
+    return build_plans(bundle, wanted, options, Silent())
 
 
 def _measure(bundle: Bundle, batch: int, given: argparse.Namespace) -> list[Row]:
-    """All contenders at one batch, in turns."""
+    """Times all candidates at one batch size, in turns."""
     kernels, images = kernels_of(bundle.file(bundle.artifacts["onnx-fp32"]), batch), probe_images(bundle, batch)
-    wanted = _reference(bundle, images[:1])
+    reference = _reference_logits(bundle, images[:1])
     rows = []
     with contextlib.ExitStack() as stack:
         running: list[tuple[Row, Opened]] = []
-        for contender in CONTENDERS:
-            if contender.precision not in given.precisions or not any(t in contender.name for t in given.contenders):
+        for candidate in CANDIDATES:
+            if candidate.precision not in given.precisions or not any(t in candidate.name for t in given.candidates):
                 continue
-            least = 1000 * roofline_s(kernels, H200, 1 if contender.precision is Precision.INT8 else 2)
-            rows.append(Row(bundle.spec.name, batch, contender.name, contender.precision, least))
-            if contender.name.startswith("TensorRT-RTX") and given.rtx_obstacle:  # it could end this process
-                rows[-1].error = f"its plans do not run here: {given.rtx_obstacle}"
+            row = Row(
+                model=bundle.spec.name,
+                batch=batch,
+                candidate=candidate.name,
+                precision=candidate.precision,
+                roofline_ms=1000 * roofline_s(kernels, H200, 1 if candidate.precision is Precision.INT8 else 2),
+            )
+            rows.append(row)
+            if candidate.name.startswith("TensorRT-RTX") and given.rtx_obstacle:  # it could end this process
+                row.error = f"its plans do not run here: {given.rtx_obstacle}"
                 continue
-            opened = _try_open(stack, contender, (bundle, images), rows[-1])
+            opened = _try_open(candidate, bundle, images, row, stack)
             if opened is not None:
                 answer = opened.answer()[0].astype(np.float32)
-                rows[-1].cosine = float(answer @ wanted / np.linalg.norm(answer) / np.linalg.norm(wanted))
-                running.append((rows[-1], opened))
+                row.cosine = float(answer @ reference / np.linalg.norm(answer) / np.linalg.norm(reference))
+                running.append((row, opened))
         for _ in range(given.rounds):
             for row, opened in running:
                 try:
@@ -189,10 +179,12 @@ def _measure(bundle: Bundle, batch: int, given: argparse.Namespace) -> list[Row]
     return rows
 
 
-def _try_open(stack: contextlib.ExitStack, contender: Contender, what: tuple[Bundle, Any], row: Row) -> Opened | None:
-    """Opens a contender and runs it thrice; what it fails with goes into its row."""
+def _try_open(
+    candidate: Candidate, bundle: Bundle, images: Any, row: Row, stack: contextlib.ExitStack
+) -> Opened | None:
+    """Opens a candidate and runs it three times; an error goes into its row."""
     try:
-        opened = stack.enter_context(contender.open_on(*what))
+        opened = stack.enter_context(candidate.open_on(bundle, images))
         for _ in range(3):
             opened.start()
         opened.wait()
@@ -204,7 +196,7 @@ def _try_open(stack: contextlib.ExitStack, contender: Contender, what: tuple[Bun
 
 
 def _one_round(row: Row, opened: Opened) -> None:
-    opened.start()  # wakes caches and clocks up after the others
+    opened.start()  # warms up caches and clocks after the other candidates
     opened.wait()
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or len(row.host_ms) < 3:
@@ -216,7 +208,7 @@ def _one_round(row: Row, opened: Opened) -> None:
         row.device_ms.append(device_ms(opened, max(3, round(1000 * SECONDS / min(row.host_ms)))))
 
 
-def _reference(bundle: Bundle, images: Any) -> Any:
+def _reference_logits(bundle: Bundle, images: Any) -> Any:
     with open_backend(bundle, "onnxruntime", Precision.FP32) as backend:
         backend.upload(images)
         backend.execute()
@@ -224,9 +216,11 @@ def _reference(bundle: Bundle, images: Any) -> Any:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption=f"ms, least / median; roofline of an {H200.name}, % of it by the best time")
-    for header in ("model", "batch", "contender", "host", "device", "images/s", "roofline", "%", "cosine", "note"):
-        table.add_column(header, justify="left" if header in ("model", "contender", "note") else "right")
+    table = make_table(
+        "model", "batch", "candidate", "host", "device", "images/s", "roofline", "%", "cosine", "note",
+        left=("candidate", "note"),
+        caption=f"ms, minimum / median; roofline of an {H200.name}, % of it by the best time",
+    )  # fmt: skip
     for row in rows:
         times = [
             f"{min(each):.3f} / {statistics.median(each):.3f}" if each else "" for each in (row.host_ms, row.device_ms)
@@ -234,9 +228,9 @@ def _table(rows: list[Row]) -> Table:
         best = min([*row.host_ms, *row.device_ms], default=0.0)
         speed = (f"{1000 * row.batch / best:.0f}", f"{100 * row.roofline_ms / best:.1f}") if best else ("", "")
         cosine = "" if row.cosine is None else f"{row.cosine:.4f}"
-        what = f"{row.contender} {row.precision}"
         table.add_row(
-            row.model, str(row.batch), what, *times, speed[0], f"{row.roofline_ms:.4f}", speed[1], cosine,
+            row.model, str(row.batch), f"{row.candidate} {row.precision}", *times,
+            speed[0], f"{row.roofline_ms:.4f}", speed[1], cosine,
             row.error.replace("[", r"\[") or row.note,
         )  # fmt: skip
     return table

@@ -1,4 +1,4 @@
-"""The least time that a GPU needs for a graph: for each kernel the larger of arithmetic and memory traffic."""
+"""The minimum time that a GPU needs for a graph: for each kernel the longer of arithmetic and memory traffic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["H200", "Kernel", "Limits", "kernels_of", "roofline_s"]
 
-# They run within the kernel that makes their input, or the last of their inputs.
+# These run within the kernel that computes their input, or the last of their inputs.
 FUSED = {
     "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Flatten", "Identity", "Mul", "QuantizeLinear",
     "Relu", "Reshape", "Squeeze", "Sub",
@@ -21,7 +21,7 @@ FUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a GPU reaches: operations a second (two a multiply-accumulate) and bytes a second."""
+    """What a GPU reaches: operations per second (two per multiply-accumulate) and bytes per second."""
 
     name: str
     fp16_ops: float
@@ -29,13 +29,13 @@ class Limits:
     bytes_per_s: float
 
 
-# bf16 matrix products and memory as measured on one; int8 by scaling.
+# bf16 matrix products and memory were measured on one; int8 is scaled from them.
 H200 = Limits("NVIDIA H200", 790e12, 1580e12, 4.3e12)
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A node that computes, with those fused into it: multiply-accumulates, and elements read and written."""
+    """A node that computes, with the nodes fused into it: multiply-accumulates, and elements read and written."""
 
     name: str
     macs: int
@@ -43,10 +43,10 @@ class Kernel:
 
 
 def kernels_of(graph: Path | ir.Model, batch: int) -> list[Kernel]:
-    """The kernels that a graph needs at least, in their order.
+    """The fewest kernels that can compute a graph, in order.
 
-    A kernel reads its inputs and weights once, and writes once what other kernels read or the graph gives. What only
-    its own fused nodes read is never in memory.
+    A kernel reads its inputs and weights once, and writes once what other kernels read or the graph outputs. What only
+    its own fused nodes read never reaches memory.
     """
     import onnx_ir as ir
 
@@ -73,7 +73,7 @@ def kernels_of(graph: Path | ir.Model, batch: int) -> list[Kernel]:
 
 
 def roofline_s(kernels: list[Kernel], limits: Limits, element_bytes: int) -> float:
-    """Seconds at the limits, one kernel after the other; elements of 1 byte are int8, others use the fp16 units."""
+    """Seconds at the limits, one kernel after another; elements of 1 byte are int8, others use the fp16 units."""
     ops = limits.int8_ops if element_bytes == 1 else limits.fp16_ops
     return sum(max(2 * kernel.macs / ops, element_bytes * kernel.elements / limits.bytes_per_s) for kernel in kernels)
 
@@ -100,5 +100,5 @@ def _macs(node: ir.Node, batch: int) -> int:
 
 def _elements(value: ir.Value, batch: int) -> int:
     if value.shape is None:
-        raise ValueError(f"the graph does not tell the shape of {value.name}")
+        raise ValueError(f"the graph has no shape for {value.name}: expected inferred shapes")
     return math.prod(size if isinstance(size, int) else batch for size in value.shape)

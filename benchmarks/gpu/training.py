@@ -4,15 +4,15 @@ r"""Trains a network on this GPU, measures the speed against the roofline of an 
         --test exact=test-exact-1017.npz jpeg=test-jpeg.parquet [--model wrn-28-10] \
         [--recipe one-cycle] [--epochs N] [--amp bf16] [--eager] [--out FOLDER] [--dry-run]
 
-One run does everything: training (compiled, channels last, the fastest kernels), memory of a step with and without
-gradient checkpointing, export, calibration on training images, plans of every TensorRT that is installed, accuracy and
-times of what runs here. The last of its tables has accuracy on each test set, in `test` and for every graph.
+One run does everything: memory of a step with and without gradient checkpointing, training (compiled, channels last,
+fastest kernels), export, calibration on training images, plans for each installed TensorRT, accuracy and latency of
+what runs here. The last table has the accuracy of every graph on each test set.
 
-The roofline of training is three times that of inference in 16 bits: a step computes each product forward, for the
-gradient of the activations and for that of the weights. Everything is in FOLDER/train_gpu.json.
+A training step takes three times the roofline of inference in 16 bits: it computes each product once forward, once for
+the gradient of the activations and once for that of the weights. All numbers are in FOLDER/train_gpu.json.
 
-`--dry-run` does the same on the CPU, with a tiny network on a few digits. Without it and without a GPU the program ends
-with code 4.
+`--dry-run` does the same on the CPU, with a small network on a few digits. Without it and without a GPU the program
+ends with code 4.
 """
 
 from __future__ import annotations
@@ -27,22 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.gpu.prepare import build_plans, require_gpu
 from benchmarks.gpu.roofline import H200, kernels_of, roofline_s
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.progress import TerminalProgress
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.formats.npz import open_source as open_npz
-from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions
-from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.machine import describe_machine, find_gpu
 from wrn_deploy.models import Overrides
-from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -60,37 +56,35 @@ BATCHES = (1, 64, 256)
 def main() -> None:
     """Does everything, writes the raw numbers after each part, and prints the tables last."""
     given = _arguments()
-    if find_gpu() is None and not given.dry_run:
-        print("no CUDA GPU on this machine: run it on one, or with --dry-run", file=sys.stderr)  # noqa: T201
-        sys.exit(MachineError.exit_code)
+    require_gpu(dry_run=given.dry_run)
     given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "train_gpu.json"
     progress = TerminalProgress(Console(stderr=True))
     if given.dry_run:
         given.train = _few_digits(Role.TRAIN, given.out)
         given.test = {"digits": _few_digits(Role.TEST, given.out)}
-    record: dict[str, Any] = {
-        "benchmark": "train_gpu",
+    record = {
+        **start_record("train_gpu", "torch", "onnxruntime", "numpy"),
         "dry_run": given.dry_run,
-        "machine": dataclasses.asdict(describe_machine()),
         "limits": dataclasses.asdict(H200),
         "memory": _memory(given),
     }
-    _write(record, given)
+    write_record(file, record)
     result = _train(given, progress)
     record["epochs"] = [json.loads(line) for line in (result.weights.parent / LOG).read_text().splitlines()]
     bundle = _bundle(given, result, record, progress)
     record["roofline_images_per_s"] = _roofline(bundle, record["batch"])
-    _write(record, given)
+    write_record(file, record)
     reports = {name: _measure(bundle, data, given, progress) for name, data in given.test.items()}
     record["reports"] = {name: json.loads(report.to_json()) for name, report in reports.items()}
-    _write(record, given)
+    write_record(file, record)
     _show(record, reports, Console(width=130))
 
 
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", metavar="DATA")
-    parser.add_argument("--test", nargs="+", metavar="NAME=DATA", default=[], help="training looks at the first")
+    parser.add_argument("--test", nargs="+", metavar="NAME=DATA", default=[], help="training measures the first")
     parser.add_argument("--model")
     parser.add_argument("--recipe", default="one-cycle")
     parser.add_argument("--epochs", type=int)
@@ -108,7 +102,7 @@ def _arguments() -> Any:
 
 
 def _few_digits(role: Role, folder: Path) -> str:
-    """An .npz with the first digits of a split."""
+    """Writes the first digits of a split to an .npz; returns its path."""
     items = [item for item, _ in zip(open_data("digits", role).items(), range(FEW[role]), strict=False)]
     file = folder / f"{role}.npz"
     np.savez(file, images=np.stack([item.load() for item in items]), labels=np.array([item.label for item in items]))
@@ -117,7 +111,7 @@ def _few_digits(role: Role, folder: Path) -> str:
 
 
 def _memory(given: Any) -> list[dict[str, Any]]:
-    """Bytes of a training step in each way, as benchmarks/steps/training.py measures them."""
+    """Bytes of a training step in each way, measured by benchmarks/steps/training.py."""
     file, ways = given.out / "memory.json", WAYS[1:2] if given.dry_run else WAYS
     command = [sys.executable, "-m", "benchmarks.steps.training", "--memory", "--ways", *ways]
     command += ["--model", given.model, "--batch", "8" if given.dry_run else "128", "--out", str(file)]
@@ -130,26 +124,21 @@ def _train(given: Any, progress: Progress) -> TrainResult:
     changes = {"epochs": given.epochs, "batch_size": 16 if given.dry_run else None}
     plan = plan_training(given.recipe, changes, Overrides())
     if given.dry_run:
-        how = Execution(Device.CPU, Amp(given.amp))
+        execution = Execution(Device.CPU, Amp(given.amp))
     else:
-        how = Execution(Device.CUDA, Amp(given.amp), compiled=not given.eager, deterministic=False)
+        execution = Execution(Device.CUDA, Amp(given.amp), compiled=not given.eager, deterministic=False)
     first = next(iter(given.test.values()))
     options = TrainOptions(given.model, given.train, given.out / "training", plan.recipe, first, plan.overrides)
-    return train_model(dataclasses.replace(options, execution=how), progress)
+    return train_model(dataclasses.replace(options, execution=execution), progress)
 
 
 def _bundle(given: Any, result: TrainResult, record: dict[str, Any], progress: Progress) -> Bundle:
-    """The bundle of the last weights, calibrated on training images, with the plans that can be built here."""
+    """Exports the last weights, calibrates on training images, and builds the plans that can be built here."""
     run = json.loads((result.weights.parent / "run.json").read_text())
-    record |= {"model": given.model, "batch": run["recipe"]["batch_size"], "run": run, "builds": []}
+    record |= {"model": given.model, "batch": run["recipe"]["batch_size"], "run": run}
     bundle = export_bundle(ExportOptions(given.model, given.out / "bundle", weights=result.weights), progress)
-    calibrate_bundle(bundle, CalibrateOptions(given.train, size=16 if given.dry_run else 256), progress)
-    for flavor in installed_flavors():
-        for precision in (Precision.FP16, Precision.INT8):
-            try:
-                build_engine(bundle, BuildOptions(precision, EngineOptions(), flavor), progress)
-            except DeployError as error:
-                record["builds"].append(f"{flavor} {precision} not built: {error}")
+    calibrate_bundle(bundle, CalibrateOptions(data=given.train, size=16 if given.dry_run else 256), progress)
+    record["builds"] = build_plans(bundle, (Precision.FP16, Precision.INT8), EngineOptions(), progress)
     return bundle
 
 
@@ -160,8 +149,8 @@ def _roofline(bundle: Bundle, batch: int) -> float:
 
 
 def _measure(bundle: Bundle, data: str, given: Any, progress: Progress) -> Report:
-    """Times are measured with the first test set alone."""
-    options = MeasureOptions(data, pictures=False, batches=(1,) if given.dry_run else BATCHES)
+    """Measures accuracy, and latency too with the first test set."""
+    options = MeasureOptions(data=data, pictures=False, batches=(1,) if given.dry_run else BATCHES)
     if data != next(iter(given.test.values())):
         return evaluate_bundle(bundle, options, progress)
     if given.dry_run:
@@ -169,23 +158,18 @@ def _measure(bundle: Bundle, data: str, given: Any, progress: Progress) -> Repor
     return bench_bundle(bundle, options, progress)
 
 
-def _write(record: dict[str, Any], given: Any) -> None:
-    (given.out / "train_gpu.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-
-
 def _show(record: dict[str, Any], reports: dict[str, Report], console: Console) -> None:
-    memory = Table("way", "kept MB", "peak MB", box=SIMPLE_HEAD, title="Memory of a training step")
+    memory = make_table("way", "kept MB", "peak MB", title="Memory of a training step")
     for row in record["memory"]:
         memory.add_row(row["way"], f"{row['kept'] / 1e6:.0f}", f"{row['peak'] / 1e6:.0f}")
-    speed = Table("epoch", "loss", "test top-1", "images/s", "% of roofline", box=SIMPLE_HEAD, title="Training")
+    speed = make_table("epoch", "loss", "test top-1", "images/s", "% of roofline", title="Training")
     for epoch in record["epochs"]:
         share = 100 * epoch["images_per_s"] / record["roofline_images_per_s"]
         numbers = f"{epoch['loss']:.4f}", f"{100 * epoch['test_top1']:.2f} %", f"{epoch['images_per_s']:.0f}"
         speed.add_row(str(epoch["epoch"] + 1), *numbers, f"{share:.2f}")
     batches = next(iter(reports.values())).settings.batches
-    table = Table("contender", *(f"{name} top-1" for name in reports), box=SIMPLE_HEAD, title=record["model"])
-    for batch in batches:
-        table.add_column(f"batch {batch}, images/s", justify="right")
+    speeds = (f"batch {batch}, images/s" for batch in batches)
+    table = make_table("candidate", *(f"{name} top-1" for name in reports), *speeds, title=record["model"])
     first, *others = reports.values()
     for row in first.rows:
         if row.skipped is not None:

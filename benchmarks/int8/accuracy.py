@@ -3,13 +3,13 @@ r"""Compares int8 graphs, ours and others': accuracy on real images, cost of cal
     python -m benchmarks.int8.accuracy --checkpoint wrn-16-2=FILE --calib-data train.npz --data test.parquet \
         [--data other.npz] [--ladder] [--peers] [--modelopt-python MODELOPT/bin/python] [--out FILE.json]
 
-The rows are in `rows.py`. All are calibrated on the same images, the first of `--calib-data`, each in a process of
-its own, whose CPU seconds and peak memory are told. ONNX Runtime on the CPU answers all images with every graph, those
-for TensorRT too; the images are decoded once. Agreement is that of the argmax with fp32, cosine that of the logits.
+The rows are in `rows.py`. All are calibrated on the same images, the first of `--calib-data`, each in its own process,
+whose CPU seconds and peak memory are reported. ONNX Runtime on the CPU answers all images with every graph, also those
+for TensorRT; the images are decoded once. Agreement compares the argmax with fp32's, cosine the logits.
 
-Graphs with uint8 activations and fp32 are timed as well, in turns within one process: for each batch and number of
-threads the least time and the median. `--ladder` adds our techniques one by one, `--peers` ONNX Runtime's
-`quantize_static`. ModelOpt needs other versions of onnx and ONNX Runtime, so an environment of its own:
+Graphs with uint8 activations and fp32 are also timed, in turns within one process: minimum and median for each batch
+size and number of threads. `--ladder` adds our techniques one by one, `--peers` ONNX Runtime's `quantize_static`.
+ModelOpt needs other versions of onnx and ONNX Runtime, and therefore its own environment:
 
     python -m venv MODELOPT && MODELOPT/bin/pip install nvidia-modelopt==0.47.0 onnx==1.21.0 onnxruntime==1.24.4 \
         onnx-graphsurgeon onnxconverter-common onnxslim onnxscript polygraphy lief cppimport pillow rich
@@ -32,23 +32,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.compact_json import to_compact_json
 from benchmarks.int8.measure import Accuracy, Images, compare, latencies, logits_of, read_images
 from benchmarks.int8.rows import LADDER, PEERS, SHIPPED, Maker, Row
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTENDER = "benchmarks.int8.accuracy_candidates"
-PATIENCE_S = 3600  # for one process
+CANDIDATE = "benchmarks.int8.accuracy_candidates"
+TIMEOUT_S = 3600  # of one process
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy", "pillow")
 BATCHES = (1, 8)
 SYMMETRIC, UNSIGNED = "int8-tensorrt.onnx", "int8-onnxruntime.onnx"
@@ -56,7 +52,7 @@ SYMMETRIC, UNSIGNED = "int8-tensorrt.onnx", "int8-onnxruntime.onnx"
 
 @dataclasses.dataclass(slots=True)
 class Result:
-    """One graph: cost of making it, accuracy by data set, times in ms by "threads/batch"; `error` where it failed."""
+    """One graph: cost of making it, accuracy by data set, times in ms by "threads/batch"; `error` if it failed."""
 
     name: str
     cpu_s: float = 0.0
@@ -78,7 +74,7 @@ def main() -> None:
             bundle = export_bundle(ExportOptions(name, folder / "bundle", Path(weights)), Silent())
             results[name] = []
             for _ in _measure(given, bundle, calibration, results[name]):
-                _write(given, results)  # after each row: a run that is interrupted leaves what it measured
+                _write(given, results)  # after each row, so that an interrupted run keeps what it measured
     for name, found in results.items():
         _print(name, found)
 
@@ -89,7 +85,7 @@ def _arguments() -> Any:
     parser.add_argument("--calib-data", required=True)
     parser.add_argument("--calib-size", type=int, default=256)
     parser.add_argument("--data", action="append", required=True, help="labelled images; repeatable")
-    parser.add_argument("--limit", type=int, help="no more than so many images of each")
+    parser.add_argument("--limit", type=int, help="use the first N images of each", metavar="N")
     parser.add_argument("--ladder", action="store_true", help="measure our techniques one by one too")
     parser.add_argument("--peers", action="store_true", help="measure ONNX Runtime's quantizer too")
     parser.add_argument("--modelopt-python", help="the Python of an environment with ModelOpt")
@@ -110,24 +106,24 @@ def _first_images(data: str, count: int, file: Path) -> None:
 
 
 def _measure(given: Any, bundle: Bundle, calibration: Path, results: list[Result]) -> Iterator[None]:
-    """Adds to the results; yields after each row."""
+    """Adds to `results`; yields after each row."""
     images = [read_images(data, bundle.spec, given.limit) for data in given.data]
     fp32 = bundle.file(bundle.artifacts["onnx-fp32"])
     reference = [logits_of(fp32, one) for one in images]
     rows = [SHIPPED, *(LADDER if given.ladder else ())]
     rows += [row for row in PEERS if row.maker is Maker.ONNXRUNTIME and given.peers]
     rows += [row for row in PEERS if row.maker is Maker.MODELOPT and given.modelopt_python]
-    results.append(_answered(Result("fp32"), fp32, images, reference))
+    results.append(_scored(Result("fp32"), fp32, images, reference))
     timed = {"fp32": fp32}
     for number, row in enumerate(rows):
         folder = bundle.folder.parent / str(number)
-        made = _make(row, given.modelopt_python, (bundle, calibration), folder)
+        made = _make(row, bundle, calibration, folder, given.modelopt_python)
         for name, file in _graphs(row, folder) if not made.error else [(row.name, fp32)]:
             result = dataclasses.replace(made, name=name, accuracy={}, latency_ms={})
-            results.append(result if made.error else _answered(result, file, images, reference))
+            results.append(result if made.error else _scored(result, file, images, reference))
             if row.unsigned or file.name == UNSIGNED:
                 timed[name] = file
-            sys.stderr.write(f"{_told(results[-1])}\n")
+            sys.stderr.write(f"{_describe(results[-1])}\n")
         yield
     for threads in given.threads if given.rounds else ():
         for batch in BATCHES:
@@ -138,12 +134,11 @@ def _measure(given: Any, bundle: Bundle, calibration: Path, results: list[Result
             yield
 
 
-def _make(row: Row, modelopt: str | None, inputs: tuple[Bundle, Path], folder: Path) -> Result:
-    bundle, calibration = inputs
+def _make(row: Row, bundle: Bundle, calibration: Path, folder: Path, modelopt_python: str | None) -> Result:
     own = folder / "bundle"
     shutil.copytree(bundle.folder, own, copy_function=os.link)  # files are replaced, never written to
-    python = modelopt if modelopt and row.maker is Maker.MODELOPT else sys.executable
-    command = ["timeout", str(PATIENCE_S), python, "-m", CONTENDER, row.name, str(own), str(calibration)]
+    python = modelopt_python if modelopt_python and row.maker is Maker.MODELOPT else sys.executable
+    command = ["timeout", str(TIMEOUT_S), python, "-m", CANDIDATE, row.name, str(own), str(calibration)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
     log = folder / "log"
     with log.open("w") as stream:
@@ -161,7 +156,7 @@ def _graphs(row: Row, folder: Path) -> list[tuple[str, Path]]:
     return [symmetric, (f"{row.name}, for ONNX Runtime", folder / UNSIGNED)] if row is SHIPPED else [symmetric]
 
 
-def _answered(result: Result, graph: Path, images: list[Images], reference: list[Any]) -> Result:
+def _scored(result: Result, graph: Path, images: list[Images], reference: list[Any]) -> Result:
     for one, wanted in zip(images, reference, strict=True):
         result.accuracy[one.name] = compare(logits_of(graph, one), wanted, one.labels)
     return result
@@ -169,18 +164,15 @@ def _answered(result: Result, graph: Path, images: list[Images], reference: list
 
 def _write(given: Any, results: dict[str, list[Result]]) -> None:
     record = {
-        "benchmark": "int8-accuracy",
+        **start_record("int8-accuracy", *PACKAGES),
         "calibration": {"data": Path(given.calib_data).name, "images": given.calib_size},
         "limit": given.limit,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         "models": {name: [dataclasses.asdict(result) for result in found] for name, found in results.items()},
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(to_compact_json(record) + "\n", encoding="utf-8")
+    write_record(given.out, record)
 
 
-def _told(result: Result) -> str:
+def _describe(result: Result) -> str:
     scores = [
         f"{name}: top-1 {100 * one.correct / one.images:.2f}, agrees {100 * one.agreeing / one.images:.2f} %"
         for name, one in result.accuracy.items()
@@ -191,7 +183,7 @@ def _told(result: Result) -> str:
 def _print(model: str, results: list[Result]) -> None:
     data = [*results[0].accuracy]
     title = f"{model}: top-1 / agreement with fp32 (%) / mean cosine of the logits"
-    table = Table("graph", *data, "CPU s", "peak memory", box=SIMPLE_HEAD, title=title)
+    table = make_table("graph", *data, "CPU s", "peak memory", title=title)
     for result in results:
         scores = [
             f"{100 * one.correct / one.images:.2f} / {100 * one.agreeing / one.images:.2f} / {one.cosine:.5f}"
@@ -205,7 +197,7 @@ def _print(model: str, results: list[Result]) -> None:
         return
     settings = [*timed[0].latency_ms]
     headers = ["threads {}, batch {}".format(*one.split("/")) for one in settings]
-    table = Table("graph", *headers, box=SIMPLE_HEAD, title=f"{model}: ms, least / median")
+    table = make_table("graph", *headers, title=f"{model}: ms, minimum / median")
     for result in timed:
         times = [result.latency_ms[setting] for setting in settings]
         table.add_row(result.name, *(f"{min(one):.3f} / {statistics.median(one):.3f}" for one in times))

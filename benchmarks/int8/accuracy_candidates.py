@@ -1,13 +1,12 @@
-"""One contender of `accuracy.py` in a process of its own: ROW BUNDLE IMAGES; it writes to the working directory.
+"""Makes one row of `accuracy.py`: ROW BUNDLE IMAGES; it writes to the working directory.
 
-ROW is the name of a row of `rows.py`, BUNDLE is changed (ours calibrates it), IMAGES is an .npz of uint8 images.
-Besides the graphs it writes cost.json: CPU seconds of all its threads, and its peak memory.
+ROW is the name of a row of `rows.py`, BUNDLE may be changed (ours calibrates it), IMAGES is an .npz of uint8 images.
+It writes the graphs and cost.json: CPU seconds of all its threads, and its peak memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import resource
 import shutil
@@ -20,27 +19,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.int8.peers import quantize_with_modelopt, quantize_with_onnxruntime
 from benchmarks.int8.rows import ROWS, Maker
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.machine import peak_rss_bytes
 
-MEMORY = 24 * 2**30  # of addresses: a contender that needs more fails, and does not take the machine with it
+MEMORY = 24 * 2**30  # bytes of address space: a candidate that needs more fails alone
 
 
 def main() -> None:
-    """Runs the contender that the arguments name."""
-    name, folder, images = sys.argv[1:]
+    """Makes the row that the arguments name."""
+    row_name, folder, images = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    row = next(row for row in ROWS if row.name == name)
+    row = next(row for row in ROWS if row.name == row_name)
     bundle = Bundle.open(Path(folder))
+    fp32, name = bundle.file(bundle.artifacts["onnx-fp32"]), bundle.spec.input.name
     if row.maker is Maker.OURS:
         _ours(bundle, images, row.options)
     elif row.maker is Maker.ONNXRUNTIME:
-        _onnxruntime(bundle, images, row.options)
+        quantize_with_onnxruntime(fp32, name, _batches(bundle, images), **_static_options(row.options))
     else:
-        _modelopt(bundle, images, row.options)
+        quantize_with_modelopt(fp32, name, _batches(bundle, images), method=str(row.options["method"]))
     cost = {"cpu_s": round(time.process_time(), 2), "peak_rss_bytes": peak_rss_bytes()}
     Path("cost.json").write_text(json.dumps(cost), encoding="utf-8")
 
@@ -49,7 +50,7 @@ def _ours(bundle: Bundle, images: str, wanted: Mapping[str, object]) -> None:
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
     from wrn_deploy.progress import Silent
 
-    options: Any = CalibrateOptions(images, size=len(open_data(images, Role.TRAIN)))
+    options: Any = CalibrateOptions(data=images, size=len(open_data(images, Role.TRAIN)))
     for name, value in wanted.items():
         options = _with(options, name, value)
     calibrate_bundle(bundle, options, Silent())
@@ -58,7 +59,7 @@ def _ours(bundle: Bundle, images: str, wanted: Mapping[str, object]) -> None:
 
 
 def _with(options: Any, name: str, value: object) -> Any:
-    """The options with one field changed, wherever it is in them; a text becomes a member of the field's StrEnum."""
+    """Changes one field of the options, also of options within them; a text becomes a member of the field's StrEnum."""
     for field in dataclasses.fields(options):
         found = getattr(options, field.name)
         if field.name == name:
@@ -70,50 +71,23 @@ def _with(options: Any, name: str, value: object) -> Any:
 
 
 def _batches(bundle: Bundle, images: str) -> Iterator[npt.NDArray[np.float32]]:
-    how = bundle.spec.preprocessing
-    return (normalize(batch.images, how) for batch in Batches(open_data(images, Role.TRAIN), how, 1))
+    preprocessing = bundle.spec.preprocessing
+    source = open_data(images, Role.TRAIN)
+    return (normalize(batch.images, preprocessing) for batch in Batches(source, preprocessing, 1))
 
 
-def _onnxruntime(bundle: Bundle, images: str, wanted: Mapping[str, Any]) -> None:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+def _static_options(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's options as `quantize_static` takes them."""
+    from onnxruntime.quantization import QuantType
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """One image after the other."""
-
-        def __init__(self) -> None:
-            self.batches = _batches(bundle, images)
-
-        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-            """The next one; None at the end."""
-            batch = next(self.batches, None)
-            return None if batch is None else {bundle.spec.input.name: batch}
-
-    symmetric = {} if wanted["unsigned"] else {"ActivationSymmetric": True, "WeightSymmetric": True}
-    quantize_static(
-        bundle.file(bundle.artifacts["onnx-fp32"]),
-        "int8.onnx",
-        Reader(),
-        QuantFormat.QDQ,
-        op_types_to_quantize=wanted["operators"] or None,
-        per_channel=wanted["per_channel"],
-        activation_type=QuantType.QUInt8 if wanted["unsigned"] else QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=getattr(CalibrationMethod, wanted["method"]),
-        extra_options=symmetric,
-    )
-
-
-def _modelopt(bundle: Bundle, images: str, wanted: Mapping[str, Any]) -> None:
-    quantization: Any = importlib.import_module("modelopt.onnx.quantization")  # it is in another environment
-    every = {bundle.spec.input.name: np.concatenate([*_batches(bundle, images)])}
-    options = {"calibration_eps": ["cpu"], "output_path": "int8.onnx", **wanted}
-    quantization.quantize(str(bundle.file(bundle.artifacts["onnx-fp32"])), "int8", every, **options)
+    return {
+        "method": wanted["method"],
+        "op_types_to_quantize": wanted["operators"] or None,
+        "per_channel": wanted["per_channel"],
+        "activation_type": QuantType.QUInt8 if wanted["unsigned"] else QuantType.QInt8,
+        "weight_type": QuantType.QInt8,
+        "extra_options": {} if wanted["unsigned"] else {"ActivationSymmetric": True, "WeightSymmetric": True},
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""One contender of `calibration.py` in a process of its own: NAME BUNDLE IMAGES; it writes to the working directory."""
+"""Runs one candidate of `calibration.py`: NAME BUNDLE IMAGES; it writes to the working directory."""
 
 from __future__ import annotations
 
-import importlib
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -12,35 +11,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.int8.peers import quantize_with_modelopt, quantize_with_onnxruntime
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 
-MEMORY = 14 * 2**30  # of addresses: a contender that needs more fails, and does not take the machine with it
+MEMORY = 14 * 2**30  # bytes of address space: a candidate that needs more fails alone
 
 Images = Callable[[int], Iterator[npt.NDArray[np.float32]]]
 
 
 def main() -> None:
-    """Runs the contender that the arguments name."""
-    contender, bundle_folder, data = sys.argv[1:]
+    """Runs the candidate that the arguments name."""
+    candidate, bundle_folder, data = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     bundle = Bundle.open(Path(bundle_folder))
-    source, how = open_data(data, Role.TRAIN), bundle.spec.preprocessing
+    source, preprocessing = open_data(data, Role.TRAIN), bundle.spec.preprocessing
 
     def images(size: int) -> Iterator[npt.NDArray[np.float32]]:
-        return (normalize(batch.images, how) for batch in Batches(source, how, size))
+        return (normalize(batch.images, preprocessing) for batch in Batches(source, preprocessing, size))
 
-    kind, _, method = contender.partition(" ")
+    kind, _, method = candidate.partition(" ")
     graphs = (bundle.file(bundle.artifacts["onnx-fp32"]), bundle.file(bundle.artifacts["onnx-fp16"]))
     if kind == "fp32":
-        _plain(graphs[0], images, 1 if "1 thread" in contender else None)
+        _plain(graphs[0], images, 1 if "1 thread" in candidate else None)
     elif kind == "ours":
         _ours(graphs, images, method)
     elif kind == "onnxruntime":
-        _onnxruntime(graphs[0], images, method)
+        quantize_with_onnxruntime(graphs[0], bundle.spec.input.name, images(1), method=method, per_channel=True)
     else:
-        _modelopt(graphs[0], images, method)
+        quantize_with_modelopt(graphs[0], bundle.spec.input.name, images(1), method=method)
 
 
 def _plain(fp32: Path, images: Images, threads: int | None) -> None:
@@ -74,31 +74,6 @@ def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
     fp32 = ir.load(graphs[0])
     ir.save(quantize_for_tensorrt(fp32, ir.load(graphs[1]), table), Path("int8-tensorrt.onnx"))
     ir.save(quantize_for_onnxruntime(fp32, table), Path("int8-onnxruntime.onnx"))
-
-
-def _onnxruntime(fp32: Path, images: Images, name: str) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, quantize_static
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """One image after the other."""
-
-        def __init__(self) -> None:
-            self.batches = images(1)
-
-        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-            """The next one; None at the end."""
-            batch = next(self.batches, None)
-            return None if batch is None else {"images": batch}
-
-    how = getattr(CalibrationMethod, name)
-    quantize_static(fp32, "int8.onnx", Reader(), QuantFormat.QDQ, per_channel=True, calibrate_method=how)
-
-
-def _modelopt(fp32: Path, images: Images, name: str) -> None:
-    quantization: Any = importlib.import_module("modelopt.onnx.quantization")  # it is in another environment
-    every = np.concatenate([*images(1)])
-    options = {"calibration_method": name, "calibration_eps": ["cpu"], "output_path": "int8.onnx"}
-    quantization.quantize(str(fp32), "int8", {"images": every}, **options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `accuracy.py` measures of finished graphs: answers to images decoded once, and latency in turns."""
+"""Measures finished int8 graphs for `accuracy.py` and `qat.py`: their answers to images decoded once, and latency."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from wrn_deploy.spec import ModelSpec
 __all__ = ["Accuracy", "Images", "compare", "latencies", "logits_of", "read_images"]
 
 BATCH = 64
-PAUSE_S = 0.02  # until the threads of the last session no longer spin
-ROUND_S = 0.05  # that a contender has in each round
+PAUSE_S = 0.02  # the last session's threads spin for a while after its last run
+ROUND_S = 0.05  # of each graph in a round
 
 Logits = npt.NDArray[np.float32]
 
@@ -35,9 +35,9 @@ class Images:
     labels: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Of `images` images, how many have the right argmax and that of fp32; the mean cosine of the logits to fp32's."""
+    """Counts of images, right answers and answers that agree with fp32; mean cosine of the logits with fp32's."""
 
     images: int
     correct: int
@@ -46,34 +46,39 @@ class Accuracy:
 
 
 def read_images(name: str, spec: ModelSpec, limit: int | None) -> Images:
-    """The data set `name`, or its first `limit` images."""
+    """Reads the data set `name`, or its first `limit` images."""
     source = match_classes(open_data(name, Role.TEST), spec)
     batches = [*Batches(source, spec.preprocessing, BATCH, limit=limit)]
     pixels = np.concatenate([normalize(batch.images, spec.preprocessing) for batch in batches])
     return Images(Path(name).name, pixels, np.concatenate([batch.labels for batch in batches]))
 
 
-def logits_of(graph: Path, images: Images) -> Logits:
-    """The graph's logits (N, classes), computed by ONNX Runtime."""
-    infer = infer_with(open_session(graph))  # no MaxPool in these networks: see `fuses_qdq`
+def logits_of(graph: Path, images: Images, threads: int | None = None, *, fuses_qdq: bool = True) -> Logits:
+    """Computes the graph's logits (N, classes) with ONNX Runtime; `threads` and `fuses_qdq` as in `open_session`."""
+    infer = infer_with(open_session(graph, threads, fuses_qdq=fuses_qdq))
     starts = range(0, len(images.pixels), BATCH)
     return np.concatenate([infer(images.pixels[start : start + BATCH]) for start in starts])
 
 
 def compare(logits: Logits, reference: Logits, labels: npt.NDArray[np.int64]) -> Accuracy:
-    """How good the logits are, and how near to the reference; both (N, classes)."""
+    """Compares logits with the labels and with the reference's logits; both (N, classes)."""
     answers, wanted = logits.argmax(axis=1), reference.argmax(axis=1)
     lengths = np.linalg.norm(logits, axis=1) * np.linalg.norm(reference, axis=1)
     cosine = float(((logits * reference).sum(axis=1) / lengths).mean())
-    return Accuracy(len(labels), int((answers == labels).sum()), int((answers == wanted).sum()), cosine)
+    return Accuracy(
+        images=len(labels),
+        correct=int((answers == labels).sum()),
+        agreeing=int((answers == wanted).sum()),
+        cosine=cosine,
+    )
 
 
 def latencies(
     graphs: Mapping[str, Path], images: npt.NDArray[np.float32], threads: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Times of single runs in ms, by the graph's name: in turns (A B C, A B C), each of which starts with another.
+    """Times single runs, in ms, by the graph's name, in rotating order: A B C, B C A, ...
 
-    Each turn starts with a run that is not counted: others have run since the last one.
+    The first run of a turn is not counted: the other graphs have run since the last one.
     """
     sessions = {name: open_session(graph, threads) for name, graph in graphs.items()}
     times: dict[str, list[float]] = {name: [] for name in sessions}

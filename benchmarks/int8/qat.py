@@ -1,15 +1,15 @@
-r"""Measures what `wrn-deploy finetune` gives int8 graphs that lose accuracy, and those that lose next to none.
+r"""Measures how much accuracy `wrn-deploy finetune` gives back to int8 graphs, good ones and poor ones.
 
     python -m benchmarks.int8.qat --checkpoint wrn-16-2=FILE --train train.npz --data test.parquet [--data other.npz] \
         [--row "max, weights per tensor"] [--steps N] [--target tensorrt] [--out FILE.json]
 
-Each row is a calibration (`ROWS`), on the first images of `--train`; "collapsed" rows do to the checkpoint what
-`tests/calib/collapse.py` describes first. The graph is then fine-tuned on `--train` with fp32's answers, labels aside.
-ONNX Runtime on the CPU answers all images of `--data`, which training has seen none of, with the graph of before and
-with that of after. Agreement is that of the argmax with fp32. The interval of a difference is that of paired answers:
-only images whose answer became right or wrong count, twice the root of their number (McNemar 1947).
+Each row is a calibration (`ROWS`) on the first images of `--train`; "collapsed" rows first damage the checkpoint as
+`tests/calib/collapse.py` describes. The graph is then fine-tuned on `--train` with fp32's answers instead of labels.
+ONNX Runtime on the CPU answers all images of `--data`, none of which training has seen, with the graph before and the
+graph after. Agreement compares the argmax with fp32's. The interval of a difference is that of paired answers: only
+images whose answer became right or wrong count, twice the square root of their number (McNemar 1947).
 
-With `--work` the bundles are kept, and a run that was cut short goes on: what is up to date there is not made again.
+`--work` keeps the bundles, so that an interrupted run can go on: what is up to date is not made again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import math
 import sys
 import tempfile
@@ -26,23 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.compact_json import to_compact_json
-from benchmarks.int8.measure import BATCH, Images, Logits, read_images
+from benchmarks.int8.measure import Images, Logits, logits_of, read_images
+from benchmarks.output import make_table, start_record, write_record
 from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
-from wrn_deploy import __version__
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.quantization.state import BEFORE
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
 
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)
@@ -50,24 +44,28 @@ PER_TENSOR = dataclasses.replace(PLAIN, weights=WeightScales.TENSOR)
 COLLAPSED_RATE = 0.1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One calibration, what is done to the checkpoint before it, and the rate of the fine-tuning."""
+    """One calibration, the damage done to the checkpoint before it, and the learning rate of the fine-tuning."""
 
     method: str = "mse"
     equalize: bool = True
-    how: Quantization = dataclasses.field(default_factory=Quantization)
+    quantization: Quantization = dataclasses.field(default_factory=Quantization)
     percentile: float = 99.99
     damage: Damage | None = None
     rate: float = Schedule().rate
 
 
+def _collapsed(damage: Damage) -> Row:
+    return Row(method="percentile", equalize=False, quantization=PLAIN, damage=damage, rate=COLLAPSED_RATE)
+
+
 ROWS: Mapping[str, Row] = {
-    "max, weights per tensor": Row("max", equalize=False, how=PER_TENSOR),
-    "percentile 99.9": Row("percentile", equalize=False, how=PLAIN, percentile=99.9),
-    "as it comes": Row(),
-    "collapsed, loud": Row("percentile", equalize=False, how=PLAIN, damage=LOUD, rate=COLLAPSED_RATE),
-    "collapsed, near dead": Row("percentile", equalize=False, how=PLAIN, damage=NEAR_DEAD, rate=COLLAPSED_RATE),
+    "max, weights per tensor": Row(method="max", equalize=False, quantization=PER_TENSOR),
+    "percentile 99.9": Row(method="percentile", equalize=False, quantization=PLAIN, percentile=99.9),
+    "default": Row(),
+    "collapsed, loud": _collapsed(LOUD),
+    "collapsed, near dead": _collapsed(NEAR_DEAD),
 }
 
 
@@ -91,7 +89,7 @@ def _arguments() -> Any:
     parser.add_argument("--calib-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=Schedule().steps)
     parser.add_argument("--target", action="append", type=Target, choices=[*Target], help="repeatable")
-    parser.add_argument("--limit", type=int, help="no more than so many images of each data set")
+    parser.add_argument("--limit", type=int, help="use the first N images of each data set", metavar="N")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, help="a folder for the bundles; a temporary one if not given")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/qat.json"))
@@ -105,11 +103,19 @@ def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str,
         if row.damage is not None:
             weights = write_collapsed(model, weights, row.damage, work / "damaged.safetensors")
         bundle = export_bundle(ExportOptions(model, folder, weights), Silent())
-        calibration = (given.train, given.calib_size, row.method, row.percentile, row.equalize, row.how)
-        calibrate_bundle(bundle, CalibrateOptions(*calibration, threads=given.threads), Silent())
+        calibration = CalibrateOptions(
+            data=given.train,
+            size=given.calib_size,
+            method=row.method,
+            percentile=row.percentile,
+            equalize=row.equalize,
+            quantization=row.quantization,
+            threads=given.threads,
+        )
+        calibrate_bundle(bundle, calibration, Silent())
         schedule = Schedule(steps=given.steps, rate=row.rate)
         targets = tuple(given.target or (Target.TENSORRT,))
-        options = FinetuneOptions(given.train, schedule=schedule, targets=targets, threads=given.threads)
+        options = FinetuneOptions(data=given.train, schedule=schedule, targets=targets, threads=given.threads)
         found = finetune_bundle(bundle, options, Silent())
         rows = []
         images = [read_images(data, bundle.spec, given.limit) for data in given.data]
@@ -118,12 +124,12 @@ def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str,
             after = bundle.file(bundle.artifacts[graph.key])
             before = bundle.file(bundle.artifacts[BEFORE[graph.key]]) if graph.kept is not None else after
             scores = {
-                one.name: _compare(one, wanted, (before, after), given.threads)
+                one.name: _compare(one, wanted, {"before": before, "after": after}, given.threads)
                 for one, wanted in zip(images, reference, strict=True)
             }
-            told = {"model": model, "row": name, "graph": graph.key, "kept": graph.kept, "rate": row.rate}
-            rows.append({**told, "held_out": dataclasses.asdict(graph), "data": scores})
-            sys.stderr.write(f"{_told(rows[-1])}\n")
+            about = {"model": model, "row": name, "graph": graph.key, "kept": graph.kept, "rate": row.rate}
+            rows.append({**about, "held_out": dataclasses.asdict(graph), "data": scores})
+            sys.stderr.write(f"{_describe(rows[-1])}\n")
         return rows
 
 
@@ -138,15 +144,13 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 
 def _logits(graph: Path, images: Images, threads: int) -> Logits:
-    infer = infer_with(open_session(graph, threads, fuses_qdq="tensorrt" not in graph.name))
-    starts = range(0, len(images.pixels), BATCH)
-    return np.concatenate([infer(images.pixels[start : start + BATCH]) for start in starts])
+    return logits_of(graph, images, threads, fuses_qdq="tensorrt" not in graph.name)
 
 
-def _compare(images: Images, wanted: Logits, graphs: tuple[Path, Path], threads: int) -> dict[str, Any]:
-    """Counts of both graphs, and of the images whose answer became another kind of answer."""
+def _compare(images: Images, wanted: Logits, graphs: Mapping[str, Path], threads: int) -> dict[str, Any]:
+    """Counts the right answers of both graphs, and the images whose answer became right or wrong."""
     found: dict[str, Any] = {"images": len(images.labels), "fp32": int((wanted.argmax(1) == images.labels).sum())}
-    logits = {name: _logits(graph, images, threads) for name, graph in zip(("before", "after"), graphs, strict=True)}
+    logits = {name: _logits(graph, images, threads) for name, graph in graphs.items()}
     kinds = {"correct": images.labels, "same": wanted.argmax(1)}
     for kind, right in kinds.items():
         hits = {name: one.argmax(1) == right for name, one in logits.items()}
@@ -162,25 +166,22 @@ def _compare(images: Images, wanted: Logits, graphs: tuple[Path, Path], threads:
 def _write(given: Any, results: list[dict[str, Any]]) -> None:
     schedule = dataclasses.asdict(Schedule(steps=given.steps))
     record = {
-        "benchmark": "qat",
+        **start_record("qat", *PACKAGES),
         "train": {"data": Path(given.train).name, "calibrated_on": given.calib_size},
         "schedule": {name: value for name, value in schedule.items() if name != "rate"},
         "limit": given.limit,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         "rows": results,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(to_compact_json(json.loads(json.dumps(record))) + "\n", encoding="utf-8")
+    write_record(given.out, record)
 
 
 def _change(score: Mapping[str, int], images: int) -> str:
-    """Points gained, and two standard errors."""
+    """Percentage points gained, and two standard errors."""
     gained, lost = score["gained"], score["lost"]
     return f"{100 * (gained - lost) / images:+.2f} ± {200 * math.sqrt(gained + lost) / images:.2f}"
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[str, Any]) -> str:
     parts = [f"{row['model']}, {row['row']}, {row['graph']}"]
     for name, score in row["data"].items():
         parts.append(f"{name}: as fp32 {_change(score['same'], score['images'])}")
@@ -189,7 +190,7 @@ def _told(row: Mapping[str, Any]) -> str:
 
 def _print(results: list[dict[str, Any]]) -> None:
     headers = ("as fp32, %", "change", "top-1, %", "change", "fp32's")
-    table = Table("network", "calibration", "graph", "data", *headers, box=SIMPLE_HEAD)
+    table = make_table("network", "calibration", "graph", "data", *headers, left=("calibration", "graph", "data"))
     for row in results:
         for name, score in row["data"].items():
             images = score["images"]

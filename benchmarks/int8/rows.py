@@ -1,4 +1,4 @@
-"""What `accuracy.py` compares: rows of data, each one way to make an int8 graph; no code that makes one."""
+"""Lists the ways to make an int8 graph that `accuracy.py` compares; no code that makes one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["LADDER", "PEERS", "ROWS", "SHIPPED", "Maker", "Row"]
 
 
 class Maker(StrEnum):
-    """Who quantizes."""
+    """The quantizer."""
 
     OURS = "ours"
     ONNXRUNTIME = "quantize_static"
     MODELOPT = "ModelOpt"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One contender.
+    """One way to make an int8 graph.
 
-    `options` are fields of CalibrateOptions or of its Quantization for ours, those of `quantize_static` for ONNX
-    Runtime (`operators`: kinds of nodes that are quantized, empty for all), and of ModelOpt's `quantize` for that.
-    `unsigned` rows have uint8 activations and are timed too; ours gives both kinds of graphs at once.
+    For ours, `options` are fields of CalibrateOptions or of its Quantization; for the others their calibration method
+    and options of `quantize_static` (`operators`: op types to quantize, empty for all). `unsigned` rows have uint8
+    activations and are timed too; ours makes both kinds of graphs at once.
     """
 
     name: str
@@ -43,18 +43,12 @@ PLAIN: dict[str, object] = {
 
 
 def _ours(name: str, **changes: object) -> Row:
-    return Row(name, Maker.OURS, {**PLAIN, **changes})
+    return Row(name=name, maker=Maker.OURS, options={**PLAIN, **changes})
 
 
-TOGETHER: dict[str, object] = {
-    "method": "mse",
-    "equalize": True,
-    "exact_input": True,
-    "rounding": "feedback",
-}  # defaults
+DEFAULTS: dict[str, object] = {"method": "mse", "equalize": True, "exact_input": True, "rounding": "feedback"}
 
-
-# Each technique alone on top of max and weights per channel, and then together, one after the other.
+# First each technique alone on top of max and weights per channel; then together, one after the other.
 LADDER = (
     _ours("base: max, weights per tensor", weights="per-tensor"),
     _ours("weights per channel"),
@@ -66,19 +60,19 @@ LADDER = (
     _ours("  and learned rounding", rounding="learned"),
     _ours("mse, equalisation", method="mse", equalize=True),
     _ours("mse, equalisation, exact input", method="mse", equalize=True, exact_input=True),
-    _ours("as it comes, and bias correction", **TOGETHER, bias_correction=True),
-    _ours("as it comes, and learned rounding", **{**TOGETHER, "rounding": "learned"}),
+    _ours("default, and bias correction", **DEFAULTS, bias_correction=True),
+    _ours("default, and learned rounding", **{**DEFAULTS, "rounding": "learned"}),
 )
-SHIPPED = Row("ours, as it comes", Maker.OURS)
+SHIPPED = Row(name="ours, default", maker=Maker.OURS)
 
 
 def _static(method: str, *operators: str, per_channel: bool = True, unsigned: bool) -> Row:
-    # Symmetric int8 is what TensorRT takes; uint8 is what ONNX Runtime's own CPU kernels want.
+    # TensorRT takes symmetric int8; ONNX Runtime's own CPU kernels are made for uint8 activations.
     kind = "u8s8" if unsigned else "s8s8"
     scales = "" if per_channel else ", weights per tensor"
     options = {"method": method, "operators": list(operators), "per_channel": per_channel, "unsigned": unsigned}
     name = f"quantize_static {kind} {method}, {'+'.join(operators) or 'all operators'}{scales}"
-    return Row(name, Maker.ONNXRUNTIME, options, unsigned)
+    return Row(name=name, maker=Maker.ONNXRUNTIME, options=options, unsigned=unsigned)
 
 
 PEERS = (
@@ -87,7 +81,7 @@ PEERS = (
     _static("Percentile", unsigned=True),
     _static("MinMax", per_channel=False, unsigned=True),
     _static("Percentile", "Conv", unsigned=True),
-    Row("ModelOpt max", Maker.MODELOPT, {"calibration_method": "max"}),
-    Row("ModelOpt entropy", Maker.MODELOPT, {"calibration_method": "entropy"}),
+    Row(name="ModelOpt max", maker=Maker.MODELOPT, options={"method": "max"}),
+    Row(name="ModelOpt entropy", maker=Maker.MODELOPT, options={"method": "entropy"}),
 )
 ROWS = (SHIPPED, *LADDER, *PEERS)

@@ -1,19 +1,19 @@
-r"""Measures what the C library costs: start and memory, microseconds added to a call, and calls by several threads.
+r"""Measures what the C library costs: start-up and memory, microseconds added to a call, and calls by several threads.
 
     python -m benchmarks.overhead.embedding BUNDLE [--precision fp32] [--out FILE]
 
-- Start: a C++ program's first call (which starts Python), opening the bundle, the first inference; resident set after
-  each; then one call that does nothing (`wrn_describe`): the way from C to Python and back.
-- A call: from C++ against `Runner.predict_into` in Python and the bare ONNX Runtime session, on normalised images, and
-  from C++ on pixels, at batches 1 and 8, one CPU thread each; the two processes take turns of some calls, and one waits
+- Start: a C++ program's first call (which starts Python), opening the bundle, the first inference, with the resident
+  set after each; then one call that does nothing (`wrn_describe`), which shows the way from C to Python and back.
+- A call: from C++, compared with `Runner.predict_into` in Python and the bare ONNX Runtime session, on normalised
+  images; and from C++ on pixels. Batch sizes 1 and 8, one CPU thread. The two processes take turns, and one waits
   while the other works.
-- Threads: calls a second of 1, 2 and 4 threads on one runner, of which each inference uses one CPU thread.
+- Threads: calls per second of 1, 2 and 4 threads on one runner; each inference uses one CPU thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import itertools
 import os
 import statistics
 import subprocess
@@ -24,13 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compact_json import to_compact_json
-from wrn_deploy import Runner, __version__
-from wrn_deploy.machine import describe_machine, package_versions
+from benchmarks.output import make_table, start_record, write_record
+from wrn_deploy import Runner
 from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 from wrn_deploy.progress import Silent
 from wrn_deploy.sessions import open_session
@@ -42,7 +40,7 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def main() -> None:
-    """Builds library and program, measures, prints the tables, and writes the raw numbers."""
+    """Builds library and program, measures, writes the raw numbers, and prints the tables."""
     given = _arguments()
     with tempfile.TemporaryDirectory() as folder:
         program = [str(_build(Path(folder))), str(given.bundle), given.precision]
@@ -50,17 +48,14 @@ def main() -> None:
         calls = {batch: _calls(given, program, batch) for batch in BATCHES}
         rates = _rates(program)
     record = {
-        "benchmark": "embedding",
+        **start_record("embedding", "onnxruntime", "numpy", "cffi"),
         "bundle": given.bundle.name,
         "precision": given.precision,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions("onnxruntime", "numpy", "cffi")},
         "starts": starts,
         "calls_us": {str(batch): samples for batch, samples in calls.items()},
         "calls_a_second": rates,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(to_compact_json(record) + "\n", encoding="utf-8")
+    write_record(given.out, record)
     for table in (_start_table(starts), _call_table(calls), _rate_table(rates)):
         Console(width=120).print(table, "", sep="\n")
 
@@ -87,13 +82,13 @@ def _start(program: list[str]) -> subprocess.Popen[str]:
 
 
 def _stages(started: subprocess.Popen[str]) -> dict[str, list[int]]:
-    """Nanoseconds and resident bytes of each stage; the process ends."""
+    """Nanoseconds and resident bytes of each stage; ends the process."""
     out, _ = started.communicate("")
     return {line.split()[0]: [int(number) for number in line.split()[1:]] for line in out.splitlines()}
 
 
 def _ask(started: subprocess.Popen[str], *numbers: int) -> list[int]:
-    """The nanoseconds that a line of calls took: all together, then each of the first thread's."""
+    """Nanoseconds of one request: of all its calls together, then of each call of the first thread."""
     assert started.stdin is not None
     assert started.stdout is not None
     started.stdin.write(" ".join(map(str, numbers)) + "\n")
@@ -115,20 +110,21 @@ def _calls(given: Any, program: list[str], batch: int) -> dict[str, list[float]]
     with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner, child:
         key = "onnx-fp32" if runner.precision == "fp32" else f"onnx-{runner.precision}-onnxruntime"
         session = open_session(runner.bundle.file(runner.bundle.artifacts[key]), threads=1)
-        name, images = runner.inputs[0].name, np.zeros((batch, *runner.inputs[0].shape), runner.inputs[0].dtype)
+        source = runner.inputs[0]
+        images = np.zeros((batch, *source.shape), source.dtype)
         out = np.empty((batch, *runner.outputs[0].shape), runner.outputs[0].dtype)
-        contenders: dict[str, Callable[[], list[float]]] = {
-            "bare session": lambda: _timed(lambda: session.run(None, {name: images})),
+        candidates: dict[str, Callable[[], list[float]]] = {
+            "bare session": lambda: _timed(lambda: session.run(None, {source.name: images})),
             "Runner.predict_into": lambda: _timed(lambda: runner.predict_into(images, out)),
             "wrn_infer": lambda: [each / 1e3 for each in _ask(child, 1, CALLS, 0, batch)[1:]],
             "wrn_infer, pixels": lambda: [each / 1e3 for each in _ask(child, 1, CALLS, 1, batch)[1:]],
         }
-        samples: dict[str, list[float]] = {contender: [] for contender in contenders}
+        samples: dict[str, list[float]] = {name: [] for name in candidates}
         for turn in range(2 + TURNS):
-            for contender, call in contenders.items():
+            for name, call in candidates.items():
                 own = call()
                 if turn >= 2:
-                    samples[contender] += own[1:]  # the first of a turn finds cold caches
+                    samples[name] += own[1:]  # the first call of a turn finds cold caches
     return samples
 
 
@@ -142,19 +138,19 @@ def _timed(call: Callable[[], object]) -> list[float]:
 
 
 def _rates(program: list[str]) -> dict[str, dict[str, list[float]]]:
-    """Calls a second, in turns."""
-    rates: dict[str, dict[str, list[float]]] = {what: {str(n): [] for n in THREADS} for what in ("float32", "uint8")}
+    """Calls per second, in turns."""
+    rates: dict[str, dict[str, list[float]]] = {dtype: {str(n): [] for n in THREADS} for dtype in ("float32", "uint8")}
     with _ready(program) as child:
         for turn in range(1 + 10):
-            for what, threads in ((what, threads) for what in rates for threads in THREADS):
-                seconds = _ask(child, threads, 100, int(what == "uint8"), 1)[0] / 1e9
+            for dtype, threads in itertools.product(rates, THREADS):
+                seconds = _ask(child, threads, 100, int(dtype == "uint8"), 1)[0] / 1e9
                 if turn > 0:
-                    rates[what][str(threads)].append(round(threads * 100 / seconds, 1))
+                    rates[dtype][str(threads)].append(round(threads * 100 / seconds, 1))
     return rates
 
 
 def _start_table(starts: list[dict[str, list[int]]]) -> Table:
-    table = _table("stage", "least ms", "median ms", "resident MB after it", title=f"{len(starts)} processes")
+    table = make_table("stage", "min ms", "median ms", "resident MB after it", caption=f"{len(starts)} processes")
     for name in STAGES:
         milliseconds = [start[name][0] / 1e6 for start in starts]
         resident = statistics.median(start[name][1] / 1e6 for start in starts)
@@ -163,27 +159,23 @@ def _start_table(starts: list[dict[str, list[int]]]) -> Table:
 
 
 def _call_table(calls: dict[int, dict[str, list[float]]]) -> Table:
-    headers = ("call", "batch", "least us", "median us", "added, least us", "added, median us")
-    table = _table(*headers, title="added: over the bare session, difference of the least and of the medians")
+    table = make_table(
+        "call", "batch", "min us", "median us", "added, min us", "added, median us",
+        caption="added: over the bare session, difference of the minima and of the medians",
+    )  # fmt: skip
     for batch, samples in calls.items():
-        least, median = min(samples["bare session"]), statistics.median(samples["bare session"])
+        minimum, median = min(samples["bare session"]), statistics.median(samples["bare session"])
         for name, own in samples.items():
-            added = (f"{min(own) - least:.1f}", f"{statistics.median(own) - median:.1f}")
+            added = (f"{min(own) - minimum:.1f}", f"{statistics.median(own) - median:.1f}")
             table.add_row(name, str(batch), f"{min(own):.1f}", f"{statistics.median(own):.1f}", *added)
     return table
 
 
 def _rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
-    table = _table("images", *(f"{n} threads" for n in THREADS), title="calls a second, median of turns, batch 1")
-    for what, own in rates.items():
-        table.add_row(what, *(f"{statistics.median(own[str(n)]):.0f}" for n in THREADS))
-    return table
-
-
-def _table(*headers: str, title: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption=title)
-    for header in headers:
-        table.add_column(header, justify="left" if header == headers[0] else "right")
+    threads = (f"{n} threads" for n in THREADS)
+    table = make_table("images", *threads, caption="calls per second, median of the turns, batch 1")
+    for dtype, own in rates.items():
+        table.add_row(dtype, *(f"{statistics.median(own[str(n)]):.0f}" for n in THREADS))
     return table
 
 

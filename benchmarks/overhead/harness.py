@@ -1,23 +1,22 @@
-r"""Measures what the benchmark itself adds to a call, against a bare loop around the same ONNX Runtime session.
+r"""Measures what the benchmark itself adds to a call, compared with a bare loop around the same ONNX Runtime session.
 
     python -m benchmarks.overhead.harness BUNDLE [--data digits] [--rounds 40] [--calls 50] [--threads 1] [--out FILE]
 
-Three ways take turns, round by round, at batches 1 and 8, in fp32:
+Three ways take turns, round by round, at batch sizes 1 and 8, in fp32:
 
 - bare: a loop with `time.perf_counter_ns` around `session.run_with_iobinding`, and nothing else;
-- in process: `bench.latency.measure_latency` on `bench.section.section_of`, with the very same session and buffers;
-- worker: the same in a process of its own, `bench.isolate.Worker`, as `wrn-deploy bench` does it.
+- in process: `bench.measuring.latency.measure_latency` on `section_of`, with the same session and buffers;
+- worker: the same in another process, `bench.measuring.isolate.Worker`, as `wrn-deploy bench` does it.
 
-Added is the median over the rounds of the difference of the two medians in a round; the interval is that of
-`bench.ratios.paired_ratio`. The empty section tells the cost of the clock itself, without the noise of a network.
-It ends with code 3 where a way adds 1 % and 20 us or more.
+"Added" is the median over the rounds of the difference of the two medians in a round; the interval is that of
+`paired_ratio`. An empty section shows the cost of the clock itself, without the noise of a network. The program ends
+with code 3 if a way adds 1 % and 20 us or more.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -26,42 +25,40 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from wrn_deploy.bench.measuring.revision import git_revision
 
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.backend import Backend
 from wrn_deploy.backends._session import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.measuring.section import section_of
-from wrn_deploy.bench.measuring.watch import watch_machine
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
-from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.machine import usable_cores
+from wrn_deploy.pipeline.measuring.rounds import PAUSE_S
 from wrn_deploy.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 BATCHES = (1, 8)
 WARM_UP_S = 0.5
-PAUSE_S = 0.05  # before each turn, as `wrn-deploy bench` pauses
-MOST_SHARE, MOST_US = 0.01, 20.0
+MAX_SHARE, MAX_US = 0.01, 20.0
 WAYS = ("bare", "in process", "worker")
 
 Rounds = list[list[float]]
 
 
 class _Bare(OnnxRuntimeBackend):
-    """The backend that is measured, which also gives its session away."""
+    """The backend that is measured, with access to its session."""
 
     def bare(self, calls: int) -> list[float]:
-        """Times of the session alone, in ms; one more call comes before them, as in `measure_latency`."""
+        """Times calls of the session alone, in ms, after one call that is not counted, as in `measure_latency`."""
         run, binding, times = self._session.run_with_iobinding, self._binding, []
         run(binding)
         for _ in range(calls):
@@ -73,29 +70,26 @@ class _Bare(OnnxRuntimeBackend):
 
 def main() -> int:
     """Measures, writes the raw numbers, and prints the table."""
-    given, machine, watch = _arguments(), describe_machine(), watch_machine()
+    given, watch = _arguments(), watch_machine()
     with _open_worker(given) as worker:
         samples = {batch: _rounds(given, worker, batch, watch.look) for batch in BATCHES}
     empty = _empty_section()
     rows = [_row(batch, way, samples[batch]) for batch in BATCHES for way in WAYS]
     record = {
-        "benchmark": "harness",
+        **start_record("harness", "onnxruntime", "numpy"),
         "bundle": given.bundle.name,
         "precision": "fp32",
         "threads": given.threads,
-        "machine": dataclasses.asdict(machine),
-        "conditions": dataclasses.asdict(watch.end(machine.cores, git_revision())),
-        "versions": {"wrn-deploy": __version__, **package_versions("onnxruntime", "numpy")},
+        "conditions": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
         "empty_section_us": empty,
         "table": rows,
         "rounds_ms": {str(batch): ways for batch, ways in samples.items()},
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    write_record(given.out, record)
     console = Console(width=120)
     console.print(_table(rows))
     console.print(f"An empty section takes {empty:.2f} us (median), a bare loop's clock included.")
-    within = all(row["added_us"] < MOST_US or row["added_share"] < MOST_SHARE for row in rows)
+    within = all(row["added_us"] < MAX_US or row["added_share"] < MAX_SHARE for row in rows)
     console.print("Every way adds less than 1 % or 20 us." if within else "A way adds 1 % and 20 us, or more.")
     return 0 if within else 3
 
@@ -105,21 +99,21 @@ def _arguments() -> Any:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--calls", type=int, default=50, help="of a way in a round (default 50)")
+    parser.add_argument("--calls", type=int, default=50, help="calls of a way in a round (default 50)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/harness.json"))
     return parser.parse_args()
 
 
 def _open_worker(given: Any) -> Worker:
-    return Worker(Work(
+    return Worker(WorkerConfig(
         folder=str(given.bundle), backend="onnxruntime", precision=Precision.FP32, threads=given.threads,
         data=given.data, limit=None, max_corrupt=0, accuracy_batch=8,
     ))  # fmt: skip
 
 
 def _rounds(given: Any, worker: Worker, batch: int, look: Callable[[], None]) -> dict[str, Rounds]:
-    """Times of each call in ms, by way and round; each round begins with another way."""
+    """Times each call, in ms, by way and round; each round begins with another way."""
     bundle = Bundle.open(given.bundle)
     spec = bundle.spec
     session = open_session(bundle.file(bundle.artifacts["onnx-fp32"]), given.threads)
@@ -168,9 +162,10 @@ def _row(batch: int, way: str, samples: dict[str, Rounds]) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="added: over the bare loop in the same rounds, medians")
-    for header in ("way", "batch", "least us", "median us", "added us", "added %", "ratio", "95 % interval"):
-        table.add_column(header, justify="left" if header == "way" else "right")
+    table = make_table(
+        "way", "batch", "min us", "median us", "added us", "added %", "ratio", "95 % interval",
+        caption="added: over the bare loop in the same rounds, medians",
+    )  # fmt: skip
     for row in rows:
         value, low, high = row["ratio"] or (None, None, None)
         added = ("", "") if value is None else (f"{row['added_us']:.2f}", f"{100 * row['added_share']:.3f}")

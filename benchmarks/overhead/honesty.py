@@ -1,16 +1,16 @@
-r"""Shows whether the benchmark tells the truth: a planted slowdown must be found, and two copies not told apart.
+r"""Shows whether the benchmark is right: it must find a planted slowdown, and no difference between two copies.
 
     python -m benchmarks.overhead.honesty BUNDLE [--data digits] [--runs 20] [--batches 1 8] \
         [--slower 0.1] [--idle] [--out FILE]
 
-Each run is one contest with the default settings of `wrn-deploy bench`, in fp32 on ONNX Runtime's CPU provider, while
-another process keeps one core busy (not with `--idle`). In turns:
+Each run measures two candidates with the default settings of `wrn-deploy bench`, in fp32 on ONNX Runtime's CPU
+provider, while another process keeps one core busy (not with `--idle`). In turns:
 
-- copies: the contender and a copy of it; right is an interval of their ratio that holds 1;
-- slowed: the contender and a copy which waits, busily, for 10 % of its own time after each inference; right is an
-  interval above 1.
+- copies: the candidate and a copy of it; right is an interval of their ratio that contains 1;
+- slowed: the candidate and a copy that spins for 10 % of its own time after each inference; right is an interval
+  above 1.
 
-Right must be 19 of 20 runs of each, at each batch size; else it ends with code 3.
+19 of 20 runs of each kind must be right, at each batch size; otherwise the program ends with code 3.
 """
 
 from __future__ import annotations
@@ -18,41 +18,38 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from wrn_deploy.bench.measuring.revision import git_revision
 
 import wrn_deploy.backends
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.backend import examine
-from wrn_deploy.bench.measuring.watch import Watch, watch_machine
-from wrn_deploy.bench.measuring.worker import Work
+from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
+from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
-from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
-from wrn_deploy.pipeline.measuring.rounds import Entry, start, time_rounds
+from wrn_deploy.pipeline.measuring.rounds import RowBuilder, start, time_rounds
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
 
 BASE = "onnxruntime"
 KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 
-# ONNX Runtime's CPU backend once more, which may wait for a share of its own time after each inference.
+# ONNX Runtime's CPU backend again, which may spin for a share of its own time after each inference.
 PLUGIN = """
 import time
 from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
@@ -79,35 +76,38 @@ RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
 
 
 def main() -> int:
-    """Runs the contests, writes what each found, and prints the counts."""
-    given, machine, watch, console = _arguments(), describe_machine(), watch_machine(), Console(width=120)
-    options = MeasureOptions(given.data, batches=tuple(given.batches))
+    """Runs both kinds in turns, writes what each run found, and prints the counts."""
+    given, watch, console = _arguments(), watch_machine(), Console(width=120)
+    options = MeasureOptions(data=given.data, batches=tuple(given.batches))
     settings = Settings(
-        options.batches, options.rounds, options.duration_s, options.iterations, machine.cores, 1, Boundary.COMPUTE
+        batches=options.batches,
+        rounds=options.rounds,
+        duration_s=options.duration_s,
+        iterations=options.iterations,
+        threads=usable_cores(),
+        streams=1,
+        boundary=Boundary.COMPUTE,
     )
     runs: list[dict[str, Any]] = []
     with _planted(given.slower), contextlib.nullcontext() if given.idle else _busy_core():
         for index in range(given.runs):
-            for kind, other in KINDS.items():
-                runs += _contest(given, settings, (kind, other), watch)
+            for kind in KINDS:
+                runs += _measure(given, settings, kind, watch.look)
                 for found in runs[-len(settings.batches) :]:
-                    told = f"{found['low']:.4f} to {found['high']:.4f}"
-                    console.print(f"run {index + 1}, {kind}, batch {found['batch']}: {found['ratio']:.4f} ({told})")
+                    interval = f"{found['low']:.4f} to {found['high']:.4f}"
+                    console.print(f"run {index + 1}, {kind}, batch {found['batch']}: {found['ratio']:.4f} ({interval})")
     table = [_count(kind, batch, runs) for kind in KINDS for batch in settings.batches]
     record = {
-        "benchmark": "honesty",
+        **start_record("honesty", "onnxruntime", "numpy"),
         "bundle": given.bundle.name,
         "slower": given.slower,
         "busy_cores": 0 if given.idle else 1,
         "settings": dataclasses.asdict(settings),
-        "machine": dataclasses.asdict(machine),
-        "conditions": dataclasses.asdict(watch.end(machine.cores, git_revision())),
-        "versions": {"wrn-deploy": __version__, **package_versions("onnxruntime", "numpy")},
+        "conditions": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
         "table": table,
         "runs": runs,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    write_record(given.out, record)
     console.print(_table(table))
     return 0 if all(row["right"] >= row["needed"] for row in table) else 3
 
@@ -116,7 +116,7 @@ def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--runs", type=int, default=20, help="of each kind (default 20)")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each kind (default 20)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")
     parser.add_argument("--slower", type=float, default=0.1, help="a share of the time (default 0.1)")
     parser.add_argument("--idle", action="store_true", help="keep no core busy")
@@ -124,27 +124,28 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-def _contest(given: Any, settings: Settings, kinds: tuple[str, str], watch: Watch) -> list[dict[str, Any]]:
-    """One contest of two, as `wrn-deploy bench` holds it; what it found at each batch size."""
-    bundle, (kind, other) = Bundle.open(given.bundle), kinds
-    entries = [Entry(name, Precision.FP32, examine(bundle, name, Precision.FP32), None) for name in (BASE, other)]
+def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], object]) -> list[dict[str, Any]]:
+    """Times two candidates in rounds, as `wrn-deploy bench` does; returns what was found at each batch size."""
+    bundle = Bundle.open(given.bundle)
+    names = (BASE, KINDS[kind])
+    entries = [RowBuilder(name, Precision.FP32, examine(bundle, name, Precision.FP32), None) for name in names]
     with contextlib.ExitStack() as stack:
         for entry in entries:
-            start(entry, stack, Work(
+            start(entry, stack, WorkerConfig(
                 folder=str(given.bundle), backend=entry.backend, precision=entry.precision, threads=settings.threads,
                 data=given.data, limit=None, max_corrupt=0, accuracy_batch=8,
             ))  # fmt: skip
-        time_rounds(entries, settings, Silent(), watch.look)
+        time_rounds(entries, settings, Silent(), look)
     failed = next((entry for entry in entries if entry.skipped), None)
     if failed is not None:
         raise DeployError(f"{failed.name} failed: {failed.skipped}")
     return [_found(kind, batch, entries) for batch in settings.batches]
 
 
-def _found(kind: str, batch: int, entries: list[Entry]) -> dict[str, Any]:
+def _found(kind: str, batch: int, entries: list[RowBuilder]) -> dict[str, Any]:
     base, other = (entry.latency(batch).rounds_ms for entry in entries)
     ratio = paired_ratio(other, base)
-    assert ratio is not None, "the default settings have rounds enough"
+    assert ratio is not None, "the default settings have enough rounds"
     return {
         "kind": kind,
         "batch": batch,
@@ -159,7 +160,7 @@ def _found(kind: str, batch: int, entries: list[Entry]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _planted(slower: float) -> Iterator[None]:
-    """Adds both copies to the backends, here and in the processes that are started."""
+    """Adds both copies to the backends, here and in child processes."""
     with tempfile.TemporaryDirectory() as name:
         folder, site = Path(name), Path(name, "site")
         site.mkdir()
@@ -183,7 +184,7 @@ def _planted(slower: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _busy_core() -> Iterator[None]:
-    # It ends with its parent, even one that is killed.
+    # It ends with its parent, even if that is killed.
     endless = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
     process = subprocess.Popen([sys.executable, "-c", endless])
     try:
@@ -207,9 +208,10 @@ def _count(kind: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="ratio and width of the interval: medians over the runs")
-    for header in ("contenders", "batch", "runs", "right", "needed", "ratio", "width"):
-        table.add_column(header, justify="left" if header == "contenders" else "right")
+    table = make_table(
+        "candidates", "batch", "runs", "right", "needed", "ratio", "width",
+        caption="ratio and width of the interval: medians over the runs",
+    )  # fmt: skip
     for row in rows:
         counts = (str(row[name]) for name in ("batch", "runs", "right", "needed"))
         table.add_row(row["kind"], *counts, f"{row['ratio']:.4f}", f"{row['width']:.4f}")

@@ -1,19 +1,17 @@
-r"""Measures what the Runner costs: cold start, microseconds added to a call, and many threads for a while.
+r"""Measures what the Runner costs: cold start, microseconds added to a call, and calls by many threads.
 
     python -m benchmarks.overhead.runner BUNDLE [--precision fp32] [--seconds 60] [--threads 8] [--out FILE]
 
-- Cold start: `python -c` that opens the bundle with ONNX Runtime and predicts one image, less that of `pass`.
-- A call: `Runner.predict` and `Runner.predict_into` on normalised images against the bare ONNX Runtime session on the
-  same array, one CPU thread each, taking turns call by call, at batches 1 and 8.
-- Threads: so many call one Runner for so long; each answer must equal, bit for bit, what one thread got beforehand. The
+- Cold start: `python -c` that opens the bundle with ONNX Runtime and predicts one image, minus that of `pass`.
+- A call: `Runner.predict` and `Runner.predict_into` on normalised images, compared with the bare ONNX Runtime session
+  on the same array; one CPU thread, in turns call by call, batch sizes 1 and 8.
+- Threads: N threads call one Runner at once; each answer must equal, bit for bit, what one thread got before. The
   resident set is read after a tenth of the time and at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import statistics
 import subprocess
@@ -26,12 +24,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from wrn_deploy import Runner, __version__
-from wrn_deploy.machine import describe_machine, package_versions
+from benchmarks.output import make_table, start_record, write_record
+from wrn_deploy import Runner
 from wrn_deploy.sessions import open_session
 
 COLD = """
@@ -49,26 +46,23 @@ Images = npt.NDArray[Any]
 
 
 def main() -> None:
-    """Measures all three, prints the tables, and writes the raw numbers."""
+    """Measures all three, writes the raw numbers, and prints the table."""
     given = _arguments()
     console = Console(width=120)
     cold = _cold_start(given.bundle, given.precision)
     calls = {batch: _calls(given, batch) for batch in (1, 8)}
     soak = _many_threads(given)
     record = {
-        "benchmark": "runner",
+        **start_record("runner", "onnxruntime", "numpy"),
         "bundle": given.bundle.name,
         "precision": given.precision,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions("onnxruntime", "numpy")},
         "cold_start_s": cold,
         "calls_us": {str(batch): samples for batch, samples in calls.items()},
         "threads": soak,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    least, median = (how(cold["runner"]) - how(cold["python"]) for how in (min, statistics.median))
-    console.print(f"Cold start beyond Python's own: least {least:.3f} s, median {median:.3f} s")
+    write_record(given.out, record)
+    minimum, median = (pick(cold["runner"]) - pick(cold["python"]) for pick in (min, statistics.median))
+    console.print(f"Cold start beyond Python's own: minimum {minimum:.3f} s, median {median:.3f} s")
     console.print(_table(calls))
     console.print(
         f"{soak['threads']} threads, {soak['seconds']:.0f} s: {soak['calls']} calls, {soak['errors']} errors, "
@@ -81,7 +75,7 @@ def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the threads (default 60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the threads call (default 60)")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/runner.json"))
     return parser.parse_args()
@@ -104,18 +98,18 @@ def _calls(given: Any, batch: int) -> dict[str, list[float]]:
     with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner:
         session = open_session(_graph(runner), threads=1)
         name, images, out = runner.inputs[0].name, _images(runner, batch), _out(runner, batch)
-        contenders: dict[str, Callable[[], Any]] = {
+        candidates: dict[str, Callable[[], Any]] = {
             "bare session": lambda: session.run(None, {name: images}),
             "predict": lambda: runner.predict(images),
             "predict_into": lambda: runner.predict_into(images, out),
         }
-        samples: dict[str, list[float]] = {contender: [] for contender in contenders}
+        samples: dict[str, list[float]] = {call: [] for call in candidates}
         for turn in range(10 + CALLS):
-            for contender, call in contenders.items():
+            for call, run in candidates.items():
                 start = time.perf_counter_ns()
-                call()
+                run()
                 if turn >= 10:
-                    samples[contender].append((time.perf_counter_ns() - start) / 1e3)
+                    samples[call].append((time.perf_counter_ns() - start) / 1e3)
     return samples
 
 
@@ -180,14 +174,15 @@ def _resident_bytes() -> int:
 
 
 def _table(calls: dict[int, dict[str, list[float]]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="added: over the bare session, difference of the least and of the medians")
-    for header in ("call", "batch", "least us", "median us", "added, least us", "added, median us", "added, median %"):
-        table.add_column(header, justify="left" if header == "call" else "right")
+    table = make_table(
+        "call", "batch", "min us", "median us", "added, min us", "added, median us", "added, median %",
+        caption="added: over the bare session, difference of the minima and of the medians",
+    )  # fmt: skip
     for batch, samples in calls.items():
-        least, median = min(samples["bare session"]), statistics.median(samples["bare session"])
+        minimum, median = min(samples["bare session"]), statistics.median(samples["bare session"])
         for name, own in samples.items():
             more = statistics.median(own) - median
-            added = (f"{min(own) - least:.1f}", f"{more:.1f}", f"{100 * more / median:.2f}")
+            added = (f"{min(own) - minimum:.1f}", f"{more:.1f}", f"{100 * more / median:.2f}")
             table.add_row(name, str(batch), f"{min(own):.1f}", f"{statistics.median(own):.1f}", *added)
     return table
 

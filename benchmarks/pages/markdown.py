@@ -1,4 +1,4 @@
-"""Parts of Markdown that the generated documents share: tables, escaped text, a machine in words."""
+"""Markdown that the generated documents share: tables, escaped text, the description of a machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["machine", "safe", "table"]
 
 
 def table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """A table; its cells are Markdown already."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, ["---"] * len(headers), *lines))
 
 
 def safe(text: str) -> str:
-    """The text on one line, with what Markdown would read as its own escaped."""
+    """The text on one line, with Markdown's special characters escaped."""
     return re.sub(r"([\\|\[\]`*<])", r"\\\1", one_line(text))
 
 
 def machine(record: Mapping[str, Any]) -> str:
-    """As in "AMD EPYC, 2 cores, 23.5 GiB, no GPU"."""
+    """Describes a machine as "AMD EPYC, 2 cores, 23.5 GiB, no GPU"."""
     gpu = safe(record["gpu"]["name"]) if record["gpu"] else "no GPU"
     memory = f"{digits(record['memory_mib'] / 1024)} GiB"
     return f"{safe(record['cpu'])}, {count(record['cores'], 'core')}, {memory}, {gpu}"

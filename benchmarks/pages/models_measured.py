@@ -1,4 +1,4 @@
-"""The part of docs/models.md that was measured: accuracy, latency, the paper's table, from the committed results."""
+"""The measured part of docs/models.md: accuracy, latency, the paper's table, from the committed results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ UP = ".."  # from docs/ to the results
 
 
 def measured_sections(root: Path) -> list[str]:
-    """The sections for which there are results."""
+    """The sections that have results."""
     sections = (_accuracies(root), fine_tuned(root), _latencies(root), _paper(root), trained(root), _networks(root))
     return [section for section in sections if section]
 
 
 def _accuracies(root: Path) -> str:
-    """Right answers of real checkpoints, in fp32 and as calibrated for int8."""
+    """Top-1 of real checkpoints, in fp32 and calibrated for int8."""
     lines, raw = [], []
     for model in CALIBRATED:
         file = root / RESULTS / f"int8-{model}-{MACHINE}.json"
@@ -40,8 +40,8 @@ def _accuracies(root: Path) -> str:
     if not lines:
         return ""
     about = (
-        "CIFAR-10 checkpoints of others, trained elsewhere: the exact test images are the first 1,017 of the official "
-        "ones, the JPEG test images all 10,000, compressed with quality 75 by whoever published them so."
+        "CIFAR-10 checkpoints that others trained: the exact test images are the first 1,017 of the official ones, the "
+        "JPEG test images all 10,000, compressed with quality 75 by their publisher."
     )
     return (
         f"### Accuracy\n\n{about}\n\n{table(['network', 'images', *GRAPHS.values()], lines)}\n\nRaw: {', '.join(raw)}."
@@ -55,7 +55,7 @@ def _right(found: Mapping[str, Any] | None) -> str:
 
 
 def _latencies(root: Path) -> str:
-    """The median of one image a run, of each contender that was measured with every network."""
+    """Median latency of one image, of each candidate that was measured with every network."""
     files = {model: bench_file(root, model) for model in TIMED}
     reports = {model: read_report(file) for model, file in files.items() if file.exists()}
     if not reports:
@@ -71,10 +71,10 @@ def _latencies(root: Path) -> str:
     conditions = "; ".join(dict.fromkeys(_conditions(report) for report in reports.values()))
     raw = ", ".join(f"[{model}]({UP}/{files[model].relative_to(root)})" for model in reports)
     marked = [f"`{model}`" for model, report in reports.items() if report.random_weights]
-    random = f" {', '.join(marked)}: with random weights, which times do not depend on." if marked else ""
+    random = f" {', '.join(marked)}: with random weights; times do not depend on the values." if marked else ""
     times = table(["batch 1, ms", *(f"`{model}`" for model in reports)], lines)
     return (
-        "### Latency\n\nMilliseconds for one image, median: inference alone, the input being there already; the "
+        "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
         f"fastest in bold. {conditions}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
         f"not run here: the [README](../README.md#measured) and {raw}."
     )
@@ -96,17 +96,17 @@ def _time(row: Row, *, strong: bool) -> str:
 
 
 def _paper(root: Path) -> str:
-    """The paper's table of times, measured anew."""
+    """The paper's table of times, measured again."""
     if not (root / RESULTS / f"paper-table-{MACHINE}.json").exists():
         return ""
-    about = "Inference here, on another machine than the paper's: what can be compared is the ratio to ResNet-50."
+    about = "Inference, on another machine than the paper's: only the ratio to ResNet-50 can be compared."
     return (
         f"### The paper's table of times\n\n{about}\n\n{paper_table(root).replace(f']({RESULTS}', f']({UP}/{RESULTS}')}"
     )
 
 
 def _networks(root: Path) -> str:
-    """Every network taken the whole way with random weights."""
+    """The whole pipeline for every network, with random weights."""
     file = next(iter(sorted((root / RESULTS).glob("networks*.json"))), None)
     if file is None:
         return ""
@@ -115,10 +115,10 @@ def _networks(root: Path) -> str:
     failed = [f"`{row['network']}` failed: {safe(row['error'])}." for row in record["networks"] if "error" in row]
     headers = ["network", "fp32 error", "fp16 error", "int8 Convs", "cosine of int8", "fp16 plan", "int8 plan"]
     about = (
-        "Each listed network with random weights: exported, compared with PyTorch (the largest error of a logit, over "
-        "the largest logit), calibrated, and built with TensorRT-RTX, which proves the share of MACs in the precision "
-        "that the graph promises. int8 Convs: in TensorRT's graph, of all; the cosine is the least of both int8 "
-        "graphs' logits with fp32's, where random weights are harder than trained ones."
+        "Each listed network with random weights: exported, compared with PyTorch (largest error of a logit over "
+        "the largest logit), calibrated, and built with TensorRT-RTX, which proves the share of MACs in the expected "
+        "precision. int8 Convs: in TensorRT's graph, of all Convs; the cosine is the minimum over both int8 graphs' "
+        "logits compared with fp32's, which is harder with random weights than with trained ones."
     )
     parts = (
         f"### The whole way\n\n{about}",

@@ -25,7 +25,7 @@ EXPLAINED = {
 
 
 class _Notes:
-    """Numbers the notes of a section in the order they are first used."""
+    """Numbers the notes of a section in the order of their first use."""
 
     def __init__(self) -> None:
         self._texts: dict[str, int] = {}
@@ -39,7 +39,7 @@ class _Notes:
 
 
 def size_table(models: Sequence[Listed]) -> str:
-    """Parameters and MACs as counted and as published."""
+    """Parameters and MACs, counted and published."""
     notes = _Notes()
     lines = [
         [
@@ -58,7 +58,7 @@ def size_table(models: Sequence[Listed]) -> str:
 
 
 def accuracy_table(models: Sequence[Listed]) -> str:
-    """The published accuracies, the best first; empty where there are none."""
+    """The published accuracies, best first; empty if there are none."""
     notes = _Notes()
     columns = [data for data in DATA if any(one.data == data for model in models for one in model.published.accuracies)]
     lines = [
@@ -71,7 +71,7 @@ def accuracy_table(models: Sequence[Listed]) -> str:
 
 
 def weight_table(models: Sequence[Listed]) -> str:
-    """The weights that `--weights NAME` takes, by network, with the preprocessing that travels with them."""
+    """The weights that `--weights NAME` takes, by network, with their preprocessing."""
     parts = []
     sources = [source for model in models for source in model.weights]
     for model in models:
@@ -92,26 +92,27 @@ def _about_weights(sources: Sequence[Source]) -> str:
         ((mean, std),) = shared
         normalised = f" All are normalised with mean {_numbers(mean)} and std {_numbers(std)}."
     return (
-        "`export`, `eval`, `predict` and `get_model` take these names: the file is downloaded once, checked and kept "
-        "in its publisher's own cache. Accuracies are those published, on ImageNet's validation images; of the sizes, "
-        "the first is the crop, the second the shorter side before it. The last column is how images are prepared here."
+        "`export`, `eval`, `predict` and `get_model` take these names: the file is downloaded once, checked, and kept "
+        "in its publisher's own cache. Accuracies are as published, on ImageNet's validation images; of the two sizes, "
+        "the first is the crop, the second the shorter side before it. The last column shows how images are prepared "
+        "here."
         f"{normalised} Sources: {'; '.join(map(safe, published))}. How weights are "
         "recognised, downloaded and checked: [weights.md](weights.md)."
     )
 
 
 def _weight_line(source: Source) -> list[str]:
-    scored, how = source.accuracy, source.preprocessing
+    scored = source.accuracy
     top1, top5 = (percent_text(value).removesuffix(" %") for value in (scored.top1, scored.top5))
-    return [f"`{source.name}`", top1, top5, f"{scored.size} of {scored.resize}", _prepared(how)]
+    return [f"`{source.name}`", top1, top5, f"{scored.size} of {scored.resize}", _prepared(source.preprocessing)]
 
 
-def _prepared(how: Preprocessing) -> str:
-    return f"{how.height} of {how.resize}, {how.interpolation}"
+def _prepared(preprocessing: Preprocessing) -> str:
+    return f"{preprocessing.height} of {preprocessing.resize}, {preprocessing.interpolation}"
 
 
 def _published(model: Listed, column: str, notes: _Notes) -> str:
-    """Each published count once, with the notes of all that have it; a count that disagrees is bold."""
+    """Each published count once, with the notes of all its sources; a count that disagrees is bold."""
     found: dict[str, str] = {}
     for count in model.published.counts:
         if count.quantity not in QUANTITIES[column]:

@@ -1,4 +1,4 @@
-"""The part of docs/models.md on training and fine-tuning, from the committed results; each where it is there."""
+"""The part of docs/models.md on training and fine-tuning, from the committed results that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UP = ".."  # from docs/ to the results
 
 
 def trained(root: Path) -> str:
-    """What a training step takes, by network and way; empty where nothing was measured."""
+    """Time and memory of a training step, by network and way; empty if nothing was measured."""
     records = _results(root, "training")
     times = [line for record in records.values() for line in _times(record)]
     memory = [line for record in records.values() for line in _memory(record)]
@@ -37,14 +37,14 @@ def trained(root: Path) -> str:
 
 
 def fine_tuned(root: Path) -> str:
-    """Right answers before and after fine-tuning; empty where it was not measured."""
+    """Top-1 before and after fine-tuning; empty if it was not measured."""
     records = _results(root, "qat")
     lines = [line for record in records.values() for row in record["rows"] for line in _changes(row)]
     if not lines:
         return ""
     about = (
-        "Calibrations, some of them poor on purpose, and the same after `finetune`: top-1, and the share of images "
-        "with the class that fp32 gives. What was done and how: [qat.md](qat.md)."
+        "Calibrations, some of them poor on purpose, before and after `finetune`: top-1, and the share of images that "
+        "get fp32's class. How it was done: [qat.md](qat.md)."
     )
     headers = ["network", "calibration", "graph", "images", "top-1, fp32", "int8, before to after", "as fp32"]
     here = dict.fromkeys(machine(record["machine"]) for record in records.values())
@@ -53,7 +53,7 @@ def fine_tuned(root: Path) -> str:
 
 
 def _results(root: Path, benchmark: str) -> dict[Path, Any]:
-    """The results of one benchmark, by file."""
+    """Reads the results of one benchmark, by file."""
     files = sorted((root / RESULTS).glob(f"{benchmark}*.json"))
     records = {file: json.loads(file.read_text(encoding="utf-8")) for file in files}
     return {file: record for file, record in records.items() if record.get("benchmark") == benchmark}

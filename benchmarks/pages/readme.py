@@ -1,11 +1,11 @@
-r"""Writes the README's tables of results and their pictures from the committed results, or checks that they agree.
+r"""Writes the README's tables of results and their pictures from the committed results, or checks them.
 
     python -m benchmarks.pages.readme [--check | --page wrn-50-2]
 
-A table stands between `<!-- results:NAME begin ... -->` and `<!-- results:NAME end -->`; `NAMES` says what each is made
-from. A result that is not there yet is called so. `--check` writes nothing, names what differs and exits with 1. The
-pictures are SVG, the same bytes on every machine. `--page` photographs a report's HTML page with headless Chromium,
-whose bytes may differ between versions: that picture is not checked.
+A table stands between `<!-- results:NAME begin ... -->` and `<!-- results:NAME end -->`; a missing result is reported
+in its place. `--check` writes nothing, prints what differs and exits with 1. The pictures are SVG, the same bytes on
+every machine. `--page` takes a screenshot of a report's HTML page with headless Chromium, whose bytes may differ
+between versions, so that picture is not checked.
 """
 
 from __future__ import annotations
@@ -34,28 +34,30 @@ Maker = Callable[[Path], str]
 
 
 def main() -> None:
-    """Writes or checks; says what was written or differs."""
+    """Writes or checks, and prints each file that was written or differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where something differs")
-    parser.add_argument("--page", metavar="MODEL", choices=MODELS, help="photograph the HTML page of its report too")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if something differs")
+    parser.add_argument(
+        "--page", metavar="MODEL", choices=MODELS, help="also take a screenshot of its report's HTML page"
+    )
     given = parser.parse_args()
     if given.page:
-        photograph(ROOT, given.page)
+        take_screenshot(ROOT, given.page)
     made = generated(ROOT)
     stale = [file for file, text in made.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in stale:
         if not given.check:
             file.write_text(made[file], encoding="utf-8")
-        told = "differs from benchmarks/results: run `python -m benchmarks.pages.readme`" if given.check else "written"
-        sys.stdout.write(f"{file.relative_to(ROOT)} {told}\n")
+        outcome = "differs: run `python -m benchmarks.pages.readme`" if given.check else "written"
+        sys.stdout.write(f"{file.relative_to(ROOT)} {outcome}\n")
     sys.exit(1 if given.check and stale else 0)
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """The README and the pictures as they should be, by file; a picture only where its result is there.
+    """The expected text of the README and of each picture that has a result, by file.
 
     Raises:
-        ValueError: a table has no place in the README, or a place no table.
+        ValueError: the README's places and the tables are not the same.
     """
     readme = root / "README.md"
     text, makers = readme.read_text(encoding="utf-8"), _makers()
@@ -68,8 +70,8 @@ def generated(root: Path) -> dict[Path, str]:
     return {readme: filled, **drawn}
 
 
-def photograph(root: Path, model: str) -> None:
-    """The top of the HTML page of a model's report as a PNG."""
+def take_screenshot(root: Path, model: str) -> None:
+    """Saves the top of the HTML page of a model's report as a PNG."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(f"--page needs one of {', '.join(BROWSERS)}")
@@ -82,7 +84,7 @@ def photograph(root: Path, model: str) -> None:
 
 
 def _makers() -> dict[str, Maker]:
-    """What is made for each place, by its name."""
+    """The function that makes each place's text, by name."""
     found: dict[str, Maker] = {f"bench-{model}": _bench(model) for model in MODELS}
     tables = {"calibration": calibration_table, "paper": paper_table, "steps": steps_table}
     return {**found, **tables, "page": _page}
@@ -94,7 +96,7 @@ def _bench(model: str) -> Maker:
 
 def _page(root: Path) -> str:
     there = (root / PAGE).exists()
-    return f"![The top of a report's HTML page]({PAGE})" if there else "*Not photographed yet: `--page` does it.*"
+    return f"![The top of a report's HTML page]({PAGE})" if there else "*No screenshot yet: `--page` takes it.*"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes a picture of a report an SVG file of its own: with its colours, light and dark, and a background."""
+"""Makes a standalone SVG file of a report's picture, with light and dark colours and a background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = re.compile(r'viewBox="0 0 (\S+) (\S+)" width="[^"]+" height="[^"]+"')
 
 
 def standalone(report: Report) -> str:
-    """The picture of latency against accuracy, ready to be written as UTF-8; ends with a line break.
+    """The picture of latency against accuracy, to be written as UTF-8; ends with a line break.
 
     Raises:
         ValueError: nothing was measured.
@@ -37,7 +37,7 @@ def standalone(report: Report) -> str:
 
 
 def _rules() -> str:
-    """Of the page's style, the colours and what is said of pictures; it has a rule a line after the colours."""
+    """The colours and the rules for pictures of the page's style, which has one rule per line after the colours."""
     colours, mark, rest = STYLE.strip().partition("* { box-sizing")
     assert mark, "the page's style begins with its colours"
     return colours + "\n".join(line for line in rest.splitlines() if line.startswith("svg "))

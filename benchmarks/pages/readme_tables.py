@@ -1,4 +1,4 @@
-"""Makes the README's tables of results as Markdown from `benchmarks/results/*.json`; no number of its own."""
+"""Makes the README's tables of results as Markdown from `benchmarks/results/*.json`; computes nothing."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ __all__ = [
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
-# The rows of int8-*.json that are shown, with the names they have in the README; the others are in docs/int8.md.
+# The rows of int8-*.json that are shown, and their names in the README; the others are in docs/int8.md.
 GRAPHS = {
     "fp32": "fp32",
-    "ours, as it comes, for TensorRT": "int8 for TensorRT",
-    "ours, as it comes, for ONNX Runtime": "int8 for ONNX Runtime",
+    "ours, default, for TensorRT": "int8 for TensorRT",
+    "ours, default, for ONNX Runtime": "int8 for ONNX Runtime",
 }
 DATA = {"test-exact-1017.npz": "exact test images", "test-jpeg.parquet": "JPEG test images"}
 CALIBRATE = re.compile(r"calibrate (\w+), (\d+) images")
 
 
 def bench_file(root: Path, model: str) -> Path:
-    """Where the benchmark of a model is."""
+    """The file of a model's benchmark."""
     return root / RESULTS / f"bench-{model}-{MACHINE}.json"
 
 
 def bench_table(root: Path, model: str, picture: Path) -> str:
-    """A benchmark: what it found in a sentence, its conditions, a line a contender, its picture, what was skipped."""
+    """A benchmark: its result in a sentence, its conditions, a line per candidate, its picture, what was skipped."""
     file = bench_file(root, model)
     if not file.exists():
         return _missing(root, file)
@@ -55,7 +55,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     answers = not report.random_weights and any(row.accuracy is not None for row in report.rows)
     times = [f"batch {batch}, ms" for batch in batches]
     against = f"time / {one_line(report.baseline)}'s at batch {batches[0]}" if report.baseline and batches else ""
-    headers = ["contender", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
+    headers = ["candidate", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
     lines = [_bench_line(report, row, batches, answers=answers) for row in report.rows if row.skipped is None]
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
@@ -69,7 +69,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
         for block in (
             "\n".join(about),
             table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
-            f"![{safe(name)}: the measured contenders of the table as a picture]({picture})",
+            f"![{safe(name)}: the measured candidates of the table as a picture]({picture})",
             _skipped(report),
             *(f"Warning: {safe(warning)}" for warning in warnings(report)),
         )
@@ -78,15 +78,15 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
 
 
 def _skipped(report: Report) -> str:
-    """What could not run, with the reasons, folded: there may be dozens."""
+    """What could not run, with the reasons, folded because there may be dozens."""
     found = skips(report)
-    told = count(sum(len(skip.names) for skip in found), "contender")
+    skipped = count(sum(len(skip.names) for skip in found), "candidate")
     reasons = "\n".join(f"- {safe(skip.sentence)}." for skip in found)
-    return f"<details><summary>{told} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
+    return f"<details><summary>{skipped} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
 
 
 def calibration_table(root: Path) -> str:
-    """Right answers of the int8 graphs as they come, and their agreement with fp32, by set of images."""
+    """Right answers of the default int8 graphs and their agreement with fp32, by data set."""
     lines: list[list[str]] = []
     missing, conditions = [], []
     for model in CALIBRATED:
@@ -97,16 +97,14 @@ def calibration_table(root: Path) -> str:
         record = json.loads(file.read_text(encoding="utf-8"))
         rows = {row["name"]: row["accuracy"] for row in record["models"][model]}
         lines += [[model, shown, *_cells_of_answers(rows[name])] for name, shown in GRAPHS.items() if name in rows]
-        conditions.append(
-            f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} images calibrated on"
-        )
+        conditions.append(f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} calibration images")
     headers = ["network", "graph", *(part for name in DATA.values() for part in (name, "agreement with fp32"))]
     raw = f"Raw: {', '.join(conditions)}." if conditions else ""
     return "\n\n".join(filter(None, (table(headers, lines) if lines else "", raw, *missing)))
 
 
 def steps_table(root: Path) -> str:
-    """What each step takes with the ImageNet networks: whole commands, starting Python included."""
+    """Time and memory of each step with the ImageNet networks: whole commands, including the start of Python."""
     file = root / RESULTS / f"imagenet-{MACHINE}.json"
     if not file.exists():
         return _missing(root, file)
@@ -121,7 +119,7 @@ def steps_table(root: Path) -> str:
 
 
 def paper_table(root: Path) -> str:
-    """The times of the paper's table beside its own: what can be compared is the ratio to the first network."""
+    """The paper's times beside ours: only the ratio to the first network can be compared."""
     file = root / RESULTS / f"paper-table-{MACHINE}.json"
     if not file.exists():
         return _missing(root, file)
@@ -137,7 +135,7 @@ def paper_table(root: Path) -> str:
     (batch,) = record["settings"]["batches"]
     headers = ["network", "parameters", "MACs", f"batch {batch}, ms", "ratio", "the paper's ratio"]
     rounds = f"{count(record['settings']['rounds'], 'round')} with the networks interleaved"
-    about = f"{safe(record['contender'])}, median (min); {machine(record['machine'])}; {rounds}. {_raw(root, file)}"
+    about = f"{safe(record['candidate'])}, median (min); {machine(record['machine'])}; {rounds}. {_raw(root, file)}"
     return f"{table(headers, lines)}\n\n{about}"
 
 
@@ -172,7 +170,7 @@ def _ratio(ratio: Ratio | None) -> str:
 
 
 def _cells_of_answers(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Right answers and agreement, by set of images."""
+    """Right answers and agreement, by data set."""
     cells = []
     for name in DATA:
         found = answers.get(name)
@@ -186,7 +184,7 @@ def _cells_of_answers(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _steps_of(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The cells of one network by the names of their lines; the calibrations of one method are one line."""
+    """The cells of one network by line; all calibrations with one method are one line."""
     groups: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     files: dict[str, int] = {}
     for name, step in steps.items():
@@ -206,7 +204,7 @@ def _conditions(report: Report) -> str:
     settings = report.settings
     here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
     here["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
-    rounds = f"{count(settings.rounds, 'round')} with the contenders interleaved"
+    rounds = f"{count(settings.rounds, 'round')} with the candidates interleaved"
     return f"{machine(here)}, {count(settings.threads, 'thread')}; {rounds}"
 
 

@@ -2,16 +2,14 @@
 
     python -m benchmarks.steps.imagenet --data FOLDER_OF_IMAGES [--out benchmarks/results/NAME.json]
 
-Each step is the command that a user would give, in a process of its own. Random weights: for speed and memory the
-values do not matter, accuracy is not looked at. Calibration is run with 16, 32 and 64 images, in which memory must not
-grow.
+Each step is the command that a user would run, in its own process. Weights are random: speed and memory do not depend
+on their values, and accuracy is not measured. Calibration runs with 16, 32 and 64 images; its memory must not grow.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -20,14 +18,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.machine import describe_machine, package_versions
 
 MODELS = ("wrn-50-2", "wrn-101-2")
 IMAGES = (16, 32, 64)
@@ -35,9 +30,9 @@ METHODS = ("max", "percentile", "entropy")
 RUN = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One command: seconds of wall and CPU time, the peak of its resident set, and the files that it made, in bytes."""
+    """One command: seconds of wall and CPU time, the peak of its resident set, and the sizes in bytes of its files."""
 
     model: str
     step: str
@@ -48,7 +43,7 @@ class Step:
 
 
 def main() -> None:
-    """Runs the steps, prints the table last, and writes the raw numbers."""
+    """Runs the steps, writes the raw numbers, and prints the table last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder of images to calibrate on")
     parser.add_argument("--models", nargs="+", default=MODELS)
@@ -68,17 +63,8 @@ def _measure(model: str, bundle: Path, data: str) -> Iterator[Step]:
     yield _run(model, "export fp32 and fp16", bundle, "export", model, "--random-weights", "--out", str(bundle))
     for method in METHODS:
         for count in IMAGES:
-            size, calibrated = str(count), ("--calib-data", data, "--calib-method", method)
-            yield _run(
-                model,
-                f"calibrate {method}, {count} images",
-                bundle,
-                "calibrate",
-                str(bundle),
-                *calibrated,
-                "--calib-size",
-                size,
-            )
+            options = ("--calib-data", data, "--calib-method", method, "--calib-size", str(count))
+            yield _run(model, f"calibrate {method}, {count} images", bundle, "calibrate", str(bundle), *options)
     for precision in ("fp16", "int8"):
         yield _run(model, f"build {precision} plan", bundle, "build-engine", str(bundle), f"--{precision}")
 
@@ -96,26 +82,28 @@ def _run(model: str, step: str, bundle: Path, *command: str) -> Step:
     made = [artifact for artifact in Bundle.open(bundle).artifacts.values() if artifact.sha256 not in before]
     files = {artifact.path: artifact.size_bytes for artifact in made}
     wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-    return Step(model, step, round(wall, 2), round(cpu, 2), usage.ru_maxrss * 1024, files)
+    return Step(
+        model=model,
+        step=step,
+        wall_s=round(wall, 2),
+        cpu_s=round(cpu, 2),
+        peak_rss_bytes=usage.ru_maxrss * 1024,
+        files=files,
+    )
 
 
 def _write(out: Path, data: str, steps: list[Step]) -> None:
     packages = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13", "numpy")
     record = {
-        "benchmark": "imagenet",
+        **start_record("imagenet", *packages),
         "data": Path(data).name,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions(*packages)},
         "steps": [dataclasses.asdict(step) for step in steps],
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(out, record)
 
 
 def _print(steps: list[Step]) -> None:
-    table = Table(box=SIMPLE_HEAD)
-    for header in ("model", "step", "wall s", "CPU s", "peak memory", "files"):
-        table.add_column(header, justify="left" if header in ("model", "step", "files") else "right")
+    table = make_table("model", "step", "wall s", "CPU s", "peak memory", "files", left=("step", "files"))
     for step in steps:
         graphs = [(name, size) for name, size in step.files.items() if not name.endswith(".json")]
         files = ", ".join(f"{name} {file_size(size)}" for name, size in graphs)

@@ -1,13 +1,13 @@
-"""Takes every listed network the whole way with random weights: counted, exported, calibrated, built, and one table.
+"""Runs the whole pipeline for every listed network with random weights and prints one table.
 
     python -m benchmarks.steps.networks [--models NAME ...] [--out benchmarks/results/NAME.json] [--again]
 
-Each network is counted and compared with what is published of it; exported, which checks the fp32 and fp16 graphs
-against PyTorch; calibrated on a few digits, which writes both int8 graphs; linted; and built with TensorRT-RTX in fp16
-and int8, which proves in which precision each layer is. Each has a process of its own, and its row is written when it
-is done: run again, the script goes on with what is missing, failed or was made with other versions. A network that
-fails is a row with the error, and exit code 1. Random weights say nothing of accuracy; the cosine of int8 with fp32 is
-given, since a wrong graph would have none.
+For each network the program counts parameters and MACs and compares them with published figures; exports, which checks
+the fp32 and fp16 graphs against PyTorch; calibrates on a few digits, which writes both int8 graphs; lints them; and
+builds fp16 and int8 plans with TensorRT-RTX, which proves each layer's precision. Each network has its own process, and
+its row is written when it is done: run again, the program goes on with what is missing, failed or was made with other
+versions. A network that fails becomes a row with the error, and the exit code is 1. Random weights say nothing about
+accuracy; the cosine of int8 with fp32 is there because a wrong graph would have a low one.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.compact_json import to_compact_json
+from benchmarks.output import start_record, write_record
 from benchmarks.steps.networks_table import print_networks
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
-from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.models import describe_model, listed_models
 from wrn_deploy.models.published import PUBLISHED, Quantity
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
@@ -46,7 +44,7 @@ from wrn_deploy.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13")
-CALIBRATION = CalibrateOptions("digits", 8, quantization=Quantization(rounding=Rounding.NEAREST))
+CALIBRATION = CalibrateOptions(data="digits", size=8, quantization=Quantization(rounding=Rounding.NEAREST))
 BATCHES = Profile(1, 2, 8)
 CHECKED = 8  # images that the int8 graphs are compared with fp32 on
 INT8_GRAPHS = ("onnx-int8-tensorrt", "onnx-int8-onnxruntime")
@@ -59,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", help="(default: all that are listed)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/networks.json"))
-    parser.add_argument("--again", action="store_true", help="measure also what is there")
+    parser.add_argument("--again", action="store_true", help="measure again what is there")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -73,8 +71,8 @@ def main() -> None:
         start = time.perf_counter()
         rows[name] = {"network": name, **_measured(name), "wall_s": round(time.perf_counter() - start, 1)}
         _write(given.out, [rows[one] for one in names if one in rows])
-        told = rows[name].get("error") or f"{rows[name]['wall_s']:.0f} s"
-        sys.stderr.write(f"{at} of {len(names)}: {name}: {told}\n")
+        outcome = rows[name].get("error") or f"{rows[name]['wall_s']:.0f} s"
+        sys.stderr.write(f"{at} of {len(names)}: {name}: {outcome}\n")
     found = [rows[name] for name in names]
     print_networks(found)
     sys.exit(any("error" in row for row in found))
@@ -86,20 +84,16 @@ def _cost(name: str) -> int:
     return count_cost(describe_model(name)).macs
 
 
-def _versions() -> dict[str, str]:
-    return {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-
-
 def _done(file: Path) -> dict[str, Row]:
-    """The rows that are there, whole, and made with these versions."""
+    """Reads the rows that are complete and were made with these versions."""
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if record.get("versions") != json.loads(json.dumps(_versions())):
+    if record.get("versions") != start_record("networks", *PACKAGES)["versions"]:
         return {}
     return {row["network"]: row for row in record["networks"] if "error" not in row}
 
 
 def _measured(name: str) -> Row:
-    """The row of one network, from a process of its own, or what went wrong."""
+    """Makes the row of one network in another process; a row with the error if it fails."""
     command = [sys.executable, "-m", "benchmarks.steps.networks", "--one", name]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
@@ -133,7 +127,7 @@ def _measure(name: str) -> Row:
 
 
 def _counts(spec: ModelSpec) -> Row:
-    """What the network has, and the most exact figures that are published of it."""
+    """Counts the network, and finds the most exact published figures."""
     from wrn_deploy.models.cost import count_cost
 
     cost, published = count_cost(spec), PUBLISHED.get(spec.name)
@@ -156,7 +150,7 @@ def _parity(bundle: Bundle, precision: str) -> Row:
 
 
 def _int8(bundle: Bundle) -> Row:
-    """The Convs in int8 and in float, lint's errors and warnings, and the least cosine of logits with fp32's."""
+    """Counts Convs in int8 and in float, lints, and finds the minimum cosine of the logits with fp32's."""
     pixels = next(iter(Batches(open_data("digits", Role.TEST), _resized(bundle.spec), CHECKED))).images
     images = normalize(pixels, bundle.spec.preprocessing)
     wanted = infer_with(open_session(bundle.file(bundle.artifacts["onnx-fp32"])))(images)
@@ -165,28 +159,29 @@ def _int8(bundle: Bundle) -> Row:
         file = bundle.file(bundle.artifacts[key])
         found = infer_with(open_session(file, fuses_qdq=not key.endswith("-tensorrt")))(images)
         report = lint_file(file, None)
-        doubts = [one.rule.id for one in report.findings if one.rule.severity != "note"]
         row[key] = {
             "int8_convs": report.int8_convs,
             "float_convs": report.float_convs,
-            "lint": doubts,
-            "cosine": _least_cosine(wanted, found),
+            "lint": [one.rule.id for one in report.findings if one.rule.severity != "note"],
+            "cosine": _min_cosine(wanted, found),
         }
     return row
 
 
-def _least_cosine(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
+def _min_cosine(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
     lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
     return float(((wanted * found).sum(axis=1) / np.maximum(lengths, 1e-30)).min())
 
 
 def _resized(spec: ModelSpec) -> Any:
-    how = spec.preprocessing
-    return dataclasses.replace(how, resize=how.resize or how.height)
+    preprocessing = spec.preprocessing
+    return dataclasses.replace(preprocessing, resize=preprocessing.resize or preprocessing.height)
 
 
 def _plan(bundle: Bundle, precision: Precision) -> Row:
-    artifact = build_engine(bundle, BuildOptions(precision, EngineOptions((BATCHES,))), Silent())
+    artifact = build_engine(
+        bundle, BuildOptions(precision=precision, engine=EngineOptions(profiles=(BATCHES,))), Silent()
+    )
     proof = artifact.facts["precision"]
     return {
         "flavor": artifact.facts["flavor"],
@@ -202,16 +197,11 @@ def _plan(bundle: Bundle, precision: Precision) -> Row:
 
 def _write(out: Path, rows: list[Row]) -> None:
     record = {
-        "benchmark": "networks",
+        **start_record("networks", *PACKAGES),
         "calibration": f"{CALIBRATION.size} embedded digits, {CALIBRATION.method}, weights rounded to the nearest",
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": _versions(),
         "networks": rows,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = out.with_name(f"{out.name}.new")
-    new.write_text(to_compact_json(record) + "\n", encoding="utf-8")
-    new.replace(out)
+    write_record(out, record)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prints the table of `networks.py`: each network's counts beside the published ones, and what was made of it."""
+"""Prints the table of `networks.py`: each network's counts beside the published ones, errors, and plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADERS = (
 
 
 def print_networks(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints a row a network; what has no published figure has a dash."""
+    """Prints a row per network; a dash stands for a figure that is not published."""
     table = Table(box=SIMPLE_HEAD)
     for at, header in enumerate(HEADERS):
         table.add_column(header, justify="left" if at < 2 else "right", no_wrap=at == 0)

@@ -1,15 +1,15 @@
-r"""Measures a training step and its parts on this CPU or GPU, the ways of carrying it out in turns.
+r"""Measures a training step and its parts on this CPU or GPU, in several ways that take turns.
 
     python -m benchmarks.steps.training [--model wrn-16-2] [--batch 128] [--rounds 5] [--ways WAY ...] [--device cpu] \
         [--threads 1] [--memory] [--out FILE]
 
 A way is a set of options of `wrn-deploy train`; `host` is how this project trained before it augmented on the device:
-one image after another in numpy, normalised there, channels first, and a question to the device after each step. In a
-round each way makes one step; a first round is not counted. Parts: `data` (a batch taken, augmented, normalised),
-`forward` (with the loss), `backward`, and `update`. Times are medians over the rounds, images/s from the least time.
+one image after another in numpy, normalised there, channels first, and a synchronization after each step. In a round
+each way makes one step; the first round is not counted. Parts: `data` (take, augment and normalize a batch), `forward`
+(with the loss), `backward`, and `update`. Times are medians over the rounds, images/s come from the minimum.
 
-`--memory` measures, in a process of its own for each way, the bytes of the tensors that a forward pass keeps for the
-backward pass (each storage once, parameters aside), and the memory before a step and at its peak: the process's
+`--memory` measures, in another process for each way, the bytes of the tensors that a forward pass keeps for the
+backward pass (each storage once, without parameters), and the memory before a step and at its peak: the process's
 resident set on a CPU, allocated memory on a GPU.
 """
 
@@ -28,14 +28,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from wrn_deploy import __version__
+from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.data.preprocess import normalize
-from wrn_deploy.machine import describe_machine, package_versions, peak_rss_bytes
+from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.training.execution.device import open_place
 from wrn_deploy.training.execution.options import Amp, Device, Execution
@@ -77,13 +76,11 @@ def main() -> None:
         print(json.dumps(_measure_memory(given.one_memory, given)))  # noqa: T201
         return
     record: dict[str, Any] = {
-        "benchmark": "training",
+        **start_record("training", "torch", "numpy"),
         "model": given.model,
         "batch": given.batch,
         "device": given.device,
         "threads": given.threads,
-        "machine": dataclasses.asdict(describe_machine()),
-        "versions": {"wrn-deploy": __version__, **package_versions("torch", "numpy")},
     }
     if given.memory:
         record["memory"] = [_memory_of(way, given) for way in given.ways]
@@ -96,8 +93,7 @@ def main() -> None:
         record["steps"] = {way.name: way.seconds[1:] for way in ways}
         table = _table(record["steps"], given.batch)
     if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        write_record(given.out, record)
     Console(width=120).print(table)
 
 
@@ -153,7 +149,7 @@ def _step(way: Way, epoch: int) -> dict[str, float]:
 
 
 def _host_step(way: Way, epoch: int) -> dict[str, float]:
-    """A step as it was before."""
+    """A step as it was before augmentation moved to the device."""
     trainer, random = way.trainer, np.random.default_rng(epoch)
     seconds: dict[str, float] = {}
     pixels, how, shift = way.images.pixels.cpu().numpy(), way.images.target.how, 4
@@ -208,12 +204,12 @@ def _memory_of(way: str, given: Any) -> dict[str, Any]:
     ]
     command += ["--device", given.device, "--threads", str(given.threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    memory: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return memory
 
 
 def _measure_memory(name: str, given: Any) -> dict[str, Any]:
-    """One step, with momentum there already, as in every step but the first one."""
+    """Measures one step that has momentum already, as every step but the first has."""
     way = _open(name, given)
     trainer = way.trainer
     for parameter in trainer.network.parameters():
@@ -245,9 +241,8 @@ def _memory_now(device: torch.device) -> int:
 
 
 def _table(steps: dict[str, list[dict[str, float]]], batch: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="ms, medians over the rounds; images/s from the least time")
-    for header in ("way", *PARTS, "step", "least", "images/s"):
-        table.add_column(header, justify="left" if header == "way" else "right")
+    caption = "ms, medians over the rounds; images/s from the minimum"
+    table = make_table("way", *PARTS, "step", "min", "images/s", caption=caption)
     for name, rounds in steps.items():
         whole = [sum(each.values()) for each in rounds]
         medians = [statistics.median(each[part] for each in rounds) for part in PARTS]
@@ -257,9 +252,8 @@ def _table(steps: dict[str, list[dict[str, float]]], batch: int) -> Table:
 
 
 def _memory_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, caption="MB: kept for the backward pass; memory before a step and at its peak")
-    for header in ("way", "parameters", "kept", "before", "peak"):
-        table.add_column(header, justify="left" if header == "way" else "right")
+    caption = "MB: kept for the backward pass; memory before a step and at its peak"
+    table = make_table("way", "parameters", "kept", "before", "peak", caption=caption)
     for row in rows:
         table.add_row(row["way"], *(f"{row[key] / 1e6:.0f}" for key in ("parameters", "kept", "before", "peak")))
     return table

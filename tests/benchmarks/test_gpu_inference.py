@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs it from the tree, as somebody with PYTHONPATH alone does."""
+    """Runs it from the checkout with nothing but PYTHONPATH set."""
     command = [sys.executable, "-m", "benchmarks.gpu.inference", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
@@ -34,18 +34,18 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 
 def test_a_dry_run_does_the_rest(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
-    few = ("--contenders", "eager", "TensorRT", "--precisions", "fp16", "--batches", "2", "--rounds", "1")
+    few = ("--candidates", "eager", "TensorRT", "--precisions", "fp16", "--batches", "2", "--rounds", "1")
     done = benchmark("--dry-run", "--out", str(out), *few)
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text())
-    assert [told["target"] for told in record["targets"]] == ["none", "SM80", "CURRENT"]
+    assert [tried["target"] for tried in record["targets"]] == ["none", "SM80", "CURRENT"]
     if Flavor.RTX in installed_flavors():
-        assert [told["built"] for told in record["targets"]] == [True, True, False]
+        assert [tried["built"] for tried in record["targets"]] == [True, True, False]
         assert "no CUDA GPU on this machine" in record["targets"][0]["error"]
         assert "CURRENT needs a GPU" in record["targets"][2]["error"]
         assert record["builds"] == []
     eager, *plans = record["rows"]
-    assert (eager["contender"], eager["batch"], eager["error"]) == ("PyTorch eager", 2, "")
+    assert (eager["candidate"], eager["batch"], eager["error"]) == ("PyTorch eager", 2, "")
     assert eager["cosine"] > 0.99
     assert len(eager["host_ms"]) >= 3
     assert 0 < eager["roofline_ms"] < min(eager["host_ms"])

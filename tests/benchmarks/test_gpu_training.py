@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU")
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs it from the tree, as somebody with PYTHONPATH alone does."""
+    """Runs it from the checkout with nothing but PYTHONPATH set."""
     command = [sys.executable, "-m", "benchmarks.gpu.training", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)

@@ -14,7 +14,7 @@ from benchmarks.overhead import honesty
 from wrn_deploy.backend import Candidate, backends
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.report.report import WarmUp
-from wrn_deploy.pipeline.measuring.rounds import Entry
+from wrn_deploy.pipeline.measuring.rounds import RowBuilder
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +40,8 @@ def test_copies_are_planted_for_a_while_only() -> None:
     with honesty._planted(0.1):
         assert sorted(set(backends()) - set(before)) == ["copy", "slowed_copy"]
         listed = "from wrn_deploy.backend import backends; print(*backends())"
-        told = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
-        assert {"copy", "slowed_copy"} <= set(told.split()), "processes that are started find them too"
+        printed = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
+        assert {"copy", "slowed_copy"} <= set(printed.split()), "child processes find them too"
     assert (backends(), os.environ.get("PYTHONPATH")) == (before, path)
 
 
@@ -58,9 +58,9 @@ def test_copies_are_planted_for_a_while_only() -> None:
 def test_a_run_is_right_or_wrong_by_its_interval(kind: str, factor: float, right: bool) -> None:
     noise = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.005, 0.995]
 
-    def held(rounds: list[tuple[float, ...]]) -> Entry:
+    def held(rounds: list[tuple[float, ...]]) -> RowBuilder:
         warmed, times = {1: WarmUp(0.1, 2, steady=True)}, [Times(each) for each in rounds]
-        return Entry("onnxruntime", Precision.FP32, Candidate(None, None), None, warmed=warmed, rounds={1: times})
+        return RowBuilder("onnxruntime", Precision.FP32, Candidate(None, None), None, warmed=warmed, rounds={1: times})
 
     entries = [held([(1.0,)] * 8), held([(factor * one,) for one in noise])]
     assert honesty._found(kind, 1, entries)["right"] is right

@@ -44,8 +44,8 @@ def test_counted_and_published_sizes_stand_side_by_side(two: list[Listed], tmp_p
     text = models.page(two, tmp_path)
     parameters, published, macs, published_macs = row(text, "wrn-50-2")
     assert (parameters, macs) == ("68,883,240", "11.40 G")
-    assert all(told in published for told in ("68.9 M<sup>", "68.88 M<sup>"))
-    assert all(told in published_macs for told in ("11.40 G<sup>", "11.44 G<sup>"))
+    assert all(text in published for text in ("68.9 M<sup>", "68.88 M<sup>"))
+    assert all(text in published_macs for text in ("11.40 G<sup>", "11.44 G<sup>"))
     assert "table 8" in text
     assert "Measured here" not in text, "there are no results in this folder"
 
@@ -81,7 +81,7 @@ def test_a_changed_result_changes_the_page(two: list[Listed], tmp_path: Path) ->
     assert "](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
 
 
-def test_training_and_fine_tuning_are_told_where_they_were_measured(two: list[Listed], tmp_path: Path) -> None:
+def test_training_and_fine_tuning_are_described_if_measured(two: list[Listed], tmp_path: Path) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)
     here = {"cpu": "a CPU", "cores": 2, "memory_mib": 2048, "gpu": None}

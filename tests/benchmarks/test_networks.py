@@ -1,4 +1,4 @@
-"""The table of networks: each listed network went the whole way, and the script goes on where it was stopped."""
+"""The table of networks: each listed network went the whole way, and the script goes on where it stopped."""
 
 from __future__ import annotations
 

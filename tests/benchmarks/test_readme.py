@@ -55,7 +55,7 @@ def test_the_committed_readme_and_pictures_agree_with_the_committed_results() ->
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
-def test_a_changed_number_is_noticed_and_mended(tree: Path) -> None:
+def test_a_changed_number_is_noticed_and_fixed(tree: Path) -> None:
     run(tree)
     file = tree / "benchmarks/results/imagenet-2core-epyc.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"wall_s": 17.15', '"wall_s": 99.94'), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_new_benchmark_gets_a_table_and_a_picture(tree: Path) -> None:
 
 def test_the_papers_ratios_stand_beside_those_measured_here(tree: Path) -> None:
     record = {
-        "contender": "ONNX Runtime CPU fp32",
+        "candidate": "ONNX Runtime CPU fp32",
         "machine": {"cpu": "C", "cores": 2, "memory_mib": 2048, "gpu": None},
         "settings": {"batches": [16], "rounds": 20},
         "networks": [
