@@ -11,8 +11,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from wrn_deploy import __version__
 from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.version import __version__
 
 __all__ = ["make_table", "start_record", "write_record"]
 

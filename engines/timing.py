@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -78,9 +77,7 @@ class LayerTimer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._context = self._engine = self._runtime = None  # in this order, and before the memory they use
         for memory in self._memory:
             memory.free()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.data.preprocess import scale_and_shift
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.export.feature_maps import as_read, find_feature_maps
 from wrn_deploy.spec import ModelSpec, Preprocessing, TensorSpec
 
@@ -79,7 +79,7 @@ def unwrap(model: ir.Model) -> ir.Model:
     try:
         _strip(core.graph)
     except (IndexError, ValueError) as error:
-        raise DeployError(
+        raise DamagedFile(
             f"the graph's interface is not as it was written ({error}): export the model again"
         ) from error
     return core

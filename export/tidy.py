@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from wrn_deploy import __version__
 from wrn_deploy.export.whitening import whitening_names
+from wrn_deploy.version import __version__
 
 __all__ = ["tidy"]
 

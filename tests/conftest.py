@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -21,7 +22,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 # One thread: with more, torch's threads wait for each other whenever another process has a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +30,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would every program that they interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, and no deadline: other processes use the cores, too.
+settings.register_profile("wrn-deploy", derandomize=True, deadline=None)
+settings.load_profile("wrn-deploy")
 
 SHARED = Path(os.environ.get("WRN_DEPLOY_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -45,7 +50,9 @@ def shared_data() -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training run of wrn-10-1 on digits, good to about 95 %: random networks are chaotic and show nothing."""
     out = tmp_path_factory.mktemp("training") / "run"
-    train_model(TrainOptions("wrn-10-1", "digits", out, Recipe(epochs=6, batch_size=32)), Silent())
+    train_model(
+        TrainOptions(model="wrn-10-1", data="digits", out=out, recipe=TrainRecipe(epochs=6, batch_size=32)), Silent()
+    )
     return out
 
 
@@ -53,7 +60,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its bundle, with int8 graphs and, with TensorRT-RTX, both plans; a test that changes it takes `bundle`."""
     folder = tmp_path_factory.mktemp("made") / "bundle"
-    bundle = export_bundle(ExportOptions("wrn-10-1", folder, trained / "weights.safetensors"), Silent())
+    bundle = export_bundle(
+        ExportOptions(model="wrn-10-1", out=folder, weights=trained / "weights.safetensors"), Silent()
+    )
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
@@ -66,7 +75,7 @@ def made_interface_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactor
     """The same network as `made_bundle` has, with pixels in, and the top three classes and the features out."""
     folder = tmp_path_factory.mktemp("made-interface") / "bundle"
     weights = trained / "weights.safetensors"
-    options = ExportOptions("wrn-10-1", folder, weights, pixels=True, top_k=3, features=True)
+    options = ExportOptions(model="wrn-10-1", out=folder, weights=weights, pixels=True, top_k=3, features=True)
     bundle = export_bundle(options, Silent())
     calibrate_bundle(bundle, CalibrateOptions("digits", size=128), Silent())
     if Flavor.RTX in installed_flavors():

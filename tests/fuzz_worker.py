@@ -23,7 +23,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.lint import lint_file
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Preprocessing
 
 PATIENCE_S = 20
@@ -66,7 +66,7 @@ def _outcome(folder: Path, mutant: Mutant, images: Floats, wanted: Floats) -> tu
     problems: list[str] = []
     outcome = "answered"
     try:
-        with Runner.open(folder, mutant.precision, mutant.backend, 1, contexts=1) as runner:
+        with Runner.open(folder, precision=mutant.precision, backend=mutant.backend, threads=1, contexts=1) as runner:
             got = runner.predict(images)
         if not mutant.trusted and mutant.precision == "fp32" and not np.array_equal(got, wanted):
             problems.append(f"other logits than those of the whole bundle: {got}")

@@ -22,7 +22,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 
 Pixels = npt.NDArray[np.uint8]
 CPU: dict[str, Any] = {"backend": "onnxruntime", "precision": "fp32"}

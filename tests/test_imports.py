@@ -24,25 +24,31 @@ HEAVY = (
 )
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging"}
-BASE = FACTS | {"backend", "choice", "data", "device_array", "on_device", "pool", "runner", "sessions"}
+FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging", "version"}
+BASE = FACTS | {"data", "runtime"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
     "data": FACTS,
-    "sessions": FACTS,
-    "device_array": FACTS,
-    "backend": FACTS | {"device_array"},
-    "pool": FACTS | {"backend"},
-    "on_device": FACTS | {"backend", "device_array", "pool"},
-    "choice": FACTS | {"backend"},
-    "runner": FACTS | {"backend", "choice", "data", "on_device", "pool"},
-    "embed": FACTS | {"backend", "device_array", "runner"},
+    "runtime": FACTS | {"data"},
+    "embed": FACTS | {"runtime"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
     "plots": FACTS | {"bench"},
     "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
-    "cli": FACTS | {"pipeline", "bench", "models", "training", "engines", "plots"},
+    "cli": FACTS
+    | {
+        "calib",
+        "data",
+        "runtime",
+        "embed",
+        "pipeline",
+        "bench",
+        "models",
+        "training",
+        "engines",
+        "plots",
+    },
     "api": BASE | {"models", "pipeline"},
-    "__init__": {"errors", "runner", "api"},
+    "__init__": {"errors", "runtime", "version", "api"},
 }
 
 
@@ -69,7 +75,7 @@ def _imported_layers(path: Path) -> set[str]:
             module = node.module or ""
             names = [f"{module}.{alias.name}" for alias in node.names] if module == "wrn_deploy" else [module]
         layers |= {name.split(".")[1] for name in names if name.startswith("wrn_deploy.")}
-    return {layer for layer in layers if layer != "__version__"}
+    return layers
 
 
 @pytest.mark.parametrize("path", _sources(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -97,7 +103,7 @@ def _loaded(statement: str) -> set[str]:
         "import wrn_deploy",
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
-        "import wrn_deploy.cli.commands",
+        "from wrn_deploy.cli.commands import engines, inference, inspection, measuring, networks, quantization",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )
@@ -108,6 +114,10 @@ def test_nothing_heavy_is_loaded(statement: str) -> None:
 def test_the_public_functions_load_nothing_before_they_are_called() -> None:
     loaded = _loaded("from wrn_deploy import extract_feat, get_model, list_models, predict")
     assert not {name for name in loaded if name.startswith(("wrn_deploy.pipeline", "wrn_deploy.models"))}
+
+
+def test_a_module_of_the_package_loads_no_numpy() -> None:
+    assert "numpy" not in _loaded("import wrn_deploy.errors")
 
 
 def test_runner_loads_no_terminal_package() -> None:

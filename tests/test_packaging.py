@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
+    *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE", "imagenet_classes.txt")),
 }
 DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example")
@@ -156,7 +157,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
 from pathlib import Path
 try:
-    export_bundle(ExportOptions("wrn-16-2", Path("bundle"), random_weights=True), Silent())
+    export_bundle(ExportOptions(model="wrn-16-2", out=Path("bundle"), random_weights=True), Silent())
 except DeployError as error:
     print(error.exit_code, error)
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.data.any_image import AnyImage
     from wrn_deploy.pipeline.inference.predict import Prediction
-    from wrn_deploy.runner import Runner
+    from wrn_deploy.runtime.runner import Runner
     from wrn_deploy.spec import ModelSpec, Precision
 
     class Network(nn.Module):
@@ -46,7 +46,7 @@ def list_models(pattern: str | None = None) -> list[str]:
     return [name for name in listed_models() if pattern is None or fnmatch.fnmatchcase(name, pattern)]
 
 
-def get_model(  # noqa: PLR0913 (what may be chosen of a public call)
+def get_model(
     name: str,
     weights: str | os.PathLike[str] | None = None,
     *,
@@ -86,8 +86,8 @@ def get_model(  # noqa: PLR0913 (what may be chosen of a public call)
     from wrn_deploy.pipeline.networks.network import NetworkOptions, load_network
 
     named = None if labels is None else tuple(labels)
-    overrides = Overrides(classes, named, dropout, mean, std, resize)
-    return cast("Network", load_network(NetworkOptions(name, weights, overrides, seed)))
+    overrides = Overrides(classes=classes, labels=named, dropout=dropout, mean=mean, std=std, resize=resize)
+    return cast("Network", load_network(NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed)))
 
 
 @overload

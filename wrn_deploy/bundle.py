@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
 from wrn_deploy.spec import ModelSpec, Precision
 from wrn_deploy.staging import commit, is_scratch, locked, settle, staging
 
@@ -112,7 +112,8 @@ class Bundle:
         """Reads the manifest.
 
         Raises:
-            DeployError: no bundle there, or a manifest that is damaged or of another format.
+            DeployError: no bundle there, or a manifest of another format.
+            DamagedFile: the manifest is damaged.
         """
         folder = Path(folder)
         settle(folder)
@@ -132,17 +133,19 @@ class Bundle:
             by_key = {artifact.key: artifact for artifact in artifacts}
             return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), by_key)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise DeployError(f"{manifest} is damaged ({error}): export the model again") from error
+            raise DamagedFile(f"{manifest} is damaged ({error}): export the model again") from error
 
     def find(self, key: str, remedy: str) -> Artifact:
         """The artifact `key`, checked: it must be there, not be stale, and be the file that the manifest describes.
 
         Raises:
-            DeployError: it is not; `remedy` is the command that makes it.
+            MissingArtifact: the bundle does not have it; `remedy` is the command that makes it.
+            StaleArtifact: one of its inputs, or of theirs, has changed since.
+            DamagedFile: its file is not the one that the manifest describes.
         """
         artifact = self.artifacts.get(key)
         if artifact is None:
-            raise DeployError(f"{self.folder} has no {key}: run `{remedy}`")
+            raise MissingArtifact(f"{self.folder} has no {key}: run `{remedy}`")
         self._check_origin(artifact, remedy)
         self._check_file(artifact, remedy)
         return artifact
@@ -202,7 +205,7 @@ class Bundle:
             for key, digest in made.recipe.parents.items():
                 parent = self.artifacts.get(key)
                 if parent is not None and parent.sha256 != digest:
-                    raise DeployError(
+                    raise StaleArtifact(
                         f"{made.key} was made from {key} {digest[:12]}, which is now {parent.sha256[:12]}: "
                         f"run `{remedy}`"
                     )
@@ -214,9 +217,10 @@ class Bundle:
         try:
             whole = file.stat().st_size == artifact.size_bytes and sha256_of(file) == artifact.sha256
         except OSError as error:
-            raise DeployError(f"{file} is missing or cannot be read ({error.strerror}): run `{remedy}`") from error
+            kind = MissingArtifact if isinstance(error, FileNotFoundError) else DamagedFile
+            raise kind(f"{file} is missing or cannot be read ({error.strerror}): run `{remedy}`") from error
         if not whole:
-            raise DeployError(
+            raise DamagedFile(
                 f"{file} is not the file that the manifest describes (sha256 {artifact.sha256[:12]}, "
                 f"{artifact.size_bytes} bytes): it was changed or damaged; run `{remedy}`"
             )

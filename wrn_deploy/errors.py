@@ -1,21 +1,45 @@
-"""The errors a user can meet and the exit code that each one means; the standard library only."""
+"""The errors a user can meet, and the exit code of each; the standard library only.
+
+    DeployError              1  bad input, or a step that failed
+    ├── MissingArtifact      1  the bundle does not have it yet
+    ├── StaleArtifact        1  its inputs have changed since it was made
+    ├── DamagedFile          1  a file that cannot be read as what it should be
+    │   └── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
+    ├── UsageError           2  options that contradict each other
+    ├── GateError            3  a gate failed: parity, precision or accuracy
+    └── MachineError         4  this machine cannot do it
+
+Each text says what was wrong, with the value, what was expected, and what to do.
+"""
 
 from __future__ import annotations
 
-__all__ = ["DeployError", "GateError", "MachineError", "UsageError", "missing_package"]
+__all__ = [
+    "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "StaleArtifact", "UsageError",
+    "missing_package",
+]  # fmt: skip
 
 
 class DeployError(Exception):
-    """Bad input or a failed step (exit code 1).
-
-    The text says what was wrong (with the value), what was expected, and what to do.
-    """
+    """Bad input or a failed step (exit code 1); the base of all others."""
 
     exit_code = 1
 
 
+class MissingArtifact(DeployError):  # noqa: N818 (it names what was met)
+    """The bundle lacks an artifact; the text has the command that makes it (exit code 1)."""
+
+
+class StaleArtifact(DeployError):  # noqa: N818 (it names what was met)
+    """An artifact does not belong to the rest of its bundle, whose files have changed since (exit code 1)."""
+
+
+class DamagedFile(DeployError):  # noqa: N818 (it names what was met)
+    """A file cannot be read as what it should be, or is not the file its digest describes (exit code 1)."""
+
+
 class UsageError(DeployError):
-    """Options that make no sense together (exit code 2)."""
+    """Options that contradict each other (exit code 2)."""
 
     exit_code = 2
 

@@ -15,7 +15,11 @@ __all__ = ["load_plugin", "near_names", "plugin_names"]
 def plugin_names(package: str) -> list[str]:
     """The files of `package` (as in "wrn_deploy.backends"), sorted; nothing but the package itself is imported."""
     found = importlib.import_module(package)
-    return sorted(module.name for module in pkgutil.iter_modules(found.__path__) if not module.name.startswith("_"))
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(found.__path__)
+        if not module.ispkg and not module.name.startswith("_")
+    )
 
 
 def load_plugin(package: str, name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec", "Whitening"]
 
@@ -244,4 +244,4 @@ class ModelSpec:
             changed = {"preprocessing": preprocessing, "interface": interface, "whitening": whitening}
             return cls(**{**record, **changed, "labels": tuple(record["labels"])})
         except (KeyError, TypeError, AttributeError) as error:
-            raise DeployError(f"the model's description is damaged ({error!r}): export the model again") from error
+            raise DamagedFile(f"the model's description is damaged ({error!r}): export the model again") from error

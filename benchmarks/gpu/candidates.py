@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Backend, open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.build import build_plan
 from wrn_deploy.engines.flavor import Flavor, find_flavor
@@ -29,6 +28,7 @@ from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import Backend, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["CANDIDATES", "Candidate", "Opened", "device_ms", "probe_images"]
@@ -106,7 +106,7 @@ def _session(precision: Precision) -> Candidate:
 
     @contextlib.contextmanager
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
-        with open_backend(bundle, "onnxruntime_cuda", precision) as backend:
+        with open_backend(bundle, backend="onnxruntime_cuda", precision=precision) as backend:
             yield _of_backend(backend, images, None)
 
     return Candidate("ONNX Runtime CUDA", precision, open_on)
@@ -117,13 +117,14 @@ def _plan(flavor: Flavor, precision: Precision, *, graphs: bool) -> Candidate:
 
     @contextlib.contextmanager
     def open_on(bundle: Bundle, images: Images) -> Iterator[Opened]:
-        from wrn_deploy.backends._plan import PlanRuntime
+        from wrn_deploy.backends.plan.backend import PlanRuntime
 
-        runtime = PlanRuntime(flavor, title, "rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
+        runtime = PlanRuntime(flavor=flavor, title=title, extra="rtx" if flavor is Flavor.RTX else "gpu", graphs=graphs)
         reason = runtime.unfit(bundle.artifacts.get(f"plan-{precision}-{flavor}"))
         if reason is not None:
             raise MachineError(reason)
-        with runtime.open_backend(bundle, runtime.find_artifact(bundle, precision), precision, None) as backend:
+        artifact = runtime.find_artifact(bundle, precision)
+        with runtime.open_backend(bundle, artifact, precision=precision, threads=None) as backend:
             opened = _of_backend(backend, images, backend.stream)
             for _ in range(3):  # the second captures, the third is the first graph
                 opened.start()
@@ -142,7 +143,7 @@ def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
 
 def device_ms(opened: Opened, count: int) -> float:
     """Milliseconds of one of `count` runs that do not wait for each other, on the device's clock."""
-    from wrn_deploy.backends._cuda import call, on_gpu
+    from wrn_deploy.backends.plan.cuda import call, on_gpu
 
     with on_gpu():
         events = [call("cudaEventCreate") for _ in range(2)]
@@ -174,9 +175,9 @@ CANDIDATES = (
 
 def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
     """Builds, opens and runs a TensorRT-RTX plan for a target, without our own checks; returns the outcome of each."""
-    from wrn_deploy.backends._cuda import on_gpu
-    from wrn_deploy.backends._engine import Expected, SharedEngine
-    from wrn_deploy.backends._plan import PlanBackend
+    from wrn_deploy.backends.plan.backend import PlanBackend
+    from wrn_deploy.backends.plan.cuda import on_gpu
+    from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 
     tried: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
     try:
@@ -192,10 +193,12 @@ def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
         facts = {"flavor": "tensorrt_rtx", "profiles": [{"minimum": 1, "optimum": 4, "maximum": 4}]}
         images = probe_images(bundle, 4)
         with on_gpu():
-            engine = SharedEngine(importlib.import_module("tensorrt_rtx"), plan, Expected(
-                bundle.spec.input, bundle.spec.outputs, facts
-            ))  # fmt: skip
-        with PlanBackend(engine, graphs=False) as backend, open_backend(bundle, "onnxruntime", Precision.FP32) as cpu:
+            expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=facts)
+            engine = SharedEngine(importlib.import_module("tensorrt_rtx"), plan, expected)
+        with (
+            PlanBackend(engine, graphs=False) as backend,
+            open_backend(bundle, backend="onnxruntime", precision=Precision.FP32) as cpu,
+        ):
             tried["opened"] = True
             answers = []
             for each in (backend, cpu):

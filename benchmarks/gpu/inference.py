@@ -35,12 +35,12 @@ from benchmarks.gpu.candidates import CANDIDATES, Candidate, Opened, device_ms, 
 from benchmarks.gpu.prepare import build_plans, require_gpu
 from benchmarks.gpu.roofline import H200, kernels_of, roofline_s
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.backend import open_backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import open_backend
 from wrn_deploy.spec import Precision
 
 PACKAGES = (
@@ -117,7 +117,7 @@ def _arguments() -> Any:
 
 
 def _export(model: str, work: Path) -> Bundle:
-    return export_bundle(ExportOptions(model, work / model, random_weights=True), Silent())
+    return export_bundle(ExportOptions(model=model, out=work / model, random_weights=True), Silent())
 
 
 def _try_target(bundle: Bundle, target: str) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _one_round(row: Row, opened: Opened) -> None:
 
 
 def _reference_logits(bundle: Bundle, images: Any) -> Any:
-    with open_backend(bundle, "onnxruntime", Precision.FP32) as backend:
+    with open_backend(bundle, backend="onnxruntime", precision=Precision.FP32) as backend:
         backend.upload(images)
         backend.execute()
         return backend.download()[0][0]

@@ -46,7 +46,7 @@ from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import LOG, TrainOptions, TrainResult, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.execution.options import Amp, Device, Execution
+from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 
 WAYS = ("channels last", "checkpointing", "bf16", "checkpointing bf16")
 FEW = {"train": 64, "test": 32}
@@ -124,19 +124,29 @@ def _train(given: Any, progress: Progress) -> TrainResult:
     changes = {"epochs": given.epochs, "batch_size": 16 if given.dry_run else None}
     plan = plan_training(given.recipe, changes, Overrides())
     if given.dry_run:
-        execution = Execution(Device.CPU, Amp(given.amp))
+        execution = ExecutionOptions(device=Device.CPU, amp=Amp(given.amp))
     else:
-        execution = Execution(Device.CUDA, Amp(given.amp), compiled=not given.eager, deterministic=False)
+        execution = ExecutionOptions(
+            device=Device.CUDA, amp=Amp(given.amp), compiled=not given.eager, deterministic=False
+        )
     first = next(iter(given.test.values()))
-    options = TrainOptions(given.model, given.train, given.out / "training", plan.recipe, first, plan.overrides)
-    return train_model(dataclasses.replace(options, execution=execution), progress)
+    options = TrainOptions(
+        model=given.model,
+        data=given.train,
+        out=given.out / "training",
+        recipe=plan.recipe,
+        test_data=first,
+        overrides=plan.overrides,
+        execution=execution,
+    )
+    return train_model(options, progress)
 
 
 def _bundle(given: Any, result: TrainResult, record: dict[str, Any], progress: Progress) -> Bundle:
     """Exports the last weights, calibrates on training images, and builds the plans that can be built here."""
     run = json.loads((result.weights.parent / "run.json").read_text())
     record |= {"model": given.model, "batch": run["recipe"]["batch_size"], "run": run}
-    bundle = export_bundle(ExportOptions(given.model, given.out / "bundle", weights=result.weights), progress)
+    bundle = export_bundle(ExportOptions(model=given.model, out=given.out / "bundle", weights=result.weights), progress)
     calibrate_bundle(bundle, CalibrateOptions(data=given.train, size=16 if given.dry_run else 256), progress)
     record["builds"] = build_plans(bundle, (Precision.FP16, Precision.INT8), EngineOptions(), progress)
     return bundle

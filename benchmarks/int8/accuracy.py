@@ -71,7 +71,7 @@ def main() -> None:
         _first_images(given.calib_data, given.calib_size, calibration)
         for name, _, weights in (text.partition("=") for text in given.checkpoint):
             folder = Path(work) / name
-            bundle = export_bundle(ExportOptions(name, folder / "bundle", Path(weights)), Silent())
+            bundle = export_bundle(ExportOptions(model=name, out=folder / "bundle", weights=Path(weights)), Silent())
             results[name] = []
             for _ in _measure(given, bundle, calibration, results[name]):
                 _write(given, results)  # after each row, so that an interrupted run keeps what it measured

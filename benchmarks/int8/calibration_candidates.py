@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _plain(fp32: Path, images: Images, threads: int | None) -> None:
-    from wrn_deploy.sessions import infer_with, open_session
+    from wrn_deploy.runtime.sessions import infer_with, open_session
 
     infer = infer_with(open_session(fp32, threads))
     for batch in images(1):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["Accuracy", "Images", "compare", "latencies", "logits_of", "read_images"]

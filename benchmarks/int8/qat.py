@@ -102,7 +102,7 @@ def _measure(given: Any, model: str, weights: Path, name: str) -> list[dict[str,
         folder = work / f"{model}-{name.replace(',', '').replace(' ', '-')}"
         if row.damage is not None:
             weights = write_collapsed(model, weights, row.damage, work / "damaged.safetensors")
-        bundle = export_bundle(ExportOptions(model, folder, weights), Silent())
+        bundle = export_bundle(ExportOptions(model=model, out=folder, weights=weights), Silent())
         calibration = CalibrateOptions(
             data=given.train,
             size=given.calib_size,

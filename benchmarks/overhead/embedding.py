@@ -29,9 +29,9 @@ from rich.table import Table
 
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy import Runner
-from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+from wrn_deploy.embed.package import write_package
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import open_session
+from wrn_deploy.runtime.sessions import open_session
 
 STARTS, TURNS, CALLS = 15, 60, 20
 STAGES = ("program", "python", "opened", "first", "crossing")
@@ -69,7 +69,7 @@ def _arguments() -> Any:
 
 
 def _build(folder: Path) -> Path:
-    embed_runner(EmbedOptions(folder / "library"), Silent())
+    write_package(folder / "library", Silent())
     library, program = folder / "library", folder / "embedding"
     flags = [f"-I{library}/include", f"-L{library}/lib", f"-Wl,-rpath,{library}/lib", "-lwrn_runner", "-pthread"]
     subprocess.run(["g++", "-std=c++17", "-O2", str(SOURCE), *flags, "-o", str(program)], check=True)
@@ -107,7 +107,7 @@ def _ready(program: list[str]) -> subprocess.Popen[str]:
 def _calls(given: Any, program: list[str], batch: int) -> dict[str, list[float]]:
     """Microseconds of each call."""
     child = _ready(program)
-    with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner, child:
+    with Runner.open(given.bundle, precision=given.precision, backend="onnxruntime", threads=1) as runner, child:
         key = "onnx-fp32" if runner.precision == "fp32" else f"onnx-{runner.precision}-onnxruntime"
         session = open_session(runner.bundle.file(runner.bundle.artifacts[key]), threads=1)
         source = runner.inputs[0]

@@ -29,8 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.backend import Backend
-from wrn_deploy.backends._session import OnnxRuntimeBackend
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.measuring.section import section_of
@@ -43,7 +42,8 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.rounds import PAUSE_S
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.runtime.backend import Backend
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 BATCHES = (1, 8)

@@ -33,7 +33,6 @@ from rich.table import Table
 
 import wrn_deploy.backends
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.backend import examine
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
@@ -44,6 +43,7 @@ from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, start, time_rounds
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 
 BASE = "onnxruntime"
@@ -52,8 +52,8 @@ KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 # ONNX Runtime's CPU backend again, which may spin for a share of its own time after each inference.
 PLUGIN = """
 import time
-from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, SessionRuntime
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 SLOWER = {slower}
@@ -67,11 +67,13 @@ class Slowed(OnnxRuntimeBackend):
             pass
 
 class Runtime(SessionRuntime):
-    def open_backend(self, bundle, artifact, precision, threads):
+    def open_backend(self, bundle, artifact, *, precision, threads):
         made = Slowed if SLOWER else OnnxRuntimeBackend
         return made(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 
-RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
+RUNTIMES = {{
+    "{name}": Runtime(title="{name}", provider=CPU, graphs={{Precision.FP32: "onnx-fp32"}}, extra="cpu")
+}}
 """
 
 

@@ -29,13 +29,13 @@ from rich.table import Table
 
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy import Runner
-from wrn_deploy.sessions import open_session
+from wrn_deploy.runtime.sessions import open_session
 
 COLD = """
 import sys
 import numpy as np
 from wrn_deploy import Runner
-with Runner.open(sys.argv[1], sys.argv[2], "onnxruntime") as runner:
+with Runner.open(sys.argv[1], precision=sys.argv[2], backend="onnxruntime") as runner:
     source = runner.inputs[0]
     runner.predict(np.zeros((1, *source.shape), source.dtype))
 assert not {"torch", "onnx"} & set(sys.modules), "a heavy package was loaded"
@@ -95,7 +95,7 @@ def _cold_start(bundle: Path, precision: str) -> dict[str, list[float]]:
 
 def _calls(given: Any, batch: int) -> dict[str, list[float]]:
     """Microseconds of each call."""
-    with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner:
+    with Runner.open(given.bundle, precision=given.precision, backend="onnxruntime", threads=1) as runner:
         session = open_session(_graph(runner), threads=1)
         name, images, out = runner.inputs[0].name, _images(runner, batch), _out(runner, batch)
         candidates: dict[str, Callable[[], Any]] = {
@@ -115,7 +115,7 @@ def _calls(given: Any, batch: int) -> dict[str, list[float]]:
 
 def _many_threads(given: Any) -> dict[str, Any]:
     """Calls from many threads at once, on batches of 1 to 4 images."""
-    with Runner.open(given.bundle, given.precision, "onnxruntime", threads=1) as runner:
+    with Runner.open(given.bundle, precision=given.precision, backend="onnxruntime", threads=1) as runner:
         batches = [_images(runner, 1 + index % 4, index) for index in range(8)]
         wanted = [runner.predict(batch) for batch in batches]
         end = time.monotonic() + given.seconds

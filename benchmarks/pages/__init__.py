@@ -1,1 +1,1 @@
-"""Writes the README's tables and pictures, and docs/models.md, from the committed results."""
+"""Writes what is generated: the README's tables and pictures, docs/models.md, the table of the listed networks."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.pages.models_measured import measured_sections
 from benchmarks.pages.models_tables import accuracy_table, size_table, weight_table
-from wrn_deploy.pipeline.networks.catalogue import Listed, list_models
+from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models
 
 __all__ = ["PAGE", "page"]
 
@@ -76,7 +76,7 @@ def main() -> None:
     sys.exit(1 if given.check else 0)
 
 
-def page(models: Sequence[Listed], root: Path) -> str:
+def page(models: Sequence[ListedModel], root: Path) -> str:
     """The whole page: a chapter per kind of data with a section per family; then weights, then measurements."""
     chapters = [_chapter(data, [model for model in models if model.data == data]) for data in DATA_SETS]
     weights = weight_table(models)
@@ -87,9 +87,9 @@ def page(models: Sequence[Listed], root: Path) -> str:
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _chapter(data: str, models: Sequence[Listed]) -> str:
+def _chapter(data: str, models: Sequence[ListedModel]) -> str:
     title, about = DATA_SETS[data]
-    families: dict[str, list[Listed]] = {}
+    families: dict[str, list[ListedModel]] = {}
     for model in models:
         families.setdefault(model.family, []).append(model)
     parts = [f"## {title}\n\n{about}" if models else ""]
@@ -100,7 +100,7 @@ def _chapter(data: str, models: Sequence[Listed]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _title(models: Sequence[Listed]) -> str:
+def _title(models: Sequence[ListedModel]) -> str:
     """All names, or only the smallest and the largest if there are more than seven."""
     names = [model.name for model in models]
     return ", ".join(names) if len(names) <= 7 else f"{names[0]} ... {names[-1]} ({len(names)} networks)"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.pages.markdown import safe, table
-from wrn_deploy.models.checkpoints.sources import Source
-from wrn_deploy.models.figures import count_text, macs_text, percent_text
-from wrn_deploy.models.published import Quantity
-from wrn_deploy.pipeline.networks.catalogue import Listed
+from wrn_deploy.models.checkpoints.sources import WeightsSource
+from wrn_deploy.models.published import Quantity, macs_text, percent_text
+from wrn_deploy.pipeline.networks.catalogue import ListedModel
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["accuracy_table", "size_table", "weight_table"]
@@ -38,7 +37,7 @@ class _Notes:
         return "\n".join(f"{number}. {safe(text)}" for text, number in self._texts.items())
 
 
-def size_table(models: Sequence[Listed]) -> str:
+def size_table(models: Sequence[ListedModel]) -> str:
     """Parameters and MACs, counted and published."""
     notes = _Notes()
     lines = [
@@ -57,7 +56,7 @@ def size_table(models: Sequence[Listed]) -> str:
     return "\n\n".join(filter(None, (table([headers[column] for column in kept], lines), notes.listed())))
 
 
-def accuracy_table(models: Sequence[Listed]) -> str:
+def accuracy_table(models: Sequence[ListedModel]) -> str:
     """The published accuracies, best first; empty if there are none."""
     notes = _Notes()
     columns = [data for data in DATA if any(one.data == data for model in models for one in model.published.accuracies)]
@@ -70,7 +69,7 @@ def accuracy_table(models: Sequence[Listed]) -> str:
     return f"{table(headers, lines)}\n\n{notes.listed()}" if lines else ""
 
 
-def weight_table(models: Sequence[Listed]) -> str:
+def weight_table(models: Sequence[ListedModel]) -> str:
     """The weights that `--weights NAME` takes, by network, with their preprocessing."""
     parts = []
     sources = [source for model in models for source in model.weights]
@@ -84,7 +83,7 @@ def weight_table(models: Sequence[Listed]) -> str:
     return "\n\n".join((_about_weights(sources), *parts))
 
 
-def _about_weights(sources: Sequence[Source]) -> str:
+def _about_weights(sources: Sequence[WeightsSource]) -> str:
     published = dict.fromkeys(source.accuracy.published_in for source in sources)
     shared = {(source.preprocessing.mean, source.preprocessing.std) for source in sources}
     normalised = ""
@@ -101,7 +100,7 @@ def _about_weights(sources: Sequence[Source]) -> str:
     )
 
 
-def _weight_line(source: Source) -> list[str]:
+def _weight_line(source: WeightsSource) -> list[str]:
     scored = source.accuracy
     top1, top5 = (percent_text(value).removesuffix(" %") for value in (scored.top1, scored.top5))
     return [f"`{source.name}`", top1, top5, f"{scored.size} of {scored.resize}", _prepared(source.preprocessing)]
@@ -111,14 +110,14 @@ def _prepared(preprocessing: Preprocessing) -> str:
     return f"{preprocessing.height} of {preprocessing.resize}, {preprocessing.interpolation}"
 
 
-def _published(model: Listed, column: str, notes: _Notes) -> str:
+def _published(model: ListedModel, column: str, notes: _Notes) -> str:
     """Each published count once, with the notes of all its sources; a count that disagrees is bold."""
     found: dict[str, str] = {}
     for count in model.published.counts:
         if count.quantity not in QUANTITIES[column]:
             continue
         explained = EXPLAINED.get(count.quantity, "")
-        text = count_text(count)
+        text = count.text
         counted = {Quantity.PARAMETERS: model.parameters, Quantity.MACS: model.macs}.get(count.quantity)
         text = text if counted is None or count.agrees(counted) else f"**{text}**"
         note = f"{count.source}; {explained}" if explained else count.source
@@ -126,7 +125,7 @@ def _published(model: Listed, column: str, notes: _Notes) -> str:
     return ", ".join(f"{text}{marks}" for text, marks in found.items())
 
 
-def _accuracies(model: Listed, data: str, notes: _Notes) -> str:
+def _accuracies(model: ListedModel, data: str, notes: _Notes) -> str:
     found = sorted((one for one in model.published.accuracies if one.data == data), key=lambda accuracy: -accuracy.top1)
     cells = []
     for one in found:

@@ -33,14 +33,14 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import describe_model, listed_models
-from wrn_deploy.models.published import PUBLISHED, Quantity
+from wrn_deploy.models.published import Quantity, read_published
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx-cu13")
@@ -106,7 +106,7 @@ def _measured(name: str) -> Row:
 def _measure(name: str) -> Row:
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
         started = time.perf_counter()
-        bundle = export_bundle(ExportOptions(name, Path(folder, "bundle"), random_weights=True), Silent())
+        bundle = export_bundle(ExportOptions(model=name, out=Path(folder, "bundle"), random_weights=True), Silent())
         exported = time.perf_counter()
         calibrate_bundle(bundle, CALIBRATION, Silent())
         calibrated = time.perf_counter()
@@ -130,7 +130,7 @@ def _counts(spec: ModelSpec) -> Row:
     """Counts the network, and finds the most exact published figures."""
     from wrn_deploy.models.cost import count_cost
 
-    cost, published = count_cost(spec), PUBLISHED.get(spec.name)
+    cost, published = count_cost(spec), read_published().get(spec.name)
     counts = {} if published is None else {one: published.exact(one) for one in Quantity}
     return {
         "family": spec.family,

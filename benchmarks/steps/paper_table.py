@@ -24,13 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.backend import contenders, examine, title_of
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings, summarize
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli.commands.app import new_progress
+from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
@@ -40,6 +39,7 @@ from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, RowBuilder, start, time_rounds
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.runtime.backend import examine, find_runtime, known_pairs, runtimes
 from wrn_deploy.spec import Precision
 
 BASELINE = "resnet-50"
@@ -90,7 +90,7 @@ def main() -> None:
     record = {
         **start_record("paper table", "onnxruntime", "onnxruntime-gpu", "torch", "numpy"),
         "paper": "Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016",
-        "candidate": f"{title_of(pair[0])} {pair[1]}",
+        "candidate": f"{find_runtime(pair[0]).title} {pair[1]}",
         "settings": dataclasses.asdict(settings),
         "networks": [_record(entry, entries[0], costs[entry.model]) for entry in entries],
     }
@@ -106,9 +106,8 @@ def main() -> None:
 
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = sorted({backend for backend, _ in contenders()})
     parser.add_argument("--bundles", type=Path, required=True, help="a folder with a bundle for each network")
-    parser.add_argument("--backend", choices=[*known, FASTEST], default=FASTEST if find_gpu() else "onnxruntime")
+    parser.add_argument("--backend", choices=[*runtimes(), FASTEST], default=FASTEST if find_gpu() else "onnxruntime")
     parser.add_argument(
         "--precision", choices=["fp32", "fp16", "int8"], default="fp32", help="not with --backend fastest"
     )
@@ -122,7 +121,7 @@ def _arguments() -> Any:
 
 def _export(model: str, folder: Path) -> Bundle:
     if not folder.is_dir():
-        export_bundle(ExportOptions(model, folder, random_weights=True), new_progress())
+        export_bundle(ExportOptions(model=model, out=folder, random_weights=True), new_progress())
     return Bundle.open(folder)
 
 
@@ -136,14 +135,14 @@ def _fastest(bundles: dict[str, Bundle], given: Any) -> Pair:
                 with contextlib.suppress(DeployError):  # without a plan it is not a candidate
                     build_engine(bundle, build, new_progress())
     times: dict[Pair, float] = {}
-    for backend, precision in contenders():
+    for backend, precision in known_pairs():
         if all(examine(bundle, backend, precision).skipped is None for bundle in bundles.values()):
             with (
                 contextlib.suppress(DeployError),
                 Worker(_config(bundles[BASELINE], (backend, precision), given.threads)) as one,
             ):
                 times[backend, precision] = one.warm_up(given.batch, *WARM_UP_S)[1]
-                new_progress().note(f"{title_of(backend)} {precision}: {times[backend, precision]:.2f} ms")
+                new_progress().note(f"{find_runtime(backend).title} {precision}: {times[backend, precision]:.2f} ms")
     if not times:
         raise DeployError("no candidate can run all five networks here: name one with --backend to see why")
     return min(times, key=lambda pair: times[pair])

@@ -36,12 +36,12 @@ from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.training.execution.device import open_place
-from wrn_deploy.training.execution.options import Amp, Device, Execution
-from wrn_deploy.training.execution.sharding import Share
-from wrn_deploy.training.images import HeldImages, Target
+from wrn_deploy.training.execution.device import open_device
+from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
+from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.images import CachedImages, ImageOptions
 from wrn_deploy.training.loop import Trainer
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 WAYS: dict[str, dict[str, Any]] = {
     "host": {"channels_last": False},
@@ -64,7 +64,7 @@ class Way:
 
     name: str
     trainer: Trainer
-    images: HeldImages
+    images: CachedImages
     seconds: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
 
@@ -112,16 +112,17 @@ def _arguments() -> Any:
 
 
 def _open(name: str, given: Any) -> Way:
-    place = open_place(Execution(Device(given.device), **WAYS[name]))
+    device = open_device(ExecutionOptions(device=Device(given.device), **WAYS[name]))
     spec = describe_model(given.model)
     side, random = (spec.preprocessing.height, spec.preprocessing.width), np.random.default_rng(0)
     count = 2 * given.batch
-    pixels = torch.from_numpy(random.integers(0, 256, (count, *side, 3), dtype=np.uint8)).to(place.device)
-    labels = torch.from_numpy(random.integers(0, spec.classes, count)).to(place.device)
-    images = HeldImages("noise", pixels, labels, Target(spec.preprocessing, spec.classes, place.device))
+    pixels = torch.from_numpy(random.integers(0, 256, (count, *side, 3), dtype=np.uint8)).to(device.torch_device)
+    labels = torch.from_numpy(random.integers(0, spec.classes, count)).to(device.torch_device)
+    reader = ImageOptions(preprocessing=spec.preprocessing, classes=spec.classes, device=device.torch_device)
+    images = CachedImages(name="noise", pixels=pixels, labels=labels, options=reader)
     torch.manual_seed(0)
-    recipe = Recipe(batch_size=given.batch, learning_rate=1e-3)
-    trainer = Trainer(build_model(spec), recipe, images, images, place)
+    recipe = TrainRecipe(batch_size=given.batch, learning_rate=1e-3)
+    trainer = Trainer(build_model(spec), recipe, images, images, device)
     trainer.network.train()
     return Way(name, trainer, images)
 
@@ -130,15 +131,15 @@ def _step(way: Way, epoch: int) -> dict[str, float]:
     """A step as `Trainer` makes it, with a clock between its parts."""
     trainer = way.trainer
     seconds: dict[str, float] = {}
-    lap = _laps(trainer.place.device, seconds)
-    batch = next(way.images.train_batches(trainer.recipe, epoch, Share()))
-    images = trainer.place.arrange(batch.images)
+    lap = _laps(trainer.device.torch_device, seconds)
+    batch = next(way.images.train_batches(trainer.recipe, epoch, Shard()))
+    images = trainer.device.arrange(batch.images)
     lap("data")
     trainer.optimizer.zero_grad()
-    parts = trainer.place.execution.accumulate
+    parts = trainer.device.execution.accumulate
     for part, labels in zip(images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True):
-        with trainer.place.autocast():
-            loss = functional.cross_entropy(trainer.network(part).float(), labels, reduction="sum") / batch.whole
+        with trainer.device.autocast():
+            loss = functional.cross_entropy(trainer.network(part).float(), labels, reduction="sum") / batch.batch_size
         lap("forward")
         torch.autograd.backward(trainer.scaler.scale(loss))
         lap("backward")
@@ -152,8 +153,8 @@ def _host_step(way: Way, epoch: int) -> dict[str, float]:
     """A step as it was before augmentation moved to the device."""
     trainer, random = way.trainer, np.random.default_rng(epoch)
     seconds: dict[str, float] = {}
-    pixels, how, shift = way.images.pixels.cpu().numpy(), way.images.target.how, 4
-    lap = _laps(trainer.place.device, seconds)
+    pixels, preprocessing, shift = way.images.pixels.cpu().numpy(), way.images.options.preprocessing, 4
+    lap = _laps(trainer.device.torch_device, seconds)
     chosen = pixels[random.permutation(len(pixels))[: trainer.recipe.batch_size]]
     padded = np.pad(chosen, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect")
     offsets, mirrored = random.integers(0, 2 * shift + 1, size=(len(chosen), 2)), random.random(len(chosen)) < 0.5
@@ -161,7 +162,7 @@ def _host_step(way: Way, epoch: int) -> dict[str, float]:
     for index, (top, left) in enumerate(offsets):
         crop = padded[index, top : top + chosen.shape[1], left : left + chosen.shape[2]]
         moved[index] = crop[:, ::-1] if mirrored[index] else crop
-    images = torch.from_numpy(normalize(moved, how)).to(trainer.place.device)
+    images = torch.from_numpy(normalize(moved, preprocessing)).to(trainer.device.torch_device)
     labels = way.images.labels[: len(images)]
     lap("data")
     trainer.optimizer.zero_grad()
@@ -214,9 +215,9 @@ def _measure_memory(name: str, given: Any) -> dict[str, Any]:
     trainer = way.trainer
     for parameter in trainer.network.parameters():
         trainer.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    before = _memory_now(trainer.place.device)
-    trainer.place.start_peak()
-    batch = next(way.images.train_batches(trainer.recipe, 0, Share()))
+    before = _memory_now(trainer.device.torch_device)
+    trainer.device.start_peak()
+    batch = next(way.images.train_batches(trainer.recipe, 0, Shard()))
     kept: dict[int, int] = {}
     own = {each.untyped_storage().data_ptr() for each in trainer.network.parameters()}
 
@@ -226,12 +227,13 @@ def _measure_memory(name: str, given: Any) -> dict[str, Any]:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    images, labels = (each.tensor_split(trainer.place.execution.accumulate)[0] for each in (batch.images, batch.labels))
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), trainer.place.autocast():
-        loss = functional.cross_entropy(trainer.network(trainer.place.arrange(images)).float(), labels)
+    parts = trainer.device.execution.accumulate
+    images, labels = (each.tensor_split(parts)[0] for each in (batch.images, batch.labels))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), trainer.device.autocast():
+        loss = functional.cross_entropy(trainer.network(trainer.device.arrange(images)).float(), labels)
     torch.autograd.backward(trainer.scaler.scale(loss))
     trainer.scaler.step(trainer.optimizer)
-    peak = trainer.place.peak_bytes()
+    peak = trainer.device.peak_bytes()
     parameters = sum(each.numel() * each.element_size() for each in trainer.network.parameters())
     return {"way": name, "kept": sum(kept.values()), "before": before, "peak": peak, "parameters": parameters}
 

@@ -24,7 +24,7 @@ import onnx_ir as ir
 from wrn_deploy.calib.collection.ranges import Histogram, Part, Range, half_of
 from wrn_deploy.calib.placement import calibrated_tensors
 from wrn_deploy.errors import DeployError
-from wrn_deploy.sessions import open_session
+from wrn_deploy.runtime.sessions import open_session
 
 __all__ = ["collect_ranges"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, StaleArtifact
 
 __all__ = ["CalibrationTable", "Equalization", "TensorRange", "read_table"]
 
@@ -85,7 +85,7 @@ class CalibrationTable:
 
     def __getitem__(self, tensor: str) -> TensorRange:
         if tensor not in self.tensors:
-            raise DeployError(
+            raise StaleArtifact(
                 f"the calibration table has no range for {tensor}: it belongs to another graph; calibrate again"
             )
         return self.tensors[tensor]
@@ -112,8 +112,8 @@ def read_table(file: Path) -> CalibrationTable:
             impossible.append("the equalization")
         table = CalibrationTable(**record, tensors=tensors, equalization=equalization)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise DeployError(f"{file} is no calibration table ({error!r}): calibrate again") from error
+        raise DamagedFile(f"{file} is no calibration table ({error!r}): calibrate again") from error
     if impossible:
         name = impossible[0]
-        raise DeployError(f"{file} has an impossible range for {name} ({tensors.get(name)}): calibrate again")
+        raise DamagedFile(f"{file} has an impossible range for {name} ({tensors.get(name)}): calibrate again")
     return table

@@ -1,4 +1,4 @@
-"""Every file of backends/ keeps the same contract; those that can run here are run."""
+"""Every runtime of backends/ keeps the same contract; those that can run here are run."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.backend import Backend, Runtime, contenders, examine, open_backend
+from wrn_deploy import backends
 from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.backend import Backend, examine, find_runtime, known_pairs, open_backend, runtimes
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
-BACKENDS = plugin_names("wrn_deploy.backends")
-CONTENDERS = [pytest.param(contender, id=f"{contender[0]}-{contender[1]}") for contender in contenders()]
+FILES = plugin_names("wrn_deploy.backends")
+BACKENDS = list(runtimes())
+UNFIT = {name: reason for name, runtime in runtimes().items() if (reason := runtime.unfit(None)) is not None}
+PAIRS = [pytest.param(pair, id=f"{pair[0]}-{pair[1]}") for pair in known_pairs()]
+FIT_PAIRS = [pytest.param(pair, id=f"{pair[0]}-{pair[1]}") for pair in known_pairs() if pair[0] not in UNFIT]
 
 Images = npt.NDArray[Any]
 Answers = tuple[Images, ...]
@@ -56,27 +60,27 @@ def wanted(folder: Path, digits: Images) -> Answers:
     return tuple(infer_all(open_session(folder / "fp32.onnx"))(digits).values())
 
 
-@pytest.fixture(scope="module", params=CONTENDERS)
-def contender(request: pytest.FixtureRequest) -> tuple[str, Precision]:
+@pytest.fixture(scope="module", params=FIT_PAIRS)
+def pair(request: pytest.FixtureRequest) -> tuple[str, Precision]:
     found: tuple[str, Precision] = request.param
     return found
 
 
 @pytest.fixture
-def sizes(contender: tuple[str, Precision]) -> tuple[int, ...]:
+def sizes(pair: tuple[str, Precision]) -> tuple[int, ...]:
     """Batch sizes; the fewest for those that take up to half a minute to compile each."""
-    return (1, 32, 1) if contender[0].endswith("_compile") else (1, 3, 32, 2, 32, 1)
+    return (1, 32, 1) if pair[0].endswith("_compile") else (1, 3, 32, 2, 32, 1)
 
 
 @pytest.fixture(scope="module")
-def first(contender: tuple[str, Precision], folder: Path) -> Iterator[tuple[Backend, Precision]]:
+def first(pair: tuple[str, Precision], folder: Path) -> Iterator[tuple[Backend, Precision]]:
     """The one that is opened: once, since some compile the network for each batch size."""
-    name, precision = contender
+    name, precision = pair
     bundle = Bundle.open(folder)
     reason = examine(bundle, name, precision).skipped
     if reason is not None:
         pytest.skip(reason)
-    with open_backend(bundle, name, precision, threads=2) as backend:
+    with open_backend(bundle, backend=name, precision=precision, threads=2) as backend:
         yield backend, precision
 
 
@@ -101,33 +105,63 @@ def check_same(found: Answers, wanted: Answers) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def runtime_of(name: str) -> Runtime:
-    return cast("Runtime", load_plugin("wrn_deploy.backends", name).RUNTIME)
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_lists_its_runtimes(file: str) -> None:
+    module = load_plugin("wrn_deploy.backends", file)
+    assert module.__all__[0] == "RUNTIMES"
+    assert set(module.RUNTIMES) <= set(BACKENDS)
+    others = {name for other in FILES if other != file for name in load_plugin("wrn_deploy.backends", other).RUNTIMES}
+    assert others.isdisjoint(module.RUNTIMES)
+
+
+def test_packages_are_no_backends() -> None:
+    assert {"torch", "onnxruntime", "openvino", "tensorrt"} <= set(FILES)
+    assert {"plan", "pytorch"}.isdisjoint(FILES)
+
+
+def test_a_file_that_is_added_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from wrn_deploy.backends.openvino import OpenVinoRuntime\n"
+    (tmp_path / "added.py").write_text(source + "RUNTIMES = {'added_twice': OpenVinoRuntime(title='Added')}\n")
+    monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
+    try:
+        assert find_runtime("added_twice").title == "Added"
+        assert ("added_twice", Precision.FP32) in known_pairs()
+    finally:
+        sys.modules.pop("wrn_deploy.backends.added", None)
+
+
+def test_an_unknown_backend_is_refused_with_those_that_are_near() -> None:
+    with pytest.raises(DeployError, match=r"unknown backend 'torch_cud' \(did you mean torch_cuda.*expected one of "):
+        find_runtime("torch_cud")
+
+
+def test_which_runtimes_cannot_run_here() -> None:
+    assert all(len(reason) > 10 and "\n" not in reason for reason in UNFIT.values())
+    if UNFIT:
+        pytest.skip("; ".join(f"{name}: {reason}" for name, reason in UNFIT.items()))
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_has_a_title_and_precisions(name: str) -> None:
-    module = load_plugin("wrn_deploy.backends", name)
-    assert module.__all__ == ["RUNTIME"]
-    runtime = runtime_of(name)
+    runtime = find_runtime(name)
     assert isinstance(runtime.title, str)
     assert runtime.title
-    assert isinstance(runtime.peer, bool)
+    assert isinstance(runtime.comparison_only, bool)
     assert runtime.precisions
     assert all(isinstance(precision, Precision) for precision in runtime.precisions)
 
 
 def test_titles_tell_backends_apart() -> None:
-    titles = [runtime_of(name).title for name in BACKENDS]
+    titles = [runtime.title for runtime in runtimes().values()]
     assert len(titles) == len(set(titles))
 
 
-@pytest.mark.parametrize("contender", CONTENDERS)
+@pytest.mark.parametrize("pair", PAIRS)
 def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
-    made_bundle: Path, contender: tuple[str, Precision]
+    made_bundle: Path, pair: tuple[str, Precision]
 ) -> None:
-    name, precision = contender
-    runtime, bundle = runtime_of(name), Bundle.open(made_bundle)
+    name, precision = pair
+    runtime, bundle = find_runtime(name), Bundle.open(made_bundle)
     with contextlib.suppress(DeployError):
         artifact = runtime.find_artifact(bundle, precision)
         assert bundle.artifacts[artifact.key] == artifact
@@ -138,21 +172,21 @@ def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
         runtime.find_artifact(empty, precision)
 
 
-@pytest.mark.parametrize("contender", CONTENDERS)
-def test_a_contender_that_cannot_run_says_so_in_one_line(made_bundle: Path, contender: tuple[str, Precision]) -> None:
-    reason = examine(Bundle.open(made_bundle), *contender).skipped
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_pair_that_cannot_run_says_so_in_one_line(made_bundle: Path, pair: tuple[str, Precision]) -> None:
+    reason = examine(Bundle.open(made_bundle), *pair).skipped
     assert reason is None or (len(reason) > 10 and "\n" not in reason)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_whose_packages_are_missing_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert "pip install 'wrn-deploy[" in str(runtime_of(name).unfit(None))
+    assert "pip install 'wrn-deploy[" in str(find_runtime(name).unfit(None))
 
 
 def test_at_least_two_runtimes_are_tested_here(made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    assert len([pair for pair in contenders() if examine(bundle, *pair).skipped is None]) >= 3
+    assert len([pair for pair in known_pairs() if examine(bundle, *pair).skipped is None]) >= 3
 
 
 def check_answers(found: Answers, wanted: Answers, backend: Backend, precision: Precision) -> None:
@@ -250,7 +284,7 @@ def test_the_devices_clock_times_an_inference_or_there_is_none(
 
 
 def test_the_first_one_is_closed_like_its_siblings(folder: Path, digits: Images) -> None:
-    with open_backend(Bundle.open(folder), "onnxruntime", Precision.INT8) as backend:
+    with open_backend(Bundle.open(folder), backend="onnxruntime", precision=Precision.INT8) as backend:
         run(backend, digits[:1])
     with pytest.raises(DeployError, match="this backend is closed: open it again"):
         backend.execute()
@@ -273,7 +307,7 @@ def test_two_open_backends_do_not_disturb_each_other(
 ) -> None:
     backend, _ = opened
     kept = run(backend, digits[:32])
-    with open_backend(Bundle.open(folder), "onnxruntime", Precision.INT8) as other:
+    with open_backend(Bundle.open(folder), backend="onnxruntime", precision=Precision.INT8) as other:
         backend.upload(digits[:32])
         run(other, digits[4:36])
         backend.execute()

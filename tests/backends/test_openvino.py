@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wrn_deploy.backend import open_backend, unfit
 from wrn_deploy.backends import openvino
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.runtime.backend import find_runtime, open_backend
 from wrn_deploy.spec import Precision
 
-pytestmark = pytest.mark.skipif(unfit("openvino") is not None, reason="OpenVINO is not installed")
+pytestmark = pytest.mark.skipif(find_runtime("openvino").unfit(None) is not None, reason="OpenVINO is not installed")
 
 
 def open_cpu(folder: Path, precision: Precision) -> Any:
-    return open_backend(Bundle.open(folder), "openvino", precision, 1)
+    return open_backend(Bundle.open(folder), backend="openvino", precision=precision, threads=1)
 
 
 def test_nothing_is_sent_to_the_maker(made_bundle: Path, tmp_path: Path) -> None:
     """Its import sends an event, and writes an identity to the home folder first."""
     code = (
         "import sys\n"
-        "from wrn_deploy.backend import open_backend\n"
+        "from wrn_deploy.runtime.backend import open_backend\n"
         "from wrn_deploy.bundle import Bundle\n"
-        "open_backend(Bundle.open(sys.argv[1]), 'openvino', 'fp32')\n"
+        "open_backend(Bundle.open(sys.argv[1]), backend='openvino', precision='fp32')\n"
         "assert 'openvino' in sys.modules\n"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry')])\n"
     )

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wrn_deploy.backend import backends, is_peer, open_backend, unfit
-from wrn_deploy.backends import _torch
-from wrn_deploy.backends._torch import TorchBackend, TorchRuntime
-from wrn_deploy.backends._torch_device import CpuDevice, CudaDevice
+from wrn_deploy.backends.pytorch import backend as torch_backend
+from wrn_deploy.backends.pytorch.backend import TorchBackend, TorchRuntime
+from wrn_deploy.backends.pytorch.device import CpuDevice, CudaDevice
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.runtime.backend import find_runtime, open_backend, runtimes
 from wrn_deploy.spec import ModelSpec, Precision
 
 
@@ -41,7 +41,7 @@ class Spy:
 def test_a_variant_computes_in_its_precision_and_layout(
     made_bundle: Path, name: str, precision: Precision, dtype: torch.dtype, layout: torch.memory_format
 ) -> None:
-    with open_backend(Bundle.open(made_bundle), name, precision, 1) as backend:
+    with open_backend(Bundle.open(made_bundle), backend=name, precision=precision, threads=1) as backend:
         assert isinstance(backend, TorchBackend)
         spy = Spy()
         convs = [part for part in backend._network.modules() if isinstance(part, torch.nn.Conv2d)]
@@ -70,7 +70,7 @@ class Sums(torch.nn.Module):
 
 
 def on_cpu(network: torch.nn.Module, spec: ModelSpec) -> TorchBackend:
-    return TorchBackend(_torch._Compiled(network, frozen=True), spec, CpuDevice)
+    return TorchBackend(torch_backend._Compiled(network, frozen=True), spec, CpuDevice)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_each_size_is_compiled_once_and_for_siblings_too(spec: ModelSpec) -> Non
 
 def test_executing_nothing_is_an_error(made_bundle: Path) -> None:
     with (
-        open_backend(Bundle.open(made_bundle), "torch", Precision.FP32, 1) as backend,
+        open_backend(Bundle.open(made_bundle), backend="torch", precision=Precision.FP32, threads=1) as backend,
         pytest.raises(DeployError, match="nothing to execute on: upload a batch first"),
     ):
         backend.execute()
@@ -134,15 +134,17 @@ def test_executing_nothing_is_an_error(made_bundle: Path) -> None:
 
 def test_without_a_compiler_the_machine_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "there is no compiler no-such-compiler: torch.compile needs it" in str(unfit("torch_compile"))
-    assert unfit("torch") is None
+    assert "there is no compiler no-such-compiler: torch.compile needs it" in str(
+        find_runtime("torch_compile").unfit(None)
+    )
+    assert find_runtime("torch").unfit(None) is None
 
 
 def test_variants_on_a_gpu_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = TorchRuntime("any", (Precision.FP16,), device="cuda", compiled=True)
-    monkeypatch.setattr(_torch, "find_gpu", lambda: None)
+    gpu = TorchRuntime(title="any", precisions=(Precision.FP16,), device="cuda", compiled=True)
+    monkeypatch.setattr(torch_backend, "find_gpu", lambda: None)
     assert gpu.unfit(None) == "no CUDA GPU on this machine"
-    monkeypatch.setattr(_torch, "find_gpu", object)
+    monkeypatch.setattr(torch_backend, "find_gpu", object)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "cannot use this GPU: install one with CUDA" in str(gpu.unfit(None))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -150,15 +152,15 @@ def test_variants_on_a_gpu_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -
     assert str(gpu.unfit(None)).startswith("Triton is not installed")
 
 
-def test_peers_are_variants_and_other_makers_runtimes() -> None:
-    assert [name for name in backends() if is_peer(name)] == [
+def test_variants_and_other_vendors_runtimes_are_for_comparison_only() -> None:
+    assert [name for name, runtime in runtimes().items() if runtime.comparison_only] == [
         "openvino", "tensorrt_nographs", "tensorrt_rtx_nographs",
         "torch_channels_last", "torch_compile", "torch_cuda_channels_last", "torch_cuda_compile",
     ]  # fmt: skip
 
 
 def test_on_a_gpu_cudnn_stays_on_and_tf32_is_off() -> None:
-    """`cudnn.flags` turns off what it is not told: without cuDNN, PyTorch would be timed on its slow kernels."""
+    """`cudnn.flags` turns off each flag it is not given: without cuDNN, PyTorch would be timed on its slow kernels."""
     device: Any = object.__new__(CudaDevice)  # its __init__ needs a GPU; without a stream there is nothing to enter
     device._stream, device._marks = None, None
     with device.running():

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # ONNX Runtime's fp32 graph, with something before each inference; BEHAVIOUR may use `self.runs`, counted from 1.
 SOURCE = """
 import os, signal, sys, time
-from wrn_deploy.backends._session import OnnxRuntimeBackend, SessionRuntime
+from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, SessionRuntime
 from wrn_deploy.errors import DeployError
-from wrn_deploy.sessions import CPU, open_session
+from wrn_deploy.runtime.sessions import CPU, open_session
 from wrn_deploy.spec import Precision
 
 class Stub(OnnxRuntimeBackend):
@@ -29,11 +29,13 @@ class Stub(OnnxRuntimeBackend):
         super().execute()
 
 class Runtime(SessionRuntime):
-    def open_backend(self, bundle, artifact, precision, threads):
+    def open_backend(self, bundle, artifact, *, precision, threads):
         {opening}
         return Stub(open_session(bundle.file(artifact), threads), CPU, bundle.spec.input, bundle.spec.outputs)
 
-RUNTIME = Runtime("{name}", CPU, {{Precision.FP32: "onnx-fp32"}}, "cpu")
+RUNTIMES = {{
+    "{name}": Runtime(title="{name}", provider=CPU, graphs={{Precision.FP32: "onnx-fp32"}}, extra="cpu")
+}}
 """
 
 

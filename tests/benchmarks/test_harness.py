@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.overhead import honesty
-from wrn_deploy.backend import Candidate, backends
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.report.report import WarmUp
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder
+from wrn_deploy.runtime.backend import Candidate, find_runtime, runtimes
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +36,13 @@ def test_the_three_ways_are_measured_and_written(made_bundle: Path, tmp_path: Pa
 
 
 def test_copies_are_planted_for_a_while_only() -> None:
-    before, path = backends(), os.environ.get("PYTHONPATH")
+    before, path = list(runtimes()), os.environ.get("PYTHONPATH")
     with honesty._planted(0.1):
-        assert sorted(set(backends()) - set(before)) == ["copy", "slowed_copy"]
-        listed = "from wrn_deploy.backend import backends; print(*backends())"
+        assert sorted(set(runtimes()) - set(before)) == ["copy", "slowed_copy"]
+        listed = "from wrn_deploy.runtime.backend import runtimes; print(*runtimes())"
         printed = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout
         assert {"copy", "slowed_copy"} <= set(printed.split()), "child processes find them too"
-    assert (backends(), os.environ.get("PYTHONPATH")) == (before, path)
+    assert (list(runtimes()), os.environ.get("PYTHONPATH")) == (before, path)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,8 @@ def test_a_run_is_right_or_wrong_by_its_interval(kind: str, factor: float, right
 
     def held(rounds: list[tuple[float, ...]]) -> RowBuilder:
         warmed, times = {1: WarmUp(0.1, 2, steady=True)}, [Times(each) for each in rounds]
-        return RowBuilder("onnxruntime", Precision.FP32, Candidate(None, None), None, warmed=warmed, rounds={1: times})
+        found = Candidate(runtime=find_runtime("onnxruntime"), artifact=None, obstacle=None)
+        return RowBuilder("onnxruntime", Precision.FP32, found, None, warmed=warmed, rounds={1: times})
 
     entries = [held([(1.0,)] * 8), held([(factor * one,) for one in noise])]
     assert honesty._found(kind, 1, entries)["right"] is right

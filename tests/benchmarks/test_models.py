@@ -12,16 +12,16 @@ import pytest
 
 from benchmarks.pages import models
 from wrn_deploy.models import listed_models
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.models.published import Count, Published, Quantity
-from wrn_deploy.pipeline.networks.catalogue import Listed, list_models, list_network
+from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models, list_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def two() -> list[Listed]:
+def two() -> list[ListedModel]:
     return [list_network("wrn-40-1"), list_network("wrn-50-2")]
 
 
@@ -37,10 +37,10 @@ def test_the_committed_page_agrees_with_the_code_and_the_results() -> None:
 
 
 def test_every_network_and_all_weights_are_on_it() -> None:
-    assert all(f"| `{name}` |" in TEXT for name in (*listed_models(), *SOURCES))
+    assert all(f"| `{name}` |" in TEXT for name in (*listed_models(), *read_sources()))
 
 
-def test_counted_and_published_sizes_stand_side_by_side(two: list[Listed], tmp_path: Path) -> None:
+def test_counted_and_published_sizes_stand_side_by_side(two: list[ListedModel], tmp_path: Path) -> None:
     text = models.page(two, tmp_path)
     parameters, published, macs, published_macs = row(text, "wrn-50-2")
     assert (parameters, macs) == ("68,883,240", "11.40 G")
@@ -50,14 +50,14 @@ def test_counted_and_published_sizes_stand_side_by_side(two: list[Listed], tmp_p
     assert "Measured here" not in text, "there are no results in this folder"
 
 
-def test_a_published_count_that_disagrees_is_bold(two: list[Listed], tmp_path: Path) -> None:
+def test_a_published_count_that_disagrees_is_bold(two: list[ListedModel], tmp_path: Path) -> None:
     wrong = Published((Count(Quantity.PARAMETERS, 600_001, 1, "a wrong source"),))
     text = models.page([dataclasses.replace(two[0], published=wrong)], tmp_path)
     assert row(text, "wrn-40-1")[1] == "**600,001**<sup>1</sup>"
     assert "1. a wrong source" in text
 
 
-def test_accuracies_are_best_first_with_a_note_each(two: list[Listed], tmp_path: Path) -> None:
+def test_accuracies_are_best_first_with_a_note_each(two: list[ListedModel], tmp_path: Path) -> None:
     text = models.page(two, tmp_path)
     table = text[text.index("| top-1 in per cent | ImageNet (top-5) |") :]
     first, *others = row(table, "wrn-50-2")[0].split("<br>")
@@ -67,7 +67,7 @@ def test_accuracies_are_best_first_with_a_note_each(two: list[Listed], tmp_path:
     assert "1. paper's recipe, ZCA whitening: Zagoruyko and Komodakis" in text
 
 
-def test_a_changed_result_changes_the_page(two: list[Listed], tmp_path: Path) -> None:
+def test_a_changed_result_changes_the_page(two: list[ListedModel], tmp_path: Path) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/results/int8-wrn-40-1-2core-epyc.json", results)
@@ -81,7 +81,7 @@ def test_a_changed_result_changes_the_page(two: list[Listed], tmp_path: Path) ->
     assert "](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
 
 
-def test_training_and_fine_tuning_are_described_if_measured(two: list[Listed], tmp_path: Path) -> None:
+def test_training_and_fine_tuning_are_described_if_measured(two: list[ListedModel], tmp_path: Path) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)
     here = {"cpu": "a CPU", "cores": 2, "memory_mib": 2048, "gpu": None}

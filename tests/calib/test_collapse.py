@@ -16,7 +16,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
 # Nothing but a scale a tensor and weights rounded to the nearest.
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)
@@ -35,7 +35,7 @@ def top1(folder: Path, graph: str, data: str = "digits") -> float:
 
 def export(name: str, weights: Path, damage: Damage, folder: Path) -> Bundle:
     damaged = write_collapsed(name, weights, damage, folder / "damaged.safetensors")
-    return export_bundle(ExportOptions(name, folder / "bundle", damaged), Silent())
+    return export_bundle(ExportOptions(model=name, out=folder / "bundle", weights=damaged), Silent())
 
 
 @pytest.fixture(scope="module")

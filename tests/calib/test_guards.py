@@ -44,7 +44,10 @@ def graphs(trained: Path, made_bundle: Path, tmp_path_factory: pytest.TempPathFa
 
     def damaged(name: str, damage: Damage) -> Path:
         weights = write_collapsed("wrn-10-1", trained / "weights.safetensors", damage, folder / f"{name}.safetensors")
-        return export_bundle(ExportOptions("wrn-10-1", folder / name, weights), Silent()).folder / "fp32.onnx"
+        return (
+            export_bundle(ExportOptions(model="wrn-10-1", out=folder / name, weights=weights), Silent()).folder
+            / "fp32.onnx"
+        )
 
     return {
         "healthy": made_bundle / "fp32.onnx",
@@ -65,7 +68,7 @@ def test_a_healthy_network_gives_no_warning(digits: Digits, graphs: dict[str, Pa
 def test_published_checkpoints_give_no_warning(shared_data: Path, tmp_path: Path, name: str, method: str) -> None:
     """One of them has a Conv of which 37 of 64 channels are dead, and BN gains of 1e-8: harmless."""
     weights = shared_data / "checkpoints" / f"{name}-cifar10.pth"
-    bundle = export_bundle(ExportOptions(name, tmp_path / "bundle", weights), Silent())
+    bundle = export_bundle(ExportOptions(model=name, out=tmp_path / "bundle", weights=weights), Silent())
     images = images_of(bundle.folder, str(shared_data / "cifar10" / "train-exact-8068.npz"), 256)
     assert guard_calibration(calibrated(bundle.folder / "fp32.onnx", images, method)) == []
 

@@ -67,14 +67,14 @@ class TestData:
 
     def test_an_empty_folder(self, cli: Cli, bundle: Bundle, command: tuple[str, str], tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        assert "no data set that can be read" in self._refused(cli, bundle, command, tmp_path / "empty")
+        assert "is not a readable data set" in self._refused(cli, bundle, command, tmp_path / "empty")
 
     def test_no_images(self, cli: Cli, bundle: Bundle, command: tuple[str, str], npz: Npz) -> None:
         assert "holds no images: expected at least one" in self._refused(cli, bundle, command, npz(count=0))
 
     def test_a_file_of_another_kind(self, cli: Cli, bundle: Bundle, command: tuple[str, str]) -> None:
         manifest = bundle.folder / "manifest.json"
-        assert "is no data set that can be read" in self._refused(cli, bundle, command, manifest)
+        assert "is not a readable data set" in self._refused(cli, bundle, command, manifest)
 
     def test_images_of_another_size(self, cli: Cli, bundle: Bundle, command: tuple[str, str], npz: Npz) -> None:
         text = self._refused(cli, bundle, command, npz(size=28))
@@ -113,7 +113,7 @@ class TestData:
     ) -> None:
         outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "some")
         assert outcome.code == 2
-        assert "--max-corrupt 'some': expected a number of images from 0, or their share, as in 3 or 1%" in outcome.err
+        assert "--max-corrupt 'some': expected a number of images from 0, or a percentage, as in 3 or 1%" in outcome.err
 
 
 @pytest.mark.usefixtures("no_torch")

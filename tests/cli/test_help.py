@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import re
-from pathlib import Path
 
 import pytest
+import typer
 
 import wrn_deploy
 from tests.cli.conftest import Cli
-from wrn_deploy.cli import commands
-from wrn_deploy.cli.show import show_diagnosis
+from wrn_deploy.cli.app import GROUPS
+from wrn_deploy.cli.show.results import show_diagnosis
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 
-COMMANDS = [
-    *(
-        "models",
-        "doctor",
-        "train",
-        "export",
-        "calibrate",
-        "build-engine",
-        "tune",
-        "finetune",
-        "lint",
-        "inspect",
-        "explain",
-    ),
-    *("bench", "eval", "predict", "demo"),
-    *("compare", "embed"),
-    *("plot-training", "plot-model"),
-]
+PANELS = {
+    "Networks": ["demo", "models", "train", "export"],
+    "Quantization": ["calibrate", "tune", "finetune", "lint"],
+    "Engines": ["build-engine"],
+    "Measuring": ["bench", "eval", "compare"],
+    "Inference": ["predict", "embed"],
+    "Inspection": ["inspect", "explain", "plot-training", "plot-model", "doctor"],
+}
+COMMANDS = [command for commands in PANELS.values() for command in commands]
 
 
 def test_the_version(cli: Cli) -> None:
@@ -47,7 +38,9 @@ def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
 def test_the_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
     outcome = cli("--help")
     assert outcome.code == 0
-    assert re.findall(r"│ ([a-z][a-z-]+) {2,}[A-Z]", outcome.out) == COMMANDS
+    panels = re.findall(r"╭─ (\w+) ─+╮\n(.*?)╰", outcome.out, re.DOTALL)
+    assert panels.pop(0)[0] == "Options"
+    assert {title: re.findall(r"│ ([a-z][a-z-]+) {2,}[A-Z]", text) for title, text in panels} == PANELS
     assert "3 a gate failed, 4 this machine cannot do it" in outcome.out
 
 
@@ -73,15 +66,32 @@ def test_a_command_that_is_nearly_right_is_suggested(cli: Cli) -> None:
     assert "Did you mean 'export'?" in outcome.err
 
 
-def test_commands_are_at_most_15_lines() -> None:
-    files = Path(commands.__file__).parent.glob("*.py")
-    bodies = [ast.parse(file.read_text(encoding="utf-8")).body for file in files]
-    functions = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
-    assert len(functions) > len(COMMANDS)
-    for function in functions:
-        body = function.body[1:] if ast.get_docstring(function) else function.body
-        if body:
-            assert (body[-1].end_lineno or 0) - body[0].lineno < 15, function.name
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_list_of_commands_agrees_with_the_commands(group: str) -> None:
+    module = importlib.import_module(f"wrn_deploy.cli.commands.{group}")
+    real = typer.main.get_group(module.app).commands
+    assert {name: (command.help or "").partition("\n")[0] for name, command in real.items()} == GROUPS[group]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_cut_in_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    outcome = cli(command, "--help")
+    assert max(map(len, outcome.out.splitlines())) == 80
+    assert "…" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("pl", {"plot-training", "plot-model"}), ("compare --ref", {"--reference"}), ("eval --workers", {"--workers"})],
+)
+def test_a_shell_completes_commands_and_options(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, typed: str, completed: set[str]
+) -> None:
+    monkeypatch.setenv("_WRN_DEPLOY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"wrn-deploy {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    assert set(cli().out.split()) == completed
 
 
 def test_text_in_brackets_is_printed_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:

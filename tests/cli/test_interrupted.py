@@ -36,7 +36,7 @@ def test_ctrl_c_during_export_leaves_no_bundle(start: Start, tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["interrupted: what was being made is discarded, what was there before is as it was"]
+    assert err.splitlines() == ["interrupted: unfinished files are discarded; what was there before is unchanged"]
     assert not (tmp_path / "bundle").exists()
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from wrn_deploy.data import ImageSource, Role, open_data
+from tests.data.properties import quickly
+from wrn_deploy.data import ImageSource, Role, check_label, open_data
 from wrn_deploy.errors import DeployError
 
 WRITTEN = (
@@ -97,14 +100,14 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_no_data(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="is no data set that can be read: expected an image folder"):
+    with pytest.raises(DeployError, match="is not a readable data set: expected an image folder"):
         open_data(str(tmp_path), Role.TEST)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello, world", b"PK\x05\x06" + bytes(18)])
 def test_a_file_of_no_known_format_is_no_data(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)
-    with pytest.raises(DeployError, match="is no data set that can be read"):
+    with pytest.raises(DeployError, match="is not a readable data set"):
         open_data(str(tmp_path / "data.npz"), Role.TEST)
 
 
@@ -125,3 +128,17 @@ def test_opening_loads_no_optional_library() -> None:
         "sys.exit(bool({'torch', 'pyarrow', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@quickly
+@given(st.integers(-(2**40), 2**40))
+@example(-1)
+@example(0)
+@example(2**31 - 1)
+@example(2**31)
+def test_a_class_index_is_from_0_to_2_to_the_31(label: int) -> None:
+    if 0 <= label < 2**31:
+        assert check_label(label, "a.png") == label
+    else:
+        with pytest.raises(DeployError, match=rf"a\.png has label {label}: expected a class index from 0 to 21474"):
+            check_label(label, "a.png")

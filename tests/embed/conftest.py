@@ -16,7 +16,7 @@ import pytest
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
+from wrn_deploy.embed.package import write_package
 from wrn_deploy.progress import Silent
 
 DRIVER = Path(__file__).with_name("driver.cpp")
@@ -54,7 +54,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `wrn-deploy embed` writes."""
     pytest.importorskip("cffi", reason="cffi builds the library")
     folder = tmp_path_factory.mktemp("embed") / "library"
-    embed_runner(EmbedOptions(folder), Silent())
+    write_package(folder, Silent())
     return folder
 
 

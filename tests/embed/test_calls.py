@@ -11,12 +11,12 @@ import pytest
 
 from tests.embed.conftest import Driver, Ran
 from wrn_deploy import Runner
-from wrn_deploy.backend import examine
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 
 UINT8, FLOAT32 = "1", "5"
@@ -29,10 +29,10 @@ def _clean(ran: Ran) -> Ran:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [*itertools.product(["fp32", "int8"], [UINT8, FLOAT32])])
-def test_cpp_gets_the_logits_of_python_bit_for_bit(  # noqa: PLR0917 (fixtures)
+def test_cpp_gets_the_logits_of_python_bit_for_bit(
     drive: Driver, made_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path, precision: str, dtype: str
 ) -> None:
-    with Runner.open(made_bundle, precision, "onnxruntime", threads=1) as runner:
+    with Runner.open(made_bundle, precision=precision, backend="onnxruntime", threads=1) as runner:
         sent = images if dtype == UINT8 else normalize(images, runner.bundle.spec.preprocessing)
         wanted = runner.predict(sent)
     (tmp_path / "sent").write_bytes(sent.tobytes())
@@ -67,7 +67,12 @@ def test_a_bundle_that_takes_pixels_gives_all_its_outputs(
     drive: Driver, trained: Path, images: npt.NDArray[np.uint8], pixels: Path, tmp_path: Path
 ) -> None:
     options = ExportOptions(
-        "wrn-10-1", tmp_path / "b", trained / "weights.safetensors", pixels=True, top_k=3, features=True
+        model="wrn-10-1",
+        out=tmp_path / "b",
+        weights=trained / "weights.safetensors",
+        pixels=True,
+        top_k=3,
+        features=True,
     )
     export_bundle(options, Silent())
     with Runner.open(tmp_path / "b", backend="onnxruntime", threads=1) as runner:
@@ -162,7 +167,7 @@ def test_device_pointers_on_a_cpu_are_an_error(drive: Driver, made_bundle: Path)
     at = next(at for at, (code, _) in enumerate(MISUSE) if code is None)
     ran = drive("misuse", made_bundle)
     assert ran.statuses[at] == 1
-    assert ran.messages[at].startswith("ONNX Runtime CPU fp32 takes no arrays on a GPU: open the bundle with")
+    assert ran.messages[at].startswith("onnxruntime fp32 does not take arrays on a GPU: open the bundle with")
 
 
 @pytest.mark.parametrize(

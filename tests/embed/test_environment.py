@@ -95,7 +95,7 @@ def test_a_python_that_cannot_start_is_an_error_every_time(drive: Driver, made_b
     ran = drive("open", made_bundle, "-", "-", WRN_RUNNER_PYTHON=str(tmp_path))
     assert (ran.code, ran.statuses) == (0, [4, 4])
     assert ran.messages[0] == ran.messages[1]
-    assert re.fullmatch(rf"Python of {tmp_path}/bin/{name} cannot start \(.+\): mend it, or run .+", ran.messages[0])
+    assert re.fullmatch(rf"Python of {tmp_path}/bin/{name} cannot start \(.+\): repair it, or run .+", ran.messages[0])
 
 
 def test_an_environment_that_lacks_packages_is_an_error(drive: Driver, made_bundle: Path, tmp_path: Path) -> None:

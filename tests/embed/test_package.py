@@ -16,8 +16,8 @@ from tests.cli.conftest import Cli, cli  # noqa: F401
 from wrn_deploy import Runner, __version__
 from wrn_deploy.embed import build, environment
 from wrn_deploy.embed.calls import ABI_VERSION, connect
+from wrn_deploy.embed.package import write_package
 from wrn_deploy.errors import MachineError
-from wrn_deploy.pipeline.embed import EmbedOptions, embed_runner
 from wrn_deploy.pipeline.inspection.doctor import diagnose
 from wrn_deploy.progress import Silent
 
@@ -136,7 +136,7 @@ def test_without_a_compiler_nothing_is_written(tmp_path: Path, monkeypatch: pyte
     pytest.importorskip("cffi")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineError, match=r"no C compiler \(cc, gcc or clang\): install one"):
-        embed_runner(EmbedOptions(tmp_path / "out"), Silent())
+        write_package(tmp_path / "out", Silent())
     _nothing_is_left(tmp_path / "out")
 
 
@@ -149,7 +149,7 @@ def test_a_compiler_that_fails_is_quoted_and_nothing_is_written(
     (tmp_path / "bin" / "cc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(MachineError, match=r"bin/cc cannot compile the C library.*It says: no more disk"):
-        embed_runner(EmbedOptions(tmp_path / "out"), Silent())
+        write_package(tmp_path / "out", Silent())
     _nothing_is_left(tmp_path / "out")
 
 
@@ -175,7 +175,7 @@ def test_without_cffi_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(
         MachineError, match=r"building the C library needs cffi, .* pip install 'wrn-deploy\[embed\]'"
     ) as error:
-        embed_runner(EmbedOptions(tmp_path / "out"), Silent())
+        write_package(tmp_path / "out", Silent())
     assert diagnose().steps["embed"] == str(error.value)
     _nothing_is_left(tmp_path / "out")
 
@@ -187,6 +187,6 @@ def test_a_build_that_fails_leaves_the_earlier_one(
     (tmp_path / "out" / "include" / "wrn_runner.h").write_text("the earlier one")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineError, match="no C compiler"):
-        embed_runner(EmbedOptions(tmp_path / "out"), Silent())
+        write_package(tmp_path / "out", Silent())
     assert _files(tmp_path / "out") == FILES
     assert (tmp_path / "out" / "include" / "wrn_runner.h").read_text() == "the earlier one"

@@ -216,7 +216,7 @@ def _asked(test: ast.expr) -> Guard:
 
 def find_sources() -> list[Path]:
     """Every file of ours that may use TensorRT: nobody keeps a list."""
-    return [file for folder in FOLDERS for file in sorted((ROOT / folder).glob("*.py"))]
+    return [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def find_uses(*sources: Path) -> Found:

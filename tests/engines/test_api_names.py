@@ -147,7 +147,7 @@ def found() -> Found:
 def test_all_our_sources_are_looked_at() -> None:
     root = Path(__file__).resolve().parents[2]
     sources = {str(source.relative_to(root)) for source in find_sources()}
-    assert {"engines/build.py", "engines/configure.py", "wrn_deploy/backends/_plan.py"} <= sources
+    assert {"engines/build.py", "engines/configure.py", "wrn_deploy/backends/plan/backend.py"} <= sources
     folders = [root / "engines", *(root / "wrn_deploy").rglob("*.py")]
     users = [file for file in folders if file.is_file() and "deserialize_cuda_engine" in file.read_text()]
     inside = {str(file.resolve().relative_to(root)) for file in users}

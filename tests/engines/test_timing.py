@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.fake_gpu import Allocation, FakeDriver
+from tests.backends.plan.fake_gpu import Allocation, FakeDriver
 from tests.engines.test_layers import TENSORRT_11
 from wrn_deploy.engines.timing import LayerTimer
 from wrn_deploy.errors import DeployError, MachineError

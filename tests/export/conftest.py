@@ -20,7 +20,7 @@ from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
 from wrn_deploy.models.random_init import build_random
 from wrn_deploy.pipeline.networks.export import probe_images
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec
 
 Images = npt.NDArray[np.float32]

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tests.export.conftest import Exported, run_graph
-from wrn_deploy import __version__
 from wrn_deploy.export.graph import OPSET, export_graph
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.pipeline.networks.export import probe_images
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
+from wrn_deploy.version import __version__
 
 Export = Callable[[str], Exported]
 

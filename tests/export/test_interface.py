@@ -24,7 +24,7 @@ from wrn_deploy.export.bf16 import convert_bf16
 from wrn_deploy.export.check import check_structure
 from wrn_deploy.export.fp16 import convert_fp16
 from wrn_deploy.export.interface import unwrap, wrap
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, ModelSpec
 
 WIDTH = 64  # pooled features of wrn-10-1

@@ -16,12 +16,13 @@ from PIL import Image
 from tests.models.zoos import timm_or_skip, torchvision_or_skip
 from wrn_deploy.data.preprocess import fit_image, normalize
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.sources import NETWORKS, SOURCES, Source
+from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources
 from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights
 from wrn_deploy.spec import Preprocessing
 
-TORCHVISION = [source for source in SOURCES.values() if source.name.startswith("torchvision/")]
-TIMM = [source for source in SOURCES.values() if source.name.startswith("timm/")]
+TORCHVISION = [source for source in read_sources().values() if source.name.startswith("torchvision/")]
+TIMM = [source for source in read_sources().values() if source.name.startswith("timm/")]
+NETWORKS = sorted({(source.name.partition("/")[2].partition(".")[0], source.network) for source in TORCHVISION})
 
 
 def _filled(network: torch.nn.Module) -> torch.nn.Module:
@@ -47,19 +48,19 @@ def _assert_same_logits(theirs: torch.nn.Module, name: str, from_file: Any) -> N
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize(("architecture", "name"), NETWORKS.items())
+@pytest.mark.parametrize(("architecture", "name"), NETWORKS)
 def test_a_network_of_torchvision_gives_the_same_logits_here(architecture: str, name: str, tmp_path: Any) -> None:
     theirs = _filled(torchvision_or_skip().models.get_model(architecture, weights=None))
     _assert_same_logits(theirs, name, tmp_path)
 
 
-@pytest.mark.parametrize(("architecture", "name"), NETWORKS.items())
+@pytest.mark.parametrize(("architecture", "name"), NETWORKS)
 def test_a_network_of_timm_gives_the_same_logits_here(architecture: str, name: str, tmp_path: Any) -> None:
     _assert_same_logits(_filled(timm_or_skip().create_model(architecture, pretrained=False)), name, tmp_path)
 
 
 @pytest.mark.parametrize("source", TORCHVISION, ids=lambda source: source.name)
-def test_what_is_known_of_torchvision_s_weights_is_what_it_says(source: Source) -> None:
+def test_what_is_known_of_torchvision_s_weights_is_what_it_says(source: WeightsSource) -> None:
     architecture, version = source.name.removeprefix("torchvision/").split(".")
     weights = torchvision_or_skip().models.get_model_weights(architecture)[version]
     metrics, transforms = weights.meta["_metrics"]["ImageNet-1K"], weights.transforms()
@@ -72,7 +73,7 @@ def test_what_is_known_of_torchvision_s_weights_is_what_it_says(source: Source) 
 
 
 @pytest.mark.parametrize("source", TIMM, ids=lambda source: source.name)
-def test_what_is_known_of_timm_s_weights_is_what_it_says(source: Source) -> None:
+def test_what_is_known_of_timm_s_weights_is_what_it_says(source: WeightsSource) -> None:
     config = timm_or_skip().get_pretrained_cfg(source.name.removeprefix("timm/"))
     how = source.preprocessing
     assert config.hf_hub_id == source.repository
@@ -89,14 +90,14 @@ def test_what_is_known_of_timm_s_weights_is_what_it_says(source: Source) -> None
 def test_an_image_becomes_the_same_input_as_with_torchvision(name: str, size: tuple[int, int]) -> None:
     transforms = torchvision_or_skip().models.get_model_weights("wide_resnet50_2")[name].transforms()
     image = _image(size)
-    _assert_same_input(transforms(image), image, SOURCES[f"torchvision/wide_resnet50_2.{name}"].preprocessing)
+    _assert_same_input(transforms(image), image, read_sources()[f"torchvision/wide_resnet50_2.{name}"].preprocessing)
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (300, 1200), (229, 231)])
 @pytest.mark.parametrize("tag", ["racm_in1k", "tv2_in1k"])
 def test_an_image_becomes_the_same_input_as_with_timm(tag: str, size: tuple[int, int]) -> None:
     timm = timm_or_skip()
-    how = SOURCES[f"timm/wide_resnet50_2.{tag}"].preprocessing
+    how = read_sources()[f"timm/wide_resnet50_2.{tag}"].preprocessing
     crop = {"racm_in1k": 0.875, "tv2_in1k": 0.965}[tag]
     transforms = timm.data.create_transform(
         (3, 224, 224), interpolation=how.interpolation, crop_pct=crop, mean=how.mean, std=how.std

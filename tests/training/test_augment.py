@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wrn_deploy.training.augment import GREY, Colours, Moves, change_colours, draw_moves, take_moved
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -19,7 +19,7 @@ def images() -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (64, 12, 10, 3), dtype=np.uint8)
 
 
-def augment(images: Pixels, recipe: Recipe, random: np.random.Generator) -> Pixels:
+def augment(images: Pixels, recipe: TrainRecipe, random: np.random.Generator) -> Pixels:
     moves = draw_moves(recipe, len(images), random)
     return take_moved(torch.from_numpy(images), torch.arange(len(images)), moves).numpy()
 
@@ -37,20 +37,20 @@ def _plainly(images: Pixels, moves: Moves, shift: int) -> Pixels:
 
 @pytest.mark.parametrize("shift", [0, 1, 4, 9, 30])
 def test_the_same_offsets_give_the_pixels_of_a_plain_loop(images: Pixels, shift: int) -> None:
-    moves = draw_moves(Recipe(shift=shift), len(images), np.random.default_rng(shift))
+    moves = draw_moves(TrainRecipe(shift=shift), len(images), np.random.default_rng(shift))
     made = take_moved(torch.from_numpy(images), torch.arange(len(images)), moves)
     np.testing.assert_array_equal(made.numpy(), _plainly(images, moves, shift))
 
 
 def test_images_are_taken_in_any_order(images: Pixels) -> None:
     index = torch.tensor([5, 0, 5, 63])
-    moves = draw_moves(Recipe(), 4, np.random.default_rng(0))
+    moves = draw_moves(TrainRecipe(), 4, np.random.default_rng(0))
     made = take_moved(torch.from_numpy(images), index, moves)
     np.testing.assert_array_equal(made.numpy(), _plainly(images[index.numpy()], moves, 4))
 
 
 def test_a_part_of_the_moves_is_that_of_its_images(images: Pixels) -> None:
-    pixels, recipe = torch.from_numpy(images), Recipe(jitter=0.4, lighting=0.1)
+    pixels, recipe = torch.from_numpy(images), TrainRecipe(jitter=0.4, lighting=0.1)
     moves = draw_moves(recipe, 64, np.random.default_rng(0))
     part = moves.part(slice(10, 20))
     index = torch.arange(64)
@@ -62,7 +62,7 @@ def test_a_part_of_the_moves_is_that_of_its_images(images: Pixels) -> None:
     assert torch.equal(changed[10:20], change_colours(floats[10:20], part.colours))
 
 
-def _crops(image: Pixels, recipe: Recipe) -> dict[bytes, tuple[int, int, bool]]:
+def _crops(image: Pixels, recipe: TrainRecipe) -> dict[bytes, tuple[int, int, bool]]:
     """Every crop that augmentation may make -> (down, right, mirrored)."""
     border = ((recipe.shift, recipe.shift), (recipe.shift, recipe.shift), (0, 0))
     padded = np.pad(image, border, mode="reflect")
@@ -77,7 +77,7 @@ def _crops(image: Pixels, recipe: Recipe) -> dict[bytes, tuple[int, int, bool]]:
     }
 
 
-def _moves(images: Pixels, recipe: Recipe, seed: int = 0) -> list[tuple[int, int, bool]]:
+def _moves(images: Pixels, recipe: TrainRecipe, seed: int = 0) -> list[tuple[int, int, bool]]:
     """How each image was moved; fails where the result is no crop of the reflected image."""
     made = augment(images, recipe, np.random.default_rng(seed))
     assert made.shape == images.shape
@@ -86,7 +86,7 @@ def _moves(images: Pixels, recipe: Recipe, seed: int = 0) -> list[tuple[int, int
 
 
 def test_an_image_is_shifted_by_up_to_the_border_and_mirrored_in_half_of_the_cases(images: Pixels) -> None:
-    moves = [move for seed in range(20) for move in _moves(images, Recipe(shift=2), seed)]
+    moves = [move for seed in range(20) for move in _moves(images, TrainRecipe(shift=2), seed)]
     for axis in (0, 1):
         shifts, counts = np.unique([move[axis] for move in moves], return_counts=True)
         assert shifts.tolist() == [-2, -1, 0, 1, 2]
@@ -95,23 +95,23 @@ def test_an_image_is_shifted_by_up_to_the_border_and_mirrored_in_half_of_the_cas
 
 
 def test_without_mirroring_no_image_is_mirrored(images: Pixels) -> None:
-    assert not any(mirrored for *_, mirrored in _moves(images, Recipe(mirror=False)))
-    assert any(mirrored for *_, mirrored in _moves(images, Recipe(mirror=True)))
+    assert not any(mirrored for *_, mirrored in _moves(images, TrainRecipe(mirror=False)))
+    assert any(mirrored for *_, mirrored in _moves(images, TrainRecipe(mirror=True)))
 
 
 def test_without_mirroring_the_shifts_are_the_same(images: Pixels) -> None:
-    mirrored, plain = (_moves(images, Recipe(mirror=mirror)) for mirror in (True, False))
+    mirrored, plain = (_moves(images, TrainRecipe(mirror=mirror)) for mirror in (True, False))
     assert [move[:2] for move in mirrored] == [move[:2] for move in plain]
 
 
 def test_without_shift_and_mirroring_nothing_changes(images: Pixels) -> None:
-    recipe = Recipe(shift=0, mirror=False)
+    recipe = TrainRecipe(shift=0, mirror=False)
     np.testing.assert_array_equal(augment(images, recipe, np.random.default_rng(0)), images)
 
 
 def test_the_border_is_a_reflection() -> None:
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, None, :, None], (200, 8, 8, 3)).copy()
-    made = augment(ramp, Recipe(shift=2, mirror=False), np.random.default_rng(0))
+    made = augment(ramp, TrainRecipe(shift=2, mirror=False), np.random.default_rng(0))
     rows = {tuple(image[0, :, 0].tolist()) for image in made}
     assert (2, 1, 0, 1, 2, 3, 4, 5) in rows
     assert (2, 3, 4, 5, 6, 7, 6, 5) in rows
@@ -120,14 +120,14 @@ def test_the_border_is_a_reflection() -> None:
 
 def test_the_images_themselves_are_left_alone_and_a_seed_repeats(images: Pixels) -> None:
     kept = images.copy()
-    first, second, other = (augment(images, Recipe(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, second, other = (augment(images, TrainRecipe(), np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(images, kept)
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
 
 
 def test_a_shift_wider_than_the_image_is_reflected_again_and_again(images: Pixels) -> None:
-    assert augment(images[:, :3, :2], Recipe(shift=9), np.random.default_rng(0)).shape[1] == 3
+    assert augment(images[:, :3, :2], TrainRecipe(shift=9), np.random.default_rng(0)).shape[1] == 3
 
 
 def _colours(order: list[int], factors: list[float], light: list[float]) -> Colours:
@@ -156,17 +156,17 @@ def test_the_order_of_the_changes_matters_and_light_is_added_last() -> None:
 
 
 def test_colours_are_drawn_within_their_bounds_and_in_every_order() -> None:
-    drawn = draw_moves(Recipe(jitter=0.4, lighting=0.1), 3000, np.random.default_rng(0)).colours
+    drawn = draw_moves(TrainRecipe(jitter=0.4, lighting=0.1), 3000, np.random.default_rng(0)).colours
     assert drawn is not None
     assert drawn.factors.min() >= 0.6
     assert drawn.factors.max() <= 1.4
     assert len(torch.unique(drawn.order, dim=0)) == 6
-    assert draw_moves(Recipe(), 5, np.random.default_rng(0)).colours is None
+    assert draw_moves(TrainRecipe(), 5, np.random.default_rng(0)).colours is None
 
 
 def test_lighting_has_the_covariance_of_its_components() -> None:
     """Along the first component, which is nearly grey, the deviation is 0.1 x 0.2175 in all."""
-    drawn = draw_moves(Recipe(lighting=0.1), 20000, np.random.default_rng(0)).colours
+    drawn = draw_moves(TrainRecipe(lighting=0.1), 20000, np.random.default_rng(0)).colours
     assert drawn is not None
     along = drawn.light @ torch.tensor([0.5675, 0.5808, 0.5836])
     assert float(along.std()) == pytest.approx(0.1 * 0.2175, rel=0.03)

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.corrupt import Share as Allowance
+from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.execution.sharding import Share
-from wrn_deploy.training.images import StreamedImages, Target
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.images import ImageOptions, StreamedImages
+from wrn_deploy.training.recipe import TrainRecipe
 
 HOW = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), resize=32)
 
@@ -55,12 +55,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("resized_crop", [False, True])
 def test_streamed_batches_are_the_same_with_processes(folder: Path, resized_crop: bool) -> None:
-    source, recipe = open_data(str(folder), Role.TRAIN), Recipe(batch_size=8, resized_crop=resized_crop, shift=0)
+    source, recipe = open_data(str(folder), Role.TRAIN), TrainRecipe(batch_size=8, resized_crop=resized_crop, shift=0)
     with Decoders(2) as two:
         passes = []
         for decoders in (None, two):
-            images = StreamedImages(source, Target(HOW, 2, decoders=decoders, max_corrupt=1))
-            passes.append(list(images.train_batches(recipe, 3, Share())))
+            images = StreamedImages(
+                source=source, options=ImageOptions(preprocessing=HOW, classes=2, decoders=decoders, max_corrupt=1)
+            )
+            passes.append(list(images.train_batches(recipe, 3, Shard())))
     assert [len(ready.labels) for ready in passes[0]] == [8, 8, 8, 8, 3]
     for one, other in zip(*passes, strict=True):
         assert torch.equal(one.images, other.images)
@@ -71,13 +73,15 @@ def test_training_names_what_it_left_out_and_ends_where_it_is_too_much(folder: P
     weights = []
     for workers in (0, 2):
         heard, out = Heard(), tmp_path / f"run-{workers}"
-        recipe = Recipe(epochs=1, batch_size=8)
-        options = TrainOptions("wrn-10-1", str(folder), out, recipe, max_corrupt=Allowance(5.0), workers=workers)
+        recipe = TrainRecipe(epochs=1, batch_size=8)
+        options = TrainOptions(
+            model="wrn-10-1", data=str(folder), out=out, recipe=recipe, max_corrupt=Percent(5.0), workers=workers
+        )
         result = train_model(_resized(options), heard)
         weights.append(result.weights.read_bytes())
         assert any("0/08.png" in warning for warning in heard.warnings)
     assert weights[0] == weights[1]
-    options = TrainOptions("wrn-10-1", str(folder), tmp_path / "none", recipe)
+    options = TrainOptions(model="wrn-10-1", data=str(folder), out=tmp_path / "none", recipe=recipe)
     with pytest.raises(DeployError, match=r"08\.png cannot be decoded .*; 1 corrupt, none allowed"):
         train_model(_resized(options), Heard())
     assert not (tmp_path / "none" / "weights.safetensors").exists()

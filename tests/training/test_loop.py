@@ -15,9 +15,9 @@ from torch import nn
 from wrn_deploy.data import Item
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.images import HELD_BYTES, Images, Target, open_images
+from wrn_deploy.training.images import CACHE_BYTES, ImageOptions, Images, open_images
 from wrn_deploy.training.loop import Epoch, Trainer
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 HOW = Preprocessing(4, 4, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
@@ -62,12 +62,12 @@ def _linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
 
 
-def _images(source: Shades, held_bytes: int = HELD_BYTES) -> Images:
-    return open_images(source, Target(HOW, 2), held_bytes=held_bytes)
+def _images(source: Shades, cache_bytes: int = CACHE_BYTES) -> Images:
+    return open_images(source, ImageOptions(preprocessing=HOW, classes=2), cache_bytes=cache_bytes)
 
 
-def _recipe(**options: Any) -> Recipe:
-    return Recipe(**{"epochs": 3, "batch_size": 8, "learning_rate": 0.05, **options})
+def _recipe(**options: Any) -> TrainRecipe:
+    return TrainRecipe(**{"epochs": 3, "batch_size": 8, "learning_rate": 0.05, **options})
 
 
 def _trainer(train: Shades, test: Shades | None = None, network: nn.Module | None = None, **options: Any) -> Trainer:

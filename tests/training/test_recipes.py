@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from wrn_deploy.errors import UsageError
-from wrn_deploy.training.recipe import Recipe, Schedule
+from wrn_deploy.training.recipe import LearningRateSchedule, TrainRecipe
 from wrn_deploy.training.recipes import DEFAULT, RECIPES, find_recipe
 
 
-def _drops(recipe: Recipe) -> list[int]:
+def _drops(recipe: TrainRecipe) -> list[int]:
     rates = [recipe.learning_rate_at(epoch) for epoch in range(recipe.epochs)]
     return [epoch for epoch in range(1, recipe.epochs) if rates[epoch] != rates[epoch - 1]]
 
 
 def test_the_paper_is_the_default_and_has_the_defaults() -> None:
     assert DEFAULT == "paper"
-    assert find_recipe("paper").recipe == Recipe()
+    assert find_recipe("paper").recipe == TrainRecipe()
 
 
 def test_the_svhn_recipe_is_the_papers() -> None:
@@ -50,7 +50,7 @@ def test_the_imagenet_recipe_is_that_of_fb_resnet_torch() -> None:
 
 def test_the_short_recipe_is_one_cycle_of_10_to_30_epochs() -> None:
     recipe = find_recipe("one-cycle").recipe
-    assert recipe.schedule is Schedule.ONE_CYCLE
+    assert recipe.schedule is LearningRateSchedule.ONE_CYCLE
     assert 10 <= recipe.epochs <= 30
     assert max(recipe.learning_rate_at(epoch / 4) for epoch in range(4 * recipe.epochs)) == recipe.learning_rate
 
@@ -61,5 +61,5 @@ def test_every_recipe_has_a_source(name: str) -> None:
 
 
 def test_a_recipe_that_is_nearly_right_is_suggested() -> None:
-    with pytest.raises(UsageError, match=r"no recipe is called 'papre'.*paper.*: expected one of paper, svhn"):
+    with pytest.raises(UsageError, match=r"unknown recipe 'papre'.*paper.*: expected one of paper, svhn"):
         find_recipe("papre")

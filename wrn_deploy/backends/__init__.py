@@ -1,1 +1,1 @@
-"""One file a runtime, found by its name."""
+"""One file a library, found by its name; its RUNTIMES are the backends that users name, as in "torch_cuda"."""

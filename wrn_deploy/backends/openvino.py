@@ -1,6 +1,6 @@
-"""OpenVINO on a CPU: the fp32 graph, computed in fp32 or in bf16, and the int8 graph written for ONNX Runtime.
+"""OpenVINO on a CPU: the fp32 graph, computed in fp32 or bf16, and the int8 graph for ONNX Runtime; no torch, no onnx.
 
-Of the two int8 graphs that one is faster here too: see docs/contenders.md. No torch, no onnx.
+Of the two int8 graphs, that one is faster here too: see docs/candidates.md.
 """
 
 from __future__ import annotations
@@ -11,32 +11,31 @@ import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from wrn_deploy.backend import Array
 from wrn_deploy.bundle import Artifact, Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["RUNTIME"]
+__all__ = ["RUNTIMES"]
 
-LIMIT = 4  # batch sizes that are compiled at the same time; each has weights of its own
+LIMIT = 4  # batch sizes compiled at the same time; each has its own copy of the weights
 DEVICE = "CPU"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenVinoRuntime:
     """See `backend.Runtime`."""
 
     title: str = "OpenVINO CPU"
-    peer: bool = True
+    comparison_only: bool = True
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8, Precision.BF16)
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
-        """The fp32 graph, from which OpenVINO makes bf16 itself; or the int8 graph."""
+        """The int8 graph; else the fp32 graph, which OpenVINO itself converts to bf16."""
         if precision is Precision.INT8:
             return bundle.find("onnx-int8-onnxruntime", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
         return bundle.find("onnx-fp32", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
@@ -48,16 +47,16 @@ class OpenVinoRuntime:
         return None
 
     def open_backend(
-        self, bundle: Bundle, artifact: Artifact, precision: Precision, threads: int | None
+        self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
     ) -> OpenVinoBackend:
-        """Reads the graph; it is compiled for each batch size when that is first uploaded."""
+        """Reads the graph; the first upload of each batch size compiles it."""
         core = _openvino().Core()
         if precision is Precision.BF16 and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
             raise MachineError("this CPU cannot compute in bf16 (OpenVINO says so): run fp32 or int8")
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",  # it would choose by itself
+            "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32",  # else it chooses
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -65,11 +64,8 @@ class OpenVinoRuntime:
         return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
 
 
-RUNTIME = OpenVinoRuntime()
-
-
 def _openvino() -> Any:
-    """The module, without its telemetry: an import sends an event unless `openvino_telemetry` cannot be imported."""
+    """The module without its telemetry: importing it sends an event unless `openvino_telemetry` cannot be imported."""
     silenced = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
     if silenced:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -84,7 +80,7 @@ def _openvino() -> Any:
 
 @dataclass(slots=True)
 class _Graph:
-    """A graph, compiled for the batch sizes in use: a fixed size is faster than a free one (measured)."""
+    """A graph, compiled for each batch size in use: a fixed size is faster than a dynamic one (measured)."""
 
     core: Any
     model: bytes
@@ -93,12 +89,12 @@ class _Graph:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_request(self, source: TensorSpec, count: int) -> Any:
-        """What runs a batch of `count`."""
+        """An inference request for a batch of `count`."""
         with self._lock:
             if count not in self._compiled:
                 self._compiled[count] = self._compile(source, count)
                 if len(self._compiled) > LIMIT:
-                    self._compiled.popitem(last=False)  # it goes with its last request
+                    self._compiled.popitem(last=False)  # freed with its last request
             self._compiled.move_to_end(count)
             return self._compiled[count].create_infer_request()
 
@@ -109,7 +105,7 @@ class _Graph:
             compiled = self.core.compile_model(model, DEVICE, self.settings)
         except Exception as error:  # its exceptions have no common class below Exception
             reason = str(error).strip().splitlines()[-1]
-            raise DeployError(f"OpenVINO cannot compile the graph ({reason}): export the model again") from error
+            raise DamagedFile(f"OpenVINO cannot compile the graph ({reason}): export the model again") from error
         got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if got != self.settings["INFERENCE_PRECISION_HINT"]:
             raise MachineError(
@@ -119,8 +115,8 @@ class _Graph:
         return compiled
 
 
-class OpenVinoBackend:
-    """An inference request with buffers of its own, for one batch size at a time; see `backend.Backend`."""
+class OpenVinoBackend(Backend):
+    """An inference request with its own buffers, for one batch size at a time; see `backend.Backend`."""
 
     def __init__(self, graph: _Graph, source: TensorSpec, results: tuple[TensorSpec, ...]) -> None:
         self.inputs, self.outputs = (source,), results
@@ -134,7 +130,7 @@ class OpenVinoBackend:
         if self._images is None or len(batch) != len(self._images):
             self._bind(graph, len(batch))
         else:
-            self._request.wait()  # what runs may still read
+            self._request.wait()  # a running inference may still read it
         assert self._images is not None
         self._images[:] = batch
 
@@ -166,14 +162,6 @@ class OpenVinoBackend:
             self._request.wait()
         self._graph = self._request = self._images = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _bind(self, graph: _Graph, count: int) -> None:
         source = self.inputs[0]
         self._wait()
@@ -195,3 +183,6 @@ class OpenVinoBackend:
         if self._graph is None:
             raise DeployError("this backend is closed: open it again")
         return self._graph
+
+
+RUNTIMES = {"openvino": OpenVinoRuntime()}

@@ -8,20 +8,20 @@ import sys
 
 __all__ = ["main"]
 
-INTERRUPTED = "interrupted: what was being made is discarded, what was there before is as it was"
+INTERRUPTED = "interrupted: unfinished files are discarded; what was there before is unchanged"
 REMEDIES = {
-    errno.EACCES: "mend the permissions, or choose another place",
-    errno.EDQUOT: "free some space, or choose another place",
-    errno.EEXIST: "a file stands where a folder is expected; choose another place",
-    errno.EFBIG: "allow for larger files (`ulimit -f`), or choose another place",
-    errno.ENOSPC: "free some space, or choose another place",
-    errno.ENOTDIR: "a file stands where a folder is expected; choose another place",
-    errno.EROFS: "choose a place that can be written to",
+    errno.EACCES: "fix the permissions, or choose another path",
+    errno.EDQUOT: "free some space, or choose another path",
+    errno.EEXIST: "a file is in the way of a folder; choose another path",
+    errno.EFBIG: "allow larger files (`ulimit -f`), or choose another path",
+    errno.ENOSPC: "free some space, or choose another path",
+    errno.ENOTDIR: "a file is in the way of a folder; choose another path",
+    errno.EROFS: "choose a writable path",
 }
 
 
 def main() -> None:
-    """The entry point: runs a command and ends the process with the exit code that errors.py gives its outcome."""
+    """The entry point: runs a command and ends the process with the exit code of its outcome (errors.py)."""
     try:
         _main()
     except SystemExit as ending:
@@ -44,20 +44,19 @@ def _main() -> None:
         sys.exit(1)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        remedy = REMEDIES.get(error.errno or 0, "expected a place that can be read and written")
+        remedy = REMEDIES.get(error.errno or 0, "expected a readable and writable path")
         _end(f"error: cannot read or write{where} ({error.strerror or error}): {remedy}", 1)
 
 
 def _run() -> None:
-    from wrn_deploy.cli.commands import app
-    from wrn_deploy.cli.interrupt import Interrupted
+    from wrn_deploy.cli.app import Interrupted, app
 
     try:
         app(prog_name="wrn-deploy")
     except Interrupted as error:
         raise KeyboardInterrupt from error
     finally:
-        if sys.stdout is not None:  # it is None where the caller has closed it
+        if sys.stdout is not None:  # None if the caller has closed it
             sys.stdout.flush()
 
 

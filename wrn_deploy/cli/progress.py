@@ -1,4 +1,4 @@
-"""Progress on a terminal: bars and notes on stderr, plain lines where stderr is no terminal."""
+"""Progress on a terminal: bars and notes on stderr, plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-__all__ = ["TerminalProgress"]
+__all__ = ["TerminalProgress", "new_progress"]
 
 WIDE = 100  # columns; a narrower terminal has room for title, count and time, but not for a bar
+
+
+def new_progress() -> TerminalProgress:
+    """Where a command reports its progress: stderr."""
+    return TerminalProgress(Console(stderr=True, markup=False))
 
 
 class TerminalProgress:

@@ -1,4 +1,4 @@
-"""Labelled images from a name or a path, streamed: what a source of images is, and how one is opened; no torch."""
+"""Defines what a source of labelled images is, and opens one by name or path; no torch."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
-__all__ = ["CorruptImage", "ImageSource", "Item", "Role", "open_data"]
+__all__ = ["CorruptImage", "ImageSource", "Item", "Role", "check_label", "open_data"]
 
 FORMATS = "wrn_deploy.data.formats"
+LAST_LABEL = 2**31 - 1
 
 
 class Role(StrEnum):
-    """What the images are for: a source that has two splits gives the one that fits."""
+    """What the images are for; a source with two splits opens the one that fits."""
 
     TRAIN = "train"
     TEST = "test"
 
 
-class CorruptImage(DeployError):  # noqa: N818 - it names what was met, and is passed over when allowed
+class CorruptImage(DamagedFile):
     """One image of a source cannot be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image, decoded only when asked for.
+    """One image, decoded only by a call of `load`.
 
-    `load` returns RGB, uint8, HWC, and raises CorruptImage. `label` is the class index, None where there is none.
+    `load` returns RGB, uint8, HWC, and raises CorruptImage. `label` is the class index, or None.
     """
 
     name: str
@@ -42,10 +43,24 @@ class Item:
     load: Callable[[], npt.NDArray[np.uint8]]
 
 
-class ImageSource(Protocol):
-    """A set of images that can be gone through again and again, in constant memory.
+def check_label(label: int, where: str) -> int:
+    """Returns `label` if it can be a class index; `where` names its image in the error.
 
-    `labels` names the classes (empty: unknown); `mirror` says whether a mirrored image keeps its class.
+    Raises:
+        DeployError: it is negative or greater than 2^31 - 1.
+    """
+    if not 0 <= label <= LAST_LABEL:
+        raise DeployError(
+            f"{where} has label {label}: expected a class index from 0 to {LAST_LABEL}; leave unlabelled images out, "
+            "or give the whole set without labels"
+        )
+    return label
+
+
+class ImageSource(Protocol):
+    """A set of images that can be iterated over again and again.
+
+    `labels` are the names of the classes (empty: unknown); `mirror`: a mirrored image keeps its class.
     """
 
     name: str
@@ -56,18 +71,18 @@ class ImageSource(Protocol):
         """The number of images."""
 
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images, in the source's own order, or in a random one, drawn from `order` before the first comes."""
+        """Yields all images in the source's own order, or in a random one, drawn from `order` before the first."""
 
 
 def open_data(name: str, role: Role) -> ImageSource:
-    """Opens the data set that `name` names, or the file or folder at that path, recognised by its content.
+    """Opens a data set by its name, or the file or folder at that path, recognised by its content.
 
     A format is a file in `wrn_deploy/data/formats` with `NAMES` (data sets known by name),
-    `recognise(path) -> bool` and `open_source(name, role) -> ImageSource`. `folder` is asked last: other formats are
-    folders too. A path with `{` in it may stand for several files.
+    `recognise(path) -> bool` and `open_source(name, role) -> ImageSource`. `folder` is asked last, since
+    other formats are folders too. A path with `{` in it may stand for several files.
 
     Raises:
-        DeployError: there is no such data, or it is of no known format, unreadable or empty.
+        DeployError: there is no such data, its format is unknown, or it is unreadable or empty.
     """
     names = sorted(plugin_names(FORMATS), key=lambda format_name: (format_name == "folder", format_name))
     formats = [load_plugin(FORMATS, format_name) for format_name in names]
@@ -85,7 +100,7 @@ def open_data(name: str, role: Role) -> ImageSource:
             f"{', '.join(known_names)}"
         )
     raise DeployError(
-        f"{name} is no data set that can be read: expected an image folder (class subfolders or a labels file), an "
+        f"{name} is not a readable data set: expected an image folder (class subfolders or a labels file), an "
         ".npz with `images` and `labels`, a parquet file with `img` and `label`, WebDataset's .tar shards, or a folder "
         "of CIFAR-10/100, SVHN or MNIST"
     )

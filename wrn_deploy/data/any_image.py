@@ -1,4 +1,4 @@
-"""One image, however a caller has it: a path, encoded bytes, a Pillow image or pixels; numpy and Pillow only."""
+"""Reads an image given as a path, encoded bytes, a Pillow image or pixels; numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from PIL import Image
 
 from wrn_deploy.data.decoding.decode import decode_image, pixels_of
 from wrn_deploy.data.preprocess import fit_image
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["AnyImage", "fit_images", "read_image"]
+__all__ = ["AnyImage", "fit_images"]
 
 AnyImage: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 EXPECTED = "expected a path, the bytes of an image file, a Pillow image, or a uint8 array (height, width, 3), RGB"
 
 
 def fit_images(
-    images: Sequence[AnyImage], how: Preprocessing, size: int
+    images: Sequence[AnyImage], preprocessing: Preprocessing, size: int
 ) -> Iterator[tuple[tuple[str, ...], npt.NDArray[np.uint8]]]:
-    """The images fitted as `how` says, up to `size` at a time: their names, and uint8 (N, height, width, 3).
+    """Yields the images resized and cropped, up to `size` at a time: their names, and uint8 (N, height, width, 3).
 
-    A name is the image's path; where it has none, its place among the images, as in "image 0".
+    A Pillow image may have any mode; an array is uint8, RGB (H, W, 3) or grey (H, W). A name is the image's path, or
+    without one its index, as in "image 0".
 
     Raises:
-        DeployError: as `read_image`; or an image has not the network's size, and `how` resizes none.
+        DeployError: an image cannot be read or decoded, is of another type, or does not have the network's size and
+            `preprocessing` does not resize.
     """
     for start in range(0, len(images), size):
         names, fitted = [], []
         for index, image in enumerate(images[start : start + size], start):
             names.append(_name(image, index))
-            fitted.append(fit_image(read_image(image, names[-1]), how, names[-1]))
+            fitted.append(fit_image(_read_image(image, names[-1]), preprocessing, names[-1]))
         yield tuple(names), np.stack(fitted)
 
 
@@ -44,20 +46,8 @@ def _name(image: AnyImage, index: int) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
 
 
-def read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
-    """The pixels of one image; `name` is for errors.
-
-    Args:
-        image: a path; the bytes of an image file; a Pillow image of any mode; or uint8 pixels, (H, W, 3) RGB or (H, W)
-            grey.
-        name: what errors call it.
-
-    Returns:
-        RGB, uint8, HWC; it may be the caller's own array.
-
-    Raises:
-        DeployError: the file cannot be read or decoded, or it is nothing of these; the text says which.
-    """
+def _read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
+    """The pixels, RGB uint8 HWC, which may be the caller's own array; `name` is for errors."""
     if isinstance(image, str | os.PathLike):
         return _read_file(Path(image))
     if isinstance(image, bytes | bytearray | memoryview):
@@ -75,7 +65,7 @@ def _read_file(file: Path) -> npt.NDArray[np.uint8]:
         return decode_image(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = getattr(error, "strerror", None) or error
-        raise DeployError(f"{file} cannot be read ({reason}): expected an image file") from error
+        raise DamagedFile(f"{file} cannot be read ({reason}): expected an image file") from error
 
 
 def _check_pixels(pixels: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:

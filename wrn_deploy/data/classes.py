@@ -1,4 +1,4 @@
-"""Makes a source's class indices the network's: by name where both have names; numpy only."""
+"""Maps a source's class indices to the network's, by name if both have names; numpy only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["match_classes"]
 
 
 def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
-    """The source with the network's class indices.
+    """Returns the source with the network's class indices.
 
-    A source without class names has plain indices, which are taken as they are. A folder with some of ImageNet's
-    classes, say, counts from 0 without gaps: only the names tell which they are. Those of ImageNet are known: a network
-    with 1,000 classes needs none for them.
+    Without class names, the source's indices are used unchanged. A folder with some of ImageNet's classes, for
+    example, counts from 0 without gaps: only the names tell which classes they are. ImageNet's own names are known, so
+    a network with 1,000 classes needs none.
 
     Raises:
-        DeployError: the source's classes have names that do not tell which of the network's classes they are.
+        DeployError: the names do not identify the network's classes.
     """
     if not source.labels or source.labels == spec.labels:
         return source

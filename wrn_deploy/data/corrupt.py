@@ -1,25 +1,45 @@
-"""How many corrupt images may be left out: a number, or a share of all; the standard library only."""
+"""The maximum of corrupt images that may be left out: a number, or a percentage; the standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from wrn_deploy.errors import UsageError
 
-__all__ = ["Share", "allowed_of"]
+__all__ = ["MaxCorrupt", "Percent", "count_allowed", "parse_max_corrupt"]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """So many in a hundred of the images that were asked for; rounded down, so that 1 % of 50 is none."""
+class Percent:
+    """A percentage, 0 to 100, of the images that were asked for."""
 
-    per_cent: float
+    value: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.per_cent <= 100.0:
-            raise UsageError(f"a share of {self.per_cent} %: expected 0 to 100 per cent")
+        if not 0.0 <= self.value <= 100.0:
+            raise UsageError(f"{self.value} % of the images: expected 0 to 100 %")
 
 
-def allowed_of(allowance: int | Share, images: int) -> int:
-    """How many of so many images may be corrupt."""
-    return int(images * allowance.per_cent / 100.0) if isinstance(allowance, Share) else allowance
+MaxCorrupt: TypeAlias = int | Percent
+
+
+def count_allowed(max_corrupt: MaxCorrupt, images: int) -> int:
+    """The number of corrupt images allowed among `images`, rounded down: 1 % of 50 is 0."""
+    return int(images * max_corrupt.value / 100.0) if isinstance(max_corrupt, Percent) else max_corrupt
+
+
+def parse_max_corrupt(text: str) -> MaxCorrupt:
+    """Parses the value of --max-corrupt, as in "3" and "1%".
+
+    Raises:
+        UsageError: it is neither a whole number from 0 nor a percentage from 0 to 100.
+    """
+    value = text.strip()
+    try:
+        found = Percent(float(value.removesuffix("%"))) if value.endswith("%") else int(value)
+        if isinstance(found, Percent) or found >= 0:
+            return found
+    except (ValueError, UsageError):
+        pass
+    raise UsageError(f"--max-corrupt {text!r}: expected a number of images from 0, or a percentage, as in 3 or 1%")

@@ -1,4 +1,4 @@
-"""Which class each of ImageNet's validation images has, in whichever file that is told; scipy only for the devkit."""
+"""Reads the classes of ImageNet's validation images from any of the files that list them; scipy for the devkit only."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_wnid
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 
-__all__ = ["VALIDATION", "find_ground_truth", "read_ground_truth"]
+__all__ = ["find_ground_truth", "read_ground_truth"]
 
 VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
 CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
-PLACES = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")
+FOLDERS = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")
 UP = 4  # folders above the images': Kaggle's file is beside ILSVRC/, the images in ILSVRC/Data/CLS-LOC/val
 
 
 def find_ground_truth(images: Path) -> Path | None:
-    """The first such file in the folder of the images, or in those above it and their devkit's."""
+    """Finds the first file of classes in the folder of the images, the folders above it, and their devkit folders."""
     above = itertools.islice([images, *images.resolve().parents], 1 + UP)
-    places = (folder / place for folder in above for place in PLACES)
-    files = (place / name for place in places for name in (DEVKIT, TENSORFLOW, KAGGLE, CAFFE))
+    folders = (parent / folder for parent in above for folder in FOLDERS)
+    files = (folder / name for folder in folders for name in (DEVKIT, TENSORFLOW, KAGGLE, CAFFE))
     return next((file for file in files if file.is_file()), None)
 
 
 def read_ground_truth(file: Path) -> dict[str, str]:
-    """The WordNet id of each image, by file name.
+    """Reads the WordNet id of each image, by file name.
 
-    The devkit has a number of its own for each class, which its `meta.mat` explains; TensorFlow's models have an id a
-    line, in the images' order; Kaggle a table; Caffe lines of a file's name and a class index.
+    The devkit has its own number for each class, which its `meta.mat` maps to an id; TensorFlow's file has an id per
+    line, in the images' order; Kaggle's is a table; Caffe's has a file name and a class index per line.
 
     Raises:
         DeployError: the file is damaged, or its `meta.mat` is not beside it.
-        MachineError: that needs scipy, which is not installed.
+        MachineError: `meta.mat` needs scipy, which is not installed.
     """
     try:
         if file.name == DEVKIT:
@@ -50,7 +50,7 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(_index(int(index))) for name, index in pairs}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DeployError(
+        raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
             "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"
         ) from error
@@ -71,9 +71,9 @@ def _index(index: int) -> int:
 
 
 def _read_meta(file: Path) -> dict[int, str]:
-    """From the devkit's numbers to WordNet ids, of the 1,000 classes that have no others below them."""
+    """Maps the devkit's numbers to WordNet ids, for the 1,000 classes without subclasses."""
     if not file.is_file():
-        raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it explains")
+        raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it maps to classes")
     try:
         from scipy.io import loadmat
     except ImportError as error:

@@ -21,19 +21,19 @@ def _known() -> tuple[tuple[str, str], ...]:
 
 
 def ilsvrc_wnid(index: int) -> str:
-    """The WordNet id of a class index, 0 to 999."""
+    """Returns the WordNet id of a class index, 0 to 999."""
     return _known()[index][0]
 
 
 def class_names(wnids: Sequence[str]) -> tuple[str, ...]:
-    """A name for each id that no other class has: two classes are a crane. An id that is not ILSVRC's stays one."""
+    """Returns a unique name for each id: two classes are named crane. An id outside ILSVRC is its own name."""
     return tuple(_names().get(wnid, wnid) for wnid in wnids)
 
 
 def ilsvrc_indices(labels: Sequence[str], among: Sequence[str] = ()) -> list[int] | None:
-    """The class indices of classes that are given by id or by name; None if one is unknown, or two are alike.
+    """Returns the class indices of ids or names; None if one is unknown or two are the same.
 
-    With `among`, the names of a network's classes, None too where those are others.
+    Also None if `among`, the names of a network's classes, has another class at one of the indices.
     """
     plain = Counter(name for _, name in _known())
     found: dict[str, int] = {}

@@ -1,18 +1,18 @@
-"""From images of any size to the network's input, and from a source to batches of it; numpy and Pillow only."""
+"""Turns images of any size into the network's input, and a source into batches; numpy and Pillow only."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import CorruptImage, ImageSource, Item
-from wrn_deploy.data.corrupt import Share, allowed_of
+from wrn_deploy.data.corrupt import MaxCorrupt, Percent, count_allowed
 from wrn_deploy.data.decoding.decoders import Decoders, Outcome
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -23,90 +23,91 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
 
 
-def fit_image(image: npt.NDArray[np.uint8], how: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
-    """Resizes the shorter side and crops the centre, as `how` says.
+def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
+    """Resizes the shorter side and crops the centre.
 
     The pixels are those of torchvision's Resize and CenterCrop on a Pillow image, with which published weights
-    were measured: the longer side is rounded down, and half a pixel of the crop is rounded to even.
+    were measured: the longer side is rounded down, and half a pixel of the crop to even.
 
     Args:
         image: RGB, uint8, HWC.
-        how: the size, the crop and the interpolation.
+        preprocessing: the size, the crop and the interpolation.
         name: the image's name, for the error.
 
     Returns:
         RGB, uint8, (height, width, 3).
 
     Raises:
-        DeployError: without `how.resize`, the image does not have the network's input size.
+        DeployError: without `preprocessing.resize`, the image does not have the network's input size.
     """
     rows, columns = image.shape[:2]
-    if how.resize is None:
-        if (rows, columns) != (how.height, how.width):
+    if preprocessing.resize is None:
+        if (rows, columns) != (preprocessing.height, preprocessing.width):
             raise DeployError(
-                f"{name} is {columns}x{rows} pixels: expected {how.width}x{how.height}, the size this model was "
-                f"trained on; resize it first, or export the model with `--resize {how.height}` to resize every image"
+                f"{name} is {columns}x{rows} pixels: expected {preprocessing.width}x{preprocessing.height}, the size "
+                f"this model was trained on; resize it first, or export the model with `--resize "
+                f"{preprocessing.height}` to resize every image"
             )
         return image
     from PIL import Image
 
-    return _fit_picture(Image.fromarray(image), how)
+    return _fit_picture(Image.fromarray(image), preprocessing)
 
 
-def fit_item(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Decodes an item and fits it, as `fit_image` does.
+def fit_item(item: Item, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Decodes an item, and resizes and crops it as `fit_image` does.
 
     Raises:
         CorruptImage: it cannot be decoded.
-        DeployError: without `how.resize`, it does not have the network's input size.
+        DeployError: without `preprocessing.resize`, it does not have the network's input size.
     """
     from wrn_deploy.data.decoding.decode import Encoded
 
-    if how.resize is not None and isinstance(item.load, Encoded):
-        return _fit_picture(item.load.picture(), how)
-    return fit_image(item.load(), how, item.name)
+    if preprocessing.resize is not None and isinstance(item.load, Encoded):
+        return _fit_picture(item.load.picture(), preprocessing)
+    return fit_image(item.load(), preprocessing, item.name)
 
 
-def _fit_picture(image: Image.Image, how: Preprocessing) -> npt.NDArray[np.uint8]:
+def _fit_picture(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    assert how.resize is not None
+    assert preprocessing.resize is not None
     short = min(image.size)
-    width, height = (side * how.resize // short for side in image.size)
-    width, height = max(how.width, width), max(how.height, height)
-    method = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    left, top = round((width - how.width) / 2), round((height - how.height) / 2)
+    width, height = (side * preprocessing.resize // short for side in image.size)
+    width, height = max(preprocessing.width, width), max(preprocessing.height, height)
+    method = Image.Resampling.BICUBIC if preprocessing.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    left, top = round((width - preprocessing.width) / 2), round((height - preprocessing.height) / 2)
     resized = image.resize((width, height), method)
-    return np.asarray(resized.crop((left, top, left + how.width, top + how.height)), dtype=np.uint8)
+    return np.asarray(resized.crop((left, top, left + preprocessing.width, top + preprocessing.height)), dtype=np.uint8)
 
 
-def normalize(images: npt.NDArray[np.uint8], how: Preprocessing) -> npt.NDArray[np.float32]:
+def normalize(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
     """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
-    scale, shift = scale_and_shift(how)
+    scale, shift = scale_and_shift(preprocessing)
     count, height, width, channels = images.shape
     normalized = np.empty((count, channels, height, width), dtype=np.float32)
-    for channel in range(channels):  # a fourth of the time of whole images, which would be made twice
+    for channel in range(channels):  # takes a quarter of the time of whole images, which would be made twice
         plane = normalized[:, channel]
         np.multiply(images[..., channel], scale[channel], out=plane)
         plane += shift[channel]
     return normalized
 
 
-def scale_and_shift(how: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What a pixel is multiplied by, and what is then added, (3,) each: computed in double, rounded once."""
-    std = np.asarray(how.std, dtype=np.float64)
-    shift = -np.asarray(how.mean, dtype=np.float64) / std
+def scale_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The factor of a pixel and what is then added, (3,) each; computed in float64 and rounded once."""
+    std = np.asarray(preprocessing.std, dtype=np.float64)
+    shift = -np.asarray(preprocessing.mean, dtype=np.float64) / std
     return (1.0 / (255.0 * std)).astype(np.float32), shift.astype(np.float32)
 
 
 def as_input(images: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Pixels (uint8 NHWC) as the graphs of a bundle take them: as they are, or normalised here."""
+    """Pixels (uint8 NHWC) as the graphs of a bundle take them: unchanged, or normalised here."""
     return images if spec.interface.pixels else normalize(images, spec.preprocessing)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some images of a source, fitted but not yet normalised: `images` uint8 NHWC; `labels` int64, -1 for none."""
+    """Some images of a source, resized but not normalised: `images` uint8 NHWC; `labels` int64, -1 for none."""
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
@@ -115,19 +116,23 @@ class Batch:
 
 @dataclass(slots=True)
 class Batches:
-    """Goes through a source in batches, in constant memory; the last batch may be short.
+    """Iterates over a source in batches of `size`, in constant memory; the last batch may be smaller.
 
-    A corrupt image is an error unless `max_corrupt` allows for it, as a number or a share of all; those left out are
-    named in `corrupt`. `limit` ends after so many images (None: all); `order` draws a random order. `decoders`, if it
-    has processes, decodes in them: the batches are the same, to the last bit.
+    Attributes:
+        limit: stop after this number of images; None: all.
+        order: draws a random order; None: the source's own.
+        max_corrupt: more corrupt images than this are an error.
+        corrupt: the names of those that were left out.
+        decoders: its processes, if it has any, decode: the batches are the same, to the last bit.
     """
 
     source: ImageSource
-    how: Preprocessing
+    preprocessing: Preprocessing
     size: int
+    _: KW_ONLY
     limit: int | None = None
     order: np.random.Generator | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     corrupt: list[str] = field(default_factory=list)
     decoders: Decoders | None = None
 
@@ -139,7 +144,7 @@ class Batches:
         with contextlib.closing(self._fitted()) as fitted:
             for item, outcome in fitted:
                 if isinstance(outcome, CorruptImage):
-                    self._pass_over(item, outcome)
+                    self._leave_out(item, outcome)
                     continue
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -157,30 +162,30 @@ class Batches:
             raise DeployError(f"{self.source.name} gave no readable image: expected at least one")
 
     def __len__(self) -> int:
-        """The number of images that will come, if none is corrupt."""
+        """The number of images, if none is corrupt."""
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
     def _fitted(self) -> Generator[tuple[Item, Outcome]]:
-        """No more of the images than may be needed, so that none is decoded ahead in vain."""
-        most = None if self.limit is None else self.limit + allowed_of(self.max_corrupt, len(self))
-        items = itertools.islice(self.source.items(self.order), most)
+        """At most as many images as may be needed, so that none is decoded in vain."""
+        max_items = None if self.limit is None else self.limit + count_allowed(self.max_corrupt, len(self))
+        items = itertools.islice(self.source.items(self.order), max_items)
         if self.decoders is not None and self.decoders.count:
-            yield from self.decoders.fit(items, self.how)
+            yield from self.decoders.fit(items, self.preprocessing)
             return
         for item in items:
             try:
-                yield item, fit_item(item, self.how)
+                yield item, fit_item(item, self.preprocessing)
             except CorruptImage as error:
                 yield item, error
 
-    def _pass_over(self, item: Item, error: CorruptImage) -> None:
+    def _leave_out(self, item: Item, error: CorruptImage) -> None:
         self.corrupt.append(item.name)
-        allowed = allowed_of(self.max_corrupt, len(self))
+        allowed = count_allowed(self.max_corrupt, len(self))
         if len(self.corrupt) > allowed:
-            of = f" of {len(self)}" if isinstance(self.max_corrupt, Share) else ""
+            of = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
             raise DeployError(
-                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{of}: mend or remove it, or leave "
-                "up to N such images out with --max-corrupt N, or a share of all with X%"
+                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{of}: fix or remove it, or leave "
+                "up to N such images out with --max-corrupt N, or X% of all with --max-corrupt X%"
             ) from error
 
 

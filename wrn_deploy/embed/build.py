@@ -1,4 +1,4 @@
-"""Compiles the two shared libraries, the loader and the core, and tries them; cffi is imported when called."""
+"""Compiles the two shared libraries, loader and core, and tries them; imports cffi when called."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy import __version__
 from wrn_deploy.embed.environment import Environment, find_compiler
 from wrn_deploy.errors import MachineError
+from wrn_deploy.version import __version__
 
 __all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
 
 LIBRARY = "libwrn_runner.so"
 CORE = "libwrn_runner_core.so"
 SOURCES = resources.files("wrn_deploy.embed") / "native"
-NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must end with WRN_ERROR, as Python says it
+NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must return WRN_ERROR with Python's text
 
 
 def build_libraries(environment: Environment, folder: Path) -> None:
-    """Writes the two libraries into `folder`; they must stay together, wherever that is.
+    """Writes the two libraries into `folder`; they must stay in one folder.
 
     Raises:
-        MachineError: there is no compiler, or it fails: its own words are in the text.
+        MachineError: there is no compiler, or it fails; the text has its output.
     """
     compiler = find_compiler()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
@@ -44,7 +44,7 @@ def build_libraries(environment: Environment, folder: Path) -> None:
 
 
 def try_library(include: Path, folder: Path) -> None:
-    """Starts a C program with the libraries, which must come as far as asking Python for a bundle.
+    """Runs a C program with the libraries, which must get as far as opening a bundle in Python.
 
     Raises:
         MachineError: the environment cannot be embedded; the text is the library's.
@@ -68,13 +68,13 @@ def try_library(include: Path, folder: Path) -> None:
 
 
 def _write_core(target: Path) -> None:
-    """The core's source: cffi's code around core.c, for the types and calls that the headers declare."""
+    """Writes the core's source: cffi's code around core.c, for the types and calls in the headers."""
     from cffi import FFI
 
     ffi = FFI()
     ffi.cdef(_part("wrn_runner.h", "types"))
     ffi.embedding_api(_part("core.h", "core"))
-    ffi.embedding_init_code("pass  # core.c connects the calls, so that a failure is told and not printed\n")
+    ffi.embedding_init_code("pass  # core.c connects the calls, so that a failure is returned and not printed\n")
     types = '#include <stdio.h>\n#include "wrn_runner.h"\n'
     ffi.set_source("_wrn_core", types + _source("core.c"), compiler_verbose=0)  # else it prints
     ffi.emit_c_code(str(target))
@@ -85,14 +85,14 @@ def _source(name: str) -> str:
 
 
 def _part(name: str, mark: str) -> str:
-    """What a header declares between its marks."""
+    """The declarations of a header between its marks."""
     found = re.search(rf"/\* {mark}: begin \*/(.*)/\* {mark}: end \*/", _source(name), re.DOTALL)
     assert found is not None, f"{name} has no part {mark}"
     return found[1]
 
 
 def _settings(environment: Environment) -> str:
-    """environment.h: what the loader knows of the environment that it was built with."""
+    """environment.h: the environment that the loader was built with."""
     values = {
         "VERSION": __version__,
         "PYTHON": environment.version,
@@ -108,7 +108,7 @@ def _settings(environment: Environment) -> str:
 
 
 def _literal(text: str) -> str:
-    """A C string; JSON's escapes for quotes and backslashes are C's, and all else stays as it is."""
+    """A C string literal; JSON escapes quotes and backslashes as C does."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""What the C library calls in the Python that it has started; numpy only."""
+"""What the C library calls in the Python it has started; numpy only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from wrn_deploy.backend import Array
-from wrn_deploy.device_array import DeviceArray
 from wrn_deploy.embed.guarded import guarded, say_nothing
-from wrn_deploy.embed.opened import Opened, Tensor, opened
+from wrn_deploy.embed.opened_runner import CTensor, OpenedRunner, describe_runner
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.backend import Array
+from wrn_deploy.runtime.device_array import DeviceArray
+from wrn_deploy.runtime.runner import Runner
 
 __all__ = ["ABI_VERSION", "connect"]
 
@@ -23,7 +23,7 @@ DTYPES = ("uint8", "int32", "int64", "float16", "float32")  # those with a WRN_ 
 
 
 def connect(ffi: Any, lib: Any, abi_version: int) -> None:
-    """Makes the functions that cffi exports call those of `Calls`; called once, by the library as it starts.
+    """Connects the functions that cffi exports to those of `Calls`; the library calls it once, as it starts.
 
     Raises:
         MachineError: the library was built by another version of this package.
@@ -32,7 +32,7 @@ def connect(ffi: Any, lib: Any, abi_version: int) -> None:
         raise MachineError(
             f"the library has ABI {abi_version}, this wrn-deploy {ABI_VERSION}: run `wrn-deploy embed` again"
         )
-    # A fallback is told by wrn_text, and a library prints nothing; no other module's warnings are touched.
+    # wrn_text reports a fallback, and a library prints nothing; other modules' warnings stay.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"wrn_deploy\.embed\.")
     calls = Calls(ffi, lib)
     exported = (calls.open, calls.close, calls.describe, calls.input, calls.output, calls.text)
@@ -42,37 +42,37 @@ def connect(ffi: Any, lib: Any, abi_version: int) -> None:
 
 
 class Calls:
-    """The functions behind the header's; a handle is a key of a table, so that a stale one is an error."""
+    """The functions behind the header; a handle is a key of a table, so that a stale one is an error."""
 
     def __init__(self, ffi: Any, lib: Any) -> None:
         self._ffi = ffi
         self._lib = lib
         self._codes = {name: getattr(lib, f"WRN_{name.upper()}") for name in DTYPES}
         self._dtypes = {code: name for name, code in self._codes.items()}
-        self._runners: dict[int, Opened] = {}
+        self._runners: dict[int, OpenedRunner] = {}
         self._handles = itertools.count(1)
 
     def open(self, bundle: Any, options: Any, runner: Any) -> None:
-        """Opens a bundle; its handle goes to `runner`."""
+        """Opens a bundle and writes its handle to `runner`."""
         for name in ("threads", "contexts"):
             if getattr(options, name) < 0:
                 raise UsageError(f"{name} is {getattr(options, name)}: expected at least 1, or 0 for the default")
         made = Runner.open(
             os.fsdecode(self._ffi.string(bundle)),
-            self._string(options.precision, "precision"),
-            self._string(options.backend, "backend"),
-            options.threads or None,
+            precision=self._string(options.precision, "precision"),
+            backend=self._string(options.backend, "backend"),
+            threads=options.threads or None,
             contexts=options.contexts or None,
             fallback=bool(options.fallback),
         )
         handle = next(self._handles)
-        self._runners[handle] = opened(made)
+        self._runners[handle] = describe_runner(made)
         runner[0] = handle
 
     def close(self, runner: int) -> None:
-        """Closes a runner; its handle is gone at once, its memory when its calls are done."""
+        """Closes a runner: its handle is invalid at once, its memory is freed when its calls are done."""
         made = self._opened(runner)
-        if self._runners.pop(runner, None) is not None:  # another thread may have been quicker
+        if self._runners.pop(runner, None) is not None:  # another thread may have been faster
             made.runner.close()
 
     def describe(self, runner: int, description: Any) -> None:
@@ -91,7 +91,7 @@ class Calls:
         """Fills a wrn_tensor."""
         self._fill(tensor, self._opened(runner).output(index))
 
-    def text(self, runner: int, what: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:  # noqa: PLR0913, PLR0917 (the C call)
+    def text(self, runner: int, what: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:
         """Copies a text and its final 0."""
         data = self._text_of(self._opened(runner), what, index).encode("utf-8", "surrogateescape") + b"\0"
         needed[0] = len(data)
@@ -130,14 +130,16 @@ class Calls:
             raise UsageError(f"{iterations} iterations: expected at least 1")
         made.runner.warmup([batches[at] for at in range(n)], iterations)
 
-    def _opened(self, runner: int) -> Opened:
+    def _opened(self, runner: int) -> OpenedRunner:
         made = self._runners.get(runner)
         if made is None:
             raise UsageError(f"runner {runner} is not open: expected one that wrn_open gave and wrn_close has not had")
         return made
 
-    def _checked(self, made: Opened, images: Any, outputs: Any, n_outputs: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The input and the outputs that the memory is for; every size is right, and nothing is NULL."""
+    def _checked(
+        self, made: OpenedRunner, images: Any, outputs: Any, n_outputs: int
+    ) -> tuple[CTensor, tuple[CTensor, ...]]:
+        """The input and the outputs of a call, whose buffers are checked: sizes, and no NULL."""
         source, wanted, count = made.input(self._dtype(images.dtype)), made.wanted(n_outputs), images.count
         if count < 1:
             raise UsageError(f"{count} images: expected at least 1")
@@ -156,15 +158,15 @@ class Calls:
                 )
         return source, wanted
 
-    def _host(self, data: Any, tensor: Tensor, count: int) -> Array:
+    def _host(self, data: Any, tensor: CTensor, count: int) -> Array:
         memory = self._ffi.buffer(data, count * tensor.image_bytes)
         return np.frombuffer(memory, tensor.dtype).reshape(count, *tensor.shape)
 
-    def _device(self, data: Any, tensor: Tensor, count: int) -> DeviceArray:
+    def _device(self, data: Any, tensor: CTensor, count: int) -> DeviceArray:
         address = int(self._ffi.cast("uintptr_t", data))
         return DeviceArray(address, (count, *tensor.shape), tensor.dtype.name)
 
-    def _fill(self, target: Any, tensor: Tensor) -> None:
+    def _fill(self, target: Any, tensor: CTensor) -> None:
         name, room = tensor.name.encode(), len(target.name)
         if len(name) >= room or len(tensor.shape) > len(target.shape) or tensor.dtype.name not in self._codes:
             raise DeployError(f"{tensor.name} is {tensor.dtype} {tensor.shape}: too much for a wrn_tensor")
@@ -173,7 +175,7 @@ class Calls:
             target.shape[at] = size
         target.image_bytes = tensor.image_bytes
 
-    def _text_of(self, made: Opened, what: int, index: int) -> str:
+    def _text_of(self, made: OpenedRunner, what: int, index: int) -> str:
         lib, runner = self._lib, made.runner
         if what == lib.WRN_TEXT_LABEL:
             classes = runner.bundle.spec.classes
@@ -205,6 +207,6 @@ class Calls:
             raise UsageError(f"{what} is no UTF-8 ({error})") from error
 
 
-def _named(wanted: tuple[Tensor, ...], arrays: list[Any], count: int) -> Any:
-    """As `Runner` takes it: one array for the first output, or one by name for each of the `count` there are."""
+def _named(wanted: tuple[CTensor, ...], arrays: list[Any], count: int) -> Any:
+    """The arrays as `Runner` takes them: one for the first output, or a dictionary of all `count` outputs."""
     return dict(zip((tensor.name for tensor in wanted), arrays, strict=True)) if len(wanted) == count else arrays[0]

@@ -1,4 +1,4 @@
-"""Which Python the library is built with: folders, headers and libpython; the standard library only."""
+"""The Python the library is built for: folders, headers and libpython; the standard library only."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from wrn_deploy.errors import MachineError, missing_package
 __all__ = ["Environment", "embedding_obstacle", "find_compiler", "find_environment"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """The Python environment that runs now.
+    """The running Python environment.
 
     Attributes:
         prefix: its folder.
-        executable: its program, from which Python finds all else.
-        base: the installation that it was made from; `prefix` itself where it is no virtual environment.
+        executable: its program, from which Python finds everything else.
+        base: the installation it was made from; `prefix` if it is not a virtual environment.
         version: as in "3.11".
         stdlib: the standard library's folder, relative to `base`.
-        headers: the folders that have Python.h.
-        shared: libpython as a shared library; None where this Python has none.
-        static: libpython as an archive, with what it must be linked to; taken where there is no shared one.
-        extra: a folder to import `wrn_deploy` from; None where the environment finds this package by itself.
+        headers: the folders with Python.h.
+        shared: libpython as a shared library; None if this Python has none.
+        static: linker arguments for libpython as an archive, used if there is no shared one.
+        extra: a folder to import `wrn_deploy` from; None if the environment finds the package itself.
     """
 
     prefix: Path
@@ -43,10 +43,10 @@ class Environment:
 
 
 def find_environment() -> Environment:
-    """Looks at the Python that runs now.
+    """Examines the running Python.
 
     Raises:
-        MachineError: another system than Linux, no cffi, no headers, or no libpython that can be embedded.
+        MachineError: not on Linux, or no cffi, no headers, or no libpython that can be embedded.
     """
     if not sys.platform.startswith("linux"):
         raise MachineError(f"this is {sys.platform}: the C library is built on Linux alone")
@@ -61,14 +61,22 @@ def find_environment() -> Environment:
             f"python{version}-dev`, or take a Python from python.org, pyenv or uv, which has them"
         )
     shared = _shared()
-    static = _static(version) if shared is None else ()
     executable, base = Path(sys.executable), Path(sys.base_prefix)
-    stdlib = Path(paths["stdlib"]).relative_to(base)
-    return Environment(Path(sys.prefix), executable, base, version, stdlib, headers, shared, static, _extra(executable))
+    return Environment(
+        prefix=Path(sys.prefix),
+        executable=executable,
+        base=base,
+        version=version,
+        stdlib=Path(paths["stdlib"]).relative_to(base),
+        headers=headers,
+        shared=shared,
+        static=_static(version) if shared is None else (),
+        extra=_extra(executable),
+    )
 
 
 def embedding_obstacle() -> str | None:
-    """Why no library can be built with the Python that runs now, as far as that shows beforehand; None where it can."""
+    """Why no library can be built for the running Python, as far as is known in advance; None if it can."""
     try:
         find_environment()
         find_compiler()
@@ -91,7 +99,7 @@ def find_compiler() -> str:
 
 
 def _shared() -> Path | None:
-    """libpythonX.Y.so.1.0, where the system or the installation has it."""
+    """libpythonX.Y.so.1.0, if the system or the installation has it."""
     name = sysconfig.get_config_var("INSTSONAME")
     if not sysconfig.get_config_var("Py_ENABLE_SHARED") or not name:
         return None
@@ -100,7 +108,7 @@ def _shared() -> Path | None:
 
 
 def _static(version: str) -> tuple[str, ...]:
-    """What a library is linked to, so that it has Python within it; whether that can be done shows as it is built."""
+    """Linker arguments that put Python into the library; whether the archive allows it shows in the build."""
     folders = [sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBDIR")]
     names = (f"libpython{version}-pic.a", f"libpython{version}.a")
     for archive in (Path(folder) / name for name in names for folder in folders if folder):
@@ -115,7 +123,7 @@ def _static(version: str) -> tuple[str, ...]:
 
 
 def _extra(executable: Path) -> Path | None:
-    """The folder this package is imported from, unless the environment imports it from there by itself."""
+    """This package's parent folder, unless the environment already imports it from there."""
     here = Path(__file__).resolve().parents[1]
     code = "import importlib.util as u; print(u.find_spec('wrn_deploy').submodule_search_locations[0])"
     done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Turns exceptions into the C library's codes and texts: none leaves Python; the standard library only."""
+"""Turns exceptions into the C library's codes and texts, so that none leaves Python; standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["guarded", "say_nothing"]
 
 
 def guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int]:
-    """`call` with two more arguments, the memory for an error's text and its size; gives the status."""
+    """`call` with two more arguments, the buffer for an error's text and its size; returns the status."""
 
     @functools.wraps(call)
     def call_it(*arguments: Any) -> int:
@@ -30,7 +30,7 @@ def guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int]
             _write(ffi, f"no memory ({error}): free some, or send smaller batches", message, room)
             return int(lib.WRN_MACHINE)
         except BaseException as error:  # noqa: BLE001 (nothing of Python's may reach the host)
-            _write(ffi, f"a fault of wrn-deploy's: {type(error).__name__}: {error}", message, room)
+            _write(ffi, f"a bug in wrn-deploy: {type(error).__name__}: {error}", message, room)
             return int(lib.WRN_INTERNAL)
         return int(lib.WRN_OK)
 
@@ -38,11 +38,11 @@ def guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int]
 
 
 def _write(ffi: Any, text: str, message: Any, room: int) -> None:
-    """Copies as much of a text as there is room for, cut between characters."""
+    """Copies as much of a text as fits, cut between characters."""
     data = text.replace("\0", "?").encode("utf-8", "backslashreplace")[: room - 1]
     data = data.decode("utf-8", "ignore").encode() + b"\0"
     ffi.memmove(message, data, len(data))
 
 
 def say_nothing(*_exception: object) -> None:
-    """Where cffi itself meets an error: it would print one to stderr, and now gives WRN_INTERNAL alone."""
+    """Keeps cffi from printing its own errors to stderr; the call returns WRN_INTERNAL."""

@@ -1,4 +1,4 @@
-"""Writes the folder that a C or C++ project takes in: header, libraries, CMake package, example; all or nothing."""
+"""Writes the folder a C or C++ project includes: header, libraries, CMake package, example; all or nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy import __version__
 from wrn_deploy.embed.build import CORE, LIBRARY, build_libraries, try_library
 from wrn_deploy.embed.environment import Environment, find_environment
+from wrn_deploy.progress import Progress
 from wrn_deploy.staging import commit, locked, staging
+from wrn_deploy.version import __version__
 
 __all__ = ["Embedded", "write_package"]
 
@@ -23,27 +24,27 @@ COPIED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """What was written: the files, relative to the folder, and the environment that the library starts."""
+    """The written files, relative to the folder, and the Python environment that the library starts."""
 
     folder: Path
     files: tuple[str, ...]
     environment: Environment
 
 
-def write_package(folder: Path) -> Embedded:
-    """Builds the library with the Python environment that runs now, tries it, and writes all into `folder`.
+def write_package(folder: Path, progress: Progress) -> Embedded:
+    """Builds the C library for the running Python environment, tries it, and writes the package into `folder`.
 
-    What an earlier call wrote there is replaced; other files stay. The folder may be moved afterwards; the environment
-    may not, unless the host sets WRN_RUNNER_PYTHON.
+    Replaces the files of an earlier call; other files stay. The folder can be moved afterwards; the environment cannot,
+    unless the host sets WRN_RUNNER_PYTHON.
 
     Raises:
         MachineError: cffi, a compiler, or a libpython is missing, or the library cannot start Python.
     """
     environment = find_environment()
     sources = resources.files("wrn_deploy.embed")
-    with staging(folder) as staged:
+    with progress.task("build the C library"), staging(folder) as staged:
         for name, target in COPIED.items():
             text = (sources / name).read_text(encoding="utf-8").replace("@WRN_VERSION@", __version__)
             (staged / target).parent.mkdir(parents=True, exist_ok=True)
@@ -52,4 +53,5 @@ def write_package(folder: Path) -> Embedded:
         try_library(staged / "include", staged / "lib")
         with locked(folder):
             commit(staged, folder)
-    return Embedded(folder, (*COPIED.values(), f"lib/{LIBRARY}", f"lib/{CORE}"), environment)
+    files = (*COPIED.values(), f"lib/{LIBRARY}", f"lib/{CORE}")
+    return Embedded(folder=folder, files=files, environment=environment)

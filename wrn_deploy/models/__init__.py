@@ -1,9 +1,10 @@
-"""The networks: one file a family, found by its name; imports torch only when a network is asked for.
+"""The networks: one file per family, found by its name; imports torch only when a network is asked for.
 
 A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(name) -> ModelSpec | None` (None: not of
 this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, how foreign
-checkpoints name its tensors (see `layout.py`). The network ends in a Linear; to `maps`, a list that it may be called
-with, it adds the last tensor of each resolution that a detector would read, finest first.
+checkpoints name its tensors (see `layout.py`). The network ends in a Linear. If it is called with a list `maps`, it
+appends the last tensor of each resolution, finest first, as a detector reads them. After a change to a family, run
+`python -m benchmarks.pages.catalog`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
-from wrn_deploy.models.checkpoints.layout import OWN, Layout
+from wrn_deploy.models.checkpoints.layout import OWN, KeyLayout
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -30,9 +31,9 @@ FAMILIES = "wrn_deploy.models.families"
 Record = TypeVar("Record", ModelSpec, Preprocessing)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What a user may change of a network's description; None leaves it as it is."""
+    """The user's changes to a network's description; None leaves a value unchanged."""
 
     classes: int | None = None
     labels: tuple[str, ...] | None = None
@@ -42,7 +43,7 @@ class Overrides:
     resize: int | None = None
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
-        """`spec` with these changes; raises DeployError where they contradict each other."""
+        """`spec` with these changes; raises DeployError if they contradict each other."""
         preprocessing = _changed(spec.preprocessing, mean=self.mean, std=self.std, resize=self.resize)
         classes, labels = self.classes, self.labels
         if labels is not None and classes is None:
@@ -54,6 +55,10 @@ class Overrides:
 
 def describe_model(name: str) -> ModelSpec:
     """The description of the network called `name`, with its usual classes and preprocessing.
+
+    Example:
+        >>> build_model(describe_model("wrn-16-2"))(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
 
     Raises:
         DeployError: no such network; the text names near ones.
@@ -78,7 +83,7 @@ def describe_model(name: str) -> ModelSpec:
 
 
 def listed_models() -> list[str]:
-    """The names that `wrn-deploy models` lists: the published networks; any wrn-<depth>-<widen> with 6n+4 works."""
+    """The names that the families list; any other wrn-<depth>-<widen> with a depth of 6n+4 works too."""
     return [name for family in plugin_names(FAMILIES) for name in _family(family).LISTED]
 
 
@@ -100,7 +105,7 @@ def logits_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Te
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:
-    """The layer that makes the logits, whatever the family: the last Linear; its input are the pooled features."""
+    """The layer that computes the logits in any family: the last Linear, whose input is the pooled features."""
     from torch import nn
 
     *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
@@ -108,14 +113,14 @@ def classifier_of(network: nn.Module) -> nn.Linear:
 
 
 def about_family(family: str) -> str:
-    """What the networks of `family` are, in a sentence: the first of its file."""
+    """One sentence on the networks of `family`: the first of its file."""
     first = (_family(family).__doc__ or "").partition("\n")[0]
     return first.removesuffix(".").removesuffix("; torch only") + "."
 
 
-def layouts(family: str) -> tuple[Layout, ...]:
-    """The layouts of checkpoints that `family` knows; this project's own comes first, where no other is the same."""
-    known: tuple[Layout, ...] = tuple(_family(family).LAYOUTS)
+def layouts(family: str) -> tuple[KeyLayout, ...]:
+    """The checkpoint layouts of `family`; this project's own comes first, unless one of them is the same."""
+    known: tuple[KeyLayout, ...] = tuple(_family(family).LAYOUTS)
     return known if any(not layout.rules for layout in known) else (OWN, *known)
 
 

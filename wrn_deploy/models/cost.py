@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from wrn_deploy.models import build_model, classifier_of, logits_and_maps
-from wrn_deploy.models.whitening import ZcaWhitening
 from wrn_deploy.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["Cost", "count_cost", "count_features", "shape_feature_maps"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Trainable parameters, and multiply-accumulates of the Conv and Linear layers, and of whitening, for one image."""
 
@@ -27,6 +28,11 @@ def count_cost(spec: ModelSpec) -> Cost:
 
     A Conv costs output elements x kernel elements x input channels / groups; a Linear costs inputs x outputs.
     """
+    import torch
+    from torch import nn
+
+    from wrn_deploy.models.whitening import ZcaWhitening
+
     with torch.device("meta"):
         network = build_model(spec).eval()
         images = torch.empty(1, *spec.core.input.shape)
@@ -45,11 +51,13 @@ def count_cost(spec: ModelSpec) -> Cost:
         module.register_forward_hook(count)
     with torch.inference_mode():
         network(images)
-    return Cost(sum(parameter.numel() for parameter in network.parameters()), macs)
+    return Cost(parameters=sum(parameter.numel() for parameter in network.parameters()), macs=macs)
 
 
 def count_features(spec: ModelSpec) -> int:
     """The number of pooled features, which the classifier reads."""
+    import torch
+
     with torch.device("meta"):
         return classifier_of(build_model(spec)).in_features
 
@@ -57,10 +65,12 @@ def count_features(spec: ModelSpec) -> int:
 def shape_feature_maps(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
     """The (channels, height, width) of the network's feature maps, finest first, at the input size of `spec`.
 
-    Maps without more than one pixel, as of a small image, are left out: they are the pooled features.
+    Maps of a single pixel, as of a small image, are left out: they are the pooled features.
     """
+    import torch
+
     with torch.device("meta"), torch.inference_mode():
         network = build_model(spec).eval()
         _, maps = logits_and_maps(network, torch.empty(1, *spec.core.input.shape))
-    shapes = [(one.shape[1], one.shape[2], one.shape[3]) for one in maps]
+    shapes = [(tensor.shape[1], tensor.shape[2], tensor.shape[3]) for tensor in maps]
     return tuple(shape for shape in shapes if shape[1] * shape[2] > 1)

@@ -1,4 +1,4 @@
-"""A network without its classifier, as a view: what gives the pooled features, whatever the family; torch only."""
+"""Splits a network of any family into a view without its classifier, which outputs the features; torch only."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["split_classifier"]
 
 
 def split_classifier(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """What comes before the classifier, images -> features, and the classifier, features -> logits.
+    """The part before the classifier, images -> features, and the classifier, features -> logits.
 
-    Both share the weights of the network, which stays as it is: only the modules that hold the classifier are copied,
-    without what is in them. A hook would see the calls of all threads that share the network.
+    Both share the weights of the network, which is not changed: only the modules that contain the classifier are
+    copied, shallowly. (A hook would see the calls of all threads that share the network.)
     """
     classifier = classifier_of(network)
     *parents, own = next(name for name, module in network.named_modules() if module is classifier).split(".")
@@ -30,5 +30,5 @@ def split_classifier(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
 def _shallow_copy(module: nn.Module) -> nn.Module:
     made = copy.copy(module)
-    made.__dict__["_modules"] = dict(made.__dict__["_modules"])  # else the copy's changes were the original's
+    made.__dict__["_modules"] = dict(made.__dict__["_modules"])  # else changes of the copy would change the original
     return made

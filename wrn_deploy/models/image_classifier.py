@@ -1,4 +1,4 @@
-"""What the networks of all families do alike: feature maps, their last one pooled, and the classifier; torch only."""
+"""The base class of all families: feature maps, the last one pooled, and the classifier; torch only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["ImageClassifier"]
 class ImageClassifier(nn.Module):
     """Images (N, 3, H, W) -> logits (N, classes).
 
-    A family's network has `fc` and gives `feature_maps`; one that ends in BN and ReLU gives `activated` too. `dropout`
-    is the probability before the classifier, where the network has it there.
+    A family's network defines `fc` and `feature_maps`; one that ends in BN and ReLU defines `activated` too. `dropout`
+    is the probability before the classifier, for networks with dropout there.
     """
 
     fc: nn.Linear
     dropout: float = 0.0
 
     def forward(self, images: torch.Tensor, maps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Logits of a batch; the feature maps are added to `maps`."""
+        """The logits of a batch; appends the feature maps to `maps`."""
         found = self.feature_maps(images)
         if maps is not None:
             maps += found
@@ -35,5 +35,5 @@ class ImageClassifier(nn.Module):
         raise NotImplementedError
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """What is pooled of the last feature map."""
+        """The last feature map as it is pooled."""
         return features

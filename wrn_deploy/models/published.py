@@ -1,17 +1,27 @@
-"""What papers and model zoos publish of the networks: sizes and accuracies, each with its source; pure data.
-
-The tests count each network and compare; `wrn-deploy models` and the documents show these figures. No torch import.
-"""
+"""What papers and model zoos publish of the networks: sizes and accuracies, read from `published.toml`; no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
-from wrn_deploy.models.published_accuracies import ACCURACIES, Accuracy
+from wrn_deploy.errors import DeployError
 
-__all__ = ["PUBLISHED", "Accuracy", "Count", "Published", "Quantity"]
+__all__ = [
+    "Count", "Published", "PublishedAccuracy", "Quantity", "macs_text", "parse_published", "percent_text",
+    "read_published",
+]  # fmt: skip
+
+FILE = Path(__file__).with_name("published.toml")
+SCALES = {"M": 10**6, "G": 10**9}
 
 
 class Quantity(StrEnum):
@@ -20,7 +30,7 @@ class Quantity(StrEnum):
     PARAMETERS = "parameters"
     WEIGHTS = "weights"  # the parameters without those of BN
     MACS = "macs"  # multiply-accumulates of Conv and Linear layers for one image
-    OPERATIONS = "operations"  # those and what mmcv's counter adds for BN, ReLU and pooling
+    OPERATIONS = "operations"  # MACs, and what mmcv's counter adds for BN, ReLU and pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,121 +46,117 @@ class Count:
         """Whether `counted`, rounded as published, is the published number."""
         return abs(counted - self.value) * 2 <= self.unit
 
+    @property
+    def text(self) -> str:
+        """The number as published, as in "68,883,240", "68.9 M" and "11.40 G"."""
+        if self.unit == 1:
+            return f"{self.value:,}"
+        letter = "G" if self.value >= SCALES["G"] else "M"
+        decimals = max(0, round(math.log10(SCALES[letter] / self.unit)))
+        return f"{self.value / SCALES[letter]:.{decimals}f} {letter}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAccuracy:
+    """A published accuracy: `top1` and `top5` in percent of images; where errors are published, 100 minus the error.
+
+    `weights` says how the weights were made: which recipe, preprocessing or file.
+    """
+
+    data: str
+    top1: float
+    top5: float | None
+    weights: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.top1 < (100 if self.top5 is None else self.top5) <= 100:
+            raise ValueError(f"top-1 {self.top1} and top-5 {self.top5} on {self.data}: expected percent in this order")
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published of one network, each figure with its source; the accuracies of one data set together."""
+    """What is published of one network, each figure with its source."""
 
     counts: tuple[Count, ...] = ()
-    accuracies: tuple[Accuracy, ...] = ()
+    accuracies: tuple[PublishedAccuracy, ...] = ()
 
     def exact(self, quantity: Quantity) -> Count | None:
-        """The most exact count of a quantity, or None where none is published."""
+        """The most exact count of a quantity; None if none is published."""
         found = [count for count in self.counts if count.quantity is quantity]
         return min(found, key=lambda count: count.unit, default=None)
 
-
-WRN = "Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146v4"
-WRN_LOGS = "github.com/szagoruyko/wide-residual-networks, logs"
-IDENTITY = "He et al., Identity Mappings in Deep Residual Networks, arXiv:1603.05027"
-TORCHVISION = "pytorch.org/vision, table of all available classification weights"
-MMPRETRAIN = "github.com/open-mmlab/mmpretrain, configs/{}/README.md"
-IMGCLSMOB = "github.com/osmr/imgclsmob, pytorch/README.md"
-
-MILLION, BILLION = 10**6, 10**9
-
-# Name: parameters in tenths of a million, and the table of the paper.
-PAPER = {
-    "wrn-16-8": (110, "table 4"),
-    "wrn-16-10": (171, "table 4"),
-    "wrn-22-8": (172, "table 4"),
-    "wrn-22-10": (268, "table 4"),
-    "wrn-28-10": (365, "table 4"),
-    "wrn-28-12": (525, "table 4"),
-    "wrn-40-1": (6, "table 4"),
-    "wrn-40-2": (22, "table 4"),
-    "wrn-40-4": (89, "table 4"),
-    "wrn-40-8": (357, "table 4"),
-    "resnet-18": (117, "table 7"),
-    "wrn-18-1.5": (259, "table 7"),
-    "wrn-18-2": (456, "table 7"),
-    "wrn-18-3": (1018, "table 7"),
-    "resnet-34": (218, "table 7"),
-    "wrn-34-1.5": (486, "table 7"),
-    "wrn-34-2": (860, "table 7"),
-    "resnet-50": (256, "table 8"),
-    "resnet-101": (445, "table 8"),
-    "resnet-152": (602, "table 8"),
-    "wrn-50-2": (689, "table 8"),
-    "preresnet-200": (647, "table 8"),
-    "preresnet-164": (17, "table 5"),
-}
-
-# Name: parameters, and multiply-accumulates (which it calls GFLOPS) in hundredths of a billion.
-ZOO = {
-    "resnet-18": (11_689_512, 181),
-    "resnet-34": (21_797_672, 366),
-    "resnet-50": (25_557_032, 409),
-    "resnet-101": (44_549_160, 780),
-    "resnet-152": (60_192_808, 1151),
-    "wrn-50-2": (68_883_240, 1140),
-    "wrn-101-2": (126_886_696, 2275),
-}
-
-# Name: folder of mmpretrain's configs, parameters in hundredths of a million, "Flops" in hundredths of a billion.
-MM = {
-    "resnet-18": ("resnet", 1169, 182),
-    "resnet-34": ("resnet", 2180, 368),
-    "resnet-50": ("resnet", 2556, 412),
-    "resnet-101": ("resnet", 4455, 785),
-    "resnet-152": ("resnet", 6019, 1158),
-    "wrn-50-2": ("wrn", 6888, 1144),
-    "wrn-101-2": ("wrn", 12689, 2281),
-}
-
-# Exact counts of single networks, where the tables above have none.
-EXACT = {
-    "wrn-16-10": (17_116_634, IMGCLSMOB),
-    "wrn-28-10": (36_479_194, IMGCLSMOB),
-    "wrn-40-4": (8_949_210, WRN_LOGS),
-    "wrn-40-8": (35_748_314, IMGCLSMOB),
-    "preresnet-50": (25_549_480, IMGCLSMOB),
-    "preresnet-101": (44_541_608, IMGCLSMOB),
-    "preresnet-152": (60_185_256, IMGCLSMOB),
-    "preresnet-200": (64_666_280, IMGCLSMOB),
-    "preresnet-164": (1_703_258, WRN_LOGS),
-    "preresnet-1001": (10_327_706, IMGCLSMOB),
-    "nin": (1_007_242, WRN_LOGS),
-    "vgg": (20_035_018, WRN_LOGS),
-}
+    def best(self, data: str) -> PublishedAccuracy | None:
+        """The highest top-1 on a data set, as in "CIFAR-10"; None if none is published."""
+        found = [accuracy for accuracy in self.accuracies if accuracy.data == data]
+        return max(found, key=lambda accuracy: accuracy.top1, default=None)
 
 
-def _counts(name: str) -> tuple[Count, ...]:
-    found = []
-    if name in PAPER:
-        tenths, table = PAPER[name]
-        found.append(Count(Quantity.PARAMETERS, tenths * MILLION // 10, MILLION // 10, f"{WRN}, {table}"))
-    if name == "preresnet-1001":  # with its BN it has 10.3 M
-        found.append(Count(Quantity.WEIGHTS, 102 * MILLION // 10, MILLION // 10, f"{IDENTITY}; {WRN}, table 5"))
-    if name in ZOO:
-        exact, hundredths = ZOO[name]
-        found += [
-            Count(Quantity.PARAMETERS, exact, 1, TORCHVISION),
-            Count(Quantity.MACS, hundredths * BILLION // 100, BILLION // 100, TORCHVISION),
-        ]
-    if name in EXACT:
-        found.append(Count(Quantity.PARAMETERS, EXACT[name][0], 1, EXACT[name][1]))
-    if name in MM:
-        folder, parameters, operations = MM[name]
-        source = MMPRETRAIN.format(folder)
-        found += [
-            Count(Quantity.PARAMETERS, parameters * MILLION // 100, MILLION // 100, source),
-            Count(Quantity.OPERATIONS, operations * BILLION // 100, BILLION // 100, source),
-        ]
-    return tuple(found)
+@functools.cache
+def read_published() -> Mapping[str, Published]:
+    """What is published, by the name of the network; raises DeployError if the file is damaged."""
+    try:
+        return parse_published(FILE.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DeployError(f"{FILE} cannot be read ({error}): install wrn-deploy again") from error
 
 
-PUBLISHED: Mapping[str, Published] = {
-    name: Published(_counts(name), ACCURACIES.get(name, ()))
-    for name in dict.fromkeys([*ACCURACIES, *PAPER, *ZOO, *MM, *EXACT])
-}
+def parse_published(text: str) -> dict[str, Published]:
+    """Reads the tables in the order of the file; raises ValueError for anything that `published.toml` does not have."""
+    tables = tomllib.loads(text)
+    counts: dict[str, list[Count]] = {}
+    accuracies: dict[str, list[PublishedAccuracy]] = {}
+    try:
+        for name, count in itertools.chain.from_iterable(map(_counts, tables.pop("counts"))):
+            counts.setdefault(name, []).append(count)
+        for kind in ("errors", "accuracies"):
+            for table in tables.pop(kind):
+                for name, accuracy in _accuracies(table, errors=kind == "errors"):
+                    accuracies.setdefault(name, []).append(accuracy)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a table is not as expected: {error!r}") from error
+    if tables:
+        raise ValueError(f"unknown tables {', '.join(tables)}: expected counts, errors and accuracies")
+    return {
+        name: Published(tuple(counts.get(name, ())), tuple(accuracies.get(name, ()))) for name in accuracies | counts
+    }
+
+
+def macs_text(macs: int) -> str:
+    """As in "101.1 M" and "11.40 G"."""
+    return f"{macs / SCALES['G']:.2f} G" if macs >= SCALES["G"] else f"{macs / SCALES['M']:.1f} M"
+
+
+def percent_text(value: float) -> str:
+    """Two decimals, or three where they were published: "96.11 %", "78.468 %"."""
+    return f"{value:.3f}".removesuffix("0") + " %"
+
+
+def _counts(table: dict[str, Any]) -> Iterator[tuple[str, Count]]:
+    for name, published in table["networks"].items():
+        if isinstance(published, int):
+            value, unit = published, 1
+        else:
+            value, unit = _rounded(published)
+        yield name, Count(Quantity(table["quantity"]), value, unit, table["source"])
+
+
+def _rounded(text: str) -> tuple[int, int]:
+    """The value and its unit of a rounded number: "36.5 M" -> (36_500_000, 100_000)."""
+    match = re.fullmatch(r"(\d+)\.(\d+) ([MG])", text)
+    if match is None:
+        raise ValueError(f"{text!r}: expected a number as in '36.5 M'")
+    unit: int = SCALES[match[3]] // 10 ** len(match[2])
+    return int(match[1] + match[2]) * unit, unit
+
+
+def _accuracies(table: dict[str, Any], *, errors: bool) -> Iterator[tuple[str, PublishedAccuracy]]:
+    """The figures of each row: top-1 on each data set; with `top5`, top-1 and top-5 on each."""
+    width = 2 if table.get("top5", False) else 1
+    for name, figures in table["networks"].items():
+        percent = [round(100 - figure, 3) if errors else float(figure) for figure in figures]
+        if not percent or len(percent) % width or len(percent) > width * len(table["data"]):
+            raise ValueError(f"{name} has {len(percent)} figures: expected {width} for each of {table['data']}")
+        for data, first in zip(table["data"], range(0, len(percent), width), strict=False):
+            top5 = percent[first + 1] if width == 2 else None
+            yield name, PublishedAccuracy(data, percent[first], top5, table["weights"], table["source"])

@@ -1,4 +1,4 @@
-"""Random weights for speed work, conditioned on images so that activations stay in a sane range; torch only."""
+"""Random weights for speed measurements, with BN fitted to images so that activations stay in range; torch only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["build_random"]
 def build_random(spec: ModelSpec, images: torch.Tensor, seed: int) -> nn.Module:
     """A network with seeded weights whose BN statistics are those of `images`, (N, 3, H, W), normalised.
 
-    With them every BN gives unit variance, as after training; left at their initial values, activations would grow from
+    Every BN then outputs unit variance, as after training. With the initial statistics, activations would grow from
     block to block until fp16 overflows, and calibration would see ranges that no trained network has.
     """
     with torch.random.fork_rng(devices=[]):
@@ -22,7 +22,7 @@ def build_random(spec: ModelSpec, images: torch.Tensor, seed: int) -> nn.Module:
         network = build_model(spec)
     norms = [module for module in network.eval().modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [norm.momentum for norm in norms]
-    for norm in norms:  # they alone: dropout would draw numbers, and the statistics would be of other activations
+    for norm in norms:  # only BN: dropout would change the activations that the statistics describe
         norm.train()
         norm.momentum = 1.0  # the statistics of this one batch
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Reads names such as wrn-28-10, and says which of the paper's two kinds of network a name means. No torch import."""
+"""Parses names such as wrn-28-10, and decides which of the paper's two kinds of network a name means; no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Kind", "WrnName", "read_wrn_name"]
+__all__ = ["WrnKind", "WrnName", "read_wrn_name"]
 
 # The one depth at which both kinds exist: 34 = 6 * 5 + 4. These widths are the paper's ImageNet networks (table 7;
 # wrn-34-2 is also its detector's backbone); the others are CIFAR's, as wrn-34-10 of adversarial training.
@@ -15,8 +15,8 @@ IMAGENET_WIDTHS = (1.0, 1.5, 2.0)
 IMAGENET_DEPTHS = (18, 50, 101)  # none is 6n+4
 
 
-class Kind(StrEnum):
-    """Which kind of network, as in the ending of a name that says so, wrn-34-10-imagenet."""
+class WrnKind(StrEnum):
+    """The kind of network, as in the ending of wrn-34-10-imagenet."""
 
     CIFAR = "cifar"
     IMAGENET = "imagenet"
@@ -24,11 +24,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WrnName:
-    """A name in parts: d and k of WRN-d-k, and its kind, whether the name says it or not."""
+    """A name in parts: d and k of WRN-d-k, and its kind, even if the name leaves it out."""
 
     depth: int
     widen: float
-    kind: Kind
+    kind: WrnKind
 
     def __str__(self) -> str:
         """The shortest name of this network."""
@@ -37,15 +37,15 @@ class WrnName:
 
 
 def read_wrn_name(name: str) -> WrnName | None:
-    """The parts of `wrn-<depth>-<widen>`, with `-cifar` or `-imagenet` behind it or not; None for other names."""
+    """The parts of `wrn-<depth>-<widen>`, with or without `-cifar` or `-imagenet`; None for other names."""
     match = re.fullmatch(r"wrn-(\d{1,4})-(\d{1,4}(?:\.\d{1,3})?)(?:-(cifar|imagenet))?", name)
     if match is None:
         return None
     depth, number = int(match[1]), float(match[2])
     widen = int(number) if number.is_integer() else number
-    return WrnName(depth, widen, Kind(match[3]) if match[3] else _usual_kind(depth, widen))
+    return WrnName(depth, widen, WrnKind(match[3]) if match[3] else _usual_kind(depth, widen))
 
 
-def _usual_kind(depth: int, widen: float) -> Kind:
+def _usual_kind(depth: int, widen: float) -> WrnKind:
     shared = depth == SHARED_DEPTH and widen in IMAGENET_WIDTHS
-    return Kind.IMAGENET if shared or depth in IMAGENET_DEPTHS else Kind.CIFAR
+    return WrnKind.IMAGENET if shared or depth in IMAGENET_DEPTHS else WrnKind.CIFAR

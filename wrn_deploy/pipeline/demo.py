@@ -18,7 +18,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.training.train import STATE, TrainOptions, train_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -42,10 +42,12 @@ def run_demo(options: DemoOptions, progress: Progress) -> Report:
         GateError: parity or the accuracy of int8 failed.
     """
     run, reports = options.out / "training", check_folder(options.out / "reports")
-    recipe = Recipe(epochs=options.epochs, batch_size=64)
-    trained = train_model(TrainOptions(options.model, DATA, run, recipe, resume=(run / STATE).exists()), progress)
+    recipe = TrainRecipe(epochs=options.epochs, batch_size=64)
+    trained = train_model(
+        TrainOptions(model=options.model, data=DATA, out=run, recipe=recipe, resume=(run / STATE).exists()), progress
+    )
     folder = options.out / "bundle"
-    bundle = export_bundle(ExportOptions(options.model, folder, weights=trained.weights), progress)
+    bundle = export_bundle(ExportOptions(model=options.model, out=folder, weights=trained.weights), progress)
     calibrate_bundle(bundle, CalibrateOptions(DATA), progress)
     _build_plans(bundle, progress)
     report = bench_bundle(bundle, MeasureOptions(data=DATA), progress)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, missing_package
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,15 +36,15 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {expected}") from error
+        raise DamagedFile(f"{file} cannot be read ({error.strerror or error}): {expected}") from error
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
-        raise DeployError(f"{file} is no ONNX file ({_first_line(error)}): {expected}") from error
+        raise DamagedFile(f"{file} is no ONNX file ({_first_line(error)}): {expected}") from error
     if not len(model.graph):
-        raise DeployError(f"{file} holds a graph without nodes, or is empty: {expected}")
+        raise DamagedFile(f"{file} holds a graph without nodes, or is empty: {expected}")
     if not all(node.outputs for node in model.graph.all_nodes()):
-        raise DeployError(f"{file} has a node without an output: {expected}")
+        raise DamagedFile(f"{file} has a node without an output: {expected}")
     if not all(isinstance(name, str) for name in _names(model)):
-        raise DeployError(f"{file} has names that are no text: {expected}")
+        raise DamagedFile(f"{file} has names that are no text: {expected}")
     if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
         model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
     return model

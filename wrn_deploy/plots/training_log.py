@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["Curves", "EpochPoint", "read_runs"]
 
@@ -99,7 +99,7 @@ def _point(line: str, where: str) -> EpochPoint:
             test_error=_error(record.get("test_top1")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(
+        raise DamagedFile(
             f"{where} is no epoch of a training log ({error!r}): expected a JSON object with `epoch`, `loss`, "
             "`learning_rate`, `train_top1` and `test_top1`"
         ) from error

@@ -1,4 +1,4 @@
-"""Augmentation on the training device: what is drawn for each image, and batched torch ops that do it."""
+"""Augmentation on the training device: draws random changes for each image, and applies them in batched torch ops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["Colours", "Moves", "change_colours", "draw_moves", "take_moved"]
 
@@ -21,12 +21,12 @@ BRIGHTNESS, CONTRAST = 0, 1  # and saturation, 2
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """Changes of colour, a row an image.
+    """Changes of colour, one row per image.
 
     Args:
         order: int64 (N, 3): which of brightness, contrast and saturation comes first, second, third.
-        factors: float32 (N, 3): what remains of the image in the first, second, third.
-        light: float32 (N, 3): what is added to red, green and blue last.
+        factors: float32 (N, 3): the weight of the image in the first, second, third.
+        light: float32 (N, 3): added to red, green and blue at the end.
     """
 
     order: torch.Tensor
@@ -34,22 +34,22 @@ class Colours:
     light: torch.Tensor
 
     def part(self, which: slice) -> Colours:
-        """Those of some of the images."""
+        """The rows `which`."""
         return Colours(self.order[which], self.factors[which], self.light[which])
 
     def to(self, device: torch.device) -> Colours:
-        """The same on a device."""
+        """A copy on a device."""
         return Colours(self.order.to(device), self.factors.to(device), self.light.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What is done to each image, a row an image.
+    """The augmentation of each image, one row per image.
 
     Args:
-        offsets: int64 (N, 2): how far it is shifted, down and right, from -shift to shift.
+        offsets: int64 (N, 2): shift down and right in pixels, from -shift to shift.
         mirrored: bool (N,).
-        colours: None: they stay.
+        colours: None: unchanged.
     """
 
     offsets: torch.Tensor
@@ -57,18 +57,18 @@ class Moves:
     colours: Colours | None = None
 
     def part(self, which: slice) -> Moves:
-        """Those of some of the images."""
+        """The rows `which`."""
         colours = None if self.colours is None else self.colours.part(which)
         return Moves(self.offsets[which], self.mirrored[which], colours)
 
     def to(self, device: torch.device) -> Moves:
-        """The same on a device."""
+        """A copy on a device."""
         colours = None if self.colours is None else self.colours.to(device)
         return Moves(self.offsets.to(device), self.mirrored.to(device), colours)
 
 
-def draw_moves(recipe: Recipe, count: int, random: np.random.Generator) -> Moves:
-    """Draws on the host, so that every device gets the same. Mirroring or not, the shifts are the same."""
+def draw_moves(recipe: TrainRecipe, count: int, random: np.random.Generator) -> Moves:
+    """Draws on the host, so that every device gets the same numbers. The shifts do not depend on `mirror`."""
     offsets = random.integers(-recipe.shift, recipe.shift + 1, size=(count, 2))
     mirrored = np.less(random.random(count), 0.5 if recipe.mirror else 0.0)
     colours = _draw_colours(recipe, count, random) if recipe.jitter or recipe.lighting else None
@@ -76,15 +76,15 @@ def draw_moves(recipe: Recipe, count: int, random: np.random.Generator) -> Moves
 
 
 def take_moved(pixels: torch.Tensor, index: torch.Tensor, moves: Moves) -> torch.Tensor:
-    """Images of `pixels` (uint8, (M, H, W, 3)), each shifted and then mirrored as `moves` says; (N, H, W, 3).
+    """Selects images of `pixels` (uint8, (M, H, W, 3)) and shifts, then mirrors them: (N, H, W, 3).
 
-    What a shift uncovers is filled by reflection at the outermost pixel, which is not repeated; again and again where
-    it is wider than the image.
+    Reflection at the outermost pixel, which is not repeated, fills what a shift uncovers; several times if the shift
+    is wider than the image.
 
     Args:
-        pixels: the images that are chosen from.
+        pixels: the images to select from.
         index: int64 (N,), which of them.
-        moves: of N images.
+        moves: the augmentation of the N images.
     """
     rows, columns = pixels.shape[1:3]
     down = torch.arange(rows, device=pixels.device)[None] - moves.offsets[:, :1]
@@ -106,13 +106,13 @@ def change_colours(images: torch.Tensor, colours: Colours) -> torch.Tensor:
 
 
 def _reflected(positions: torch.Tensor, size: int) -> torch.Tensor:
-    """Positions left of 0 or right of `size` - 1, reflected there."""
+    """Reflects positions below 0 or above `size` - 1."""
     if size == 1:
         return torch.zeros_like(positions)
     return size - 1 - (positions.remainder(2 * (size - 1)) - (size - 1)).abs()
 
 
-def _draw_colours(recipe: Recipe, count: int, random: np.random.Generator) -> Colours:
+def _draw_colours(recipe: TrainRecipe, count: int, random: np.random.Generator) -> Colours:
     order = random.permuted(np.tile(np.arange(3), (count, 1)), axis=1)
     factors = random.uniform(1 - recipe.jitter, 1 + recipe.jitter, size=(count, 3))
     light = (random.normal(0.0, recipe.lighting, size=(count, 3)) * DEVIATIONS) @ np.array(COMPONENTS).T

@@ -1,4 +1,4 @@
-"""Training checkpoints in safetensors: weights, momentum, and where the run stood; written atomically."""
+"""Training checkpoints in safetensors: weights, momentum, and the point to resume from; written atomically."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
-__all__ = ["Standing", "restore_checkpoint", "save_checkpoint"]
+__all__ = ["ResumePoint", "restore_checkpoint", "save_checkpoint"]
 
 METADATA = "wrn_deploy_training"
-SCALER = "scaler"  # the loss scale of fp16; the other entries are Standing's
-ARITHMETIC = ("amp", "accumulate", "sync_norms")  # of the execution: another one is another run
+SCALER = "scaler"  # the loss scale of fp16; the other entries are ResumePoint's
+ARITHMETIC = ("amp", "accumulate", "sync_norms")  # of the execution; other values make another run
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a run stands: what it was told (a run goes on only with the same), and the epochs done."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint:
+    """A run's settings, which a resumed run must share, and the epochs done so far."""
 
     spec: ModelSpec
-    recipe: Recipe
+    recipe: TrainRecipe
     train: str
     test: str
     history: tuple[Epoch, ...] = ()
 
 
-def save_checkpoint(file: Path, trainer: Trainer, standing: Standing) -> None:
-    """Replaces `file` by the present state; a crash leaves the old one."""
+def save_checkpoint(file: Path, trainer: Trainer, point: ResumePoint) -> None:
+    """Replaces `file` with the current state; a crash leaves the old file."""
     names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
     tensors = {f"network.{name}": tensor for name, tensor in trainer.network.state_dict().items()}
     for parameter, state in trainer.optimizer.state.items():
         tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    record = {**dataclasses.asdict(standing), **_arithmetic(trainer), SCALER: trainer.scaler.state_dict()}
+    record = {**dataclasses.asdict(point), **_arithmetic(trainer), SCALER: trainer.scaler.state_dict()}
     written = file.with_suffix(".tmp")
     # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
     written.write_bytes(save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
     written.replace(file)
 
 
-def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> tuple[Epoch, ...]:
-    """Puts a checkpoint back into the trainer; returns the epochs done.
+def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> tuple[Epoch, ...]:
+    """Loads a checkpoint into the trainer and returns the epochs done.
 
     Raises:
         DeployError: the file is damaged, or of a run with another network, recipe, data or arithmetic.
@@ -63,14 +63,14 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: Standing) -> tupl
         history = tuple(Epoch(**entry) for entry in record.pop("history"))
         scaler = record.pop(SCALER)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(f"{file} is no training checkpoint ({error}): remove it to start anew") from error
+        raise DamagedFile(f"{file} is not a training checkpoint ({error}): remove it to start again") from error
     wanted = json.loads(json.dumps({**dataclasses.asdict(expected), **_arithmetic(trainer)}))
     del wanted["history"]
     differing = list(_differences(record, wanted))
     if differing:
         raise DeployError(f"{file} belongs to another run ({'; '.join(differing)}): use its options, or another --out")
     if {key: tensor.shape for key, tensor in tensors.items()} != _shapes(trainer):
-        raise DeployError(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start anew")
+        raise DamagedFile(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start again")
     _put_back(trainer, tensors)
     trainer.scaler.load_state_dict(scaler)
     return history
@@ -85,12 +85,12 @@ def _put_back(trainer: Trainer, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _arithmetic(trainer: Trainer) -> dict[str, Any]:
-    execution = dataclasses.asdict(trainer.place.execution)
+    execution = dataclasses.asdict(trainer.device.execution)
     return {name: execution[name] for name in ARITHMETIC}
 
 
 def _differences(there: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Each value of two JSON records that differs, with its path."""
+    """Each value that differs between two JSON records, with its path."""
     if isinstance(there, dict) and isinstance(now, dict):
         for key in there | now:
             yield from _differences(there.get(key), now.get(key), f"{name}.{key}" if name else key)
@@ -99,6 +99,6 @@ def _differences(there: Any, now: Any, name: str = "") -> Iterator[str]:
 
 
 def _shapes(trainer: Trainer) -> dict[str, torch.Size]:
-    """What a checkpoint after at least one step holds."""
+    """The tensors of a checkpoint after at least one step."""
     network = {f"network.{name}": tensor.shape for name, tensor in trainer.network.state_dict().items()}
     return network | {f"momentum.{name}": value.shape for name, value in trainer.network.named_parameters()}

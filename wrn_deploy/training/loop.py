@@ -1,4 +1,4 @@
-"""The training loop: one epoch after another, exactly resumable; knows torch, nothing of files or models."""
+"""The training loop, one epoch after another, exactly resumable; torch only, no files and no model names."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.training.execution.batch_norm import equalize_statistics
-from wrn_deploy.training.execution.device import Place, cpu_place
+from wrn_deploy.training.execution.device import TrainDevice, cpu_device
 from wrn_deploy.training.execution.options import Amp
-from wrn_deploy.training.images import Images, Ready
-from wrn_deploy.training.metrics import Score, Tally
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.images import DeviceBatch, Images
+from wrn_deploy.training.metrics import Metrics, MetricSums
+from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["Epoch", "Trainer"]
 
 TEST_BATCH = 256
-LOOK_EVERY = 32  # steps; asking the GPU for a number after each would leave it idle
+CHECK_EVERY = 32  # steps; reading a number from the GPU after each would leave it idle
 DROPOUT = 2  # the stream of random numbers for it; `images.py` has the others
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """What one epoch gave.
+    """The results of one epoch.
 
     Args:
         epoch: its number, from 0.
         learning_rate: of its last step.
-        loss: mean while training, as the recipe defines it.
-        train_top1: the share (0..1) of images answered rightly while training.
-        test_top1: likewise of the test images, after the epoch.
+        loss: mean during training, as the recipe defines it.
+        train_top1: top-1 (0..1) on training images, during training.
+        test_top1: top-1 (0..1) on test images, after the epoch.
         train_top5: None below 100 classes.
-        test_top5: likewise.
+        test_top5: None below 100 classes.
         test_loss: mean cross entropy of the test images, without smoothing.
-        seconds: what the epoch took, testing included.
-        images_per_s: training images a second, without testing; all processes together.
-        peak_bytes: see `Place.peak_bytes`.
+        seconds: duration of the epoch, including the test.
+        images_per_s: training images per second, without the test; all processes together.
+        peak_bytes: see `TrainDevice.peak_bytes`.
     """
 
     epoch: int
@@ -61,126 +61,135 @@ class Epoch:
 class Trainer:
     """A network, its optimizer, and the images.
 
-    All randomness of an epoch (order, augmentation, dropout) is drawn from the recipe's seed and the epoch's number, so
-    a run that was interrupted between two epochs goes on as if it had not been.
+    All randomness of an epoch (order, augmentation, dropout) comes from the recipe's seed and the epoch's number. A run
+    that was interrupted between two epochs therefore continues exactly.
+
+    Example:
+        >>> trainer = Trainer(build_model(spec), TrainRecipe(epochs=1), train, test)
+        >>> [epoch.test_top1 for epoch in trainer.run(0, lambda images: None)]
     """
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, train: Images, test: Images, place: Place | None = None
+        self, network: nn.Module, recipe: TrainRecipe, train: Images, test: Images, device: TrainDevice | None = None
     ) -> None:
-        self.place = place or cpu_place()
-        _check_batch(recipe.batch_size, self.place.team.share.size)
-        self.network = self.place.prepare(network)
+        self.device = device or cpu_device()
+        _check_batch(recipe.batch_size, self.device.processes.shard.size)
+        self.network = self.device.prepare(network)
         self.recipe = recipe
-        self.optimizer = _optimizer(self.network, recipe, self.place)
-        self.scaler = torch.amp.GradScaler(self.place.device.type, enabled=self.place.execution.amp is Amp.FP16)
-        self._train = train
-        self._test = test
-        self._wrapped = self.place.team.wrap(self.network)
+        self.optimizer = _optimizer(self.network, recipe, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.torch_device.type, enabled=self.device.execution.amp is Amp.FP16)
+        self.train = train
+        self.test = test
+        self._wrapped = self.device.processes.wrap(self.network)
 
     def run(self, first: int, advance: Callable[[int], None]) -> Iterator[Epoch]:
-        """Trains from epoch `first` (counted from 0) to the recipe's last; `advance` is told of images seen.
+        """Trains from epoch `first` (counted from 0) to the last; calls `advance` with the number of images seen.
 
         Raises:
             DeployError: the loss or what was learned is not finite, or a label is outside the network's classes.
         """
         for epoch in range(first, self.recipe.epochs):
-            self.place.start_peak()
+            self.device.start_peak()
             start = time.perf_counter()
-            with self.place.kernels():
-                score = self._train_epoch(epoch, advance)
-                trained = time.perf_counter() - start
+            with self.device.kernels():
+                trained = self._train_epoch(epoch, advance)
+                train_seconds = time.perf_counter() - start
                 self._check_state(epoch)
                 tested = self._evaluate(advance)
             yield Epoch(
-                epoch,
-                self.optimizer.param_groups[0]["lr"],
-                *(score.loss, score.top1, tested.top1, score.top5, tested.top5, tested.loss),
+                epoch=epoch,
+                learning_rate=self.optimizer.param_groups[0]["lr"],
+                loss=trained.loss,
+                train_top1=trained.top1,
+                test_top1=tested.top1,
+                train_top5=trained.top5,
+                test_top5=tested.top5,
+                test_loss=tested.loss,
                 seconds=round(time.perf_counter() - start, 3),
-                images_per_s=round(score.images / trained, 1),
-                peak_bytes=self.place.peak_bytes(),
+                images_per_s=round(trained.images / train_seconds, 1),
+                peak_bytes=self.device.peak_bytes(),
             )
 
-    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Score:
-        team = self.place.team
-        torch.manual_seed(_dropout_seed(self.recipe, epoch) + team.share.rank)
+    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
+        processes = self.device.processes
+        torch.manual_seed(_dropout_seed(self.recipe, epoch) + processes.shard.rank)
         self.network.train()
-        tally = Tally(self.place.device)
-        steps = math.ceil(len(self._train) / self.recipe.batch_size)
-        for step, batch in enumerate(self._train.train_batches(self.recipe, epoch, team.share)):
-            if batch.whole < 2 * team.share.size:  # BN has no variance over one image
+        sums = MetricSums(self.device.torch_device)
+        steps = math.ceil(len(self.train) / self.recipe.batch_size)
+        for step, batch in enumerate(self.train.train_batches(self.recipe, epoch, processes.shard)):
+            if batch.batch_size < 2 * processes.shard.size:  # BN has no variance over one image
                 continue
             rate = self.recipe.learning_rate_at(epoch + (step + 0.5) / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self._step(batch, tally)
-            if step % LOOK_EVERY == LOOK_EVERY - 1:
-                _check_loss(tally, epoch)
-            advance(batch.whole)
-        _check_loss(tally, epoch)
-        if not self.place.execution.sync_norms and team.share.size > 1:
-            equalize_statistics(self.network, team)
-        score = tally.score(team)
-        if score is None:
+            self._step(batch, sums)
+            if step % CHECK_EVERY == CHECK_EVERY - 1:
+                _check_loss(sums, epoch)
+            advance(batch.batch_size)
+        _check_loss(sums, epoch)
+        if not self.device.execution.sync_norms and processes.shard.size > 1:
+            equalize_statistics(self.network, processes)
+        metrics = sums.metrics(processes)
+        if metrics is None:
             raise DeployError(
-                f"{self._train.name} has too few images to train on: expected at least {2 * team.share.size}"
+                f"{self.train.name} has too few images to train on: expected at least {2 * processes.shard.size}"
             )
-        return score
+        return metrics
 
-    def _step(self, batch: Ready, tally: Tally) -> None:
-        team = self.place.team
+    def _step(self, batch: DeviceBatch, sums: MetricSums) -> None:
+        processes = self.device.processes
         # BN needs two images; the same number of parts in all processes.
-        parts = min(self.place.execution.accumulate, batch.whole // team.share.size // 2)
+        parts = min(self.device.execution.accumulate, batch.batch_size // processes.shard.size // 2)
         pieces = zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True)
         self.optimizer.zero_grad()
         for index, (images, labels) in enumerate(pieces):
-            with self.place.autocast():
-                logits = self._wrapped(self.place.arrange(images))
+            with self.device.autocast():
+                logits = self._wrapped(self.device.arrange(images))
                 loss = functional.cross_entropy(
                     logits.float(), labels, reduction="sum", label_smoothing=self.recipe.label_smoothing
                 )
-            # DDP takes the mean of the processes' gradients, and the batch's loss is the mean over all of its images.
-            scaled = self.scaler.scale(loss * (team.share.size / batch.whole))
+            # DDP averages the processes' gradients, and the batch's loss is the mean over all of its images.
+            scaled = self.scaler.scale(loss * (processes.shard.size / batch.batch_size))
             if index + 1 < parts:
-                with team.apart(self._wrapped):
+                with processes.no_sync(self._wrapped):
                     scaled.backward()  # type: ignore[no-untyped-call]
             else:
                 scaled.backward()  # type: ignore[no-untyped-call]
-            tally.add(loss, logits, labels)
+            sums.add(loss, logits, labels)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
     def _check_state(self, epoch: int) -> None:
-        """A loss can stay finite while BN's statistics do not: they are used in inference only."""
+        """A loss can stay finite while BN's running statistics do not, since only inference uses them."""
         for name, tensor in self.network.state_dict().items():
             if not bool(torch.isfinite(tensor).all()):
                 raise DeployError(_diverged(f"{name} became NaN or infinite", epoch))
 
-    def _evaluate(self, advance: Callable[[int], None]) -> Score:
+    def _evaluate(self, advance: Callable[[int], None]) -> Metrics:
         """In the same precision as training."""
         self.network.eval()
-        tally = Tally(self.place.device)
-        with torch.inference_mode(), self.place.autocast():
-            for batch in self._test.test_batches(TEST_BATCH, self.place.team.share):
-                logits = self.network(self.place.arrange(batch.images))
+        sums = MetricSums(self.device.torch_device)
+        with torch.inference_mode(), self.device.autocast():
+            for batch in self.test.test_batches(TEST_BATCH, self.device.processes.shard):
+                logits = self.network(self.device.arrange(batch.images))
                 loss = functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
-                tally.add(loss, logits, batch.labels)
-                advance(batch.whole)
-        score = tally.score(self.place.team)
-        assert score is not None, "a source without images cannot be opened"
-        return score
+                sums.add(loss, logits, batch.labels)
+                advance(batch.batch_size)
+        metrics = sums.metrics(self.device.processes)
+        assert metrics is not None, "a source without images cannot be opened"
+        return metrics
 
 
 def _check_batch(size: int, processes: int) -> None:
     if size % processes or size < 2 * processes:
         raise UsageError(
-            f"batches of {size} in {processes} processes: expected a multiple, of two images a process at least; "
+            f"batches of {size} in {processes} processes: expected a multiple, at least two images per process; "
             "change --batch-size"
         )
 
 
-def _optimizer(network: nn.Module, recipe: Recipe, place: Place) -> torch.optim.SGD:
-    """SGD; without `decay_norms` only what has more than one dimension is drawn to zero."""
+def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> torch.optim.SGD:
+    """SGD; without `decay_norms`, weight decay applies only to parameters with more than one dimension."""
     parameters = list(network.parameters())
     groups = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
     if not recipe.decay_norms:
@@ -191,16 +200,16 @@ def _optimizer(network: nn.Module, recipe: Recipe, place: Place) -> torch.optim.
         recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=True,
-        fused=place.device.type == "cuda" or None,
+        fused=device.torch_device.type == "cuda" or None,
     )
 
 
-def _dropout_seed(recipe: Recipe, epoch: int) -> int:
+def _dropout_seed(recipe: TrainRecipe, epoch: int) -> int:
     return int(np.random.default_rng([recipe.seed, epoch, DROPOUT]).integers(2**62))
 
 
-def _check_loss(tally: Tally, epoch: int) -> None:
-    loss = tally.loss()
+def _check_loss(sums: MetricSums, epoch: int) -> None:
+    loss = sums.loss()
     if not math.isfinite(loss):
         raise DeployError(_diverged(f"the loss became {loss}", epoch))
 

@@ -1,4 +1,4 @@
-"""A training recipe as data: its numbers, and the learning rate at any moment; the standard library only."""
+"""A training recipe as data: its numbers, and the learning rate at any time; the standard library only."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from enum import StrEnum
 
 from wrn_deploy.errors import UsageError
 
-__all__ = ["Recipe", "Schedule"]
+__all__ = ["LearningRateSchedule", "TrainRecipe"]
 
 
-class Schedule(StrEnum):
+class LearningRateSchedule(StrEnum):
     """How the learning rate changes over a run."""
 
     STEPS = "steps"
     ONE_CYCLE = "one-cycle"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRecipe:
     """SGD with Nesterov momentum; the defaults are the WRN paper's for CIFAR (`recipes.py` has the others by name).
 
     Args:
         epochs: passes over the data.
-        batch_size: images a step, of all processes together.
-        learning_rate: the first one of `steps`, the highest one of `one-cycle`.
+        batch_size: images per step, in all processes together.
+        learning_rate: the first rate of `steps`, the highest of `one-cycle`.
         momentum: Nesterov's.
         weight_decay: L2 penalty.
-        milestones: shares of `epochs` at which `steps` multiplies the rate by `drop`; with 200 epochs the defaults are
-            epochs 60, 120 and 160. It changes at whole epochs only.
-        drop: see there.
-        shift: images are shifted by up to so many pixels, filled by reflection.
-        mirror: half of the images are mirrored.
+        milestones: fractions of `epochs` at which `steps` multiplies the rate by `drop`; with 200 epochs the defaults
+            are epochs 60, 120 and 160. The rate changes at whole epochs only.
+        drop: factor at each milestone.
+        shift: shift images by up to N pixels; reflection fills the border.
+        mirror: mirror half of the images.
         seed: of weights, order and augmentation, 0 to 2**63 - 1.
         schedule: `one-cycle` rises linearly to `learning_rate` and falls linearly to 0, a little with every step.
-        warm_up: the share of the run in which it rises.
-        label_smoothing: the share of the target that all classes have alike.
-        decay_norms: whether BN and biases have the penalty too, as in the paper's code.
-        resized_crop: crops of random size and shape are scaled to the input, instead of shifts (Inception's).
-        jitter: brightness, contrast and saturation change by up to this share, in random order.
-        lighting: deviation of the noise along the principal components of ImageNet's colours (AlexNet's).
+        warm_up: the fraction of the run in which `one-cycle` rises.
+        label_smoothing: the fraction of the target that is spread evenly over all classes.
+        decay_norms: apply the penalty to BN and biases too, as in the paper's code.
+        resized_crop: scale crops of random size and shape to the input instead of shifting (Inception's).
+        jitter: change brightness, contrast and saturation by up to this fraction, in random order.
+        lighting: standard deviation of the noise along the principal components of ImageNet's colours (AlexNet's).
     """
 
     epochs: int = 200
@@ -53,7 +53,7 @@ class Recipe:
     shift: int = 4
     mirror: bool = True
     seed: int = 0
-    schedule: Schedule = Schedule.STEPS
+    schedule: LearningRateSchedule = LearningRateSchedule.STEPS
     warm_up: float = 0.0
     label_smoothing: float = 0.0
     decay_norms: bool = True
@@ -73,20 +73,25 @@ class Recipe:
             raise UsageError(f"shift {self.shift} and seed {self.seed}: expected 0 or more, and a seed below 2**63")
         if not (0 <= self.warm_up < 1 and 0 <= self.label_smoothing < 1):
             raise UsageError(
-                f"warm-up {self.warm_up} and label smoothing {self.label_smoothing}: expected shares from 0 up to, but "
-                "not including, 1"
+                f"warm-up {self.warm_up} and label smoothing {self.label_smoothing}: expected fractions from 0 "
+                "up to, but not including, 1"
             )
         if not (0 <= self.jitter <= 1 and 0 <= self.lighting < math.inf):
             raise UsageError(
-                f"jitter {self.jitter} and lighting {self.lighting}: expected a share from 0 to 1, and 0 or more"
+                f"jitter {self.jitter} and lighting {self.lighting}: expected a fraction from 0 to 1, and 0 or more"
             )
         if self.resized_crop and self.shift:
-            raise UsageError(f"shift {self.shift} with resized crops: expected 0, since such a crop lies anywhere")
+            raise UsageError(f"shift {self.shift} with resized crops: expected 0; such a crop is placed at random")
 
     def learning_rate_at(self, epoch: float) -> float:
-        """The learning rate when `epoch` epochs are done; a fraction is a moment within an epoch."""
-        if self.schedule is Schedule.STEPS:
-            passed = sum(math.floor(epoch) / self.epochs >= share for share in self.milestones)
+        """The learning rate after `epoch` epochs, which may be a fraction.
+
+        Example:
+            >>> TrainRecipe().learning_rate_at(60)
+            0.020000000000000004
+        """
+        if self.schedule is LearningRateSchedule.STEPS:
+            passed = sum(math.floor(epoch) / self.epochs >= milestone for milestone in self.milestones)
             return float(self.learning_rate * self.drop**passed)
         done = min(epoch / self.epochs, 1.0)
         rising = done / self.warm_up if done < self.warm_up else 1.0

@@ -15,11 +15,11 @@ from wrn_deploy.data import ImageSource, Item
 __all__ = ["CropSource", "crop_box"]
 
 TRIES = 10
-LEAST_AREA = 0.08
+MIN_AREA = 0.08
 SHAPES = (3 / 4, 4 / 3)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CropSource:
     """A source whose images are random crops of `height` x `width`; `random` draws a seed for each image."""
 
@@ -36,19 +36,19 @@ class CropSource:
         return len(self.source)
 
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """The source's images in its order; a crop is made when an image is decoded."""
+        """The source's images in its order; decoding an image crops it."""
         size = (self.height, self.width)
         for item in self.source.items(order):
             yield Item(item.name, item.label, partial(_load, item.load, size, int(self.random.integers(2**62))))
 
 
 def crop_box(rows: int, columns: int, random: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of a crop of 8 to 100 % of the area, sides 3:4 to 4:3; None: none was found.
+    """Left, top, right and bottom of a crop of 8 to 100 % of the area, sides 3:4 to 4:3; None if none was found.
 
     As RandomSizedCrop of fb.resnet.torch draws it (datasets/transforms.lua).
     """
     for _ in range(TRIES):
-        area = random.uniform(LEAST_AREA, 1.0) * rows * columns
+        area = random.uniform(MIN_AREA, 1.0) * rows * columns
         shape = random.uniform(*SHAPES)
         wide, high = round(math.sqrt(area) * shape), round(math.sqrt(area) / shape)
         if random.random() < 0.5:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.backend import Backend
 from wrn_deploy.bench.measuring.accuracy import Answers, ask, best_classes, fill, in_top
 from wrn_deploy.bench.measuring.logits import LogitFile
 from wrn_deploy.bench.measuring.scoring import score
@@ -20,6 +19,7 @@ from wrn_deploy.data import CorruptImage, Item
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
+from wrn_deploy.runtime.backend import Backend
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
 HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

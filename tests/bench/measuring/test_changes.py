@@ -8,11 +8,12 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from PIL import Image
 
 from tests.bench.measuring.test_accuracy import HOW, Oracle, Source, answers_of
 from tests.bench.measuring.test_scoring import LABELLED
-from wrn_deploy.bench.measuring.changes import look_up, to_images
+from wrn_deploy.bench.measuring.changes import look_up, to_images, to_png
 from wrn_deploy.bench.measuring.scoring import Change
 from wrn_deploy.bench.report.scores import ChangedImage
 from wrn_deploy.data.preprocess import Batches
@@ -62,3 +63,12 @@ def test_changes_get_the_names_of_their_classes() -> None:
     shown = {3: ("3.png", "aaaa")}
     changes = (Change(3, 0, 1, 4), Change(5, 0, 1, 2))
     assert to_images(changes, shown, LABELLED) == (ChangedImage("3.png", "ant", "bee", "eel", "aaaa"),)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((32, 32), (32, 32)), ((96, 60), (60, 96)), ((224, 112), (48, 96))])
+def test_a_png_has_the_image_s_pixels_or_is_made_smaller(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    with Image.open(io.BytesIO(to_png(image, 96))) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", size)
+        if size == shape[::-1]:
+            np.testing.assert_array_equal(np.asarray(picture), image)

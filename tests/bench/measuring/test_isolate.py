@@ -20,7 +20,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Precision
 
 

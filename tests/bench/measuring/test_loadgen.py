@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from wrn_deploy.backend import Backend
 from wrn_deploy.bench.measuring.loadgen import Load, Scenario, run_scenario
 from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.runtime.backend import Backend
 
 pytest.importorskip("mlperf_loadgen")
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from wrn_deploy.backend import Backend
 from wrn_deploy.bench.measuring.section import section_of
 from wrn_deploy.bench.report.report import Boundary
+from wrn_deploy.runtime.backend import Backend
 
 BATCH = np.zeros((2, 3, 4, 4), dtype=np.float32)
 

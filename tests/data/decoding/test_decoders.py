@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.data.made import HOW, Made, be_corrupt, blunder, die, process_ids, shade
 from wrn_deploy.data import ImageSource, Role, open_data
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.errors import DeployError, UsageError
@@ -88,12 +88,13 @@ def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_share_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders: Decoders) -> None:
+def test_a_percentage_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders: Decoders) -> None:
     loads = [partial(be_corrupt, f"bad {n}") if n in (20, 90, 120) else partial(shade, n) for n in range(200)]
     how = decoders if workers else None
-    assert sum(len(batch.names) for batch in Batches(Made(loads), HOW, 16, max_corrupt=Share(1.5), decoders=how)) == 197
-    with pytest.raises(DeployError, match=r"bad 120; 3 corrupt, 2 allowed of 200: mend or remove it"):
-        list(Batches(Made(loads), HOW, 16, max_corrupt=Share(1.0), decoders=how))
+    batches = Batches(Made(loads), HOW, 16, max_corrupt=Percent(1.5), decoders=how)
+    assert sum(len(batch.names) for batch in batches) == 197
+    with pytest.raises(DeployError, match=r"bad 120; 3 corrupt, 2 allowed of 200: fix or remove it"):
+        list(Batches(Made(loads), HOW, 16, max_corrupt=Percent(1.0), decoders=how))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -72,7 +72,7 @@ def test_a_class_may_be_named_train(tmp_path: Path) -> None:
 
 def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
     _save(tmp_path / "train" / "cat" / "1.png")
-    with pytest.raises(DeployError, match="has the split train alone: expected a folder test or val"):
+    with pytest.raises(DeployError, match="has only the split train: expected a folder test or val"):
         open_data(str(tmp_path), Role.TEST)
 
 
@@ -168,7 +168,7 @@ def test_corrupt_images_are_an_error_or_left_out_and_listed(image_folder: Path) 
 def test_one_corrupt_image_more_than_allowed_is_an_error(image_folder: Path) -> None:
     for victim in sorted(image_folder.glob("3/*.PNG"))[:2]:
         victim.write_bytes(b"none")
-    with pytest.raises(DeployError, match="2 corrupt, 1 allowed: mend or remove it"):
+    with pytest.raises(DeployError, match="2 corrupt, 1 allowed: fix or remove it"):
         list(Batches(open_data(str(image_folder), Role.TEST), AS_IT_IS, 16, max_corrupt=1))
 
 

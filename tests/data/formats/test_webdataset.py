@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.data.conftest import add_file
 from tests.data.damage import errors_of_damage, peak_of_reading
+from tests.data.properties import quickly
 from wrn_deploy.data import CorruptImage, Role, open_data
+from wrn_deploy.data.formats.webdataset import _expand
 from wrn_deploy.errors import DeployError
 
 Encode = Callable[[npt.NDArray[np.uint8]], bytes]
@@ -47,6 +51,15 @@ def test_missing_shards_are_counted_and_the_first_is_named(shards: Path) -> None
         open_data(f"{shards}/digits-{{000..003}}.tar", Role.TEST)
     with pytest.raises(DeployError, match=re.escape("has {5..1}: expected numbers that go up, as in {000..099}")):
         open_data(f"{shards}/digits-{{5..1}}.tar", Role.TEST)
+
+
+@quickly
+@given(st.integers(0, 2000), st.integers(0, 30), st.integers(1, 6))
+def test_a_range_of_shards_counts_up_and_keeps_its_width(first: int, more: int, width: int) -> None:
+    start, end = f"{first:0{width}}", f"{first + more:0{width}}"
+    wide = len(start) if len(start) == len(end) or start.startswith("0") else 0
+    found = [path.name for path in _expand(f"a-{{{start}..{end}}}.tar")]
+    assert found == [f"a-{number:0{wide}}.tar" for number in range(first, first + more + 1)]
 
 
 @pytest.mark.parametrize("other", ["val", "test", "validation"])

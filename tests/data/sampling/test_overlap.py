@@ -49,7 +49,7 @@ def test_the_file_gives_the_same_set(digit_images: npt.NDArray[np.uint8], tmp_pa
 )
 def test_a_damaged_file_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "images.txt").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DeployError, match=r"images\.txt is no list of images.*calibrate again"):
+    with pytest.raises(DeployError, match=r"images\.txt is not a list of images.*calibrate again"):
         read_image_set(tmp_path / "images.txt")
 
 

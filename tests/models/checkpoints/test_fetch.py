@@ -14,7 +14,7 @@ import torch
 from tests.models.checkpoints.weight_server import Server, closed_address, serving
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.models.checkpoints.fetch import MIRROR, fetch_weights
-from wrn_deploy.models.checkpoints.sources import Source, find_source
+from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source
 from wrn_deploy.progress import Silent
 
 CONTENT = b"weights" * 1000
@@ -47,7 +47,7 @@ def _caches_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def by_url() -> Source:
+def by_url() -> WeightsSource:
     """A published file's entry with the digest of what the server has."""
     return dataclasses.replace(
         find_source("torchvision/wide_resnet50_2.IMAGENET1K_V2"), sha256=hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -55,12 +55,12 @@ def by_url() -> Source:
 
 
 @pytest.fixture
-def on_hub() -> Source:
+def on_hub() -> WeightsSource:
     return find_source("timm/wide_resnet50_2.racm_in1k")
 
 
 def test_a_file_by_url_is_downloaded_once_into_torch_s_cache(
-    server: Server, by_url: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, by_url: WeightsSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address + "/mirror/")
     server.files[f"/mirror/{by_url.file}"] = CONTENT
@@ -74,17 +74,17 @@ def test_a_file_by_url_is_downloaded_once_into_torch_s_cache(
 
 
 def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(
-    server: Server, by_url: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, by_url: WeightsSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     server.files[f"/{by_url.file}"] = CONTENT[:-1]
-    with pytest.raises(DeployError, match="gave another file than the published one") as error:
+    with pytest.raises(DeployError, match="sent a file that is not the published one") as error:
         fetch_weights(by_url, Silent())
     assert by_url.sha256 in str(error.value)
     assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
 
 
-def test_a_damaged_file_in_the_cache_is_told(by_url: Source, tmp_path: Path) -> None:
+def test_a_damaged_file_in_the_cache_is_told(by_url: WeightsSource, tmp_path: Path) -> None:
     kept = tmp_path / "torch" / "hub" / "checkpoints" / by_url.file
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"half")
@@ -93,16 +93,16 @@ def test_a_damaged_file_in_the_cache_is_told(by_url: Source, tmp_path: Path) -> 
 
 
 def test_a_server_without_the_file_says_so_and_how_to_bring_it_by_hand(
-    server: Server, by_url: Source, monkeypatch: pytest.MonkeyPatch
+    server: Server, by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     with pytest.raises(DeployError, match="answers 404 Not Found: expected") as error:
         fetch_weights(by_url, Silent())
-    assert f"Or bring {by_url.url} from elsewhere to " in str(error.value)
+    assert f"Or copy {by_url.url} to " in str(error.value)
     assert not isinstance(error.value, MachineError)
 
 
-def test_without_a_network_the_machine_cannot_do_it(by_url: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_machine_cannot_do_it(by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MIRROR, closed_address())
     with pytest.raises(
         MachineError, match=r"cannot be downloaded from http://127.*refused.*: expected a network"
@@ -113,16 +113,16 @@ def test_without_a_network_the_machine_cannot_do_it(by_url: Source, monkeypatch:
 
 
 def test_a_cache_that_cannot_be_written_is_told(
-    by_url: Source, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    by_url: WeightsSource, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     (tmp_path / "torch").write_text("a file where a folder should be", encoding="utf-8")
-    with pytest.raises(DeployError, match=r"cannot be kept .*: expected room"):
+    with pytest.raises(DeployError, match=r"cannot be stored .*: expected free space"):
         fetch_weights(by_url, Silent())
 
 
 def test_a_file_on_the_hub_is_downloaded_once_into_its_cache(
-    server: Server, on_hub: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, on_hub: WeightsSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     server.keep_for_hub(on_hub.repository, "model.safetensors", CONTENT)
@@ -137,14 +137,14 @@ def test_a_file_on_the_hub_is_downloaded_once_into_its_cache(
     assert fetch_weights(on_hub, notes) == file  # without a network, from the cache
 
 
-def test_a_hub_without_the_file_says_so(server: Server, on_hub: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_without_the_file_says_so(server: Server, on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     with pytest.raises(DeployError, match=r"answers 404: expected model\.safetensors") as error:
         fetch_weights(on_hub, Silent())
     assert "https://huggingface.co/timm/wide_resnet50_2.racm_in1k/resolve/main/model.safetensors" in str(error.value)
 
 
-def test_without_the_hub_the_machine_cannot_do_it(on_hub: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_hub_the_machine_cannot_do_it(on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     # Offline by its own switch: an address where nothing answers is asked again and again for half a minute.
     monkeypatch.setattr(sys.modules["huggingface_hub.constants"], "HF_HUB_OFFLINE", True)
     with pytest.raises(MachineError, match=r"timm/wide_resnet50_2\.racm_in1k cannot be downloaded from") as error:
@@ -152,7 +152,7 @@ def test_without_the_hub_the_machine_cannot_do_it(on_hub: Source, monkeypatch: p
     assert "with the config.json beside it, and pass --weights FILE" in str(error.value)
 
 
-def test_without_the_package_it_is_named(on_hub: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_it_is_named(on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
         MachineError, match=r"needs huggingface_hub, which is not installed: pip install 'wrn-deploy\[hub\]'"

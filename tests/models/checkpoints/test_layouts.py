@@ -16,7 +16,7 @@ from torch import nn
 from tests.models import foreign
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model, layouts
-from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, Layout
+from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, KeyLayout
 from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights, read_weights
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import ModelSpec
@@ -220,7 +220,7 @@ def test_arrays_of_python_objects_are_pickles_and_refused(tmp_path: Path) -> Non
 
 
 def test_a_template_may_count_from_another_number() -> None:
-    layout = Layout("x", ((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
+    layout = KeyLayout("x", ((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
     assert layout.key("layer2.10.bn3.bias") == "stage2.unit11.bn2.bias"
     assert layout.key("fc.bias") == "fc.bias"
     assert layout.key("a.layer2.10.bn3.bias") == "a.layer2.10.bn3.bias"

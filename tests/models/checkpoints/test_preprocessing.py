@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import describe_model
-from wrn_deploy.models.checkpoints.preprocessing import Preparation, find_preparation, tell_preprocessing
+from wrn_deploy.models.checkpoints.preprocessing import WeightsPreprocessing, describe_preprocessing, find_preprocessing
 from wrn_deploy.models.checkpoints.sources import find_source
 
 USUAL = describe_model("wrn-50-2")
@@ -33,8 +33,8 @@ TIMM: dict[str, Any] = {
 }
 
 
-def _found(folder: Path, digest: str = UNKNOWN, **more: Any) -> Preparation:
-    return find_preparation(USUAL, folder / "model.safetensors", digest, **{"normalizer": None, **more})
+def _found(folder: Path, digest: str = UNKNOWN, **more: Any) -> WeightsPreprocessing:
+    return find_preprocessing(USUAL, folder / "model.safetensors", digest, **{"normalizer": None, **more})
 
 
 def _config(folder: Path, **changes: Any) -> None:
@@ -88,8 +88,8 @@ def test_timm_s_size_for_training_counts_where_that_for_tests_is_not_the_network
         ({"crop_mode": "squash", "test_input_size": None}, "crop_mode 'squash': expected center"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos'"),
         ({"std": [0, 1, 1]}, "three positive numbers"),
-        ({"mean": "x"}, "cannot be done here"),
-        ({"test_crop_pct": 0}, "cannot be done here"),
+        ({"mean": "x"}, "a preprocessing that is not supported"),
+        ({"test_crop_pct": 0}, "a preprocessing that is not supported"),
         ({"input_size": [1, 28, 28], "test_input_size": None}, "3 channels"),
     ],
     ids=repr,
@@ -115,6 +115,6 @@ def test_a_normalising_layer_gives_mean_and_deviation(tmp_path: Path) -> None:
 
 
 def test_one_line_tells_it() -> None:
-    told = tell_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
+    told = describe_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
     assert told == "shorter side 256 (bicubic), centre 224x224, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
-    assert tell_preprocessing(describe_model("wrn-16-2").preprocessing).startswith("32x32, mean 0.4914,")
+    assert describe_preprocessing(describe_model("wrn-16-2").preprocessing).startswith("32x32, mean 0.4914,")

@@ -9,11 +9,12 @@ import sys
 import pytest
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.sources import SOURCES, Source, find_source, sources_of
+from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source, parse_sources, read_sources, sources_of
+from wrn_deploy.spec import Preprocessing
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.name)
-def test_every_source_says_where_it_is_and_what_is_checked(source: Source) -> None:
+@pytest.mark.parametrize("source", read_sources().values(), ids=lambda source: source.name)
+def test_every_source_says_where_it_is_and_what_is_checked(source: WeightsSource) -> None:
     assert bool(source.url) != bool(source.repository)
     if source.url:
         assert source.url.startswith("https://")
@@ -64,5 +65,50 @@ def test_the_weights_of_a_network_are_those_of_its_architecture() -> None:
 
 
 def test_the_table_needs_no_torch() -> None:
-    code = "import sys, wrn_deploy.models.checkpoints.sources; sys.exit('torch' in sys.modules)"
+    code = "from wrn_deploy.models.checkpoints import sources; sources.read_sources(); import sys; "
+    code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+GOOD = """
+mean = [0.5, 0.5, 0.5]
+std = [0.2, 0.2, 0.2]
+[zoo]
+published_in = "a zoo"
+url = "https://zoo/"
+interpolation = "bilinear"
+tested_size = 224
+[zoo.weights]
+small = { network = "resnet-18", file = "small-0123abcd.pth", resize = 256, top1 = 70.0, top5 = 90.0 }
+"""
+
+
+def test_a_publisher_s_values_hold_where_a_row_has_none() -> None:
+    (source,) = parse_sources(GOOD).values()
+    assert (source.name, source.network, source.url) == ("zoo/small", "resnet-18", "https://zoo/small-0123abcd.pth")
+    assert (source.sha256, source.repository) == ("0123abcd", "")
+    assert (source.accuracy.size, source.accuracy.resize) == (224, 256)
+    assert source.preprocessing == Preprocessing(224, 224, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 256, "bilinear")
+    (other,) = parse_sources(GOOD.replace('"bilinear"\n', '"bilinear"\ntested_resize = 303\n')).values()
+    assert other.accuracy.resize == 303
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("top1 = 70.0", "top1 = 95.0", "top-1 95.0 and top-5 90.0 of zoo/small: expected percent in this order"),
+        ("resize = 256, ", "", "not as expected: TypeError"),
+        ("resize = 256, ", "resize = 256, size = 3, ", "not as expected: TypeError"),
+        ("[zoo.weights]", "[zoo.files]", "not as expected: KeyError"),
+        ("mean = [0.5, 0.5, 0.5]", "", "not as expected: KeyError"),
+    ],
+)
+def test_a_wrong_table_is_refused(old: str, new: str, text: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ValueError, match=text):
+        parse_sources(GOOD.replace(old, new))
+
+
+def test_a_preprocessing_that_cannot_be_is_refused() -> None:
+    with pytest.raises(DeployError, match="resize 200: expected at least 224"):
+        parse_sources(GOOD.replace("resize = 256", "resize = 200"))

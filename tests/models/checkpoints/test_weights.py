@@ -144,7 +144,7 @@ def test_a_real_checkpoint_of_another_network_is_named_with_its_first_keys(share
         fit_weights(build_model(spec), checkpoint, spec)
     text = str(error.value)
     assert (
-        "wrn-40-1-cifar10.pth is no checkpoint of wrn-16-2 (10 classes), taken for the layout of "
+        "wrn-40-1-cifar10.pth is not a checkpoint of wrn-16-2 (10 classes), taken for the layout of "
         "xternalz/WideResNet-pytorch: 1 missing: block1.layer.0.convShortcut.weight; " in text
     )
     assert "left over: block1.layer.2.bn1.weight, block1.layer.2.bn1.bias, " in text

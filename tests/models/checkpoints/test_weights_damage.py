@@ -103,7 +103,7 @@ def test_code_is_refused_and_not_run(kind: str, place: str, file: Path, tmp_path
     tensors = {"conv1.weight": torch.zeros(2)}
     content = {"alone": command, "beside": {**tensors, "x": command}, "wrapped": {"state_dict": tensors, "x": command}}
     file.write_bytes(_saved(content[place], kind))
-    with pytest.raises(DeployError, match=r"never run here|no checkpoint"):
+    with pytest.raises(DeployError, match=r"never run here|not a checkpoint"):
         read_weights(file)
     assert not (tmp_path / "ran").exists()
 
@@ -141,7 +141,7 @@ def test_what_was_not_run_is_named(kind: str, file: Path) -> None:
 )
 def test_what_is_no_state_dict_is_refused(content: object, file: Path) -> None:
     file.write_bytes(_saved(content, "zip"))
-    with pytest.raises(DeployError, match="that is no state dict: expected names and tensors only"):
+    with pytest.raises(DeployError, match="that is not a state dict: expected names and tensors only"):
         read_weights(file)
 
 

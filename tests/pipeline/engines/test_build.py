@@ -196,7 +196,9 @@ def test_int8_with_images_is_calibrated_first(bundle: Bundle) -> None:
 def test_a_table_from_before_the_last_export_says_so(bundle: Bundle, trained: Path) -> None:
     changed = Overrides(mean=(0.3, 0.3, 0.3))
     weights = trained / "weights.safetensors"
-    again = export_bundle(ExportOptions("wrn-10-1", bundle.folder, weights, overrides=changed), Silent())
+    again = export_bundle(
+        ExportOptions(model="wrn-10-1", out=bundle.folder, weights=weights, overrides=changed), Silent()
+    )
     with pytest.raises(
         UsageError, match=r"calibration was made from weights \w+, which is now \w+: run `wrn-deploy cal"
     ):

@@ -35,7 +35,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision
 
 PLAIN = CalibrateOptions(
@@ -57,7 +57,11 @@ def ruined_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The trained network, rescaled so that one int8 scale a tensor leaves next to nothing of it."""
     folder = tmp_path_factory.mktemp("ruined")
     weights = write_collapsed("wrn-10-1", trained / "weights.safetensors", LOUD, folder / "weights.safetensors")
-    calibrate_bundle(export_bundle(ExportOptions("wrn-10-1", folder / "bundle", weights), Silent()), PLAIN, Silent())
+    calibrate_bundle(
+        export_bundle(ExportOptions(model="wrn-10-1", out=folder / "bundle", weights=weights), Silent()),
+        PLAIN,
+        Silent(),
+    )
     return folder / "bundle"
 
 

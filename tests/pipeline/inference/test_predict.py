@@ -14,7 +14,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_images
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Precision
 
 CPU: dict[str, Any] = {"backend": "onnxruntime", "precision": Precision.FP32}

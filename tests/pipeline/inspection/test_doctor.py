@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import wrn_deploy
-from wrn_deploy.backends import _plan
+from wrn_deploy.backends.plan import backend as plan_backend
 from wrn_deploy.machine import Gpu, describe_machine
 from wrn_deploy.pipeline.inspection import doctor
 from wrn_deploy.pipeline.inspection.doctor import diagnose
@@ -23,7 +23,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _show_gpu(monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None) -> None:
-    for module in (doctor, _plan):
+    for module in (doctor, plan_backend):
         monkeypatch.setattr(module, "find_gpu", lambda: gpu)
     monkeypatch.setattr(doctor, "describe_machine", lambda: dataclasses.replace(describe_machine(), gpu=gpu))
 

@@ -159,7 +159,7 @@ def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "x.plan").write_bytes(b"vtrt")
     with pytest.raises(UsageError, match="one is a plan, which runs on a GPU, and one a graph"):
         look(made_bundle / "fp32.onnx", tmp_path / "x.plan")
-    with pytest.raises(DeployError, match=r"x\.plan is no plan of a bundle"):
+    with pytest.raises(DeployError, match=r"x\.plan is not a plan of a bundle"):
         look(tmp_path / "x.plan", tmp_path / "x.plan")
     with pytest.raises(DeployError, match="expected an ONNX graph or a plan, as in"):
         look(made_bundle, made_bundle / "fp32.onnx")

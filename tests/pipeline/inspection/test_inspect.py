@@ -127,7 +127,7 @@ def test_a_plan_of_a_bundle(made_bundle: Path) -> None:
     assert view.proof["shares"]["int8"] > 0.99
     if find_gpu() is None:
         assert view.proof["source"] == "builder log"
-        assert (view.layers, view.missing) == ((), "the layers themselves are read on a GPU, and there is none here")
+        assert (view.layers, view.missing) == ((), "the layers themselves are read on a GPU, but this machine has none")
 
 
 @needs_rtx
@@ -135,7 +135,7 @@ def test_a_plan_of_no_bundle(made_bundle: Path, tmp_path: Path) -> None:
     shutil.copy(made_bundle / PLAN, tmp_path / "alone.plan")
     view = plan(tmp_path / "alone.plan")
     assert (view.flavor, view.bundle, view.facts, view.problem) == ("tensorrt_rtx", None, {}, None)
-    assert "the plan is in no bundle" in str(view.missing)
+    assert "the plan is not in a bundle" in str(view.missing)
     (tmp_path / "cut.plan").write_bytes((made_bundle / PLAN).read_bytes()[:10_000])
     assert "the plan has 10000 bytes and says that it has" in str(plan(tmp_path / "cut.plan").problem)
 

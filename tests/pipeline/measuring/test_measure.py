@@ -15,8 +15,6 @@ import pytest
 from PIL import Image
 
 from tests.bench.stubs import plant
-from wrn_deploy.backend import Candidate, examine, is_peer
-from wrn_deploy.backend import contenders as candidates
 from wrn_deploy.bench.measuring import isolate
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.latency import Times
@@ -32,7 +30,8 @@ from wrn_deploy.pipeline.measuring import measure
 from wrn_deploy.pipeline.measuring import rounds as contest
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.backend import default_pairs, examine, find_runtime, known_pairs
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 
 SHORT = MeasureOptions(data="digits", rounds=3, iterations=4, threads=1, limit=60, duration_s=0.9)
@@ -46,7 +45,8 @@ def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
     """These are all candidates there are."""
-    patch.setattr(measure, "candidates", lambda _=None: list(pairs))
+    patch.setattr(measure, "known_pairs", lambda: list(pairs))
+    patch.setattr(measure, "default_pairs", lambda _bundle: list(pairs))
 
 
 class FakeWorkers:
@@ -107,7 +107,7 @@ class FakeWorker:
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     fake = FakeWorkers()
     monkeypatch.setattr(contest, "Worker", fake)
-    monkeypatch.setattr(measure, "examine", lambda *candidate: Candidate(examine(*candidate).artifact, None))
+    monkeypatch.setattr(measure, "examine", lambda *pair: dataclasses.replace(examine(*pair), obstacle=None))
     only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
     return fake
 
@@ -245,7 +245,7 @@ def test_peers_are_measured_where_they_are_asked_for(
         assert {name.rpartition("-")[0] for name in found} == set(asked["backends"])
         assert not any(name.startswith("tensorrt") and name.endswith(("bf16", "fp8")) for name in found)
     elif not asked.get("everything"):
-        assert not any(is_peer(name.rpartition("-")[0]) for name in found)
+        assert not any(find_runtime(name.rpartition("-")[0]).comparison_only for name in found)
     also = measure._compared_with(bundle, options)
     assert also == [("onnxruntime", FP32), ("onnxruntime_cuda", FP32), ("torch", FP32), ("torch_cuda", FP32)]
 
@@ -286,7 +286,7 @@ def real(made_bundle: Path) -> Report:
 
 def test_every_candidate_has_a_row_with_numbers_or_a_reason(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    names = [f"{backend}-{precision}" for backend, precision in candidates(bundle)]
+    names = [f"{backend}-{precision}" for backend, precision in default_pairs(bundle)]
     assert list(rows_of(real)) == ["torch-fp32", *(name for name in names if name != "torch-fp32")]
     for row in real.rows:
         assert (row.skipped is None) == (examine(bundle, row.backend, row.precision).obstacle is None)
@@ -303,10 +303,10 @@ def test_every_candidate_has_a_row_with_numbers_or_a_reason(real: Report, made_b
 
 def test_experimental_precisions_have_no_row_unless_the_bundle_has_such_a_plan(real: Report, bundle: Bundle) -> None:
     assert {row.precision for row in real.rows}.isdisjoint(EXPERIMENTAL)
-    without = candidates(bundle)
+    without = default_pairs(bundle)
     fp16 = bundle.artifacts["plan-fp16-tensorrt_rtx"]
     bundle.artifacts["plan-fp8-tensorrt_rtx"] = dataclasses.replace(fp16, precision=Precision.FP8)
-    added = [pair for pair in candidates(bundle) if pair not in without]
+    added = [pair for pair in default_pairs(bundle) if pair not in without]
     assert added == [("tensorrt", Precision.FP8), ("tensorrt_rtx", Precision.FP8)]
 
 
@@ -496,7 +496,7 @@ def test_a_label_that_the_network_does_not_have_is_named_once(
 def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[str, Any]) -> None:
     bundle = Bundle.open(made_bundle)
     pairs = [
-        pair for pair in candidates()
+        pair for pair in known_pairs()
         if pair[0] in change.get("backends", (pair[0],)) and change.get("precision") in (None, pair[1])
     ]  # fmt: skip
     if any(examine(bundle, *pair).obstacle is None for pair in pairs):

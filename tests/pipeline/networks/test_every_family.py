@@ -27,8 +27,8 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
 from wrn_deploy.progress import Silent
-from wrn_deploy.runner import Runner
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.runner import Runner
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 SIDE = 32
@@ -112,7 +112,7 @@ def calibrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     network = build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed=0)
     write_weights(network, spec, folder / "weights.safetensors")
     options = ExportOptions(
-        spec.name, folder / "bundle", folder / "weights.safetensors", features=True, feature_maps=True
+        model=spec.name, out=folder / "bundle", weights=folder / "weights.safetensors", features=True, feature_maps=True
     )
     bundle = export_bundle(options, Silent())
     calibrate_bundle(
@@ -148,7 +148,7 @@ def test_a_network_gives_the_features_and_maps_that_its_bundle_gives(
 ) -> None:
     bundle = calibrated.bundle
     network = wrn_deploy.get_model(bundle.spec.name, bundle.file(bundle.artifacts["weights"]))
-    with Runner.open(bundle.folder, "fp32", "onnxruntime") as runner:
+    with Runner.open(bundle.folder, precision="fp32", backend="onnxruntime") as runner:
         own, bundles = (
             (wrn_deploy.extract_feat(what, digits), *wrn_deploy.extract_feat(what, digits, maps=True))
             for what in (network, runner)
@@ -173,9 +173,9 @@ def test_the_convs_of_onnxruntime_are_in_int8_but_for_one_that_reads_images(cali
 
 def test_int8_feature_maps_are_in_the_networks_own_units(calibrated: Calibrated, digits: npt.NDArray[np.uint8]) -> None:
     """Equalisation has rescaled, and may have shifted, what they are made of."""
-    with Runner.open(calibrated.bundle.folder, Precision.FP32, "torch") as runner:
+    with Runner.open(calibrated.bundle.folder, precision=Precision.FP32, backend="torch") as runner:
         wanted = runner.run(digits)
-    with Runner.open(calibrated.bundle.folder, Precision.INT8, "onnxruntime") as runner:
+    with Runner.open(calibrated.bundle.folder, precision=Precision.INT8, backend="onnxruntime") as runner:
         found = runner.run(digits)
         images = runner.bundle.spec.preprocessing
     graph = infer_all(open_session(calibrated.file("onnx-int8-tensorrt"), threads=1, fuses_qdq=False))

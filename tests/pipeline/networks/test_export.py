@@ -26,7 +26,7 @@ from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle, probe_images
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 Tamper = Callable[[ir.Model], None]
@@ -34,7 +34,7 @@ FILES = {"manifest.json", "weights.safetensors", "fp32.onnx", "fp16.onnx", ".loc
 
 
 def _random(out: Path, seed: int = 0, **changes: Any) -> Bundle:
-    return export_bundle(ExportOptions("wrn-10-1", out, random_weights=True, seed=seed, **changes), Silent())
+    return export_bundle(ExportOptions(model="wrn-10-1", out=out, random_weights=True, seed=seed, **changes), Silent())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -116,7 +116,7 @@ def test_a_bf16_graph_is_added_where_asked_for_and_leaves_the_others_as_they_wer
 def test_a_bf16_graph_that_is_up_to_date_is_not_made_again(old: Path) -> None:
     _random(old, bf16=True)
     before, progress = _state(old), Listening()
-    export_bundle(ExportOptions("wrn-10-1", old, random_weights=True, bf16=True), progress)
+    export_bundle(ExportOptions(model="wrn-10-1", out=old, random_weights=True, bf16=True), progress)
     _random(old)  # without it, there is nothing to do either
     assert _state(old) == before
     assert progress.notes == [f"{old}: weights, fp32, fp16 and bf16 graphs are up to date"]
@@ -150,7 +150,7 @@ def test_trained_weights_go_through_unchanged(made_bundle: Path, trained: Path) 
 
 def test_a_real_checkpoint_is_exported_with_parity(shared_data: Path, tmp_path: Path) -> None:
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
-    bundle = export_bundle(ExportOptions("wrn-16-2", tmp_path / "bundle", weights), Silent())
+    bundle = export_bundle(ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=weights), Silent())
     for key, least in (("onnx-fp32", 64), ("onnx-fp16", 63)):
         assert bundle.artifacts[key].facts["parity"][-1]["argmax_equal"] >= least
     with np.load(shared_data / "cifar10" / "test-exact-1017.npz") as arrays:
@@ -163,7 +163,7 @@ def test_a_real_checkpoint_is_exported_with_parity(shared_data: Path, tmp_path: 
 
 def test_what_is_told_are_the_figures_of_the_manifest(tmp_path: Path) -> None:
     progress = Listening()
-    bundle = export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", random_weights=True), progress)
+    bundle = export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", random_weights=True), progress)
     for precision, note in zip(("fp32", "fp16"), progress.notes, strict=True):
         parities = bundle.artifacts[f"onnx-{precision}"].facts["parity"]
         assert note.startswith(f"{precision}: largest error ")
@@ -196,7 +196,7 @@ def test_another_seed_gives_other_weights(made: Path, tmp_path: Path) -> None:
 )
 def test_either_weights_or_random_ones_must_be_asked_for(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected --weights FILE, or --random-weights for speed work") as error:
-        export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", **options), Silent())
+        export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", **options), Silent())
     assert error.value.exit_code == 2
     assert not (tmp_path / "bundle").exists()
 
@@ -209,7 +209,7 @@ def test_a_seed_that_torch_cannot_take_is_refused(tmp_path: Path, seed: int) -> 
 
 def test_a_second_export_rewrites_nothing(old: Path) -> None:
     before, progress = _state(old), Listening()
-    bundle = export_bundle(ExportOptions("wrn-10-1", old, random_weights=True), progress)
+    bundle = export_bundle(ExportOptions(model="wrn-10-1", out=old, random_weights=True), progress)
     assert _state(old) == before
     assert progress.notes == [f"{old}: weights, fp32 and fp16 graphs are up to date"]
     assert bundle.artifacts == Bundle.open(old).artifacts
@@ -217,10 +217,10 @@ def test_a_second_export_rewrites_nothing(old: Path) -> None:
 
 def test_the_same_weights_from_another_place_are_up_to_date(trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.safetensors"
-    export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", weights), Silent())
+    export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", weights=weights), Silent())
     before = _state(tmp_path / "bundle")
     moved = Path(shutil.copy(weights, tmp_path / "moved.safetensors"))
-    export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", moved), Silent())
+    export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", weights=moved), Silent())
     assert _state(tmp_path / "bundle") == before
 
 
@@ -355,7 +355,9 @@ def test_weights_that_fp16_cannot_hold_leave_no_bundle(tmp_path: Path) -> None:
         network.get_parameter("fc.weight")[0, 0] = 1e5
     write_weights(network, spec, tmp_path / "large.safetensors")
     with pytest.raises(DeployError, match=r"fc\.weight reaches 100000: fp16 ends at 65504"):
-        export_bundle(ExportOptions("wrn-10-1", tmp_path / "bundle", tmp_path / "large.safetensors"), Silent())
+        export_bundle(
+            ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", weights=tmp_path / "large.safetensors"), Silent()
+        )
     assert not (tmp_path / "bundle").exists()
 
 
@@ -403,12 +405,14 @@ def test_a_damaged_manifest_is_replaced(old: Path, made: Path, damage: str) -> N
 def test_the_weights_of_another_network_are_refused_by_name(trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.safetensors"
     with pytest.raises(DeployError, match="holds wrn-10-1: expected wrn-16-2; give it its own name"):
-        export_bundle(ExportOptions("wrn-16-2", tmp_path / "bundle", weights), Silent())
+        export_bundle(ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=weights), Silent())
     save_file(dict(read_weights(weights).tensors), tmp_path / "bare.safetensors")
     with pytest.raises(
-        DeployError, match=r"is no checkpoint of wrn-16-2 \(10 classes\), taken for the layout of wrn-deploy: "
+        DeployError, match=r"is not a checkpoint of wrn-16-2 \(10 classes\), taken for the layout of wrn-deploy: "
     ):
-        export_bundle(ExportOptions("wrn-16-2", tmp_path / "bundle", tmp_path / "bare.safetensors"), Silent())
+        export_bundle(
+            ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=tmp_path / "bare.safetensors"), Silent()
+        )
     assert not (tmp_path / "bundle").exists()
 
 
@@ -417,7 +421,9 @@ def test_what_the_weights_say_of_classes_and_preprocessing_is_kept_unless_change
 ) -> None:
     weights = trained / "weights.safetensors"
     names = tuple("abcdefghij")
-    options = ExportOptions("wrn-10-1", tmp_path / "bundle", weights, overrides=Overrides(labels=names))
+    options = ExportOptions(
+        model="wrn-10-1", out=tmp_path / "bundle", weights=weights, overrides=Overrides(labels=names)
+    )
     bundle, source = export_bundle(options, Silent()), read_weights(weights).spec
     assert source is not None
     assert bundle.spec == dataclasses.replace(source, labels=names)

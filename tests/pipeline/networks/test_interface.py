@@ -28,14 +28,14 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, Precision
 
 GRAPHS = ("fp32", "fp16", "int8-tensorrt", "int8-onnxruntime")
 
 
 def exported(weights: Path, out: Path, **changes: Any) -> Bundle:
-    return export_bundle(ExportOptions("wrn-10-1", out, weights, **changes), Silent())
+    return export_bundle(ExportOptions(model="wrn-10-1", out=out, weights=weights, **changes), Silent())
 
 
 @pytest.fixture

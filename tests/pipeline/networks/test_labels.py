@@ -37,8 +37,8 @@ def test_imagenets_own_index(shared_data: Path) -> None:
     [
         ("empty.txt", b"", "holds no names"),
         ("gap.txt", b"cat\n\ndog\n", "has '' for class 1"),
-        ("image.txt", b"\x89PNG\r\n", "is no text in UTF-8"),
-        ("broken.json", b"[1, ", "is no JSON"),
+        ("image.txt", b"\x89PNG\r\n", "is not a text in UTF-8"),
+        ("broken.json", b"[1, ", "is not JSON"),
         ("empty.json", b"[]", "holds no names"),
         ("text.json", b'"abcdefghij"', "holds no names"),
         ("number.json", b"5", "holds no names"),
@@ -54,7 +54,7 @@ def test_a_file_that_gives_no_names(tmp_path: Path, name: str, content: bytes, w
         read_labels(tmp_path / name)
     assert words in str(refused.value)
     assert str(tmp_path / name) in str(refused.value)
-    assert "expected one name a line, or JSON" in str(refused.value)
+    assert "expected one name per line, or JSON" in str(refused.value)
     assert len(str(refused.value)) < 400  # whatever the file holds
 
 

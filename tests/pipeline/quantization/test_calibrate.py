@@ -21,7 +21,7 @@ from wrn_deploy.calib.lint.finding import Severity
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
-from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
@@ -30,7 +30,7 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
 SIXTEEN = CalibrateOptions("digits", size=16)
@@ -90,7 +90,7 @@ def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
     calibrate_bundle(bundle, SIXTEEN, Silent())
     table, how = table_of(bundle), bundle.spec.preprocessing
     digest = DataDigest()
-    for batch in Batches(Spread(open_data("digits", Role.TRAIN), 16), how, 5):
+    for batch in Batches(EvenSample(open_data("digits", Role.TRAIN), 16), how, 5):
         digest.add(batch.images)
     assert (table.images, table.data, table.data_digest) == (16, "digits", digest.hexdigest())
     assert (table.method, table.percentile) == ("mse", None)
@@ -179,7 +179,9 @@ def test_a_model_exported_with_another_normalisation_needs_another_table(bundle:
     weights = trained / "weights.safetensors"
     graph = bundle.artifacts["onnx-fp32"].sha256
     changed = Overrides(mean=(0.3, 0.3, 0.3), std=(0.35, 0.35, 0.35))
-    again = export_bundle(ExportOptions("wrn-10-1", bundle.folder, weights, overrides=changed), Silent())
+    again = export_bundle(
+        ExportOptions(model="wrn-10-1", out=bundle.folder, weights=weights, overrides=changed), Silent()
+    )
     assert again.artifacts["onnx-fp32"].sha256 == graph
     with pytest.raises(DeployError, match=r"calibration was made from weights \w+, which is now \w+"):
         again.find("onnx-int8-onnxruntime", "wrn-deploy calibrate")
@@ -199,7 +201,7 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
 def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path: Path) -> None:
     from PIL import Image
 
-    for index, item in enumerate(Spread(open_data("digits", Role.TRAIN), 6).items()):
+    for index, item in enumerate(EvenSample(open_data("digits", Role.TRAIN), 6).items()):
         (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
         Image.fromarray(item.load()).save(tmp_path / "images" / "0" / f"{index}.png")
     (tmp_path / "images" / "0" / "3.png").write_bytes(b"no image")
@@ -255,7 +257,7 @@ def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """wrn-16-2 with its published weights, calibrated on 256 exact CIFAR-10 train images."""
     folder = tmp_path_factory.mktemp("cifar") / "bundle"
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
-    bundle = export_bundle(ExportOptions("wrn-16-2", folder, weights), Silent())
+    bundle = export_bundle(ExportOptions(model="wrn-16-2", out=folder, weights=weights), Silent())
     data = shared_data / "cifar10" / "train-exact-8068.npz"
     calibrate_bundle(bundle, CalibrateOptions(str(data), size=256), Silent())
     return folder
@@ -268,7 +270,7 @@ def test_int8_agrees_with_fp32_on_real_photographs(cifar_bundle: Path, shared_da
 
 def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, shared_data: Path) -> None:
     how = Bundle.open(cifar_bundle).spec.preprocessing
-    source = Spread(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
+    source = EvenSample(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
 
     def collected(size: int, threads: int) -> dict[str, Range]:
         def images(_: int) -> Iterator[npt.NDArray[np.float32]]:

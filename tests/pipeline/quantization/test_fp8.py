@@ -98,7 +98,10 @@ def test_a_gpu_without_fp8_is_said_to_lack_it(bundle: Bundle) -> None:
 
 @has_rtx
 def test_rtx_computes_a_bf16_graph_in_bf16(bundle: Bundle) -> None:
-    export_bundle(ExportOptions("wrn-10-1", bundle.folder, bundle.folder / "weights.safetensors", bf16=True), Silent())
+    export_bundle(
+        ExportOptions(model="wrn-10-1", out=bundle.folder, weights=bundle.folder / "weights.safetensors", bf16=True),
+        Silent(),
+    )
     made = Bundle.open(bundle.folder)
     plan = build_engine(made, BuildOptions(Precision.BF16, EngineOptions(), Flavor.RTX), Silent())
     assert plan.precision is Precision.BF16

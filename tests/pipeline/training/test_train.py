@@ -28,13 +28,15 @@ from wrn_deploy.pipeline.training.train import BEST, LOG, RUN, STATE, WEIGHTS, T
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.checkpoint import METADATA
-from wrn_deploy.training.execution.options import Amp, Device, Execution
-from wrn_deploy.training.recipe import Recipe, Schedule
+from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
+from wrn_deploy.training.recipe import LearningRateSchedule, TrainRecipe
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 40
-RECIPE = Recipe(epochs=4, batch_size=16)
-ONE_CYCLE = Recipe(epochs=3, batch_size=16, learning_rate=0.05, schedule=Schedule.ONE_CYCLE, label_smoothing=0.1)
+RECIPE = TrainRecipe(epochs=4, batch_size=16)
+ONE_CYCLE = TrainRecipe(
+    epochs=3, batch_size=16, learning_rate=0.05, schedule=LearningRateSchedule.ONE_CYCLE, label_smoothing=0.1
+)
 KEYS = {
     *("epoch", "learning_rate", "loss", "train_top1", "test_top1", "train_top5", "test_top5", "test_loss"),
     *("seconds", "images_per_s", "peak_bytes"),
@@ -67,7 +69,7 @@ train_model(options_for(Path(sys.argv[1]), Path(sys.argv[2])), Waiting())
 
 def options_for(data: Path, out: Path, **changes: Any) -> TrainOptions:
     """Dropout and mirroring draw random numbers, which a resumed run must draw again."""
-    options = TrainOptions("wrn-10-1", str(data), out, RECIPE, overrides=Overrides(dropout=0.3))
+    options = TrainOptions(model="wrn-10-1", data=str(data), out=out, recipe=RECIPE, overrides=Overrides(dropout=0.3))
     return dataclasses.replace(options, **changes)
 
 
@@ -240,7 +242,7 @@ def test_digits_are_never_mirrored_and_other_images_are(
 ) -> None:
     assert _recipe_of(trained)["mirror"] is False
     assert _recipe_of(straight)["mirror"] is True
-    once = Recipe(epochs=1, batch_size=16, mirror=False)
+    once = TrainRecipe(epochs=1, batch_size=16, mirror=False)
     train_model(options_for(data, tmp_path, recipe=once), Silent())
     assert _recipe_of(tmp_path)["mirror"] is False
 
@@ -253,7 +255,7 @@ def _preprocessing(out: Path) -> Preprocessing:
 
 def test_what_is_given_of_mean_and_deviation_is_kept(data: Path, straight: Path, tmp_path: Path) -> None:
     measured, given = _preprocessing(straight), (0.1, 0.2, 0.3)
-    once = Recipe(epochs=1, batch_size=16)
+    once = TrainRecipe(epochs=1, batch_size=16)
     for name, overrides, wanted in (
         ("mean", Overrides(mean=given), dataclasses.replace(measured, mean=given)),
         ("std", Overrides(std=given), dataclasses.replace(measured, std=given)),
@@ -283,7 +285,9 @@ def test_the_names_of_the_classes_come_from_the_data_unless_given(
 
     monkeypatch.setattr("wrn_deploy.pipeline.training.train.build_model", stop)
     with pytest.raises(KeyboardInterrupt):
-        train_model(TrainOptions("wrn-10-1", "digits", tmp_path, RECIPE, overrides=overrides), Silent())
+        train_model(
+            TrainOptions(model="wrn-10-1", data="digits", out=tmp_path, recipe=RECIPE, overrides=overrides), Silent()
+        )
     assert (built[0].classes, built[0].labels) == (classes, labels)
 
 
@@ -310,13 +314,16 @@ def test_going_on_with_other_options_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("recipe", "execution"),
     [
-        (dataclasses.replace(ONE_CYCLE, decay_norms=False), Execution(Device.CPU, Amp.BF16, accumulate=2)),
-        (ONE_CYCLE, Execution(Device.CPU, Amp.FP16, checkpointing=True)),
+        (
+            dataclasses.replace(ONE_CYCLE, decay_norms=False),
+            ExecutionOptions(device=Device.CPU, amp=Amp.BF16, accumulate=2),
+        ),
+        (ONE_CYCLE, ExecutionOptions(device=Device.CPU, amp=Amp.FP16, checkpointing=True)),
     ],
     ids=["bf16 in parts", "fp16 with checkpointing"],
 )
 def test_one_cycle_with_mixed_precision_goes_on_exactly_too(
-    data: Path, tmp_path: Path, recipe: Recipe, execution: Execution
+    data: Path, tmp_path: Path, recipe: TrainRecipe, execution: ExecutionOptions
 ) -> None:
     """The rate differs from step to step, and fp16's loss scale is part of the state."""
     how = {"recipe": recipe, "execution": execution}
@@ -374,10 +381,10 @@ def test_the_run_is_described_with_every_session_and_other_conditions_are_told(d
     with pytest.raises(KeyboardInterrupt):
         train_model(options_for(data, tmp_path), Interrupted(2 * COUNT + 1))
     listener = Warned(10**9)
-    other = Execution(Device.CPU, channels_last=False)
+    other = ExecutionOptions(device=Device.CPU, channels_last=False)
     train_model(options_for(data, tmp_path, resume=True, execution=other), listener)
     assert listener.warnings == [
-        "the run was begun with other conditions (channels_last True, now False): it goes on, not bit for bit"
+        "the run began under other conditions (channels_last True, now False): it continues inexactly"
     ]
     run = json.loads((tmp_path / RUN).read_text())
     assert run["recipe"]["batch_size"] == 16
@@ -406,12 +413,12 @@ def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path)
 
 def test_a_damaged_checkpoint_is_told(data: Path, straight: Path, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes((straight / STATE).read_bytes()[:1000])
-    with pytest.raises(DeployError, match=r"is no training checkpoint .*: remove it to start anew"):
+    with pytest.raises(DeployError, match=r"is not a training checkpoint .*: remove it to start again"):
         train_model(options_for(data, tmp_path, resume=True), Silent())
 
 
 def test_a_folder_with_a_run_is_not_overwritten(data: Path, straight: Path) -> None:
-    with pytest.raises(UsageError, match="holds a training run: pass --resume to go on, or choose another --out"):
+    with pytest.raises(UsageError, match="holds a training run: pass --resume to continue, or choose another --out"):
         train_model(options_for(data, straight), Silent())
 
 

@@ -26,12 +26,12 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
-from wrn_deploy.pipeline.training.spec import Reading
+from wrn_deploy.pipeline.training.spec import ReadOptions
 from wrn_deploy.pipeline.training.train import LOG, STATE, WEIGHTS, TrainOptions, train_model
 from wrn_deploy.pipeline.training.whiten import fit_network
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing, Whitening
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 SIDE = 16
 
@@ -46,7 +46,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, 
     made = build_random(dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, how)), seed=0)
     whitened = build_model(spec).eval()
     whitened.load_state_dict(made.state_dict(), strict=False)
-    fit_network(whitened, spec, digits, Reading(workers=1), Silent())
+    fit_network(whitened, spec, digits, ReadOptions(workers=1), Silent())
     file = tmp_path_factory.mktemp("whitened") / WEIGHTS
     write_weights(whitened, spec, file)
     return whitened, spec, file
@@ -56,7 +56,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, 
 def calibrated(network: tuple[torch.nn.Module, ModelSpec, Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle, from pixels on, with every graph that the CPU can make."""
     folder = tmp_path_factory.mktemp("whitened") / "bundle"
-    options = ExportOptions("wrn-10-1", folder, network[2], bf16=True, pixels=True)
+    options = ExportOptions(model="wrn-10-1", out=folder, weights=network[2], bf16=True, pixels=True)
     bundle = export_bundle(options, Silent())
     calibrate_bundle(bundle, CalibrateOptions("digits", 32), Silent())
     return Bundle.open(folder)
@@ -120,7 +120,9 @@ def test_training_fits_it_stores_it_and_goes_on_with_it(tmp_path: Path) -> None:
     items = list(open_data("digits", Role.TRAIN).items())[:40]
     data = tmp_path / "digits.npz"
     np.savez(data, images=np.stack([item.load() for item in items]), labels=np.array([item.label for item in items]))
-    options = TrainOptions("wrn-10-1", str(data), tmp_path / "run", Recipe(epochs=1, batch_size=20), whiten=True)
+    options = TrainOptions(
+        model="wrn-10-1", data=str(data), out=tmp_path / "run", recipe=TrainRecipe(epochs=1, batch_size=20), whiten=True
+    )
     train_model(options, Silent())
     fitted = _read(tmp_path / "run" / WEIGHTS)
     images = np.stack([item.load() for item in items])
@@ -142,7 +144,14 @@ def test_training_fits_it_stores_it_and_goes_on_with_it(tmp_path: Path) -> None:
 
 def test_a_mean_besides_is_refused(tmp_path: Path) -> None:
     changes = Overrides(mean=(0.5, 0.5, 0.5))
-    options = TrainOptions("wrn-10-1", "digits", tmp_path / "run", Recipe(epochs=1), overrides=changes, whiten=True)
+    options = TrainOptions(
+        model="wrn-10-1",
+        data="digits",
+        out=tmp_path / "run",
+        recipe=TrainRecipe(epochs=1),
+        overrides=changes,
+        whiten=True,
+    )
     with pytest.raises(UsageError, match="--whiten with a mean or a deviation"):
         train_model(options, Silent())
     assert not (tmp_path / "run").exists()

@@ -52,7 +52,9 @@ def planted_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         weights[f"block2.0.bn2.{name}"][3] *= 2.0**12
     weights[f"{PLANTED}.weight"][:, 3] /= 2.0**12
     save_file(weights, folder / "weights.safetensors")
-    bundle = export_bundle(ExportOptions("wrn-10-1", folder / "bundle", folder / "weights.safetensors"), Silent())
+    bundle = export_bundle(
+        ExportOptions(model="wrn-10-1", out=folder / "bundle", weights=folder / "weights.safetensors"), Silent()
+    )
     calibrate_bundle(bundle, PLAIN, Silent())
     return folder / "bundle"
 

@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from tests.training.execution import together
 from tests.training.test_loop import HOW, shades
 from wrn_deploy.errors import MachineError, UsageError
-from wrn_deploy.training.execution.device import cpu_place
-from wrn_deploy.training.execution.options import Device, Execution
-from wrn_deploy.training.execution.processes import Alone, find_team
-from wrn_deploy.training.execution.sharding import Share, ShareSource
-from wrn_deploy.training.images import Target, open_images
+from wrn_deploy.training.execution.device import cpu_device
+from wrn_deploy.training.execution.options import Device, ExecutionOptions
+from wrn_deploy.training.execution.processes import Single, find_processes
+from wrn_deploy.training.execution.sharding import Shard, ShardSource
+from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,12 +46,12 @@ def _assert_near(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
 
 @pytest.mark.parametrize(("name", "held"), [("whole", 2**20), ("streamed", 0)])
 def test_two_processes_learn_what_one_learns(two: Path, tmp_path: Path, name: str, held: int) -> None:
-    alone = together.train(together.trainer_for(Execution(Device.CPU), held), tmp_path)
+    alone = together.train(together.trainer_for(ExecutionOptions(device=Device.CPU), held), tmp_path)
     _assert_near(load_file(two / f"{name}.safetensors"), alone)
 
 
 def test_norms_of_shares_are_other_norms_and_the_comparison_sees_it(two: Path, tmp_path: Path) -> None:
-    alone = together.train(together.trainer_for(Execution(Device.CPU)), tmp_path)
+    alone = together.train(together.trainer_for(ExecutionOptions(device=Device.CPU)), tmp_path)
     with pytest.raises(AssertionError):
         _assert_near(load_file(two / "shares.safetensors"), alone)
 
@@ -61,7 +61,15 @@ def test_all_processes_together_take_each_image_of_each_batch_once(count: int, b
     source = shades(count)
     whole = [item.name for item in source.items(np.random.default_rng(3))]
     parts = [
-        ShareSource(source, Share(rank, size), batch, source.name, source.labels, source.mirror) for rank in range(size)
+        ShardSource(
+            source=source,
+            shard=Shard(rank=rank, size=size),
+            batch_size=batch,
+            name=source.name,
+            labels=source.labels,
+            mirror=source.mirror,
+        )
+        for rank in range(size)
     ]
     taken = [[item.name for item in part.items(np.random.default_rng(3))] for part in parts]
     assert [len(part) for part in parts] == [len(names) for names in taken]
@@ -74,23 +82,23 @@ def test_all_processes_together_take_each_image_of_each_batch_once(count: int, b
 
 @pytest.mark.parametrize(("size", "processes"), [(9, 2), (4, 3), (2, 2)])
 def test_a_batch_that_cannot_be_shared_is_refused(size: int, processes: int) -> None:
-    class Three(Alone):
-        share = Share(0, processes)
+    class Three(Single):
+        shard = Shard(rank=0, size=processes)
 
-    images = open_images(shades(10), Target(HOW, 2))
-    place = dataclasses.replace(cpu_place(), team=Three())
+    images = open_images(shades(10), ImageOptions(preprocessing=HOW, classes=2))
+    device = dataclasses.replace(cpu_device(), processes=Three())
     with pytest.raises(UsageError, match=f"batches of {size} in {processes} processes: expected a multiple"):
-        Trainer(together.network(), Recipe(batch_size=size), images, images, place)
+        Trainer(together.network(), TrainRecipe(batch_size=size), images, images, device)
 
 
 def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    assert isinstance(find_team({}, on_cpu=True), Alone)
-    assert isinstance(find_team({"WORLD_SIZE": "1"}, on_cpu=True), Alone)
+    assert isinstance(find_processes({}, on_cpu=True), Single)
+    assert isinstance(find_processes({"WORLD_SIZE": "1"}, on_cpu=True), Single)
     with pytest.raises(MachineError, match=r"training in several processes needs accelerate.*wrn-deploy\[multi-gpu\]"):
-        find_team({"WORLD_SIZE": "2"}, on_cpu=True)
+        find_processes({"WORLD_SIZE": "2"}, on_cpu=True)
 
 
 def test_a_number_of_processes_that_is_none_is_told() -> None:
     with pytest.raises(UsageError, match="WORLD_SIZE 'two' in the environment: expected a number"):
-        find_team({"WORLD_SIZE": "two"}, on_cpu=True)
+        find_processes({"WORLD_SIZE": "two"}, on_cpu=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bench.measuring.logits import LogitErrors, LogitFile, open_logits
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["TOP", "Answers", "ask", "best_classes", "fill", "in_top"]

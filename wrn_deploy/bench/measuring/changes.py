@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.scoring import Change
 from wrn_deploy.bench.report.scores import ChangedImage
 from wrn_deploy.data import CorruptImage, ImageSource
-from wrn_deploy.data.picture import to_png
 from wrn_deploy.data.preprocess import fit_image
 from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["Shown", "look_up", "to_images"]
+__all__ = ["Shown", "look_up", "to_images", "to_png"]
 
 LONGEST = 96  # pixels of a picture's side: twelve of a row stay below half a megabyte
 
@@ -46,6 +49,17 @@ def look_up(
         if not left:
             break
     return found
+
+
+def to_png(image: npt.NDArray[np.uint8], longest: int) -> bytes:
+    """The image (RGB, uint8, HWC) as a PNG file; if a side is longer than `longest` pixels, it is made smaller."""
+    from PIL import Image
+
+    picture = Image.fromarray(image)
+    picture.thumbnail((longest, longest))  # does not enlarge, and keeps the sides' ratio
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return file.getvalue()
 
 
 def to_images(changes: Sequence[Change], shown: Shown, spec: ModelSpec) -> tuple[ChangedImage, ...]:

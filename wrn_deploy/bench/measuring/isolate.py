@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from wrn_deploy.bench.measuring.accuracy import Answers
@@ -51,7 +50,7 @@ class Worker:
         try:
             self._call("open", config)
         except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
+            self.__exit__(type(error))
             raise
 
     def warm_up(self, batch: int, min_s: float, max_s: float) -> tuple[WarmUp, float]:
@@ -96,9 +95,7 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         if kind is not None:  # after an error or an interrupt it may be in the middle of something
             self._process.kill()
         self.close()

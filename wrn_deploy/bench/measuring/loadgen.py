@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.report.report import LoadResult
 from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.runtime.backend import Array, Backend
 
 __all__ = ["Load", "Scenario", "check_loadgen", "run_scenario"]
 

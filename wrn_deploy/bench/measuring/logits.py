@@ -10,8 +10,8 @@ from typing import IO
 
 import numpy as np
 
-from wrn_deploy.backend import Array
 from wrn_deploy.errors import DeployError
+from wrn_deploy.runtime.backend import Array
 
 __all__ = ["LogitErrors", "LogitFile", "Logits", "open_logits"]
 

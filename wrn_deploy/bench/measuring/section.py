@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bench.report.report import Boundary
+from wrn_deploy.runtime.backend import Array, Backend
 
 __all__ = ["Section", "section_of"]
 

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.backend import Array, Backend, open_backend
 from wrn_deploy.bench.measuring.accuracy import Answers, ask, fill
 from wrn_deploy.bench.measuring.latency import Times, measure_with_device, warm_up
 from wrn_deploy.bench.measuring.loadgen import Load, run_scenario
@@ -23,11 +22,12 @@ from wrn_deploy.bench.report.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
+from wrn_deploy.runtime.backend import Array, Backend, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
@@ -48,7 +48,7 @@ class WorkerConfig:
     threads: int | None
     data: str
     limit: int | None
-    max_corrupt: int | Share
+    max_corrupt: MaxCorrupt
     accuracy_batch: int
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
@@ -63,7 +63,9 @@ class _OpenCandidate:
         self._send = send
         self._bundle = Bundle.open(config.folder)
         self._source = match_classes(open_data(config.data, Role.TEST), self._bundle.spec)
-        self._backend: Backend = open_backend(self._bundle, config.backend, config.precision, config.threads)
+        self._backend: Backend = open_backend(
+            self._bundle, backend=config.backend, precision=config.precision, threads=config.threads
+        )
         self._siblings = [self._backend.sibling() for _ in range(config.streams - 1)]
         self._pool = ThreadPoolExecutor(config.streams)
         self._random = random.Random()  # noqa: S311 (nothing secret)
@@ -83,7 +85,7 @@ class _OpenCandidate:
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
         batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
-        with Decoders(choose_workers(self._config.workers, batches.how, len(batches))) as batches.decoders:
+        with Decoders(choose_workers(self._config.workers, batches.preprocessing, len(batches))) as batches.decoders:
             return ask(self._backend, batches, self._bundle.spec, lambda done: self._send(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:

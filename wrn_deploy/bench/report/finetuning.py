@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["Finetuned", "Finetuning", "Look", "Standing", "read_finetuning"]
 
@@ -117,7 +117,7 @@ def read_finetuning(file: Path) -> Finetuning:
         graphs = tuple(map(_graph, record["graphs"]))
         return Finetuning(**{**record, "reference": _standing(record["reference"]), "graphs": graphs})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(f"{file} is no record of fine-tuning ({error!r}): run `wrn-deploy finetune` again") from error
+        raise DamagedFile(f"{file} is no record of fine-tuning ({error!r}): run `wrn-deploy finetune` again") from error
 
 
 def _graph(record: dict[str, Any]) -> Finetuned:

@@ -16,7 +16,7 @@ from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.loads import LoadResult
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
 from wrn_deploy.bench.report.scores import Accuracy, Interval
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
@@ -244,12 +244,12 @@ def read_report(file: Path) -> Report:
         record.pop("derived")
         return TypeAdapter(Report).validate_json(json.dumps(record), strict=True, extra="forbid")
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror}): expected the JSON of a benchmark") from error
+        raise DamagedFile(f"{file} cannot be read ({error.strerror}): expected the JSON of a benchmark") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DeployError(
+        raise DamagedFile(
             f"{file} is no benchmark report ({where}: {first['msg']}): expected the JSON that bench wrote"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DeployError(f"{file} is no benchmark report ({error!r}): expected the JSON that bench wrote") from error
+        raise DamagedFile(f"{file} is no benchmark report ({error!r}): expected the JSON that bench wrote") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.bench.report.shares import exceeds, falls_short
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["Budget", "Layer", "Score", "Trial", "Tuning", "read_tuning"]
 
@@ -151,7 +151,7 @@ def read_tuning(file: Path) -> Tuning:
         }
         return Tuning(**{**record, **made})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(f"{file} is no record of tuning ({error!r}): run `wrn-deploy tune` again") from error
+        raise DamagedFile(f"{file} is no record of tuning ({error!r}): run `wrn-deploy tune` again") from error
 
 
 def _score(record: Mapping[str, Any]) -> Score:

@@ -1,8 +1,4 @@
-"""The commands of `wrn-deploy`, in the order of `--help`: each parses, calls one function, and prints."""
+"""The commands, a module for each group of `--help`: each parses, calls one function of the pipeline, and prints.
 
-from __future__ import annotations
-
-from wrn_deploy.cli.commands import networks, int8, engines, measuring, comparing, embedding, pictures  # isort: skip
-from wrn_deploy.cli.commands.app import app
-
-__all__ = ["app", "comparing", "embedding", "engines", "int8", "measuring", "networks", "pictures"]
+The function is imported in the command, so that --help, and the other commands, do not wait for it.
+"""

@@ -1,47 +1,50 @@
-"""The commands that look into what was made: inspect, explain; at most 15 lines each."""
+"""The command that builds an engine: build-engine."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import option
-from wrn_deploy.cli.show_explain import show_explanation
-from wrn_deploy.cli.show_inspect import show_inspection
-from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
-from wrn_deploy.pipeline.inspection.explain import explain as explain_files
-from wrn_deploy.pipeline.inspection.inspect import inspect_path
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.declare import choice, flag, takes_groups
+from wrn_deploy.cli.options.engines import PlanFlags, PrecisionFlags
+from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.errors import UsageError
 
-__all__ = ["explain", "inspect"]
+__all__ = ["app"]
+
+app = typer.Typer()
 
 
-@app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle, an ONNX graph, or a plan.")],
+@app.command("build-engine")
+@takes_groups
+def build_engine_command(
+    bundle: opt.BundlePath,
+    precisions: PrecisionFlags,
+    plan: PlanFlags,
+    calibration: opt.CalibrationFlags,
+    flavor: Annotated[Flavor | None, choice(Flavor, "Which TensorRT; the first installed by default:")] = None,
+    calib_data: opt.CalibDataFirst = None,
+    rebuild: Annotated[bool, flag("--rebuild", "Build even if the plan is up to date.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes."""
-    show_inspection(inspect_path(path, new_progress()), as_json=as_json)
+    """Build a TensorRT or TensorRT-RTX plan."""
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cli.show.results import show_artifacts
+    from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 
-
-@app.command()
-def explain(
-    a: Annotated[Path, typer.Argument(metavar="A", help="An ONNX graph, or a plan of a bundle.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same network.")],
-    batch: Annotated[int, option("N", "Images in a run.", opt.TIMING, least=1)] = 1,
-    rounds: Annotated[int, option("N", "TimingOptions of each; three runs in a turn.", opt.TIMING, least=1)] = 10,
-    threads: opt.Threads = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Show which layers of B are slower or faster than A's, and the lint rules behind it.
-
-    Graphs run in ONNX Runtime on this CPU, plans on this GPU.
-    """
-    found = explain_files(
-        ExplainOptions(a=a, b=b, timing=TimingOptions(batch=batch, rounds=rounds, threads=threads)), new_progress()
+    precision = precisions.precision()
+    if calib_data and not precisions.int8:
+        raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 only")
+    options = BuildOptions(
+        precision=precision,
+        engine=plan.engine(),
+        flavor=flavor,
+        calibrate=calibration.options(calib_data) if calib_data else None,
+        rebuild=rebuild,
     )
-    show_explanation(found, as_json=as_json)
+    opened = Bundle.open(bundle)
+    built = build_engine(opened, options, new_progress())
+    show_artifacts(opened, [built.key], as_json=as_json)

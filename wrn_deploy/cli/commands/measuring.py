@@ -1,175 +1,187 @@
-"""The commands that run what was made: bench, eval, predict, demo; at most 15 lines each."""
+"""The commands that measure, and compare what was measured: bench, eval, compare."""
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wrn_deploy.bench.measuring.loadgen import Load
+from wrn_deploy.bench.measuring.loadgen import Scenario
 from wrn_deploy.bench.report.report import Boundary
-from wrn_deploy.bundle import Bundle
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli import show
-from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.pipeline.demo import DemoOptions, run_demo
-from wrn_deploy.pipeline.inference.models import BundleOrWeights
-from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
-from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
-from wrn_deploy.pipeline.measuring.gate import check_drop
-from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
-from wrn_deploy.pipeline.output_files import check_folder, write_reports
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.backends import Backends
+from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups
+from wrn_deploy.cli.progress import new_progress
 
-__all__ = ["bench", "demo", "evaluate", "predict"]
+if TYPE_CHECKING:
+    from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+
+__all__ = ["app"]
+
+LOAD = "Load scenarios"
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateFlags:
+    """The options of bench and eval that say what is measured, and on which images."""
+
+    backend: Backends = None
+    everything: Annotated[bool, flag("--all", "Measure variants, other runtimes and experimental precisions too.")] = (
+        False
+    )
+    precision: opt.PrecisionOf = None
+    threads: opt.Threads = None
+    limit: opt.Limit = None
+    max_corrupt: opt.MaxCorrupt = "0"
+    workers: opt.Workers = None
+
+    def options(self, data: str) -> MeasureOptions:
+        """The options as the pipeline takes them, all others at their defaults."""
+        from wrn_deploy.data.corrupt import parse_max_corrupt
+        from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+
+        return MeasureOptions(
+            data=data,
+            backends=opt.distinct(self.backend),
+            precision=self.precision,
+            threads=self.threads,
+            limit=self.limit,
+            max_corrupt=parse_max_corrupt(self.max_corrupt),
+            everything=self.everything,
+            workers=self.workers,
+        )
 
 
 @app.command()
+@takes_groups
 def bench(
     bundle: opt.BundlePath,
     data: opt.Data,
-    backend: opt.Backends = None,
-    everything: opt.All = False,
-    precision: opt.Precisions = None,
-    threads: opt.Threads = None,
-    limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = "0",
-    workers: opt.Workers = None,
-    out: Annotated[Path | None, option("FOLDER", "For the reports; BUNDLE/reports if not given.")] = None,
+    candidates: CandidateFlags,
+    out: Annotated[Path | None, option("FOLDER", "For the reports. Default: BUNDLE/reports.")] = None,
     batches: Annotated[str, option("N,N", "Batch sizes.", opt.TIMING)] = "1,8",
-    rounds: Annotated[int, option("N", "Turns of each contender at each batch size.", opt.TIMING, least=1)] = 30,
-    duration: Annotated[float, option("SECONDS", "All turns of one at a batch size together.", opt.TIMING)] = 3.0,
-    iterations: Annotated[int, option("N", "Runs in a turn, at most.", opt.TIMING, least=1)] = 200,
-    streams: Annotated[int, option("N", "Inferences at the same time.", opt.TIMING, least=1)] = 1,
-    boundary: Annotated[
-        Boundary, typer.Option(help="What a time takes in.", rich_help_panel=opt.TIMING)
-    ] = Boundary.COMPUTE,
+    rounds: Annotated[
+        int, option("N", "TimingOptions of each candidate at each batch size.", opt.TIMING, least=1)
+    ] = 30,
+    duration: Annotated[
+        float, option("SECONDS", "Time for all timing of a candidate at a batch size.", opt.TIMING)
+    ] = 3.0,
+    iterations: Annotated[int, option("N", "Maximum runs in a turn.", opt.TIMING, least=1)] = 200,
+    streams: Annotated[int, option("N", "Concurrent inferences.", opt.TIMING, least=1)] = 1,
+    boundary: Annotated[Boundary, choice(Boundary, "What a time includes:", opt.TIMING)] = Boundary.COMPUTE,
     baseline: Annotated[
-        str | None, option("BACKEND-PRECISION", "What the others' times are divided by; fp32 if not given.", opt.TIMING)
+        str | None, option("BACKEND-PRECISION", "Candidate that ratios are relative to. Default: fp32.", opt.TIMING)
     ] = None,
-    scenario: opt.Scenarios = None,
-    scenario_seconds: Annotated[float, option("SECONDS", "The least that one lasts; MLPerf: 600.", opt.LOAD)] = 10.0,
-    target_latency: Annotated[float, option("MS", "99 of 100 Server queries must keep it.", opt.LOAD)] = 100.0,
+    scenario: Annotated[
+        list[Scenario] | None,
+        choice(Scenario, "A scenario of MLPerf; repeatable:", LOAD),
+    ] = None,
+    scenario_seconds: Annotated[
+        float, option("SECONDS", "Minimum duration of a scenario; MLPerf asks for 600.", LOAD)
+    ] = 10.0,
+    target_latency: Annotated[float, option("MS", "Latency that 99 of 100 Server queries must meet.", LOAD)] = 100.0,
     target_qps: Annotated[
-        float | None, option("N", "Server queries a second; half of what is measured if not given.", opt.LOAD)
+        float | None, option("N", "Server queries per second. Default: half of what is measured.", LOAD)
     ] = None,
     pictures: Annotated[
-        bool, flag("--pictures/--no-pictures", "Keep small pictures of images that get another class.")
+        bool, flag("--pictures/--no-pictures", "Keep thumbnails of images whose class differs.")
     ] = True,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure latency, accuracy and memory of every contender side by side.
+    """Measure latency, accuracy and memory of every candidate side by side.
 
-    A contender is a backend at a precision. fp32 is always measured: it is what
-    the others are compared with. Variants and other runtimes, as torch_compile and
-    openvino, are measured if they are named, or with --all.
+    A candidate is a backend at a precision. fp32 is always measured, as the reference. Variants and other runtimes,
+    such as torch_compile and openvino, are measured if named, or with --all.
     """
+    from wrn_deploy.bench.measuring.loadgen import Load
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.pipeline.measuring.measure import bench_bundle
+    from wrn_deploy.pipeline.output_files import check_folder, write_reports
+
     opened, progress, sizes = Bundle.open(bundle), new_progress(), opt.parse_batches(batches)
     folder = check_folder(out or bundle / "reports")
-    options = MeasureOptions(
-        data=data,
-        backends=opt.several(backend),
-        precision=precision,
+    loads = [
+        Load(scenario=one, seconds=scenario_seconds, batch=max(sizes), target_ms=target_latency, qps=target_qps)
+        for one in scenario or ()
+    ]
+    options = dataclasses.replace(
+        candidates.options(data),
         batches=sizes,
         rounds=rounds,
         iterations=iterations,
-        threads=threads,
-        limit=limit,
-        max_corrupt=opt.parse_allowance(max_corrupt),
         duration_s=duration,
         streams=streams,
         boundary=boundary,
-        baseline=opt.parse_contender(baseline),
-        loads=tuple(
-            Load(scenario=one, seconds=scenario_seconds, batch=max(sizes), target_ms=target_latency, qps=target_qps)
-            for one in scenario or ()
-        ),
+        baseline=opt.parse_candidate("--baseline", baseline),
+        loads=tuple(loads),
         logs=folder / "loadgen",
-        everything=everything,
         pictures=pictures,
-        workers=workers,
     )
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
-    show.show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json)
 
 
 @app.command("eval")
+@takes_groups
 def evaluate(
-    what: opt.BundleOrWeights,
+    path: opt.BundleOrWeights,
     data: opt.Data,
+    candidates: CandidateFlags,
+    network: opt.NetworkFlags,
     max_drop: Annotated[
-        float | None, option("X", "Exit code 3 if one loses more points of top-1 against fp32.", least=0)
+        float | None, option("X", "Exit code 3 if a candidate loses more points of top-1 against fp32.", least=0)
     ] = None,
-    backend: opt.Backends = None,
-    everything: opt.All = False,
-    precision: opt.Precisions = None,
-    threads: opt.Threads = None,
-    limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = "0",
-    workers: opt.Workers = None,
     model: opt.ModelOfWeights = None,
     weights_key: opt.WeightsKey = "",
-    classes: opt.Classes = None,
-    labels: opt.Labels = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    resize: opt.Resize = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.
 
-    Of a bundle fp32 is always measured: it is what the others are compared with.
-    Weights need no bundle: PyTorch runs them, on images prepared as they expect.
+    For a bundle, fp32 is always measured, as the reference. Weights need no bundle: PyTorch runs them, on images
+    prepared as they expect.
     """
-    target = BundleOrWeights(
-        path=what, model=model, overrides=opt.overrides_of(classes, labels, mean, std, resize), key=weights_key
-    )
-    options = MeasureOptions(
-        data=data, backends=opt.several(backend), precision=precision, threads=threads, limit=limit,
-        max_corrupt=opt.parse_allowance(max_corrupt), everything=everything, workers=workers,
-    )  # fmt: skip
-    report = evaluate_target(target, options, new_progress(), gated=max_drop is not None)
-    show.show_report(report, as_json=as_json)
+    from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.pipeline.inference.models import BundleOrWeights
+    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
+    from wrn_deploy.pipeline.measuring.gate import check_drop
+
+    target = BundleOrWeights(path=path, model=model, overrides=network.overrides(), key=weights_key)
+    report = evaluate_target(target, candidates.options(data), new_progress(), gated=max_drop is not None)
+    show_report(report, as_json=as_json)
     if max_drop is not None:
         check_drop(report, max_drop)
 
 
 @app.command()
-def predict(
-    what: opt.BundleOrWeights,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
-    backend: opt.Backend = None,
-    precision: opt.Precisions = None,
-    top_k: Annotated[int | None, option("N", "Classes to show of each image; 3 if not given.", least=1)] = None,
-    model: opt.ModelOfWeights = None,
-    weights_key: opt.WeightsKey = "",
-    classes: opt.Classes = None,
-    labels: opt.Labels = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    resize: opt.Resize = None,
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A.json", help="The earlier report.")],
+    after: Annotated[Path, typer.Argument(metavar="B.json", help="The later report, compared with A.")],
+    max_regress: Annotated[
+        str | None, option("X%", "Exit code 3 if a candidate is shown to be slower by more than X%.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, option("X", "Exit code 3 if one loses more points of top-1 on the same images.", least=0)
+    ] = None,
+    strict: Annotated[
+        bool, flag("--strict", "Fail on a slower time even if the interval does not show it, and on a missing row.")
+    ] = False,
+    reference: Annotated[
+        str | None, option("BACKEND-PRECISION", "First divide the times of each round by this candidate's.")
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Print the labels and scores of images.
+    """Compare two reports of bench, with a gate: what is slower, faster, or less accurate."""
+    from wrn_deploy.cli.show.compare import show_comparison
+    from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
 
-    Unless one is named, the first backend that can run a bundle here is used:
-    TensorRT, TensorRT-RTX, ONNX Runtime. Weights need no bundle: PyTorch runs them.
-    """
-    target = BundleOrWeights(
-        path=what, model=model, overrides=opt.overrides_of(classes, labels, mean, std, resize), key=weights_key
-    )
-    options = PredictOptions(images=tuple(images), top_k=top_k, backend=backend, precision=precision)
-    show.show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, option("FOLDER", "For training, bundle and reports.")] = Path("demo"),
-    epochs: Annotated[int, option("N", "Passes over the data in training.", least=1)] = 12,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Run the main job once, on real handwritten digits: train, export, calibrate, build, bench."""
-    report = run_demo(DemoOptions(out=out, epochs=epochs), new_progress())
-    show.show_report(report, as_json=as_json)
+    limits = Limits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
+    found, notes = compare_files(before, after, opt.parse_candidate("--reference", reference))
+    show_comparison(found, notes, as_json=as_json)
+    check_comparison(found, limits)

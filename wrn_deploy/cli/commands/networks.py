@@ -1,36 +1,47 @@
-"""The commands that make a network and its bundle: models, doctor, train, export; at most 15 lines each."""
+"""The commands that make a network and its bundle: demo, models, train, export."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wrn_deploy.cli import options as opt
-from wrn_deploy.cli import show
-from wrn_deploy.cli import train_options as train_opt
-from wrn_deploy.cli.commands.app import app, new_progress
-from wrn_deploy.cli.options import flag, option
-from wrn_deploy.cli.show_models import show_model, show_models
-from wrn_deploy.pipeline.inspection.doctor import diagnose
-from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
-from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.training.spec import plan_training
-from wrn_deploy.pipeline.training.train import TrainOptions, train_model
-from wrn_deploy.training.execution.options import Execution
-from wrn_deploy.training.recipes import DEFAULT
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.declare import flag, option, takes_groups
+from wrn_deploy.cli.options.training import ExecutionFlags, RecipeFlags
+from wrn_deploy.cli.progress import new_progress
 
-__all__ = ["doctor", "export", "models", "train"]
+__all__ = ["app"]
+
+INTERFACE = "Interface of the graphs"
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, option("FOLDER", "For training, bundle and reports.")] = Path("demo"),
+    epochs: Annotated[int, option("N", "Passes over the data in training.", least=1)] = 12,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Run the whole pipeline on real handwritten digits: train, export, calibrate, build, bench."""
+    from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.pipeline.demo import DemoOptions, run_demo
+
+    report = run_demo(DemoOptions(out=out, epochs=epochs), new_progress())
+    show_report(report, as_json=as_json)
 
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="One in detail; all if not given.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Show one in detail. Default: all.")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """List the networks: parameters, MACs, published accuracy, weights known by name."""
+    from wrn_deploy.cli.show.models import show_model, show_models
+    from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
+
     if name is None:
         show_models(list_models(), as_json=as_json)
     else:
@@ -38,89 +49,89 @@ def models(
 
 
 @app.command()
-def doctor(as_json: opt.AsJson = False) -> None:
-    """Show what this machine has, and which steps it can do."""
-    show.show_diagnosis(diagnose(), as_json=as_json)
-
-
-@app.command()
+@takes_groups
 def train(
     model: opt.Model,
     out: Annotated[Path, option("FOLDER", "For weights, checkpoint and log.")],
+    recipe: RecipeFlags,
+    execution: ExecutionFlags,
+    network: opt.NetworkFlags,
     data: opt.Data = "digits",
-    test_data: Annotated[str | None, option("DATA", "Images to test on, if not the data's own test images.")] = None,
-    resume: Annotated[bool, flag("--resume", "Go on with the run in FOLDER, after its last whole epoch.")] = False,
-    recipe: train_opt.RecipeName = DEFAULT,
-    epochs: train_opt.Epochs = None,
-    batch_size: train_opt.BatchSize = None,
-    lr: train_opt.LearningRate = None,
-    momentum: train_opt.Momentum = None,
-    weight_decay: train_opt.WeightDecay = None,
-    decay_norms: train_opt.DecayNorms = None,
-    label_smoothing: train_opt.LabelSmoothing = None,
-    warm_up: train_opt.WarmUp = None,
-    dropout: train_opt.Dropout = None,
-    mirror: train_opt.Mirror = None,
-    shift: train_opt.Shift = None,
-    whiten: train_opt.Whiten = False,
-    seed: Annotated[int, option("N", "Of weights, order and augmentation.", opt.RECIPE, least=0)] = 0,
-    device: train_opt.OnDevice = None,
-    amp: train_opt.Precision = None,
-    compiled: train_opt.Compiled = False,
-    channels_last: train_opt.ChannelsLast = True,
-    checkpointing: train_opt.Checkpointing = False,
-    accumulate: train_opt.Accumulate = 1,
-    sync_bn: train_opt.SyncNorms = True,
-    deterministic: train_opt.Deterministic = True,
+    test_data: Annotated[str | None, option("DATA", "Test images. Default: the data's own.")] = None,
+    resume: Annotated[bool, flag("--resume", "Continue the run in FOLDER after its last complete epoch.")] = False,
     workers: opt.Workers = None,
     max_corrupt: opt.MaxCorrupt = "0",
-    classes: opt.Classes = None,
-    labels: opt.Labels = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    resize: opt.Resize = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Train a network with a recipe: the WRN paper's, or another by name."""
-    changes = dataclasses.replace(opt.overrides_of(classes, labels, mean, std, resize), dropout=dropout)
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "momentum": momentum, "seed": seed}
-    given |= {"weight_decay": weight_decay, "decay_norms": decay_norms, "label_smoothing": label_smoothing}
-    plan = plan_training(recipe, {**given, "warm_up": warm_up, "mirror": mirror, "shift": shift}, changes)
-    how = Execution(device, amp, channels_last, compiled, checkpointing, accumulate, sync_bn, deterministic)
-    allowed = opt.parse_allowance(max_corrupt)
+    from wrn_deploy.cli.show.results import show_training
+    from wrn_deploy.data.corrupt import parse_max_corrupt
+    from wrn_deploy.pipeline.training.spec import plan_training
+    from wrn_deploy.pipeline.training.train import TrainOptions, train_model
+
+    plan = plan_training(recipe.recipe, recipe.changes(), network.overrides(dropout=recipe.dropout))
     options = TrainOptions(
-        model, data, out, plan.recipe, test_data, plan.overrides, resume, how, allowed, workers, whiten
+        model=model,
+        data=data,
+        out=out,
+        recipe=plan.recipe,
+        test_data=test_data,
+        overrides=plan.overrides,
+        resume=resume,
+        execution=execution.execution(),
+        max_corrupt=parse_max_corrupt(max_corrupt),
+        workers=workers,
+        whiten=recipe.whiten,
     )
-    result = train_model(options, new_progress())
-    show.show_training(result, as_json=as_json)
+    show_training(train_model(options, new_progress()), as_json=as_json)
 
 
 @app.command()
+@takes_groups
 def export(
     model: opt.Model,
     out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")],
-    weights: opt.Weights = None,
+    network: opt.NetworkFlags,
+    weights: Annotated[
+        str | None,
+        option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k."),
+    ] = None,
     weights_key: opt.WeightsKey = "",
     random_weights: Annotated[
-        bool, flag("--random-weights", "For speed work only: marks the bundle and all reports.")
+        bool, flag("--random-weights", "For speed tests only: marks the bundle and all reports.")
     ] = False,
-    seed: Annotated[int, option("N", "Of the random weights.", least=0)] = 0,
-    bf16: Annotated[bool, flag("--bf16", "Write a bf16 graph too; experimental.")] = False,
-    pixels: opt.Pixels = False,
-    top_k: opt.TopK = None,
-    features: opt.Features = False,
-    feature_maps: opt.FeatureMaps = False,
-    classes: opt.Classes = None,
-    labels: opt.Labels = None,
-    mean: opt.Mean = None,
-    std: opt.Std = None,
-    resize: opt.Resize = None,
+    seed: Annotated[int, option("N", "Seed of the random weights.", least=0)] = 0,
+    bf16: Annotated[bool, flag("--bf16", "Experimental. Write a bf16 graph too.")] = False,
+    pixels: Annotated[
+        bool, flag("--pixels", "Graphs take pixels (uint8, NHWC) and normalise them.", INTERFACE)
+    ] = False,
+    top_k: Annotated[
+        int | None, option("N", "Graphs output the N best classes instead of all logits.", INTERFACE, least=1)
+    ] = None,
+    features: Annotated[bool, flag("--features", "Graphs output the pooled features too.", INTERFACE)] = False,
+    feature_maps: Annotated[
+        bool, flag("--feature-maps", "Graphs output the last tensor of each resolution too.", INTERFACE)
+    ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
-    changes = opt.overrides_of(classes, labels, mean, std, resize)
-    asked = (changes, bf16, pixels, top_k, features, weights_key, feature_maps)
-    options = ExportOptions(model, out, weights, random_weights, seed, *asked)
+    from wrn_deploy.cli.show.results import show_artifacts
+    from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+
+    options = ExportOptions(
+        model=model,
+        out=out,
+        weights=weights,
+        random_weights=random_weights,
+        seed=seed,
+        overrides=network.overrides(),
+        bf16=bf16,
+        pixels=pixels,
+        top_k=top_k,
+        features=features,
+        weights_key=weights_key,
+        feature_maps=feature_maps,
+    )
     bundle = export_bundle(options, new_progress())
-    graphs = ("onnx-fp32", "onnx-fp16", *(("onnx-bf16",) if bf16 else ()))
-    show.show_artifacts(bundle, ("weights", *graphs), as_json=as_json)
+    graphs = ["onnx-fp32", "onnx-fp16"] + (["onnx-bf16"] if bf16 else [])
+    show_artifacts(bundle, ["weights", *graphs], as_json=as_json)

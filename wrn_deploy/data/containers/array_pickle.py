@@ -1,4 +1,4 @@
-"""Reads pickled dictionaries of uint8 arrays and plain values, and refuses all other pickles: a pickle is code."""
+"""Reads pickled dictionaries of uint8 arrays and plain values, and refuses other pickles, which can run code."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["read_array_pickle"]
 
-# What the unpickler and the classes below raise for files that are damaged or no pickles.
+# What the unpickler and the classes below raise for files that are damaged or not pickles.
 DAMAGED = (
-    *(pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, LookupError),
-    *(AttributeError, MemoryError, OverflowError, ImportError),
-)
+    pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, MemoryError,
+    OverflowError, ImportError,
+)  # fmt: skip
 
 
 class _PickledDtype:
@@ -34,7 +34,7 @@ class _PickledDtype:
 class _PickledArray:
     """Stands for numpy.ndarray, and for the function that makes an empty one to be filled.
 
-    numpy's own `__setstate__` believes what the file says of types and flags, and a damaged one can crash Python.
+    numpy's own `__setstate__` trusts the types and flags in the file, and a damaged one can crash Python.
     """
 
     def __init__(self, *_: object) -> None:
@@ -70,18 +70,18 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_array_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in the pickle at `path`: keys as text, arrays as uint8, other strings of Python 2 as bytes.
+    """Reads the dictionary in a pickle: keys as text, arrays as uint8, other strings of Python 2 as bytes.
 
     Raises:
-        DeployError: it is damaged, no dictionary, or names anything but numpy's arrays; nothing that it names is run.
+        DeployError: it is damaged, not a dictionary, or refers to anything but numpy's arrays, none of which is run.
     """
     try:
         with path.open("rb") as file:
             table = _ArrayUnpickler(file, path).load()
     except DAMAGED as error:
-        raise DeployError(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
+        raise DamagedFile(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
     if not isinstance(table, dict):
-        raise DeployError(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
+        raise DamagedFile(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
     return {
         key.decode("latin-1") if isinstance(key, bytes) else str(key): (
             value.values if isinstance(value, _PickledArray) else value

@@ -1,4 +1,4 @@
-"""Reads `labels.csv`, which says the class of each file of an image folder; the standard library only."""
+"""Reads `labels.csv`, which lists the class of each file of an image folder; the standard library only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.data.labels import check_label
-from wrn_deploy.errors import DeployError
+from wrn_deploy.data import check_label
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["LABEL_FILE", "LabelledFiles", "read_label_file"]
 
@@ -24,12 +24,12 @@ class LabelledFiles:
 
 
 def read_label_file(folder: Path) -> LabelledFiles | None:
-    """What the `labels.csv` in `folder`, or the one beside it, says about the images of `folder`; None without one.
+    """Reads the classes of the images of `folder` from the `labels.csv` in it or beside it; None without one.
 
     Its header has `file` and one of `class_index`, `label` and `class`. Whole numbers are class indices; anything
     else is a class name, and the sorted names are the classes. A file is relative to `folder` or to its `images`
-    subfolder. The file beside it may list the images of several folders; those of other folders are passed over,
-    and it does not count if it lists none of this one. Images that are not listed are left out.
+    subfolder. The file beside it may list the images of several folders: those of other folders are skipped, and
+    a file that lists none of this folder is ignored. Images that are not listed are left out.
 
     Raises:
         DeployError: a column, a class or a listed image is missing, or an image is listed twice.
@@ -59,11 +59,11 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DeployError(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
+        raise DamagedFile(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
 
 
 def _locate(folder: Path, file: str) -> str | None:
-    """Where `file` is, relative to `folder`; None if it is not there."""
+    """The path of `file` relative to `folder`; None if it is not there."""
     candidates = [file, f"images/{file}", file.removeprefix(f"{folder.resolve().name}/")]
     return next((candidate for candidate in candidates if file and (folder / candidate).is_file()), None)
 

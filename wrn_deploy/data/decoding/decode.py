@@ -1,4 +1,4 @@
-"""From an encoded image (JPEG, PNG, ...) to RGB pixels; Pillow and numpy only."""
+"""Decodes images (JPEG, PNG, ...) to RGB pixels; Pillow and numpy only."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ __all__ = ["IMAGE_SUFFIXES", "Encoded", "decode_image", "pixels_of"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
-# Only these are tried: some of Pillow's other formats start programs (EPS) or fetch what the image names.
+# Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
-WHOLE = ("JPEG", "PNG")  # once loaded, these need their file no more, and a copy of the pixels would be in vain
+WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
-# What Pillow raises for damaged files depends on the codec. The bomb's warning is raised only under `-W error`.
+# What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
 UNDECODABLE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What loads an item that is still encoded: its content, or the file that has it; `name` is for errors."""
+    """Loads an encoded image, given as its content or its file; `name` is for errors."""
 
     content: bytes | Path
     name: str
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        """The pixels, as `decode_image` gives them; CorruptImage where the file cannot be read, too."""
+        """Returns the pixels as `decode_image` does; raises CorruptImage also if the file cannot be read."""
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
-        """The same as Pillow has it, in the mode RGB: who resizes it spares two copies. Raises as a call does."""
+        """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
         try:
             with Image.open(BytesIO(self._read()), formats=CODECS) as image:
                 return _to_rgb(image)
@@ -59,7 +59,7 @@ class Encoded:
 
 
 def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Decodes one image of any colour mode; `name` is for the error.
+    """Decodes an image of any colour mode; `name` is for errors.
 
     Transparency is dropped, 16-bit grey keeps its upper 8 bits, the EXIF orientation is not applied (the training
     sets' usual loaders do not either), and an animation gives its first frame.
@@ -68,16 +68,16 @@ def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
         RGB, uint8, HWC; not writable.
 
     Raises:
-        CorruptImage: the bytes are truncated, damaged, no image, or an absurdly large one.
+        CorruptImage: the bytes are truncated, damaged, not an image, or an absurdly large one.
     """
     return Encoded(encoded, name)()
 
 
 def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
-    """The pixels of a Pillow image of any colour mode, as `decode_image` gives them.
+    """Returns the pixels of a Pillow image of any colour mode as `decode_image` does.
 
     Raises:
-        CorruptImage: the file behind it, which Pillow reads only now, is damaged.
+        CorruptImage: the file of the image, which Pillow reads only now, is damaged.
     """
     try:
         return np.asarray(_to_rgb(image), dtype=np.uint8)
@@ -98,5 +98,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         wide = np.asarray(image).astype(np.int64)
         return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("P", "PA"):
-        return image.convert("RGBA").convert("RGB")  # straight to RGB, a palette with transparency warns
+        return image.convert("RGBA").convert("RGB")  # directly to RGB, Pillow warns about transparency
     return image.convert("RGB")

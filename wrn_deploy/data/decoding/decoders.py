@@ -1,4 +1,4 @@
-"""Decodes images in processes of their own and gives them in the order that they were asked for; no torch."""
+"""Decodes images in worker processes and yields them in order; no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -27,12 +26,12 @@ from wrn_deploy.spec import Preprocessing
 
 __all__ = ["Decoders", "Outcome", "choose_workers"]
 
-CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # of pixels that a process is asked for at once, at most
-AHEAD = 3  # chunks a process that are asked for before they are needed
-ENDING_S = 5  # seconds that a killed process has to be gone
-FEW = 64  # images for which no process is worth its start
+CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the most that is requested of a process at once
+AHEAD = 3  # chunks that are requested of each process before they are needed
+EXIT_TIMEOUT_S = 5  # of a killed process
+MIN_IMAGES = 64  # fewer are decoded before a process has started
 
-# It searches modules where its parent does, and not in the current folder, as -m would.
+# Searches modules where the parent does, not in the current folder, as `-m` would.
 PROGRAM = (
     "import sys; _, socket, *sys.path = sys.argv; from wrn_deploy.data.decoding import process; "
     "process.serve(int(socket))"
@@ -41,21 +40,21 @@ PROGRAM = (
 Outcome = npt.NDArray[np.uint8] | Exception
 
 
-def choose_workers(asked: int | None, how: Preprocessing, images: int) -> int:
-    """The number of processes: as asked; else one a core where images are resized, as photographs are, and no few.
+def choose_workers(asked: int | None, preprocessing: Preprocessing, images: int) -> int:
+    """Returns `asked`; if it is None, one process per core for at least 64 images that are resized, else 0.
 
-    Images that are as large as the network's input already are small: they take 0.02 (pixels) to 0.08 ms (JPEG) each in
-    one process, and pixels take longer to send than to make.
+    Images that already have the size of the network's input are small: one process needs 0.02 (pixels) to 0.08 ms
+    (JPEG) each, and sending the pixels takes longer than decoding them.
     """
     if asked is not None:
         return asked
-    return 0 if how.resize is None or images < FEW else usable_cores()
+    return 0 if preprocessing.resize is None or images < MIN_IMAGES else usable_cores()
 
 
 class Decoders:
-    """Processes that decode, which start with the first image and end with `close`, this object or this process.
+    """Processes that decode images. They start with the first image, and end with `close`, this object or this process.
 
-    They can be used by one pass after another; a pass that was left is of no concern to the next.
+    One pass after another can use them; a pass that was left early does not affect the next one.
     """
 
     def __init__(self, count: int) -> None:
@@ -65,16 +64,16 @@ class Decoders:
         self._pool: _Pool | None = None
         self._end: weakref.finalize[[], Decoders] | None = None
 
-    def fit(self, items: Iterable[Item], how: Preprocessing) -> Iterator[tuple[Item, Outcome]]:
-        """Each item with its pixels, (height, width, 3) uint8 as `preprocess.fit_image` gives them, or with its error.
+    def fit(self, items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[tuple[Item, Outcome]]:
+        """Yields each item with its pixels, uint8 (height, width, 3) as of `preprocess.fit_image`, or with its error.
 
-        At most `AHEAD` chunks of about a megabyte a process are on their way. An error of `items` itself is raised
-        where it stands in the order.
+        At most `AHEAD` chunks of about a megabyte per process are in flight. An error of `items` itself is raised at
+        its place in the order.
 
         Raises:
-            DeployError: a process died, or an item cannot be sent to one.
+            DeployError: a process died, or an item cannot be sent to it.
         """
-        pool, chunks = self._started(), _chunks(items, how)
+        pool, chunks = self._started(), _chunks(items, preprocessing)
         pending: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
         trouble: Exception | None = None
         try:
@@ -86,14 +85,14 @@ class Decoders:
                     if isinstance(chunk, Exception):
                         trouble = chunk
                     else:
-                        pending.append((chunk, pool.submit(chunk, how)))
+                        pending.append((chunk, pool.submit(chunk, preprocessing)))
                 if not pending:
                     break
                 asked, answer = pending.popleft()
                 yield from zip(asked, answer.result(), strict=True)
             if trouble is not None:
                 raise trouble
-        except KeyboardInterrupt:  # else Python would wait for the last answers before it ends
+        except KeyboardInterrupt:  # else Python would wait for the last answers before it exits
             self.close()
             raise
         finally:
@@ -103,7 +102,7 @@ class Decoders:
                 self.close()
 
     def close(self) -> None:
-        """Ends the processes; the next pass would start new ones."""
+        """Ends the processes; another pass would start new ones."""
         if self._end is not None:
             self._end()
         self._pool = self._end = None
@@ -111,9 +110,7 @@ class Decoders:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _started(self) -> _Pool:
@@ -124,9 +121,9 @@ class Decoders:
         return self._pool
 
 
-def _chunks(items: Iterable[Item], how: Preprocessing) -> Iterator[list[Item] | Exception]:
-    """The items in lists; an error comes as the last, since images before it may still be wanted alone."""
-    size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * how.height * how.width)))
+def _chunks(items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[list[Item] | Exception]:
+    """Groups the items in lists; an error of `items` comes last, since the images before it may suffice."""
+    size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * preprocessing.height * preprocessing.width)))
     chunk: list[Item] = []
     failed: Exception | None = None
     stream = iter(items)
@@ -135,7 +132,7 @@ def _chunks(items: Iterable[Item], how: Preprocessing) -> Iterator[list[Item] | 
             chunk.append(next(stream))
         except StopIteration:
             break
-        except Exception as error:  # noqa: BLE001 (raised again where it stands in the order)
+        except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
             failed = error
         if len(chunk) == size:
             yield chunk
@@ -147,7 +144,7 @@ def _chunks(items: Iterable[Item], how: Preprocessing) -> Iterator[list[Item] | 
 
 
 class _Pool:
-    """Some processes, each asked by one thread at a time."""
+    """Some processes, each used by one thread at a time."""
 
     def __init__(self, count: int) -> None:
         self.is_broken = False
@@ -157,8 +154,8 @@ class _Pool:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoding")
 
-    def submit(self, items: list[Item], how: Preprocessing) -> Future[list[Outcome]]:
-        return self._threads.submit(self._decode, items, how)
+    def submit(self, items: list[Item], preprocessing: Preprocessing) -> Future[list[Outcome]]:
+        return self._threads.submit(self._decode, items, preprocessing)
 
     def close(self) -> None:
         for process in self._processes:
@@ -167,10 +164,10 @@ class _Pool:
         for process in self._processes:
             process.close()
 
-    def _decode(self, items: list[Item], how: Preprocessing) -> list[Outcome]:
+    def _decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
         process = self._idle.get()
         try:
-            return process.decode(items, how)
+            return process.decode(items, preprocessing)
         except BaseException:
             self.is_broken = True
             raise
@@ -179,13 +176,13 @@ class _Pool:
 
 
 class _Process:
-    """One process and the connection to it."""
+    """A process and the connection to it."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), *sys.path]
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # In a group of its own, Ctrl-C in a terminal does not reach it: it ends when its connection does.
+        # In a process group of its own, Ctrl-C does not reach it: it exits when its connection closes.
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             env={**os.environ, **one_thread}, process_group=0,
@@ -193,17 +190,17 @@ class _Process:
         theirs.close()
         self._connection = Connection(ours.detach())
 
-    def decode(self, items: list[Item], how: Preprocessing) -> list[Outcome]:
-        request = _pickled(items, how)
+    def decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
+        request = _pickled(items, preprocessing)
         try:
             self._connection.send_bytes(request)
             errors: list[Exception | None] | Exception = self._connection.recv()
             if isinstance(errors, Exception):
                 raise errors
-            pixels = np.empty((errors.count(None), how.height, how.width, 3), dtype=np.uint8)
+            pixels = np.empty((errors.count(None), preprocessing.height, preprocessing.width, 3), dtype=np.uint8)
             self._read(pixels.reshape(-1).data)
         except (EOFError, OSError) as error:
-            raise DeployError(self._obituary(items)) from error
+            raise DeployError(self._exit_report(items)) from error
         images = iter(pixels)
         return [next(images) if error is None else error for error in errors]
 
@@ -211,7 +208,7 @@ class _Process:
         self._process.kill()
 
     def close(self) -> None:
-        self._process.wait(ENDING_S)
+        self._process.wait(EXIT_TIMEOUT_S)
         self._connection.close()
 
     def _read(self, into: memoryview) -> None:
@@ -221,25 +218,25 @@ class _Process:
                 raise EOFError
             into = into[count:]
 
-    def _obituary(self, items: list[Item]) -> str:
+    def _exit_report(self, items: list[Item]) -> str:
         try:
-            code = self._process.wait(ENDING_S)
-        except subprocess.TimeoutExpired:  # it has hung up, and hangs
+            code = self._process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it closed the connection, but does not exit
             self._process.kill()
-            code = self._process.wait(ENDING_S)
+            code = self._process.wait(EXIT_TIMEOUT_S)
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         named = items[0].name if len(items) == 1 else f"{items[0].name} ... {items[-1].name}"
         return (
-            f"the process that decoded {named} died ({cause}): expected it to live; where memory ran out use fewer "
-            "--workers, and with --workers 0 the image that ends it is the one that is reached last"
+            f"the process that decoded {named} died ({cause}): expected it to live; if memory ran out use "
+            "fewer --workers; with --workers 0 the image that causes it is the last one reached"
         )
 
 
-def _pickled(items: list[Item], how: Preprocessing) -> bytes:
+def _pickled(items: list[Item], preprocessing: Preprocessing) -> bytes:
     try:
-        return pickle.dumps((how, items), protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise DeployError(
             f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be pickled, "
-            "as a partial of a function of a module is; or decode in one process, --workers 0"
+            "such as a partial of a module's function; or decode in one process, --workers 0"
         ) from error

@@ -1,4 +1,4 @@
-"""The process that decodes images for another one: opened and asked by `decoders.py`; no torch."""
+"""The process that decodes images for another one, which `decoders.py` starts; no torch."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ __all__ = ["serve"]
 
 
 def serve(socket: int) -> None:
-    """Answers on the file descriptor `socket` until its other end is closed.
+    """Answers requests on the file descriptor `socket` until its other end is closed.
 
-    A request is (preprocessing, items). The answer is a list with None for each image that could be made and its error
-    for each other one, and after that the pixels of those that could be, one after another: bytes, not pickled.
+    A request is (preprocessing, items). The answer is a list with None for each decoded image and the error of each
+    other one, followed by the pixels of the decoded images as bytes, not pickled.
     """
     connection = Connection(socket)
     while True:
         try:
-            how, items = connection.recv()
+            preprocessing, items = connection.recv()
         except (EOFError, OSError):
             return
-        except Exception as error:  # noqa: BLE001 (a function that this process does not find, say)
+        except Exception as error:  # noqa: BLE001 (a function that this process cannot import, for example)
             connection.send(DeployError(f"a decoding process cannot take its images: {type(error).__name__}: {error}"))
             continue
         outcomes: list[Exception | None] = []
         fitted: list[npt.NDArray[np.uint8]] = []
         for item in items:
             try:
-                fitted.append(fit_item(item, how))
+                fitted.append(fit_item(item, preprocessing))
                 outcomes.append(None)
             except DeployError as error:
                 outcomes.append(error)
-            except Exception as error:  # noqa: BLE001 (what it is, the process that asked will say)
+            except Exception as error:  # noqa: BLE001 (the other process raises it)
                 outcomes.append(_portable(error))
         try:
             connection.send(outcomes)
             for image in fitted:
                 _write(socket, np.ascontiguousarray(image).reshape(-1).data)
-        except OSError:  # it has its images no more, or is gone
+        except OSError:  # the other end is closed
             return
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, with where it came from; as text alone if it cannot be sent."""
+    """Adds the traceback to the error; replaces an error that cannot be sent by its text."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (made in this line)

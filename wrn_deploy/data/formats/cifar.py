@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their own site gives them, the binary and the python version; numpy only."""
+"""CIFAR-10 and CIFAR-100 as published on their site, in the binary and the Python version; numpy only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.array_pickle import read_array_pickle
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "CifarSource", "Layout", "open_source", "recognise"]
 
@@ -22,7 +22,7 @@ NAMES: tuple[str, ...] = ()
 PIXELS = 3 * 32 * 32  # red, green and blue planes, row by row: cs.toronto.edu/~kriz/cifar.html
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """The files of one version of CIFAR: records of `label_bytes` + 3072 bytes, or pickles with the two keys.
 
@@ -39,14 +39,30 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(10, tuple(f"data_batch_{n}.bin" for n in range(1, 6)), ("test_batch.bin",), "batches.meta.txt", 1),
-    Layout(100, ("train.bin",), ("test.bin",), "fine_label_names.txt", 2),
     Layout(
-        *(10, tuple(f"data_batch_{n}" for n in range(1, 6)), ("test_batch",), "batches.meta"),
+        classes=10,
+        train=tuple(f"data_batch_{n}.bin" for n in range(1, 6)),
+        test=("test_batch.bin",),
+        names_file="batches.meta.txt",
+        label_bytes=1,
+    ),
+    Layout(classes=100, train=("train.bin",), test=("test.bin",), names_file="fine_label_names.txt", label_bytes=2),
+    Layout(
+        classes=10,
+        train=tuple(f"data_batch_{n}" for n in range(1, 6)),
+        test=("test_batch",),
+        names_file="batches.meta",
         labels_key="labels",
         names_key="label_names",
     ),
-    Layout(100, ("train",), ("test",), "meta", labels_key="fine_labels", names_key="fine_label_names"),
+    Layout(
+        classes=100,
+        train=("train",),
+        test=("test",),
+        names_file="meta",
+        labels_key="fine_labels",
+        names_key="fine_label_names",
+    ),
 )
 
 
@@ -77,7 +93,7 @@ class CifarSource:
             for index, (label, planes) in enumerate(_records(file, self.layout)):
                 name = f"{file.name} image {index}"
                 if not 0 <= label < self.layout.classes:
-                    raise DeployError(
+                    raise DamagedFile(
                         f"{file} image {index} has label {label}: expected 0 to {self.layout.classes - 1}; the file is "
                         "damaged, download it again"
                     )
@@ -112,7 +128,7 @@ def open_source(name: str, role: Role) -> ImageSource:
 
 
 def _find_layout(folder: Path) -> Layout | None:
-    """The version whose files are there; the short names of CIFAR-100's count only beside the file of class names."""
+    """The version whose files are there; CIFAR-100's short file names count only beside its file of class names."""
     for layout in LAYOUTS:
         has_images = any((folder / file).is_file() for file in (*layout.train, *layout.test))
         if has_images and (layout.classes == 10 or (folder / layout.names_file).is_file()):
@@ -130,7 +146,7 @@ def _class_names(folder: Path, layout: Layout) -> tuple[str, ...]:
         listed = read_array_pickle(path).get(layout.names_key, [])
         names = [name.decode("latin-1") if isinstance(name, bytes) else str(name) for name in listed]
     if len(names) != layout.classes:
-        raise DeployError(f"{path} has {len(names)} class names: expected {layout.classes}; download it again")
+        raise DamagedFile(f"{path} has {len(names)} class names: expected {layout.classes}; download it again")
     return tuple(names)
 
 
@@ -139,12 +155,12 @@ def _count(file: Path, layout: Layout) -> int:
         return len(_read_arrays(file, layout)[0])
     record, size = layout.label_bytes + PIXELS, file.stat().st_size
     if size % record:
-        raise DeployError(f"{file} has {size} bytes: expected a multiple of {record}; download it again")
+        raise DamagedFile(f"{file} has {size} bytes: expected a multiple of {record}; download it again")
     return size // record
 
 
 def _records(file: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """The class and the colour planes of each image; of the pickles, one whole file at a time is in memory."""
+    """Yields the class and the colour planes of each image; a pickle is in memory as a whole."""
     if layout.label_bytes:
         with file.open("rb") as stream:
             while record := stream.read(layout.label_bytes + PIXELS):
@@ -160,7 +176,7 @@ def _read_arrays(file: Path, layout: Layout) -> tuple[list[int], npt.NDArray[np.
     are_planes = isinstance(planes, np.ndarray) and planes.shape[1:] == (PIXELS,)
     are_labels = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not are_planes or not are_labels or len(labels) != len(planes):
-        raise DeployError(
+        raise DamagedFile(
             f"{file} holds {', '.join(table) or 'nothing'}: expected `data`, uint8 (N, {PIXELS}), and "
             f"`{layout.labels_key}`, a list of N whole numbers; download it again"
         )

@@ -23,7 +23,7 @@ SIDE = 32  # the size of CIFAR's images, for which the small networks are made
 
 @dataclass(slots=True)
 class DigitSource:
-    """One split of the digits: `values` uint8 (N, 8, 8) from 0 to 16; a mirrored 2 is no 2, so never mirrored."""
+    """One split of the digits: `values` uint8 (N, 8, 8) from 0 to 16; never mirrored: a mirrored 2 is not a 2."""
 
     name: str
     values: npt.NDArray[np.uint8]
@@ -43,13 +43,13 @@ class DigitSource:
 
 
 def recognise(path: Path) -> bool:
-    """The digits have a name and no path."""
+    """The digits have a name, not a path."""
     del path
     return False
 
 
 def open_source(name: str, role: Role) -> ImageSource:
-    """Opens a split that is always the same: every fifth image (index % 5 == 4) is for tests, the rest for training."""
+    """Opens a fixed split: every fifth image (index % 5 == 4) is for tests, the rest for training."""
     with resources.files("wrn_deploy.data").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
         values, classes = arrays["images"], arrays["labels"]
     is_test = np.arange(len(classes)) % 5 == 4

@@ -56,7 +56,7 @@ def open_source(name: str, role: Role) -> ImageSource:
 
     The sorted names of the subfolders are the classes, an empty one included; images may lie deeper in them. With
     `train` and `test` (or `val`) subfolders the classes are those of both, so that each class has the same index in
-    either. Files and folders whose names start with a dot are passed over.
+    either. Files and folders whose names start with a dot are skipped.
 
     Raises:
         DeployError: the label file is wrong, the split is missing, or images lie beside class subfolders.
@@ -102,7 +102,7 @@ def _choose_split(splits: list[Path], role: Role, name: str) -> Path:
             if split.name.lower() == wanted:
                 return split
     raise DeployError(
-        f"{name} has the split {', '.join(split.name for split in splits)} alone: expected a folder "
+        f"{name} has only the split {', '.join(split.name for split in splits)}: expected a folder "
         f"{' or '.join(SPLITS[role])} with class subfolders too; give {splits[0]} itself to use it for this"
     )
 
@@ -123,5 +123,5 @@ def _holds_images(folder: Path, depth: int) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """A file that its name says is an image, and that is not hidden."""
+    """Whether the file is named like an image and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

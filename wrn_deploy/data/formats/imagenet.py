@@ -18,7 +18,7 @@ __all__ = ["NAMES", "open_source", "recognise"]
 NAMES: tuple[str, ...] = ()
 
 WNID = re.compile(r"n\d{8}")
-LOOKED_AT = 5  # files of a folder with tens of thousands
+INSPECTED = 5  # files of a folder with tens of thousands
 
 
 def recognise(path: Path) -> bool:
@@ -30,13 +30,13 @@ def recognise(path: Path) -> bool:
 
 
 def open_source(name: str, role: Role) -> ImageSource:
-    """Opens the split of the role, or the folder itself where it has no `train` and `val`.
+    """Opens the split of the role, or the folder itself if it has no `train` and `val`.
 
-    The classes are the sorted ids, with names that WordNet has for them. Validation images in one folder get their
-    classes from a file beside or above them, see `ground_truth`; a `labels.csv` comes first.
+    The classes are the sorted ids, under their names in WordNet. Validation images in one folder get their classes
+    from a file beside or above them, see `ground_truth`; a `labels.csv` comes first.
 
     Raises:
-        DeployError: the split is missing, no file tells the classes, or it does not tell those of all images.
+        DeployError: the split or the file of classes is missing, or it does not list all images.
     """
     root = Path(name)
     flat = next((place for place in (root, *_splits(root)) if _is_flat(place)), None)
@@ -66,14 +66,14 @@ def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
     return folder.FolderSource(name, images, [(file, index[classes[file]]) for file in files], class_names(order))
 
 
-def _classes(root: Path, told: set[str]) -> list[str]:
-    """The classes of the training images beside them; else all 1,000, or those that the file tells if it has others."""
+def _classes(root: Path, listed: set[str]) -> list[str]:
+    """The classes of the training images beside them; else all 1,000, or those listed if there are others."""
     train = [place for place in _splits(root) if _holds_wnids(place)]
     found = sorted({path.name for place in train for path in place.iterdir() if WNID.fullmatch(path.name)})
-    if told <= set(found):
+    if listed <= set(found):
         return found
     every = [ilsvrc_wnid(index) for index in range(CLASSES)]
-    return every if told <= set(every) else sorted(told)
+    return every if listed <= set(every) else sorted(listed)
 
 
 def _splits(path: Path) -> list[Path]:
@@ -86,5 +86,5 @@ def _holds_wnids(path: Path) -> bool:
 
 
 def _is_flat(path: Path) -> bool:
-    files = itertools.islice((place.name for place in path.iterdir()), LOOKED_AT)
+    files = itertools.islice((place.name for place in path.iterdir()), INSPECTED)
     return any(file.startswith("ILSVRC2012_val_") for file in files)

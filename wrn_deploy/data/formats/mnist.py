@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "MnistSource", "open_source", "recognise"]
 
@@ -28,15 +28,15 @@ FILES = {Role.TRAIN: "train-images", Role.TEST: "t10k-images"}
 ENDINGS = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
 # yann.lecun.org/exdb/mnist: two zero bytes, the type (8: uint8), the number of dimensions; then each, big-endian int32.
 IMAGES, LABELS = b"\x00\x00\x08\x03", b"\x00\x00\x08\x01"
-SIDE, WIDE = 28, 32  # MNIST's own, and that of LeNet-5's input and of CIFAR's networks
+SIDE, PADDED_SIDE = 28, 32  # MNIST's, and that of LeNet-5's input and of CIFAR's networks
 DAMAGED = (EOFError, OSError, OverflowError, MemoryError, ValueError, zlib.error, struct.error)
 
 
 @dataclass(slots=True)
 class MnistSource:
-    """Grey images, `shape` (N, rows, columns); `classes` None: unknown. They are digits, letters: never mirrored.
+    """Grey images, `shape` (N, rows, columns); `classes` None: unknown. Digits and letters are never mirrored.
 
-    Images of 28 x 28 get a black border of 2 pixels, which makes them as large as CIFAR's, for which the small networks
+    Images of 28 x 28 get a black border of 2 pixels, which gives them the size of CIFAR's, for which the small networks
     are made; no pixel changes.
     """
 
@@ -81,7 +81,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     """Opens the images of the role in a folder, or a file of images; the labels are in the file beside it.
 
     Raises:
-        DeployError: a file is missing or damaged, or images and labels do not belong together.
+        DeployError: a file is missing or damaged, or the numbers of images and labels differ.
     """
     path = Path(name)
     file = _find(path, role) if path.is_dir() else path
@@ -90,10 +90,10 @@ def open_source(name: str, role: Role) -> ImageSource:
     with _opened(file) as stream:
         count, rows, columns = _read_header(stream, IMAGES)
     if 0 in (rows, columns):
-        raise DeployError(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
+        raise DamagedFile(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
     own = math.prod((count, rows, columns)) + 16
     if not _is_zipped(file) and (size := file.stat().st_size) != own:
-        raise DeployError(f"{file} has {size} bytes: expected {own} for {count} images; download it again")
+        raise DamagedFile(f"{file} has {size} bytes: expected {own} for {count} images; download it again")
     return MnistSource(name, file, (count, rows, columns), _labels_beside(file, count, needed=path.is_dir()))
 
 
@@ -112,7 +112,7 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
     with _opened(file) as stream:
         (found,) = _read_header(stream, LABELS)
         if found != count:
-            raise DeployError(f"{file} has {found} labels for {count} images: expected one each; download both again")
+            raise DamagedFile(f"{file} has {found} labels for {count} images: expected one each; download both again")
         labels = np.frombuffer(_read(stream, found, "its labels"), dtype=np.uint8)
         _check_end(stream)
     return labels
@@ -129,7 +129,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
             yield cast("IO[bytes]", file)
     except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole idx file; download it again") from error
+        raise DamagedFile(f"{path} is damaged ({error}): expected a whole idx file; download it again") from error
 
 
 def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
@@ -140,10 +140,10 @@ def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{magic[3]}I", _read(file, 4 * magic[3], "its header"))
 
 
-def _read(file: IO[bytes], count: int, what: str) -> bytes:
+def _read(file: IO[bytes], count: int, part: str) -> bytes:
     content = file.read(count)
     if len(content) < count:
-        raise EOFError(f"it ends in {what}")
+        raise EOFError(f"it ends in {part}")
     return content
 
 
@@ -154,7 +154,7 @@ def _check_end(file: IO[bytes]) -> None:
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    border = (WIDE - SIDE) // 2 if shape == (SIDE, SIDE) else 0
+    border = (PADDED_SIDE - SIDE) // 2 if shape == (SIDE, SIDE) else 0
     image = np.zeros((shape[0] + 2 * border, shape[1] + 2 * border, 3), dtype=np.uint8)
     inside = np.frombuffer(pixels, dtype=np.uint8).reshape(*shape, 1)
     image[border : border + shape[0], border : border + shape[1]] = inside

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
-from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.labels import check_label
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "NpzSource", "open_source", "recognise"]
 
@@ -35,7 +34,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 class NpzSource:
     """The images of an .npz: `shape` is that of `images`, `classes` int64 (N,) or None.
 
-    Sets of grey images are mostly digits and letters, so those are not mirrored.
+    Grey images are not mirrored, since they are mostly digits and letters.
     """
 
     name: str
@@ -126,7 +125,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole .npz file; copy or save it again") from error
+        raise DamagedFile(f"{path} is damaged ({error}): expected a whole .npz file; copy or save it again") from error
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Parquet files with encoded images, as Hugging Face data sets have them, as a stream; pyarrow only when opened."""
+"""Parquet files of encoded images, as in Hugging Face data sets, read as a stream; pyarrow only when opened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.decoding.decode import Encoded
-from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 
 __all__ = ["NAMES", "ParquetSource", "RowGroup", "open_source", "recognise"]
 
@@ -122,7 +121,7 @@ def _open_file(file: Path) -> Iterator[Any]:
         with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
-        raise DeployError(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
+        raise DamagedFile(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
 
 
 def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
@@ -173,7 +172,7 @@ def _stream(groups: list[RowGroup]) -> Iterator[Item]:
 
 
 def _values(batch: Any) -> tuple[list[bytes | None], list[int | None]]:
-    """The encoded images and the labels of some rows, copied, so that none of them holds the others in memory."""
+    """The encoded images and the labels of some rows, copied, so that none of them keeps the others in memory."""
     images = batch.column(0)
     encoded = images.to_pylist() if not hasattr(images, "field") else images.field("bytes").to_pylist()
     return encoded, batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(encoded)

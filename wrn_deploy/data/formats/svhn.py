@@ -1,4 +1,4 @@
-"""SVHN's cropped digits as their own site gives them (.mat), read as a stream; numpy only."""
+"""SVHN's cropped digits as published on their site (.mat), in memory as a whole: 1.6 GB for `extra`; numpy only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.containers.mat_file import MatArray, is_mat_file, list_arrays, read_values
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, merged, shuffled
+from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
+from wrn_deploy.data.sampling.shuffle import buffer_capacity, interleave, shuffled
 from wrn_deploy.errors import DeployError
 
 __all__ = ["NAMES", "SvhnSource", "open_source", "recognise"]
@@ -22,19 +22,24 @@ NAMES: tuple[str, ...] = ()
 # ufldl.stanford.edu/housenumbers, "Format 2"; y is 1 to 9 for these digits, and 10 for the digit 0.
 FILES = {Role.TRAIN: ("train_32x32.mat", "extra_32x32.mat"), Role.TEST: ("test_32x32.mat",)}
 EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N whole numbers from 1 to 10"
-READ_BYTES = 2**18  # of pixels at once
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
-    pixels: MatArray
+    """The content of one file: `pixels` (height, width, 3, N) in column-major order, `digits` (N,)."""
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
     digits: npt.NDArray[np.uint8]
+
+    def items(self) -> Iterator[Item]:
+        for index, digit in enumerate(self.digits):
+            yield Item(f"{self.name} image {index}", int(digit), partial(np.ascontiguousarray, self.pixels[..., index]))
 
 
 @dataclass(slots=True)
 class SvhnSource:
-    """One split of SVHN; a mirrored 2 is no 2, so never mirrored."""
+    """One split of SVHN, never mirrored: a mirrored 2 is not a 2."""
 
     name: str
     files: list[_File]
@@ -48,10 +53,10 @@ class SvhnSource:
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
         """All images in the files' order, or with mixed files and a shuffle buffer."""
         if order is None:
-            return (item for file in self.files for item in _stream(file))
-        streams = [(len(file.digits), _stream(file)) for file in self.files]
+            return (item for file in self.files for item in file.items())
+        streams = [(len(file.digits), file.items()) for file in self.files]
         image_bytes = int(np.prod(self.files[0].pixels.shape[:3]))
-        return shuffled(merged(streams, order), order, buffer_capacity(image_bytes))
+        return shuffled(interleave(streams, order), order, buffer_capacity(image_bytes))
 
 
 def recognise(path: Path) -> bool:
@@ -65,13 +70,13 @@ def recognise(path: Path) -> bool:
 
 
 def open_source(name: str, role: Role) -> ImageSource:
-    """Opens one file, which is one split whatever the role, or those of the role in a folder.
+    """Opens one file, which is one split for any role, or the files of the role in a folder.
 
     In a folder, the training images are `train_32x32.mat` and, if it is there, `extra_32x32.mat`: the paper trains on
     both.
 
     Raises:
-        DeployError: a file is missing or damaged, or has other arrays or labels.
+        DeployError: a file is missing, damaged or too large for the memory, or has other arrays or labels.
     """
     path = Path(name)
     if not path.is_dir():
@@ -83,33 +88,25 @@ def open_source(name: str, role: Role) -> ImageSource:
 
 
 def _open(path: Path) -> _File:
-    arrays = {array.name: array for array in list_arrays(path)}
+    arrays = read_arrays(path)
     if not {"X", "y"} <= arrays.keys():
         raise DeployError(f"{path} holds {', '.join(arrays) or 'nothing'}: {EXPECTED}")
     pixels, labels = arrays["X"], arrays["y"]
-    count = 1 if len(pixels.shape) == 3 else pixels.shape[-1]  # MATLAB leaves the last 1 of a shape out
-    if pixels.dtype != np.uint8 or len(pixels.shape) not in (3, 4) or pixels.shape[2] != 3 or 0 in pixels.shape[:2]:
-        raise DeployError(f"{path} has `X` of {pixels.dtype or 'another kind'} {pixels.shape}: {EXPECTED}")
-    if labels.dtype is None or labels.size != count:
-        raise DeployError(f"{path} has {count} images and `y` of {labels.shape}: {EXPECTED}")
-    found = np.concatenate([np.zeros(0), *read_values(path, labels, 2**16)])
+    shape = () if pixels is None else pixels.shape
+    if pixels is None or pixels.dtype != np.uint8 or len(shape) not in (3, 4) or shape[2] != 3 or 0 in shape[:2]:
+        raise DeployError(f"{path} has `X` of {_kind(pixels)}: {EXPECTED}")
+    count = 1 if len(shape) == 3 else shape[3]  # MATLAB leaves the last 1 of a shape out
+    if labels is None or labels.size != count:
+        raise DeployError(f"{path} has {count} images and `y` of {_kind(labels)}: {EXPECTED}")
+    found = labels.ravel()
     wrong = np.flatnonzero(~np.isin(found, np.arange(1, 11)))
     if len(wrong):
-        label = found[wrong[0]]
-        raise DeployError(f"{path} image {wrong[0]} has label {label:g}: expected 1 to 10, where 10 is the digit 0")
-    return _File(path, pixels, (found % 10).astype(np.uint8))
+        raise DeployError(
+            f"{path} image {wrong[0]} has label {found[wrong[0]]:g}: expected 1 to 10, where 10 is the digit 0"
+        )
+    images = pixels.astype(np.uint8, copy=False).reshape((*shape[:3], count), order="F")
+    return _File(path.name, images, found.astype(np.uint8) % 10)
 
 
-def _stream(file: _File) -> Iterator[Item]:
-    columns_rows = file.pixels.shape[2], file.pixels.shape[1], file.pixels.shape[0]
-    size, index = int(np.prod(columns_rows)), 0
-    for block in read_values(file.path, file.pixels, max(1, READ_BYTES // size) * size):
-        for pixels in block.reshape(-1, size):
-            load = partial(_to_rgb, pixels.tobytes(), columns_rows)
-            yield Item(f"{file.path.name} image {index}", int(file.digits[index]), load)
-            index += 1
-
-
-def _to_rgb(pixels: bytes, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """From MATLAB's column-major order, which read forwards is colour, column, row."""
-    return np.ascontiguousarray(np.frombuffer(pixels, dtype=np.uint8).reshape(shape).transpose(2, 1, 0))
+def _kind(array: npt.NDArray[np.generic] | None) -> str:
+    return "another kind" if array is None else f"{array.dtype} {array.shape}"

@@ -1,4 +1,4 @@
-"""WebDataset's tar shards: files of one sample side by side, their names alike up to the first dot; no torch."""
+"""WebDataset's tar shards: the files of a sample are adjacent, and share the name up to the first dot; no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.labels import check_label
 from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["NAMES", "Shard", "WebDatasetSource", "open_source", "recognise"]
 
@@ -28,7 +27,7 @@ LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
 CLASS_NAMES = "classnames.txt"
 BRACES = re.compile(r"\{([^{}]+)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
-MOST_SHARDS = 10**6
+MAX_SHARDS = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     as `label`, `cls` or `class_index`; the names of the classes in a `classnames.txt` beside the shards, one a line.
 
     Raises:
-        DeployError: a shard is missing or damaged, or the files of a sample do not stand side by side.
+        DeployError: a shard is missing or damaged, or the files of a sample are not adjacent.
     """
     path = Path(name)
     files = _choose(path, role) if path.is_dir() else [path] if path.exists() else _expand(name)
@@ -115,10 +114,10 @@ def _choose(folder: Path, role: Role) -> list[Path]:
 
 
 def _expand(pattern: str) -> list[Path]:
-    """The names that a shell would make of the braces: `{000..012}` and `{a,b}`."""
+    """Expands braces as a shell does: `{000..012}` and `{a,b}`."""
     parts = BRACES.split(pattern)
     choices = [_choices(part, pattern) if index % 2 else [part] for index, part in enumerate(parts)]
-    names = itertools.islice(itertools.product(*choices), MOST_SHARDS)
+    names = itertools.islice(itertools.product(*choices), MAX_SHARDS)
     return [Path("".join(chosen)) for chosen in names]
 
 
@@ -127,10 +126,10 @@ def _choices(braces: str, pattern: str) -> list[str]:
     if not found:
         return braces.split(",")
     first, last = found.groups()
-    if int(last) < int(first) or int(last) - int(first) >= MOST_SHARDS:
+    if int(last) < int(first) or int(last) - int(first) >= MAX_SHARDS:
         raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
-    wide = len(first) if first.startswith("0") or len(first) == len(last) else 0
-    return [f"{number:0{wide}}" for number in range(int(first), int(last) + 1)]
+    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+    return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
@@ -139,12 +138,12 @@ def _class_names(file: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
-        raise DeployError(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
+        raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
 
 
 @dataclass(slots=True)
 class _Sample:
-    """The files of one key so far; a size instead of the content where shards are only counted."""
+    """The files of one key so far; without their content if shards are only counted."""
 
     key: str
     image: str = ""
@@ -172,37 +171,36 @@ def _stream(shards: list[Shard]) -> Iterator[Item]:
 
 
 def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
-    """Those with an image; members of other kinds are passed over."""
+    """Yields the samples with an image; other members are skipped."""
     sample = _Sample("")
     for member in members(file):
-        folder, _, file_name = member[0].rpartition("/")
+        folder, _, file_name = member.name.rpartition("/")
         stem, dot, _ = file_name.partition(".")
         if not stem or not dot:
             continue
         key = f"{folder}/{stem}"
         if key != sample.key:
-            yield from _whole(sample, file)
+            yield from _finished(sample, file)
             sample = _Sample(key)
         _take(sample, member, file, contents=contents)
-    yield from _whole(sample, file)
+    yield from _finished(sample, file)
 
 
 def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
-    name, size, read = member
-    suffix = f".{name.rpartition('.')[2]}".lower()
+    suffix = f".{member.name.rpartition('.')[2]}".lower()
     if suffix in IMAGE_SUFFIXES:
         if sample.image:
-            raise DeployError(f"{file} has {sample.image} and {name} in one sample: expected one image a sample")
-        sample.image, sample.size_bytes = name, size
-        sample.encoded = read() if contents else b""
+            raise DeployError(f"{file} has {sample.image} and {member.name} in one sample: expected one image a sample")
+        sample.image, sample.size_bytes = member.name, member.size_bytes
+        sample.encoded = member.read() if contents else b""
     elif suffix == ".cls":
         sample.is_labelled = True
-        sample.label = read() if contents else b""
+        sample.label = member.read() if contents else b""
     elif suffix == ".json" and contents:
-        sample.record = read()
+        sample.record = member.read()
 
 
-def _whole(sample: _Sample, file: Path) -> Iterator[_Sample]:
+def _finished(sample: _Sample, file: Path) -> Iterator[_Sample]:
     if sample.image:
         yield sample
     elif sample.is_labelled:
@@ -220,5 +218,5 @@ def _label(sample: _Sample, name: str) -> int | None:
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
         return None if found is None else check_label(int(found), name)
     except (ValueError, TypeError) as error:
-        told = (sample.label or sample.record)[:40].decode("utf-8", "replace")
-        raise DeployError(f"{name} has the label {told!r}: expected a class index, as in 17; pack it again") from error
+        label = (sample.label or sample.record)[:40].decode("utf-8", "replace")
+        raise DeployError(f"{name} has the label {label!r}: expected a class index, as in 17; pack it again") from error

@@ -1,4 +1,4 @@
-"""Which images a number was made from: a digest of decoded images; the standard library and numpy only."""
+"""Computes digests of decoded images, which identify the data of a number; the standard library and numpy only."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def image_digest(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 class DataDigest:
-    """One digest for a set of images, which depends neither on their order nor on the batch size.
+    """The digest of a set of images, independent of their order and the batch size.
 
-    It is the sha256 over the images' digests in sorted order; an image that is there twice counts twice. Names and
-    labels are not part of it. Holds 32 bytes an image.
+    It is the sha256 over the images' sorted digests; an image that occurs twice counts twice. Names and labels are not
+    part of it. Holds 32 bytes per image.
     """
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
 
     def add(self, images: npt.NDArray[np.uint8]) -> None:
-        """Takes a batch: uint8, NHWC."""
+        """Adds a batch: uint8, NHWC."""
         self._digests.extend(image_digest(image) for image in images)
 
     def __len__(self) -> int:
-        """The number of images taken so far."""
+        """The number of images added so far."""
         return len(self._digests)
 
     @property
     def digests(self) -> tuple[bytes, ...]:
-        """Those of the images taken so far, in their order."""
+        """The digests of the images added so far, in their order."""
         return tuple(self._digests)
 
     def hexdigest(self) -> str:
-        """The digest of the images taken so far; more can be added afterwards."""
+        """The digest of the images added so far; more can be added afterwards."""
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()

@@ -1,4 +1,4 @@
-"""Which images a set holds, so that another set can be asked whether it has some of them; the standard library only."""
+"""Records which images a set has, to find out whether another set has some of them; the standard library only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 
 __all__ = ["ImageSet", "read_image_set"]
 
 HEADER = "wrn-deploy images 1"
-# Bytes kept of each sha256. That two of 100,000 calibration and 100,000 other images agree in them by chance has a
-# probability of 10**10 / 2**64, less than one in a thousand million.
+# Bytes kept of each sha256. The probability that any two of 100,000 calibration and 100,000 other images agree in them
+# by chance is 10**10 / 2**64, less than one in a thousand million.
 KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """The starts of the images' digests (`data.digest.image_digest`): neither order nor repetition matters."""
+    """The first bytes of the images' digests (`data.digest.image_digest`), without order or repetition."""
 
     starts: frozenset[bytes]
 
@@ -33,11 +33,11 @@ class ImageSet:
         return len(self.starts)
 
     def count(self, digests: Iterable[bytes]) -> int:
-        """How many of these images are in the set; one that is given twice counts twice."""
+        """The number of these images that are in the set; an image that is given twice counts twice."""
         return sum(digest[:KEPT] in self.starts for digest in digests)
 
     def to_text(self) -> str:
-        """A header and a line of 16 hexadecimal digits an image, sorted: equal sets make equal files."""
+        """A header, and a sorted line of 16 hexadecimal digits per image: equal sets make equal files."""
         return "\n".join([HEADER, *sorted(start.hex() for start in self.starts)]) + "\n"
 
 
@@ -51,9 +51,9 @@ def read_image_set(file: Path) -> ImageSet:
         header, *lines = file.read_text(encoding="ascii").splitlines()
         starts = [bytes.fromhex(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise DeployError(f"{file} is no list of images ({error}): calibrate again") from error
+        raise DamagedFile(f"{file} is not a list of images ({error}): calibrate again") from error
     if header != HEADER or any(len(start) != KEPT for start in starts):
-        raise DeployError(
-            f"{file} is no list of images: expected {HEADER!r} and {2 * KEPT} digits a line; calibrate again"
+        raise DamagedFile(
+            f"{file} is not a list of images: expected {HEADER!r} and {2 * KEPT} digits a line; calibrate again"
         )
     return ImageSet(frozenset(starts))

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["buffer_capacity", "merged", "shuffled"]
+__all__ = ["buffer_capacity", "interleave", "shuffled"]
 
 BUFFER_BYTES = 64 * 2**20
 
@@ -15,37 +15,37 @@ T = TypeVar("T")
 
 
 def buffer_capacity(image_bytes: int) -> int:
-    """How many images of about `image_bytes` a shuffle buffer holds: 64 MiB of them, and two at least."""
+    """The number of images of about `image_bytes` that a shuffle buffer of 64 MiB holds, at least two."""
     return max(2, BUFFER_BYTES // max(1, image_bytes))
 
 
 def shuffled(items: Iterable[T], order: np.random.Generator, capacity: int) -> Iterator[T]:
-    """Gives `items` in a random order, and never holds more than `capacity` of them.
+    """Yields `items` in a random order, and never holds more than `capacity` of them.
 
-    Each item comes exactly once, and the same items with a generator in the same state come in the same order. An
-    item comes at most `capacity` places early, but may come late without limit. The order is uniformly random if
-    `capacity` items are all there are; beyond that, items far apart in the file stay roughly in the file's order,
-    so a file that is sorted by class should be shuffled once when it is written. `order` gives one number, before the
-    first item: how far ahead of their use the items are taken makes no difference to it.
+    Each item comes exactly once, and equal states of the generator give equal orders. An item comes at most `capacity`
+    places early, but may come late without limit. The order is uniformly random for up to `capacity` items; of more,
+    items far apart in the file stay roughly in the file's order, so a file that is sorted by class should be shuffled
+    once when it is written. One number is drawn from `order`, before the first item: reading ahead does not change what
+    the caller draws from it later.
     """
     order = np.random.default_rng(int(order.integers(2**63)))
-    held: list[T] = []
+    buffer: list[T] = []
     for item in items:
-        if len(held) < capacity:
-            held.append(item)
+        if len(buffer) < capacity:
+            buffer.append(item)
             continue
         chosen = int(order.integers(capacity))
-        yield held[chosen]
-        held[chosen] = item
-    for index in order.permutation(len(held)):
-        yield held[index]
+        yield buffer[chosen]
+        buffer[chosen] = item
+    for index in order.permutation(len(buffer)):
+        yield buffer[index]
 
 
-def merged(streams: Sequence[tuple[int, Iterator[T]]], order: np.random.Generator) -> Iterator[T]:
-    """The items of several streams, each with its length, mixed as if all were shuffled together.
+def interleave(streams: Sequence[tuple[int, Iterator[T]]], order: np.random.Generator) -> Iterator[T]:
+    """Mixes streams, each given with its length, as if all their items were shuffled together.
 
-    The next one comes from a stream with a probability in proportion to what is left of it; each stream keeps its own
-    order. `order` gives one number, before the first item.
+    The probability that a stream gives the next item is proportional to the number of items left in it; each stream
+    keeps its own order. One number is drawn from `order`, before the first item.
     """
     order = np.random.default_rng(int(order.integers(2**63)))
     left = np.array([count for count, _ in streams])

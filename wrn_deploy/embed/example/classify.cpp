@@ -35,7 +35,7 @@ class Runner {
     input_.size = output_.size = sizeof(wrn_tensor);
     check(wrn_input(handle_, WRN_UINT8, &input_));
     check(wrn_output(handle_, 0, &output_));
-    if (output_.dtype != WRN_FLOAT32 || output_.rank != 1) throw std::runtime_error("this bundle gives no logits");
+    if (output_.dtype != WRN_FLOAT32 || output_.rank != 1) throw std::runtime_error("this bundle has no logits");
   }
   ~Runner() { wrn_close(handle_); }
   Runner(const Runner &) = delete;
@@ -53,7 +53,7 @@ class Runner {
     return results;
   }
 
-  // The name of a class, or its number where it has none.
+  // The name of a class, or its number if it has none.
   std::string label(std::int64_t index) const {
     std::size_t needed = 0;
     check(wrn_text(handle_, WRN_TEXT_LABEL, index, nullptr, 0, &needed));

@@ -1,15 +1,15 @@
 /* core.c: starts Python and connects wrn_deploy.embed.calls; cffi puts its own code around this file.
  *
- * Python is started here and not by cffi, whose start ends the process where Python cannot find itself, and prints
- * where a package is missing.
+ * Python is started here and not by cffi, which ends the process if Python cannot find itself, and prints if a package
+ * is missing.
  */
 #define EXPORTED __attribute__((visibility("default")))
 
 EXPORTED int32_t wrn_core_start(const char *executable, const char *extra, char *message, size_t room);
 
-/* Initializes Python as `executable` would run, without signal handlers and whatever the host's variables say. */
+/* Initializes Python as `executable` would, without signal handlers and without the host's variables. */
 static int start_python(const char *executable, char *message, size_t room) {
-  static char failed[512]; /* Python cannot be started again once that has failed */
+  static char failed[512]; /* Python cannot be started again after a failure */
   if (failed[0] != '\0') {
     snprintf(message, room, "%s", failed);
     return -1;
@@ -31,14 +31,14 @@ static int start_python(const char *executable, char *message, size_t room) {
     PyEval_SaveThread();
     return 0;
   }
-  snprintf(failed, sizeof failed, "Python of %s cannot start (%s): mend it, or run `wrn-deploy embed` again in an "
+  snprintf(failed, sizeof failed, "Python of %s cannot start (%s): repair it, or run `wrn-deploy embed` again in an "
            "environment that works", executable, status.err_msg ? status.err_msg : "no reason given");
   snprintf(message, room, "%s", failed);
   return -1;
 }
 
 /* Puts the pending exception into the message and clears it. */
-static void tell(const char *executable, char *message, size_t room) {
+static void report(const char *executable, char *message, size_t room) {
   PyObject *kind, *value, *trace, *text;
   PyErr_Fetch(&kind, &value, &trace);
   PyErr_NormalizeException(&kind, &value, &trace);
@@ -62,7 +62,7 @@ static int add_path(const char *extra) {
   return failed ? -1 : 0;
 }
 
-/* What cffi and the calls need, imported here so that a failure is told and not printed. */
+/* Imports what cffi and the calls need, so that a failure is reported and not printed. */
 static int import_all(void) {
   static const char *const names[] = {"_cffi_backend", "wrn_deploy.embed.calls"};
   for (size_t each = 0; each < sizeof names / sizeof *names; each++) {
@@ -88,7 +88,7 @@ EXPORTED int32_t wrn_core_start(const char *executable, const char *extra, char 
   if (!Py_IsInitialized() && start_python(executable, message, room) != 0) return WRN_MACHINE;
   PyGILState_STATE state = PyGILState_Ensure();
   int failed = add_path(extra) != 0 || import_all() != 0;
-  if (failed) tell(executable, message, room);
+  if (failed) report(executable, message, room);
   PyGILState_Release(state);
   if (failed) return WRN_MACHINE;
   if (cffi_start_python() != 0) {
@@ -98,7 +98,7 @@ EXPORTED int32_t wrn_core_start(const char *executable, const char *extra, char 
   }
   state = PyGILState_Ensure();
   failed = connect_calls() != 0;
-  if (failed) tell(executable, message, room);
+  if (failed) report(executable, message, room);
   PyGILState_Release(state);
   return failed ? WRN_MACHINE : WRN_OK;
 }

@@ -1,7 +1,7 @@
 /* loader.c: libwrn_runner.so. Checks arguments, finds the Python environment, loads libpython and the core.
  *
- * It is not linked to Python: a process must start, and be told what is wrong, where Python is gone; and libpython
- * must be loaded with RTLD_GLOBAL, since the extension modules of other packages take its symbols from there.
+ * It is not linked to Python: if Python is gone, the process must still start and report that. And libpython must be
+ * loaded with RTLD_GLOBAL, since other packages' extension modules take its symbols from there.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -62,13 +62,13 @@ static int within(char *path, const char *folder, const char *name) {
   return snprintf(path, LENGTH, "%s/%s", folder, name) < LENGTH && exists(path);
 }
 
-/* Whether base has the standard library; what it lacks is in `path`. By os.py Python knows the folder, else it takes
- * another; without encodings it cannot start, and prints much. */
+/* Whether base has the standard library; `path` is the missing file. Python recognizes the folder by os.py, and cannot
+ * start without encodings. */
 static int has_stdlib(char *path, const char *base) {
   return within(path, base, WRN_STDLIB "/os.py") && within(path, base, WRN_STDLIB "/encodings/__init__.py");
 }
 
-/* The installation that a virtual environment was made from, by its pyvenv.cfg; the folder itself where it is none. */
+/* The installation that a virtual environment was made from (pyvenv.cfg); otherwise the folder itself. */
 static void find_base(char *base, const char *folder) {
   char path[LENGTH], line[LENGTH];
   snprintf(base, LENGTH, "%s", folder);
@@ -88,7 +88,7 @@ static void find_base(char *base, const char *folder) {
 
 /* The environment that the library was built with. */
 static int32_t recorded(python *found) {
-  static const char *const remedy = "set WRN_RUNNER_PYTHON to the folder where it is now, or " AGAIN;
+  static const char *const remedy = "set WRN_RUNNER_PYTHON to the folder it is in now, or " AGAIN;
   snprintf(found->executable, LENGTH, "%s", WRN_EXECUTABLE);
   snprintf(found->libpython, LENGTH, "%s", WRN_LIBPYTHON);
   const char *missing = access(found->executable, X_OK) != 0 ? found->executable
@@ -142,12 +142,12 @@ static void *symbol(void *library, const char *name, int *missing) {
   return found;
 }
 
-/* The core, which lies beside this library. */
+/* The core, in this library's folder. */
 static int32_t load_core(void) {
   char path[LENGTH];
   Dl_info here;
   if (dladdr((void *)&starting, &here) == 0 || here.dli_fname == NULL)
-    return fail(WRN_INTERNAL, "cannot find out where libwrn_runner.so lies");
+    return fail(WRN_INTERNAL, "cannot find the folder of libwrn_runner.so");
   const char *end = strrchr(here.dli_fname, '/');
   snprintf(path, sizeof path, "%.*s/" WRN_CORE, end ? (int)(end - here.dli_fname) : 1, end ? here.dli_fname : ".");
   void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
@@ -180,7 +180,7 @@ static int32_t start(void) {
   return status;
 }
 
-/* Whether there can be runners at all; Python is not started to say that one is not open. */
+/* Fails if no runner can be open yet, without starting Python. */
 static int32_t begin(wrn_runner runner) {
   last[0] = '\0';
   if (__atomic_load_n(&started, __ATOMIC_ACQUIRE)) return WRN_OK;
@@ -189,7 +189,7 @@ static int32_t begin(wrn_runner runner) {
 
 /* ---- structures of other versions ---- */
 
-/* Reads a structure of the caller's, of another size where the caller has another version of the header. */
+/* Reads a caller's structure, whose size differs if the caller has another version of the header. */
 static int32_t take(void *ours, size_t room, const void *theirs, const char *name) {
   size_t size = *(const size_t *)theirs;
   if (size < sizeof(size_t) || size > 65536)
@@ -203,13 +203,13 @@ static int32_t take(void *ours, size_t room, const void *theirs, const char *nam
   return WRN_OK;
 }
 
-/* Writes a structure of the caller's, but for its size. */
-static void give(void *theirs, const void *ours, size_t room) {
+/* Writes a caller's structure, except its size. */
+static void put(void *theirs, const void *ours, size_t room) {
   size_t size = *(const size_t *)theirs;
   memcpy((char *)theirs + sizeof size, (const char *)ours + sizeof size, (size < room ? size : room) - sizeof size);
 }
 
-/* Begins a call that fills a structure of the caller's. */
+/* Begins a call that fills a caller's structure. */
 static int32_t begin_filling(wrn_runner runner, const void *theirs, size_t room, const char *name) {
   int32_t status = begin(runner);
   if (status != WRN_OK) return status;
@@ -247,7 +247,7 @@ WRN_API int32_t wrn_describe(wrn_runner runner, wrn_description *description) {
   wrn_description ours = {0};
   int32_t status = begin_filling(runner, description, sizeof ours, "wrn_description");
   if (status == WRN_OK) status = core.describe(runner, &ours, last, sizeof last);
-  if (status == WRN_OK) give(description, &ours, sizeof ours);
+  if (status == WRN_OK) put(description, &ours, sizeof ours);
   return status;
 }
 
@@ -255,7 +255,7 @@ WRN_API int32_t wrn_input(wrn_runner runner, int32_t dtype, wrn_tensor *tensor) 
   wrn_tensor ours = {0};
   int32_t status = begin_filling(runner, tensor, sizeof ours, "wrn_tensor");
   if (status == WRN_OK) status = core.input(runner, dtype, &ours, last, sizeof last);
-  if (status == WRN_OK) give(tensor, &ours, sizeof ours);
+  if (status == WRN_OK) put(tensor, &ours, sizeof ours);
   return status;
 }
 
@@ -263,7 +263,7 @@ WRN_API int32_t wrn_output(wrn_runner runner, int32_t index, wrn_tensor *tensor)
   wrn_tensor ours = {0};
   int32_t status = begin_filling(runner, tensor, sizeof ours, "wrn_tensor");
   if (status == WRN_OK) status = core.output(runner, index, &ours, last, sizeof last);
-  if (status == WRN_OK) give(tensor, &ours, sizeof ours);
+  if (status == WRN_OK) put(tensor, &ours, sizeof ours);
   return status;
 }
 

@@ -1,4 +1,4 @@
-"""Reads weights that are kept as arrays by name: NumPy's .npz, and HDF5 as hickle writes it; never pickles."""
+"""Reads weights stored as named arrays: NumPy's .npz, and HDF5 as hickle writes it; never pickles."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, missing_package
 
 __all__ = ["HDF5", "is_npz", "read_hdf5", "read_npz"]
 
-HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
+HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of an HDF5 file
 
 
 def is_npz(file: Path) -> bool:
-    """Whether the file is an archive of NumPy arrays; what `torch.save` writes is an archive too."""
+    """Whether the file is an archive of NumPy arrays, and not of `torch.save`, which writes archives too."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -33,17 +33,17 @@ def read_npz(file: Path) -> dict[str, torch.Tensor]:
     """The arrays by name.
 
     Raises:
-        DeployError: the file is damaged, or has arrays of Python objects, which are pickles.
+        DeployError: the file is damaged, or has arrays of pickled Python objects.
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: _tensor(arrays[name]) for name in arrays.files}
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DeployError(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
+        raise DamagedFile(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
 
 
 def read_hdf5(file: Path) -> dict[str, torch.Tensor]:
-    """The arrays by name: the groups' names, without those that hickle adds (`data_0`) and without its quotes.
+    """The arrays by the names of their groups, without the groups (`data_0`) and quotes that hickle adds.
 
     Raises:
         DeployError: the file is damaged.
@@ -64,7 +64,7 @@ def read_hdf5(file: Path) -> dict[str, torch.Tensor]:
         with h5py.File(file, "r") as opened:
             opened.visititems(visit)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole HDF5 file") from error
+        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole HDF5 file") from error
     return found
 
 

@@ -1,4 +1,4 @@
-"""Downloads published weights into the caches of torch.hub and huggingface_hub, checked and whole; torch only.
+"""Downloads published weights into the caches of torch.hub and huggingface_hub, checked and complete; torch only.
 
 `TORCH_HOME`, `HF_HOME` and `HF_ENDPOINT` mean what they mean to those libraries. `WRN_DEPLOY_WEIGHTS_URL` is the
 address of a mirror: a folder with the files that torchvision and mmpretrain publish, under their names.
@@ -12,31 +12,31 @@ import sys
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from wrn_deploy.errors import DeployError, MachineError, missing_package
-from wrn_deploy.models.checkpoints.sources import Source
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError, missing_package
+from wrn_deploy.models.checkpoints.sources import WeightsSource
 from wrn_deploy.progress import Progress
 
 __all__ = ["MIRROR", "fetch_weights"]
 
 MIRROR = "WRN_DEPLOY_WEIGHTS_URL"
 HUB = "https://huggingface.co"
-OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR)
+DISK_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.ENOTDIR)
 
 
-def fetch_weights(source: Source, progress: Progress) -> Path:
-    """The file of `source`: from the cache, or downloaded into it now.
+def fetch_weights(source: WeightsSource, progress: Progress) -> Path:
+    """The file of `source`: from the cache, or downloaded into it.
 
     Raises:
-        MachineError: the place cannot be reached, or huggingface_hub is not installed; the text says how to bring the
+        MachineError: the server cannot be reached, or huggingface_hub is not installed; the text says how to copy the
             file by hand.
-        DeployError: the place does not have the file, the file is not the published one, or it cannot be written.
+        DeployError: the server does not have the file, the file is not the published one, or it cannot be written.
     """
     try:
         return _from_url(source, progress) if source.url else _from_hub(source, progress)
     except OSError as error:
-        if error.errno in OF_THE_DISK:
+        if error.errno in DISK_ERRORS:
             raise DeployError(
-                f"{source.name} cannot be kept ({error}): expected room and the right to write"
+                f"{source.name} cannot be stored ({error}): expected free space and permission to write"
             ) from error
         raise MachineError(
             f"{source.name} cannot be downloaded from {_address(source)} ({_first_line(error)}): expected a network. "
@@ -44,32 +44,32 @@ def fetch_weights(source: Source, progress: Progress) -> Path:
         ) from error
 
 
-def _from_url(source: Source, progress: Progress) -> Path:
+def _from_url(source: WeightsSource, progress: Progress) -> Path:
     import torch
 
-    kept = _kept_at(source)
-    if kept.is_file():
-        _check_digest(source, kept)
-        return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    cached = _cache_file(source)
+    if cached.is_file():
+        _check_digest(source, cached)
+        return cached
+    cached.parent.mkdir(parents=True, exist_ok=True)
     address = _address(source)
-    progress.note(f"downloading {address} to {kept.parent}")
+    progress.note(f"downloading {address} to {cached.parent}")
     try:
-        torch.hub.download_url_to_file(address, str(kept), source.sha256, progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(address, str(cached), source.sha256, progress=sys.stderr.isatty())
     except HTTPError as error:
         raise DeployError(
             f"{address} answers {error.code} {error.reason}: expected {source.file}. {_by_hand(source)}"
         ) from error
     except URLError:
         raise
-    except RuntimeError as error:  # torch's own for another digest
-        raise DeployError(
-            f"{address} gave another file than the published one ({error}): try again, or pass --weights FILE"
+    except RuntimeError as error:  # torch's error for a wrong digest
+        raise DamagedFile(
+            f"{address} sent a file that is not the published one ({error}): try again, or pass --weights FILE"
         ) from error
-    return kept
+    return cached
 
 
-def _from_hub(source: Source, progress: Progress) -> Path:
+def _from_hub(source: WeightsSource, progress: Progress) -> Path:
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -78,9 +78,9 @@ def _from_hub(source: Source, progress: Progress) -> Path:
     if not isinstance(try_to_load_from_cache(source.repository, source.file), str):
         progress.note(f"downloading {_address(source)}")
     try:
-        # The endpoint is given, since the library reads its variable when it is imported.
+        # Pass the endpoint, since the library reads its variable only at import.
         return Path(hf_hub_download(source.repository, source.file, endpoint=os.environ.get("HF_ENDPOINT")))
-    except LocalEntryNotFoundError:  # neither reached nor in the cache
+    except LocalEntryNotFoundError:  # neither reachable nor in the cache
         raise
     except HfHubHTTPError as error:
         if error.response is None:
@@ -90,37 +90,37 @@ def _from_hub(source: Source, progress: Progress) -> Path:
         ) from error
 
 
-def _kept_at(source: Source) -> Path:
-    """Where torch.hub keeps a file of this name, so that torchvision's downloads are found too."""
+def _cache_file(source: WeightsSource) -> Path:
+    """Where torch.hub stores a file of this name, so that torchvision's downloads are found too."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints" / source.file
 
 
-def _check_digest(source: Source, kept: Path) -> None:
+def _check_digest(source: WeightsSource, cached: Path) -> None:
     from wrn_deploy.bundle import sha256_of
 
-    digest = sha256_of(kept)
+    digest = sha256_of(cached)
     if not digest.startswith(source.sha256):
-        raise DeployError(
-            f"{kept} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove it, "
-            "so that it is downloaded again"
+        raise DamagedFile(
+            f"{cached} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove it "
+            "to download it again"
         )
 
 
-def _address(source: Source) -> str:
+def _address(source: WeightsSource) -> str:
     if source.repository:
         return f"{os.environ.get('HF_ENDPOINT', HUB).rstrip('/')}/{source.repository}/resolve/main/{source.file}"
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{source.file}" if mirror else source.url
 
 
-def _by_hand(source: Source) -> str:
-    """How to do without a download here."""
+def _by_hand(source: WeightsSource) -> str:
+    """How to proceed without a download here."""
     if source.repository:
         there = f"{HUB}/{source.repository}/resolve/main/{source.file}"
-        return f"Or bring {there} from elsewhere, with the config.json beside it, and pass --weights FILE"
-    return f"Or bring {source.url} from elsewhere to {_kept_at(source)}, or pass --weights FILE"
+        return f"Or copy {there} here, with the config.json beside it, and pass --weights FILE"
+    return f"Or copy {source.url} to {_cache_file(source)}, or pass --weights FILE"
 
 
 def _first_line(error: OSError) -> str:

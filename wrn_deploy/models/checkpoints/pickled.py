@@ -1,8 +1,8 @@
-"""Reads what `torch.save` wrote as data alone: tensors and plain containers; code in it is never run. Torch only.
+"""Reads files of `torch.save` as data only, tensors and plain containers; never runs code in them. Torch only.
 
 Training scripts save other objects beside the tensors (arguments, meters, NumPy scalars). Torch's restricted unpickler
-is given a stand-in for their classes, which does nothing, so that such files can be read without what made them. A file
-that names what runs programs is refused all the same.
+gets a stand-in for their classes, which does nothing, so that such files can be read without the code that made them. A
+file that names modules that can run programs is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from wrn_deploy.errors import DeployError
 
 __all__ = ["read_pickled", "refuse_code"]
 
-MOST = 64  # foreign classes in one file; each costs one more pass over its start
-# What names these wants to run something; torch itself blocks os, posix, nt and sys.
+MAX_FOREIGN = 64  # foreign classes in one file; each costs one more pass over its start
+# A file that names these wants to run something; torch itself blocks os, posix, nt and sys.
 RUNNERS = {
     *("builtins", "code", "ctypes", "importlib", "multiprocessing", "nt", "os", "posix", "pty", "runpy", "shutil"),
     *("signal", "socket", "subprocess", "sys", "threading", "webbrowser"),
@@ -27,7 +27,7 @@ RUNNERS = {
 
 
 class _StandIn:
-    """In place of an object of any foreign class: takes whatever its state is, and keeps none."""
+    """Replaces an object of any foreign class: accepts any state and keeps none."""
 
     def __init__(self, *_args: object) -> None:
         pass
@@ -40,10 +40,10 @@ class _StandIn:
 
 
 def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
-    """What is in the file, and the classes whose objects were passed over.
+    """The contents of the file, and the classes of the objects that were ignored.
 
     Raises:
-        DeployError: the file is damaged, truncated, no checkpoint, or names what runs programs.
+        DeployError: the file is damaged, truncated, not a checkpoint, or names modules that can run programs.
     """
     foreign: list[str] = []
     while True:
@@ -51,7 +51,7 @@ def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
             return _load(file, foreign), tuple(foreign)
         except Exception as error:  # damage can end in any error of the unpickler
             name = _foreign_class(error)
-            if name is None or name in foreign or len(foreign) == MOST:
+            if name is None or name in foreign or len(foreign) == MAX_FOREIGN:
                 raise _unreadable(file, error, foreign) from error
             foreign.append(name)
 
@@ -66,7 +66,7 @@ def refuse_code(file: Path, name: str) -> DeployError:
 
 def _load(file: Path, foreign: list[str]) -> Any:
     allowed: list[Any] = [(_StandIn, name) for name in foreign]
-    # By its path, torch would judge a file by its suffix. Its warnings are on pickles that end in an error here.
+    # Given a path, torch would judge the file by its suffix. Its warnings are about pickles that fail here.
     with (
         file.open("rb") as stream,
         warnings.catch_warnings(action="ignore"),
@@ -76,7 +76,7 @@ def _load(file: Path, foreign: list[str]) -> Any:
 
 
 def _foreign_class(error: Exception) -> str | None:
-    """The class that torch did not allow; None where that is not it, or where it is not passed over."""
+    """The class that torch did not allow; None for any other error, and for a class that cannot be ignored."""
     named = re.search(r"Unsupported global: GLOBAL (\S+) was not", str(error))
     if named is None or "." not in named[1] or named[1].partition(".")[0] in RUNNERS:  # torch leaves "builtins." out
         return None
@@ -91,5 +91,5 @@ def _unreadable(file: Path, error: Exception, foreign: list[str]) -> DeployError
         return refuse_code(file, foreign[0])
     first = ": ".join(filter(None, (type(error).__name__, re.split(r"\.\s|\n", str(error))[0])))
     return DeployError(
-        f"{file} is damaged, truncated or no checkpoint ({first}): expected a .safetensors or a .pth file"
+        f"{file} is damaged, truncated or not a checkpoint ({first}): expected a .safetensors or a .pth file"
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.sources import SOURCES, Source
+from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["Preparation", "find_preparation", "published_as", "tell_preprocessing"]
+__all__ = ["WeightsPreprocessing", "describe_preprocessing", "find_preprocessing", "published_as"]
 
 CONFIG = "config.json"  # what timm writes beside its weights
 
@@ -21,61 +21,71 @@ Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
-    """How images are prepared for some weights, and why so; `source` is there where the weights are published ones."""
+class WeightsPreprocessing:
+    """The preprocessing that some weights expect, and how that is known; `source` is set for published weights."""
 
     preprocessing: Preprocessing
     why: str
-    source: Source | None = None
+    source: WeightsSource | None = None
 
 
-def find_preparation(
-    usual: ModelSpec, file: Path, digest: str, *, source: Source | None = None, normalizer: tuple[Three, Three] | None
-) -> Preparation:
+def find_preprocessing(
+    usual: ModelSpec,
+    file: Path,
+    digest: str,
+    *,
+    source: WeightsSource | None = None,
+    normalizer: tuple[Three, Three] | None,
+) -> WeightsPreprocessing:
     """What is known of the weights in `file`, the surest first.
 
     Args:
-        usual: the network's description, whose preprocessing is taken where nothing else is known.
+        usual: the network's description, whose preprocessing is the last resort.
         file: the weights; timm's `config.json` may stand beside them.
         digest: the file's sha256.
-        source: the published weights, where they were asked for by name.
-        normalizer: mean and deviation of a layer that normalises, where the file has one.
+        source: the published weights, if they were asked for by name.
+        normalizer: mean and deviation of a layer that normalises, if the file has one.
 
     Raises:
-        DeployError: the file has the digest of another network's published weights, or a `config.json` that says what
-            cannot be done here.
+        DeployError: the file has the digest of another network's published weights, or a `config.json` with values
+            that are not supported here.
     """
     known = source or published_as(digest)
     if known is not None:
         if known.network != usual.name:
             raise DeployError(f"{file} is {known.name}, of {known.network}: expected weights of {usual.name}")
-        return Preparation(known.preprocessing, f"published with {known.name}", known)
+        return WeightsPreprocessing(known.preprocessing, f"published with {known.name}", known)
     described = _timm_config(file.parent / CONFIG, usual.preprocessing)
     if described is not None:
-        return Preparation(described, f"from the {CONFIG} beside the file")
+        return WeightsPreprocessing(described, f"from the {CONFIG} beside the file")
     if normalizer is not None:
         mean, std = normalizer
         own = dataclasses.replace(usual.preprocessing, mean=mean, std=std)
-        return Preparation(own, "mean and std from the normalising layer in the file, the rest usual for the network")
-    return Preparation(usual.preprocessing, f"the usual one of {usual.name}: the weights do not say")
+        return WeightsPreprocessing(
+            own, "mean and std from the normalising layer in the file, the rest usual for the network"
+        )
+    return WeightsPreprocessing(usual.preprocessing, f"the usual one of {usual.name}: the weights do not say")
 
 
-def tell_preprocessing(how: Preprocessing) -> str:
+def describe_preprocessing(preprocessing: Preprocessing) -> str:
     """One line on it, as in "shorter side 232 (bilinear), centre 224x224, mean 0.485,0.456,0.406, std ..."."""
-    resized = f"shorter side {how.resize} ({how.interpolation}), centre " if how.resize is not None else ""
-    mean, std = (",".join(f"{value:g}" for value in values) for values in (how.mean, how.std))
-    return f"{resized}{how.width}x{how.height}, mean {mean}, std {std}"
+    resized = ""
+    if preprocessing.resize is not None:
+        resized = f"shorter side {preprocessing.resize} ({preprocessing.interpolation}), centre "
+    mean, std = (",".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+    return f"{resized}{preprocessing.width}x{preprocessing.height}, mean {mean}, std {std}"
 
 
-def published_as(digest: str) -> Source | None:
-    """The published weights whose file has this sha256, where that is known; None for others."""
-    return next((source for source in SOURCES.values() if source.sha256 and digest.startswith(source.sha256)), None)
+def published_as(digest: str) -> WeightsSource | None:
+    """The published weights whose file has this sha256; None if none is known."""
+    found = (source for source in read_sources().values() if source.sha256 and digest.startswith(source.sha256))
+    return next(found, None)
 
 
 def _timm_config(file: Path, usual: Preprocessing) -> Preprocessing | None:
-    """What timm's configuration says; None where there is none, or another program's.
+    """The preprocessing in timm's configuration; None without one, or if another program wrote it.
 
-    It may have one size for training and one for tests: the test's is taken where that is the network's usual size.
+    It may have one size for training and one for tests: the test's is taken if it is the network's usual size.
     """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -88,8 +98,8 @@ def _timm_config(file: Path, usual: Preprocessing) -> Preprocessing | None:
         return _as_preprocessing(config, usual)
     except (KeyError, TypeError, ValueError, ArithmeticError, DeployError) as error:
         raise DeployError(
-            f"{file} says of its weights what cannot be done here ({error}): expected timm's pretrained_cfg with "
-            "input_size, interpolation, crop_pct, mean and std; correct it, or take it away and pass --mean, --std and "
+            f"{file} asks for a preprocessing that is not supported ({error}): expected timm's pretrained_cfg with "
+            "input_size, interpolation, crop_pct, mean and std; correct it, or remove it and pass --mean, --std and "
             "--resize"
         ) from error
 

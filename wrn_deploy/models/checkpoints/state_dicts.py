@@ -1,7 +1,7 @@
-"""Finds the state dicts in what a checkpoint holds: bare, wrapped, a network beside its average; torch only.
+"""Finds the state dicts in a checkpoint: bare, wrapped, or a network beside its average; torch only.
 
-Where a file has a network and the moving average (EMA) of its weights, the average is taken first: timm, torchvision's
-and most training scripts report its accuracy. Two write it under the network's own name: mmengine's hook swaps the two
+If a file has a network and the moving average (EMA) of its weights, the average comes first: timm's, torchvision's and
+most training scripts report its accuracy. Two write it under the network's own name: mmengine's hook swaps the two
 before it saves (`ema_state_dict` has the network as it was trained), mmcv's keeps the trained values in `ema_...`.
 """
 
@@ -17,21 +17,21 @@ __all__ = ["State", "preference", "state_dicts"]
 
 State = Mapping[str, torch.Tensor]
 
-DEEPEST = 8  # levels of wrappers
+MAX_DEPTH = 8  # levels of wrappers
 AVERAGED = re.compile(r"(^|[._])(ema|swa|average[d]?|avg)($|[._])", re.IGNORECASE)
 NOT_FIRST = re.compile(r"(^|[._])(teacher|unaveraged|old)($|[._])", re.IGNORECASE)
-SWAPPED = "ema_state_dict"  # of mmengine, where a count `steps` stands in it
+SWAPPED = "ema_state_dict"  # of mmengine, if it has a count `steps`
 BUFFER = "ema_"  # of mmcv
 
 
 def state_dicts(loaded: Any) -> dict[str, State]:
-    """All state dicts in what was loaded, by their path ("" is the whole file), the preferred ones first."""
+    """All state dicts in a loaded file by their path ("" is the whole file), the preferred ones first."""
     found = dict(_walk(loaded, (), 0))
     return {path: found[path] for path in sorted(found, key=lambda path: _order(path, found[path]))}
 
 
 def preference(path: str) -> int:
-    """The smallest is taken first: 0 for an average of weights, 1 for a network, 2 for a teacher and such."""
+    """The rank of a path, lowest first: 0 for an average of weights, 1 for a network, 2 for a teacher and the like."""
     if NOT_FIRST.search(path):
         return 2
     return 0 if AVERAGED.search(path) else 1
@@ -45,7 +45,7 @@ def _order(path: str, state: State) -> int:
 
 
 def _walk(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, State]]:
-    if not isinstance(value, Mapping) or depth > DEEPEST:
+    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
         return
     tensors = {key: item for key, item in value.items() if isinstance(key, str) and torch.is_tensor(item)}
     if tensors:
@@ -68,11 +68,11 @@ def _parts(value: Mapping[Any, Any]) -> State | None:
 
 
 def _unmixed(path: str, tensors: State) -> Iterator[tuple[str, State]]:
-    """The state dict, and apart from it the buffers of mmcv's hook, which flattens their names."""
+    """The state dict, and separately the buffers of mmcv's hook, which flattens their names."""
     flat = {BUFFER + key.replace(".", "_"): key for key in tensors}
     buffers = {flat[key]: tensor for key, tensor in tensors.items() if key in flat}
     rest = {key: tensor for key, tensor in tensors.items() if key not in flat}
     yield path, rest
     if buffers:
-        # Numbers of batches have no average; they are no weights either.
+        # Numbers of batches have no average, and they are not weights.
         yield ".".join(filter(None, (path, BUFFER + "*"))), {**buffers}

@@ -1,4 +1,4 @@
-"""Weights in and out: safetensors, `.pth`, `.npz` and HDF5 files, never code; each tensor accounted for."""
+"""Reads and writes weights: safetensors, `.pth`, `.npz` and HDF5 files, never code; accounts for each tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.models import layouts
 from wrn_deploy.models.checkpoints.arrays import HDF5, is_npz, read_hdf5, read_npz
 from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
@@ -18,18 +18,18 @@ from wrn_deploy.models.checkpoints.pickled import read_pickled, refuse_code
 from wrn_deploy.models.checkpoints.state_dicts import State, state_dicts
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["Checkpoint", "fit_weights", "match_weights", "read_weights", "write_weights"]
+__all__ = ["Checkpoint", "apply_match", "fit_weights", "match_weights", "read_weights", "write_weights"]
 
 METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
 EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
-SHOWN = 4  # how many keys an error names
+MAX_NAMED = 4  # keys in an error
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state dicts as they stand in a file, by their path in it, the preferred one first.
+    """The state dicts in a file by their path in it, the preferred one first.
 
-    `spec` is there where the file says what the network is; `passed_over` names the classes of what is no tensor.
+    `spec` is set if the file describes its network; `passed_over` names the classes of ignored objects.
     """
 
     file: Path
@@ -44,10 +44,14 @@ class Checkpoint:
 
 
 def read_weights(file: Path) -> Checkpoint:
-    """Reads a file by its content, whatever its suffix; code in a `.pth` file is never run.
+    """Reads a file by its content, not its suffix; code in a `.pth` file is never run.
+
+    Example:
+        >>> sorted(read_weights(Path("run/weights.safetensors")).tensors)[0]
+        'block1.0.bn1.bias'
 
     Raises:
-        DeployError: the file is missing, empty, truncated, of no such format, or without tensors.
+        DeployError: the file is missing, empty, truncated, of an unknown format, or without tensors.
         MachineError: the package that reads its format is not installed.
     """
     if not file.is_file():
@@ -55,7 +59,7 @@ def read_weights(file: Path) -> Checkpoint:
         raise DeployError(f"{found}: {EXPECTED}")
     size = file.stat().st_size
     if size < 8:
-        raise DeployError(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
+        raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
     with file.open("rb") as stream:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
@@ -70,7 +74,7 @@ def read_weights(file: Path) -> Checkpoint:
         raise refuse_code(file, passed_over[0])
     if not states:
         raise DeployError(
-            f"{file} holds a {type(loaded).__name__} that is no state dict: expected names and tensors only"
+            f"{file} holds a {type(loaded).__name__} that is not a state dict: expected names and tensors only"
         )
     return Checkpoint(file, states, passed_over=passed_over)
 
@@ -80,18 +84,18 @@ def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
+    # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
     file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
 
 
 def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
-    """Finds the network in the checkpoint: which state dict, prefix and layout; and checks what is there.
+    """Finds the network in the checkpoint (state dict, prefix and layout) and checks the tensors.
 
     Args:
-        network: the network of `spec`, which stays as it is; its tensors may be on torch's meta device.
-        checkpoint: what a file holds.
+        network: the network of `spec`, which is not changed; its tensors may be on torch's meta device.
+        checkpoint: the contents of a file.
         spec: the network's description.
-        key: the name of the state dict to take, where the file has several; "": the preferred one.
+        key: the name of the state dict to take, if the file has several; "": the preferred one.
 
     Raises:
         DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
@@ -108,19 +112,24 @@ def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, k
 
 
 def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
-    """Puts the checkpoint into the network, each tensor under its name here in fp32, and says what was taken.
+    """Loads the checkpoint into the network in fp32, and returns what was taken.
 
     Raises:
-        DeployError, UsageError: as `match_weights`; the network stays as it was.
+        DeployError, UsageError: as `match_weights`; the network is not changed.
     """
     match = match_weights(network, checkpoint, spec, key)
+    apply_match(network, match)
+    return match
+
+
+def apply_match(network: nn.Module, match: Match) -> None:
+    """Loads the tensors of a checked match into the network in fp32."""
     values = {own: match.state[key].to(torch.float32) for own, key in match.pairs.items()}
     for own, tensor in network.state_dict().items():
         constant = match.layout.constant(own)
         if constant is not None:
             values[own] = torch.full(tensor.shape, constant)
     network.load_state_dict(values, strict=False)
-    return match
 
 
 def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: ModelSpec) -> None:
@@ -139,19 +148,19 @@ def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: M
             f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
         )
     found_wrong = [
-        f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
+        f"{len(keys)} {what}: {', '.join(keys[:MAX_NAMED])}{', ...' if len(keys) > MAX_NAMED else ''}"
         for what, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
         if keys
     ]
     raise DeployError(
-        f"{file} is no checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+        f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
         f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(found_wrong)}. "
         "Give the model name that these weights belong to"
     )
 
 
 def _other_classes(match: Match, differing: Mapping[str, str], own: Mapping[str, torch.Size], spec: ModelSpec) -> int:
-    """How many classes the file has, where it is the classifier alone that differs, and in nothing else; else 0."""
+    """The number of classes in the file if it differs in nothing else; else 0."""
     owners = {name.rpartition(".")[0] for name in differing}
     if len(differing) != 2 or len(owners) != 1:
         return 0
@@ -169,7 +178,7 @@ def _check_kinds(tensors: State, file: Path) -> None:
     ]
     if odd:
         raise DeployError(
-            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:SHOWN])}: "
+            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:MAX_NAMED])}: "
             "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
         )
 
@@ -178,7 +187,7 @@ def _check_values(tensors: State, file: Path) -> None:
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
     if bad:
         raise DeployError(
-            f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:SHOWN])}: expected finite "
+            f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:MAX_NAMED])}: expected finite "
             "weights; its training diverged or the file is damaged"
         )
 
@@ -198,5 +207,5 @@ def _read_safetensors(file: Path) -> Checkpoint:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
         spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
     except (SafetensorError, OSError, ValueError, DeployError) as error:
-        raise DeployError(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
+        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
     return Checkpoint(file, {"": tensors}, spec)

@@ -1,6 +1,6 @@
 """Network in Network for CIFAR, as the WRN paper's authors train it for comparison (models/nin.lua); torch only.
 
-Lin et al., "Network In Network", arXiv:1312.4400, with BN behind each Conv, without dropout, and with a linear
+Lin et al., "Network In Network", arXiv:1312.4400, with BN after each Conv, without dropout, and with a linear
 classifier. The Convs have biases, as in the run that the authors publish (their log counts them; later code has none).
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.spec import ModelSpec
@@ -19,7 +19,7 @@ __all__ = ["LAYOUTS", "LISTED", "NetworkInNetwork", "NormalizedConv", "build", "
 
 LISTED = ("nin",)
 
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[KeyLayout, ...] = ()
 
 Layer = tuple[int, int, int]  # channels in, channels out, size of the kernel
 FIRST: tuple[Layer, ...] = ((3, 192, 5), (192, 160, 1), (160, 96, 1))
@@ -52,7 +52,7 @@ class NetworkInNetwork(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, before they are pooled, at strides 1, 2 and 4."""
+        """The outputs of the groups, before pooling, at strides 1, 2 and 4."""
         first = self.group1(images)
         second = self.group2(functional.max_pool2d(first, 3, stride=2, ceil_mode=True))
         # A window that reaches over the edge is the mean of what it covers: said so, every runtime does the same.

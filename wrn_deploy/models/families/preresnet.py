@@ -7,7 +7,7 @@ Torch only. Published code differs in details; this is the layout of imgclsmob's
 - the stride is that of the 3x3 Conv, as in fb.resnet.torch;
 - BN and ReLU follow the last block.
 
-fb.resnet.torch leaves out the BN and ReLU before each block of the first group, and has a BN behind a skip's Conv; in
+fb.resnet.torch leaves out the BN and ReLU before each block of the first group, and has a BN after a skip's Conv; in
 timm's, no BN follows the first Conv. Their files do not fit.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.resnet import IMAGENET
 from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.spec import ModelSpec
@@ -43,7 +43,7 @@ LISTED = ("preresnet-200",)
 BRANCH = 0.25
 
 LAYOUTS = (
-    Layout(
+    KeyLayout(
         "pytorchcv",
         (
             (r"conv1\.weight", "features.init_block.conv.weight"),
@@ -90,7 +90,7 @@ class PreActivationResNet(ImageClassifier):
         initialize(self)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 4, 8, 16 and 32."""
+        """The sums at the ends of the groups, before any BN, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
         second = self.layer2(first)
@@ -98,7 +98,7 @@ class PreActivationResNet(ImageClassifier):
         return [first, second, third, self.layer4(third)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn2(features))
 
 

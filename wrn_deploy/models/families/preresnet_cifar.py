@@ -1,7 +1,7 @@
 """The pre-activation bottleneck ResNet for CIFAR (He et al., "Identity Mappings in Deep Residual Networks", 2016).
 
 Torch only. ResNet-164 and ResNet-1001, as in the authors' code (resnet-1k-layers): three groups, the stride is that of
-a block's first Conv, no BN behind the stem, and where the width changes the skip is a Conv of the block's first ReLU.
+a block's first Conv, no BN after the stem, and where the width changes the skip is a Conv of the block's first ReLU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families import preresnet
 from wrn_deploy.models.families.preresnet import BRANCH, PreActivationBottleneck, initialize
 from wrn_deploy.models.families.wrn import CIFAR10
@@ -25,7 +25,7 @@ __all__ = ["LAYOUTS", "LISTED", "CifarPreActivationResNet", "build", "describe"]
 LISTED = ("preresnet-164", "preresnet-1001")
 
 LAYOUTS = (
-    Layout(
+    KeyLayout(
         "pytorchcv",
         (
             (r"conv1\.weight", "features.init_block.weight"),
@@ -44,7 +44,7 @@ LAYOUTS = (
 def describe(name: str) -> ModelSpec | None:
     """`preresnet-164` or another depth of 9n+2; None for other families' names, DeployError where it cannot be.
 
-    Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` behind them.
+    Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` appended.
     """
     match = re.fullmatch(r"preresnet-(\d{1,4})(-cifar)?", name)
     if match is None:
@@ -85,13 +85,13 @@ class CifarPreActivationResNet(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
         first = self.layer1(self.conv1(images))
         second = self.layer2(first)
         return [first, second, self.layer3(second)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn1(features))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, Layout
+from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, KeyLayout
 from wrn_deploy.models.image_classifier import ImageClassifier
 from wrn_deploy.models.wrn_names import read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -31,9 +31,9 @@ DEEP_STEM = (r"conv1\.weight", "conv1.6.weight")
 
 # Checkpoints of other projects. The last two have three convolutions in the stem, so that they cannot be loaded.
 LAYOUTS = (
-    Layout("torchvision, timm and this project"),  # the same keys
-    Layout("mmpretrain", BACKBONE),
-    Layout(
+    KeyLayout("torchvision, timm and this project"),  # the same keys
+    KeyLayout("mmpretrain", BACKBONE),
+    KeyLayout(
         "szagoruyko/functional-zoo",  # wide-resnet-50-2-export, resnet-18-export ...
         (
             (r"conv1\.weight", "conv0.weight"),
@@ -50,13 +50,13 @@ LAYOUTS = (
         ),
         note="BN is folded into its convolutions, and its own statistics are lost: not for training on",
     ),
-    Layout(
+    KeyLayout(
         "timm's ResNet-C",
         (DEEP_STEM,),
         refused="its stem has three convolutions (resnet50c, resnet50s ...), another network than this one with its "
         "single 7x7 convolution; expected a checkpoint with conv1.weight",
     ),
-    Layout(
+    KeyLayout(
         "timm's ResNet-D",
         (
             DEEP_STEM,
@@ -109,7 +109,7 @@ class PostActivationResNet(ImageClassifier):
         self.fc = nn.Linear(features, classes)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, behind their last ReLU, at strides 4, 8, 16 and 32."""
+        """The outputs of the groups, after their last ReLU, at strides 4, 8, 16 and 32."""
         features = functional.relu(self.bn1(self.conv1(images)))
         first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
         second = self.layer2(first)

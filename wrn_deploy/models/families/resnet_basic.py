@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models.families.resnet import IMAGENET, LAYOUTS, PostActivationResNet, initialize
-from wrn_deploy.models.wrn_names import Kind, read_wrn_name
+from wrn_deploy.models.wrn_names import WrnKind, read_wrn_name
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "BasicBlock", "build", "describe"]
@@ -33,7 +33,7 @@ def describe(name: str) -> ModelSpec | None:
     """
     found = read_wrn_name(name)
     if found is not None:
-        if found.kind is not Kind.IMAGENET or found.depth not in BLOCKS:
+        if found.kind is not WrnKind.IMAGENET or found.depth not in BLOCKS:
             return None
         depth, widen, name = found.depth, found.widen, str(found)
         if widen < 1 or widen * FINEST != int(widen * FINEST):

@@ -1,7 +1,7 @@
 """VGG for CIFAR, as the WRN paper's authors train it for comparison (models/vgg.lua); torch only.
 
 The layers of the 19-layer network of Simonyan and Zisserman, "Very Deep Convolutional Networks", arXiv:1409.1556, with
-BN behind each Conv, without dropout, and with one linear classifier behind the average of the last group.
+BN after each Conv, without dropout, and with one linear classifier after the average of the last group.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.families.nin import NormalizedConv
 from wrn_deploy.models.families.wrn import CIFAR10
 from wrn_deploy.models.image_classifier import ImageClassifier
@@ -20,7 +20,7 @@ __all__ = ["LAYOUTS", "LISTED", "Vgg", "build", "describe"]
 
 LISTED = ("vgg",)
 
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[KeyLayout, ...] = ()
 
 WIDTHS = (64, 128, 256, 512, 512)
 CONVS = (2, 2, 4, 4, 4)  # in each group
@@ -53,7 +53,7 @@ class Vgg(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """What the groups give, before they are pooled, at strides 1, 2, 4, 8 and 16."""
+        """The outputs of the groups, before pooling, at strides 1, 2, 4, 8 and 16."""
         maps = [self.group1(images)]
         for group in (self.group2, self.group3, self.group4, self.group5):
             maps.append(group(functional.max_pool2d(maps[-1], 2, ceil_mode=True)))

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.models.checkpoints.layout import Layout
+from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.image_classifier import ImageClassifier
-from wrn_deploy.models.wrn_names import Kind, read_wrn_name
+from wrn_deploy.models.wrn_names import WrnKind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 __all__ = ["LAYOUTS", "LISTED", "WideResNet", "build", "describe"]
@@ -19,11 +19,11 @@ LISTED = (
     "wrn-34-10", "wrn-40-1", "wrn-40-2", "wrn-40-4", "wrn-40-8", "wrn-40-10", "wrn-52-1",
 )  # fmt: skip
 
-BOTTLENECK_DEPTHS = (50, 101)  # those of ImageNet's that have but one width: for others there are near names here
+BOTTLENECK_DEPTHS = (50, 101)  # ImageNet depths with a single width: for another the error suggests near names
 
-# Checkpoints of other projects. The last two have the same tensors, with which their networks compute something else.
+# Checkpoints of other projects. Those with `refused` have the same tensors, but their networks compute something else.
 LAYOUTS = (
-    Layout(
+    KeyLayout(
         "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench ...
         (
             (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.convShortcut.weight"),
@@ -31,14 +31,14 @@ LAYOUTS = (
         ),
         unused=(r"sub_block1\..+",),  # TRADES's code makes a second first group, and never calls it
     ),
-    Layout(
+    KeyLayout(
         "google-research/augmix",
         (
             (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.conv_shortcut.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
         ),
     ),
-    Layout(
+    KeyLayout(
         "szagoruyko/wide-residual-networks",  # the authors' code for PyTorch
         (
             (r"conv1\.weight", "conv0"),
@@ -48,7 +48,7 @@ LAYOUTS = (
             (r"bn1\.(.+)", "bn.{1}"),
         ),
     ),
-    Layout(
+    KeyLayout(
         "pytorchcv",  # wrn16_10_cifar10 and its like
         (
             (r"conv1\.weight", "features.init_block.weight"),
@@ -59,7 +59,7 @@ LAYOUTS = (
             (r"fc\.(.+)", "output.{1}"),
         ),
     ),
-    Layout(
+    KeyLayout(
         "mmrazor",
         (
             (r"block(\d)\.(\d+)\.shortcut\.weight", "backbone.layer{1}.{2}.downsample.weight"),
@@ -68,7 +68,7 @@ LAYOUTS = (
             (r"(.+)", "backbone.{1}"),
         ),
     ),
-    Layout(
+    KeyLayout(
         "meliketoy/wide-resnet.pytorch",  # and bmsookim's
         (
             (r"block(\d)\.(\d+)\.shortcut\.weight", "layer{1}.{2}.shortcut.0.weight"),
@@ -78,7 +78,7 @@ LAYOUTS = (
         refused="its shortcuts read a block's input before BN and ReLU, and its second convolution has the stride, so "
         "that these tensors make another network than the paper's WRN-d-k; expected a checkpoint of the paper's",
     ),
-    Layout(
+    KeyLayout(
         "deepmind/deepmind-research",  # adversarial_robustness; in RobustBench: DMWideResNet
         (
             (r"conv1\.weight", "init_conv.weight"),
@@ -99,12 +99,12 @@ CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243
 
 
 def describe(name: str) -> ModelSpec | None:
-    """WRN-d-k by its name; None for other families' names, DeployError for a depth or width that cannot be."""
+    """WRN-d-k by its name; None for other families' names, DeployError for an impossible depth or width."""
     found = read_wrn_name(name)
-    if found is None or (found.kind is Kind.IMAGENET and found.depth not in BOTTLENECK_DEPTHS):
+    if found is None or (found.kind is WrnKind.IMAGENET and found.depth not in BOTTLENECK_DEPTHS):
         return None
     depth, widen = found.depth, found.widen
-    if found.kind is Kind.IMAGENET or depth < 10 or (depth - 4) % 6 != 0 or widen < 1 or widen != int(widen):
+    if found.kind is WrnKind.IMAGENET or depth < 10 or (depth - 4) % 6 != 0 or widen < 1 or widen != int(widen):
         below, near = max(10, depth - (depth - 4) % 6), max(1, int(widen))
         raise DeployError(
             f"{name} cannot be built: expected a depth of 6n+4 and a whole widening factor from 1, "
@@ -138,13 +138,13 @@ class WideResNet(ImageClassifier):
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums that the groups end in, before any BN, at strides 1, 2 and 4."""
+        """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
         first = self.block1(self.conv1(images))
         second = self.block2(first)
         return [first, second, self.block3(second)]
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU behind the last sum."""
+        """BN and ReLU after the last sum."""
         return functional.relu(self.bn1(features))
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import find_gpu
@@ -14,6 +13,7 @@ from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from wrn_deploy.engines.build import BuiltPlan

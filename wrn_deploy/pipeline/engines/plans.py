@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 
 __all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
 
@@ -20,7 +20,7 @@ def plan_flavor(file: Path) -> str | None:
         with file.open("rb") as stream:
             return MAGIC.get(stream.read(4))
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error
 
 
 def is_plan(file: Path) -> bool:

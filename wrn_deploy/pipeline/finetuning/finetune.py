@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy import __version__
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing, read_finetuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.qat.schedule import Loss, Schedule
@@ -23,8 +22,9 @@ from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmeti
 from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
 from wrn_deploy.pipeline.quantization.state import BEFORE, OPTION, RECORD, add_trained_images, before_finetuning
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 __all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle"]
 

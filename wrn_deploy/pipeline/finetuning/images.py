@@ -18,17 +18,16 @@ from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.qat.schedule import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
-from wrn_deploy.data.sampling.even_sample import Spread
 from wrn_deploy.data.sampling.overlap import ImageSet
-from wrn_deploy.data.sampling.subset import Subset
+from wrn_deploy.data.sampling.subset import EvenSample, Subset
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["FinetuneImages", "FinetuneOptions"]
 
@@ -62,7 +61,7 @@ class FinetuneOptions:
     mirror: bool = True
     shift: int = 4
     threads: int | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +120,7 @@ class FinetuneImages:
             DeployError: no image is left to train on, or the loss needs labels and one has none.
         """
         limit = self.options.limit
-        given = self._given if limit is None else Spread(self._given, limit)
+        given = self._given if limit is None else EvenSample(self._given, limit)
         seen = self._read(given, progress)
         if self._tests is None:
             share = min(HELD_OUT, HELD_OUT_SHARE * len(seen.names)) / len(seen.names)
@@ -155,7 +154,7 @@ class FinetuneImages:
 
         from wrn_deploy.training.augment import draw_moves, take_moved
 
-        change = Recipe(mirror=self._mirror, shift=self.options.shift)
+        change = TrainRecipe(mirror=self._mirror, shift=self.options.shift)
         for epoch in itertools.count():
             order, random = (np.random.default_rng([schedule.seed, epoch, stream]) for stream in (0, 1))
             batches = self._batches(self.train, schedule.batch)

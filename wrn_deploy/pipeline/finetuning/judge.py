@@ -32,7 +32,7 @@ class Judge:
         self._wanted: list[Logits] = []
         labelled = True
         for batch in batches:
-            self._wanted.append(fp32(normalize(batch.images, batches.how)))
+            self._wanted.append(fp32(normalize(batch.images, batches.preprocessing)))
             labelled = labelled and bool((batch.labels >= 0).all())
             advance(len(batch.labels))
         self._labelled = labelled
@@ -47,7 +47,7 @@ class Judge:
         images = same = correct = 0
         total = 0.0
         for batch, wanted in zip(self._batches, self._wanted, strict=True):
-            logits = answer(normalize(batch.images, self._batches.how))
+            logits = answer(normalize(batch.images, self._batches.preprocessing))
             if not np.isfinite(logits).all():
                 raise DeployError(
                     f"the int8 graph gives NaN or infinite logits near {batch.names[0]}: expected finite ones; lower "

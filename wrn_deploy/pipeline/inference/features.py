@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Array
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.inference.models import ExtraOutput, LoadedModel, ModelLike, images_together, open_model
+from wrn_deploy.runtime.backend import Array
 from wrn_deploy.spec import ModelSpec, Precision
 
 if TYPE_CHECKING:

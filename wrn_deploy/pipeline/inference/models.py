@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.backend import Array, Backend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.models.checkpoints.sources import SOURCES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
-from wrn_deploy.runner import Runner
+from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class BundleOrWeights:
     key: str = ""
 
     def __post_init__(self) -> None:
-        name = str(self.path)
-        if not self.path.exists() and name not in SOURCES:
+        name, known = str(self.path), read_sources()
+        if not self.path.exists() and name not in known:
             raise DeployError(
-                f"there is nothing at {name}{near_names(name, list(SOURCES))}: expected the folder of a bundle, which "
+                f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
         if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
@@ -111,7 +111,7 @@ class BundleOrWeights:
     @property
     def network(self) -> NetworkOptions:
         """The network of the weights."""
-        return NetworkOptions(self.model, self.path, self.overrides, key=self.key)
+        return NetworkOptions(model=self.model, weights=self.path, overrides=self.overrides, key=self.key)
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def open_model(
     """
     if isinstance(model, str | os.PathLike | Bundle):
         folder = model.folder if isinstance(model, Bundle) else Path(model)
-        with Runner.open(folder, precision, backend) as runner:
+        with Runner.open(folder, precision=precision, backend=backend) as runner:
             yield _of_runner(runner, also)
         return
     if backend is not None or precision is not None:
@@ -161,7 +161,7 @@ def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterato
         DeployError: it is no network, has no description, or none that it fits.
     """
     spec = _spec_of(network)
-    from wrn_deploy.backends._torch_module import open_module
+    from wrn_deploy.backends.pytorch.module import open_module
     from wrn_deploy.models.cost import shape_feature_maps
     from wrn_deploy.models.feature_extractor import split_classifier
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.backend import Array, title_of
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.inference.models import BundleOrWeights, LoadedModel, ModelLike, images_together, open_model
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import Array, find_runtime
 from wrn_deploy.spec import ModelSpec, Precision
 
 __all__ = ["ClassScore", "PredictOptions", "Prediction", "Predictions", "predict_images", "predict_target"]
@@ -95,7 +95,7 @@ def predict_images(model: ModelLike, options: PredictOptions, progress: Progress
     """
     with open_model(model, options.backend, options.precision) as opened:
         top_k, found = _count(options.top_k, opened.spec), list[Prediction]()
-        title = f"Predicting with {title_of(opened.backend)} {opened.precision}"
+        title = f"Predicting with {find_runtime(opened.backend).title} {opened.precision}"
         with progress.task(title, len(options.images)) as advance:
             how = opened.spec.preprocessing
             for names, pixels in fit_images(options.images, how, images_together(opened.spec)):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from wrn_deploy import __version__
-from wrn_deploy.backend import backends, title_of, unfit
 from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
-from wrn_deploy.sessions import providers
+from wrn_deploy.runtime.backend import find_runtime, runtimes
+from wrn_deploy.runtime.sessions import providers
+from wrn_deploy.version import __version__
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -56,7 +56,10 @@ def diagnose() -> Diagnosis:
         "memory": f"{machine.memory_mib / 1024:.1f} GiB",
         "GPU": _describe_gpu(machine.gpu),
         **{name: package_versions(name).get(name, "not installed") for name in PACKAGES},
-        **{title_of(flavor): library.version or library.trouble or "" for flavor, library in libraries.items()},
+        **{
+            find_runtime(flavor).title: library.version or library.trouble or ""
+            for flavor, library in libraries.items()
+        },
         "ONNX Runtime providers": ", ".join(providers()) or "none",
     }
     if len(package_versions("onnxruntime", "onnxruntime-gpu")) == 2:
@@ -77,7 +80,7 @@ def _steps(libraries: dict[Flavor, _Library]) -> dict[str, str | None]:
     steps = {step: _why_not(modules) for step, modules in NEEDED.items()}
     steps["build-engine"] = _why_no_plan(libraries)
     steps["embed"] = embedding_obstacle()
-    return steps | {f"run with {title_of(backend)}": unfit(backend) for backend in backends()}
+    return steps | {f"run with {runtime.title}": runtime.unfit(None) for runtime in runtimes().values()}
 
 
 def _why_not(modules: tuple[str, ...]) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF
@@ -173,7 +173,7 @@ def _graph(file: Path) -> GraphView:
             shares=shares_of((promise.arithmetic, promise.macs) for promise in promises) if known else {},
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DeployError(f"{file} is damaged ({error!r}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error
 
 
 def _tensor(value: ir.Value) -> tuple[str, str, str]:
@@ -219,7 +219,7 @@ def _plan(file: Path, progress: Progress) -> PlanView:
 
 def _broken(file: Path) -> str | None:
     """What is wrong with a plan of no bundle, as far as its bytes tell."""
-    from wrn_deploy.backends._deserialize import check_rtx_plan
+    from wrn_deploy.backends.plan.deserialize import check_rtx_plan
 
     flavor = plan_flavor(file)
     if flavor is None:
@@ -240,7 +240,7 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
         return (), "the layers themselves are read on a GPU, but this machine has none"
     if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
         return (), f"the layers themselves are read with {flavor}, which is not installed"
-    from wrn_deploy.backends._validity import plan_mismatch
+    from wrn_deploy.backends.plan.validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
     from wrn_deploy.engines.inspector import describe_engine
     from wrn_deploy.engines.layers import parse_json

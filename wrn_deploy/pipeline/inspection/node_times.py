@@ -14,7 +14,7 @@ import numpy as np
 
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import open_profiled
+from wrn_deploy.runtime.sessions import open_profiled
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -73,7 +73,7 @@ def _plan(file: Path) -> tuple[Bundle, Artifact]:
 
 def _module(plan: Artifact, gpu: Gpu) -> Any:
     """The TensorRT that the plan was built with; raises MachineError where this machine cannot run it."""
-    from wrn_deploy.backends._validity import plan_mismatch
+    from wrn_deploy.backends.plan.validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
 
     trt = find_flavor(Flavor(str(plan.facts.get("flavor"))))

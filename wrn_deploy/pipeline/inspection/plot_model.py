@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import MANIFEST, Bundle
-from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.errors import DamagedFile, DeployError, UsageError
 from wrn_deploy.models import describe_model
 from wrn_deploy.pipeline.inspection.diagram import network_of
 from wrn_deploy.pipeline.picture_file import check_picture, write_svg
@@ -96,7 +96,7 @@ def _read(model: ir.Model, name: str, precision: str) -> Network:
     try:
         return network_of(model, name, precision)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DeployError(f"{name} is damaged ({error!r}): {EXPECTED}") from error
+        raise DamagedFile(f"{name} is damaged ({error!r}): {EXPECTED}") from error
 
 
 def _refuse_precision(options: PlotOptions) -> None:

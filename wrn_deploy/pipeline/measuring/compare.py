@@ -46,14 +46,14 @@ def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) ->
     if not found.timed and not found.scored:
         why = f", and answers are not compared as {found.answers}" if found.answers else ""
         raise DeployError(
-            f"{before} and {after} have no contender and batch size in common{why}: expected at least one; measure "
+            f"{before} and {after} have no candidate and batch size in common{why}: expected at least one; measure "
             "the same --backend, --precision and --batches"
         )
     return found, doubts(old, new)
 
 
 def check_comparison(found: Comparison, limits: Limits) -> None:
-    """The gate: no time may be shown to be above the limit, and no contender may lose more right answers than it.
+    """The gate: no time may be shown to be above the limit, and no candidate may lose more right answers than it.
 
     A time is above the limit where its whole interval is; with `strict`, where the ratio itself is.
 
@@ -72,7 +72,7 @@ def check_comparison(found: Comparison, limits: Limits) -> None:
 def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
     if not any(timed.ratio for timed in found.timed):
         raise DeployError(
-            "--max-regress has nothing to judge: expected contenders and batch sizes with 6 rounds or more in both "
+            "--max-regress has nothing to judge: expected candidates and batch sizes with 6 rounds or more in both "
             "reports; measure with more --rounds"
         )
     limit = 1 + percent / 100
@@ -94,7 +94,7 @@ def _told(timed: Timed, percent: float) -> str:
 
 def _less_accurate(found: Comparison, points: float) -> list[str]:
     if not found.scored:
-        why = found.answers or "no contender has them in both reports"
+        why = found.answers or "no candidate has them in both reports"
         raise DeployError(
             f"--max-drop has no answers to compare ({why}): expected answers to the same images in both reports"
         )

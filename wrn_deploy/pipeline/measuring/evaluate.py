@@ -6,8 +6,6 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy import __version__
-from wrn_deploy.backend import title_of, unfit
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
 from wrn_deploy.bench.report.report import Accuracy, Report, Row
@@ -18,15 +16,17 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.models.checkpoints.preprocessing import tell_preprocessing
-from wrn_deploy.models.checkpoints.sources import SOURCES
-from wrn_deploy.models.figures import percent_text
+from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing
+from wrn_deploy.models.checkpoints.sources import read_sources
+from wrn_deploy.models.published import percent_text
 from wrn_deploy.pipeline.inference.models import BundleOrWeights, images_together, open_network
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
 from wrn_deploy.pipeline.networks.network import load_with_weights
-from wrn_deploy.pipeline.networks.weights import Taken
+from wrn_deploy.pipeline.networks.weights import LoadedWeights
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,14 +65,15 @@ def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -
             f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
             "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
         )
-    reason = unfit(named[0])
+    runtime = find_runtime(named[0])
+    reason = runtime.unfit(None)
     if reason is not None:
-        raise MachineError(f"{title_of(named[0])} cannot run {target.path}: {reason}")
+        raise MachineError(f"{runtime.title} cannot run {target.path}: {reason}")
     return named[0]
 
 
 def _evaluate(
-    network: nn.Module, weights: Taken, backend_name: str, options: MeasureOptions, progress: Progress
+    network: nn.Module, weights: LoadedWeights, backend_name: str, options: MeasureOptions, progress: Progress
 ) -> Report:
     import torch
 
@@ -86,8 +87,8 @@ def _evaluate(
             source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
         )
         _describe_weights(weights, progress)
-        workers = choose_workers(options.workers, batches.how, len(batches))
-        task = progress.task(f"Accuracy of {spec.name} in {title_of(backend_name)}", len(batches))
+        workers = choose_workers(options.workers, batches.preprocessing, len(batches))
+        task = progress.task(f"Accuracy of {spec.name} in {find_runtime(backend_name).title}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
     return Report(
@@ -106,11 +107,11 @@ def _evaluate(
     )
 
 
-def _describe_weights(weights: Taken, progress: Progress) -> None:
+def _describe_weights(weights: LoadedWeights, progress: Progress) -> None:
     """Notes what loading the weights has not said: the preprocessing, and the accuracy that others published."""
     if weights.checkpoint.spec is not None:
-        progress.note(f"preprocessing: {tell_preprocessing(weights.spec.preprocessing)} (from the weights)")
-    published = SOURCES.get(weights.origin.get("published", ""))
+        progress.note(f"preprocessing: {describe_preprocessing(weights.spec.preprocessing)} (from the weights)")
+    published = read_sources().get(weights.origin.get("published", ""))
     if published is not None:
         found = published.accuracy
         progress.note(
@@ -119,11 +120,11 @@ def _describe_weights(weights: Taken, progress: Progress) -> None:
         )
 
 
-def _row(weights: Taken, backend: str, accuracy: Accuracy) -> Row:
+def _row(weights: LoadedWeights, backend: str, accuracy: Accuracy) -> Row:
     file = weights.checkpoint.file
     return Row(
         backend=backend,
-        title=title_of(backend),
+        title=find_runtime(backend).title,
         precision=Precision.FP32,
         artifact=weights.origin.get("published", file.name),
         sha256=weights.origin["file_sha256"],

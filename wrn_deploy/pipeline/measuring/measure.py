@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy import __version__
-from wrn_deploy.backend import contenders, examine, is_peer
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
@@ -20,7 +18,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.caution import tell
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
@@ -29,7 +27,9 @@ from wrn_deploy.pipeline.measuring.scoring import score_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import default_pairs, examine, known_pairs, runtimes
 from wrn_deploy.spec import EXPERIMENTAL, Precision
+from wrn_deploy.version import __version__
 
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
 
@@ -72,7 +72,7 @@ class MeasureOptions:
     iterations: int = 200
     threads: int | None = None
     limit: int | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     duration_s: float = 3.0
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
@@ -124,7 +124,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         check_loadgen()
     asked = _asked(bundle, options)
     also = _compared_with(bundle, options)
-    entries = [_entry(bundle, *pair) for pair in contenders() if pair in {*asked, *also}]
+    entries = [_entry(bundle, *pair) for pair in known_pairs() if pair in {*asked, *also}]
     named = [entry for entry in entries if (entry.backend, entry.precision) in asked]
     if all(entry.skipped for entry in named):  # no silent replacement
         kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
@@ -195,8 +195,11 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
         UsageError: no given backend runs at the given precision.
     """
     if options.backends is None and options.precision is None and not options.everything:
-        return contenders(bundle)
-    asked = [pair for pair in contenders() if _fits(bundle, *pair, options)]
+        return default_pairs(bundle)
+    names = options.backends
+    if names is None:
+        names = tuple(name for name, each in runtimes().items() if options.everything or not each.comparison_only)
+    asked = [pair for pair in known_pairs() if pair[0] in names and _fits(bundle, *pair, options)]
     known = {backend for backend, _ in asked}
     missing = [name for name in options.backends or () if name not in known]
     if missing or not asked:
@@ -207,11 +210,6 @@ def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision
 
 
 def _fits(bundle: Bundle, backend: str, precision: Precision, options: MeasureOptions) -> bool:
-    if options.backends is None:
-        if is_peer(backend) and not options.everything:
-            return False
-    elif backend not in options.backends:
-        return False
     if options.precision is not None:
         return precision is options.precision
     made = precision not in EXPERIMENTAL or examine(bundle, backend, precision).artifact is not None
@@ -220,9 +218,9 @@ def _fits(bundle: Bundle, backend: str, precision: Precision, options: MeasureOp
 
 def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
     """The fp32 rows, which are always measured, and the baseline: the others are compared with these."""
-    if options.baseline not in (None, *contenders()):
+    if options.baseline not in (None, *known_pairs()):
         raise UsageError(f"baseline {'-'.join(options.baseline or ())}: expected one of {_known()}")
-    fp32 = [pair for pair in contenders(bundle) if pair[1] is Precision.FP32]
+    fp32 = [pair for pair in default_pairs(bundle) if pair[1] is Precision.FP32]
     return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
@@ -232,7 +230,7 @@ def _entry(bundle: Bundle, backend: str, precision: Precision) -> RowBuilder:
 
 
 def _known() -> str:
-    return ", ".join(f"{backend}-{precision}" for backend, precision in contenders())
+    return ", ".join(f"{backend}-{precision}" for backend, precision in known_pairs())
 
 
 def _reasons(skipped: Sequence[RowBuilder]) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wrn_deploy.backend import Candidate, title_of
 from wrn_deploy.bench.measuring.accuracy import Answers
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import Times
@@ -20,6 +19,7 @@ from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.backend import Candidate
 from wrn_deploy.spec import Precision
 
 __all__ = ["RowBuilder", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
@@ -48,7 +48,7 @@ class RowBuilder:
     @property
     def name(self) -> str:
         """The row's."""
-        return f"{title_of(self.backend)} {self.precision}"
+        return f"{self.found.runtime.title} {self.precision}"
 
     def row(self, accuracy: Accuracy | None) -> Row:
         """What was measured, and how right its answers are."""
@@ -56,7 +56,7 @@ class RowBuilder:
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
-            title=title_of(self.backend),
+            title=self.found.runtime.title,
             precision=self.precision,
             skipped=self.skipped,
             artifact=artifact.path if artifact else None,

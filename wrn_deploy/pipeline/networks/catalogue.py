@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wrn_deploy.models import about_family, describe_model, listed_models
-from wrn_deploy.models.checkpoints.sources import Source, sources_of
-from wrn_deploy.models.published import PUBLISHED, Published
-from wrn_deploy.spec import ModelSpec, Preprocessing
+from wrn_deploy.models.catalog import CatalogEntry, count_entry, read_catalog
+from wrn_deploy.models.checkpoints.sources import WeightsSource, sources_of
+from wrn_deploy.models.published import Published, read_published
+from wrn_deploy.spec import Preprocessing
 
-__all__ = ["Listed", "list_models", "list_network"]
+__all__ = ["ListedModel", "list_models", "list_network"]
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
     """One network.
 
     Args:
@@ -38,43 +38,45 @@ class Listed:
     parameters: int
     macs: int
     published: Published
-    weights: tuple[Source, ...]
+    weights: tuple[WeightsSource, ...]
 
     @property
     def data(self) -> str:
-        """The data set that it is for, first of all, as published accuracies name it."""
+        """The data set that the network was designed for, as published accuracies name it."""
         return "ImageNet" if self.classes == 1000 else "CIFAR-10"
 
 
-def list_models() -> list[Listed]:
-    """Every listed network, by input and cost; raises MachineError without torch."""
-    listed = [_list(describe_model(name)) for name in listed_models()]
-    return sorted(listed, key=lambda model: (model.input, model.macs))
+def list_models() -> list[ListedModel]:
+    """Every listed network, sorted by input and cost; no torch is loaded.
+
+    Example:
+        >>> [model.macs for model in list_models() if model.name == "wrn-28-10"]
+        [5243328768]
+    """
+    return sorted(map(_list, read_catalog().values()), key=lambda model: (model.input, model.macs))
 
 
-def list_network(name: str) -> Listed:
-    """One network, listed or not, as wrn-52-3 is not.
+def list_network(name: str) -> ListedModel:
+    """One network; one that is not listed, as wrn-52-3, is built and counted.
 
     Raises:
         DeployError: no such network.
-        MachineError: torch is not installed.
+        MachineError: torch is not installed, and the network is not listed.
     """
-    return _list(describe_model(name))
+    return _list(read_catalog().get(name) or count_entry(name))
 
 
-def _list(spec: ModelSpec) -> Listed:
-    from wrn_deploy.models.cost import count_cost
-
-    cost = count_cost(spec)
-    return Listed(
+def _list(entry: CatalogEntry) -> ListedModel:
+    spec = entry.spec
+    return ListedModel(
         name=spec.name,
         family=spec.family,
-        about=about_family(spec.family),
+        about=entry.about,
         input=spec.input.shape,
         classes=spec.classes,
         preprocessing=spec.preprocessing,
-        parameters=cost.parameters,
-        macs=cost.macs,
-        published=PUBLISHED.get(spec.name, Published()),
+        parameters=entry.cost.parameters,
+        macs=entry.cost.macs,
+        published=read_published().get(spec.name, Published()),
         weights=sources_of(spec.name),
     )

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
-from wrn_deploy.pipeline.networks.weights import Taken, Wanted, network_of, take_weights
+from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights, network_of
 from wrn_deploy.pipeline.quantization.base_graph import write_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,13 +28,23 @@ PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntim
 EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What to export; `weights` (a file, or a name of `models.sources`) or `random_weights` must be given.
+    """What to export, and to where; `weights` or `random_weights` must be given.
 
-    `weights_key` names the state dict to take from a file with several.
-    `bf16` asks for a graph in bf16 besides, which is experimental. `pixels`, `top_k`, `features` and `feature_maps` say
-    what the graphs take and give: see `spec.Interface`.
+    Args:
+        model: name of the network, as in "wrn-16-2".
+        out: folder of the bundle.
+        weights: a file, or the name of published weights.
+        random_weights: make untrained weights, for speed work.
+        seed: seed of the random weights.
+        overrides: changes to the network's description.
+        weights_key: the state dict to read, if the file has several.
+        bf16: write a bf16 graph too; experimental.
+        pixels: graphs take pixels; as the next three, see `spec.Interface`.
+        top_k: graphs give the best `top_k` classes.
+        features: graphs give the pooled features too.
+        feature_maps: graphs give the last tensor of each resolution too.
     """
 
     model: str
@@ -47,8 +57,8 @@ class ExportOptions:
     pixels: bool = False
     top_k: int | None = None
     features: bool = False
-    weights_key: str = ""
     feature_maps: bool = False
+    weights_key: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -56,13 +66,19 @@ class ExportOptions:
 
 
 def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
-    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx where asked for.
+    """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx if asked for.
 
     Raises:
         UsageError: neither weights nor `random_weights`, or both; more top classes than there are.
         DeployError: bad weights, or a folder that holds something else.
         GateError: a graph does not compute what the network computes; nothing is written.
         MachineError: torch, onnx or onnxruntime is missing.
+
+    Example:
+        >>> options = ExportOptions(model="wrn-16-2", weights="wrn-16-2.safetensors", out=Path("bundle"))
+        >>> bundle = export_bundle(options, Silent())
+        >>> sorted(bundle.artifacts)
+        ['onnx-fp16', 'onnx-fp32', 'weights']
     """
     if (options.weights is None) != options.random_weights:
         raise UsageError(
@@ -74,14 +90,14 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     bundle = Bundle.create(options.out, spec, options.random_weights)
     weights = Recipe(options=_weights_options(options, spec.core, taken), tools={"wrn-deploy": __version__})
     if _up_to_date(bundle, weights, options):
-        progress.note(f"{bundle.folder}: weights, {_told(options)} graphs are up to date")
+        progress.note(f"{bundle.folder}: weights, {_list_precisions(options)} graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _random(spec, options.seed) if taken is None else network_of(taken)
-    _write(bundle, network, (weights, options), progress)
+    _write(bundle, network, weights, options, progress)
     return bundle
 
 
-def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions], progress: Progress) -> None:
+def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOptions, progress: Progress) -> None:
     import onnx_ir as ir
 
     from wrn_deploy.export.bf16 import convert_bf16
@@ -90,7 +106,7 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
     from wrn_deploy.export.graph import export_graph
     from wrn_deploy.models.checkpoints.weights import write_weights
 
-    spec, (recipe, options) = bundle.spec, how
+    spec = bundle.spec
     with bundle.transaction() as step:
         write_weights(network, spec.core, step.file("weights.safetensors"))
         weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
@@ -116,23 +132,25 @@ def _write(bundle: Bundle, network: nn.Module, how: tuple[Recipe, ExportOptions]
 
 
 def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
-    """Those of the graphs that are asked for; each after the first is made from fp32."""
+    """The precisions of the graphs to write; each after the first is made from fp32."""
     return (Precision.FP32, Precision.FP16, *((Precision.BF16,) if options.bf16 else ()))
 
 
-def _told(options: ExportOptions) -> str:
+def _list_precisions(options: ExportOptions) -> str:
     *others, last = _precisions(options)
     return f"{', '.join(others)} and {last}"
 
 
-def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Taken | None]:
+def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, LoadedWeights | None]:
     if options.weights is None:
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
         return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
-    wanted = Wanted(options.model, options.weights, options.weights_key, options.overrides)
-    taken = take_weights(wanted, progress)
-    return _with_interface(taken.spec, options), taken
+    request = WeightsRequest(
+        model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
+    )
+    loaded = load_weights(request, progress)
+    return _with_interface(loaded.spec, options), loaded
 
 
 def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
@@ -153,7 +171,7 @@ def _random(spec: ModelSpec, seed: int) -> nn.Module:
     return build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed)
 
 
-def _weights_options(options: ExportOptions, spec: ModelSpec, taken: Taken | None) -> dict[str, Any]:
+def _weights_options(options: ExportOptions, spec: ModelSpec, taken: LoadedWeights | None) -> dict[str, Any]:
     return {"model": spec.to_json(), **({"seed": options.seed} if taken is None else taken.origin)}
 
 

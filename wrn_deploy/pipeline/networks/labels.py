@@ -1,22 +1,22 @@
-"""Reads names of classes from a file: one a line, or ImageNet's class index in JSON."""
+"""Reads class names from a file: one per line, or ImageNet's class index in JSON."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["read_labels"]
 
-EXPECTED = 'expected one name a line, or JSON: ["name", ...], {"0": "name", ...} or {"0": ["id", "name"], ...}'
+EXPECTED = 'expected one name per line, or JSON: ["name", ...], {"0": "name", ...} or {"0": ["id", "name"], ...}'
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
     """The names of the classes, in the order of their indices.
 
     Args:
-        file: a text in UTF-8 with one name a line, a JSON list of names, or a JSON object index -> name or [id, name].
+        file: a UTF-8 text with one name per line, a JSON list of names, or a JSON object index -> name or [id, name].
 
     Raises:
         DeployError: the file cannot be read, is none of these, or leaves an index out.
@@ -25,11 +25,11 @@ def read_labels(file: Path) -> tuple[str, ...]:
         text = file.read_text(encoding="utf-8-sig").strip()
         found = json.loads(text) if file.suffix == ".json" else text.splitlines()
     except OSError as error:
-        raise DeployError(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
     except UnicodeDecodeError as error:
-        raise DeployError(f"{file} is no text in UTF-8: {EXPECTED}") from error
+        raise DamagedFile(f"{file} is not a text in UTF-8: {EXPECTED}") from error
     except ValueError as error:
-        raise DeployError(f"{file} is no JSON ({error}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} is not JSON ({error}): {EXPECTED}") from error
     if isinstance(found, dict):
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:

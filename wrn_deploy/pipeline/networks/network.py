@@ -1,4 +1,4 @@
-"""A network in PyTorch by its name, with its weights and its description: what the zoo and `eval` of weights open."""
+"""Loads a network in PyTorch by its name, with its weights and its description, for the zoo and for `eval`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model, describe_model
-from wrn_deploy.pipeline.networks.weights import Taken, Wanted, take_weights
+from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights
 from wrn_deploy.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Loaded", "NetworkOptions", "load_network", "load_with_weights"]
+__all__ = ["LoadedNetwork", "NetworkOptions", "load_network", "load_with_weights"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
     """Which network, with which weights, and what is changed of its description.
 
     Args:
-        model: its name; None: the one that the weights say they are of.
+        model: its name; None: the one that the weights name.
         weights: a file, or weights known by name; None: untrained.
         overrides: changes to the description.
-        seed: of untrained weights.
-        key: which state dict of the file, where it has several.
+        seed: of untrained weights, 0 to 2**63 - 1.
+        key: which state dict of the file, if it has several.
     """
 
-    model: str | None
+    model: str | None = None
     weights: str | os.PathLike[str] | None = None
     overrides: Overrides = field(default_factory=Overrides)
     seed: int = 0
@@ -44,11 +44,11 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A network in eval mode, whose attribute `spec` is its description, and its weights; None: it is untrained."""
+class LoadedNetwork:
+    """A network in eval mode with its description as the attribute `spec`, and its weights; None if it is untrained."""
 
     network: nn.Module
-    weights: Taken | None
+    weights: LoadedWeights | None
 
 
 def load_network(options: NetworkOptions, progress: Progress | None = None) -> nn.Module:
@@ -56,33 +56,40 @@ def load_network(options: NetworkOptions, progress: Progress | None = None) -> n
     return load_with_weights(options, Silent() if progress is None else progress).network
 
 
-def load_with_weights(options: NetworkOptions, progress: Progress) -> Loaded:
-    """The network, with its weights where some are named.
+def load_with_weights(options: NetworkOptions, progress: Progress) -> LoadedNetwork:
+    """The network, with its weights if any are given.
+
+    Example:
+        >>> loaded = load_with_weights(NetworkOptions(model="wrn-16-2", seed=1), Silent())
+        >>> loaded.network.spec.classes
+        10
 
     Raises:
-        UsageError: a file that does not say what it is of, without a name; or no state dict of that key in it.
+        UsageError: no network is given and the file does not name one; or the file has no state dict of that key.
         DeployError: no such network or weights, or they do not fit each other.
-        MachineError: torch or safetensors is missing, or what downloads the weights.
+        MachineError: torch, safetensors, or the package that downloads the weights is missing.
     """
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "loading weights")
     usual = None if options.model is None else describe_model(options.model)  # says what is missing before torch is
     import torch
 
-    from wrn_deploy.models.checkpoints.weights import fit_weights
+    from wrn_deploy.models.checkpoints.weights import apply_match
 
-    taken = None
+    loaded = None
     if options.weights is not None:
-        wanted = Wanted(options.model, os.fspath(options.weights), options.key, options.overrides)
-        taken = take_weights(wanted, progress)
-        spec = taken.spec
+        request = WeightsRequest(
+            model=options.model, weights=os.fspath(options.weights), key=options.key, overrides=options.overrides
+        )
+        loaded = load_weights(request, progress)
+        spec = loaded.spec
     else:
         assert usual is not None
         spec = options.overrides.apply(usual)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = build_model(spec)
-    if taken is not None:
-        fit_weights(network, taken.checkpoint, spec, taken.key)
+    if loaded is not None:
+        apply_match(network, loaded.match)
     network.__dict__["spec"] = spec  # a plain attribute: no part of the state dict, and known to copies and pickles
-    return Loaded(network.eval(), taken)
+    return LoadedNetwork(network.eval(), loaded)

@@ -1,4 +1,4 @@
-"""The checks of an export: each graph against the network in PyTorch, at several batch sizes, on real images."""
+"""Checks an export: each graph against the network in PyTorch, at several batch sizes, on real images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_all, infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_all, infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["core_parity", "interface_parity", "probe_images"]
 
-SMALL = 64  # pixels; networks with a smaller input are checked at a larger batch
+SMALL = 64  # pixels; networks with a smaller input are checked at larger batches
 
 
 def probe_images(spec: ModelSpec, count: int) -> npt.NDArray[np.float32]:
@@ -33,7 +33,7 @@ def probe_images(spec: ModelSpec, count: int) -> npt.NDArray[np.float32]:
 def core_parity(
     network: nn.Module, file: Path, spec: ModelSpec, precision: Precision, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Checks a core graph, and gives the figures of each batch.
+    """Checks a graph without an interface; returns the figures of each batch.
 
     Raises:
         GateError: it does not compute what the network computes.
@@ -109,7 +109,7 @@ def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
 
 
 def _runnable(file: Path, precision: Precision) -> Path | bytes:
-    """The graph, or for bf16 one that computes the same and that ONNX Runtime's CPU provider can run, serialized."""
+    """The graph; for bf16 an emulation, serialized, since ONNX Runtime has no bf16 Conv for CPUs."""
     if precision is not Precision.BF16:
         return file
     import onnx_ir as ir

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.pipeline.quantization.images import CalibrationImages
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_all, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 
 __all__ = ["compare_with_fp32"]
 

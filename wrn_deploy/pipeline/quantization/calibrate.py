@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
 from wrn_deploy.calib.caution import Caution, tell
 from wrn_deploy.machine import package_versions
@@ -22,6 +21,7 @@ from wrn_deploy.pipeline.tuned import GRAPH, UNTUNED, is_tuned
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 __all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wrn_deploy import __version__
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
@@ -11,6 +10,7 @@ from wrn_deploy.pipeline.quantization.calibrate import PACKAGES
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
+from wrn_deploy.version import __version__
 
 __all__ = ["FP8_GRAPH", "add_fp8"]
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collection.ranges import half_of
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
-from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
@@ -37,7 +37,7 @@ class CalibrateOptions:
     equalize: bool = True
     quantization: Quantization = field(default_factory=Quantization)
     threads: int | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class CalibrationImages:
         self.how = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
-        self.source = Spread(source, options.size)
+        self.source = EvenSample(source, options.size)
         self.decoders = Decoders(choose_workers(options.workers, self.how, len(self.source)))
         self.digest = ""
         self.digests: tuple[bytes, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.calib.lint.finding import Finding, Severity, Target
-from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.errors import DamagedFile, DeployError, GateError
 from wrn_deploy.pipeline.read_graph import EXPECTED, read_graph
 
 __all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
@@ -60,7 +60,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         findings = lint_graph(model, assumed)
         int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
     except (OSError, TypeError, ValueError) as error:  # tensors in files that are gone, or of other sizes than they say
-        raise DeployError(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
+        raise DamagedFile(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
     return LintReport(
         file=str(file),
         target=assumed,

@@ -6,13 +6,13 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.techniques import Rounding, WeightScales
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.pipeline.quantization.base_graph import read_core
 from wrn_deploy.progress import Progress
@@ -27,21 +27,6 @@ __all__ = ["Quantization", "Rounding", "WeightScales", "images_for_rounding", "m
 
 HELD = 64 * 2**20  # bytes of one tensor's values that rounding may hold: all images of 32x32, some 20 of 224x224
 FEWEST = 8  # images that rounding looks at, however large they are
-
-
-class Rounding(StrEnum):
-    """How weights become integers: each to the nearest, with feedback of errors, or learned after that."""
-
-    NEAREST = "nearest"
-    FEEDBACK = "feedback"
-    LEARNED = "learned"
-
-
-class WeightScales(StrEnum):
-    """What has a scale of its own: each output channel of a Conv, or the Conv's weights as a whole."""
-
-    CHANNEL = "per-channel"
-    TENSOR = "per-tensor"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a training run writes of itself: `run.json` what it was told and on what it ran, `log.jsonl` a line an epoch."""
+"""Records a training run: its settings and environment in `run.json`, one line per epoch in `log.jsonl`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy import __version__
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.progress import Progress
+from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
-    from wrn_deploy.training.checkpoint import Standing
-    from wrn_deploy.training.execution.device import Place
+    from wrn_deploy.training.checkpoint import ResumePoint
+    from wrn_deploy.training.execution.device import TrainDevice
     from wrn_deploy.training.loop import Epoch
 
 __all__ = ["LOG", "RUN", "append_epoch", "begin_log", "describe_session", "note_epoch", "write_run"]
 
 LOG, RUN = "log.jsonl", "run.json"
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate")
-# What the bits of a sum depend on, and nothing else of the run does.
+# What changes the rounding of sums, and nothing else of the run.
 EXACT = (
     "device",
     "gpu",
@@ -36,39 +36,39 @@ EXACT = (
 )
 
 
-def describe_session(place: Place, first_epoch: int) -> dict[str, Any]:
-    """What a run, or its continuation from `first_epoch` on, is carried out with."""
+def describe_session(device: TrainDevice, first_epoch: int) -> dict[str, Any]:
+    """The environment of a run, or of its continuation from `first_epoch`."""
     import torch
 
     machine = describe_machine()
-    gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
+    gpu = torch.cuda.get_device_name(device.torch_device) if device.torch_device.type == "cuda" else None
     return {
         "first_epoch": first_epoch,
-        "device": place.device.type,
+        "device": device.torch_device.type,
         "gpu": gpu,
-        "processes": place.team.share.size,
+        "processes": device.processes.shard.size,
         "threads": torch.get_num_threads(),
-        **{name: value for name, value in dataclasses.asdict(place.execution).items() if name != "device"},
+        **{name: value for name, value in dataclasses.asdict(device.execution).items() if name != "device"},
         "machine": dataclasses.asdict(machine),
         "torch": torch.__version__,
         "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
     }
 
 
-def write_run(folder: Path, standing: Standing, data: dict[str, Any], session: dict[str, Any]) -> list[str]:
-    """Writes `run.json`, or adds the session to it; returns what makes the continuation other than exact."""
+def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: dict[str, Any]) -> list[str]:
+    """Writes `run.json`, or adds the session to it; returns the differences that make the continuation inexact."""
     file, sessions = folder / RUN, []
     if session["first_epoch"] and file.exists():
         try:
             sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DeployError(f"{file} is damaged ({error!r}): remove it, and the run goes on without it") from error
+            raise DamagedFile(f"{file} is damaged ({error!r}): remove it to continue the run without it") from error
     before = sessions[-1] if sessions else session
     record = {
-        "model": standing.spec.name,
-        "recipe": dataclasses.asdict(standing.recipe),
+        "model": point.spec.name,
+        "recipe": dataclasses.asdict(point.recipe),
         **data,
-        "spec": standing.spec.to_json(),
+        "spec": point.spec.to_json(),
         "sessions": [*sessions, session],
     }
     written = file.with_suffix(".tmp")
@@ -78,18 +78,18 @@ def write_run(folder: Path, standing: Standing, data: dict[str, Any], session: d
 
 
 def begin_log(folder: Path, history: Sequence[Epoch]) -> None:
-    """Writes the epochs done: a kill may have left the log behind the checkpoint."""
+    """Writes the epochs done: a killed process may have left a log that lacks the checkpoint's last."""
     (folder / LOG).write_text("".join(map(_line, history)), encoding="utf-8")
 
 
 def append_epoch(folder: Path, epoch: Epoch) -> None:
-    """A line more."""
+    """Adds a line to the log."""
     with (folder / LOG).open("a", encoding="utf-8") as log:
         log.write(_line(epoch))
 
 
 def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:
-    """Tells of the last of `epochs`, all of this session, and how long the rest of `total` will take."""
+    """Notes the last of this session's `epochs`, and how long the rest of `total` will take."""
     last = epochs[-1]
     seconds = [epoch.seconds for epoch in epochs[-3:] if epoch.seconds is not None]
     remaining = (total - last.epoch - 1) * sum(seconds) / max(1, len(seconds))

@@ -1,4 +1,4 @@
-"""What a network's description says before it is trained: the data's classes, and mean and deviation of its images."""
+"""Describes a network before it is trained: the data's classes, and mean and deviation of its images."""
 
 from __future__ import annotations
 
@@ -11,48 +11,54 @@ from typing import Any
 import numpy as np
 
 from wrn_deploy.data import ImageSource
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.recipe import TrainRecipe
 from wrn_deploy.training.recipes import find_recipe
 
-__all__ = ["Plan", "Reading", "check_classes", "describe_training", "plan_training"]
+__all__ = ["ReadOptions", "TrainPlan", "check_classes", "describe_training", "plan_training"]
 
 MEASURED = 10_000  # images that mean and deviation are measured on
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A recipe with the user's changes, and what it and the user change of the network's description."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainPlan:
+    """A recipe with the user's changes, and the changes to the network's description."""
 
-    recipe: Recipe
+    recipe: TrainRecipe
     overrides: Overrides
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """So many corrupt images are left out, and so many processes decode (None: see `choose_workers`)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How many corrupt images to leave out, and how many processes decode (None: see `choose_workers`)."""
 
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
 
 
-def plan_training(name: str, changes: Mapping[str, Any], overrides: Overrides) -> Plan:
-    """The recipe called `name` with `changes` by field (None: none), and its dropout, mean and deviation unless given.
+def plan_training(name: str, changes: Mapping[str, Any], overrides: Overrides) -> TrainPlan:
+    """The recipe called `name` with `changes` by field; None keeps the recipe's value.
+
+    `overrides` wins over the recipe's dropout, mean and deviation.
+
+    Example:
+        >>> plan_training("paper", {"epochs": 30, "momentum": None}, Overrides()).recipe.epochs
+        30
 
     Raises:
-        UsageError: no such recipe, or numbers that cannot be.
+        UsageError: no such recipe, or a value out of its range.
     """
     named = find_recipe(name)
     given = {field: value for field, value in changes.items() if value is not None}
-    return Plan(
-        dataclasses.replace(named.recipe, **given),
-        dataclasses.replace(
+    return TrainPlan(
+        recipe=dataclasses.replace(named.recipe, **given),
+        overrides=dataclasses.replace(
             overrides,
             dropout=named.dropout if overrides.dropout is None else overrides.dropout,
             mean=overrides.mean or named.mean,
@@ -62,19 +68,23 @@ def plan_training(name: str, changes: Mapping[str, Any], overrides: Overrides) -
 
 
 def check_classes(train: ImageSource, test: ImageSource) -> None:
-    """An index must mean the same class in both: a folder that lacks a class shifts those behind it."""
+    """Checks that an index means the same class in both: a folder that lacks a class shifts those after it.
+
+    Raises:
+        DeployError: a class differs.
+    """
     if train.labels and test.labels and train.labels != test.labels:
         pairs = itertools.zip_longest(train.labels, test.labels)
-        index, (one, other) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
+        index, (trained, tested) = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
         raise DeployError(
-            f"class {index} is {one} in {train.name} and {other} in {test.name}: expected the same classes in both"
+            f"class {index} is {trained} in {train.name} and {tested} in {test.name}: expected the same classes in both"
         )
 
 
 def describe_training(
-    model: str, overrides: Overrides, train: ImageSource, reading: Reading, progress: Progress
+    model: str, overrides: Overrides, train: ImageSource, reading: ReadOptions, progress: Progress
 ) -> ModelSpec:
-    """The network's description with the data's classes, and its mean and deviation unless they were given."""
+    """The network's description with the data's classes, and the data's mean and deviation unless they are given."""
     if train.labels and overrides.labels is None and overrides.classes in (None, len(train.labels)):
         overrides = dataclasses.replace(overrides, labels=train.labels)
     spec = overrides.apply(describe_model(model))

@@ -1,4 +1,4 @@
-"""The training step: a network trained on a data set, resumable, with one JSON line an epoch."""
+"""The training step: trains a network on a data set, resumable, and logs each epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.data import ImageSource, Role, open_data
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model
@@ -23,19 +23,19 @@ from wrn_deploy.pipeline.training.record import (
     note_epoch,
     write_run,
 )
-from wrn_deploy.pipeline.training.spec import Reading, check_classes, describe_training
+from wrn_deploy.pipeline.training.spec import ReadOptions, check_classes, describe_training
 from wrn_deploy.pipeline.training.whiten import describe_whitened, fit_network
 from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.execution.options import Execution
-from wrn_deploy.training.recipe import Recipe
+from wrn_deploy.training.execution.options import ExecutionOptions
+from wrn_deploy.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from wrn_deploy.training.checkpoint import Standing
-    from wrn_deploy.training.execution.device import Place
-    from wrn_deploy.training.images import Images, Target
+    from wrn_deploy.training.checkpoint import ResumePoint
+    from wrn_deploy.training.execution.device import TrainDevice
+    from wrn_deploy.training.images import ImageOptions, Images
     from wrn_deploy.training.loop import Epoch, Trainer
 
 __all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "train_model"]
@@ -43,28 +43,42 @@ __all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResul
 STATE, WEIGHTS, BEST = "checkpoint.safetensors", "weights.safetensors", "best.safetensors"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """What to train, on what; `test_data` None: the data set's own test images; `whiten`: by GCN and ZCA."""
+    """What to train, on which data, and how.
+
+    Args:
+        model: the network's name, as in "wrn-16-2".
+        data: training images, as `open_data` takes them.
+        out: the folder of the run.
+        recipe: what the training does.
+        test_data: images to test on; None: the data set's own test images.
+        overrides: changes to the network's description.
+        resume: continue the run in `out` after its last whole epoch.
+        execution: device, precision and memory.
+        max_corrupt: leave out up to N corrupt images.
+        workers: processes that decode images; None: see `choose_workers`.
+        whiten: whiten images in the network, by GCN and ZCA.
+    """
 
     model: str
     data: str
     out: Path
-    recipe: Recipe
+    recipe: TrainRecipe
     test_data: str | None = None
     overrides: Overrides = field(default_factory=Overrides)
     resume: bool = False
-    execution: Execution = field(default_factory=Execution)
-    max_corrupt: int | Share = 0
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
     whiten: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
     """Where the weights are, and how good they are: top-1 (0..1) on the test images, of the last and the best epoch.
 
-    `process` counts the processes that train together from 0; the first one writes the files.
+    `process` is the rank of this process; the first one, 0, writes the files.
     """
 
     weights: Path
@@ -82,126 +96,142 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     """Trains, and writes into `options.out`.
 
     - `weights.safetensors`: after the last epoch, when the run is done;
-    - `best.safetensors`: after the epoch with the best top-1 on the test images. The epoch is chosen by these very
-      images, so its figure flatters: it is for comparing, and the last is what is deployed;
+    - `best.safetensors`: after the epoch with the best top-1 on the test images. These images choose the epoch, so its
+      top-1 is too high: it is for comparing, and the last epoch's weights are what to deploy;
     - `checkpoint.safetensors`, `log.jsonl` and `run.json`.
 
-    The mean and deviation that images are normalised with are measured on the training images, as in the paper, and
-    travel with the weights, as do the names of the classes.
+    The mean and deviation that normalise images are measured on the training images, as in the paper, and travel with
+    the weights, as do the names of the classes.
+
+    Example:
+        >>> recipe = TrainRecipe(epochs=1, batch_size=32)
+        >>> options = TrainOptions(model="wrn-10-1", data="digits", out=Path("run"), recipe=recipe)
+        >>> train_model(options, Silent()).weights
+        PosixPath('run/weights.safetensors')
 
     Raises:
-        UsageError: the folder holds a run already and `resume` is off, or the other way round, or other weights.
+        UsageError: the folder holds a run and `resume` is off, or holds none and it is on, or holds other weights.
         DeployError: unusable data, or a checkpoint of another run.
         MachineError: a package, or the GPU that was asked for, is missing.
     """
     _check_folder(options)
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
-    from wrn_deploy.training.execution.device import open_place
+    from wrn_deploy.training.execution.device import open_device
 
-    place = open_place(options.execution)
-    if place.team.share.rank:
+    device = open_device(options.execution)
+    if device.processes.shard.rank:
         progress = Silent()
-    if place.caution is not None:
-        progress.warn(place.caution)
+    if device.warning is not None:
+        progress.warn(device.warning)
     train = open_data(options.data, Role.TRAIN)
     test = open_data(options.test_data or options.data, Role.TEST)
     check_classes(train, test)
-    reading = Reading(options.max_corrupt, options.workers)
+    reading = ReadOptions(max_corrupt=options.max_corrupt, workers=options.workers)
     describe = describe_whitened if options.whiten else describe_training
     spec = describe(options.model, options.overrides, train, reading, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
-    result = _run(dataclasses.replace(options, recipe=recipe), spec, (train, test), place, progress)
-    place.team.end()
+    result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
+    device.processes.close()
     return result
 
 
 def _run(
-    options: TrainOptions, spec: ModelSpec, sources: tuple[ImageSource, ImageSource], place: Place, progress: Progress
+    options: TrainOptions,
+    spec: ModelSpec,
+    device: TrainDevice,
+    progress: Progress,
+    *,
+    train: ImageSource,
+    test: ImageSource,
 ) -> TrainResult:
     import torch
 
-    from wrn_deploy.training.checkpoint import Standing, restore_checkpoint
-    from wrn_deploy.training.images import Target
+    from wrn_deploy.training.checkpoint import ResumePoint, restore_checkpoint
+    from wrn_deploy.training.images import ImageOptions
     from wrn_deploy.training.loop import Trainer
 
     torch.manual_seed(options.recipe.seed)
     network = build_model(spec)
     if not options.resume:
-        fit_network(network, spec, sources[0], Reading(options.max_corrupt, options.workers), progress)
-    standing = Standing(spec, options.recipe, Path(sources[0].name).name, Path(sources[1].name).name)
-    with Decoders(choose_workers(options.workers, spec.preprocessing, len(sources[0]))) as decoders:
-        target = Target(spec.preprocessing, spec.classes, place.device, decoders, options.max_corrupt)
-        train, test = (_open_images(source, target, progress) for source in sources)
-        trainer = Trainer(network, options.recipe, train, test, place)
-        history = restore_checkpoint(options.out / STATE, trainer, standing) if options.resume else ()
-        standing = dataclasses.replace(standing, history=history)
-        images = (len(train), len(test))
-        if place.team.share.rank == 0:
-            _begin(options.out, trainer, standing, images, progress)
-        standing = _train(options.out, trainer, standing, images, progress)
-    return _result(options.out, standing, images[1], place.team.share.rank)
-
-
-def _result(out: Path, standing: Standing, test_images: int, process: int) -> TrainResult:
-    history, best = standing.history, _best(standing.history)
-    seconds = round(sum(epoch.seconds or 0.0 for epoch in history), 1)
+        reading = ReadOptions(max_corrupt=options.max_corrupt, workers=options.workers)
+        fit_network(network, spec, train, reading, progress)
+    point = ResumePoint(spec=spec, recipe=options.recipe, train=Path(train.name).name, test=Path(test.name).name)
+    with Decoders(choose_workers(options.workers, spec.preprocessing, len(train))) as decoders:
+        reader = ImageOptions(
+            preprocessing=spec.preprocessing,
+            classes=spec.classes,
+            device=device.torch_device,
+            decoders=decoders,
+            max_corrupt=options.max_corrupt,
+        )
+        train_images, test_images = (_open_images(source, reader, progress) for source in (train, test))
+        trainer = Trainer(network, options.recipe, train_images, test_images, device)
+        history = restore_checkpoint(options.out / STATE, trainer, point) if options.resume else ()
+        point = dataclasses.replace(point, history=history)
+        if device.processes.shard.rank == 0:
+            _begin(options.out, trainer, point, progress)
+        point = _train(options.out, trainer, point, progress)
+    best = _best(point.history)
     return TrainResult(
-        out / WEIGHTS, len(history), history[-1].test_top1, test_images,
-        best=out / BEST, best_epoch=best.epoch, best_top1=best.test_top1, seconds=seconds, process=process,
-    )  # fmt: skip
+        weights=options.out / WEIGHTS,
+        epochs=len(point.history),
+        test_top1=point.history[-1].test_top1,
+        test_images=len(test_images),
+        best=options.out / BEST,
+        best_epoch=best.epoch,
+        best_top1=best.test_top1,
+        seconds=round(sum(epoch.seconds or 0.0 for epoch in point.history), 1),
+        process=device.processes.shard.rank,
+    )
 
 
-def _train(out: Path, trainer: Trainer, standing: Standing, images: tuple[int, int], progress: Progress) -> Standing:
+def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> ResumePoint:
     """Trains to the end; the first process writes a checkpoint and a line after each epoch."""
     from wrn_deploy.training.checkpoint import save_checkpoint
 
-    recipe, spec, first = standing.recipe, standing.spec, len(standing.history)
-    title = f"Training {spec.name} on {standing.train} ({images[0]} images, {recipe.epochs} epochs)"
-    writes = trainer.place.team.share.rank == 0
-    with progress.task(title, (recipe.epochs - first) * sum(images)) as advance:
+    recipe, spec, first = point.recipe, point.spec, len(point.history)
+    title = f"Training {spec.name} on {point.train} ({len(trainer.train)} images, {recipe.epochs} epochs)"
+    writes = trainer.device.processes.shard.rank == 0
+    with progress.task(title, (recipe.epochs - first) * (len(trainer.train) + len(trainer.test))) as advance:
         for epoch in trainer.run(first, advance):
-            standing = dataclasses.replace(standing, history=(*standing.history, epoch))
+            point = dataclasses.replace(point, history=(*point.history, epoch))
             if writes:
-                save_checkpoint(out / STATE, trainer, standing)
-                _keep_best(out, trainer.network, standing)
+                save_checkpoint(out / STATE, trainer, point)
+                _keep_best(out, trainer.network, point)
                 append_epoch(out, epoch)
-            note_epoch(standing.history[first:], recipe.epochs, progress)
+            note_epoch(point.history[first:], recipe.epochs, progress)
     if writes:
         _write_weights(trainer.network, spec, out / WEIGHTS)
-    return standing
+    return point
 
 
-def _begin(out: Path, trainer: Trainer, standing: Standing, images: tuple[int, int], progress: Progress) -> None:
+def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    if len(standing.history) == standing.recipe.epochs:  # nothing is left to be done
-        begin_log(out, standing.history)
+    if len(point.history) == point.recipe.epochs:  # the run is complete
+        begin_log(out, point.history)
         return
-    session = describe_session(trainer.place, len(standing.history))
+    session = describe_session(trainer.device, len(point.history))
     data = {
-        "train": {"name": standing.train, "images": images[0]},
-        "test": {"name": standing.test, "images": images[1]},
+        "train": {"name": point.train, "images": len(trainer.train)},
+        "test": {"name": point.test, "images": len(trainer.test)},
     }
-    differing = write_run(out, standing, data, session)
+    differing = write_run(out, point, data, session)
     if differing:
-        progress.warn(f"the run was begun with other conditions ({'; '.join(differing)}): it goes on, not bit for bit")
-    begin_log(out, standing.history)
-    if standing.history:  # a kill may have come between the checkpoint and this
-        _keep_best(out, trainer.network, standing)
+        progress.warn(f"the run began under other conditions ({'; '.join(differing)}): it continues inexactly")
+    begin_log(out, point.history)
+    if point.history:  # the process may have been killed between the checkpoint and this
+        _keep_best(out, trainer.network, point)
 
 
-def _open_images(source: ImageSource, target: Target, progress: Progress) -> Images:
+def _open_images(source: ImageSource, options: ImageOptions, progress: Progress) -> Images:
     from wrn_deploy.training.images import open_images
 
     with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
-        images = open_images(source, target, advance=advance)
-    _tell_corrupt(images, progress)
-    return images
-
-
-def _tell_corrupt(images: Images, progress: Progress) -> None:
+        images = open_images(source, options, advance=advance)
     if images.corrupt:
         progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
+    return images
 
 
 def _check_folder(options: TrainOptions) -> None:
@@ -209,21 +239,21 @@ def _check_folder(options: TrainOptions) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
     if state.exists() != options.resume:
-        expected = "pass --resume to go on, or choose another --out" if state.exists() else "leave --resume out"
+        expected = "pass --resume to continue, or choose another --out" if state.exists() else "leave --resume out"
         raise UsageError(f"{out} holds {'a' if state.exists() else 'no'} training run: {expected}")
     if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
         raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
 
 
 def _best(history: Sequence[Epoch]) -> Epoch:
-    """The first of the best on the test images."""
+    """The first epoch with the best top-1 on the test images."""
     return max(history, key=lambda epoch: epoch.test_top1)
 
 
-def _keep_best(out: Path, network: nn.Module, standing: Standing) -> None:
+def _keep_best(out: Path, network: nn.Module, point: ResumePoint) -> None:
     """Writes the weights if the last epoch is the best so far."""
-    if _best(standing.history) == standing.history[-1]:
-        _write_weights(network, standing.spec, out / BEST)
+    if _best(point.history) == point.history[-1]:
+        _write_weights(network, point.spec, out / BEST)
 
 
 def _write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:

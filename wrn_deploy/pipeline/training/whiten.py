@@ -1,4 +1,4 @@
-"""Whitening in training: what a network's description says of it, and fitting it on the training images."""
+"""Whitening in training: describes a network that whitens, and fits the whitening on the training images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
-from wrn_deploy.pipeline.training.spec import Reading, describe_training
+from wrn_deploy.pipeline.training.spec import ReadOptions, describe_training
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec, Whitening
 from wrn_deploy.training.whitening import LIMIT, fit_whitening
@@ -27,12 +27,12 @@ BATCH = 250  # images
 
 
 def describe_whitened(
-    model: str, overrides: Overrides, train: ImageSource, reading: Reading, progress: Progress
+    model: str, overrides: Overrides, train: ImageSource, reading: ReadOptions, progress: Progress
 ) -> ModelSpec:
-    """As `describe_training`, of a network that whitens what it reads, and so takes images of 0..1.
+    """As `describe_training`, for a network that whitens its input and so takes images of 0..1.
 
     Raises:
-        UsageError: a mean or a deviation was asked for too.
+        UsageError: a mean or a deviation is given too.
     """
     if overrides.mean is not None or overrides.std is not None:
         raise UsageError(
@@ -44,15 +44,17 @@ def describe_whitened(
     return dataclasses.replace(spec, whitening=Whitening(min(len(train), LIMIT)))
 
 
-def fit_network(network: nn.Module, spec: ModelSpec, train: ImageSource, reading: Reading, progress: Progress) -> None:
-    """Fits the network's whitening on the training images, where it has any; they are read once, as they are."""
+def fit_network(
+    network: nn.Module, spec: ModelSpec, train: ImageSource, reading: ReadOptions, progress: Progress
+) -> None:
+    """Fits the network's whitening, if it has one, on the training images: one pass, without augmentation."""
     if spec.whitening is None:
         return
     import torch
 
-    count, how = min(len(train), spec.whitening.images), spec.preprocessing
-    with Decoders(choose_workers(reading.workers, how, count)) as decoders:
-        batches = Batches(train, how, BATCH, limit=count, max_corrupt=reading.max_corrupt, decoders=decoders)
+    count, preprocessing = min(len(train), spec.whitening.images), spec.preprocessing
+    with Decoders(choose_workers(reading.workers, preprocessing, count)) as decoders:
+        batches = Batches(train, preprocessing, BATCH, limit=count, max_corrupt=reading.max_corrupt, decoders=decoders)
         with progress.task("Fitting the whitening", count) as advance:
             mean, matrix = fit_whitening(_pixels(batches), spec.whitening, advance)
     whitening = network.get_submodule("whitening")

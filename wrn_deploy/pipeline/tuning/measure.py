@@ -17,7 +17,7 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
-from wrn_deploy.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
 __all__ = ["Yardstick", "describe_images"]
 
@@ -57,7 +57,7 @@ class Yardstick(AbstractContextManager["Yardstick"]):
         infer = infer_with(open_session(fp32, threads))
         images = correct = 0
         for batch in batches:
-            logits = infer(normalize(batch.images, batches.how))
+            logits = infer(normalize(batch.images, batches.preprocessing))
             self._logits.write(logits.tobytes())
             images += len(logits)
             correct += int((logits.argmax(axis=1) == batch.labels).sum())
@@ -80,7 +80,7 @@ class Yardstick(AbstractContextManager["Yardstick"]):
         correct = same = values = 0
         squares = 0.0
         for batch in self.batches:
-            logits = infer(normalize(batch.images, self.batches.how))
+            logits = infer(normalize(batch.images, self.batches.preprocessing))
             wanted = np.frombuffer(self._logits.read(logits.nbytes), dtype=np.float32).reshape(logits.shape)
             squares += float(np.square(logits - wanted, dtype=np.float64).sum())
             if not np.isfinite(squares):

@@ -15,10 +15,10 @@ from wrn_deploy.bench.tuning_svg import draw_tuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import Share
+from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.even_sample import Spread
+from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.picture_file import write_svg
@@ -51,7 +51,7 @@ class TuneOptions:
     calibrate: CalibrateOptions | None = None
     threads: int | None = None
     limit: int | None = None
-    max_corrupt: int | Share = 0
+    max_corrupt: MaxCorrupt = 0
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
-    return every, Batches(Spread(chosen, LOOKED_AT), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    return every, Batches(EvenSample(chosen, LOOKED_AT), how, size, max_corrupt=corrupt, decoders=every.decoders)
 
 
 def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a residual block keeps its input alone, and is computed again in the backward pass."""
+"""Gradient checkpointing: a residual block keeps only its input, and is computed again in the backward pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["blocks_of", "checkpoint_blocks"]
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The residual blocks, whatever the family: those parts of a Sequential that have at least two Convs."""
+    """The residual blocks of any family: the parts of a Sequential that have at least two Convs."""
     return [
         part
         for module in network.modules()
@@ -28,7 +28,7 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 
 def checkpoint_blocks(network: nn.Module) -> None:
-    """Lets each residual block of `network` compute its activations again, in training, with the same results.
+    """Makes each residual block of `network` compute its activations again in training, with the same results.
 
     Dropout draws the same numbers again, and BN's running statistics count each image once.
 
@@ -37,7 +37,7 @@ def checkpoint_blocks(network: nn.Module) -> None:
     """
     blocks = blocks_of(network)
     if not blocks:
-        raise UsageError("--checkpointing: this network has no residual blocks, whose activations could be left out")
+        raise UsageError("--checkpointing: this network has no residual blocks: expected one with some; leave it out")
     for block in blocks:
         block.forward = functools.partial(_forward, block, block.forward)
 
@@ -55,7 +55,7 @@ def _contexts(block: nn.Module) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """What BN remembers within it goes into copies."""
+    """Within it, BN updates copies of its running statistics."""
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
     kept = [dict(norm._buffers) for norm in norms]  # noqa: SLF001 (the one place that holds them)
     for norm, buffers in zip(norms, kept, strict=True):

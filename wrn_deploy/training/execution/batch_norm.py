@@ -1,4 +1,4 @@
-"""BN over several processes: statistics of the whole batch, and running statistics that are the same everywhere."""
+"""BN over several processes: statistics of the whole batch, and equal running statistics in all processes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from wrn_deploy.training.execution.processes import Team
+from wrn_deploy.training.execution.processes import ProcessGroup
 
 __all__ = ["WholeBatchNorm", "equalize_statistics", "with_whole_batch_norms"]
 
 
 class _SumOfAll(torch.autograd.Function):
-    """The sum over the processes; each one's gradient is the sum of those of all sums."""
+    """The sum over the processes; the gradient of each input is the sum of the gradients in all processes."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:  # noqa: ARG004 (torch's signature)
@@ -29,9 +29,9 @@ class _SumOfAll(torch.autograd.Function):
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """BN with the statistics of all processes' images, in training.
+    """BN that uses the statistics of all processes' images in training.
 
-    PyTorch's SyncBatchNorm does the same, but on GPUs only.
+    PyTorch's SyncBatchNorm does the same on GPUs only.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (nn.BatchNorm2d's name)
@@ -76,8 +76,8 @@ def _sum_of_all(values: torch.Tensor) -> torch.Tensor:
     return summed
 
 
-def equalize_statistics(network: nn.Module, team: Team) -> None:
-    """Gives BN's running statistics the mean over the processes, where each has seen its own images alone."""
+def equalize_statistics(network: nn.Module, processes: ProcessGroup) -> None:
+    """Averages BN's running statistics over the processes, if each has seen its own images only."""
     for name, buffer in network.named_buffers():
         if buffer.is_floating_point() and name.endswith(("running_mean", "running_var")):
-            buffer.copy_(team.total(buffer) / team.share.size)
+            buffer.copy_(processes.sum(buffer) / processes.shard.size)

@@ -1,4 +1,4 @@
-"""The device and the processes of a run, and a network made ready for them."""
+"""The device and the processes of a training run, and a network prepared for them."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from wrn_deploy.errors import MachineError
 from wrn_deploy.machine import find_gpu, peak_rss_bytes
 from wrn_deploy.training.execution.activation_checkpointing import checkpoint_blocks
 from wrn_deploy.training.execution.batch_norm import with_whole_batch_norms
-from wrn_deploy.training.execution.options import Amp, Device, Execution
-from wrn_deploy.training.execution.processes import Alone, Team, Together, find_team
+from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
+from wrn_deploy.training.execution.processes import Distributed, ProcessGroup, Single, find_processes
 
-__all__ = ["Place", "open_place"]
+__all__ = ["TrainDevice", "open_device"]
 
 DTYPES = {Amp.BF16: torch.bfloat16, Amp.FP16: torch.float16}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run is carried out; `caution` is what its user should know."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainDevice:
+    """The device and the processes of a run, and how it is executed; `warning` is for the user."""
 
-    device: torch.device
-    execution: Execution
-    team: Team
-    caution: str | None = None
+    torch_device: torch.device
+    execution: ExecutionOptions
+    processes: ProcessGroup
+    warning: str | None = None
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """The network on the device, with its BN, memory and kernels as the execution says.
+        """The network on the device, with the BN, memory format and compilation that the options ask for.
 
         Raises:
             UsageError: checkpointing of a network without residual blocks.
         """
-        if self.team.share.size > 1 and self.execution.sync_norms:
-            network = with_whole_batch_norms(network, self.device)
-        network = network.to(self.device)
+        if self.processes.shard.size > 1 and self.execution.sync_norms:
+            network = with_whole_batch_norms(network, self.torch_device)
+        network = network.to(self.torch_device)
         if self.execution.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.execution.checkpointing:
@@ -49,53 +49,53 @@ class Place:
         return network
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Mixed precision within it, if the execution has any."""
+        """Mixed precision within it, if the options ask for it."""
         if self.execution.amp is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, DTYPES[self.execution.amp])
+        return torch.autocast(self.torch_device.type, DTYPES[self.execution.amp])
 
     def arrange(self, images: torch.Tensor) -> torch.Tensor:
-        """Images in the memory order that the network has."""
+        """Images in the memory format of the network."""
         if self.execution.channels_last:
             return images.contiguous(memory_format=torch.channels_last)
         return images.contiguous()
 
     @contextlib.contextmanager
     def kernels(self) -> Iterator[None]:
-        """Within it, cuDNN takes kernels that give the same bits each time, or tries which are fastest."""
+        """Within it, cuDNN uses deterministic kernels, or searches for the fastest ones."""
         with torch.backends.cudnn.flags(
             enabled=True, benchmark=not self.execution.deterministic, deterministic=self.execution.deterministic
         ):
             yield
 
     def start_peak(self) -> None:
-        """Begins to look for the peak of memory anew, where that can be done (on a GPU)."""
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        """Resets the peak of memory, on a GPU; a CPU cannot."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
 
     def peak_bytes(self) -> int:
-        """The GPU memory of tensors since `start_peak`; on a CPU the process's largest resident set so far."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
+        """Peak GPU memory of tensors since `start_peak`; on a CPU, the process's peak resident set size."""
+        if self.torch_device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.torch_device))
         return peak_rss_bytes()
 
 
-def open_place(execution: Execution) -> Place:
-    """Finds the device and the other processes.
+def open_device(execution: ExecutionOptions) -> TrainDevice:
+    """Finds the device and the other processes, as in `open_device(ExecutionOptions(device=Device.CPU))`.
 
     Raises:
-        MachineError: the GPU that was asked for is not there, or mixed precision does not run on this device.
+        MachineError: there is no CUDA GPU and the options ask for one.
     """
     has_cuda = torch.cuda.is_available()
     if execution.device is Device.CUDA and not has_cuda:
         raise MachineError(f"--device cuda: {_no_cuda()}; leave it out to train on the CPU")
     wanted = execution.device or (Device.CUDA if has_cuda else Device.CPU)
-    caution = None
+    warning = None
     if execution.device is None and not has_cuda and find_gpu() is not None:
-        caution = f"training on the CPU: {_no_cuda()} (--device cpu says that this is meant)"
-    team = find_team(os.environ, on_cpu=wanted is Device.CPU)
-    device = team.device if isinstance(team, Together) else torch.device(wanted.value)
-    return Place(device, execution, team, caution)
+        warning = f"training on the CPU: {_no_cuda()} (pass --device cpu to train there without this warning)"
+    processes = find_processes(os.environ, on_cpu=wanted is Device.CPU)
+    found = processes.device if isinstance(processes, Distributed) else torch.device(wanted.value)
+    return TrainDevice(torch_device=found, execution=execution, processes=processes, warning=warning)
 
 
 def _no_cuda() -> str:
@@ -105,6 +105,10 @@ def _no_cuda() -> str:
     return f"this PyTorch ({torch.__version__}) has no CUDA for the {gpu.name}"
 
 
-def cpu_place(execution: Execution | None = None) -> Place:
+def cpu_device(execution: ExecutionOptions | None = None) -> TrainDevice:
     """One process on the CPU."""
-    return Place(torch.device("cpu"), execution or Execution(Device.CPU), Alone())
+    return TrainDevice(
+        torch_device=torch.device("cpu"),
+        execution=execution or ExecutionOptions(device=Device.CPU),
+        processes=Single(),
+    )

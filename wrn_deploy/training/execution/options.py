@@ -1,4 +1,4 @@
-"""How a run is carried out, apart from what it is told to learn: device, precision, memory; standard library only."""
+"""How a training run is executed, whatever it learns: device, precision, memory; the standard library only."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from enum import StrEnum
 
 from wrn_deploy.errors import UsageError
 
-__all__ = ["Amp", "Device", "Execution"]
+__all__ = ["Amp", "Device", "ExecutionOptions"]
 
 
 class Device(StrEnum):
-    """Where the arithmetic is done."""
+    """Where a network is trained."""
 
     CPU = "cpu"
     CUDA = "cuda"
 
 
 class Amp(StrEnum):
-    """What convolutions and matrix products are computed in under mixed precision; weights stay in fp32."""
+    """The type of convolutions and matrix products in mixed precision; weights stay in fp32."""
 
     BF16 = "bf16"
     FP16 = "fp16"
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How a run is carried out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOptions:
+    """How a training run is executed.
 
     Args:
-        device: None: the GPU where PyTorch sees one, else the CPU.
+        device: None: the GPU if PyTorch sees one, else the CPU.
         amp: mixed precision; fp16 scales the loss. None: fp32 throughout.
-        channels_last: activations and weights in NHWC order in memory.
-        compiled: with torch.compile.
-        checkpointing: activations within a residual block are computed again in the backward pass, and not kept.
-        accumulate: a batch goes through the network in so many parts; BN sees each part by itself.
-        sync_norms: with several processes, BN has the statistics of the whole batch, not of a process's share.
-        deterministic: on a GPU, only kernels that give the same bits each time; without, a resumed run is not exact.
+        channels_last: store activations and weights in NHWC order.
+        compiled: use torch.compile.
+        checkpointing: compute the activations within a residual block again in the backward pass instead of keeping
+            them.
+        accumulate: run each batch through the network in N parts; BN sees each part by itself.
+        sync_norms: with several processes, BN uses the statistics of the whole batch, not of each process's shard.
+        deterministic: on a GPU, use deterministic kernels only; without it, a resumed run is not exact.
     """
 
     device: Device | None = None
@@ -53,5 +54,5 @@ class Execution:
             raise UsageError(f"--accumulate {self.accumulate}: expected at least 1")
         if self.compiled and self.checkpointing:
             raise UsageError(
-                "--compile with --checkpointing: expected one of them; torch.compile decides what is computed again"
+                "--compile with --checkpointing: expected one; torch.compile decides itself what to compute again"
             )

@@ -1,4 +1,4 @@
-"""The processes that train together: one alone, or several that Hugging Face's accelerate ties together."""
+"""The processes that train together: a single one, or several that Hugging Face's accelerate connects."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.training.execution.sharding import Share
+from wrn_deploy.training.execution.sharding import Shard
 
-__all__ = ["Alone", "Team", "Together", "find_team"]
+__all__ = ["Distributed", "ProcessGroup", "Single", "find_processes"]
 
 
-class Team(Protocol):
+class ProcessGroup(Protocol):
     """What the loop needs of the other processes."""
 
-    share: Share
+    shard: Shard
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network whose gradients, after a backward pass, are the mean over all processes."""
 
-    def apart(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Within it, a backward pass leaves the gradients of what `wrap` gave to this process."""
+    def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """Within it, a backward pass of what `wrap` returned keeps this process's own gradients."""
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes, in each of them."""
 
-    def end(self) -> None:
-        """The run is over: waits for the others, and lets go of them."""
+    def close(self) -> None:
+        """Waits for the other processes and closes the group, at the end of a run."""
 
 
-class Alone:
+class Single:
     """One process."""
 
-    share = Share()
+    shard = Shard()
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network itself."""
         return network
 
-    def apart(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Nothing changes."""
+    def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """Changes nothing."""
         del network
         return contextlib.nullcontext()
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The values themselves."""
         return values
 
-    def end(self) -> None:
-        """Nothing to wait for."""
+    def close(self) -> None:
+        """Returns at once."""
 
 
-class Together:
+class Distributed:
     """Several processes, started by torchrun or `accelerate launch`: DDP, over gloo on CPUs and NCCL on GPUs."""
 
     def __init__(self, *, on_cpu: bool) -> None:
@@ -66,10 +66,10 @@ class Together:
             from accelerate.utils import DistributedDataParallelKwargs
         except ImportError as error:
             raise missing_package("accelerate", "multi-gpu", "training in several processes") from error
-        # BN's statistics are kept equal here (see `norms.py`), so nobody else's are sent around.
+        # `norms.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
         options = DistributedDataParallelKwargs(broadcast_buffers=False)
         self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[options])
-        self.share = Share(self._accelerator.process_index, self._accelerator.num_processes)
+        self.shard = Shard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
 
     @property
     def device(self) -> torch.device:
@@ -82,29 +82,29 @@ class Together:
             return cast("nn.Module", self._accelerator.prepare_model(network))
 
     @contextlib.contextmanager
-    def apart(self, network: nn.Module) -> Iterator[None]:
+    def no_sync(self, network: nn.Module) -> Iterator[None]:
         """DDP does not exchange gradients."""
         with self._accelerator.no_sync(network):
             yield
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
         """All-reduce."""
         return cast("torch.Tensor", self._accelerator.reduce(values, "sum"))
 
-    def end(self) -> None:
+    def close(self) -> None:
         """A barrier; then the process group is closed."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
 
 
-def find_team(environment: Any = os.environ, *, on_cpu: bool) -> Team:
-    """Several processes if a launcher says so (WORLD_SIZE above 1), else one.
+def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGroup:
+    """Several processes if a launcher set WORLD_SIZE above 1, else one.
 
     Raises:
-        UsageError: WORLD_SIZE is no number.
+        UsageError: WORLD_SIZE is not a number.
         MachineError: accelerate is not installed.
     """
     text = environment.get("WORLD_SIZE", "1")
     if not text.isdecimal():
         raise UsageError(f"WORLD_SIZE {text!r} in the environment: expected a number of processes, as torchrun sets")
-    return Together(on_cpu=on_cpu) if int(text) > 1 else Alone()
+    return Distributed(on_cpu=on_cpu) if int(text) > 1 else Single()

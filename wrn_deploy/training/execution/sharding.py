@@ -1,4 +1,4 @@
-"""Which images of each batch a process takes, so that all together take each once; no torch import."""
+"""Which images of each batch a process takes, so that all together take each one once; no torch import."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy as np
 
 from wrn_deploy.data import ImageSource, Item
 
-__all__ = ["Share", "ShareSource"]
+__all__ = ["Shard", "ShardSource"]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A process among `size`, counted from 0. A batch is cut into contiguous parts that differ by one image at most."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Process `rank` of `size`, counted from 0. Its parts of a batch are contiguous and differ by one image at most."""
 
     rank: int = 0
     size: int = 1
 
     def of(self, count: int) -> slice:
-        """Where in a batch of `count` images this process's part is."""
+        """The slice of a batch of `count` images that belongs to this process."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
 
-@dataclass(slots=True)
-class ShareSource:
-    """A process's part of each batch of a source: the others' images are passed over without being decoded."""
+@dataclass(slots=True, kw_only=True)
+class ShardSource:
+    """A process's part of each batch of a source: it skips the other images without decoding them."""
 
     source: ImageSource
-    share: Share
+    shard: Shard
     batch_size: int
     name: str
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class ShareSource:
     def __len__(self) -> int:
         """The number of images of this process."""
         whole, rest = divmod(len(self.source), self.batch_size)
-        sizes = [self.share.of(self.batch_size), self.share.of(rest)]
+        sizes = [self.shard.of(self.batch_size), self.shard.of(rest)]
         own, last = (int(part.stop) - int(part.start) for part in sizes)
         return whole * own + last
 
@@ -48,4 +48,4 @@ class ShareSource:
         items = self.source.items(order)
         for first in range(0, len(self.source), self.batch_size):
             batch = list(itertools.islice(items, min(self.batch_size, len(self.source) - first)))
-            yield from batch[self.share.of(len(batch))]
+            yield from batch[self.shard.of(len(batch))]

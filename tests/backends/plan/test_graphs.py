@@ -1,0 +1,165 @@
+"""CUDA graphs: what they compute, when they are captured, and that one that fails costs no answer."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
+from tests.backends.plan.fake_tensorrt import FakeTensorRT, answer_to
+from tests.backends.plan.opened import opened, run, some_images
+from wrn_deploy.backends.plan import graphs
+from wrn_deploy.backends.plan.backend import PlanBackend, PlanRuntime
+
+
+def answers_rightly(backend: PlanBackend, size: int, seed: int) -> None:
+    batch = some_images(size, seed)
+    np.testing.assert_allclose(run(backend, batch), answer_to(batch, 5), rtol=1e-5)
+
+
+def test_from_the_third_time_on_a_batch_runs_as_a_graph(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    with opened(trt) as backend:
+        assert backend.uses_graphs
+        assert backend.graphs_obstacle is None
+        for seed, launches in enumerate((0, 0, 1, 2, 3)):
+            answers_rightly(backend, 4, seed)
+            assert runtime.launches == launches
+        assert trt.started == 2
+    assert runtime.graphs == []
+
+
+def test_each_size_has_its_graph_and_all_stay_right(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    with opened(trt) as backend:
+        for seed, size in enumerate((1, 6, 3) * 5):
+            answers_rightly(backend, size, seed)
+        assert trt.started == 6
+        assert runtime.launches == 9
+        assert len(runtime.graphs) == 3
+
+
+def test_graphs_of_two_profiles_do_not_meet(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    trt.profiles = [(1, 1, 2), (3, 6, 6)]
+    with opened(trt) as backend:
+        for seed, size in enumerate((2, 3) * 4):
+            answers_rightly(backend, size, seed)
+        assert runtime.launches == 4
+
+
+def test_only_so_many_graphs_are_kept(runtime: FakeRuntime, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "LIMIT", 2)
+    with opened(trt) as backend:
+        for size in (1, 1, 2, 2, 1, 3, 3):  # 2 is the one that was used longest ago
+            answers_rightly(backend, size, size)
+        assert len(runtime.graphs) == 2
+        before = runtime.launches
+        answers_rightly(backend, 1, 8)
+        answers_rightly(backend, 3, 9)
+        assert runtime.launches == before + 2
+        answers_rightly(backend, 2, 7)
+        assert runtime.launches == before + 2
+    assert runtime.graphs == []
+
+
+@pytest.mark.parametrize("call", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "TensorRT"])
+def test_a_capture_that_fails_is_told_once_and_costs_no_answer(
+    runtime: FakeRuntime, trt: FakeTensorRT, call: str
+) -> None:
+    said = "could not start the inference while it was captured" if call == "TensorRT" else f"{call} failed"
+    trt.refuses_capture = call == "TensorRT"
+    runtime.refusing = call
+    with opened(trt) as backend, backend.sibling() as other:
+        answers_rightly(backend, 4, 0)
+        with pytest.warns(RuntimeWarning, match=f"CUDA graphs are off, inferences are started kernel by .*{said}"):
+            answers_rightly(backend, 4, 1)
+        assert not backend.uses_graphs
+        assert said in (backend.graphs_obstacle or "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for seed in range(4):
+                answers_rightly(backend, 4, seed)
+                answers_rightly(other, 4, seed)
+        assert not other.uses_graphs
+    assert (runtime.graphs, runtime.launches) == ([], 0)
+
+
+def test_without_cuda_bindings_inferences_run_plainly(trt: FakeTensorRT) -> None:
+    with opened(trt) as backend:
+        for seed in range(4):
+            answers_rightly(backend, 4, seed)
+        assert not backend.uses_graphs
+        assert "cuda-bindings cannot be loaded" in (backend.graphs_obstacle or "")
+        assert trt.started == 4
+
+
+def test_graphs_can_be_switched_off(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    with opened(trt, graphs=False) as backend, backend.sibling() as other:
+        for seed in range(4):
+            answers_rightly(other, 4, seed)
+        assert (backend.uses_graphs, other.uses_graphs) == (False, False)
+        assert backend.graphs_obstacle == "CUDA graphs were not requested"
+    assert (runtime.launches, trt.started) == (0, 4)
+    assert PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu", graphs=False).graphs is False
+
+
+def test_tensorrt_rtx_compiles_before_a_capture_and_is_asked_whether_it_can_be_captured(
+    runtime: FakeRuntime, driver: FakeDriver
+) -> None:
+    rtx = FakeTensorRT(driver, rtx=True)
+    with opened(rtx) as backend:
+        for seed in range(3):
+            answers_rightly(backend, 2, seed)
+        assert runtime.launches == 1
+        assert [config.dynamic_shapes_kernel_specialization_strategy for config in rtx.configs] == ["eager"]
+    rtx.capturable = False
+    with opened(rtx) as backend:
+        answers_rightly(backend, 2, 0)
+        with pytest.warns(RuntimeWarning, match="TensorRT-RTX says that it cannot be captured"):
+            answers_rightly(backend, 2, 1)
+        answers_rightly(backend, 2, 2)
+        assert runtime.launches == 1
+    with opened(rtx, graphs=False):
+        assert len(rtx.configs) == 2
+
+
+def test_several_executions_of_one_upload_and_several_siblings(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    """As a measurement does it: the answer of the last one stays right."""
+    with opened(trt) as backend, backend.sibling() as other:
+        for each in (backend, other):
+            each.upload(some_images(5, 1))
+            for _ in range(7):
+                each.execute()
+            each.upload(some_images(3, 2))
+            each.execute()
+            np.testing.assert_allclose(each.download()[0], answer_to(some_images(3, 2), 5), rtol=1e-5)
+        assert runtime.launches == 10
+
+
+def test_threads_capture_on_siblings_of_their_own(runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    with opened(trt) as backend, ThreadPoolExecutor(4) as pool:
+        siblings = [backend.sibling() for _ in range(4)]
+
+        def many(number: int) -> None:
+            for seed in range(20):
+                answers_rightly(siblings[number], 1 + seed % 5, 100 * number + seed)
+            siblings[number].close()
+
+        list(pool.map(many, range(4)))
+        assert runtime.launches > 0
+    assert runtime.graphs == []
+
+
+def test_a_lost_gpu_while_graphs_are_there_can_be_closed(
+    runtime: FakeRuntime, driver: FakeDriver, trt: FakeTensorRT
+) -> None:
+    backend = opened(trt)
+    for seed in range(3):
+        answers_rightly(backend, 2, seed)
+    driver.failing = "an illegal memory access was encountered"
+    runtime.graphs.clear()  # CUDA's side of them is lost
+    backend.close()
+    backend.close()
+    driver.failing = None
+    assert "engine gone" in driver.log

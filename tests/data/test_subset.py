@@ -1,0 +1,100 @@
+"""An EvenSample and a Subset choose the right images, always the same, and decode nothing in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.data.properties import quickly
+from wrn_deploy.data import Item, Role, open_data
+from wrn_deploy.data.sampling.subset import EvenSample, Subset
+
+
+class Sorted:
+    """Images sorted by class, ten of each; counts how often one is decoded."""
+
+    def __init__(self, count: int) -> None:
+        self.name, self.mirror = "sorted", True
+        self.labels: tuple[str, ...] = ("a", "b")
+        self._count = count
+        self.decoded: list[int] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        del order
+        for number in range(self._count):
+            yield Item(str(number), number // 10, partial(self._load, number))
+
+    def _load(self, number: int) -> npt.NDArray[np.uint8]:
+        self.decoded.append(number)
+        return np.zeros((2, 2, 3), dtype=np.uint8)
+
+
+def chosen(total: int, count: int) -> list[int]:
+    return [int(item.name) for item in EvenSample(Sorted(total), count).items()]
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 10, 97, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 999, 1000])
+def test_as_many_as_asked_for_at_even_distances(total: int, count: int) -> None:
+    numbers = chosen(total, count)
+    assert len(numbers) == len(EvenSample(Sorted(total), count)) == min(count, total)
+    assert numbers[0] == 0
+    gaps = np.diff([*numbers, total])
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+@quickly
+@given(st.integers(1, 300), st.integers(1, 400))
+def test_a_sample_is_of_distinct_sorted_images(total: int, count: int) -> None:
+    numbers = chosen(total, count)
+    assert len(numbers) == min(count, total)
+    assert numbers == sorted({*numbers})
+    assert {*numbers} <= {*range(total)}
+
+
+def test_sorted_classes_are_all_there_and_balanced() -> None:
+    labels = [item.label for item in EvenSample(Sorted(100), 30).items()]
+    assert [labels.count(label) for label in range(10)] == [3] * 10
+
+
+def test_the_same_ones_every_time() -> None:
+    spread = EvenSample(open_data("digits", Role.TRAIN), 20)
+    first, second = ([item.name for item in spread.items()] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 20
+
+
+def test_only_the_chosen_ones_are_decoded() -> None:
+    source = Sorted(100)
+    for item in EvenSample(source, 10).items():
+        item.load()
+    assert source.decoded == [*range(0, 100, 10)]
+
+
+def test_it_is_a_source_like_the_one_it_chooses_from() -> None:
+    spread = EvenSample(Sorted(10), 5)
+    assert (spread.name, spread.labels, spread.mirror) == ("sorted", ("a", "b"), True)
+
+
+@quickly
+@given(st.integers(1, 60), st.sets(st.integers(0, 59)), st.sampled_from([None, 0]))
+def test_a_subset_and_its_complement_are_the_whole(total: int, wanted: set[int], seed: int | None) -> None:
+    wanted = {number for number in wanted if number < total}
+    source, names = Sorted(total), {str(number) for number in wanted}
+    kept, others = Subset(source, names, len(wanted), keep=True), Subset(source, names, total - len(wanted), keep=False)
+    orders = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
+    found = [[int(item.name) for item in part.items(order)] for part, order in zip((kept, others), orders, strict=True)]
+    assert [len(part) for part in found] == [len(kept), len(others)]
+    assert {*found[0]} == wanted
+    assert sorted(found[0] + found[1]) == [*range(total)]
+    assert source.decoded == []

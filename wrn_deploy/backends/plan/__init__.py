@@ -1,0 +1,1 @@
+"""TensorRT plans of either flavour: what `tensorrt.py` stands on."""

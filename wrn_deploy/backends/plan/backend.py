@@ -1,0 +1,188 @@
+"""Opens a TensorRT plan of either flavour and runs it as a backend; no torch, no onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import weakref
+from dataclasses import dataclass
+from typing import Self
+
+from wrn_deploy.backends.plan.cuda import cuda_runtime, on_gpu
+from wrn_deploy.backends.plan.device_io import check_array, check_memory
+from wrn_deploy.backends.plan.engine import Expected, SharedEngine
+from wrn_deploy.backends.plan.execution import Execution
+from wrn_deploy.backends.plan.validity import plan_mismatch
+from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.runtime.backend import Array, DeviceBackend
+from wrn_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray
+from wrn_deploy.spec import Precision
+
+__all__ = ["PlanBackend", "PlanRuntime"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRuntime:
+    """Plans of one flavour, opened with one Python module; see `backend.Runtime`.
+
+    Args:
+        flavor: the module's name.
+        title: the library's display name.
+        extra: the extra of this project that installs it.
+        graphs: whether inferences run as CUDA graphs.
+        comparison_only: as in `backend.Runtime`.
+    """
+
+    flavor: str
+    title: str
+    extra: str
+    graphs: bool = True
+    comparison_only: bool = False
+    precisions: tuple[Precision, ...] = (Precision.FP16, Precision.INT8, Precision.BF16, Precision.FP8)
+
+    def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
+        """The plan of this flavour at this precision."""
+        remedy = f"wrn-deploy build-engine {bundle.folder} --{precision} --flavor {self.flavor}"
+        return bundle.find(f"plan-{precision}-{self.flavor}", remedy)
+
+    def unfit(self, artifact: Artifact | None) -> str | None:
+        """Why this machine cannot run the plan: package, version, GPU, in this order."""
+        if importlib.util.find_spec(self.flavor) is None:
+            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'"
+        try:
+            version = str(importlib.import_module(self.flavor).__version__)
+        except (ImportError, OSError, RuntimeError) as error:
+            return f"{self.title} is installed but cannot be loaded ({error}): install it again"
+        gpu = find_gpu()
+        if artifact is not None:
+            remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
+            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self.flavor)
+            if mismatch is not None:
+                return mismatch
+        if gpu is None:
+            return "no CUDA GPU on this machine"
+        if importlib.util.find_spec("pycuda") is None:
+            return "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
+        return None
+
+    def open_backend(
+        self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
+    ) -> PlanBackend:
+        """Deserializes the plan on the first GPU, in its primary context."""
+        del precision, threads  # the plan has its own precision, and runs on the GPU
+        plan = bundle.file(artifact).read_bytes()
+        module = importlib.import_module(self.flavor)
+        expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=artifact.facts)
+        with on_gpu():
+            engine = SharedEngine(module, plan, expected)
+        return PlanBackend(engine, graphs=self.graphs)
+
+
+class PlanBackend(DeviceBackend):
+    """An engine with its own stream, buffers and execution contexts; see `backend.DeviceBackend`.
+
+    Args:
+        engine: deserialized while the GPU's context was current.
+        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `uses_graphs` and
+            `graphs_obstacle`.
+    """
+
+    def __init__(self, engine: SharedEngine, *, graphs: bool = True) -> None:
+        self.inputs, self.outputs, self.batches = engine.inputs, engine.outputs, engine.batches
+        self._engine = engine.hold()
+        self._graphs = graphs
+        try:
+            if graphs and engine.graphs_obstacle is None:
+                engine.graphs_obstacle = _graphs_obstacle()
+            with on_gpu() as cuda:
+                self._execution = Execution(cuda, engine, graphs=graphs)
+        except BaseException:
+            engine.release()
+            raise
+        # Also if nobody closes it, and before the interpreter ends: CUDA's libraries may be gone afterwards.
+        self._free = weakref.finalize(self, _free, self._execution, engine)
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether uploaded batches run as CUDA graphs, from the third inference of a size on."""
+        return self._execution.uses_graphs
+
+    @property
+    def graphs_obstacle(self) -> str | None:
+        """Why CUDA graphs do not run; None if they do."""
+        return self._engine.graphs_obstacle if self._graphs else "CUDA graphs were not requested"
+
+    @property
+    def stream(self) -> int:
+        """CUDA handle of the stream that runs uploaded batches, for the caller's events."""
+        self._check_open()
+        return self._execution.stream
+
+    def upload(self, batch: Array) -> None:
+        with self._open():
+            self._execution.upload(batch)
+
+    def execute(self) -> None:
+        with self._open():
+            self._execution.execute()
+
+    def synchronize(self) -> None:
+        with self._open():
+            self._execution.synchronize()
+
+    def elapsed_ms(self) -> float | None:
+        with self._open():
+            return self._execution.elapsed_ms()
+
+    def download(self) -> tuple[Array, ...]:
+        with self._open():
+            return self._execution.download()
+
+    def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
+        check_array(images, self.inputs[0])
+        for array, tensor in zip(outputs, self.outputs, strict=False):
+            check_array(array, tensor, images.shape[0], written=True)
+        self._engine.profile_for(images.shape[0])
+
+    def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
+        self.check_device_arrays(images, outputs)
+        arrays = (images, *outputs)
+        with self._open():
+            for array, tensor in zip(arrays, (*self.inputs, *self.outputs), strict=False):
+                check_memory(array, tensor)
+            waited = {stream or LEGACY_STREAM, None}  # both 0 and 1 are the default stream
+            producers = [each for each in {array.stream for array in arrays} - waited if each is not None]
+            self._execution.infer_on(stream, [array.address for array in arrays], images.shape[0], producers)
+
+    def sibling(self) -> Self:
+        self._check_open()
+        return type(self)(self._engine, graphs=self._graphs)
+
+    def close(self) -> None:
+        self._free()
+
+    def _open(self) -> contextlib.AbstractContextManager[object]:
+        self._check_open()
+        return on_gpu()
+
+    def _check_open(self) -> None:
+        if not self._free.alive:
+            raise DeployError("this backend is closed: open it again")
+
+
+def _graphs_obstacle() -> str | None:
+    try:
+        cuda_runtime()
+    except MachineError as error:
+        return str(error)
+    return None
+
+
+def _free(execution: Execution, engine: SharedEngine) -> None:
+    """Frees the contexts, then the engine if no one else holds it; after a CUDA failure there is nothing to free."""
+    with contextlib.suppress(MachineError), on_gpu():
+        execution.close()
+        engine.release()

@@ -1,0 +1,133 @@
+"""A deserialized plan, checked against its bundle, that several execution contexts share."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wrn_deploy.backends.plan.context import ProfileContext
+from wrn_deploy.backends.plan.deserialize import deserialize_plan
+from wrn_deploy.backends.plan.validity import batches_of, profiles_of
+from wrn_deploy.errors import DeployError, StaleArtifact
+from wrn_deploy.spec import TensorSpec
+
+__all__ = ["Expected", "SharedEngine"]
+
+# TensorRT's names of data types -> numpy's.
+DTYPES = {
+    "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "INT32": "int32", "INT64": "int64",
+    "UINT8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the bundle says about a plan: its tensors and the artifact's facts."""
+
+    source: TensorSpec
+    results: tuple[TensorSpec, ...]
+    facts: Mapping[str, Any]
+
+
+class SharedEngine:
+    """An engine with its runtime and logger, freed with its last holder: see `release`.
+
+    `batches` spans from the smallest batch of any profile to the largest; there may be gaps between profiles.
+
+    Raises:
+        DeployError: the plan is damaged, or not the bundle's.
+        MachineError: this machine cannot run it.
+    """
+
+    def __init__(self, module: Any, plan: bytes, expected: Expected) -> None:
+        self.inputs: tuple[TensorSpec, ...] = (expected.source,)
+        self.outputs = expected.results
+        self.profiles, self.batches = profiles_of(expected.facts), batches_of(expected.facts)
+        self.graphs_obstacle: str | None = None
+        self._holders = 0
+        self._lock = threading.Lock()
+        self._module = module
+        self._logger = module.Logger(module.Logger.ERROR)
+        self._runtime = module.Runtime(self._logger)
+        self._engine = deserialize_plan(module, self._runtime, plan, expected.facts)
+        self._check_tensors()
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """The input, then the outputs."""
+        return (*self.inputs, *self.outputs)
+
+    def profile_for(self, batch: int) -> int:
+        """The index of the profile for a batch: of those that take it, the one tuned for the nearest size.
+
+        Raises:
+            DeployError: no profile takes it.
+        """
+        fitting = [index for index, each in enumerate(self.profiles) if each.minimum <= batch <= each.maximum]
+        if not fitting:
+            ranges = ", ".join(f"{each.minimum} to {each.maximum}" for each in self.profiles)
+            which = f"profile{'s' if len(self.profiles) > 1 else ''} ({ranges})"
+            smallest, largest = min(self.batches[0], batch), max(self.batches[-1], batch)
+            raise DeployError(
+                f"a batch of {batch} is outside the plan's {which}: send another number of images, "
+                f"or build with --profile {smallest}:{batch}:{largest}"
+            )
+        return min(fitting, key=lambda index: abs(self.profiles[index].optimum - batch))
+
+    def new_context(self, profile: int, stream: int, *, eager: bool) -> ProfileContext:
+        """A new execution context on a profile: see `ProfileContext`."""
+        names = [tensor.name for tensor in self.tensors]
+        return ProfileContext(self._module, self._engine, profile, stream, names=names, eager=eager)
+
+    def give_up_graphs(self, reason: str) -> None:
+        """Turns CUDA graphs off for this engine, with a warning the first time."""
+        with self._lock:
+            first, self.graphs_obstacle = self.graphs_obstacle is None, self.graphs_obstacle or reason
+        if first:
+            text = f"CUDA graphs are off, inferences are started kernel by kernel: {reason}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def hold(self) -> SharedEngine:
+        """Adds a holder.
+
+        Raises:
+            DeployError: the last one has released it.
+        """
+        with self._lock:
+            if self._engine is None:
+                raise DeployError("this backend is closed: open it again")
+            self._holders += 1
+        return self
+
+    def release(self) -> None:
+        """Removes a holder, whose contexts must be freed already; the last one frees the engine, then its runtime."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders <= 0:
+                self._engine = None
+                self._runtime = None
+                self._logger = None
+
+    def _check_tensors(self) -> None:
+        modes = self._module.TensorIOMode
+        wanted = {(tensor.name, modes.INPUT): tensor for tensor in self.inputs}
+        wanted |= {(tensor.name, modes.OUTPUT): tensor for tensor in self.outputs}
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        found = {(name, self._engine.get_tensor_mode(name)): name for name in names}
+        if set(found) != set(wanted):
+            has, needs = ", ".join(names), ", ".join(tensor.name for tensor in self.tensors)
+            raise StaleArtifact(
+                f"the plan's tensors are {has}: the bundle's are {needs}; build it again from this bundle"
+            )
+        for key, tensor in wanted.items():
+            dtype = self._engine.get_tensor_dtype(tensor.name).name
+            dtype = DTYPES.get(dtype, dtype)
+            shape = tuple(self._engine.get_tensor_shape(found[key]))
+            if (dtype, shape[1:]) != (tensor.dtype, tensor.shape):
+                raise StaleArtifact(
+                    f"the plan's {tensor.name} is {dtype} {('N', *shape[1:])}: the bundle says {tensor.dtype} "
+                    f"{('N', *tensor.shape)}; build it again from this bundle"
+                )

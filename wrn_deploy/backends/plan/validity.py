@@ -1,0 +1,135 @@
+"""Whether a plan fits this machine, from its entry in the manifest; the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wrn_deploy.errors import DamagedFile
+from wrn_deploy.machine import Gpu
+
+__all__ = ["PlanProfile", "batches_of", "plan_cautions", "plan_mismatch", "profiles_of"]
+
+RTX = "tensorrt_rtx"
+AMPERE = (8, 0)
+# Where TensorRT-RTX plans run that name no target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
+# Engines"; 12.1 is among the targets that 1.7.1 knows.
+DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanProfile:
+    """An optimization profile of a plan: the smallest batch, the one it is tuned for, and the largest."""
+
+    minimum: int
+    optimum: int
+    maximum: int
+
+
+def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
+    """The plan's profiles, in its own order.
+
+    Raises:
+        DamagedFile: the manifest lacks them.
+    """
+    try:
+        profiles = tuple(
+            PlanProfile(**{name: _whole(record[name]) for name in ("minimum", "optimum", "maximum")})
+            for record in facts["profiles"]
+        )
+    except (KeyError, TypeError) as error:
+        raise DamagedFile(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
+    if not profiles or not all(1 <= each.minimum <= each.optimum <= each.maximum for each in profiles):
+        raise DamagedFile(f"the manifest says that the plan's batches are {facts['profiles']}: build it again")
+    return profiles
+
+
+def batches_of(facts: Mapping[str, Any]) -> range:
+    """From the smallest batch of any profile to the largest; there may be gaps between profiles."""
+    profiles = profiles_of(facts)
+    return range(min(each.minimum for each in profiles), max(each.maximum for each in profiles) + 1)
+
+
+def plan_mismatch(
+    facts: Mapping[str, Any], version: str, gpu: Gpu | None, remedy: str = "", flavor: str | None = None
+) -> str | None:
+    """Which fields of a plan differ from this machine and what to do, or None if it fits.
+
+    Args:
+        facts: the plan artifact's facts.
+        version: the installed version of that flavour.
+        gpu: this machine's GPU (None: compares only the software).
+        remedy: the command that builds it anew, as in "wrn-deploy build-engine BUNDLE --fp16 --rebuild".
+        flavor: the flavour to run it (None: the plan's own).
+    """
+    again = f"build it again here{f': `{remedy}`' if remedy else ''}"
+    if facts.get("strip"):
+        return f"the plan has no weights (it was built with --strip), and nothing here refits it: {again}"
+    differences = []
+    if flavor is not None and facts.get("flavor") != flavor:
+        differences.append(f"for {facts.get('flavor')}, here {flavor}")
+    if not _version_fits(facts, version):
+        differences.append(f"{facts.get('flavor')} {facts.get('version')}, here {version}")
+    if gpu is not None:
+        differences.extend(_other_gpu(facts, gpu))
+    return f"the plan was built elsewhere: {'; '.join(differences)}; {again}" if differences else None
+
+
+def plan_cautions(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
+    """Differences that may matter but do not prevent a try: another GPU of the same kind, an older driver."""
+    cautions = []
+    if facts.get("flavor") == RTX:
+        if not facts.get("compute_capabilities") and gpu.compute_capability not in DOCUMENTED:
+            cautions.append(
+                f"not known to run on compute capability {gpu.compute_capability} ({gpu.name}): "
+                f"TensorRT-RTX documents {', '.join(DOCUMENTED)}"
+            )
+    elif facts.get("hardware") is None and facts.get("gpu") not in (None, gpu.name):
+        cautions.append(f"tuned on {facts['gpu']}, here {gpu.name}: it may be slow, or not run")
+    driver = facts.get("driver")
+    if isinstance(driver, str) and _numbers(gpu.driver) < _numbers(driver):
+        cautions.append(f"built with driver {driver}, here the older {gpu.driver}")
+    return tuple(cautions)
+
+
+def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
+    """The same version; or a later one, for a version-compatible plan of full TensorRT.
+
+    NVIDIA's documentation, "Engine Compatibility": TensorRT-RTX plans never run on another release; version-compatible
+    plans of TensorRT run on later ones.
+    """
+    built = facts.get("version")
+    if built == version:
+        return True
+    if not isinstance(built, str) or facts.get("flavor") == RTX or not facts.get("version_compatible"):
+        return False
+    return _numbers(built) < _numbers(version)
+
+
+def _other_gpu(facts: Mapping[str, Any], gpu: Gpu) -> list[str]:
+    """How the GPU differs from the plan's; empty if it does not, or that is unknown."""
+    here = f"here {gpu.compute_capability} ({gpu.name})"
+    targets = facts.get("compute_capabilities") or []
+    if facts.get("flavor") == RTX and targets != ["CURRENT"]:
+        named = [f"{name[2:-1]}.{name[-1]}" for name in targets]  # SM120 is 12.0
+        if named and gpu.compute_capability not in named:
+            return [f"for compute capability {', '.join(named)}, {here}"]
+        return [] if named or _numbers(gpu.compute_capability) >= AMPERE else [f"for compute capability 8.0 up, {here}"]
+    if facts.get("hardware") == "ampere-plus":
+        old = _numbers(gpu.compute_capability) < AMPERE
+        return [f"for compute capability 8.0 up, {here}"] if old else []
+    built_on = facts.get("compute_capability")
+    if built_on in (None, gpu.compute_capability):
+        return []
+    return [f"compute capability {built_on} ({facts.get('gpu')}), {here}"]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a number of images")
+    return value

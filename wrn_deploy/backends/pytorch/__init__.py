@@ -1,0 +1,1 @@
+"""Networks in PyTorch: what `torch.py` stands on."""

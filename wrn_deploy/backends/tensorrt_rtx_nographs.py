@@ -1,9 +1,0 @@
-"""Plans of TensorRT-RTX without CUDA graphs, for comparison; how a plan is run is in `_plan.py`."""
-
-from __future__ import annotations
-
-from wrn_deploy.backends._plan import PlanRuntime
-
-__all__ = ["RUNTIME"]
-
-RUNTIME = PlanRuntime(flavor="tensorrt_rtx", title="TensorRT-RTX without graphs", extra="rtx", graphs=False, peer=True)

@@ -1,0 +1,118 @@
+"""The application: its commands by group, as --help lists them; a group's module is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from wrn_deploy.version import __version__
+
+__all__ = ["GROUPS", "Interrupted", "app", "load_command"]
+
+# Group -> its commands, each with the first line of its help; a test compares them with the commands themselves.
+# A group is a module of `cli/commands`, and a panel of --help.
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "networks": {
+        "demo": "Run the whole pipeline on real handwritten digits: train, export, calibrate, build, bench.",
+        "models": "List the networks: parameters, MACs, published accuracy, weights known by name.",
+        "train": "Train a network with a recipe: the WRN paper's, or another by name.",
+        "export": "Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch.",
+    },
+    "quantization": {
+        "calibrate": "Calibrate on real images and write the int8 graphs.",
+        "tune": "Find the Convs that cost accuracy in int8, and keep the fewest in fp16.",
+        "finetune": "Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.",
+        "lint": "Find what keeps a Q/DQ graph from running in int8; exit code 3 on an error.",
+    },
+    "engines": {
+        "build-engine": "Build a TensorRT or TensorRT-RTX plan.",
+    },
+    "measuring": {
+        "bench": "Measure latency, accuracy and memory of every candidate side by side.",
+        "eval": "Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.",
+        "compare": "Compare two reports of bench, with a gate: what is slower, faster, or less accurate.",
+    },
+    "inference": {
+        "predict": "Print the labels and scores of images.",
+        "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+    },
+    "inspection": {
+        "inspect": "Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes.",
+        "explain": "Show which layers of B are slower or faster than A's, and which lint rules explain it.",
+        "plot-training": "Draw the curves of training runs: error, loss and learning rate.",
+        "plot-model": "Draw a network: blocks, layers, skips, shapes, costs, and precisions.",
+        "doctor": "Show what this machine has, and which steps it can do.",
+    },
+}
+
+
+class Interrupted(Exception):  # noqa: N818 (no error of ours)
+    """Ctrl-C during a command."""
+
+
+class Commands(TyperGroup):
+    """Lists the commands of GROUPS, and imports the one that is called.
+
+    A KeyboardInterrupt leaves it as Interrupted: typer, which does not know that, would end the process silently.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for group, commands in GROUPS.items():
+            for name, about in commands.items():
+                self.add_command(TyperCommand(name, help=about, rich_help_panel=group.capitalize()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The name, the command itself, and the rest of the arguments."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if listed and name else None, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
+def load_command(name: str) -> TyperCommand:
+    """The command `name` with its options; imports its group's module."""
+    group = next(group for group, commands in GROUPS.items() if name in commands)
+    commands = typer.main.get_group(importlib.import_module(f"wrn_deploy.cli.commands.{group}").app).commands
+    command = commands[name]
+    assert isinstance(command, TyperCommand)
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        " ".join(paragraph.split()) for paragraph in paragraphs
+    )  # typer keeps the source's lines
+    return command
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="wrn-deploy",
+    help="Wide Residual Networks from weights to a measured, proved TensorRT engine.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 a gate failed, 4 this machine cannot do it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wrn-deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    del version

@@ -1,0 +1,56 @@
+"""The commands that run a network on images, here or in another language: predict, embed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.backends import Backend
+from wrn_deploy.cli.options.declare import option, takes_groups
+from wrn_deploy.cli.progress import new_progress
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+@takes_groups
+def predict(
+    path: opt.BundleOrWeights,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    network: opt.NetworkFlags,
+    backend: Backend = None,
+    precision: opt.PrecisionOf = None,
+    top_k: Annotated[int | None, option("N", "Classes to show per image. Default: 3.", least=1)] = None,
+    model: opt.ModelOfWeights = None,
+    weights_key: opt.WeightsKey = "",
+    as_json: opt.AsJson = False,
+) -> None:
+    """Print the labels and scores of images.
+
+    Without --backend, the first that can run the bundle here is used: TensorRT, TensorRT-RTX, ONNX Runtime.
+    Weights need no bundle: PyTorch runs them.
+    """
+    from wrn_deploy.cli.show.results import show_predictions
+    from wrn_deploy.pipeline.inference.models import BundleOrWeights
+    from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
+
+    target = BundleOrWeights(path=path, model=model, overrides=network.overrides(), key=weights_key)
+    options = PredictOptions(images=tuple(images), top_k=top_k, backend=backend, precision=precision)
+    show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
+
+
+@app.command()
+def embed(
+    out: Annotated[Path, option("FOLDER", "For header, libraries, CMake package and example.")],
+    as_json: opt.AsJson = False,
+) -> None:
+    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
+    from wrn_deploy.cli.show.embedded import show_embedded
+    from wrn_deploy.embed.package import write_package
+
+    show_embedded(write_package(out, new_progress()), as_json=as_json)

@@ -1,0 +1,92 @@
+"""The commands that look at what was made, and at this machine: inspect, explain, plot-training, plot-model, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.declare import choice, flag, option
+from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.spec import Precision
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle, an ONNX graph, or a plan.")],
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes."""
+    from wrn_deploy.cli.show.inspect import show_inspection
+    from wrn_deploy.pipeline.inspection.inspect import inspect_path
+
+    show_inspection(inspect_path(path, new_progress()), as_json=as_json)
+
+
+@app.command()
+def explain(
+    a: Annotated[Path, typer.Argument(metavar="A", help="An ONNX graph, or a plan of a bundle.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same network.")],
+    batch: Annotated[int, option("N", "Images per run.", opt.TIMING, least=1)] = 1,
+    rounds: Annotated[int, option("N", "TimingOptions of each; a turn is three runs.", opt.TIMING, least=1)] = 10,
+    threads: opt.Threads = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show which layers of B are slower or faster than A's, and which lint rules explain it.
+
+    Graphs run in ONNX Runtime on this CPU, plans on this GPU.
+    """
+    from wrn_deploy.cli.show.explain import show_explanation
+    from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
+    from wrn_deploy.pipeline.inspection.explain import explain as explain_files
+
+    options = ExplainOptions(a=a, b=b, timing=TimingOptions(batch=batch, rounds=rounds, threads=threads))
+    show_explanation(explain_files(options, new_progress()), as_json=as_json)
+
+
+@app.command("plot-training")
+def plot_training_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that `wrn-deploy train` made.")],
+    out: Annotated[Path | None, option("FILE", "For the picture, SVG. Default: training.svg in the first RUN.")] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Draw the curves of training runs: error, loss and learning rate."""
+    from wrn_deploy.cli.show.plots import show_curves
+    from wrn_deploy.pipeline.inspection.plot_training import plot_training
+
+    show_curves(plot_training(runs, out, new_progress()), as_json=as_json)
+
+
+@app.command("plot-model")
+def plot_model_command(
+    what: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A bundle, an ONNX graph, or a network's name, as in wrn-16-2.")
+    ],
+    precision: Annotated[Precision | None, choice(Precision, "Which graph of a bundle; fp32 by default:")] = None,
+    unfold: Annotated[bool, flag("--unfold", "Draw each of several equal blocks.")] = False,
+    out: Annotated[
+        Path | None, option("FILE", "For the picture, SVG. Default: in BUNDLE/reports, or beside the graph.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Draw a network: blocks, layers, skips, shapes, costs, and precisions."""
+    from wrn_deploy.cli.show.plots import show_network
+    from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
+
+    network = plot_model(PlotOptions(what=what, out=out, precision=precision, unfold=unfold), new_progress())
+    show_network(network, fold=not unfold, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: opt.AsJson = False) -> None:
+    """Show what this machine has, and which steps it can do."""
+    from wrn_deploy.cli.show.results import show_diagnosis
+    from wrn_deploy.pipeline.inspection.doctor import diagnose
+
+    show_diagnosis(diagnose(), as_json=as_json)

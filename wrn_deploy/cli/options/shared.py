@@ -1,0 +1,163 @@
+"""The options that several commands share: their types, names and texts; and how texts become values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wrn_deploy.cli.options.declare import choice, flag, one_of, option
+from wrn_deploy.errors import UsageError
+from wrn_deploy.plugins import plugin_names
+from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from wrn_deploy.models import Overrides
+    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
+
+__all__ = [
+    "CALIBRATION", "DATA", "NETWORK", "RECIPE", "TIMING",
+    "AsJson", "BundleOrWeights", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "Limit",
+    "MaxCorrupt", "Model", "ModelOfWeights", "NetworkFlags", "PrecisionOf", "Threads", "WeightsKey", "Workers",
+    "distinct", "parse_batches", "parse_candidate", "parse_percent", "parse_three",
+]  # fmt: skip
+
+# Titles of the panels that --help shows options in.
+CALIBRATION, NETWORK, RECIPE, TIMING = "Calibration", "Network", "Recipe", "Timing"
+
+DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
+METHODS = plugin_names("wrn_deploy.calib.methods")
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
+BundleOrWeights = Annotated[
+    Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights, as a file or by name.")
+]
+AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
+
+Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
+PrecisionOf = Annotated[Precision | None, choice(Precision, "Use only this precision:")]
+Threads = Annotated[int | None, option("N", "CPU threads. Default: all cores.", least=1)]
+Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.", least=1)]
+MaxCorrupt = Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")]
+Workers = Annotated[
+    int | None,
+    option("N", "Processes that decode images; 0: none. Default: one per core for large images.", least=0),
+]
+
+CalibDataFirst = Annotated[
+    str | None, option("DATA", "Calibrate on these images first. Default: use the bundle's table.", CALIBRATION)
+]
+WeightsKey = Annotated[str, option("NAME", "State dict to use if the file has several, as in state_dict.")]
+ModelOfWeights = Annotated[
+    str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.", NETWORK)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationFlags:
+    """The options that say how ranges are calibrated."""
+
+    calib_size: Annotated[int, option("N", "Images, spread evenly over the data.", CALIBRATION, least=1)] = 256
+    calib_method: Annotated[str, one_of(METHODS, CALIBRATION)] = "mse"
+    percentile: Annotated[
+        float, option("X", "Per cent of the magnitudes that the percentile method keeps.", CALIBRATION)
+    ] = 99.99
+
+    def options(self, data: str) -> CalibrateOptions:
+        """The options as the pipeline takes them, all others at their defaults."""
+        from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
+
+        return CalibrateOptions(data=data, size=self.calib_size, method=self.calib_method, percentile=self.percentile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFlags:
+    """The options that change the description of a network."""
+
+    classes: Annotated[
+        int | None, option("N", "Number of classes. Default: the network's usual number.", NETWORK, least=2)
+    ] = None
+    labels: Annotated[
+        Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)
+    ] = None
+    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.", NETWORK)] = None
+    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.", NETWORK)] = None
+    resize: Annotated[
+        int | None, option("N", "Resize the shorter side to N pixels before cropping.", NETWORK, least=1)
+    ] = None
+
+    def overrides(self, dropout: float | None = None) -> Overrides:
+        """The changes to the network's description.
+
+        Raises:
+            UsageError: mean or deviation is not three numbers.
+            DeployError: the file of labels cannot be read.
+        """
+        from wrn_deploy.models import Overrides
+        from wrn_deploy.pipeline.networks.labels import read_labels
+
+        return Overrides(
+            classes=self.classes,
+            labels=read_labels(self.labels) if self.labels else None,
+            dropout=dropout,
+            mean=parse_three("--mean", self.mean),
+            std=parse_three("--std", self.std),
+            resize=self.resize,
+        )
+
+
+def distinct(values: list[str] | None) -> tuple[str, ...] | None:
+    """The values of a repeatable option, each once; None if it was not given."""
+    return tuple(dict.fromkeys(values)) if values else None
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Batch sizes from a text, as in "1,8"."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise UsageError(f"--batches {text!r}: expected different sizes from 1, separated by commas, as in 1,8")
+    return sizes
+
+
+def parse_candidate(option_name: str, text: str | None) -> tuple[str, Precision] | None:
+    """A backend and a precision from a text, as in "onnxruntime-int8"."""
+    if text is None:
+        return None
+    backend, _, precision = text.rpartition("-")
+    try:
+        return backend, Precision(precision)
+    except ValueError as error:
+        raise UsageError(f"{option_name} {text!r}: expected BACKEND-PRECISION, as in onnxruntime-int8") from error
+
+
+def parse_percent(option_name: str, text: str | None) -> float | None:
+    """Per cent from a text, as in "5%" and "5"."""
+    if text is None:
+        return None
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{option_name} {text!r}: expected per cent from 0, as in 5% or 5")
+    return value
+
+
+def parse_three(option_name: str, text: str | None) -> tuple[float, float, float] | None:
+    """Three numbers, of red, green and blue, from a text, as in "0.49,0.48,0.45"."""
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        red = green = blue = math.nan
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise UsageError(f"{option_name} {text!r}: expected three finite numbers and commas, as in 0.49,0.48,0.45")
+    return red, green, blue

@@ -1,0 +1,1 @@
+"""Prints what the commands found, as tables or as JSON, on stdout: one file a kind of result."""

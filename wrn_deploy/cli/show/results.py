@@ -1,0 +1,97 @@
+"""Prints what single steps made or found, as a table or as JSON, on stdout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from wrn_deploy.bench.table import file_size
+from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.report import Report
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.pipeline.inference.predict import Predictions
+    from wrn_deploy.pipeline.inspection.doctor import Diagnosis
+    from wrn_deploy.pipeline.training.train import TrainResult
+
+__all__ = [
+    "show_artifacts",
+    "show_diagnosis",
+    "show_predictions",
+    "show_report",
+    "show_training",
+]
+
+
+def show_report(report: Report, *, as_json: bool) -> None:
+    """Prints a benchmark's report."""
+    from wrn_deploy.bench.text import print_report
+
+    if as_json:
+        typer.echo(report.to_json(), nl=False)
+    else:
+        print_report(report, Console(markup=False))
+
+
+def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> None:
+    """Prints artifacts that a step made: file, size and digest."""
+    artifacts = [bundle.artifacts[key] for key in keys]
+    if as_json:
+        about = {"bundle": str(bundle.folder), "model": bundle.spec.name, "random_weights": bundle.random_weights}
+        print_json({**about, "artifacts": [dataclasses.asdict(artifact) for artifact in artifacts]})
+        return
+    table = new_table("artifact", "file", "size", "sha256", right=("size",))
+    for artifact in artifacts:
+        table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
+    print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
+    print_table(table, gap=False)
+
+
+def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
+    """Prints the best classes of each image, an image's name on a line of its own, since names may be long."""
+    if as_json:
+        print_json(dataclasses.asdict(predictions))
+        return
+    about = f"{predictions.model} on {predictions.backend} {predictions.precision}"
+    print_heading(about, random_weights=predictions.random_weights)
+    if predictions.scores == "logit":
+        print_line("Scores are logits: this bundle outputs only its best classes, and a softmax needs all of them.")
+    for prediction in predictions.images:
+        print_line(prediction.image)
+        for scored in prediction.best:
+            print_line(f"  {scored.score:.4f}  {scored.label}")
+
+
+def show_training(result: TrainResult, *, as_json: bool) -> None:
+    """Prints where the weights are and how good they are; of several processes, only the first one prints."""
+    if result.process:
+        return
+    if as_json:
+        print_json({**dataclasses.asdict(result), "weights": str(result.weights), "best": str(result.best)})
+        return
+    top1 = f"{100 * result.test_top1:.2f} % top-1 on {result.test_images} test images"
+    epochs = f"{result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}"
+    print_line(f"{result.weights}: {top1} after {epochs}, {result.seconds:.1f} s")
+    if result.best_top1 > result.test_top1:
+        chosen = "selected on these test images, so optimistic"
+        print_line(f"{result.best}: {100 * result.best_top1:.2f} % after epoch {result.best_epoch + 1}, {chosen}")
+
+
+def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """Prints what this machine has, and what it can do."""
+    if as_json:
+        print_json(dataclasses.asdict(diagnosis))
+        return
+    found = new_table("what", "here")
+    for what, here in diagnosis.found.items():
+        found.add_row(what, here)
+    steps = new_table("step", "can be done here")
+    for step, reason in diagnosis.steps.items():
+        steps.add_row(step, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
+    print_table(found)
+    print_table(steps, gap=False)

@@ -1,0 +1,73 @@
+"""Prints what tuning found on stdout, as tables or as JSON: the frontier, and the layers that cost most."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from wrn_deploy.bench.report.tuning import Trial, Tuning
+from wrn_deploy.cli.show.tables import new_table, print_heading, print_line, print_table
+
+__all__ = ["show_tuning"]
+
+SHOWN = 10  # layers; --json has all of them
+
+
+def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
+    """Prints the frontier, the costliest layers, and the Convs that stay in fp16."""
+    if as_json:
+        typer.echo(tuning.to_json(), nl=False)
+        return
+    reference = tuning.reference
+    about = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {100 * reference.top1:.2f} %"
+    print_heading(about, random_weights=tuning.random_weights)
+    print_table(_frontier(tuning))
+    print_table(_layers(tuning))
+    if len(tuning.layers) > SHOWN:
+        print_line(f"and {len(tuning.layers) - SHOWN} more Convs; --json names them and every set that was tried")
+    print_line(_outcome(tuning))
+
+
+def _frontier(tuning: Tuning) -> Table:
+    headers = ("fp16 Convs", "MACs in INT8", "top-1", "drop", "±", "agreement", "logit error")
+    table = new_table(*headers, "", right=headers)
+    for trial in tuning.frontier:
+        score = trial.score
+        table.add_row(
+            str(len(trial.float_convs)),
+            f"{100 * trial.int8_share:.1f} %",
+            f"{100 * score.top1:.2f} %",
+            f"{tuning.drop(score):.2f}",
+            f"{tuning.uncertainty(score):.2f}",
+            f"{100 * score.agreement:.2f} %",
+            f"{score.error:.3g}",
+            _mark(trial, tuning),
+            style="bold" if trial == tuning.chosen else None,
+        )
+    return table
+
+
+def _mark(trial: Trial, tuning: Tuning) -> str:
+    if trial == tuning.chosen:
+        return "<- chosen"
+    return "meets" if tuning.budget.met(trial.score, tuning.reference) else ""
+
+
+def _layers(tuning: Tuning) -> Table:
+    chosen = tuning.chosen.float_convs if tuning.chosen is not None else ()
+    macs = sum(layer.macs for layer in tuning.layers)
+    numbers = ("MACs", "logit error alone", "agreement alone")
+    table = new_table("Conv, costliest per MAC first", *numbers, "", right=numbers)
+    for layer in tuning.layers[:SHOWN]:
+        alone = (f"{layer.alone.error:.3g}", f"{100 * layer.alone.agreement:.2f} %")
+        kept = "<- fp16" if layer.name in chosen else ""
+        table.add_row(layer.name, f"{100 * layer.macs / macs:.1f} %", *alone, kept)
+    return table
+
+
+def _outcome(tuning: Tuning) -> str:
+    if tuning.chosen is None:
+        return f"no set met {tuning.budget}"
+    kept = ", ".join(tuning.chosen.float_convs) or "none"
+    share = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
+    return f"kept in fp16: {kept}; {share}, {tuning.drop(tuning.chosen.score):.2f} points lost"

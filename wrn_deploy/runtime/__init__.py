@@ -1,0 +1,1 @@
+"""Opens a bundle and runs it: all that a service imports; numpy alone."""

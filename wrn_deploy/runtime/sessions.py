@@ -1,0 +1,208 @@
+"""Opens ONNX Runtime sessions: telemetry off, no silent fall back to another provider."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wrn_deploy.errors import DamagedFile, MachineError, missing_package
+
+__all__ = [
+    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_profiled",
+    "open_session", "providers",
+]  # fmt: skip
+
+ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
+NVIDIA = 0x10DE  # the PCI vendor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An execution provider.
+
+    Args:
+        name: ONNX Runtime's name for it.
+        device: where its inputs and outputs are, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
+        vendor: the PCI vendor of a plug-in's device; -1: none.
+        plugin: the module of a plug-in provider; None: onnxruntime itself has it.
+        options: its options.
+    """
+
+    name: str
+    device: str
+    vendor: int = -1
+    plugin: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+CPU = Provider(name="CPUExecutionProvider", device="cpu")
+CUDA = Provider(name="CUDAExecutionProvider", device="cuda")
+# Its networks are not strongly typed: the flags allow the precisions that the graph already names.
+TENSORRT = Provider(
+    name="TensorrtExecutionProvider", device="cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"}
+)
+RTX = Provider(
+    name="NvTensorRTRTXExecutionProvider", device="gpu", vendor=NVIDIA, plugin="onnxruntime_ep_nv_tensorrt_rtx"
+)
+
+
+def open_session(
+    graph: Path | bytes,
+    threads: int | None = None,
+    provider: Provider = CPU,
+    *,
+    plans_memory: bool = True,
+    fuses_qdq: bool = True,
+) -> Any:
+    """An InferenceSession on `provider` alone.
+
+    Args:
+        graph: a file, or a serialized model.
+        threads: CPU threads within an operator (None: ONNX Runtime's default).
+        provider: the execution provider.
+        plans_memory: whether to plan the memory of a whole run in advance for each input shape: faster, but larger if
+            many tensors live to the end of the run.
+        fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
+            in an fp16 graph, ONNX Runtime 1.31 computes other numbers (measured).
+
+    Raises:
+        MachineError: onnxruntime is not installed, lacks the provider, or runs part of the graph elsewhere.
+        DeployError: the graph cannot be loaded.
+    """
+    ort = _onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_mem_pattern = plans_memory
+    if not fuses_qdq:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    name = graph.name if isinstance(graph, Path) else "the graph"
+    if provider.device != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = _create(ort, graph, options, provider)
+    _check_placement(session, provider, name)
+    return session
+
+
+def open_profiled(graph: Path | bytes, threads: int | None, traces: Path) -> Any:
+    """A CPU session that records each node's time; its `end_profiling()` returns the path of the JSON file.
+
+    Args:
+        graph: a file, or a serialized model.
+        threads: CPU threads within an operator (None: ONNX Runtime's default). They do not spin between runs, so that
+            sessions can take turns.
+        traces: the folder for the file.
+
+    Raises:
+        MachineError: onnxruntime is not installed.
+        DeployError: the graph cannot be loaded.
+    """
+    ort = _onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_profiling = True
+    options.profile_file_prefix = str(traces / "trace")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return _create(ort, graph, options, CPU)
+
+
+def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> Any:
+    if not has_provider(provider):
+        raise MachineError(
+            f"the installed ONNX Runtime lacks {provider.name}: expected one of {', '.join(providers())}"
+        )
+    named = [(provider.name, dict(provider.options))]
+    if provider.plugin is not None:
+        options.add_provider_for_devices(_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
+        named = []
+    try:
+        session = ort.InferenceSession(graph, options, providers=named)
+        session.disable_fallback()  # else a failed run silently opens a CPU session
+    except Exception as error:  # its exceptions have no common class below Exception
+        name = graph if isinstance(graph, Path) else "the graph"
+        raise DamagedFile(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
+    return session
+
+
+def _check_placement(session: Any, provider: Provider, name: str) -> None:
+    """Checks that the provider runs every node; ONNX Runtime moves nodes it does not take to the CPU."""
+    if session.get_providers()[0] != provider.name:
+        raise MachineError(f"ONNX Runtime runs {name} on {session.get_providers()}: expected {provider.name}")
+    if provider.device == "cpu":
+        return
+    for part in session.get_provider_graph_assignment_info():
+        if part.ep_name != provider.name:
+            nodes = ", ".join(f"{node.op_type} {node.name}".strip() for node in part.get_nodes()[:5])
+            raise MachineError(
+                f"{provider.name} leaves a part of {name} to {part.ep_name} ({nodes}): expected all nodes on one "
+                "provider; run the graph on another backend"
+            )
+
+
+def has_provider(provider: Provider) -> bool:
+    """Whether ONNX Runtime has the provider, or its plug-in is installed; loads nothing on a GPU."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return False
+    if provider.plugin is not None:
+        return importlib.util.find_spec(provider.plugin) is not None
+    return provider.name in providers()
+
+
+def _devices(ort: Any, provider: Provider, plugin: str) -> list[Any]:
+    """The devices of a plug-in, which is registered once per process."""
+    if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
+        library = importlib.import_module(plugin).get_library_path()
+        try:
+            ort.register_execution_provider_library(provider.name, library)
+        except Exception as error:  # its exceptions have no common class below Exception
+            raise MachineError(f"{plugin} cannot be registered ({error}): it needs a GPU and its driver") from error
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
+    if not devices:
+        raise MachineError(f"{provider.name} finds no device that it can run on: it needs an RTX GPU")
+    return devices
+
+
+def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """A function from a session's one input to its one output."""
+    outputs = infer_all(session)
+
+    def infer(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        (logits,) = outputs(images).values()
+        return logits
+
+    return infer
+
+
+def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+    """A function from a session's one input to its outputs by name, in order."""
+    source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+
+    def infer(images: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        return dict(zip(names, session.run(None, {source: images}), strict=True))
+
+    return infer
+
+
+def providers() -> list[str]:
+    """The execution providers of the installed ONNX Runtime; empty if it is not installed."""
+    return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
+
+
+def _onnxruntime() -> Any:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise missing_package("onnxruntime", "cpu", "running an ONNX graph")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; the wheels' telemetry is on otherwise
+    import onnxruntime
+
+    return onnxruntime
