@@ -1,4 +1,4 @@
-"""Runs every guard over a calibration; the guards are the files of `guards/`."""
+"""Runs every guard on a calibration; each file of `guards/` is a guard."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from types import ModuleType
 
 import onnx_ir as ir
 
-from wrn_deploy.calib.caution import Caution
 from wrn_deploy.calib.collection.ranges import Histogram, Range
 from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.placement import range_source
+from wrn_deploy.calib.warning import CalibrationWarning
 from wrn_deploy.plugins import load_plugin, plugin_names
 
-__all__ = ["Calibrated", "Limits", "guard_calibration", "load_guards"]
+__all__ = ["Calibrated", "Limits", "load_guards", "run_guards"]
 
 GUARDS = "wrn_deploy.calib.guards"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Where each guard starts to warn; docs/guards.md has the measurements behind these numbers.
+    """The values at which the guards warn; docs/guards.md has the measurements behind them.
 
     Args:
-        steps: int8 steps that the typical reader of a tensor must find in it, of 127.
-        own_noise: the rounding noise in a channel, as a share of what the channel spans.
-        layer_noise: the same noise, as a share of what its layer's typical channel spans.
-        gain: how far that first share stands out, in units of its median over the layer.
-        spread: by how much the thresholds of the two halves of the images differ, as a share; median over tensors.
-        clipped: the share of a tensor's values other than zero that lie above its threshold.
+        steps: the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv.
+        own_noise: the rounding noise in a channel, as a share of the channel's range.
+        layer_noise: the same noise, as a share of the median range of the layer's channels.
+        gain: the first share, in units of its median over the layer.
+        spread: the relative difference between the thresholds of the two halves of the images; median over tensors.
+        clipped: the share of a tensor's nonzero values above its threshold.
     """
 
     steps: float = 8.0
@@ -40,17 +40,17 @@ class Limits:
     clipped: float = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """What the guards look at.
+    """A calibration, as the guards check it.
 
     Args:
-        graph: the fp32 graph that was calibrated and is quantized (the equalised one, where it was equalised).
-        ranges: what `collect_ranges` gave for it.
-        table: the thresholds chosen, and the number of images.
+        graph: the fp32 graph that was calibrated and is quantized, equalised if that was done.
+        ranges: its ranges from `collect_ranges`.
+        table: the chosen thresholds, and the number of images.
         threshold: the method with its options, (histogram, amax) -> threshold.
-        float_convs: the Convs that stay in float: nothing is read in int8 there.
-        limits: where each guard starts to warn.
+        float_convs: the Convs that stay in float, and so read nothing in int8.
+        limits: the values at which the guards warn.
     """
 
     graph: ir.Graph
@@ -60,21 +60,21 @@ class Calibrated:
     float_convs: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
 
-    def step(self, tensor: str) -> float:
-        """The value of one int8 step of `tensor`, which a placement quantizes."""
+    def scale(self, tensor: str) -> float:
+        """The int8 scale of `tensor`, which must be one that a placement quantizes."""
         return self.table[range_source(self.graph, tensor)].symmetric_scale
 
     def range(self, tensor: str) -> Range | None:
-        """The range of `tensor`; None where none was collected."""
+        """The range of `tensor`; None if none was collected."""
         return self.ranges.get(range_source(self.graph, tensor))
 
 
 def load_guards() -> list[ModuleType]:
-    """The guards, by their ids."""
+    """All guards, by id."""
     return sorted((load_plugin(GUARDS, name) for name in plugin_names(GUARDS)), key=lambda guard: str(guard.ID))
 
 
-def guard_calibration(seen: Calibrated) -> list[Caution]:
-    """What every guard warns of, at most one warning each, by id; an empty list for a healthy network."""
-    cautions = (guard.look(seen) for guard in load_guards())
-    return [caution for caution in cautions if caution is not None]
+def run_guards(calibrated: Calibrated) -> list[CalibrationWarning]:
+    """Runs every guard; returns at most one warning from each, by id, and an empty list for a healthy network."""
+    warnings = (guard.check(calibrated) for guard in load_guards())
+    return [warning for warning in warnings if warning is not None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+from wrn_deploy.graph import activated, is_sum, producer, shape_of, size_of, users, value_name
 
 __all__ = [
     "Point", "calibrated_tensors", "conv_depths", "onnxruntime_float_convs", "onnxruntime_values", "range_source",
@@ -41,13 +43,13 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
         if node.op_type == "Conv":
             inputs = [] if node.name in float_convs else [0]
         elif node.op_type == "MaxPool":
-            inputs = [] if all(use.node.name in float_convs for use in node.outputs[0].uses()) else [0]
-        elif _is_sum(node):
+            inputs = [] if all(user.name in float_convs for user in users(node.outputs[0])) else [0]
+        elif is_sum(node):
             skip = skip_index(node, depths)
             inputs = [] if _made_by(node.inputs[1 - skip], float_convs) else [skip]
         else:
             inputs = []
-        points += [_point(node, index) for index in inputs]
+        points += [Point(value_name(node.inputs[index]), node.name or "", index) for index in inputs]
     return points
 
 
@@ -63,11 +65,11 @@ def onnxruntime_values(graph: ir.Graph) -> list[str]:
     float_convs = onnxruntime_float_convs(graph)
     for node in graph:
         if node.op_type in {"Conv", "MaxPool"} and node.name not in float_convs:
-            values[_name(node.inputs[0])] = None
-            values[_name(_activated(node))] = None
-        elif _is_sum(node) and _is_integer_sum(node):
-            values.update(dict.fromkeys(_name(value) for value in node.inputs))
-            values[_name(_activated(node))] = None
+            values[value_name(node.inputs[0])] = None
+            values[value_name(activated(node.outputs[0]))] = None
+        elif is_sum(node) and _is_integer_sum(node):
+            values.update(dict.fromkeys(value_name(value) for value in node.inputs))
+            values[value_name(activated(node.outputs[0]))] = None
     return list(values)
 
 
@@ -82,8 +84,8 @@ def onnxruntime_float_convs(graph: ir.Graph) -> list[str]:
         node.name or ""
         for node in graph
         if node.op_type == "Conv"
-        and _shape(node.inputs[1])[1] % TAKEN_TOGETHER
-        and not any(use.node.op_type == "MaxPool" for use in _activated(node).uses())
+        and _input_channels(node) % TAKEN_TOGETHER
+        and not any(user.op_type == "MaxPool" for user in users(activated(node.outputs[0])))
     ]
 
 
@@ -98,10 +100,9 @@ def range_source(graph: ir.Graph, tensor: str) -> str:
 
     That is quantized as its input, so that the MaxPool stays an integer operation.
     """
-    for value in _values(graph):
-        producer = value.producer()
-        if value.name == tensor and producer is not None and producer.op_type == "MaxPool":
-            return range_source(graph, _name(producer.inputs[0]))
+    for node in graph:
+        if node.op_type == "MaxPool" and value_name(node.outputs[0]) == tensor:
+            return range_source(graph, value_name(node.inputs[0]))
     return tensor
 
 
@@ -121,52 +122,25 @@ def skip_index(add: ir.Node, depths: Mapping[ir.Value | None, int]) -> int:
 
 
 def _made_by(value: ir.Value | None, convs: Collection[str]) -> bool:
-    producer = value.producer() if value is not None else None
-    return producer is not None and producer.name in convs
-
-
-def _activated(node: ir.Node) -> ir.Value:
-    """The node's output, or that of the ReLU which is its only user."""
-    output = node.outputs[0]
-    uses = [*output.uses()]
-    if len(uses) == 1 and uses[0].node.op_type == "Relu":
-        return uses[0].node.outputs[0]
-    return output
-
-
-def _is_sum(node: ir.Node) -> bool:
-    """Whether it is a residual sum, and not the addition of a bias."""
-    return node.op_type == "Add" and all(value is not None and value.const_value is None for value in node.inputs)
+    node = producer(value)
+    return node is not None and node.name in convs
 
 
 def _is_integer_sum(add: ir.Node) -> bool:
-    activated = _activated(add)
-    if activated is not add.outputs[0]:
-        return _feeds_conv(activated)
-    norms = [use.node for use in activated.uses() if use.node.op_type == "BatchNormalization"]
-    wide = [norm for norm in norms if _shape(norm.inputs[1])[0] >= LEAST_CHANNELS]
-    return any(_feeds_conv(_activated(norm)) for norm in wide)
+    value = activated(add.outputs[0])
+    if value is not add.outputs[0]:
+        return _feeds_conv(value)
+    norms = [user for user in users(value) if user.op_type == "BatchNormalization"]
+    wide = [norm for norm in norms if (size_of(norm.inputs[1]) or 0) >= LEAST_CHANNELS]
+    return any(_feeds_conv(activated(norm.outputs[0])) for norm in wide)
 
 
 def _feeds_conv(value: ir.Value) -> bool:
-    return any(use.node.op_type == "Conv" for use in value.uses())
+    return any(user.op_type == "Conv" for user in users(value))
 
 
-def _shape(parameter: ir.Value | None) -> Sequence[int]:
-    assert parameter is not None
-    assert parameter.const_value is not None
-    return parameter.const_value.shape.numpy()
-
-
-def _point(node: ir.Node, index: int) -> Point:
-    return Point(_name(node.inputs[index]), node.name or "", index)
-
-
-def _name(value: ir.Value | None) -> str:
-    assert value is not None
-    return value.name or ""
-
-
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    for node in graph:
-        yield from node.outputs
+def _input_channels(conv: ir.Node) -> int:
+    shape = shape_of(conv.inputs[1])
+    assert shape is not None
+    assert shape[1] is not None
+    return shape[1]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from wrn_deploy.engines.layers import Arithmetic
+from wrn_deploy.graph import (
+    DEQUANTIZE,
+    MULTIPLYING,
+    QUANTIZE,
+    codes_type,
+    input_of,
+    macs_of,
+    name_of,
+    origin,
+    producer,
+    size_of,
+)
 
 __all__ = ["Promise", "promises_of", "shares_of"]
 
-MULTIPLYING = ("Conv", "Gemm", "MatMul")
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 TYPES = {
     ir.DataType.FLOAT: Arithmetic.FP32,
     ir.DataType.FLOAT16: Arithmetic.FP16,
@@ -28,12 +37,12 @@ TYPES = {
 class Promise:
     """One Conv, Gemm or MatMul of a graph.
 
-    `macs` are multiply-accumulates for one image, 0 where the graph does not give the shapes; `weights` is how many
-    weights it has, 0 where they are computed; `around` are the names of the Q and DQ that feed it.
+    `macs` are its multiply-accumulates for one image, None if the graph does not give the shapes; `weights` is the
+    number of its weights, 0 if they are computed; `around` are the names of the Q and DQ that feed it.
     """
 
     name: str
-    macs: int
+    macs: int | None
     weights: int
     arithmetic: Arithmetic
     around: tuple[str, ...] = ()
@@ -48,13 +57,14 @@ def promises_of(model: ir.Model) -> list[Promise]:
     return [_promise(node) for node in model.graph if node.op_type in MULTIPLYING and len(node.inputs) > 1]
 
 
-def shares_of(macs: Iterable[tuple[Arithmetic, int]]) -> Mapping[str, float]:
-    """The share of all multiply-accumulates in each arithmetic that occurs; empty where one is not known."""
+def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, float]:
+    """The share of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
     pairs = list(macs)
-    total = sum(count for _, count in pairs)
-    if not all(count for _, count in pairs):
+    known = [(kind, count) for kind, count in pairs if count]
+    if len(known) < len(pairs):
         return {}
-    sums = {kind: sum(count for found, count in pairs if found is kind) for kind in Arithmetic}
+    total = sum(count for _, count in known)
+    sums = {kind: sum(count for found, count in known if found is kind) for kind in Arithmetic}
     return {kind.value: count / total for kind, count in sums.items() if count}
 
 
@@ -62,77 +72,27 @@ def _promise(node: ir.Node) -> Promise:
     data, weights = node.inputs[0], node.inputs[1]
     from_data, from_weights = _dequantizer(data), _dequantizer(weights)
     around = [found for found in (from_data, from_weights) if found is not None]
-    before = [_producer(found.inputs[0], QUANTIZE) for found in around]
-    codes = {_codes(found) for found in around} if from_data is not None and from_weights is not None else set()
+    before = [producer(input_of(found, 0), QUANTIZE) for found in around]
+    codes = {_arithmetic(codes_type(found)) for found in around} if len(around) == 2 else set()
     arithmetic = codes.pop() if len(codes) == 1 else Arithmetic.UNKNOWN
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
         arithmetic = _float_type(weights)
-    names = tuple(_name(found) for found in (*around, *before) if found is not None)
-    return Promise(_name(node), _macs(node), _size(weights), arithmetic, names)
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or (node.outputs[0].name if node.outputs else "") or ""
-
-
-def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == op_type and node.inputs else None
+    names = tuple(name_of(found) for found in (*around, *before) if found is not None)
+    return Promise(name_of(node), macs_of(node), size_of(weights) or 0, arithmetic, names)
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:
     """The DQ that the value comes out of; Casts and Transposes behind it change nothing."""
-    for kind in ("Cast", "Transpose", "Cast"):
-        node = _producer(value, kind)
-        value = node.inputs[0] if node is not None else value
-    return _producer(value, DEQUANTIZE)
-
-
-def _codes(dequantizer: ir.Node) -> Arithmetic:
-    """The type of the codes: that of the zero point, of the codes themselves, or of the Q that makes them."""
-    zero_points = dequantizer.inputs[2:3]
-    quantizer = _producer(dequantizer.inputs[0], QUANTIZE)
-    values = [*zero_points, dequantizer.inputs[0], *(quantizer.inputs[2:3] if quantizer is not None else ())]
-    known = [value.dtype for value in values if value is not None and value.dtype is not None]
-    if not known and quantizer is not None:
-        return Arithmetic.INT8  # ONNX: a Q without a zero point makes uint8
-    return TYPES.get(known[0], Arithmetic.UNKNOWN) if known else Arithmetic.UNKNOWN
+    return producer(origin(value, "Cast", "Transpose"), DEQUANTIZE)
 
 
 def _float_type(weights: ir.Value | None) -> Arithmetic:
+    """The type of the weights, or of the scale of their DQ."""
     dequantizer = _dequantizer(weights)
-    scale = dequantizer.inputs[1] if dequantizer is not None and len(dequantizer.inputs) > 1 else None
-    for value in (weights, scale):
-        if value is not None and value.dtype in TYPES:
-            return TYPES[value.dtype]
-    return Arithmetic.UNKNOWN
+    scale = input_of(dequantizer, 1) if dequantizer is not None else None
+    known = [_arithmetic(value.dtype) for value in (weights, scale) if value is not None and value.dtype in TYPES]
+    return known[0] if known else Arithmetic.UNKNOWN
 
 
-def _shape(value: ir.Value | None) -> list[int | None]:
-    """The shape; a Q, DQ or Cast has that of its input."""
-    for _ in range(4):
-        node = value.producer() if value is not None and value.shape is None else None
-        if node is not None and node.op_type in (QUANTIZE, DEQUANTIZE, "Cast") and node.inputs:
-            value = node.inputs[0]
-    if value is None or value.shape is None:
-        return []
-    return [size if isinstance(size, int) else None for size in value.shape]
-
-
-def _known(sizes: list[int | None]) -> int:
-    """The product, 0 where a size is not known."""
-    known = [size for size in sizes if size is not None]
-    return math.prod(known) if known and len(known) == len(sizes) else 0
-
-
-def _size(weights: ir.Value | None) -> int:
-    return _known(_shape(weights))
-
-
-def _macs(node: ir.Node) -> int:
-    """Each weight is multiplied once for each position of the output, on the axes between or behind the channels."""
-    weights, output = _size(node.inputs[1]), _shape(node.outputs[0]) if node.outputs else []
-    if not weights or len(output) < 2:
-        return 0
-    positions = output[2:] if node.op_type == "Conv" else output[1:-1]
-    return weights * (_known(positions) if positions else 1)
+def _arithmetic(type_: ir.DataType | None) -> Arithmetic:
+    return TYPES.get(type_, Arithmetic.UNKNOWN) if type_ is not None else Arithmetic.UNKNOWN

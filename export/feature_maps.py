@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, activated, is_sum, users
+
 __all__ = ["as_read", "find_feature_maps"]
 
 
@@ -13,9 +15,9 @@ def find_feature_maps(graph: ir.Graph) -> list[ir.Value]:
     In a residual network these are the last sums of each height and width, behind their ReLU where they have one; in
     others the last Convs, likewise. What a network computes at a resolution before its first sum, as a stem, is none.
     """
-    nodes = [node for node in graph if _is_sum(node)] or [node for node in graph if node.op_type == "Conv"]
+    nodes = [node for node in graph if is_sum(node)] or [node for node in graph if node.op_type == "Conv"]
     found: dict[tuple[object, ...], ir.Value] = {}
-    for value in map(_activated, nodes):
+    for value in (activated(node.outputs[0]) for node in nodes):
         assert value.shape is not None, f"{value.name} has no shape"
         found[tuple(value.shape)[2:]] = value
     return list(found.values())
@@ -26,20 +28,8 @@ def as_read(value: ir.Value) -> ir.Value:
 
     So an integer kernel stays one, and the graph computes what it would without this reader.
     """
-    readers = [use.node for use in value.uses()]
-    if not readers or any(reader.op_type != "QuantizeLinear" for reader in readers):
+    readers = users(value)
+    if not readers or any(reader.op_type != QUANTIZE for reader in readers):
         return value
-    dequantizers = [use.node for use in readers[0].outputs[0].uses() if use.node.op_type == "DequantizeLinear"]
+    dequantizers = [user for user in users(readers[0].outputs[0]) if user.op_type == DEQUANTIZE]
     return dequantizers[0].outputs[0] if dequantizers else value
-
-
-def _is_sum(node: ir.Node) -> bool:
-    """Whether it adds two tensors, and not a constant."""
-    return node.op_type == "Add" and all(value is not None and value.const_value is None for value in node.inputs)
-
-
-def _activated(node: ir.Node) -> ir.Value:
-    """The node's output, or that of the ReLU which is its only user."""
-    output = node.outputs[0]
-    readers = [use.node for use in output.uses()]
-    return readers[0].outputs[0] if [reader.op_type for reader in readers] == ["Relu"] else output

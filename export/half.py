@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.whitening import contrast_nodes
+from wrn_deploy.graph import parameter, producer, users, value_name
 
 __all__ = ["Half", "convert_half"]
 
@@ -58,7 +59,7 @@ def _convert_weights(graph: ir.Graph, half: Half, kept: Collection[ir.Node]) -> 
     for name, value in list(graph.initializers.items()):
         if value.dtype != ir.DataType.FLOAT or value.const_value is None:
             continue
-        if any(use.node in kept for use in value.uses()):
+        if any(user in kept for user in users(value)):
             continue
         weights = value.const_value.numpy()
         largest = float(np.abs(weights).max(initial=0.0))
@@ -74,7 +75,7 @@ def _convert_weights(graph: ir.Graph, half: Half, kept: Collection[ir.Node]) -> 
 def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
     """X -> x * scale + shift, with scale = gamma / sqrt(variance + epsilon) and shift = beta - mean * scale."""
     source, name = node.inputs[0], node.name or ""
-    gamma, beta, mean, variance = (_constant(value) for value in node.inputs[1:])
+    gamma, beta, mean, variance = (parameter(node, index) for index in range(1, 5))
     scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
     shift = beta - mean * scale
     factors = [
@@ -90,12 +91,6 @@ def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
     ir.convenience.replace_nodes_and_values(graph, node, [node], [multiply, add], node.outputs, add.outputs)
 
 
-def _constant(value: ir.Value | None) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    assert value is not None
-    assert value.const_value is not None, f"{value.name} of a BatchNormalization is not a constant"
-    return value.const_value.numpy().astype(np.float64)
-
-
 def _cast_input(graph: ir.Graph, value: ir.Value, half: Half) -> None:
     """Makes what the graph reads, or computes in fp32 first, that type for all that read it."""
     cast = ir.node("Cast", [value], {"to": half.type}, name=f"{value.name}.{half.name}")
@@ -103,16 +98,16 @@ def _cast_input(graph: ir.Graph, value: ir.Value, half: Half) -> None:
     cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(half.type), value.shape
     for use in [use for use in value.uses() if use.node is not cast]:
         use.node.replace_input_with(use.idx, cast.outputs[0])
-    producer = value.producer()
-    if producer is None:
+    made_by = producer(value)
+    if made_by is None:
         graph.insert_before(graph[0], cast)
     else:
-        graph.insert_after(producer, cast)
+        graph.insert_after(made_by, cast)
 
 
 def _cast_output(graph: ir.Graph, half: Half) -> None:
     for index, value in enumerate(list(graph.outputs)):
-        name = value.name or ""
+        name = value_name(value)
         value.name = f"{name}.{half.name}"
         cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
         cast.outputs[0].name = name

@@ -24,7 +24,7 @@ HEAVY = (
 )
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "spec", "bundle", "machine", "plugins", "progress", "staging", "version"}
+FACTS = {"errors", "formatting", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging", "version"}
 BASE = FACTS | {"data", "runtime"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(FACTS, FACTS),
@@ -32,8 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": FACTS | {"data"},
     "embed": FACTS | {"runtime"},
     **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
-    "plots": FACTS | {"bench"},
-    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "plots"},
+    "rendering": FACTS | {"bench"},
+    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "rendering"},
     "cli": FACTS
     | {
         "calib",
@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
         "training",
         "engines",
-        "plots",
+        "rendering",
     },
     "api": BASE | {"models", "pipeline"},
     "__init__": {"errors", "runtime", "version", "api"},
@@ -104,6 +104,7 @@ def _loaded(statement: str) -> set[str]:
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
         "from wrn_deploy.cli.commands import engines, inference, inspection, measuring, networks, quantization",
+        "import wrn_deploy.graph",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],
 )

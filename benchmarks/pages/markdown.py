@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wrn_deploy.bench.table import count, digits, one_line
+from wrn_deploy.formatting import count, digits, one_line
 
 __all__ = ["machine", "safe", "table"]
 

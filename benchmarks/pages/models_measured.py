@@ -10,8 +10,9 @@ from typing import Any
 from benchmarks.pages.markdown import machine, safe, table
 from benchmarks.pages.models_trained import fine_tuned, trained
 from benchmarks.pages.readme_tables import CALIBRATED, DATA, GRAPHS, MACHINE, RESULTS, bench_file, paper_table
-from wrn_deploy.bench.report.report import Report, Row, read_report, summarize
-from wrn_deploy.bench.table import count, digits, percent
+from wrn_deploy.bench.report.derived import summarize
+from wrn_deploy.bench.report.report import Report, Row, read_report
+from wrn_deploy.formatting import count, digits, percent
 
 __all__ = ["measured_sections"]
 

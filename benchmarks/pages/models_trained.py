@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.pages.markdown import machine, safe, table
 from benchmarks.pages.readme_tables import DATA, RESULTS
-from wrn_deploy.bench.table import count, digits, percent
+from wrn_deploy.formatting import count, digits, percent
 
 __all__ = ["fine_tuned", "trained"]
 

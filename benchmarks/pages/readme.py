@@ -19,15 +19,20 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.pages.readme_pictures import standalone
 from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
-from wrn_deploy.bench.html import to_html
 from wrn_deploy.bench.report.report import read_report
+from wrn_deploy.rendering.html import to_html
+from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES, PAGE = Path("docs/images"), Path("docs/images/report.png")
 MODELS = ("wrn-16-2", "wrn-40-1", "wrn-50-2")  # with a benchmark each
+WIDTH, BORDER = 840, 16  # pixels: about the width of a README; background around a picture
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1000,1100",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- results:(\S+) begin[^>]*-->\n)(.*?)(<!-- results:\2 end -->)", re.DOTALL)
 
 Maker = Callable[[Path], str]
@@ -66,8 +71,16 @@ def generated(root: Path) -> dict[Path, str]:
         raise ValueError(f"README.md has places for {places}: expected one for each of {sorted(makers)}")
     filled = BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]](root).strip()}\n\n{found[4]}", text)
     pictures = {root / IMAGES / f"bench-{model}.svg": bench_file(root, model) for model in MODELS}
-    drawn = {file: standalone(read_report(result)) for file, result in pictures.items() if result.exists()}
+    drawn = {file: _picture(result) for file, result in pictures.items() if result.exists()}
     return {readme: filled, **drawn}
+
+
+def _picture(result: Path) -> str:
+    """Latency against accuracy as a standalone SVG file."""
+    drawn = draw_tradeoff(read_report(result), WIDTH)
+    if drawn is None:
+        raise ValueError(f"{result} has no times: expected a benchmark that measured something")
+    return drawn.to_file(BORDER)
 
 
 def take_screenshot(root: Path, model: str) -> None:
@@ -78,8 +91,7 @@ def take_screenshot(root: Path, model: str) -> None:
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-page-") as folder:
         page = Path(folder, "page.html")
         page.write_text(to_html(read_report(bench_file(root, model))), encoding="utf-8")
-        flags = ("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--window-size=1000,1100")
-        command = [browser, *flags, f"--screenshot={root / PAGE}", page.as_uri()]
+        command = [browser, *FLAGS, f"--user-data-dir={folder}/profile", f"--screenshot={root / PAGE}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

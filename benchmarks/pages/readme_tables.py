@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.markdown import machine, safe, table
-from wrn_deploy.bench.notes import heading, skips, warnings
+from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
-from wrn_deploy.bench.report.report import Latency, Report, Row, read_report, summarize
-from wrn_deploy.bench.summary import sentence
-from wrn_deploy.bench.table import RANDOM_WEIGHTS, count, digits, file_size, one_line, percent
+from wrn_deploy.bench.report.report import Report, Row, read_report
+from wrn_deploy.formatting import count, digits, file_size, one_line, percent
+from wrn_deploy.rendering.notes import heading, skips, warnings
+from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
     "CALIBRATED",
@@ -56,7 +58,8 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     times = [f"batch {batch}, ms" for batch in batches]
     against = f"time / {one_line(report.baseline)}'s at batch {batches[0]}" if report.baseline and batches else ""
     headers = ["candidate", *times, against, *(["top-1", "agreement"] if answers else []), "file", "peak memory"]
-    lines = [_bench_line(report, row, batches, answers=answers) for row in report.rows if row.skipped is None]
+    derived = zip(report.rows, report.derived.rows, strict=True)
+    lines = [_bench_line(report, row, own, batches, answers=answers) for row, own in derived if row.skipped is None]
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
     about = [
@@ -146,10 +149,10 @@ def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
     return f"{digits(times['median_ms'])} ({digits(times['min_ms'])})", _ratio(Ratio(**ratio)) if ratio else "1"
 
 
-def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bool) -> list[str]:
-    found = {latency.batch: latency for latency in row.latencies}
+def _bench_line(report: Report, row: Row, derived: DerivedRow, batches: Sequence[int], *, answers: bool) -> list[str]:
+    found = {latency.batch: latency for latency in derived.latencies}
     times = [_time(found.get(batch)) for batch in batches]
-    ratio = _ratio(report.ratio(row, batches[0])) if batches else ""
+    ratio = _ratio(derived.ratios.get(batches[0])) if batches else ""
     against = "1" if ratio == "" and row.name == report.baseline and row.latencies else ratio
     accuracy = row.accuracy
     agreement = "" if accuracy is None or accuracy.agreement is None else percent(accuracy.agreement)
@@ -158,11 +161,8 @@ def _bench_line(report: Report, row: Row, batches: Sequence[int], *, answers: bo
     return [safe(row.name), *times, against, *scores, file_size(row.size_bytes), file_size(row.peak_rss_bytes)]
 
 
-def _time(latency: Latency | None) -> str:
-    if latency is None:
-        return ""
-    found = summarize(latency)
-    return f"{digits(found.median_ms)} ({digits(found.min_ms)})"
+def _time(found: LatencySummary | None) -> str:
+    return "" if found is None else f"{digits(found.median_ms)} ({digits(found.min_ms)})"
 
 
 def _ratio(ratio: Ratio | None) -> str:

@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.formatting import file_size
 
 MODELS = ("wrn-50-2", "wrn-101-2")
 IMAGES = (16, 32, 64)

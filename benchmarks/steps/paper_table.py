@@ -26,8 +26,9 @@ from rich.table import Table
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.worker import WorkerConfig
+from wrn_deploy.bench.report.derived import summarize
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report.report import Boundary, Settings, summarize
+from wrn_deploy.bench.report.report import Boundary, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors

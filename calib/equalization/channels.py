@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-__all__ = ["Factors", "bias_moves", "channel_classes", "own_parameter", "parameter", "rescale", "shift"]
+from wrn_deploy.graph import input_of, is_fixed, is_sum, parameter, producer, value_name
+
+__all__ = ["Factors", "bias_moves", "channel_classes", "own_parameter", "rescale", "shift"]
 
 Factors = npt.NDArray[np.float64]  # one a channel, (C,)
 
@@ -31,11 +33,11 @@ def channel_classes(graph: ir.Graph) -> dict[str, str]:
             name = parents[name]
         return name
 
-    fixed = {value.name or "" for value in (*graph.inputs, *graph.outputs)}
+    fixed = {value_name(value) for value in (*graph.inputs, *graph.outputs)}
     for node in graph:
-        data = [value.name or "" for value in node.inputs if value is not None and value.const_value is None]
-        output = node.outputs[0].name or ""
-        if node.op_type in HOMOGENEOUS or (node.op_type == "Add" and len(data) == 2):
+        data = [value_name(value) for value in node.inputs if not is_fixed(value)]
+        output = value_name(node.outputs[0])
+        if node.op_type in HOMOGENEOUS or is_sum(node):
             for name in data:
                 parents[root(name)] = root(output)
         elif node.op_type in ABSORBING and _rescalable(node):
@@ -55,7 +57,7 @@ def rescale(graph: ir.Graph, factors: Mapping[str, Factors]) -> None:
     classes = channel_classes(graph)
 
     def of(value: ir.Value | None) -> Factors | None:
-        return factors.get(classes.get((value.name if value is not None else "") or "", ""))
+        return factors.get(classes.get(value_name(value), ""))
 
     for node in graph:
         if node.op_type not in ABSORBING:
@@ -65,7 +67,7 @@ def rescale(graph: ir.Graph, factors: Mapping[str, Factors]) -> None:
         if node.op_type == "BatchNormalization":
             scales.append((3, (-1,), before, 1.0))
         for index, shape, factor, power in scales:
-            if factor is not None and index < len(node.inputs) and node.inputs[index] is not None:
+            if factor is not None and input_of(node, index) is not None:
                 own_parameter(graph, node, index, parameter(node, index) * (factor**power).reshape(shape))
 
 
@@ -74,12 +76,12 @@ def shift(graph: ir.Graph, shifts: Mapping[str, Factors]) -> None:
 
     BN gives it up in its running mean, Convs in their biases.
     """
-    nodes = {node.outputs[0].name or "": node for node in graph}
+    nodes = {value_name(node.outputs[0]): node for node in graph}
     for name, moved in bias_moves(graph, shifts).items():
         own_parameter(graph, nodes[name], 2, parameter(nodes[name], 2) + moved)
     for node in graph:
         if node.op_type == "BatchNormalization":
-            away = shifts.get((node.inputs[0].name if node.inputs[0] is not None else "") or "")
+            away = shifts.get(value_name(node.inputs[0]))
             if away is not None:
                 own_parameter(graph, node, 3, parameter(node, 3) - away)
 
@@ -92,11 +94,11 @@ def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Fact
     """
     moves: dict[str, Factors] = {}
     for node in graph:
-        output = node.outputs[0].name or ""
+        output = value_name(node.outputs[0])
         if node.op_type == "Conv" and output in shifts:
             moves[output] = -shifts[output]
         elif node.op_type == "Add":
-            names = [value.name or "" for value in node.inputs if value is not None]
+            names = [value_name(value) for value in node.inputs]
             total = sum((shifts[name] for name in names if name in shifts), start=np.zeros(1))
             total = total - shifts.get(output, np.zeros(1))
             if np.any(total):
@@ -104,14 +106,6 @@ def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Fact
                     next(name for name, value in zip(names, node.inputs, strict=True) if _is_free_conv(value, shifts))
                 ] = total
     return moves
-
-
-def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
-    """A constant input, in double."""
-    value = node.inputs[index]
-    assert value is not None
-    assert value.const_value is not None, f"{value.name} of {node.name} is not a constant"
-    return value.const_value.numpy().astype(np.float64)
 
 
 def own_parameter(graph: ir.Graph, node: ir.Node, index: int, values: npt.NDArray[np.float64]) -> None:
@@ -130,8 +124,7 @@ def own_parameter(graph: ir.Graph, node: ir.Node, index: int, values: npt.NDArra
 
 
 def _is_free_conv(value: ir.Value | None, shifts: Mapping[str, Factors]) -> bool:
-    producer = value.producer() if value is not None else None
-    return producer is not None and producer.op_type == "Conv" and producer.outputs[0].name not in shifts
+    return producer(value, "Conv") is not None and value_name(value) not in shifts
 
 
 def _rescalable(node: ir.Node) -> bool:

@@ -10,16 +10,9 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.collection.ranges import Part, Range
 from wrn_deploy.calib.collection.table import Equalization
-from wrn_deploy.calib.equalization.channels import (
-    Factors,
-    bias_moves,
-    channel_classes,
-    own_parameter,
-    parameter,
-    rescale,
-    shift,
-)
+from wrn_deploy.calib.equalization.channels import Factors, bias_moves, channel_classes, own_parameter, rescale, shift
 from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
+from wrn_deploy.graph import parameter, producer, users, value_name
 
 __all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
 
@@ -98,7 +91,7 @@ def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None
     """
     classes = channel_classes(graph)
     read = [node.inputs[0] for node in graph if node.op_type == "Gemm"]
-    pooled = (read[-1].name if read and read[-1] is not None else "") or ""
+    pooled = value_name(read[-1]) if read else ""
     return how.factors.get(classes.get(pooled, ""))
 
 
@@ -120,10 +113,9 @@ def _centred(graph: ir.Graph, points: list[Point]) -> list[str]:
     found = []
     for name in dict.fromkeys(point.tensor for point in points if nodes[point.node].op_type == "Add"):
         value = values.get(name)
-        producer = value.producer() if value is not None else None
-        if value is None or producer is None or producer.op_type not in {"Conv", "Add"}:
+        if value is None or producer(value, "Conv", "Add") is None:
             continue
-        if all(use.node.op_type in {"BatchNormalization", "Add"} for use in value.uses()):
+        if all(user.op_type in {"BatchNormalization", "Add"} for user in users(value)):
             found.append(name)
     return found
 

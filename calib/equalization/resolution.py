@@ -1,4 +1,4 @@
-"""How much of a quantized tensor's int8 steps is left for the Convs that read it; needs weights and ranges alone."""
+"""Counts the int8 steps of a quantized tensor that the Convs that read it can use, from weights and ranges alone."""
 
 from __future__ import annotations
 
@@ -10,77 +10,74 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.ranges import Part
+from wrn_deploy.graph import parameter
 
-__all__ = ["Floats", "Reader", "bn_gains", "half_spans", "input_energy", "readers", "steps_left"]
+__all__ = ["Consumer", "Floats", "bn_gains", "consumers", "half_spans", "input_energy", "steps_left"]
 
 Floats = npt.NDArray[np.float64]
 
-# Between a tensor and the Conv that reads it; what a BN does to each channel is part of the reading.
+# These may stand between a tensor and the Conv that reads it; so may BN, whose gains count as part of the weights.
 THROUGH = frozenset({"Relu", "MaxPool", "AveragePool", "Add"})
-FAINT = 1e-3  # an output that gets less than this share of its layer's median reads nothing: its weights are dead
+FAINT = 1e-3  # an output whose signal is below this share of its layer's median has dead weights, and is left out
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """A Conv that reads a tensor; `energy` (outputs, channels): the sum of its squared weights from channel to output.
+class Consumer:
+    """A Conv that reads a tensor; `energy` (outputs, channels) sums its squared weights per output and channel.
 
-    What lies between them is part of it: a BN multiplies by its squared gain.
+    A BN between the tensor and the Conv multiplies the energy by its squared gain.
     """
 
     conv: str
     energy: Floats
 
 
-def readers(value: ir.Value) -> Iterator[Reader]:
-    """The Convs that read `value`, directly or behind ReLU, pooling, sums and BN."""
+def consumers(value: ir.Value) -> Iterator[Consumer]:
+    """Yields the Convs that read `value`, directly or through ReLU, pooling, sums and BN."""
     for use in value.uses():
         node = use.node
         if node.op_type == "Conv" and use.idx == 0:
-            yield Reader(node.name or "", input_energy(node))
+            yield Consumer(node.name or "", input_energy(node))
         elif node.op_type in THROUGH:
-            yield from readers(node.outputs[0])
+            yield from consumers(node.outputs[0])
         elif node.op_type == "BatchNormalization":
             squared = bn_gains(node) ** 2
-            for reader in readers(node.outputs[0]):
-                yield Reader(reader.conv, reader.energy * squared)
+            for consumer in consumers(node.outputs[0]):
+                yield Consumer(consumer.conv, consumer.energy * squared)
 
 
 def input_energy(conv: ir.Node) -> Floats:
-    """The sum of the squared weights from each channel to each output, (outputs, channels)."""
-    weights = _constant(conv.inputs[1])
-    energy: Floats = np.square(weights).sum(axis=(2, 3))
+    """The sum of a Conv's squared weights from each channel to each output, (outputs, channels)."""
+    energy: Floats = np.square(parameter(conv, 1)).sum(axis=(2, 3))
     return energy
 
 
 def bn_gains(bn: ir.Node) -> Floats:
-    """What a BN multiplies each channel with, |gamma| / sqrt(variance + epsilon), (C,)."""
-    gamma, variance = _constant(bn.inputs[1]), _constant(bn.inputs[4])
+    """The factor of a BN for each channel, |gamma| / sqrt(variance + epsilon), (C,)."""
+    gamma, variance = parameter(bn, 1), parameter(bn, 4)
     gains: Floats = np.abs(gamma) / np.sqrt(variance + bn.attributes["epsilon"].as_float())
     return gains
 
 
 def half_spans(part: Part, largest: float) -> Floats:
-    """Half of what each channel spans, (C,): what is constant is no signal; `largest` is the threshold."""
+    """Half of each channel's range, (C,), clipped at the threshold `largest`: a constant offset carries no signal."""
     spans: Floats = part.highs.astype(np.float64).clip(-largest, largest) - part.lows.clip(-largest, largest)
     return spans / 2.0
 
 
-def steps_left(reader: Reader, spans: Floats, step: float) -> float:
-    """The int8 steps, of 127, that the reader's typical output finds in the tensor.
+def steps_left(consumer: Consumer, spans: Floats, step: float) -> float:
+    """The number of int8 steps, of 127, that hold the signal of the consumer's typical output.
 
-    Every channel is rounded with the same step, so that each brings noise as its weights are, while what it brings of
-    signal is as its weights times its span. The ratio is 127 where all channels span the whole of a signed range, and
-    half of it behind a ReLU. It falls when channels with small spans have large weights: then the signal sits in a few
-    steps. A dead channel with small weights changes nothing. The median over the outputs is taken, since a few may be
-    odd.
+    For output o with weights of energy e[o, c], where channel c spans s[c]:
+
+        steps[o] = sqrt(sum_c e[o, c] s[c]^2) / (step * sqrt(sum_c e[o, c]))
+
+    All channels are rounded with the same step, so noise follows the weights alone, and signal the weights times the
+    span. The ratio is 127 if every channel spans a whole signed range, and half of that behind a ReLU. It falls if
+    channels with small spans have large weights. A dead channel with small weights changes nothing. Returns the median
+    over the outputs, because single outputs may be unusual.
     """
-    signal: Floats = np.sqrt(reader.energy @ spans**2)
-    noise: Floats = np.sqrt(reader.energy.sum(axis=1)) * step
+    signal: Floats = np.sqrt(consumer.energy @ spans**2)
+    noise: Floats = np.sqrt(consumer.energy.sum(axis=1)) * step
     live = signal > FAINT * np.median(signal)
     return float(np.median(signal[live] / noise[live])) if live.any() else np.inf
-
-
-def _constant(value: ir.Value | None) -> Floats:
-    assert value is not None
-    assert value.const_value is not None
-    return value.const_value.numpy().astype(np.float64)

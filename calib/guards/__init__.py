@@ -1,1 +1,1 @@
-"""One file a guard, found by its name: `ID` and `look(calibrated) -> Caution | None`."""
+"""One file per guard, found by name; to add one, write `ID` and `check(calibrated) -> CalibrationWarning | None`."""

@@ -1,39 +1,38 @@
-"""Guard: a threshold that cuts off more of a tensor than a few stray values."""
+"""Guard: warns of thresholds that clip more of a tensor than a few outliers."""
 
 from __future__ import annotations
 
-from wrn_deploy.calib.caution import Caution, listed
 from wrn_deploy.calib.collection.ranges import Histogram
 from wrn_deploy.calib.guard import Calibrated
+from wrn_deploy.calib.warning import CalibrationWarning, join_names
 
-__all__ = ["ID", "look"]
+__all__ = ["ID", "check"]
 
 ID = "clipped"
 
 
-def look(seen: Calibrated) -> Caution | None:
-    """Warns of tensors of which more than `limits.clipped` of the values other than zero lie above the threshold.
+def check(calibrated: Calibrated) -> CalibrationWarning | None:
+    """Warns of tensors with more than `limits.clipped` of their nonzero values above the threshold.
 
-    Behind a ReLU most values can be zero (82 % in a trained WRN): of all values, the share says ever less the sparser a
-    tensor is. Values in the first of the histogram's bins count as zero.
+    Behind a ReLU most values can be zero (82 % in a trained WRN), so a share of all values would hide clipping in
+    sparse tensors. Values in the first bin of the histogram count as zero.
     """
+    limit = calibrated.limits.clipped
     shares = {}
-    for name, found in seen.ranges.items():
+    for name, found in calibrated.ranges.items():
         histogram = found.histogram
-        if histogram is not None and name in seen.table.tensors:
-            shares[name] = min(1.0, seen.table[name].clipped / (_nonzero(histogram) or 1.0))
-    names = tuple(
-        sorted((name for name in shares if shares[name] > seen.limits.clipped), key=lambda name: -shares[name])
-    )
+        if histogram is not None and name in calibrated.table.tensors:
+            shares[name] = min(1.0, calibrated.table[name].clipped / (_nonzero(histogram) or 1.0))
+    names = tuple(sorted((name for name in shares if shares[name] > limit), key=lambda name: -shares[name]))
     if not names:
         return None
-    return Caution(
-        ID,
-        names,
-        {"worst": shares[names[0]], "tensors": len(names), "limit": seen.limits.clipped},
-        f"thresholds cut off up to {shares[names[0]]:.2%} of the values other than zero (more than "
-        f"{seen.limits.clipped:.2%} in {listed(names)})",
-        "large activations decide; use a higher --percentile, or --calib-method mse",
+    worst = shares[names[0]]
+    return CalibrationWarning(
+        id=ID,
+        names=names,
+        numbers={"worst": worst, "tensors": len(names), "limit": limit},
+        found=f"thresholds clip up to {worst:.2%} of the nonzero values (more than {limit:.2%} in {join_names(names)})",
+        remedy="large activations matter most; use a higher --percentile, or --calib-method mse",
     )
 
 

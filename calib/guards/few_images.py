@@ -1,42 +1,45 @@
-"""Guard: too few images, so that the thresholds depend on which ones they happened to be."""
+"""Guard: warns of too few images, so that the thresholds depend on which images were chosen."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from wrn_deploy.calib.caution import Caution
 from wrn_deploy.calib.guard import Calibrated
+from wrn_deploy.calib.warning import CalibrationWarning
 
-__all__ = ["ID", "look"]
+__all__ = ["ID", "check"]
 
 ID = "few-images"
 
 
-def look(seen: Calibrated) -> Caution | None:
-    """Warns where the thresholds of the two halves of the images differ by more than `limits.spread`, in the median.
+def check(calibrated: Calibrated) -> CalibrationWarning | None:
+    """Warns if the two halves of the images give thresholds that differ by more than `limits.spread`, in the median.
 
-    The median, because a single tensor can stay apart: with 256 images some are 10 to 45 % apart in networks that lose
-    nothing.
+    The median, because single tensors can differ in any case: with 256 images some differ by 10 to 45 % in networks
+    that lose no accuracy.
     """
-    images = seen.table.images
-    spreads = {name: found.disagreement(seen.threshold) for name, found in seen.ranges.items()}
+    images = calibrated.table.images
+    spreads = {name: found.disagreement(calibrated.threshold) for name, found in calibrated.ranges.items()}
     known = {name: spread for name, spread in spreads.items() if spread is not None}
-    remedy = f"scales are not settled; calibrate on more, at first {4 * images} (--calib-size {4 * images})"
+    remedy = f"the scales are unstable; use more images, {4 * images} to begin with (--calib-size {4 * images})"
     if not known:
-        numbers = {"images": float(images)}
-        return Caution(
-            ID, (), numbers, f"{images} calibration images cannot be halved to see how settled scales are", remedy
+        return CalibrationWarning(
+            id=ID,
+            names=(),
+            numbers={"images": float(images)},
+            found=f"{images} calibration images cannot be halved to measure how stable the scales are",
+            remedy=remedy,
         )
     median = float(np.median([*known.values()]))
-    if median <= seen.limits.spread:
+    if median <= calibrated.limits.spread:
         return None
     names = tuple(sorted(known, key=lambda name: -known[name]))
     worst = known[names[0]]
-    return Caution(
-        ID,
-        names,
-        {"images": float(images), "median": median, "worst": worst, "limit": seen.limits.spread},
-        f"{images} calibration images are few: their halves give thresholds {median:.0%} apart in the median tensor, "
-        f"{worst:.0%} in {names[0]}",
-        remedy,
+    return CalibrationWarning(
+        id=ID,
+        names=names,
+        numbers={"images": float(images), "median": median, "worst": worst, "limit": calibrated.limits.spread},
+        found=f"{images} calibration images are few: their halves give thresholds {median:.0%} apart in the median "
+        f"tensor, {worst:.0%} in {names[0]}",
+        remedy=remedy,
     )

@@ -1,15 +1,20 @@
-"""What a lint rule is and what it finds; the standard library only."""
+"""Defines a lint rule and what it finds; imports only the standard library."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wrn_deploy.calib.lint.facts import GraphFacts
 
 __all__ = ["Finding", "Place", "Rule", "Severity", "Target"]
 
 
 class Severity(StrEnum):
-    """An error: integers are lost or results are wrong. A warning: it costs speed or accuracy. A note: good to know."""
+    """Error: layers lose int8 or results are wrong. Warning: it costs speed or accuracy. Note: good to know."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -17,27 +22,31 @@ class Severity(StrEnum):
 
 
 class Target(StrEnum):
-    """The runtime that a Q/DQ graph is meant for: each fuses another placement."""
+    """The runtime that a Q/DQ graph is meant for: each fuses a different placement."""
 
     TENSORRT = "tensorrt"
     ONNXRUNTIME = "onnxruntime"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule; `id` is never given to another rule. `cost` is what a finding costs, `mend` how to end it."""
+    """One rule. An `id` is never reused; `cost` says what a finding costs, `fix` how to fix it.
+
+    `check` yields the places where a graph breaks the rule; its docstring gives the source of the rule.
+    """
 
     id: str
     severity: Severity
     title: str
     cost: str
-    mend: str
+    fix: str
+    check: Callable[[GraphFacts], Iterable[Place]]
     targets: tuple[Target, ...] = (Target.TENSORRT, Target.ONNXRUNTIME)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a rule is broken: the name of a node, "" for the graph as a whole, and the values that show it."""
+    """Where a graph breaks a rule: the name of a node, or "" for the whole graph, and the values that show it."""
 
     node: str
     detail: str
@@ -45,7 +54,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that is broken at one place."""
+    """A rule that a graph breaks at one place."""
 
     rule: Rule
     place: Place

@@ -9,11 +9,12 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.placement import conv_depths
 from wrn_deploy.calib.writing.exact_input import PIXELS
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, input_of, producer, users, value_name
 
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BiasNames:
     """The initializers of an int32 bias: its codes and scale, and the two scales that this is the product of."""
 
@@ -26,21 +27,20 @@ class BiasNames:
 def codes_of(graph: ir.Graph) -> Iterator[str]:
     """The int8 weights of Convs."""
     for node in graph:
-        if node.op_type == "Conv" and (stored := _dequantizer(node, 1)) is not None:
-            yield _name(stored.inputs[0])
+        if node.op_type == "Conv" and (stored := producer(input_of(node, 1), DEQUANTIZE)) is not None:
+            yield value_name(stored.inputs[0])
 
 
 def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
     """Those of activations and weights; without `everything` only those that stand for the factors of a BN."""
     for node in graph:
-        if node.op_type == "QuantizeLinear" and everything and _name(node.inputs[0]) != PIXELS:
-            yield _name(node.inputs[1])
-        elif node.op_type == "Conv" and (stored := _dequantizer(node, 1)) is not None:
-            codes = stored.inputs[0]
+        if node.op_type == QUANTIZE and everything and value_name(node.inputs[0]) != PIXELS:
+            yield value_name(node.inputs[1])
+        elif node.op_type == "Conv" and (stored := producer(input_of(node, 1), DEQUANTIZE)) is not None:
+            codes = constant(stored.inputs[0])
             assert codes is not None
-            assert codes.const_value is not None
-            if everything or codes.const_value.numpy()[0].size == 1:
-                yield _name(stored.inputs[1])
+            if everything or codes[0].size == 1:
+                yield value_name(stored.inputs[1])
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:
@@ -54,10 +54,10 @@ def floats_of(graph: ir.Graph) -> Iterator[str]:
         if not depths[node.outputs[0]]:
             continue
         for index in places.get(node.op_type, ()):
-            value = node.inputs[index] if index < len(node.inputs) else None
+            value = input_of(node, index)
             if value is not None and value.const_value is not None:
                 assert value.const_value.dtype.is_floating_point(), f"{value.name} is no float"
-                yield _name(value)
+                yield value_name(value)
 
 
 def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
@@ -65,34 +65,27 @@ def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
     for node in graph:
         if node.op_type != "Conv":
             continue
-        bias, weights, values = _dequantizer(node, 2), _dequantizer(node, 1), _dequantizer(node, 0)
+        values, weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in range(3))
         if bias is not None:
             assert weights is not None
             assert values is not None
-            names = [_name(bias.inputs[0]), _name(bias.inputs[1]), _name(values.inputs[1]), _name(weights.inputs[1])]
-            yield BiasNames(*names)
+            yield BiasNames(
+                codes=value_name(bias.inputs[0]),
+                scale=value_name(bias.inputs[1]),
+                input_scale=value_name(values.inputs[1]),
+                weight_scale=value_name(weights.inputs[1]),
+            )
 
 
 def tied_scales(graph: ir.Graph) -> dict[str, tuple[str, ...]]:
     """For the scales of a MaxPool's input and output, the names of all those that must stay equal."""
     tied: dict[str, tuple[str, ...]] = {}
     for node in graph:
-        before = _dequantizer(node, 0) if node.op_type == "MaxPool" else None
+        before = producer(input_of(node, 0), DEQUANTIZE) if node.op_type == "MaxPool" else None
         if before is None:
             continue
-        behind = [use.node for use in node.outputs[0].uses() if use.node.op_type == "QuantizeLinear"]
-        names = [_name(before.inputs[1]), *(_name(quantizer.inputs[1]) for quantizer in behind)]
+        behind = [user for user in users(node.outputs[0]) if user.op_type == QUANTIZE]
+        names = [value_name(before.inputs[1]), *(value_name(quantizer.inputs[1]) for quantizer in behind)]
         together = tuple(dict.fromkeys(name for one in names for name in (*tied.get(one, ()), one)))
         tied.update(dict.fromkeys(together, together))
     return tied
-
-
-def _dequantizer(node: ir.Node, index: int) -> ir.Node | None:
-    value = node.inputs[index] if index < len(node.inputs) else None
-    producer = value.producer() if value is not None else None
-    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
-
-
-def _name(value: ir.Value | None) -> str:
-    assert value is not None
-    return value.name or ""

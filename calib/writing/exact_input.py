@@ -7,7 +7,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import TensorRange
-from wrn_deploy.calib.equalization.channels import own_parameter, parameter
+from wrn_deploy.calib.equalization.channels import own_parameter
+from wrn_deploy.graph import parameter, users
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["PIXELS", "RANGE", "read_pixels"]
@@ -32,7 +33,7 @@ def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
     changed = model.clone()
     graph = changed.graph
     image = graph.inputs[0]
-    convs = [use.node for use in image.uses()]
+    convs = users(image)
     if not convs or any(conv.op_type != "Conv" or conv.attributes.get_int("group", 1) != 1 for conv in convs):
         return changed
     factor = 255.0 * UNIT * np.asarray(how.std, dtype=np.float64)

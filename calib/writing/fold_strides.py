@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.placement import TAKEN_TOGETHER
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, producer, shape_of, users, value_name
 
 __all__ = ["fold_strides"]
 
@@ -76,7 +77,7 @@ def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Read,
     folded = fold.outputs[0]
     folded.name, folded.type = f"{image.name}.folded", image.type
     folded.shape = ir.Shape([image.shape[0], weights.shape[1], *(axis.size // 2 for axis in axes)])
-    for user in (quantizer, next(iter(quantizer.outputs[0].uses())).node):
+    for user in (quantizer, users(quantizer.outputs[0])[0]):
         user.outputs[0].shape = folded.shape
     graph.insert_before(quantizer, fold)
     quantizer.replace_input_with(0, folded)
@@ -102,35 +103,30 @@ def _is_foldable(conv: ir.Node, channels: int) -> bool:
 
 def _axes(conv: ir.Node, image: ir.Value | None, kernel: tuple[int, ...]) -> tuple[_Read, _Read] | None:
     """None where a size is odd or not known."""
-    sizes = list(image.shape)[2:] if image is not None and image.shape is not None else []
-    height, width = (size if isinstance(size, int) and size % 2 == 0 else 0 for size in sizes or [0, 0])
+    height, width = (shape_of(image) or (None, None, None, None))[2:]
     top, left, bottom, right = conv.attributes.get_ints("pads", [0, 0, 0, 0])
-    if not height or not width:
+    if height is None or width is None or height % 2 or width % 2:
         return None
     return _Read(height, kernel[0], top, bottom), _Read(width, kernel[1], left, right)
 
 
 def _quantizer(conv: ir.Node) -> ir.Node | None:
     """The Q of the Conv's data, if nothing else reads what it reads or what it gives."""
-    dequantizer = _producer(conv.inputs[0], "DequantizeLinear")
-    quantizer = _producer(dequantizer.inputs[0], "QuantizeLinear") if dequantizer is not None else None
+    dequantizer = producer(conv.inputs[0], DEQUANTIZE)
+    quantizer = producer(dequantizer.inputs[0], QUANTIZE) if dequantizer is not None else None
     if dequantizer is None or quantizer is None or quantizer.inputs[0] is None:
         return None
     values = (quantizer.inputs[0], quantizer.outputs[0], dequantizer.outputs[0])
-    return quantizer if all(len(list(value.uses())) == 1 for value in values) else None
+    return quantizer if all(len(users(value)) == 1 for value in values) else None
 
 
 def _codes(conv: ir.Node) -> ir.Value | None:
     """The stored int8 weights; None where the Conv's weights are in float."""
-    dequantizer = _producer(conv.inputs[1], "DequantizeLinear")
+    dequantizer = producer(conv.inputs[1], DEQUANTIZE)
     return dequantizer.inputs[0] if dequantizer is not None else None
 
 
-def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == op_type else None
-
-
 def _array(value: ir.Value) -> npt.NDArray[np.generic]:
-    assert value.const_value is not None
-    return value.const_value.numpy()
+    array = constant(value)
+    assert array is not None, f"{value_name(value)} is not a constant"
+    return array

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.writing.for_onnxruntime import integer_parameters
 from wrn_deploy.calib.writing.qdq import without_unused
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, activated, parameter, producer, users
 
 __all__ = ["integer_norms"]
 
@@ -23,16 +23,15 @@ def integer_norms(model: ir.Model) -> ir.Model:
     """
     graph = model.graph
     for node in [node for node in graph if node.op_type == "BatchNormalization"]:
-        if _dequantizer(node) is not None and _is_quantized(node.outputs[0]):
-            _to_conv(graph, node)
+        dequantizer, readers = producer(node.inputs[0], DEQUANTIZE), users(activated(node.outputs[0]))
+        if dequantizer is not None and readers and all(reader.op_type == QUANTIZE for reader in readers):
+            _to_conv(graph, node, dequantizer)
     return without_unused(model)
 
 
-def _to_conv(graph: ir.Graph, norm: ir.Node) -> None:
+def _to_conv(graph: ir.Graph, norm: ir.Node, dequantizer: ir.Node) -> None:
     source, old = norm.inputs[0], norm.outputs[0]
-    dequantizer = _dequantizer(norm)
-    assert dequantizer is not None
-    gamma, beta, mean, variance = (_constant(value).astype(np.float64) for value in norm.inputs[1:5])
+    gamma, beta, mean, variance = (parameter(norm, index) for index in range(1, 5))
     multiplier = gamma / np.sqrt(variance + norm.attributes.get_float("epsilon", EPSILON))
     conv = ir.node("Conv", [source, None, None], {"group": len(gamma), "kernel_shape": [1, 1]}, name=norm.name)
     new = conv.outputs[0]
@@ -42,23 +41,4 @@ def _to_conv(graph: ir.Graph, norm: ir.Node) -> None:
         use.node.replace_input_with(use.idx, new)
     graph.remove(norm, safe=True)
     parameters = (multiplier.astype(np.float32).reshape(-1, 1, 1, 1), beta - multiplier * mean)
-    integer_parameters(graph, conv, parameters, _constant(dequantizer.inputs[1]).astype(np.float32))
-
-
-def _dequantizer(norm: ir.Node) -> ir.Node | None:
-    value = norm.inputs[0]
-    producer = value.producer() if value is not None else None
-    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
-
-
-def _is_quantized(value: ir.Value) -> bool:
-    users = [use.node for use in value.uses()]
-    if len(users) == 1 and users[0].op_type == "Relu":
-        users = [use.node for use in users[0].outputs[0].uses()]
-    return bool(users) and all(user.op_type == "QuantizeLinear" for user in users)
-
-
-def _constant(value: ir.Value | None) -> npt.NDArray[np.generic]:
-    assert value is not None
-    assert value.const_value is not None
-    return value.const_value.numpy()
+    integer_parameters(graph, conv, parameters, parameter(dequantizer, 1).astype(np.float32))

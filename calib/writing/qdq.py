@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, input_of, parameter, producer, value_name
+
 __all__ = [
     "FP8", "INT8", "INT32", "SMALLEST", "Codec", "Scale", "bias_of", "quantize_bias", "quantize_value",
     "quantize_weights", "rounded_up", "weight_scale", "weights_of", "without_unused",
@@ -51,36 +53,32 @@ class Scale:
 
 def weights_of(graph: ir.Graph, conv: str) -> npt.NDArray[np.float32]:
     """The weights in fp32 that the graph has for the Conv of that name."""
-    constant = graph.initializers[f"{conv}.weight"].const_value
-    assert constant is not None
-    return constant.numpy().astype(np.float32)
+    weights = constant(graph.initializers[f"{conv}.weight"])
+    assert weights is not None
+    return weights.astype(np.float32)
 
 
 def bias_of(conv: ir.Node) -> npt.NDArray[np.float64]:
     """The Conv's bias, or zero where it has none."""
-    if len(conv.inputs) < 3:
-        return np.zeros(1)
-    assert conv.inputs[2] is not None
-    assert conv.inputs[2].const_value is not None
-    return conv.inputs[2].const_value.numpy().astype(np.float64)
+    return parameter(conv, 2) if input_of(conv, 2) is not None else np.zeros(1)
 
 
 def quantize_value(graph: ir.Graph, value: ir.Value, how: Scale) -> ir.Value:
     """Adds Q and DQ behind the value's producer; returns the dequantized value, which has no users yet."""
-    name = value.name or ""
+    name = value_name(value)
     scale = _initializer(graph, f"{name}.scale", how.scale)
     zero_point = _initializer(graph, f"{name}.zero_point", how.zero_point)
-    quantize = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.q")
+    quantize = ir.node(QUANTIZE, [value, scale, zero_point], name=f"{name}.q")
     quantize.outputs[0].name = f"{name}.q"
     quantize.outputs[0].type, quantize.outputs[0].shape = zero_point.type, value.shape
-    dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dq")
+    dequantize = ir.node(DEQUANTIZE, [quantize.outputs[0], scale, zero_point], name=f"{name}.dq")
     dequantize.outputs[0].name = f"{name}.dq"
     dequantize.outputs[0].type, dequantize.outputs[0].shape = scale.type, value.shape
-    producer = value.producer()
-    if producer is None:
+    made_by = producer(value)
+    if made_by is None:
         graph.insert_before(graph[0], [quantize, dequantize])
     else:
-        graph.insert_after(producer, [quantize, dequantize])
+        graph.insert_after(made_by, [quantize, dequantize])
     return dequantize.outputs[0]
 
 
@@ -126,7 +124,7 @@ def _dequantize_stored(
     scale = _initializer(graph, f"{name}.scale", how.scale)
     zero_point = _initializer(graph, f"{name}.zero_point", how.zero_point)
     attributes = {} if how.axis is None else {"axis": how.axis}
-    node = ir.node("DequantizeLinear", [stored, scale, zero_point], attributes, name=f"{name}.dq")
+    node = ir.node(DEQUANTIZE, [stored, scale, zero_point], attributes, name=f"{name}.dq")
     node.outputs[0].name = f"{name}.dq"
     node.outputs[0].type, node.outputs[0].shape = scale.type, stored.shape
     graph.insert_before(conv, node)

@@ -1,4 +1,4 @@
-"""What the guards' tests share: a graph calibrated on some images, without the pipeline."""
+"""Calibrates a graph on some images without the pipeline, for the tests of the guards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
 def calibrated(
     graph: Path, images: npt.NDArray[np.float32], method: str = "percentile", percentile: float = 99.99
 ) -> Calibrated:
-    """What the guards look at, of the fp32 graph in a file."""
+    """The calibration of the fp32 graph in a file, as the guards check it."""
     plugin = load_plugin("wrn_deploy.calib.methods", method)
 
     def threshold(histogram: Histogram | None, amax: float) -> float:
@@ -47,4 +47,4 @@ def calibrated(
         amax = threshold(found.histogram, found.amax)
         tensors[name] = TensorRange(found.low, found.high, amax, found.share_above(amax))
     table = CalibrationTable(method, percentile, "data", "", len(images), "", tensors)
-    return Calibrated(ir.load(graph).graph, ranges, table, threshold)
+    return Calibrated(graph=ir.load(graph).graph, ranges=ranges, table=table, threshold=threshold)

@@ -1,4 +1,4 @@
-"""The collapse of int8 on checkpoints that fp32 cannot tell from healthy ones, and that equalisation mends it."""
+"""The collapse of int8 on checkpoints that fp32 cannot tell from healthy ones, and that equalisation fixes it."""
 
 from __future__ import annotations
 

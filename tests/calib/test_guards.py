@@ -14,8 +14,8 @@ import pytest
 
 from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
 from tests.calib.guarded import calibrated, images_of
-from wrn_deploy.calib.caution import Caution, listed, tell
-from wrn_deploy.calib.guard import Limits, guard_calibration, load_guards
+from wrn_deploy.calib.guard import Limits, load_guards, run_guards
+from wrn_deploy.calib.warning import CalibrationWarning, join_names, report_warnings
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.overlap import ID as OVERLAP
 from wrn_deploy.plugins import plugin_names
@@ -27,19 +27,19 @@ Digits = Callable[[int], npt.NDArray[np.float32]]
 BLOCKS = ("block1.0", "block2.0", "block3.0")
 
 
-def by_id(cautions: list[Caution]) -> dict[str, Caution]:
-    return {caution.id: caution for caution in cautions}
+def by_id(warnings: list[CalibrationWarning]) -> dict[str, CalibrationWarning]:
+    return {warning.id: warning for warning in warnings}
 
 
 @pytest.fixture(scope="module")
 def digits(made_bundle: Path) -> Digits:
-    """So many training images."""
+    """The first training images, `count` of them."""
     return lambda count: images_of(made_bundle, "digits", count)
 
 
 @pytest.fixture(scope="module")
 def graphs(trained: Path, made_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The fp32 graphs of the trained network: as it is, and with either damage done."""
+    """The fp32 graphs of the trained network: unchanged, and with each kind of damage."""
     folder = tmp_path_factory.mktemp("collapsed")
 
     def damaged(name: str, damage: Damage) -> Path:
@@ -58,8 +58,8 @@ def graphs(trained: Path, made_bundle: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_healthy_network_gives_no_warning(digits: Digits, graphs: dict[str, Path], method: str) -> None:
-    """But for the entropy method: it cuts off what a network of sixteen channels can do without."""
-    found = by_id(guard_calibration(calibrated(graphs["healthy"], digits(256), method)))
+    """Except with the entropy method, which clips values that a network of sixteen channels does not need."""
+    found = by_id(run_guards(calibrated(graphs["healthy"], digits(256), method)))
     assert set(found) <= ({"clipped"} if method == "entropy" else set())
 
 
@@ -70,36 +70,36 @@ def test_published_checkpoints_give_no_warning(shared_data: Path, tmp_path: Path
     weights = shared_data / "checkpoints" / f"{name}-cifar10.pth"
     bundle = export_bundle(ExportOptions(model=name, out=tmp_path / "bundle", weights=weights), Silent())
     images = images_of(bundle.folder, str(shared_data / "cifar10" / "train-exact-8068.npz"), 256)
-    assert guard_calibration(calibrated(bundle.folder / "fp32.onnx", images, method)) == []
+    assert run_guards(calibrated(bundle.folder / "fp32.onnx", images, method)) == []
 
 
 def test_loud_channels_are_extreme_ranges(digits: Digits, graphs: dict[str, Path]) -> None:
-    found = by_id(guard_calibration(calibrated(graphs["loud"], digits(64))))
+    found = by_id(run_guards(calibrated(graphs["loud"], digits(64))))
     assert set(found) == {"extreme-ranges"}
-    caution = found["extreme-ranges"]
-    assert set(caution.names) == {f"{block}.conv1.relu" for block in BLOCKS}
-    assert caution.numbers["steps"] < 1.0
-    sets_the_scale = int(caution.found.split("channel ")[1].split()[0])
-    assert sets_the_scale < {"block1": 4, "block2": 8, "block3": 16}[caution.names[0].split(".")[0]]
-    assert "equalise" in caution.remedy
+    warning = found["extreme-ranges"]
+    assert set(warning.names) == {f"{block}.conv1.relu" for block in BLOCKS}
+    assert warning.numbers["steps"] < 1.0
+    sets_the_scale = int(warning.found.split("channel ")[1].split()[0])
+    assert sets_the_scale < {"block1": 4, "block2": 8, "block3": 16}[warning.names[0].split(".")[0]]
+    assert "equalise" in warning.remedy
 
 
 def test_near_dead_channels_are_named(digits: Digits, graphs: dict[str, Path]) -> None:
-    found = by_id(guard_calibration(calibrated(graphs["near-dead"], digits(64))))
+    found = by_id(run_guards(calibrated(graphs["near-dead"], digits(64))))
     assert set(found) == {"extreme-ranges", "near-dead-bn"}
     assert set(found["extreme-ranges"].names) == {"conv1", "block2.0.shortcut"}
-    caution = found["near-dead-bn"]
-    assert set(caution.names) <= {"block1.0.bn1", "block2.0.bn1", "block3.0.bn1"}
-    assert "block1.0.bn1" in caution.names
-    assert caution.numbers["channels"] <= 6 + 6 + 12
-    named = caution.found.split("(")[1].split(" and ")[0]
+    warning = found["near-dead-bn"]
+    assert set(warning.names) <= {"block1.0.bn1", "block2.0.bn1", "block3.0.bn1"}
+    assert "block1.0.bn1" in warning.names
+    assert warning.numbers["channels"] <= 6 + 6 + 12
+    named = warning.found.split("(")[1].split(" and ")[0]
     assert {int(channel) for channel in named.split(", ")} < {*range(6)}
 
 
-def test_convs_in_float_starve_of_nothing(digits: Digits, graphs: dict[str, Path]) -> None:
+def test_convs_in_float_need_no_int8_steps(digits: Digits, graphs: dict[str, Path]) -> None:
     seen = calibrated(graphs["loud"], digits(64))
     apart = dataclasses.replace(seen, float_convs=[f"{block}.conv2" for block in BLOCKS])
-    assert guard_calibration(apart) == []
+    assert run_guards(apart) == []
 
 
 def test_dead_channels_with_small_weights_are_harmless(digits: Digits, graphs: dict[str, Path], tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_dead_channels_with_small_weights_are_harmless(digits: Digits, graphs: d
         changed[:16] *= 1e-6
         value.const_value = ir.Tensor(changed, name=name)
     ir.save(model, tmp_path / "dead.onnx")
-    assert guard_calibration(calibrated(tmp_path / "dead.onnx", digits(256))) == []
+    assert run_guards(calibrated(tmp_path / "dead.onnx", digits(256))) == []
 
 
 @pytest.mark.parametrize(("gain", "warns"), [(1.0, False), (300.0, True)])
@@ -138,7 +138,7 @@ def test_a_conv_that_amplifies_a_cancellation_is_near_dead(
         values[1] = values[0]
         bn.const_value = ir.Tensor(values, name=bn.name)
     ir.save(model, tmp_path / "cancelling.onnx")
-    found = by_id(guard_calibration(calibrated(tmp_path / "cancelling.onnx", digits(64))))
+    found = by_id(run_guards(calibrated(tmp_path / "cancelling.onnx", digits(64))))
     assert ("near-dead-bn" in found) == warns
     if warns:
         assert found["near-dead-bn"].names == ("block1.0.conv1",)
@@ -148,47 +148,47 @@ def test_a_conv_that_amplifies_a_cancellation_is_near_dead(
 def test_few_images_are_a_warning(digits: Digits, graphs: dict[str, Path]) -> None:
     """Four that have little in common: digits alone are so alike that three of them settle the scales."""
     unlike = digits(4) * np.array([1.0, 0.3, 0.1, 0.03], dtype=np.float32)[:, None, None, None]
-    caution = by_id(guard_calibration(calibrated(graphs["healthy"], unlike, "max")))["few-images"]
-    assert caution.numbers["median"] > caution.numbers["limit"]
-    assert caution.numbers["worst"] >= caution.numbers["median"]
-    assert "--calib-size 16" in caution.remedy
+    warning = by_id(run_guards(calibrated(graphs["healthy"], unlike, "max")))["few-images"]
+    assert warning.numbers["median"] > warning.numbers["limit"]
+    assert warning.numbers["worst"] >= warning.numbers["median"]
+    assert "--calib-size 16" in warning.remedy
 
 
 def test_one_image_cannot_be_halved(digits: Digits, graphs: dict[str, Path]) -> None:
-    caution = by_id(guard_calibration(calibrated(graphs["healthy"], digits(1))))["few-images"]
-    assert "1 calibration images cannot be halved" in caution.found
+    warning = by_id(run_guards(calibrated(graphs["healthy"], digits(1))))["few-images"]
+    assert "1 calibration images cannot be halved" in warning.found
 
 
-def test_cutting_off_one_value_in_a_hundred_is_a_warning(digits: Digits, graphs: dict[str, Path]) -> None:
-    caution = by_id(guard_calibration(calibrated(graphs["healthy"], digits(256), percentile=99.0)))["clipped"]
-    assert caution.numbers["worst"] > 0.009
-    assert caution.numbers["tensors"] == len(caution.names)
+def test_clipping_one_value_in_a_hundred_is_a_warning(digits: Digits, graphs: dict[str, Path]) -> None:
+    warning = by_id(run_guards(calibrated(graphs["healthy"], digits(256), percentile=99.0)))["clipped"]
+    assert warning.numbers["worst"] > 0.009
+    assert warning.numbers["tensors"] == len(warning.names)
 
 
-def test_what_is_cut_off_is_a_share_of_the_values_other_than_zero(digits: Digits, graphs: dict[str, Path]) -> None:
+def test_the_clipped_share_is_that_of_the_nonzero_values(digits: Digits, graphs: dict[str, Path]) -> None:
     """The pixels have no zeros; behind a ReLU, the same share of all values is a larger one of the others."""
     seen = calibrated(graphs["healthy"], digits(256), percentile=99.9)
     strict = dataclasses.replace(seen, limits=Limits(clipped=0.0))
-    caution = by_id(guard_calibration(strict))["clipped"]
-    assert caution.names[0].endswith(".relu")
-    assert caution.numbers["worst"] > 1.2 * max(found.clipped for found in seen.table.tensors.values())
+    warning = by_id(run_guards(strict))["clipped"]
+    assert warning.names[0].endswith(".relu")
+    assert warning.numbers["worst"] > 1.2 * max(found.clipped for found in seen.table.tensors.values())
 
 
 def test_limits_silence_a_guard(digits: Digits, graphs: dict[str, Path]) -> None:
     seen = calibrated(graphs["loud"], digits(64))
-    assert guard_calibration(dataclasses.replace(seen, limits=Limits(steps=0.0))) == []
+    assert run_guards(dataclasses.replace(seen, limits=Limits(steps=0.0))) == []
 
 
 def test_a_warning_is_short_and_can_be_kept(digits: Digits, graphs: dict[str, Path]) -> None:
     for name in ("loud", "near-dead"):
-        for caution in guard_calibration(calibrated(graphs[name], digits(4))):
-            kept = json.loads(json.dumps(dataclasses.asdict(caution)))
-            assert kept["id"] == caution.id
-            assert len(caution.text) <= 320
-            assert "\n" not in caution.text
+        for warning in run_guards(calibrated(graphs[name], digits(4))):
+            kept = json.loads(json.dumps(dataclasses.asdict(warning)))
+            assert kept["id"] == warning.id
+            assert len(warning.text) <= 320
+            assert "\n" not in warning.text
 
 
-def test_each_is_told_once() -> None:
+def test_each_warning_is_printed_once() -> None:
     class Noted(Silent):
         def __init__(self) -> None:
             self.warnings: list[str] = []
@@ -197,13 +197,15 @@ def test_each_is_told_once() -> None:
             self.warnings.append(text)
 
     noted = Noted()
-    tell([Caution("some-id", (), {}, "found", "do something")], noted)
+    report_warnings(
+        [CalibrationWarning(id="some-id", names=(), numbers={}, found="found", remedy="do something")], noted
+    )
     assert noted.warnings == ["found: do something [some-id]"]
 
 
 def test_lists_are_cut_short() -> None:
-    assert listed(["a", "b", "c"]) == "a, b, c"
-    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+    assert join_names(["a", "b", "c"]) == "a, b, c"
+    assert join_names(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
 
 
 def test_every_guard_is_documented() -> None:

@@ -70,7 +70,7 @@ def test_bench_prints_a_table_and_writes_reports(
     assert outcome.code == 0
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= columns
-    assert sum(line.startswith("Contender") for line in lines) == tables, "times, and accuracy with sizes"
+    assert sum(line.startswith("Candidate") for line in lines) == tables, "times, and accuracy with sizes"
     assert "wrn-10-1 on digits, 359 images" in lines[0]
     written = {path.name for path in (bundle.folder / "reports").iterdir()}
     assert written == {"bench.json", "bench.csv", "bench.md", "bench.html"}

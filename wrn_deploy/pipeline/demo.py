@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.bench.table import file_size
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
+from wrn_deploy.formatting import file_size
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.gate import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle

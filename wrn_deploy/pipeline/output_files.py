@@ -6,12 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from wrn_deploy.bench.csv_file import to_csv
-from wrn_deploy.bench.html import to_html
-from wrn_deploy.bench.markdown import to_markdown
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.errors import DeployError
 from wrn_deploy.progress import Progress
+from wrn_deploy.rendering.csv_file import to_csv
+from wrn_deploy.rendering.html import to_html
+from wrn_deploy.rendering.markdown import to_markdown
 
 __all__ = ["check_folder", "write_reports"]
 

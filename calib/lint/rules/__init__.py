@@ -1,1 +1,1 @@
-"""One file a rule, found by its name: `RULE` says what it is about, `check(facts)` yields the places."""
+"""The lint rules, one module per kind, each with `RULES`; to add a rule, add a check function and its `Rule` there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.sample_reports import FP32, INT8, STEADY
-from tests.bench.sample_reports import make_report as make_sample
+from tests.bench.sample_reports import STEADY
 from wrn_deploy.bench.report.report import (
     Accuracy,
     Boundary,
@@ -21,7 +19,6 @@ from wrn_deploy.bench.report.report import (
     Settings,
     WarmUp,
     read_report,
-    summarize,
 )
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, Machine
@@ -76,38 +73,6 @@ def test_the_json_has_statistics_beside_the_raw_samples() -> None:
     assert derived["row"] == "ONNX Runtime int8"
     assert derived["latencies"][0]["median_ms"] == 3.0
     assert derived["top1"] == pytest.approx(0.975)
-
-
-def test_ratios_are_of_the_rounds_that_both_were_in() -> None:
-    report = make_sample(FP32, INT8)
-    ratio = report.ratio(INT8, 8)
-    assert ratio is not None
-    assert ratio.value == pytest.approx(1.2 / 2.52)
-    assert report.ratio(FP32, 8) is None, "the baseline is not compared with itself"
-    assert report.ratio(INT8, 4) is None
-    assert dataclasses.replace(report, baseline="another").ratio(INT8, 8) is None
-    derived = json.loads(report.to_json())["derived"]
-    assert derived[1]["ratios"]["8"]["value"] == pytest.approx(1.2 / 2.52)
-    assert derived[0]["ratios"]["8"] is None
-
-
-def test_statistics_are_those_computed_by_hand() -> None:
-    summary = summarize(Latency(8, ((5.0, 1.0), (4.0, 2.0, 3.0)), STEADY))
-    assert (summary.batch, summary.count, summary.min_ms, summary.median_ms) == (8, 5, 1.0, 3.0)
-    assert summary.p90_ms == pytest.approx(4.6)  # 0.9 x 4 steps from 1: between 4 and 5
-    assert summary.p95_ms == pytest.approx(4.8)
-    assert summary.p99_ms == pytest.approx(4.96)
-    assert summary.images_per_s == pytest.approx(8000 / 3)
-
-
-def test_several_streams_make_more_images_a_run() -> None:
-    assert summarize(Latency(8, ((2.0,),), STEADY), streams=3).images_per_s == pytest.approx(12000)
-
-
-def test_one_sample_is_its_own_statistics() -> None:
-    summary = summarize(Latency(1, ((2.0,),), STEADY))
-    assert (summary.min_ms, summary.median_ms, summary.p90_ms, summary.p99_ms) == (2.0, 2.0, 2.0, 2.0)
-    assert summary.images_per_s == 500.0
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,37 +1,16 @@
-"""What tuning measured, as data and as a picture: budgets, records, and an SVG that tells what it shows."""
+"""What tuning measured, as data: budgets and records."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
-from wrn_deploy.bench.report.tuning import Budget, Layer, Score, Trial, Tuning, read_tuning
-from wrn_deploy.bench.tuning_svg import draw_tuning
+from tests.bench.sample_tuning import TRIALS, TUNING
+from wrn_deploy.bench.report.tuning import Budget, Score, Trial, read_tuning
 from wrn_deploy.errors import DeployError
-
-SVG = "{http://www.w3.org/2000/svg}"
-TRIALS = (
-    Trial((), 1.0, Score(1000, 700, 720, 2.5)),
-    Trial(("b",), 0.9, Score(1000, 928, 985, 0.25)),
-    Trial(("a",), 0.7, Score(1000, 701, 722, 2.0)),
-    Trial(("a", "b"), 0.6, Score(1000, 930, 996, 0.125)),
-    Trial(("a", "b", "c"), 0.0, Score(1000, 930, 1000, 0.0)),
-)
-TUNING = Tuning(
-    model="wrn-10-1",
-    random_weights=False,
-    data="digits",
-    sensitivity_data="digits",
-    budget=Budget(0.5, None),
-    reference=Score(1000, 930, 1000, 0.0),
-    layers=tuple(Layer(name, 100, Score(8, 8, 8, error)) for name, error in (("b", 3.0), ("a", 2.0), ("c", 1.0))),
-    trials=TRIALS,
-    chosen=TRIALS[1],
-)
 
 
 @pytest.mark.parametrize(("correct", "same", "met"), [(929, 990, True), (928, 990, False), (929, 989, False)])
@@ -67,30 +46,3 @@ def test_a_damaged_record_says_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "tuning.json").write_text(text, encoding="utf-8")
     with pytest.raises(DeployError, match=r"run `wrn-deploy tune` again"):
         read_tuning(tmp_path / "tuning.json")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {},
-        {"chosen": None},
-        {"chosen": TRIALS[2]},
-        {"model": "<&>", "random_weights": True},
-        {"budget": Budget(None, 99.0)},
-        {"trials": (dataclasses.replace(TRIALS[4], int8_share=1.0),), "chosen": None},
-    ],
-    ids=str,
-)
-def test_the_picture_is_whole_and_tells_what_it_shows(change: dict[str, object]) -> None:
-    tuning = dataclasses.replace(TUNING, **change)  # type: ignore[arg-type]
-    root = ET.fromstring(draw_tuning(tuning))
-    assert root.tag == f"{SVG}svg"
-    assert root.get("role") == "img"
-    assert root.findtext(f"{SVG}title") == f"{tuning.model}: accuracy against the share of work in INT8"
-    told = root.findtext(f"{SVG}desc") or ""
-    assert "Top-1 of fp32 on 1000 images: 93.00 %" in told
-    assert ("(chosen)" in told) is (tuning.chosen is not None)
-    text = "".join(root.itertext())
-    assert ("RANDOM WEIGHTS" in text) is tuning.random_weights
-    assert ("chosen: 1 of 3 Convs in fp16" in text) is (tuning.chosen is not None)
-    assert not root.findall(f".//{SVG}script")

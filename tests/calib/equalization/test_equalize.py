@@ -12,8 +12,9 @@ import pytest
 
 from tests.calib.quantized import equal_graph, error, logits, quantized, ranges_of, with_biases
 from wrn_deploy.calib.collection.table import Equalization
-from wrn_deploy.calib.equalization.channels import channel_classes, own_parameter, parameter
+from wrn_deploy.calib.equalization.channels import channel_classes, own_parameter
 from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization
+from wrn_deploy.graph import parameter
 
 Images = npt.NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""For each rule a defect: the graph that has none, the edit that makes it, and the nodes that must be named."""
+"""For each rule, by id, a defect: the graph without it, the edit that makes it, and the nodes that must be named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Defect:
     nodes: set[str]
     edit: Edit
     graph: str = "trained_tensorrt"
-    clean: Edit = lambda _: None  # what the graph needs first, where our own breaks the rule too
+    clean: Edit = lambda _: None  # what the graph needs first, if our own breaks the rule too
 
 
 def _pool_read_in_float(model: ir.Model) -> None:
@@ -171,46 +171,46 @@ def _eight_bits(model: ir.Model) -> None:
 
 
 DEFECTS = {
-    "float_skip": Defect({"block2.0.add"}, lambda model: unquantize(model, "block2.0.add", 1)),
-    "split_activation": Defect({"extra.q"}, lambda model: quantize(model, "block1.0.conv1", "block1.0.conv1.relu")),
-    "both_sum_inputs": Defect({"block2.0.add"}, lambda model: quantize(model, "block2.0.conv2", "block2.0.add")),
-    "float_max_pool": Defect({"maxpool"}, _pool_read_in_float, "bottleneck_tensorrt"),
-    "quantized_classifier": Defect({"fc"}, lambda model: quantize(model, "avgpool", "fc")),
-    "read_as_both": Defect(
+    "QDQ101": Defect({"block2.0.add"}, lambda model: unquantize(model, "block2.0.add", 1)),
+    "QDQ102": Defect({"extra.q"}, lambda model: quantize(model, "block1.0.conv1", "block1.0.conv1.relu")),
+    "QDQ103": Defect({"block2.0.add"}, lambda model: quantize(model, "block2.0.conv2", "block2.0.add")),
+    "QDQ104": Defect({"maxpool"}, _pool_read_in_float, "bottleneck_tensorrt"),
+    "QDQ105": Defect({"fc"}, lambda model: quantize(model, "avgpool", "fc")),
+    "QDQ106": Defect(
         {"layer1.0.add.relu.q"}, lambda model: unquantize(model, "layer1.1.add", 1), "bottleneck_tensorrt"
     ),
-    "two_scales": Defect({"extra.q"}, _other_scale),
-    "same_twice": Defect({"extra.q"}, _same_scale),
-    "requantized": Defect({"extra.q"}, lambda model: quantize(model, "block2.0.bn1.relu.dq", "block2.0.shortcut")),
-    "float_conv": Defect({CONV}, _float_conv),
-    "kept_float_conv": Defect({CONV}, _kept_float_conv),
-    "float_weights": Defect({CONV}, _float_weights),
-    "float_data": Defect({CONV}, lambda model: unquantize(model, CONV)),
-    "q_without_dq": Defect({"block1.0.conv1.relu.q"}, _q_without_dq),
-    "bad_scale": Defect({"conv1.q", "conv1.dq"}, _scale(0.0)),
-    "subnormal_scale": Defect({"conv1.dq"}, _scale(1e-5)),
-    "overflowing_scale": Defect({"conv1.dq"}, _scale(600.0)),
-    "q_dq_differ": Defect({"conv1.dq"}, _other_scale_in_dq),
-    "zero_point": Defect({"conv1.q", "conv1.dq"}, _zero_point(INT8, 3)),
-    "code_type": Defect({"conv1.q"}, _zero_point(np.uint8, 0)),
-    "channel_activations": Defect({"conv1.q"}, _channel_activations),
-    "computed_scale": Defect({"conv1.q"}, _computed_scale),
-    "weight_axis": Defect({CONV}, _weight_axis),
-    "tensor_weights": Defect({CONV}, _tensor_weights),
-    "quantized_bias": Defect({"bias.dq"}, _quantized_bias),
-    "float_weights_stored": Defect({"weights.q"}, _float_weights_stored),
-    "fp32_island": Defect({"island"}, _fp32_island),
-    "fp32_float_part": Defect({""}, _fp32_float_part),
-    "old_opset": Defect({""}, lambda model: model.opset_imports.update({"": 17})),
-    "no_qdq": Defect({""}, _no_qdq),
-    "integer_operators": Defect({CONV}, _integer_operator),
-    "signed_activations": Defect({""}, _signed_activations, "trained_onnxruntime"),
-    "float_output": Defect({"block1.0.conv1"}, lambda model: unquantize(model, CONV), "trained_onnxruntime"),
-    "float_bias": Defect({"block1.0.conv1"}, _float_bias, "trained_onnxruntime"),
-    "float_sum": Defect(
+    "QDQ107": Defect({"extra.q"}, _other_scale),
+    "QDQ108": Defect({"extra.q"}, _same_scale),
+    "QDQ109": Defect({"extra.q"}, lambda model: quantize(model, "block2.0.bn1.relu.dq", "block2.0.shortcut")),
+    "QDQ110": Defect({CONV}, _float_conv),
+    "QDQ111": Defect({CONV}, _kept_float_conv),
+    "QDQ112": Defect({CONV}, _float_weights),
+    "QDQ114": Defect({CONV}, lambda model: unquantize(model, CONV)),
+    "QDQ113": Defect({"block1.0.conv1.relu.q"}, _q_without_dq),
+    "QDQ201": Defect({"conv1.q", "conv1.dq"}, _scale(0.0)),
+    "QDQ202": Defect({"conv1.dq"}, _scale(1e-5)),
+    "QDQ203": Defect({"conv1.dq"}, _scale(600.0)),
+    "QDQ204": Defect({"conv1.dq"}, _other_scale_in_dq),
+    "QDQ205": Defect({"conv1.q", "conv1.dq"}, _zero_point(INT8, 3)),
+    "QDQ206": Defect({"conv1.q"}, _zero_point(np.uint8, 0)),
+    "QDQ207": Defect({"conv1.q"}, _channel_activations),
+    "QDQ208": Defect({"conv1.q"}, _computed_scale),
+    "QDQ301": Defect({CONV}, _weight_axis),
+    "QDQ302": Defect({CONV}, _tensor_weights),
+    "QDQ303": Defect({"bias.dq"}, _quantized_bias),
+    "QDQ304": Defect({"weights.q"}, _float_weights_stored),
+    "QDQ401": Defect({"island"}, _fp32_island),
+    "QDQ402": Defect({""}, _fp32_float_part),
+    "QDQ403": Defect({""}, lambda model: model.opset_imports.update({"": 17})),
+    "QDQ404": Defect({""}, _no_qdq),
+    "QDQ405": Defect({CONV}, _integer_operator),
+    "QDQ501": Defect({""}, _signed_activations, "trained_onnxruntime"),
+    "QDQ502": Defect({"block1.0.conv1"}, lambda model: unquantize(model, CONV), "trained_onnxruntime"),
+    "QDQ503": Defect({"block1.0.conv1"}, _float_bias, "trained_onnxruntime"),
+    "QDQ504": Defect(
         {"layer1.0.add", "layer1.1.add"},
         lambda model: unquantize(model, "layer1.1.add", 1),
         "bottleneck_onnxruntime",
     ),
-    "full_range_weights": Defect({""}, _eight_bits, "trained_onnxruntime", _seven_bits),
+    "QDQ505": Defect({""}, _eight_bits, "trained_onnxruntime", _seven_bits),
 }

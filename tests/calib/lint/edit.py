@@ -1,4 +1,4 @@
-"""Edits that break a Q/DQ graph, and what the linter says of one."""
+"""Edits that break a Q/DQ graph, and the linter's findings for one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.check import lint_graph
 from wrn_deploy.calib.lint.finding import Severity, Target
-from wrn_deploy.calib.lint.walk import before_qdq, constant
+from wrn_deploy.calib.lint.walk import before_qdq
+from wrn_deploy.graph import constant
 
 
 def found(model: ir.Model, target: Target) -> dict[str, list[str]]:

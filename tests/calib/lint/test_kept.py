@@ -9,9 +9,8 @@ import pytest
 
 from tests.calib.graphs import plain_table
 from wrn_deploy.calib.lint.check import lint_graph
-from wrn_deploy.calib.lint.facts import KEPT_FLOAT
 from wrn_deploy.calib.lint.finding import Severity, Target
-from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
+from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS, quantize_for_tensorrt
 from wrn_deploy.export.fp16 import convert_fp16
 
 
@@ -43,6 +42,6 @@ def test_the_same_graphs_without_the_names_are_not_clean(graph: str, rule: str, 
     found = set()
     for kept in sets_of(names):
         model = quantize_for_tensorrt(fp32, fp16, table, kept)
-        del model.metadata_props[KEPT_FLOAT]
+        del model.metadata_props[FLOAT_CONVS]
         found |= {finding.rule.id for finding in lint_graph(model, Target.TENSORRT)}
     assert {rule, "QDQ110"} <= found

@@ -177,15 +177,15 @@ def test_what_model_opt_writes_has_no_errors(trained_graph: ir.Model) -> None:
 
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
-@pytest.mark.parametrize("name", ["zero_point", "quantized_bias", "bad_scale", "q_without_dq"])
+@pytest.mark.parametrize("rule", ["QDQ205", "QDQ303", "QDQ201", "QDQ113"])
 def test_tensorrt_rtx_refuses_what_is_said_to_be_refused(
-    name: str, trained_tensorrt: ir.Model, made_bundle: Path, tmp_path: Path
+    rule: str, trained_tensorrt: ir.Model, made_bundle: Path, tmp_path: Path
 ) -> None:
     spec, trt = Bundle.open(made_bundle).spec, find_flavor(Flavor.RTX)
     model = trained_tensorrt.clone()
     ir.save(model, tmp_path / "good.onnx")
     assert build_plan(trt, tmp_path / "good.onnx", spec.input, EngineOptions(), Silent()).plan
-    DEFECTS[name].edit(model)
+    DEFECTS[rule].edit(model)
     ir.save(model, tmp_path / "bad.onnx")
     with pytest.raises(DeployError):
         build_plan(trt, tmp_path / "bad.onnx", spec.input, EngineOptions(), Silent())

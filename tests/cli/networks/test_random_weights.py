@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from wrn_deploy.bench.table import RANDOM_WEIGHTS
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("short_turns")
 

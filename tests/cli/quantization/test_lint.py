@@ -21,7 +21,7 @@ def test_our_own_graphs_end_with_0(cli: Cli, graphs: dict[str, Path], target: st
     outcome = cli("lint", graphs[f"onnx-int8-{target}"])
     assert outcome.code == 0
     reason = {"tensorrt": "no activation is uint8", "onnxruntime": "its activations are uint8"}[target]
-    assert f"for {target} (assumed, as {reason}; --target names another)" in outcome.out
+    assert f"for {target} (assumed, as {reason}; --target chooses another)" in outcome.out
     assert "0 errors, 0 warnings," in outcome.out
     assert ("100.0 %" in outcome.out) == (target == "tensorrt")  # the stem is float for ONNX Runtime
     assert outcome.err == ""
@@ -33,7 +33,7 @@ def test_errors_end_with_3_after_the_table(cli: Cli, graphs: dict[str, Path]) ->
     assert "for tensorrt\n" in outcome.out
     assert "error QDQ205 a zero point is not zero\n  at   " in outcome.out
     assert "  cost TensorRT refuses the file.\n  fix  Calibrate symmetrically" in outcome.out
-    assert "more; --json names them" in outcome.out
+    assert "more; --json lists them" in outcome.out
     assert "error: " in outcome.err
     assert "breaks QDQ" in outcome.err
     assert "expected no errors for tensorrt" in outcome.err
@@ -53,7 +53,7 @@ def test_json_has_every_place(cli: Cli, graphs: dict[str, Path]) -> None:
     [finding] = record["findings"]
     assert (finding["id"], finding["severity"]) == ("QDQ106", "note")
     assert finding["places"] == [{"node": "conv1.q", "detail": "conv1 is also read by block1.0.bn1.mul"}]
-    assert finding["mend"]
+    assert finding["fix"]
     assert finding["cost"]
 
 

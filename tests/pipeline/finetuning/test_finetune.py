@@ -243,10 +243,10 @@ def test_images_that_were_trained_on_are_told_when_they_are_evaluated(mended_bun
         batch = next(iter(Batches(open_data("digits", role), bundle.spec.preprocessing, 100)))
         digests[role] = [image_digest(image) for image in batch.images]
     assert check_trained_overlap(bundle, digests[Role.TEST]) is None
-    caution = check_trained_overlap(bundle, digests[Role.TRAIN])
-    assert caution is not None
-    assert "fine-tuned on" in caution.text
-    assert 10 < caution.numbers["shared"] < 50
+    warning = check_trained_overlap(bundle, digests[Role.TRAIN])
+    assert warning is not None
+    assert "fine-tuned on" in warning.text
+    assert 10 < warning.numbers["shared"] < 50
 
 
 def test_labels_are_asked_for_only_where_they_are_learned(bundle: Bundle, tmp_path: Path) -> None:

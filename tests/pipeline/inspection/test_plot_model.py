@@ -13,8 +13,8 @@ from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.pipeline.inspection.inspect import GraphView, inspect_path
 from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
-from wrn_deploy.plots.network import Kind, Network, segments_of
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.plots.network import Kind, Network, segments_of
 from wrn_deploy.spec import Precision
 
 

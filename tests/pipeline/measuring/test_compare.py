@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.bench.sample_reports import FP32, INT8, make_report, measured
-from wrn_deploy.bench.comparable import SEPARATE
 from wrn_deploy.bench.report.compare import Comparison, compare_reports
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import Accuracy
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
+from wrn_deploy.rendering.comparability import SEPARATE
 from wrn_deploy.spec import Precision
 
 A = make_report(FP32, INT8)

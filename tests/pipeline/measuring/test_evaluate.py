@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from wrn_deploy.bench.report.report import Report, read_report
-from wrn_deploy.bench.summary import sentence
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
@@ -16,6 +15,7 @@ from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.spec import Precision
 
 DIGITS = MeasureOptions(data="digits", threads=1)

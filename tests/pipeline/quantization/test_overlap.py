@@ -37,10 +37,10 @@ def test_other_images_are_no_warning(listed: Bundle) -> None:
 
 def test_shared_images_are_counted(listed: Bundle) -> None:
     calibrated = digests(EvenSample(open_data("digits", Role.TRAIN), 128), listed)
-    caution = check_overlap(listed, digests(open_data("digits", Role.TEST), listed)[:60] + calibrated[:17])
-    assert caution is not None
-    assert caution.found == "17 of 77 evaluation images are also calibration images"
-    assert caution.numbers == {"shared": 17, "evaluated": 77}
+    warning = check_overlap(listed, digests(open_data("digits", Role.TEST), listed)[:60] + calibrated[:17])
+    assert warning is not None
+    assert warning.found == "17 of 77 evaluation images are also calibration images"
+    assert warning.numbers == {"shared": 17, "evaluated": 77}
 
 
 def test_a_list_of_another_table_is_not_asked(listed: Bundle) -> None:

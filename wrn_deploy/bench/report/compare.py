@@ -9,9 +9,9 @@ from enum import StrEnum
 import numpy as np
 
 from wrn_deploy.bench.report.ratios import Ratio, unpaired_ratio
-from wrn_deploy.bench.report.report import Latency, Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import Interval, share_change
-from wrn_deploy.bench.table import one_line
+from wrn_deploy.formatting import one_line
 from wrn_deploy.spec import Precision
 
 __all__ = ["Comparison", "RowKey", "Scored", "Timed", "Verdict", "compare_reports"]
@@ -100,7 +100,7 @@ def compare_reports(before: Report, after: Report, yardstick: RowKey | None = No
     """
     old, new = _rows(before), _rows(after)
     both = [(old[key], new[key]) for key in new if key in old]
-    units = (_by_batch(old[yardstick]), _by_batch(new[yardstick])) if yardstick else None
+    units = (_medians(old[yardstick]), _medians(new[yardstick])) if yardstick else None
     pairs = [pair for pair in both if yardstick != (pair[1].backend, pair[1].precision)]
     reason = _why_no_answers(before, after)
     had, has = _measured(before), _measured(after)
@@ -124,41 +124,38 @@ def _measured(report: Report) -> dict[tuple[RowKey, int | None], str]:
     found: dict[tuple[RowKey, int | None], str] = {}
     for key, row in _rows(report).items():
         name = one_line(row.name)
-        found |= {(key, latency.batch): f"{name} at batch {latency.batch}" for latency in _sampled(row)}
+        batches = [latency.batch for latency in row.latencies if latency.samples_ms]
+        found |= {(key, batch): f"{name} at batch {batch}" for batch in batches}
         found |= {(key, None): f"{name}'s answers"} if row.accuracy is not None else {}
     return found
 
 
-def _sampled(row: Row) -> list[Latency]:
-    return [latency for latency in row.latencies if latency.samples_ms]
-
-
-def _medians(latency: Latency) -> list[float]:
-    """Each round's, in ms; rounds in which the contender had failed have no times, and NaN here."""
-    return [float(np.median(turn)) if turn else float("nan") for turn in latency.rounds_ms]
-
-
-def _by_batch(row: Row) -> dict[int, list[float]]:
-    return {latency.batch: _medians(latency) for latency in row.latencies}
+def _medians(row: Row) -> dict[int, list[float]]:
+    """Each round's median time in ms by batch size; NaN for a round in which the candidate had failed."""
+    return {
+        latency.batch: [float(np.median(turn)) if turn else float("nan") for turn in latency.rounds_ms]
+        for latency in row.latencies
+        if latency.samples_ms
+    }
 
 
 def _compare_times(
     old: Row, new: Row, units: tuple[dict[int, list[float]], dict[int, list[float]]] | None
 ) -> list[Timed]:
-    earlier, found = {latency.batch: latency for latency in _sampled(old)}, []
-    for latency in _sampled(new):
-        before, batch = earlier.get(latency.batch), latency.batch
-        if before is not None:
+    earlier, found = _medians(old), []
+    for batch, after in _medians(new).items():
+        if batch in earlier:
+            before = earlier[batch]
             of_before, of_after = (unit.get(batch, []) for unit in units) if units else (None, None)
-            ratio = unpaired_ratio(_numbers(latency, of_after), _numbers(before, of_before))
-            medians = float(np.nanmedian(_medians(before))), float(np.nanmedian(_medians(latency)))
+            ratio = unpaired_ratio(_numbers(after, of_after), _numbers(before, of_before))
+            medians = float(np.nanmedian(before)), float(np.nanmedian(after))
             found.append(Timed(one_line(new.name), batch, *medians, ratio))
     return found
 
 
-def _numbers(latency: Latency, unit: Sequence[float] | None) -> list[float]:
+def _numbers(rounds: Sequence[float], unit: Sequence[float] | None) -> list[float]:
     """One number a round: its median time in ms, or that divided by the yardstick's in the same round."""
-    medians = np.asarray(_medians(latency))
+    medians = np.asarray(rounds)
     if unit is not None:
         shared = min(len(medians), len(unit))
         medians = medians[:shared] / np.asarray(unit)[:shared]

@@ -8,21 +8,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
+from wrn_deploy.bench.report.derived import Derived, derive
 from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.loads import LoadResult
-from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report.scores import Accuracy, Interval
+from wrn_deploy.bench.report.scores import Accuracy
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "FORMAT", "Accuracy", "Boundary", "Derived", "Latency", "LatencySummary", "LayerTime", "LoadResult", "Report",
-    "Row", "Settings", "WarmUp", "read_report", "summarize",
+    "FORMAT", "Accuracy", "Boundary", "Latency", "LayerTime", "LoadResult", "Report", "Row", "Settings", "WarmUp",
+    "read_report",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -72,20 +71,6 @@ class Latency:
     def samples_ms(self) -> tuple[float, ...]:
         """The times of all rounds."""
         return tuple(itertools.chain.from_iterable(self.rounds_ms))
-
-
-@dataclass(frozen=True, slots=True)
-class LatencySummary:
-    """Statistics of one Latency; throughput is images a run / median."""
-
-    batch: int
-    count: int
-    min_ms: float
-    median_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    images_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +131,7 @@ class Settings:
     boundary: Boundary
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """What is computed from a row's raw numbers; in the JSON for its readers, never read back.
-
-    `ratios` are the times over the baseline's by batch size; null: the baseline itself, or too few rounds.
-    """
-
-    row: str
-    latencies: tuple[LatencySummary, ...]
-    ratios: Mapping[str, Ratio | None]
-    top1: float | None
-    top1_interval: Interval | None
-    top5: float | None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `derived` is kept in the instance
 class Report:
     """One benchmark of one bundle.
 
@@ -189,44 +159,15 @@ class Report:
         """Whether any row has latencies; a report of accuracy alone has none."""
         return any(row.latencies for row in self.rows)
 
-    def ratio(self, row: Row, batch: int) -> Ratio | None:
-        """The row's time over the baseline's at a batch size; None where one of them has none, or too few rounds."""
-        return None if self.baseline is None else self.compare(row.name, self.baseline, batch)
-
-    def compare(self, name: str, other: str, batch: int) -> Ratio | None:
-        """The time of the row `name` over that of the row `other`, as `ratio`; None too where they are the same."""
-        rounds = {
-            row.name: latency.rounds_ms for row in self.rows for latency in row.latencies if latency.batch == batch
-        }
-        if name == other or not {name, other} <= rounds.keys():
-            return None
-        return paired_ratio(rounds[name], rounds[other])
+    @cached_property
+    def derived(self) -> Derived:
+        """Statistics, ratios and the ranking by speed: computed when first asked for, and kept."""
+        return derive(self)
 
     def to_json(self) -> str:
         """The report as a JSON text: everything, raw samples included; what is computed from them is in `derived`."""
-        derived = [dataclasses.asdict(self._derived(row)) for row in self.rows]
+        derived = [dataclasses.asdict(row) for row in self.derived.rows]
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": derived}) + "\n"
-
-    def _derived(self, row: Row) -> Derived:
-        return Derived(
-            row=row.name,
-            latencies=tuple(summarize(latency, self.settings.streams) for latency in row.latencies),
-            ratios={str(latency.batch): self.ratio(row, latency.batch) for latency in row.latencies},
-            top1=row.accuracy.top1 if row.accuracy else None,
-            top1_interval=row.accuracy.interval if row.accuracy else None,
-            top5=row.accuracy.top5 if row.accuracy else None,
-        )
-
-
-def summarize(latency: Latency, streams: int = 1) -> LatencySummary:
-    """min, median, 90th, 95th and 99th percentile (linear interpolation between samples).
-
-    A run is `streams` batches at the same time, which the throughput counts.
-    """
-    samples = np.asarray(latency.samples_ms, dtype=np.float64)
-    median, p90, p95, p99 = (float(value) for value in np.percentile(samples, [50, 90, 95, 99]))
-    throughput = latency.batch * streams / median * 1000.0
-    return LatencySummary(latency.batch, len(samples), float(samples.min()), median, p90, p95, p99, throughput)
 
 
 def read_report(file: Path) -> Report:

@@ -6,7 +6,8 @@ import json
 import sys
 from typing import Any
 
-from wrn_deploy.bench.report.report import FORMAT, Derived, Report
+from wrn_deploy.bench.report.derived import DerivedRow
+from wrn_deploy.bench.report.report import FORMAT, Report
 
 __all__ = ["report_schema"]
 
@@ -16,13 +17,13 @@ def report_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     schemas = TypeAdapter.json_schemas(
-        [("report", "validation", TypeAdapter(Report)), ("derived", "validation", TypeAdapter(Derived))],
+        [("report", "validation", TypeAdapter(Report)), ("derived", "validation", TypeAdapter(DerivedRow))],
         ref_template="#/$defs/{model}",
     )[1]
     definitions = schemas["$defs"]
     report = definitions.pop("Report")
     version = {"const": FORMAT, "description": "The version of this format; another one has another schema."}
-    derived = {"type": "array", "items": {"$ref": "#/$defs/Derived"}, "description": "By row; computed, never read."}
+    derived = {"type": "array", "items": {"$ref": "#/$defs/DerivedRow"}, "description": "By row; computed, never read."}
     schema = {
         **report,
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.formatting import count
 
 __all__ = ["doubts"]
 
@@ -28,13 +29,13 @@ def _before(around: Conditions, cores: int) -> str | None:
     others = around.others_before
     if others is None or others <= LOAD * cores:
         return None
-    return f"Other programs kept the machine busy before measuring: load {others:.2f} on {_cores(cores)}."
+    return f"Other programs kept the machine busy before measuring: load {others:.2f} on {count(cores, 'core')}."
 
 
 def _others(around: Conditions, cores: int) -> str | None:
     if around.others_cores is None or around.others_cores <= TAKEN * cores:
         return None
-    return f"Other programs took {around.others_cores:.2f} of {_cores(cores)} while measuring."
+    return f"Other programs took {around.others_cores:.2f} of {count(cores, 'core')} while measuring."
 
 
 def _steal(around: Conditions) -> str | None:
@@ -47,8 +48,8 @@ def _limit(around: Conditions, cores: int) -> str | None:
     if around.cpu_limit is None or around.cpu_limit >= cores:
         return None
     return (
-        f"The control group allows {around.cpu_limit:g} cores' worth of time, on {_cores(cores)}: with more threads "
-        "than that, all are stopped now and then."
+        f"The control group allows {around.cpu_limit:g} cores' worth of time, on {count(cores, 'core')}: with more "
+        "threads than that, all are stopped now and then."
     )
 
 
@@ -92,8 +93,8 @@ def _throttled(around: Conditions) -> str | None:
     names = dict.fromkeys(name for state in states for name in state.throttle_reasons or () if _holds_down(name))
     if not names:
         return None
-    count = sum(_is_held_down(state) for state in states)
-    return f"The GPU's clock was held down in {count} of {len(states)} looks at it: {', '.join(names)}."
+    held = sum(_is_held_down(state) for state in states)
+    return f"The GPU's clock was held down in {held} of {len(states)} looks at it: {', '.join(names)}."
 
 
 def _is_held_down(state: Snapshot) -> bool:
@@ -102,7 +103,3 @@ def _is_held_down(state: Snapshot) -> bool:
 
 def _holds_down(name: str) -> bool:
     return any(part in name for part in HELD_DOWN)
-
-
-def _cores(cores: int) -> str:
-    return "1 core" if cores == 1 else f"{cores} cores"

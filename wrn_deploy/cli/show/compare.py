@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from wrn_deploy.bench.report.compare import Comparison, Scored, Timed, Verdict
-from wrn_deploy.bench.table import digits, percent
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
+from wrn_deploy.formatting import digits, percent
 
 __all__ = ["show_comparison"]
 

@@ -106,4 +106,4 @@ def _rules(explanation: Explanation) -> list[str]:
     if not explanation.rules:
         return ["lint of B: no rule names a layer"]
     about = dict.fromkeys(explanation.graph_rules, " (the graph as a whole)")
-    return [f"{rule}{about.get(rule, '')}: {title}. {remedy}" for rule, (title, remedy) in explanation.rules.items()]
+    return [f"{rule}{about.get(rule, '')}: {title}. {fix}" for rule, (title, fix) in explanation.rules.items()]

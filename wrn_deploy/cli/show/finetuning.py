@@ -7,6 +7,7 @@ from rich.table import Table
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_line, print_table
+from wrn_deploy.formatting import percent
 
 __all__ = ["show_finetuning"]
 
@@ -17,7 +18,7 @@ def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
         typer.echo(result.to_json(), nl=False)
         return
     reference = result.reference
-    top1 = "" if reference.top1 is None else f", fp32 {100 * reference.top1:.2f} % right"
+    top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} right"
     about = f"{result.model} trained on {result.data}, {result.images} images"
     print_heading(about, random_weights=result.random_weights)
     print_line(f"judged by {reference.images} held-out images of {result.held_out}{top1}")
@@ -40,6 +41,5 @@ def _add(table: Table, graph: Finetuned, result: Finetuning) -> None:
 
 
 def _cells(standing: Standing, result: Finetuning) -> list[str]:
-    right = "" if standing.top1 is None else f"{100 * standing.top1:.2f} %"
-    share = f"{100 * standing.agreement:.2f} %"
-    return [f"{standing.loss:.4g}", share, f"{result.uncertainty(standing):.2f}", right]
+    right = "" if standing.top1 is None else percent(standing.top1)
+    return [f"{standing.loss:.4g}", percent(standing.agreement), f"{result.uncertainty(standing):.2f}", right]

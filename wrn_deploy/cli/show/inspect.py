@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from wrn_deploy.bench.table import file_size, one_line
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+from wrn_deploy.formatting import file_size, one_line
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
+from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_lint"]
@@ -26,13 +27,13 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     print_line(f"{report.file} for {report.target}{_why(report)}", "bold")
     headers = ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8")
     table = new_table(*headers, right=headers)
-    share = "not known" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
+    share = "unknown" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
     counts = (report.opset, report.quantizers, report.dequantizers, report.int8_convs, report.float_convs)
     table.add_row(*map(str, counts), share)
     print_table(table)
     for places in _by_rule(report.findings):
         _print_rule(places)
-    print_line(", ".join(_counted(report.count(severity), severity) for severity in Severity))
+    print_line(", ".join(count(report.count(severity), severity) for severity in Severity))
 
 
 def _print_rule(places: list[Finding]) -> None:
@@ -41,9 +42,9 @@ def _print_rule(places: list[Finding]) -> None:
     for finding in places[:SHOWN]:
         print_line("  at   " + ": ".join(filter(None, (finding.place.node or "the graph", finding.place.detail))))
     if len(places) > SHOWN:
-        print_line(f"       and {len(places) - SHOWN} more; --json names them")
+        print_line(f"       and {len(places) - SHOWN} more; --json lists them")
     print_line(f"  cost {rule.cost}")
-    print_line(f"  fix  {rule.mend}\n")
+    print_line(f"  fix  {rule.fix}\n")
 
 
 def _record(report: LintReport) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def _record(report: LintReport) -> dict[str, Any]:
     findings = []
     for places in _by_rule(report.findings):
         rule = dataclasses.asdict(places[0].rule)
+        del rule["check"]
         findings.append({**rule, "places": [dataclasses.asdict(finding.place) for finding in places]})
     found = {f"{severity}s": report.count(severity) for severity in Severity}
     return {**counts, **found, "findings": findings}
@@ -64,8 +66,4 @@ def _why(report: LintReport) -> str:
     if not report.guessed:
         return ""
     reason = "its activations are uint8" if report.target is Target.ONNXRUNTIME else "no activation is uint8"
-    return f" (assumed, as {reason}; --target names another)"
-
-
-def _counted(count: int, severity: Severity) -> str:
-    return f"{count} {severity}{'' if count == 1 else 's'}"
+    return f" (assumed, as {reason}; --target chooses another)"

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.table import digits, one_line
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
-from wrn_deploy.plots.network import Network, Segment, segments_of
-from wrn_deploy.plots.network_svg import counted, shape_of
-from wrn_deploy.plots.training_log import Curves, EpochPoint
+from wrn_deploy.formatting import abbreviate, digits, one_line
+from wrn_deploy.rendering.plots.network import Network, Segment, segments_of
+from wrn_deploy.rendering.plots.network_svg import shape_of
+from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
 
 __all__ = ["show_curves", "show_network"]
 
@@ -56,7 +56,7 @@ def _block(network: Network, segment: Segment) -> tuple[str, ...]:
     parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
     kinds = dict.fromkeys(layer.arithmetic for layer in layers if layer.arithmetic is not None)
     times = f" x {segment.count}" if segment.count > 1 else ""
-    costs = (counted(number * segment.count) if number else "" for number in (parameters, macs))
+    costs = (abbreviate(number * segment.count) if number else "" for number in (parameters, macs))
     labels = "\n".join(one_line(layer.label) for layer in layers)
     return one_line(segment.title) + times, labels, shape_of(layers[-1]), *costs, " ".join(kinds)
 

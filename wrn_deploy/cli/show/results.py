@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from wrn_deploy.bench.table import file_size
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+from wrn_deploy.formatting import file_size
 
 if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
@@ -30,7 +30,7 @@ __all__ = [
 
 def show_report(report: Report, *, as_json: bool) -> None:
     """Prints a benchmark's report."""
-    from wrn_deploy.bench.text import print_report
+    from wrn_deploy.rendering.text import print_report
 
     if as_json:
         typer.echo(report.to_json(), nl=False)

@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wrn_deploy.bench.table import RANDOM_WEIGHTS
-
 __all__ = ["new_table", "print_heading", "print_json", "print_line", "print_table"]
 
 
@@ -38,6 +36,8 @@ def print_heading(text: str, *, random_weights: bool) -> None:
     """Prints what the result is about, and a warning if its weights are random."""
     print_line(text, "bold")
     if random_weights:
+        from wrn_deploy.rendering.table import RANDOM_WEIGHTS
+
         print_line(RANDOM_WEIGHTS, "bold red")
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from wrn_deploy.bench.report.tuning import Trial, Tuning
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_line, print_table
+from wrn_deploy.formatting import percent
 
 __all__ = ["show_tuning"]
 
@@ -19,7 +20,7 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
         typer.echo(tuning.to_json(), nl=False)
         return
     reference = tuning.reference
-    about = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {100 * reference.top1:.2f} %"
+    about = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {percent(reference.top1)}"
     print_heading(about, random_weights=tuning.random_weights)
     print_table(_frontier(tuning))
     print_table(_layers(tuning))
@@ -36,10 +37,10 @@ def _frontier(tuning: Tuning) -> Table:
         table.add_row(
             str(len(trial.float_convs)),
             f"{100 * trial.int8_share:.1f} %",
-            f"{100 * score.top1:.2f} %",
+            percent(score.top1),
             f"{tuning.drop(score):.2f}",
             f"{tuning.uncertainty(score):.2f}",
-            f"{100 * score.agreement:.2f} %",
+            percent(score.agreement),
             f"{score.error:.3g}",
             _mark(trial, tuning),
             style="bold" if trial == tuning.chosen else None,
@@ -59,7 +60,7 @@ def _layers(tuning: Tuning) -> Table:
     numbers = ("MACs", "logit error alone", "agreement alone")
     table = new_table("Conv, costliest per MAC first", *numbers, "", right=numbers)
     for layer in tuning.layers[:SHOWN]:
-        alone = (f"{layer.alone.error:.3g}", f"{100 * layer.alone.agreement:.2f} %")
+        alone = (f"{layer.alone.error:.3g}", percent(layer.alone.agreement))
         kept = "<- fp16" if layer.name in chosen else ""
         table.add_row(layer.name, f"{100 * layer.macs / macs:.1f} %", *alone, kept)
     return table

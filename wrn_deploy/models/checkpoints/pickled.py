@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import torch
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["read_pickled", "refuse_code"]
 
@@ -90,6 +90,6 @@ def _unreadable(file: Path, error: Exception, foreign: list[str]) -> DeployError
     if foreign:
         return refuse_code(file, foreign[0])
     first = ": ".join(filter(None, (type(error).__name__, re.split(r"\.\s|\n", str(error))[0])))
-    return DeployError(
+    return DamagedFile(
         f"{file} is damaged, truncated or not a checkpoint ({first}): expected a .safetensors or a .pth file"
     )

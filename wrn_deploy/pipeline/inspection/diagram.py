@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wrn_deploy.plots.network import Kind, Layer, Network, Tensor
+from wrn_deploy.graph import (
+    DEQUANTIZE,
+    MULTIPLYING,
+    QUANTIZE,
+    codes_type,
+    input_of,
+    name_of,
+    origin,
+    shape_of,
+    size_of,
+    users,
+    value_name,
+)
+from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -15,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["network_of"]
 
 # What changes neither the numbers nor, but for codes, their type: it belongs to the tensor.
-QDQ = ("QuantizeLinear", "DequantizeLinear")
+QDQ = (QUANTIZE, DEQUANTIZE)
 PASSED = (*QDQ, "Cast", "Identity")
 # What goes into the layer that it follows, if nothing else reads that.
 JOINED = {"Relu": "ReLU", "Clip": "clip", "Reshape": "", "Flatten": "", "Squeeze": "", "Dropout": ""}
@@ -28,7 +40,6 @@ GROUPS = {
     "pixels": "the pixels' own codes",
 }
 POOLS = {"MaxPool": "max pool", "AveragePool": "average pool"}
-MULTIPLYING = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(slots=True)
@@ -63,11 +74,11 @@ def network_of(model: ir.Model, name: str, precision: str) -> Network:
     """The layers of `model`, in its order; `name` and `precision` are told in the picture."""
     from wrn_deploy.engines.promise import promises_of
 
-    promises = {promise.name: (promise.macs, promise.arithmetic.value) for promise in promises_of(model)}
+    promises = {promise.name: (promise.macs or 0, promise.arithmetic.value) for promise in promises_of(model)}
     reading = _Reading(promises)
     for value in model.graph.inputs:
         if value.name not in model.graph.initializers:
-            reading.made[value] = (reading.add(Layer(value.name or "", Kind.INPUT, "input", _shape(value))), None)
+            reading.made[value] = (reading.add(Layer(value_name(value), Kind.INPUT, "input", _shape(value))), None)
     for node in model.graph:
         if node.op_type == "Constant" or not any(value in reading.made for value in node.inputs):
             continue
@@ -77,7 +88,7 @@ def network_of(model: ir.Model, name: str, precision: str) -> Network:
     for value in model.graph.outputs:
         if value in reading.made:
             place = reading.made[value][0]
-            reading.change(place, outputs=(*reading.layers[place].outputs, value.name or ""))
+            reading.change(place, outputs=(*reading.layers[place].outputs, value_name(value)))
     return Network(name, precision, tuple(reading.layers), tuple(reading.tensors))
 
 
@@ -86,20 +97,20 @@ def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
     source = next(value for value in node.inputs if value in reading.made)
     assert source is not None
     place, codes = reading.made[source]
-    group = GROUPS.get(_name(node)) or GROUPS.get(_name(node).partition(".")[0])
+    group = GROUPS.get(name_of(node)) or GROUPS.get(name_of(node).partition(".")[0])
     if group is not None and node.op_type not in QDQ:
         return _grouped(reading, node, group), None
     if node.op_type in PASSED:
-        return place, _codes(node) if node.op_type == "QuantizeLinear" else codes
+        return place, _codes(node) if node.op_type == QUANTIZE else codes
     before = reading.layers[place]
-    follows = len(source.uses()) == 1 and before.kind is not Kind.INPUT
+    follows = len(users(source)) == 1 and before.kind is not Kind.INPUT
     if node.op_type in JOINED and follows:
         joined = " · ".join(filter(None, (before.label, JOINED[node.op_type])))
         reading.change(place, label=joined, shape=_shape(node.outputs[0]) or before.shape)
         return place, None
     if node.op_type == "Add" and len(_data(reading, node)) == 1 and follows and before.label == "scale":
         constants = _constants(node)
-        reading.change(place, label="BN", name=_name(node), parameters=before.parameters + constants)
+        reading.change(place, label="BN", name=name_of(node), parameters=before.parameters + constants)
         return place, None
     return reading.add(_layer(reading, node), node), None
 
@@ -108,9 +119,9 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
     """One layer for all nodes of a group, with what they cost together."""
     place = reading.groups.get(group)
     if place is None:
-        layer = Layer(_name(node).partition(".")[0], Kind.OTHER, group, ())
+        layer = Layer(name_of(node).partition(".")[0], Kind.OTHER, group, ())
         place = reading.groups[group] = reading.add(layer, node)
-    macs, arithmetic = reading.promises.get(_name(node), (0, None))
+    macs, arithmetic = reading.promises.get(name_of(node), (0, None))
     there = reading.layers[place]
     reading.change(
         place,
@@ -123,7 +134,7 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
 
 
 def _layer(reading: _Reading, node: ir.Node) -> Layer:
-    name, shape = _name(node), _shape(node.outputs[0])
+    name, shape = name_of(node), _shape(node.outputs[0])
     if node.op_type in MULTIPLYING:
         macs, arithmetic = reading.promises.get(name, (0, None))
         kind = Kind.CONV if node.op_type == "Conv" else Kind.LINEAR
@@ -181,8 +192,8 @@ def _stride(node: ir.Node) -> str:
 
 
 def _weight_shape(node: ir.Node) -> tuple[int, ...]:
-    value = _constant(node.inputs[1])
-    return () if value is None else _sizes(value)
+    value = _stored(input_of(node, 1))
+    return () if value is None else _known(shape_of(value))
 
 
 def _data(reading: _Reading, node: ir.Node) -> list[ir.Value]:
@@ -191,33 +202,25 @@ def _data(reading: _Reading, node: ir.Node) -> list[ir.Value]:
 
 def _constants(node: ir.Node) -> int:
     """The numbers that the node has of its own: weights, bias, factors."""
-    found = [_constant(value) for value in node.inputs]
-    return sum(math.prod(_sizes(value)) for value in found if value is not None)
+    return sum(size_of(value) or 0 for value in map(_stored, node.inputs) if value is not None)
 
 
-def _constant(value: ir.Value | None) -> ir.Value | None:
-    """The stored tensor that a value is, or is dequantized or cast from; None: it is computed."""
-    while value is not None and (node := value.producer()) is not None:
-        if node.op_type not in (*PASSED, "Transpose"):
-            return None
-        value = node.inputs[0]
-    return value if value is not None and value.const_value is not None else None
+def _stored(value: ir.Value | None) -> ir.Value | None:
+    """The initializer that a value is, or is dequantized or cast from; None if it is computed."""
+    source = origin(value, *PASSED, "Transpose")
+    return source if source is not None and source.const_value is not None else None
 
 
-def _codes(node: ir.Node) -> str:
-    zero = node.inputs[2] if len(node.inputs) > 2 else None
-    return "uint8" if zero is None or zero.dtype is None else zero.dtype.name.lower()
+def _codes(quantizer: ir.Node) -> str | None:
+    codes = codes_type(quantizer)
+    return codes.name.lower() if codes is not None else None
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:
-    """Without the batch; empty where a size is not known."""
-    sizes = list(value.shape)[1:] if value.shape is not None else []
-    return tuple(size for size in sizes if isinstance(size, int)) if all(isinstance(s, int) for s in sizes) else ()
+    """Without the batch; empty if a size is unknown."""
+    return _known((shape_of(value) or ())[1:])
 
 
-def _sizes(value: ir.Value) -> tuple[int, ...]:
-    return tuple(int(size) for size in value.const_value.shape.numpy()) if value.const_value is not None else ()
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or node.outputs[0].name or node.op_type
+def _known(sizes: tuple[int | None, ...] | None) -> tuple[int, ...]:
+    known = [size for size in sizes or () if size is not None]
+    return tuple(known) if len(known) == len(sizes or ()) else ()

@@ -147,7 +147,7 @@ def compare(
         unaccounted_ms=(totals[0] - sums[0], totals[1] - sums[1]),
         between_ms=(_between(measured[0]), _between(measured[1])),
         rows=tuple(sorted(rows, key=lambda row: -abs(row.difference_ms))),
-        rules={f.rule.id: (f.rule.title, f.rule.mend) for f in findings if f.rule.id in named or f.rule.id in whole},
+        rules={f.rule.id: (f.rule.title, f.rule.fix) for f in findings if f.rule.id in named or f.rule.id in whole},
         graph_rules=tuple(whole),
     )
 

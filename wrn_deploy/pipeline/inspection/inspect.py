@@ -159,7 +159,8 @@ def _graph(file: Path) -> GraphView:
 
     try:
         promises = promises_of(model)
-        known = all(promise.macs for promise in promises)
+        macs = [promise.macs for promise in promises if promise.macs]
+        known = len(macs) == len(promises)
         return GraphView(
             file=str(file),
             size_bytes=file.stat().st_size,
@@ -169,8 +170,8 @@ def _graph(file: Path) -> GraphView:
             outputs=tuple(_tensor(value) for value in model.graph.outputs),
             nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
             parameters=_parameters(model),
-            macs=sum(promise.macs for promise in promises) if known else None,
-            shares=shares_of((promise.arithmetic, promise.macs) for promise in promises) if known else {},
+            macs=sum(macs) if known else None,
+            shares=shares_of((promise.arithmetic, promise.macs) for promise in promises),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error

@@ -12,9 +12,9 @@ from wrn_deploy.models import describe_model
 from wrn_deploy.pipeline.inspection.diagram import network_of
 from wrn_deploy.pipeline.picture_file import check_picture, write_svg
 from wrn_deploy.pipeline.read_graph import read_graph
-from wrn_deploy.plots.network import Network
-from wrn_deploy.plots.network_svg import draw_network
 from wrn_deploy.progress import Progress
+from wrn_deploy.rendering.plots.network import Network
+from wrn_deploy.rendering.plots.network_svg import draw_network
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def plot_model(options: PlotOptions, progress: Progress) -> Network:
         _refuse_precision(options)
         network, picture = _of_name(options.what, progress), Path(f"{options.what}.svg")
     out = check_picture(options.out or picture)
-    write_svg(draw_network(network, fold=not options.unfold), out, progress)
+    write_svg(draw_network(network, fold=not options.unfold).to_file(), out, progress)
     return network
 
 

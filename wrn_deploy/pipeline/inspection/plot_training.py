@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wrn_deploy.pipeline.picture_file import check_picture, write_svg
-from wrn_deploy.plots.training_log import Curves, read_runs
-from wrn_deploy.plots.training_svg import draw_training
 from wrn_deploy.progress import Progress
+from wrn_deploy.rendering.plots.training_log import Curves, read_runs
+from wrn_deploy.rendering.plots.training_svg import draw_training
 
 __all__ = ["plot_training"]
 
@@ -28,5 +28,5 @@ def plot_training(paths: Sequence[Path], out: Path | None, progress: Progress) -
     runs = read_runs(paths)
     picture = out or runs[0].file.parent / "training.svg"
     check_picture(picture)
-    write_svg(draw_training(runs), picture, progress)
+    write_svg(draw_training(runs).to_file(), picture, progress)
     return runs

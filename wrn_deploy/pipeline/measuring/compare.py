@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.bench.comparable import doubts, obstacles
 from wrn_deploy.bench.report.compare import Comparison, RowKey, Timed, compare_reports
 from wrn_deploy.bench.report.report import read_report
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
 
 __all__ = ["Limits", "check_comparison", "compare_files"]
 
@@ -49,7 +49,7 @@ def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) ->
             f"{before} and {after} have no candidate and batch size in common{why}: expected at least one; measure "
             "the same --backend, --precision and --batches"
         )
-    return found, doubts(old, new)
+    return found, comparison_warnings(old, new)
 
 
 def check_comparison(found: Comparison, limits: Limits) -> None:

@@ -15,7 +15,7 @@ from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.caution import tell
+from wrn_deploy.calib.warning import report_warnings
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
@@ -159,7 +159,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
-    tell(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
+    report_warnings(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
     measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, conditions=conditions)
     return _report(bundle, options, measured)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.caution import Caution, tell
+from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
 from wrn_deploy.pipeline.quantization.base_graph import core_file, read_core, write_graph
@@ -56,14 +56,14 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
     if table is None:
         with core_file(bundle.file(fp32), bundle.spec) as core:
-            found, equal, cautions = _table(core, (fp32, method), images, progress)
+            found, equal, warnings = _table(core, (fp32, method), images, progress)
     else:
         found, equal = _read(bundle.file(table), bundle.file(fp32))
-        cautions = [Caution(**told) for told in table.facts.get("guards", [])]
-    tell(cautions, progress)
+        warnings = [CalibrationWarning(**kept) for kept in table.facts.get("guards", [])]
+    report_warnings(warnings, progress)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(found.to_json(), encoding="utf-8")
-        facts = {"images": found.images, "guards": [dataclasses.asdict(caution) for caution in cautions]}
+        facts = {"images": found.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
         _write(equal, step, (found, options.quantization, images), progress)
         del equal  # its weights, before sessions are opened
@@ -86,10 +86,10 @@ def _read(table: Path, fp32: Path) -> tuple[Any, Any]:
 
 def _table(
     core: Path, how: tuple[Artifact, Any], images: CalibrationImages, progress: Progress
-) -> tuple[Any, Any, list[Caution]]:
+) -> tuple[Any, Any, list[CalibrationWarning]]:
     """The table, the graph equalised by it, and what makes it doubtful; `core`: the fp32 graph without an interface."""
     from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
-    from wrn_deploy.calib.guard import Calibrated, guard_calibration
+    from wrn_deploy.calib.guard import Calibrated, run_guards
 
     (fp32, method), options = how, images.options
 
@@ -106,7 +106,7 @@ def _table(
     table = CalibrationTable(
         options.method, percentile, name, images.digest, images.count, fp32.sha256, tensors, equalization
     )
-    return table, equal, guard_calibration(Calibrated(equal.graph, ranges, table, limit))
+    return table, equal, run_guards(Calibrated(graph=equal.graph, ranges=ranges, table=table, threshold=limit))
 
 
 def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress) -> tuple[Any, Any, Any]:

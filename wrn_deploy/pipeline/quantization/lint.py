@@ -1,4 +1,4 @@
-"""Lints a Q/DQ graph in a file: what is in the way of integer kernels, and how much runs in integers."""
+"""Lints a Q/DQ graph in a file: finds what prevents integer kernels, and counts how much can run in integers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lin
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What a graph is and what was found in it.
+    """The counts of a graph and the findings in it.
 
-    `guessed` says that the target was taken from the graph's zero points. `int8_share` is the share of the Convs'
-    multiply-accumulates that can run in int8, None where the file does not give the shapes.
+    `guessed`: the target follows from the graph's zero points. `int8_share`: the share of the Convs'
+    multiply-accumulates that can run in int8, None if the file does not give the shapes.
     """
 
     file: str
@@ -32,15 +32,15 @@ class LintReport:
     findings: tuple[Finding, ...]
 
     def count(self, severity: Severity) -> int:
-        """How many findings are of this severity."""
+        """The number of findings of this severity."""
         return sum(finding.rule.severity is severity for finding in self.findings)
 
 
 def lint_file(file: Path, target: Target | None) -> LintReport:
-    """Lints the graph in `file` for `target`, or for the runtime that its zero points speak of.
+    """Lints the graph in `file` for `target`, or for the runtime that its zero points suggest.
 
     Raises:
-        DeployError: the file is no ONNX graph, its tensors cannot be read, or it is a graph in fp8.
+        DeployError: the file is not an ONNX graph, its tensors cannot be read, or it is a graph in fp8.
         MachineError: onnx is not installed.
     """
     model = read_graph(file, "linting a graph")
@@ -48,18 +48,18 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
     from wrn_deploy.calib.lint.facts import GraphFacts
     from wrn_deploy.export.interface import unwrap
 
-    model = unwrap(model)  # normalising pixels in float is not the network's
+    model = unwrap(model)  # the interface normalises pixels in float, which is not the network's doing
     try:
         facts = GraphFacts(model)
         if facts.has_fp8:
             raise DeployError(
-                f"{file} has fp8 codes: expected int8 ones, which alone the rules are about; `wrn-deploy inspect` "
-                "tells how much of a graph is in fp8"
+                f"{file} has fp8 codes: expected int8, the only codes that the rules cover; `wrn-deploy inspect` shows "
+                "how much of a graph is in fp8"
             )
         assumed = target or guess_target(model)
         findings = lint_graph(model, assumed)
         int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
-    except (OSError, TypeError, ValueError) as error:  # tensors in files that are gone, or of other sizes than they say
+    except (OSError, TypeError, ValueError) as error:  # tensors in missing files, or of wrong sizes
         raise DamagedFile(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
     return LintReport(
         file=str(file),
@@ -82,5 +82,5 @@ def check_findings(report: LintReport) -> None:
         ids = ", ".join(dict.fromkeys(errors))
         raise GateError(
             f"{report.file} breaks {ids} in {len(errors)} {'place' if len(errors) == 1 else 'places'}: expected no "
-            f"errors for {report.target}; mend them as said there, or name another --target"
+            f"errors for {report.target}; fix them as the report says, or choose another --target"
         )

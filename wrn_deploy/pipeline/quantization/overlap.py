@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.caution import Caution
+from wrn_deploy.calib.warning import CalibrationWarning
 from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
 from wrn_deploy.spec import Precision
 
@@ -28,7 +28,7 @@ def add_images(step: Transaction, table: Artifact, digests: Iterable[bytes]) -> 
     return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), FILE, images_recipe(table), {"images": len(images)})
 
 
-def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Caution | None:
+def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:
     """Warns when some of the images that are evaluated, given by their `image_digest`, are calibration images.
 
     The pixels are compared as the network gets them, so that names and file formats do not matter. None for a bundle
@@ -44,10 +44,10 @@ def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Caution | None:
     shared = read_image_set(bundle.file(artifact)).count(digests)
     if not shared:
         return None
-    return Caution(
-        ID,
-        (),
-        {"shared": shared, "evaluated": len(digests)},
-        f"{shared:,} of {len(digests):,} evaluation images are also calibration images",
-        "int8 accuracy is too good on them; evaluate on other images, or calibrate on others (--calib-data)",
+    return CalibrationWarning(
+        id=ID,
+        names=(),
+        numbers={"shared": shared, "evaluated": len(digests)},
+        found=f"{shared:,} of {len(digests):,} evaluation images are also calibration images",
+        remedy="int8 accuracy is too good on them; evaluate on other images, or calibrate on others (--calib-data)",
     )

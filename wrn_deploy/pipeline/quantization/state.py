@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.caution import Caution
+from wrn_deploy.calib.warning import CalibrationWarning
 from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
 from wrn_deploy.spec import Precision
 
@@ -52,7 +52,7 @@ def add_trained_images(step: Transaction, record: Artifact, images: ImageSet) ->
     return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), IMAGES_FILE, recipe, {"images": len(images)})
 
 
-def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Caution | None:
+def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:
     """Warns when some of the images that are evaluated, given by their `image_digest`, were trained on.
 
     None for a bundle whose int8 graphs are not fine-tuned.
@@ -67,10 +67,10 @@ def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Caution |
     shared = 0 if listed is None else read_image_set(bundle.file(listed)).count(digests)
     if not shared:
         return None
-    return Caution(
-        ID,
-        (),
-        {"shared": shared, "evaluated": len(digests)},
-        f"the int8 graphs were fine-tuned on {shared:,} of {len(digests):,} evaluation images",
-        "int8 accuracy is too good on them; evaluate on other images",
+    return CalibrationWarning(
+        id=ID,
+        names=(),
+        numbers={"shared": shared, "evaluated": len(digests)},
+        found=f"the int8 graphs were fine-tuned on {shared:,} of {len(digests):,} evaluation images",
+        remedy="int8 accuracy is too good on them; evaluate on other images",
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
-from wrn_deploy.bench.tuning_svg import draw_tuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
@@ -29,6 +28,7 @@ from wrn_deploy.pipeline.tuning.measure import describe_images
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, made_in, rehearsal, take_over
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
+from wrn_deploy.rendering.pictures.tuning import draw_tuning
 from wrn_deploy.spec import Precision
 
 __all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
@@ -124,7 +124,7 @@ def check_tuning(tuning: Tuning) -> None:
 
 def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     """Draws the frontier as SVG."""
-    write_svg(draw_tuning(tuning), file, progress)
+    write_svg(draw_tuning(tuning).to_file(), file, progress)
 
 
 def _images(bundle: Bundle, options: TuneOptions) -> tuple[Batches, Batches]:

@@ -1,0 +1,189 @@
+"""The page and its picture: complete, escaped, self-contained, and rendered by a browser where there is one."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import itertools
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.bench.full_report import make_full_report
+from tests.bench.sample_reports import (
+    FP32,
+    FULL,
+    HOSTILE,
+    INT8,
+    MACHINE,
+    NO_ACCURACY,
+    REASON,
+    SKIPPED,
+    make_report,
+)
+from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
+from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
+from wrn_deploy.machine import Gpu
+from wrn_deploy.rendering.html import to_html
+from wrn_deploy.rendering.notes import conditions
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+RANDOM = dataclasses.replace(FULL, random_weights=True)
+REPORTS = {
+    "full": FULL,
+    "random weights": RANDOM,
+    "no accuracy": NO_ACCURACY,
+    "one row": make_report(FP32),
+    "skipped": make_report(SKIPPED),
+    "empty": make_report(),
+    "whole": make_full_report(),
+}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced, and keeps what tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
+def test_every_page_is_balanced_and_loads_nothing(report: Report) -> None:
+    text = to_html(report)
+    assert text.startswith("<!doctype html>\n<html")
+    assert text.endswith("</html>\n")
+    page = Page(text)
+    assert page.tags.count("h1") == page.tags.count("main") == 1
+    assert not {name for name, _ in page.attributes} & {"srcset", "action", "data", "onclick", "style"}
+    assert all((value or "").startswith("#") for name, value in page.attributes if name == "href")
+    assert all((value or "").startswith("data:image/png;base64,") for name, value in page.attributes if name == "src")
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert ("lang", "en") in page.attributes
+    assert any(value is not None and value.startswith("width=device-width") for _, value in page.attributes)
+
+
+def test_the_page_tells_readers_of_screens_what_it_shows() -> None:
+    text = to_html(FULL)
+    attributes = Page(text).attributes
+    ids = [value for name, value in attributes if name == "id"]
+    named = [part for name, value in attributes if name == "aria-labelledby" for part in (value or "").split()]
+    assert len(ids) == len(set(ids))
+    assert set(named) <= set(ids)
+    assert attributes.count(("role", "img")) == text.count("<svg") > 0
+    assert "Latency against top-1 accuracy at batch 1</title>" in text
+    assert "ONNX Runtime int8: 1.20 ms median (1.08 to 1.32), top-1 97.50 %" in text
+    assert "None is both faster and at least as accurate as: ONNX Runtime int8, PyTorch fp32</desc>" in text
+    regions = attributes.count(("class", "scroll"))
+    assert (
+        regions == attributes.count(("tabindex", "0")) == attributes.count(("role", "region")) == text.count("<caption")
+    )
+    assert ("scope", "row") in attributes
+    assert ("scope", "col") in attributes
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
+def test_headings_and_landmarks_are_in_order(report: Report) -> None:
+    page = Page(to_html(report))
+    levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+    landmarks = [tag for tag in page.tags if tag in ("header", "nav", "main")]
+    assert landmarks == ["header", "nav", "main"]
+    links = {(value or "")[1:] for name, value in page.attributes if name == "href"}
+    assert links <= {value for name, value in page.attributes if name == "id"}
+
+
+def test_the_page_escapes_every_text_from_outside() -> None:
+    assert INT8.accuracy is not None
+    accuracy = dataclasses.replace(
+        INT8.accuracy,
+        classes=(ClassScore(HOSTILE, 5, 1),),
+        changed=(ChangedImage(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
+        changed_count=1,
+    )
+    assert FP32.accuracy is not None
+    before = dataclasses.replace(FP32.accuracy, classes=(ClassScore(HOSTILE, 5, 4),))
+    row = dataclasses.replace(
+        INT8,
+        title=HOSTILE,
+        artifact=HOSTILE,
+        sha256=HOSTILE,
+        accuracy=accuracy,
+        layers=(LayerTime(HOSTILE, 1.0, HOSTILE),),
+        loads=(LoadResult(HOSTILE, False, 1.0, 1.0, 1.0, 1.0, 1.0, 1, HOSTILE, HOSTILE),),  # noqa: FBT003
+    )
+    skipped = dataclasses.replace(SKIPPED, skipped=HOSTILE)
+    machine = dataclasses.replace(MACHINE, cpu=HOSTILE, system=HOSTILE, gpu=Gpu(HOSTILE, HOSTILE, 1, HOSTILE))
+    state = Snapshot(governor=HOSTILE, throttle_reasons=(HOSTILE,))
+    report = dataclasses.replace(
+        make_report(dataclasses.replace(FP32, accuracy=before), row, skipped, model=HOSTILE),
+        machine=machine,
+        data=HOSTILE,
+        data_digest=HOSTILE,
+        created=HOSTILE,
+        corrupt=(HOSTILE,),
+        versions={HOSTILE: HOSTILE},
+        conditions=Conditions(state, state, None, HOSTILE, (HOSTILE,)),
+    )
+    text = to_html(report)
+    page = Page(text)
+    assert not {"script", "img"} & set(page.tags)
+    assert "\x1b" not in text
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") > 40
+    unknown = to_html(dataclasses.replace(report, reference=HOSTILE, baseline=HOSTILE))
+    assert "<script" not in unknown
+
+
+def test_images_that_changed_are_pictures_with_words() -> None:
+    text = to_html(make_full_report())
+    shown = re.findall(r'<img class="squares" alt="([^"]+)" width="96" height="96" src="data:image/png;base64,', text)
+    assert len(shown) == text.count("<img") > 10
+    assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", told) for told in shown)
+    assert "29 images of 1000 got another class than from the reference; 10 of them are shown." in text
+
+
+def test_what_is_no_png_is_not_shown() -> None:
+    assert INT8.accuracy is not None
+    for png in ("", "not base64", base64.b64encode(b"<svg onload=alert(1)>").decode(), "aGk=" * 9):
+        changed = (ChangedImage("a.png", "cat", "cat", "dog", png),)
+        row = dataclasses.replace(INT8, accuracy=dataclasses.replace(INT8.accuracy, changed=changed, changed_count=1))
+        text = to_html(make_report(FP32, row))
+        assert "<img" not in text
+        assert "no picture" in text
+        assert "cat" in text
+
+
+def test_the_page_shows_skipped_rows_artifacts_and_conditions() -> None:
+    words = " ".join(Page(to_html(FULL)).words)
+    assert f"skipped: {REASON}" in words
+    assert "0123456789ab" in words
+    assert "0123456789abc" not in words
+    assert all(value in words for _, value in conditions(FULL))

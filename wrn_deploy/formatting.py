@@ -1,0 +1,53 @@
+"""Formats numbers and texts for people: digits, shares, sizes, counts; the standard library only."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent", "share_interval"]
+
+
+def digits(value: float) -> str:
+    """Three significant digits without an exponent: 0.0123, 1.20, 12300."""
+    rounded = float(f"{value:.2e}")
+    exponent = math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:.{max(0, 2 - exponent)}f}"
+
+
+def percent(share: float) -> str:
+    """A share (0..1) with two decimals, as in "97.50 %"; "100.00 %" only for all of them, else "> 99.99 %"."""
+    text = f"{share:.2%}"
+    return ("> 99.99" if share < 1.0 and text == "100.00%" else text[:-1]) + " %"
+
+
+def share_interval(low: float, high: float) -> str:
+    """Two shares (0..1) as in "96.41 to 99.23 %"."""
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
+
+
+def file_size(size_bytes: int | None) -> str:
+    """As in "10.9 MB" (10^6 bytes); empty if it is not known."""
+    if size_bytes is None:
+        return ""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size_bytes >= unit:
+            return f"{digits(size_bytes / unit)} {name}"
+    return f"{size_bytes} B"
+
+
+def abbreviate(number: int) -> str:
+    """A count to three significant digits, as in "4.72 M"; exact below 1000."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size * 0.9995:
+            return f"{digits(number / size)} {unit}"
+    return str(number)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters, which tables and terminals cannot show."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def count(number: int, noun: str) -> str:
+    """As in "1 image" and "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,149 @@
+"""Reads ONNX graphs in memory: producers, users, constants, shapes, names and costs; never changes one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx_ir as ir
+
+__all__ = [
+    "DEQUANTIZE", "MULTIPLYING", "QUANTIZE",
+    "activated", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
+    "parameter", "producer", "shape_of", "size_of", "users", "value_name",
+]  # fmt: skip
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+MULTIPLYING = ("Conv", "Gemm", "MatMul")
+ACTIVATIONS = ("Relu", "Clip")  # TensorRT and ONNX Runtime compute these within the Conv before them
+CONVERTING = (QUANTIZE, DEQUANTIZE, "Cast")  # these change the type of a tensor, but neither its shape nor its meaning
+
+
+def name_of(node: ir.Node) -> str:
+    """The node's name, or its first output's: exporters may leave nodes unnamed."""
+    return node.name or (value_name(node.outputs[0]) if node.outputs else "")
+
+
+def value_name(value: ir.Value | None) -> str:
+    """The tensor's name; "" for an input that is left out."""
+    return (value.name or "") if value is not None else ""
+
+
+def input_of(node: ir.Node, index: int) -> ir.Value | None:
+    """An input; None if the node leaves it out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node that computes the value, if it is one of `op_types` (any, if none are given)."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and (not op_types or node.op_type in op_types) else None
+
+
+def users(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read the value, one for each use."""
+    return [use.node for use in value.uses()]
+
+
+def origin(value: ir.Value | None, *passed: str) -> ir.Value | None:
+    """Goes back through nodes of the types `passed`, each by its first input; returns the value before them."""
+    while (node := producer(value, *passed)) is not None:
+        value = input_of(node, 0)
+    return value
+
+
+def activated(value: ir.Value) -> ir.Value:
+    """The output of the ReLU or Clip that is the value's only user; else the value itself."""
+    readers = users(value)
+    return readers[0].outputs[0] if len(readers) == 1 and readers[0].op_type in ACTIVATIONS else value
+
+
+def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
+    """The array of an initializer or of a Constant node's output, read from its file when asked for; else None."""
+    tensor = _tensor(value)
+    return tensor.numpy() if tensor is not None else None
+
+
+def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
+    """A constant input of a node, in double.
+
+    Raises:
+        AssertionError: the input is not constant; callers know their graphs.
+    """
+    import numpy as np
+
+    value = input_of(node, index)
+    array = constant(value)
+    assert array is not None, f"input {index} of {name_of(node)}, {value_name(value)!r}, is not a constant"
+    return array.astype(np.float64)
+
+
+def is_fixed(value: ir.Value | None) -> bool:
+    """Whether the value is the same for all images: left out, a constant, or Q, DQ or Cast of one."""
+    source = origin(value, *CONVERTING)
+    return source is None or _tensor(source) is not None
+
+
+def is_sum(node: ir.Node) -> bool:
+    """Whether it is a residual sum: an Add of two tensors. An Add of a constant is a bias or a part of BN."""
+    return node.op_type == "Add" and not any(map(is_fixed, node.inputs))
+
+
+def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
+    """The shape, with None for each unknown size; None if the rank is unknown. Q, DQ and Cast keep their input's."""
+    while value is not None and value.shape is None and (node := producer(value, *CONVERTING)) is not None:
+        value = input_of(node, 0)
+    tensor = value.const_value if value is not None else None
+    shape = tensor.shape if tensor is not None else (value.shape if value is not None else None)
+    return tuple(size if isinstance(size, int) else None for size in shape) if shape is not None else None
+
+
+def size_of(value: ir.Value | None) -> int | None:
+    """The number of elements; None if a size is unknown."""
+    shape = shape_of(value)
+    return _product(shape) if shape is not None else None
+
+
+def macs_of(node: ir.Node) -> int | None:
+    """The multiply-accumulates of a Conv, Gemm or MatMul for one image; None if a shape is unknown.
+
+    Each weight is multiplied once per position of the output: the axes behind a Conv's channels, or those between the
+    batch and the features of a Gemm or MatMul.
+    """
+    weights, output = size_of(input_of(node, 1)), shape_of(node.outputs[0]) if node.outputs else None
+    if weights is None or output is None or len(output) < 2:
+        return None
+    positions = _product(output[2:] if node.op_type == "Conv" else output[1:-1])
+    return weights * positions if positions is not None else None
+
+
+def codes_type(node: ir.Node) -> ir.DataType | None:
+    """The type of the codes that a Q writes or a DQ reads; None if the graph does not give it.
+
+    It is the zero point's. ONNX: a Q without a zero point writes `output_dtype`, or uint8.
+    """
+    import onnx_ir as ir
+
+    zero_point, codes = input_of(node, 2), input_of(node, 0)
+    if zero_point is not None and zero_point.dtype is not None:
+        return zero_point.dtype
+    if node.op_type == QUANTIZE:
+        wanted = node.attributes.get_int("output_dtype", 0)
+        return ir.DataType(wanted) if wanted else ir.DataType.UINT8
+    before = producer(codes, QUANTIZE)
+    return codes_type(before) if before is not None else (codes.dtype if codes is not None else None)
+
+
+def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    import onnx_ir as ir
+
+    return ir.convenience.get_const_tensor(value) if value is not None else None
+
+
+def _product(sizes: Iterable[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else math.prod(size for size in known if size is not None)

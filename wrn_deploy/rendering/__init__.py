@@ -1,0 +1,1 @@
+"""Renders reports, training runs and networks: text, tables, pages and pictures; measures nothing."""

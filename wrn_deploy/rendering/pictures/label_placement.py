@@ -1,0 +1,104 @@
+"""Finds places for the labels of points, so that none covers another, and draws them; plain geometry, in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from wrn_deploy.rendering.pictures.svg import LETTER, path, text
+
+__all__ = ["LINE", "Box", "Point", "around", "place_labels", "point_label", "spread_apart"]
+
+Point = tuple[float, float]
+
+LINE = 15.0  # the height of a label
+GAP = 9.5  # from a point to a label beside it
+MARGIN = 3.0  # at both ends of a label
+RINGS = 18  # distances tried above and below a point, in lines
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels, y downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def touches(self, other: Box) -> bool:
+        """Whether they have an area in common."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+    def holds(self, other: Box) -> bool:
+        """Whether the other lies within it."""
+        inside = self.left <= other.left and other.right <= self.right
+        return inside and self.top <= other.top and other.bottom <= self.bottom
+
+    def distance(self, point: Point) -> float:
+        """From the point to the nearest edge; 0 inside."""
+        x, y = point
+        return math.hypot(max(self.left - x, 0.0, x - self.right), max(self.top - y, 0.0, y - self.bottom))
+
+
+def around(point: Point, radius: float) -> Box:
+    """The square around a point."""
+    return Box(point[0] - radius, point[1] - radius, point[0] + radius, point[1] + radius)
+
+
+def place_labels(points: Sequence[Point], words: Sequence[str], taken: Sequence[Box], frame: Box) -> list[Box]:
+    """A box for each point's label: the nearest place within the frame on no other label and nothing `taken`.
+
+    The labels are placed in their order: put first those that should stand nearest. A place that is nearer to another
+    point than to its own is used only if there is no other.
+    """
+    placed: list[Box] = []
+    for own, label in zip(points, words, strict=True):
+        covered = [*taken, *placed]
+        places = [box for box in _places(own, len(label) * LETTER + 2 * MARGIN) if frame.holds(box)]
+        free = [box for box in places if not any(box.touches(other) for other in covered)]
+        others = [point for point in points if point != own]
+        clear = (box for box in free if all(box.distance(own) < box.distance(other) for other in others))
+        placed.append(next(clear, None) or next(iter(free or places), around(own, LINE / 2)))
+    return placed
+
+
+def point_label(words: str, point: Point, box: Box, style: str = "label") -> list[Markup]:
+    """The label in its box, with a thin line to its point if it had to move away."""
+    lean = (box.left + box.right) / 2 - point[0]
+    anchor, x = ("start", box.left + MARGIN) if lean > 0 else ("end", box.right - MARGIN)
+    if abs(lean) < 1:
+        anchor, x = "middle", point[0]
+    parts = [text(x, box.bottom - 3.5, words, style, anchor)]
+    middle = (box.top + box.bottom) / 2
+    if abs(middle - point[1]) > LINE:
+        end = min(max(point[0], box.left), box.right)
+        parts.insert(0, path("leader", f"M{point[0]:.1f} {point[1]:.1f}L{end:.1f} {middle:.1f}"))
+    return parts
+
+
+def spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float]:
+    """The rising heights, moved as little as leaves LINE between neighbours, all from `low` to `high`."""
+    placed: list[float] = []
+    for height in wanted:
+        placed.append(max(height, placed[-1] + LINE) if placed else max(height, low))
+    limit = high
+    for index in range(len(placed) - 1, -1, -1):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - LINE
+    return placed
+
+
+def _places(point: Point, width: float) -> Iterator[Box]:
+    """Beside the point, above and below it, then further and further away."""
+    x, y = point
+    across = tuple(x - width * share for share in (0.5, 0.2, 0.8, 0.0, 1.0))
+    for rise in (0, *(side * ring for ring in range(1, RINGS) for side in (-1, 1))):
+        middle = y + rise * LINE
+        for left in across if rise else (x + GAP, x - GAP - width):
+            yield Box(left, middle - LINE / 2, left + width, middle + LINE / 2)

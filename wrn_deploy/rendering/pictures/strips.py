@@ -1,0 +1,98 @@
+"""Draws how the times of each candidate are spread: the shape of its samples with median, p95 and p99."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from wrn_deploy.bench.report.derived import LatencySummary
+from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import digits, one_line
+from wrn_deploy.rendering.pictures.axis import Axis
+from wrn_deploy.rendering.pictures.lanes import Lanes
+from wrn_deploy.rendering.pictures.svg import Picture, circle, element, path
+
+__all__ = ["draw_spread"]
+
+LOG_FROM, RELATIVE = 3.0, 30.0  # longest over shortest time: from here on logarithmic, or each over its own median
+BIN, HALF, THIN = 4.0, 10.0, 0.3  # pixels: the width of a bin; half the height of the fullest, and of an empty one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Strip:
+    """One row's samples in ms, and their statistics."""
+
+    row: Row
+    samples: npt.NDArray[np.float64]
+    summary: LatencySummary
+
+    def describe(self) -> str:
+        """In words."""
+        found = self.summary
+        times = f"median {digits(found.median_ms)}, p95 {digits(found.p95_ms)}, p99 {digits(found.p99_ms)} ms"
+        return f"{one_line(self.row.name)}: {times} of {found.count} runs, {digits(found.min_ms)} at least"
+
+
+def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
+    """A lane for each row measured at the batch size; None: there is none."""
+    strips = [
+        _Strip(row=row, samples=np.asarray(latency.samples_ms, dtype=np.float64), summary=summary)
+        for row, derived in zip(report.rows, report.derived.rows, strict=True)
+        for latency, summary in zip(row.latencies, derived.latencies, strict=True)
+        if latency.batch == batch
+    ]
+    if not strips:
+        return None
+    lanes = Lanes(width, len(strips), values=170.0)
+    low, high = _ends([strip.samples for strip in strips])
+    relative = high > RELATIVE * low
+    units = [strip.summary.median_ms if relative else 1.0 for strip in strips]
+    scaled = _ends([strip.samples / unit for strip, unit in zip(strips, units, strict=True)])
+    axis = Axis.around(*scaled, lanes.left, lanes.right, log_from=LOG_FROM)
+    body = lanes.grid(axis, f"{'time over its own median' if relative else 'ms a run'} at batch {batch}")
+    for index, (strip, unit) in enumerate(zip(strips, units, strict=True)):
+        found = strip.summary
+        value = " · ".join(digits(time) for time in (found.median_ms, found.p95_ms, found.p99_ms))
+        body += [_draw_strip(strip, unit, axis, lanes.middle(index)), *lanes.label(index, strip.row.name, value)]
+    return Picture(
+        title=f"Spread of the times at batch {batch}",
+        described="; ".join(strip.describe() for strip in strips),
+        width=width,
+        height=lanes.height,
+        body=body,
+    )
+
+
+def _ends(samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    every = np.concatenate(samples)
+    return float(every.min()), float(every.max())
+
+
+def _draw_strip(strip: _Strip, unit: float, axis: Axis, middle: float) -> Markup:
+    found = strip.summary
+    median, p95, p99 = (axis.at(time / unit) for time in (found.median_ms, found.p95_ms, found.p99_ms))
+    return element(
+        "g",
+        path(f"shape {strip.row.precision}", _shape(strip.samples / unit, axis, middle)),
+        path("whisker", f"M{median:.1f} {middle - 11:g}v22M{p95:.1f} {middle - 5:g}v10"),
+        circle("dot", p99, middle, 3),
+        tooltip=strip.describe(),
+    )
+
+
+def _shape(samples: npt.NDArray[np.float64], axis: Axis, middle: float) -> str:
+    """A violin: a histogram over the axis's pixels, smoothed over a bin's neighbours, drawn up and down."""
+    bins = max(4, int((axis.end - axis.start) / BIN))
+    edges = np.linspace(axis.start, axis.end, bins + 1)
+    counts = np.histogram([axis.at(time) for time in samples], edges)[0].astype(np.float64)
+    smooth = np.convolve(counts, (0.25, 0.5, 0.25), mode="same")
+    heights = np.maximum(HALF * smooth / smooth.max(), THIN)
+    kept = np.flatnonzero(smooth > 0)
+    half = [((edges[index] + edges[index + 1]) / 2, heights[index]) for index in range(kept[0], kept[-1] + 1)]
+    upper = " ".join(f"{x:.1f} {middle - height:.1f}" for x, height in half)
+    lower = " ".join(f"{x:.1f} {middle + height:.1f}" for x, height in reversed(half))
+    return f"M{upper} {lower}Z"

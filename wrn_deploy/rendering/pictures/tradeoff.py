@@ -1,0 +1,149 @@
+"""Draws latency against top-1 accuracy: numbered points with a key below, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from wrn_deploy.bench.report.derived import Ranked
+from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import digits, one_line, percent
+from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
+from wrn_deploy.rendering.pictures.bars import latency_bars
+from wrn_deploy.rendering.pictures.label_placement import Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.svg import WIDE, Picture, circle, mark, path, short, text
+
+__all__ = ["draw_tradeoff", "has_accuracy"]
+
+HEIGHT = 380  # without the key
+LOG_FROM = 10.0
+LINE = 19.0  # pixels of the key
+RADIUS, RING = 5.5, 7.5  # pixels: of a mark, and of the ring around a point of the front
+LONGEST, LONGEST_IN_KEY = {True: 30, False: 20}, {True: 30, False: 24}  # letters of a name, on a desk and on a phone
+
+
+def has_accuracy(report: Report) -> bool:
+    """Whether two rows or more were timed at the smallest batch size, all with accuracy, and weights not random."""
+    ranking = report.derived.ranking
+    answered = all(one.row.accuracy is not None for one in ranking)
+    return len(ranking) > 1 and answered and not report.random_weights
+
+
+def draw_tradeoff(report: Report, width: int) -> Picture | None:
+    """The picture of `width` pixels: a bar for each row if `has_accuracy` is False; None: nothing was timed."""
+    ranking = report.derived.ranking
+    if not has_accuracy(report):
+        return latency_bars(ranking, width) if ranking else None
+    front = _front(ranking)
+    names = ", ".join(one_line(one.row.name) for one in front)
+    described = "; ".join(map(_describe, ranking))
+    key, more = _key(ranking, width)
+    return Picture(
+        title=f"Latency against top-1 accuracy at batch {ranking[0].latency.batch}",
+        described=f"{described}. None is both faster and at least as accurate as: {names}",
+        width=width,
+        height=HEIGHT + more,
+        body=[*_scatter(ranking, front, report.reference, width), *key],
+    )
+
+
+def _front(ranking: Sequence[Ranked]) -> list[Ranked]:
+    """The Pareto front: each is more accurate than all that are faster."""
+    front: list[Ranked] = []
+    for one in ranking:
+        if not front or _top1(one) > _top1(front[-1]):
+            front.append(one)
+    return front
+
+
+def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
+    x_axis, y_axis = _latency_axis(ranking, 46, width - 14), _accuracy_axis(ranking, HEIGHT - 46, 34)
+    points = [(x_axis.at(one.latency.median_ms), y_axis.at(_top1(one))) for one in ranking]
+    ends = [(x_axis.at(one.latency.min_ms), x_axis.at(one.latency.p90_ms)) for one in ranking]
+    on_front = [point for one, point in zip(ranking, points, strict=True) if one in front]
+    caption = x_axis.caption(f"median latency at batch {ranking[0].latency.batch}, ms")
+    return [
+        *rules(y_axis, x_axis.start, x_axis.end, (0, 100)),
+        *scale(x_axis, y_axis.start, width=width),
+        text(x_axis.end, y_axis.start + 40, caption, anchor="end"),
+        text(0, y_axis.end - 20, "top-1 accuracy, %"),
+        path("front", _steps(on_front, x_axis.end)),
+        *(circle("ring", x, y, RING) for x, y in on_front),
+        *(path("whisker", f"M{low:.1f} {y:.1f}H{high:.1f}") for (low, high), (_, y) in zip(ends, points, strict=True)),
+        *_labels(points, ends, _words(ranking, front, reference, width), width),
+        *(mark(one.row.precision, x, y, _describe(one)) for one, (x, y) in zip(ranking, points, strict=True)),
+    ]
+
+
+def _words(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[str]:
+    """Each point's number in the key; the fastest, the most accurate and the reference have their names too."""
+    longest = LONGEST[width >= WIDE]
+    return [
+        f"{number} {short(one.row.name, longest)}"
+        if one in (front[0], front[-1]) or one.row.name == reference
+        else str(number)
+        for number, one in enumerate(ranking, start=1)
+    ]
+
+
+def _labels(
+    points: Sequence[Point], ends: Sequence[tuple[float, float]], words: Sequence[str], width: int
+) -> list[Markup]:
+    """Placed where they cover no mark and no whisker; the numbers first, which need to stand near."""
+    order = sorted(range(len(points)), key=lambda index: (not words[index].isdigit(), index))
+    whiskers = [Box(low, y - 1.5, high, y + 1.5) for (low, high), (_, y) in zip(ends, points, strict=True)]
+    taken = [*whiskers, *(around(point, RING) for point in points)]
+    ordered = [points[index] for index in order]
+    boxes = place_labels(ordered, [words[index] for index in order], taken, Box(46, 30, width, HEIGHT - 50))
+    labels = zip(order, ordered, boxes, strict=True)
+    return [part for index, point, box in labels for part in point_label(words[index], point, box)]
+
+
+def _steps(front: Sequence[Point], end: float) -> str:
+    """The best accuracy available at each latency."""
+    return f"M{front[0][0]:.1f} {front[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front[1:]) + f"H{end:g}"
+
+
+def _key(ranking: Sequence[Ranked], width: int) -> tuple[list[Markup], float]:
+    """The names by number, in two columns on a desk, and the height they need."""
+    columns = 2 if width >= WIDE else 1
+    lines, wide = -(-len(ranking) // columns), width / columns
+    parts = []
+    for index, one in enumerate(ranking):
+        x, y = (index // lines) * wide, HEIGHT + LINE * (index % lines) + 16
+        values = f"{digits(one.latency.median_ms)} ms · {_top1(one):.2f} %"
+        parts += [
+            text(x + 18, y, str(index + 1), anchor="end"),
+            mark(one.row.precision, x + 32, y - 4, _describe(one)),
+            text(x + 44, y, short(one.row.name, LONGEST_IN_KEY[width >= WIDE]), "label"),
+            text(x + wide - (24 if columns > 1 else 4), y, values, anchor="end"),
+        ]
+    return parts, LINE * lines + 12
+
+
+def _latency_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
+    """From 0 if the shortest time is less than half of the longest."""
+    low, high = min(one.latency.min_ms for one in ranking), max(one.latency.p90_ms for one in ranking)
+    if high / LOG_FROM <= low < high / 2:
+        return Axis(0.0, high * 1.08, start, end)
+    return Axis.around(low, high, start, end, log_from=LOG_FROM)
+
+
+def _accuracy_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
+    """At least one percentage point, so that a single image never looks like a gulf."""
+    values = [_top1(one) for one in ranking]
+    half, middle = max((max(values) - min(values)) * 0.7, 0.5), (max(values) + min(values)) / 2
+    return Axis(middle - half, middle + half, start, end)
+
+
+def _top1(one: Ranked) -> float:
+    assert one.row.accuracy is not None
+    return 100 * one.row.accuracy.top1
+
+
+def _describe(one: Ranked) -> str:
+    found, accuracy = one.latency, one.row.accuracy
+    assert accuracy is not None
+    times = f"{digits(found.median_ms)} ms median ({digits(found.min_ms)} to {digits(found.p90_ms)})"
+    return f"{one_line(one.row.name)}: {times}, top-1 {percent(accuracy.top1)}"

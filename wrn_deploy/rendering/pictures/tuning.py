@@ -1,0 +1,120 @@
+"""Draws what tuning found: the share of MACs in INT8 against top-1 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from wrn_deploy.bench.report.tuning import Trial, Tuning
+from wrn_deploy.formatting import percent
+from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
+from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.svg import Picture, circle, path, text
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS
+
+__all__ = ["draw_tuning"]
+
+WIDTH, HEIGHT = 900, 460
+LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 20, 92, HEIGHT - 62
+LEAST = 0.5  # points of accuracy above and below the middle, so that a single image never looks like a gulf
+DIAMOND = "M0-8 8 0 0 8-8 0z"
+
+
+def draw_tuning(tuning: Tuning) -> Picture:
+    """Every set of Convs that was tried, with names for those of the frontier."""
+    x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), _accuracy_axis(tuning)
+    title = f"{tuning.model}: accuracy against the share of work in INT8"
+    about = f"{tuning.reference.images} images of {tuning.data}; budget {tuning.budget}"
+    caption = "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)"
+    warning = [text(RIGHT, 28, RANDOM_WEIGHTS, "warn", "end")] if tuning.random_weights else []
+    return Picture(
+        title=title,
+        described=_describe(tuning),
+        width=WIDTH,
+        height=HEIGHT,
+        body=[
+            text(16, 28, title, "title"),
+            text(16, 48, about, "about"),
+            *warning,
+            *rules(y_axis, LEFT, RIGHT, (0, 100)),
+            *scale(x_axis, BOTTOM, width=WIDTH),
+            text(RIGHT, BOTTOM + 42, caption, anchor="end"),
+            text(16, TOP - 18, "top-1 accuracy, %"),
+            *_reference(tuning, y_axis),
+            *_points(tuning, x_axis, y_axis),
+        ],
+    )
+
+
+def _describe(tuning: Tuning) -> str:
+    parts = [f"Top-1 of fp32 on {tuning.reference.images} images: {percent(tuning.reference.top1)}"]
+    for trial in tuning.frontier:
+        chosen = " (chosen)" if trial == tuning.chosen else ""
+        parts.append(f"{100 * trial.int8_share:.1f} % of MACs in INT8: {percent(trial.score.top1)}{chosen}")
+    return "; ".join(parts if tuning.chosen else [*parts, f"no set met {tuning.budget}"])
+
+
+def _accuracy_axis(tuning: Tuning) -> Axis:
+    spread = [(100 * trial.score.top1, tuning.uncertainty(trial.score)) for trial in tuning.trials]
+    values = [100 * tuning.reference.top1, *(top1 + side * error for top1, error in spread for side in (-1, 1))]
+    half, middle = max((max(values) - min(values)) * 0.55, LEAST), (max(values) + min(values)) / 2
+    return Axis(middle - half, middle + half, BOTTOM, TOP)
+
+
+def _reference(tuning: Tuning, y_axis: Axis) -> list[Markup]:
+    """fp32's accuracy, and the least that the budget allows if it lies in the picture."""
+    top1, drop = 100 * tuning.reference.top1, tuning.budget.max_drop
+    y, words = y_axis.at(top1), f"fp32 {top1:.2f}"
+    parts = [path("reference", f"M{LEFT} {y:.1f}H{RIGHT}")]
+    if drop and y_axis.low < top1 - drop:
+        parts.append(path("budget", f"M{LEFT} {y_axis.at(top1 - drop):.1f}H{RIGHT}"))
+        words += f"; dashed: the budget, {top1 - drop:.2f}"
+    box = _reference_boxes(y)[0]
+    return [*parts, text(box.left, box.bottom - 4, words, "label reference-text")]
+
+
+def _reference_boxes(y: float) -> tuple[Box, Box]:
+    """Where the name of fp32's line at `y` stands, above it, and the line."""
+    return Box(LEFT + 190, y - 3 - LINE, LEFT + 460, y - 3), Box(LEFT, y - 2, RIGHT, y + 2)
+
+
+def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> list[Markup]:
+    def at(trial: Trial) -> Point:
+        return x_axis.at(100 * trial.int8_share), y_axis.at(100 * trial.score.top1)
+
+    ladder = tuning.ladder
+    parts = [path("ladder", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(at, ladder)))]
+    for trial in tuning.frontier:
+        x, (y, error) = at(trial)[0], (100 * trial.score.top1, tuning.uncertainty(trial.score))
+        parts.append(path("error", f"M{x:.1f} {y_axis.at(y - error):.1f}V{y_axis.at(y + error):.1f}"))
+    others = [trial for trial in tuning.trials if trial != tuning.chosen]
+    parts += [circle("tried", *at(trial), 3) for trial in others if trial not in ladder]
+    parts += [circle("step", *at(trial), 4.5) for trial in others if trial in ladder]
+    taken = _reference_boxes(y_axis.at(100 * tuning.reference.top1))
+    parts += _names(tuning, [at(trial) for trial in tuning.frontier], taken)
+    if tuning.chosen is not None:
+        x, y = at(tuning.chosen)
+        parts.append(path("chosen", DIAMOND, transform=f"translate({x:.1f} {y:.1f})"))
+    return parts
+
+
+def _names(tuning: Tuning, points: Sequence[Point], taken: Sequence[Box]) -> list[Markup]:
+    """How many Convs are in fp16 at each point of the frontier; the chosen one's first."""
+    named = sorted(zip(tuning.frontier, points, strict=True), key=lambda pair: pair[0] != tuning.chosen)
+    words, ordered = [_name(trial, tuning) for trial, _ in named], [point for _, point in named]
+    marks = [around(point, 6.0) for point in ordered]
+    boxes = place_labels(ordered, words, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
+    labels = zip(words, ordered, boxes, strict=True)
+    return [
+        part
+        for name, point, box in labels
+        for part in point_label(name, point, box, "label strong" if name.startswith("chosen") else "label")
+    ]
+
+
+def _name(trial: Trial, tuning: Tuning) -> str:
+    count = len(trial.float_convs)
+    if trial == tuning.chosen:
+        return f"chosen: {count} of {len(tuning.layers)} Convs in fp16"
+    return "all in fp16" if count == len(tuning.layers) else "all in INT8" if count == 0 else f"{count} in fp16"

@@ -1,0 +1,83 @@
+"""Says in one sentence what a benchmark found, at the smallest batch size that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wrn_deploy.bench.report.derived import Ranked
+from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.formatting import digits, one_line, percent
+from wrn_deploy.rendering.table import verdict
+
+__all__ = ["sentence"]
+
+LEVEL = 1.05  # ratios of medians below this are called level: repeated runs differ by as much
+
+
+def sentence(report: Report) -> str:
+    """As in "ONNX Runtime int8 is the fastest of 3 measured candidates at batch 1: 1.20 ms median, ..."."""
+    ranking = report.derived.ranking
+    if not ranking:
+        return _untimed(report)
+    first = ranking[0]
+    name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms median", first.latency.batch
+    if len(ranking) == 1:
+        claim, other = f"{name} is the only candidate measured at batch {batch}: {median}", None
+    else:
+        other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
+        level = [one for one in ranking[1:] if one is not other and one.lead is not None and not one.lead.shown]
+        claim = f"{name} is the fastest of {len(ranking)} measured candidates at batch {batch}: {median}, "
+        claim += _lead(first, other)
+        if level:
+            claim += f" (no difference shown to {_names(level)})"
+    return f"{claim}{_accuracy(report, first, other)}."
+
+
+def _names(level: Sequence[Ranked]) -> str:
+    """Up to two names, and how many more there are."""
+    names = [one_line(one.row.name) for one in level[:2]] + ([f"{len(level) - 2} more"] if len(level) > 2 else [])
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _lead(first: Ranked, other: Ranked) -> str:
+    """By the paired ratio of both, or by their medians if there are too few rounds for one."""
+    name, median = one_line(other.row.name), digits(other.latency.median_ms)
+    if other.lead is None:
+        factor = other.latency.median_ms / first.latency.median_ms
+        words = "practically level with" if factor < LEVEL else f"{factor:.1f}x as fast as"
+        return f"{words} {name} ({median} ms)"
+    words = verdict(other.lead)
+    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if other.lead.shown else "no difference shown to"
+    return f"{than} {name} ({median} ms)"
+
+
+def _accuracy(report: Report, first: Ranked, other: Ranked | None) -> str:
+    if report.random_weights:
+        return "; the weights are random, so accuracy means nothing"
+    if first.row.accuracy is None:
+        return ""
+    text = f", with top-1 {percent(first.row.accuracy.top1)}"
+    if other is not None and other.row.accuracy is not None:
+        text += f" ({one_line(other.row.name)}: {percent(other.row.accuracy.top1)})"
+    return text
+
+
+def _untimed(report: Report) -> str:
+    answered = [row for row in report.rows if row.accuracy is not None]
+    if len(answered) == 1 and not report.random_weights:
+        return _right(answered[0])
+    if answered and not report.random_weights:
+        found = [f"{one_line(row.name)} {percent(row.accuracy.top1)}" for row in answered if row.accuracy is not None]
+        return f"Top-1: {', '.join(found)}."
+    skipped = sum(row.skipped is not None for row in report.rows)
+    if skipped == 0:
+        return "Nothing was measured."
+    return f"Nothing was measured: {skipped} of {len(report.rows)} candidates skipped."
+
+
+def _right(row: Row) -> str:
+    """As in "PyTorch fp32: top-1 93.90 % (955 of 1,017 images), top-5 99.80 %."."""
+    found = row.accuracy
+    assert found is not None
+    top5 = "" if found.top5 is None else f", top-5 {percent(found.top5)}"
+    return f"{one_line(row.name)}: top-1 {percent(found.top1)} ({found.correct:,} of {found.images:,} images){top5}."
