@@ -1,4 +1,4 @@
-# make demo | test | check | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
+# make demo | test | check | coverage | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= cpu
@@ -6,8 +6,9 @@ EXTRAS_cpu = cpu,rtx,demo,dev
 EXTRAS_gpu = gpu,demo,dev
 READY  = $(VENV)/.ready-$(EXTRA)
 RUN    = $(VENV)/bin/
+TESTS  = tests
 
-.PHONY: demo test check bench test-gpu clean
+.PHONY: demo test check coverage bench test-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -22,8 +23,15 @@ test-gpu: $(READY)
 check: $(READY)
 	$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)python -m pytest -q tests/test_imports.py
 
+# Prints what the tests do not reach, file by file; build/coverage/ has JSON and HTML. With TESTS=... of some tests only.
+coverage: $(READY)
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(RUN)python -m coverage run -m pytest -q -m "not gpu" -n auto --dist loadfile $(TESTS)
+	$(RUN)python -m coverage combine --quiet
+	$(RUN)python -m coverage json --quiet && $(RUN)python -m coverage html --quiet && $(RUN)python -m coverage report
+
 bench: $(READY)
-	$(RUN)python benchmarks/imagenet.py --data "$(DATA)"
+	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"
 
 # One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files.
 $(READY): pyproject.toml constraints.txt

@@ -56,7 +56,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder / "env", symlinks=True)
     python = folder / "env" / "bin" / "python"
-    install = ["install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", str(wheel)]
+    # With the checkout on PYTHONPATH, pip finds its egg-info there and would take the wheel as installed.
+    flags = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--ignore-installed")
+    install = ["install", *flags, str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
     (folder / "light").mkdir()
     for package in (Path(np.__file__).parent, Path(PIL.__file__).parent):

@@ -1,29 +1,21 @@
-"""The table of networks: each listed network went the whole way, and the script goes on where it was stopped."""
+"""The table of networks: each listed network went the whole way, and the script goes on where it stopped."""
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.steps import networks
+from benchmarks.steps.networks_table import print_networks
 from wrn_deploy.models import listed_models
 from wrn_deploy.models.published import Quantity, read_published
 
 ROOT = Path(__file__).resolve().parents[2]
 
 Rows = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def networks() -> Iterator[Any]:
-    """The benchmarks are no package: they find one another beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("networks")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +46,7 @@ def test_every_graph_and_plan_is_as_exact_as_it_promises(rows: Rows) -> None:
             assert plan["share"] > 0.999, (name, precision)
 
 
-def test_only_whole_rows_of_the_same_versions_are_kept(networks: Any, tmp_path: Path) -> None:
+def test_only_whole_rows_of_the_same_versions_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "networks.json"
     assert networks._done(file) == {}
     whole, failed = {"network": "nin"}, {"network": "vgg", "error": "out of memory"}
@@ -65,12 +57,12 @@ def test_only_whole_rows_of_the_same_versions_are_kept(networks: Any, tmp_path: 
     assert networks._done(file) == {}
 
 
-def test_a_network_that_fails_is_a_row_with_the_reason(networks: Any) -> None:
+def test_a_network_that_fails_is_a_row_with_the_reason() -> None:
     assert "unknown model 'wrn-0'" in networks._measured("wrn-0")["error"]
 
 
-def test_the_table_has_a_row_for_each_network(networks: Any, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
-    networks.print_networks([*rows.values(), {"network": "odd", "error": "no such network"}])
+def test_the_table_has_a_row_for_each_network(rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    print_networks([*rows.values(), {"network": "odd", "error": "no such network"}])
     text = capsys.readouterr().out
     assert "68,883,240" in text
     assert "11.40" in text

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks.steps import paper_table
 from wrn_deploy.models import describe_model
 
 
-@pytest.fixture(scope="module")
-def paper_table() -> Iterator[Any]:
-    """The benchmarks are no package: they find one another beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
-        yield importlib.import_module("paper_table")
-
-
 def test_a_larger_network_takes_longer_and_both_stand_beside_the_papers_times(
-    paper_table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(paper_table, "PAPER_MS", {"wrn-10-1": 20, "wrn-16-4": 50})
     monkeypatch.setattr(paper_table, "BASELINE", "wrn-10-1")
@@ -40,6 +30,6 @@ def test_a_larger_network_takes_longer_and_both_stand_beside_the_papers_times(
     assert line.split()[-2:] == ["50", "2.50"]
 
 
-def test_the_networks_are_those_of_the_papers_table_by_names_that_are_known(paper_table: Any) -> None:
+def test_the_networks_are_those_of_the_papers_table_by_names_that_are_known() -> None:
     assert [describe_model(name).depth for name in paper_table.PAPER_MS] == [50, 101, 152, 50, 200]
     assert list(paper_table.PAPER_MS.values()) == [49, 82, 115, 93, 154]

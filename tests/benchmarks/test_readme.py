@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -11,12 +10,11 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks.pages import readme
 from tests.bench.sample_reports import FP32, FULL, INT8, SKIPPED, make_report
 from wrn_deploy.bench.report.report import Report
 
@@ -24,14 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCH = "benchmarks/results/bench-wrn-16-2-2core-epyc.json"
 PICTURE = "docs/images/bench-wrn-16-2.svg"
 TWO = make_report(FP32, INT8, SKIPPED, model="wrn-16-2")
-
-
-@pytest.fixture(scope="module")
-def readme() -> Iterator[Any]:
-    """The benchmarks are no package: they find one another beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("readme")
 
 
 @pytest.fixture
@@ -49,7 +39,7 @@ def with_bench(tree: Path, report: Report) -> Path:
 
 
 def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "benchmarks/readme.py", *arguments]
+    command = [sys.executable, "-m", "benchmarks.pages.readme", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
@@ -65,7 +55,7 @@ def test_the_committed_readme_and_pictures_agree_with_the_committed_results() ->
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
-def test_a_changed_number_is_noticed_and_mended(tree: Path) -> None:
+def test_a_changed_number_is_noticed_and_fixed(tree: Path) -> None:
     run(tree)
     file = tree / "benchmarks/results/imagenet-2core-epyc.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"wall_s": 17.15', '"wall_s": 99.94'), encoding="utf-8")
@@ -95,9 +85,9 @@ def test_a_new_benchmark_gets_a_table_and_a_picture(tree: Path) -> None:
     assert (changed.returncode, changed.stdout.split()[0]) == (1, PICTURE)
 
 
-def test_the_papers_ratios_stand_beside_those_measured_here(readme: Any, tree: Path) -> None:
+def test_the_papers_ratios_stand_beside_those_measured_here(tree: Path) -> None:
     record = {
-        "contender": "ONNX Runtime CPU fp32",
+        "candidate": "ONNX Runtime CPU fp32",
         "machine": {"cpu": "C", "cores": 2, "memory_mib": 2048, "gpu": None},
         "settings": {"batches": [16], "rounds": 20},
         "networks": [
@@ -117,14 +107,14 @@ def test_the_papers_ratios_stand_beside_those_measured_here(readme: Any, tree: P
     assert "ONNX Runtime CPU fp32, median (min); C, 2 cores, 2.00 GiB, no GPU; 20 rounds" in text
 
 
-def test_random_weights_have_no_accuracy_and_say_so(readme: Any, tree: Path) -> None:
+def test_random_weights_have_no_accuracy_and_say_so(tree: Path) -> None:
     made = readme.generated(with_bench(tree, dataclasses.replace(TWO, random_weights=True)))
     text = place(made[tree / "README.md"], "bench-wrn-16-2")
     assert "**RANDOM WEIGHTS" in text
     assert "top-1" not in text
 
 
-def test_pictures_are_whole_and_the_same_each_time(readme: Any, tree: Path) -> None:
+def test_pictures_are_whole_and_the_same_each_time(tree: Path) -> None:
     first, second = (readme.generated(with_bench(tree, TWO))[tree / PICTURE] for _ in range(2))
     assert first == second
     svg = ET.fromstring(first)
@@ -138,7 +128,7 @@ def test_pictures_are_whole_and_the_same_each_time(readme: Any, tree: Path) -> N
         assert f"{name}:" in style
 
 
-def test_int8_shares_are_counted_from_the_file(readme: Any, tree: Path) -> None:
+def test_int8_shares_are_counted_from_the_file(tree: Path) -> None:
     file = tree / "benchmarks/results/int8-wrn-16-2-2core-epyc.json"
     record = json.loads(file.read_text(encoding="utf-8"))
     record["models"]["wrn-16-2"][1]["accuracy"]["test-exact-1017.npz"]["correct"] = 1017
@@ -151,14 +141,14 @@ def test_int8_shares_are_counted_from_the_file(readme: Any, tree: Path) -> None:
     )
 
 
-def test_a_place_without_a_table_is_an_error(readme: Any, tree: Path) -> None:
+def test_a_place_without_a_table_is_an_error(tree: Path) -> None:
     text = (tree / "README.md").read_text(encoding="utf-8")
     (tree / "README.md").write_text(text.replace("results:steps", "results:stepz"), encoding="utf-8")
     with pytest.raises(ValueError, match="stepz"):
         readme.generated(tree)
 
 
-def test_what_markdown_would_read_is_escaped(readme: Any, tree: Path) -> None:
+def test_what_markdown_would_read_is_escaped(tree: Path) -> None:
     odd = dataclasses.replace(FULL, rows=(dataclasses.replace(FP32, title="a|b [c](d) <i>"),), baseline=None)
     text = place(readme.generated(with_bench(tree, odd))[tree / "README.md"], "bench-wrn-16-2")
     assert r"| a\|b \[c\](d) \<i> fp32 |" in text

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
+from benchmarks.gpu import roofline
 from wrn_deploy.export.graph import export_graph
 from wrn_deploy.models import build_model, describe_model
-
-
-@pytest.fixture(scope="module")
-def roofline() -> Iterator[Any]:
-    """The benchmarks are no package: they find one another beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
-        yield importlib.import_module("roofline")
 
 
 def a_graph() -> ir.Model:
@@ -40,7 +28,7 @@ def a_graph() -> ir.Model:
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
 
 
-def test_a_small_graph_is_counted_as_by_hand(roofline: Any) -> None:
+def test_a_small_graph_is_counted_as_by_hand() -> None:
     """Each activation has 256 elements an image, each Conv 144 weights; the sum reads the first Conv's output once."""
     assert roofline.kernels_of(a_graph(), 3) == [
         roofline.Kernel("first", 3 * 256 * 36, 3 * 2 * 256 + 144),
@@ -49,7 +37,7 @@ def test_a_small_graph_is_counted_as_by_hand(roofline: Any) -> None:
     ]
 
 
-def test_each_kernel_takes_the_larger_of_its_two_times(roofline: Any) -> None:
+def test_each_kernel_takes_the_larger_of_its_two_times() -> None:
     limits = roofline.Limits("a GPU", 100.0, 400.0, 10.0)
     kernels = [roofline.Kernel("computes", 1000, 10), roofline.Kernel("moves", 1, 500)]
     assert roofline.roofline_s(kernels, limits, 2) == pytest.approx(2000 / 100 + 1000 / 10)
@@ -60,9 +48,7 @@ def test_each_kernel_takes_the_larger_of_its_two_times(roofline: Any) -> None:
     ("model", "gmac", "first_us", "images_per_s"),
     [("wrn-50-2", 11.40, 53, 29_300), ("wrn-28-10", 5.24, 22.6, 74_000)],
 )
-def test_the_networks_have_their_known_limits(
-    roofline: Any, model: str, gmac: float, first_us: float, *, images_per_s: float
-) -> None:
+def test_the_networks_have_their_known_limits(model: str, gmac: float, first_us: float, *, images_per_s: float) -> None:
     """Of an H200, in fp16: batch 1 and batch 256; int8 takes half as long."""
     spec = describe_model(model)
     graph = export_graph(build_model(spec), spec)

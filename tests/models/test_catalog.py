@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_entry_is_what_the_network_counts() -> None:
     counted = {name: count_entry(name) for name in listed_models()}
-    assert dict(read_catalog()) == counted, "run benchmarks/catalog.py"
+    assert dict(read_catalog()) == counted, "run `python -m benchmarks.pages.catalog`"
     assert list(read_catalog()) == listed_models()
     assert len(counted) > 30
 

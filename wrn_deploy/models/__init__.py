@@ -4,7 +4,7 @@ A file in `families` offers `LISTED` (names for `wrn-deploy models`), `describe(
 this family; DeployError: of this family but impossible), `build(spec) -> nn.Module` and `LAYOUTS`, how foreign
 checkpoints name its tensors (see `layout.py`). The network ends in a Linear. If it is called with a list `maps`, it
 appends the last tensor of each resolution, finest first, as a detector reads them. After a change to a family, run
-`python benchmarks/catalog.py`.
+`python -m benchmarks.pages.catalog`.
 """
 
 from __future__ import annotations

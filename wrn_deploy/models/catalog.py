@@ -1,6 +1,6 @@
 """The listed networks with their costs as a generated table, so that listing them builds none; no torch.
 
-`python benchmarks/catalog.py` writes `catalog.json` from the families; a test builds and counts every network again.
+`python -m benchmarks.pages.catalog` writes `catalog.json` from the families; a test counts every network again.
 """
 
 from __future__ import annotations

@@ -1,0 +1,28 @@
+"""Markdown that the generated documents share: tables, escaped text, the description of a machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wrn_deploy.formatting import count, digits, one_line
+
+__all__ = ["machine", "safe", "table"]
+
+
+def table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table; its cells are Markdown already."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, ["---"] * len(headers), *lines))
+
+
+def safe(text: str) -> str:
+    """The text on one line, with Markdown's special characters escaped."""
+    return re.sub(r"([\\|\[\]`*<])", r"\\\1", one_line(text))
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """Describes a machine as "AMD EPYC, 2 cores, 23.5 GiB, no GPU"."""
+    gpu = safe(record["gpu"]["name"]) if record["gpu"] else "no GPU"
+    memory = f"{digits(record['memory_mib'] / 1024)} GiB"
+    return f"{safe(record['cpu'])}, {count(record['cores'], 'core')}, {memory}, {gpu}"
