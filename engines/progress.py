@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,27 +100,20 @@ def run_cancellable(work: Callable[[], bytes | None], cancel: Callable[[], None]
     On the thread that is inside of the builder a signal would wait until the builder is done. A second Ctrl-C no longer
     waits for the builder's next step.
     """
-    outcome: list[bytes | None] = []
-    failure: list[BaseException] = []
-    done = threading.Event()  # Python 3.11 takes a thread whose `join` was interrupted for ended
+    outcome: Future[bytes | None] = Future()  # Python 3.11 takes a thread whose `join` was interrupted for ended
 
     def run() -> None:
         try:
-            outcome.append(work())
-        except BaseException as error:  # noqa: BLE001  (raised again below, on the caller's thread)
-            failure.append(error)
-        finally:
-            done.set()
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised again on the caller's thread)
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="build", daemon=True)
     try:
         thread.start()
-        done.wait()
+        return outcome.result()
     except KeyboardInterrupt:
         cancel()
         if thread.ident is not None:  # it runs
-            done.wait()
+            wait([outcome])
         raise
-    if failure:
-        raise failure[0]
-    return outcome[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wrn_deploy.engines.explain_errors import EXPLANATIONS, explain
+from wrn_deploy.engines.log import EXPLANATIONS, MACHINE_EXPLANATIONS, explain
 from wrn_deploy.errors import DeployError, MachineError
 
 
@@ -23,9 +23,10 @@ def test_a_message_that_nobody_knows_is_told_as_it_is() -> None:
     assert len(str(explain("no plan", ["x" * 5000]))) < 1000
 
 
-@pytest.mark.parametrize("words", EXPLANATIONS)
+@pytest.mark.parametrize("words", [*EXPLANATIONS, *MACHINE_EXPLANATIONS])
 def test_every_explanation_says_what_to_do(words: str) -> None:
-    kind, meaning = EXPLANATIONS[words]
+    kind = MachineError if words in MACHINE_EXPLANATIONS else DeployError
+    meaning = {**EXPLANATIONS, **MACHINE_EXPLANATIONS}[words]
     error = explain("no plan", [f"[E] {words} and more"])
     assert type(error) is kind
     assert meaning in str(error)
