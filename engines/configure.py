@@ -38,8 +38,9 @@ def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOp
     for flag, wanted in flags.items():
         (config.set_flag if wanted else config.clear_flag)(flag)
     if options.hardware is not None:
-        levels, beyond = module.HardwareCompatibilityLevel, options.hardware is Hardware.AMPERE_PLUS
-        config.hardware_compatibility_level = levels.AMPERE_PLUS if beyond else levels.SAME_COMPUTE_CAPABILITY
+        levels = module.HardwareCompatibilityLevel
+        ampere_plus = options.hardware is Hardware.AMPERE_PLUS
+        config.hardware_compatibility_level = levels.AMPERE_PLUS if ampere_plus else levels.SAME_COMPUTE_CAPABILITY
     for profile in options.profiles:
         ranges = builder.create_optimization_profile()
         batches = (profile.minimum, profile.optimum, profile.maximum)

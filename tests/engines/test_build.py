@@ -126,14 +126,14 @@ def refusal(
 @pytest.mark.parametrize("data", [b"garbage" * 100, b"\xff" * 4096])
 def test_garbage_is_no_graph(rtx: TensorRT, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "graph.onnx").write_bytes(data)
-    assert "no ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
+    assert "not an ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_graph_is_refused(rtx: TensorRT, made_bundle: Path, tmp_path: Path, share: float) -> None:
     whole = (made_bundle / "fp16.onnx").read_bytes()
     (tmp_path / "graph.onnx").write_bytes(whole[: int(share * len(whole))])
-    assert "no ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
+    assert "not an ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 64])

@@ -31,8 +31,8 @@ from wrn_deploy.pipeline.finetuning.judge import check_arithmetic
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
+from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
-from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_all, open_session
@@ -246,9 +246,8 @@ def test_images_that_were_trained_on_are_told_when_they_are_evaluated(mended_bun
     for role in Role:
         batch = next(iter(Batches(open_data("digits", role), bundle.spec.preprocessing, 100)))
         digests[role] = [image_digest(image) for image in batch.images]
-    assert check_trained_overlap(bundle, digests[Role.TEST]) is None
-    warning = check_trained_overlap(bundle, digests[Role.TRAIN])
-    assert warning is not None
+    assert check_overlap(bundle, digests[Role.TEST]) == []
+    warning = next(found for found in check_overlap(bundle, digests[Role.TRAIN]) if found.id == "trained-on")
     assert "fine-tuned on" in warning.text
     assert 10 < warning.numbers["shared"] < 50
 

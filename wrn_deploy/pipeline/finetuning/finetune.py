@@ -15,12 +15,14 @@ from typing import Any
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing, read_finetuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.qat.schedule import Loss, Schedule
-from wrn_deploy.errors import DeployError, GateError, UsageError, missing_package
+from wrn_deploy.errors import GateError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
-from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, add_trained_images, before_finetuning
+from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.overlap import FINETUNING
+from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
@@ -58,7 +60,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     """
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "export", "fine-tuning")
-    made = {f"onnx-int8-{target}": _calibrated(bundle, f"onnx-int8-{target}") for target in options.targets}
+    made = {key: _calibrated(bundle, key) for key in (f"onnx-int8-{target}" for target in options.targets)}
     images = FinetuneImages(bundle.spec, options)
     images.read(progress)
     schedule = images.schedule
@@ -95,14 +97,14 @@ def check_finetuning(result: Finetuning) -> None:
     """The gate: raises GateError if no graph got better."""
     if result.improved:
         return
-    stood = "; ".join(
+    measured = "; ".join(
         f"{graph.key}: loss {graph.before.loss:.4g} before, "
         f"{min((look.standing.loss for look in graph.looks), default=graph.after.loss):.4g} at best, "
         f"{100 * graph.before.agreement:.2f} % as fp32 before"
         for graph in result.graphs
     )
     raise GateError(
-        f"no graph got better on {result.reference.images} held-out images ({stood}): expected a lower loss and no "
+        f"no graph got better on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
         "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
         "images. The bundle is as it was"
     )
@@ -124,7 +126,7 @@ class _Work:
 
     def judge(self, progress: Progress) -> Judge:
         """Computes fp32's answers to the held-out images."""
-        batches = self.images.judged_by(64 if self.bundle.spec.preprocessing.height < 64 else 8)
+        batches = self.images.judged_by(images_together(self.bundle.spec))
         fp32 = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
         with (
             progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
@@ -149,7 +151,7 @@ class _Work:
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key, judge, start, self.schedule.loss, advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
-        watcher.tell(progress)
+        watcher.report(progress)
         ir.save(model, file)
         difference = check_arithmetic(
             key, answer_with(TorchGraph(model)), self._answer(file, key), judge.first_images, file
@@ -167,13 +169,8 @@ class _Work:
 
 
 def _calibrated(bundle: Bundle, key: str) -> Artifact:
-    remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
-    try:
-        for needed in ("calibration", "onnx-fp32"):
-            bundle.find(needed, remedy)
-        return before_finetuning(bundle, key, remedy)
-    except DeployError as error:
-        raise UsageError(f"{error}: fine-tuning starts from a calibrated bundle") from error
+    advice = ": fine-tuning starts from a calibrated bundle"
+    return find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
 
 
 def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
@@ -204,11 +201,8 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
     """Writes the improved graphs, those from before, the report and the list of images, all or nothing."""
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.table import read_table
-
     bundle = work.bundle
-    fp32 = read_unwrapped(bundle.file(bundle.artifacts["onnx-fp32"]))
-    equalization = read_table(bundle.file(bundle.artifacts["calibration"])).equalization
+    fp32, table = read_equalized(bundle)
     with bundle.transaction() as step:
         for graph in result.improved:
             before, path = made[graph.key], bundle.artifacts[graph.key].path
@@ -216,12 +210,12 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
             shutil.copyfile(bundle.file(before), step.file(kept))
             step.add(BEFORE[graph.key], (Kind.ONNX, Precision.INT8), kept, before.recipe, before.facts)
             trained = ir.load(work.trained(graph.key))
-            write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=equalization)
+            write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=table.equalization)
             facts = {**before.facts, **_facts(graph)}
             step.add(graph.key, (Kind.ONNX, Precision.INT8), path, recipes[graph.key], facts)
         step.file(FILE).write_text(result.to_json(), encoding="utf-8")
         record = step.add(RECORD, (Kind.REPORT, Precision.INT8), FILE, _record_recipe(recipes), {})
-        add_trained_images(step, record, work.images.trained)
+        FINETUNING.add(step, record, work.images.trained)
 
 
 def _facts(graph: Finetuned) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Watcher:
         self._best, self.kept = standing, step
         return True
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         """Notes one line per look."""
         for look in self.looks:
             progress.note(

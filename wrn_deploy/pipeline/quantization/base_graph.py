@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.table import Equalization
+    from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
     from wrn_deploy.export.interface import Units
 
-__all__ = ["read_unwrapped", "unwrapped_file", "write_wrapped"]
+__all__ = ["read_equalized", "read_unwrapped", "unwrapped_file", "write_wrapped"]
 
 
 def read_unwrapped(file: Path) -> ir.Model:
@@ -26,6 +27,16 @@ def read_unwrapped(file: Path) -> ir.Model:
     from wrn_deploy.export.interface import unwrap
 
     return unwrap(ir.load(file))
+
+
+def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
+    """The fp32 graph of a calibrated bundle without an interface, equalized by the table, and the table."""
+    from wrn_deploy.calib.collection.table import read_table
+    from wrn_deploy.calib.equalization.equalize import equalize
+
+    fp32, table = (bundle.file(bundle.artifacts[key]) for key in ("onnx-fp32", "calibration"))
+    found = read_table(table)
+    return equalize(read_unwrapped(fp32), found.equalization), found
 
 
 @contextlib.contextmanager

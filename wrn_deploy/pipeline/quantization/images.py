@@ -1,10 +1,10 @@
-"""The options of a calibration, and its images, which are decoded once."""
+"""The options of a calibration, and its images, which are decoded once; compares quantized graphs with fp32 on some."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collection.ranges import split_of
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batches, as_input, normalize
+from wrn_deploy.data.preprocess import Batch, Batches, as_input, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.sessions import infer_all, open_session
 
-__all__ = ["CalibrateOptions", "CalibrationImages"]
+__all__ = ["CalibrateOptions", "CalibrationImages", "read_images"]
 
 Floats = npt.NDArray[np.float32]
+CHECKED, CHECK_BATCH = 32, 4  # images that graphs are compared on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateOptions:
-    """What to calibrate on, and how.
+    """The images to calibrate on, and the techniques.
 
     Attributes:
         data: real images; labels are not needed.
@@ -84,18 +87,12 @@ class CalibrationImages:
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digest."""
         digest = DataDigest()
-        with progress.task(f"Reading {len(self._batches)} calibration images", len(self._batches)) as advance:
-            for batch in self._batches:
-                digest.add(batch.images)
-                advance(len(batch.images))
+        read_images(self._batches, progress, lambda batch: digest.add(batch.images))
         self.count, self.digest, self.digests = len(digest), digest.hexdigest(), digest.digests
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
             )
-        corrupt = self._batches.corrupt
-        if corrupt:
-            progress.warn(f"left out {len(corrupt)} corrupt calibration images: {', '.join(corrupt)}")
 
     def describe(self) -> dict[str, Any]:
         """Everything that the table depends on: the images themselves, the method and its options."""
@@ -127,3 +124,30 @@ class CalibrationImages:
     def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
         """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
         return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))
+
+    def compare(self, fp32: Path, graphs: Mapping[str, Path], progress: Progress) -> None:
+        """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
+
+        `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+        """
+        batches = [*itertools.islice(self.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
+
+        def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
+            infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
+            return np.concatenate([best_classes(infer(batch)) for batch in batches])
+
+        expected = argmax(fp32)
+        for key, graph in graphs.items():
+            same = int((argmax(graph, fuses_qdq=not key.endswith("-tensorrt")) == expected).sum())
+            progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")
+
+
+def read_images(batches: Batches | CachedBatches, progress: Progress, use: Callable[[Batch], None]) -> None:
+    """Reads every batch and hands it to `use`; warns of corrupt images that were left out."""
+    name = Path(batches.source.name).name
+    with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
+        for batch in batches:
+            use(batch)
+            advance(len(batch.labels))
+    if batches.corrupt:
+        progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.techniques import Rounding, WeightScales
 from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Preprocessing
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Quantization", "Rounding", "WeightScales", "images_for_rounding", "mixed_graphs", "write_graphs"]
 
-HELD = 64 * 2**20  # bytes of one tensor's values that rounding may hold: all images of 32x32, about 20 of 224x224
-FEWEST = 8  # images that rounding uses, however large they are
+ROUNDING_BYTES = 64 * 2**20  # of one tensor's values that rounding may keep: all images of 32x32, about 20 of 224x224
+MIN_IMAGES = 8  # that rounding uses, however large they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +109,10 @@ def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], 
 
     The other Convs keep the codes and biases that they have in `base`, in which all are int8.
     """
-    from wrn_deploy.calib.collection.table import read_table
-    from wrn_deploy.calib.equalization.equalize import equalize
     from wrn_deploy.calib.writing.exact_input import PIXELS
     from wrn_deploy.calib.writing.int8_weights import copy_rounding
 
-    remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
-    table = read_table(bundle.file(bundle.find("calibration", remedy)))
-    equalized = equalize(read_unwrapped(bundle.file(bundle.find("onnx-fp32", remedy))), table.equalization)
+    equalized, table = read_equalized(bundle)
     exact_input = any(value.name == PIXELS for node in base.graph for value in node.outputs)
 
     def mixed(float_convs: Collection[str]) -> ir.Model:
@@ -130,10 +126,10 @@ def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], 
 
 
 def images_for_rounding(fp32: ir.Model, count: int) -> int:
-    """How many of `count` images rounding uses: as many as fit into HELD bytes with their largest tensor, or FEWEST."""
+    """How many of `count` images rounding uses: as many as fit into ROUNDING_BYTES with their largest tensor."""
     shapes = [value.shape for node in fp32.graph for value in node.outputs if value.shape is not None]
     largest = max(int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
-    return min(count, max(FEWEST, HELD // (4 * largest)))
+    return min(count, max(MIN_IMAGES, ROUNDING_BYTES // (4 * largest)))
 
 
 def _for_tensorrt(

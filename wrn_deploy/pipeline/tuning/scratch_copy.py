@@ -7,8 +7,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
@@ -23,18 +22,10 @@ class WithoutNotes:
     """A progress that drops notes, since they name the folder of a scratch copy."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def task(self, title: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-        """Passed on."""
-        return self._progress.task(title, total)
+        self.task, self.warn = progress.task, progress.warn
 
     def note(self, text: str) -> None:
-        """Dropped."""
-
-    def warn(self, text: str) -> None:
-        """Passed on."""
-        self._progress.warn(text)
+        """Drops it."""
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import shutil
 from dataclasses import dataclass
@@ -17,22 +18,25 @@ from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.data.preprocess import Batch, Batches
+from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
+from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.images import read_images
 from wrn_deploy.pipeline.quantization.state import (
     GRAPH,
     TUNE,
     UNTUNED,
     before_finetuning,
+    find_calibrated,
     is_finetuned,
     is_tuned,
     made_by,
-)
-from wrn_deploy.pipeline.tuning.measure import describe_images
+)  # fmt: skip
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_artifacts, made_in, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
@@ -107,8 +111,8 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
-        "labelled": describe_images(labelled, bundle.spec.classes, progress),
-        "sample": describe_images(sample, None, progress),
+        "labelled": _describe(labelled, bundle.spec.classes, progress),
+        "sample": _describe(sample, None, progress),
     }
     budget = Budget(options.max_drop, options.min_agreement)
     _check_budget(asked["labelled"]["images"], options, progress)
@@ -159,15 +163,36 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
 
     Each is decoded once, since every trial reads all of them again.
     """
-    how = bundle.spec.preprocessing
-    size = 64 if how.height < 64 else 8
+    preprocessing, size = bundle.spec.preprocessing, images_together(bundle.spec)
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
-    every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
-    every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
-    sample = Batches(EvenSample(chosen, SAMPLE), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
+    every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
+    sample = Batches(EvenSample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
     return CachedBatches(every), CachedBatches(sample)
+
+
+def _describe(batches: CachedBatches, classes: int | None, progress: Progress) -> dict[str, Any]:
+    """Reads every image: finds corrupt ones before any other work, and returns digests of pixels and labels.
+
+    Raises:
+        DeployError: with `classes`, an image has no label, or one outside of them.
+    """
+    digest, labels = DataDigest(), hashlib.sha256()
+
+    def add(batch: Batch) -> None:
+        for label, image in zip(batch.labels, batch.names, strict=True):
+            if classes is not None and not 0 <= label < classes:
+                found = "no label" if label < 0 else f"label {label}"
+                raise DeployError(f"{image} has {found}: expected 0 to {classes - 1}, to measure accuracy")
+        digest.add(batch.images)
+        labels.update(batch.labels.astype("<i8").tobytes())
+
+    read_images(batches, progress, add)
+    name = Path(batches.source.name).name
+    described = {"data": name, "data_digest": digest.hexdigest(), "images": len(digest)}
+    return described if classes is None else {**described, "labels_digest": labels.hexdigest()}
 
 
 def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
@@ -184,15 +209,8 @@ def _all_int8(work: Bundle) -> Artifact:
     Raises:
         UsageError: the bundle is not calibrated, or the graphs are stale.
     """
-    remedy = f"wrn-deploy calibrate {work.folder} --calib-data DATA"
-    try:
-        work.find("calibration", remedy)
-        made = before_finetuning(work, GRAPH, remedy)
-        return work.find(UNTUNED, remedy) if is_tuned(made) else made
-    except DeployError as error:
-        raise UsageError(
-            f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
-        ) from error
+    made = find_calibrated(work, GRAPH, before_finetuning(work, GRAPH))
+    return find_calibrated(work, UNTUNED) if is_tuned(made) else made
 
 
 def _untune(work: Bundle) -> None:

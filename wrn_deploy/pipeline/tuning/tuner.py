@@ -1,22 +1,29 @@
-"""Measures the Convs of a calibrated bundle, alone and in sets, in int8 against fp16; does not change the bundle."""
+"""Measures the Convs of a calibrated bundle, alone and in sets, in int8 against fp16, on the CPU; changes no bundle."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import IO, Self
 
-from wrn_deploy.bench.report.tuning import Budget, Layer, Trial, Tuning
+import numpy as np
+
+from wrn_deploy.bench.report.tuning import Budget, Layer, Score, Trial, Tuning
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.data.cached_batches import CachedBatches
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.data.preprocess import normalize
+from wrn_deploy.errors import DeployError
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
-from wrn_deploy.pipeline.tuning.measure import Reference
 from wrn_deploy.pipeline.tuning.search import find_fewest
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.sessions import infer_with, open_session
 
-__all__ = ["MixedGraphs", "Tuner"]
+__all__ = ["MixedGraphs", "Reference", "Tuner"]
+
+Advance = Callable[[int], None]
 
 
 class MixedGraphs:
@@ -36,20 +43,65 @@ class MixedGraphs:
 
     def write(self, float_convs: Collection[str], file: Path) -> None:
         """Writes the graph with these Convs in fp16 as the bundle keeps it."""
-        from wrn_deploy.calib.collection.table import read_table
-
         if not float_convs:
             shutil.copyfile(self.file, file)
             return
-        files = self._bundle.artifacts
-        fp32, table = (self._bundle.file(files[key]) for key in ("onnx-fp32", "calibration"))
-        write_wrapped(
-            self._mixed(float_convs),
-            file,
-            self._bundle.spec,
-            fp32=read_unwrapped(fp32),
-            equalization=read_table(table).equalization,
-        )
+        fp32, table = read_equalized(self._bundle)
+        mixed = self._mixed(float_convs)
+        write_wrapped(mixed, file, self._bundle.spec, fp32=fp32, equalization=table.equalization)
+
+
+class Reference:
+    """fp32's logits on some images, in a temporary file, to compare other graphs with.
+
+    A context manager; holds one session at a time.
+    """
+
+    def __init__(self, fp32: Path, batches: CachedBatches, threads: int | None, advance: Advance) -> None:
+        self.batches = batches
+        self.threads = threads
+        self._logits: IO[bytes] = tempfile.TemporaryFile(prefix="wrn-deploy-")  # noqa: SIM115 - closed by __exit__
+        infer = infer_with(open_session(fp32, threads))
+        images = correct = 0
+        for batch in batches:
+            logits = infer(normalize(batch.images, batches.preprocessing))
+            self._logits.write(logits.tobytes())
+            images += len(logits)
+            correct += int((logits.argmax(axis=1) == batch.labels).sum())
+            advance(len(logits))
+        self.score = Score(images, correct, images, 0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._logits.close()
+
+    def compare(self, graph: Path, advance: Advance) -> Score:
+        """Measures the graph's score.
+
+        Raises:
+            DeployError: a logit is not finite.
+        """
+        infer = infer_with(open_session(graph, self.threads, fuses_qdq=False))
+        self._logits.seek(0)
+        correct = same = values = 0
+        squares = 0.0
+        for batch in self.batches:
+            logits = infer(normalize(batch.images, self.batches.preprocessing))
+            wanted = np.frombuffer(self._logits.read(logits.nbytes), dtype=np.float32).reshape(logits.shape)
+            squares += float(np.square(logits - wanted, dtype=np.float64).sum())
+            if not np.isfinite(squares):
+                raise DeployError(
+                    f"a graph with Convs in fp16 gives NaN or infinite logits near {batch.names[0]}: expected finite "
+                    "ones; the fp16 graph overflows there, which `wrn-deploy eval` shows too"
+                )
+            answers = logits.argmax(axis=1)
+            correct += int((answers == batch.labels).sum())
+            same += int((answers == wanted.argmax(axis=1)).sum())
+            values += logits.size
+            advance(len(logits))
+        return Score(self.score.images, correct, same, squares / values)
 
 
 class Tuner:
