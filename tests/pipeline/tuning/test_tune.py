@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
-from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
+from wrn_deploy.pipeline.quantization.quantize import mixed_graph
 from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Reference
 from wrn_deploy.progress import Silent
@@ -71,20 +70,15 @@ def planted(planted_bundle: Path, tmp_path: Path) -> Bundle:
 def spoil_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs with a Conv in fp16 get another classifier, so that none of them answers as fp32 does."""
 
-    def spoiled(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], ir.Model]:
-        mixed = mixed_graphs(bundle, base)
+    def spoiled(*args: Any, **options: Any) -> ir.Model:
+        model = mixed_graph(*args, **options)
+        bias = model.graph.initializers["fc.bias"]
+        assert bias.const_value is not None
+        steps = np.arange(0, 100, 10, dtype=np.float16)
+        bias.const_value = ir.Tensor(bias.const_value.numpy() + steps, name=bias.name)
+        return model
 
-        def graph_of(float_convs: Collection[str]) -> ir.Model:
-            model = mixed(float_convs)
-            bias = model.graph.initializers["fc.bias"]
-            assert bias.const_value is not None
-            steps = np.arange(0, 100, 10, dtype=np.float16)
-            bias.const_value = ir.Tensor(bias.const_value.numpy() + steps, name=bias.name)
-            return model
-
-        return graph_of
-
-    monkeypatch.setattr("wrn_deploy.pipeline.tuning.tuner.mixed_graphs", spoiled)
+    monkeypatch.setattr("wrn_deploy.pipeline.tuning.tuner.mixed_graph", spoiled)
 
 
 def score_of(bundle: Bundle, float_convs: tuple[str, ...], folder: Path) -> tuple[Score, Score]:

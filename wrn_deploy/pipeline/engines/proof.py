@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wrn_deploy.calib.warning import join_names
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.progress import Progress
@@ -83,7 +84,4 @@ def _report(report: PrecisionReport, progress: Progress) -> None:
     reformats = "" if report.reformats is None else f"; {report.layers} layers, {report.reformats} of them reformats"
     progress.note(f"MACs of one image: {as_percent(report.shares)} ({PROVED_HOW[report.source]}{reformats})")
     if report.unknown:
-        some = ", ".join(report.unknown[:3]) + (
-            f" and {len(report.unknown) - 3} more" if len(report.unknown) > 3 else ""
-        )
-        progress.warn(f"not found in the engine, so not proved: {some}")
+        progress.warn(f"not found in the engine, so not proved: {join_names(report.unknown)}")

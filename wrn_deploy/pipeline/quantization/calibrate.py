@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
-from wrn_deploy.pipeline.quantization.quantize import Quantization, images_for_rounding, write_graphs
+from wrn_deploy.pipeline.quantization.quantize import Quantization, write_graphs
 from wrn_deploy.pipeline.quantization.state import GRAPH, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
@@ -24,8 +23,6 @@ from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.ranges import Histogram, Range
@@ -69,7 +66,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     artifact = bundle.current("calibration", recipe)
     recipes = functools.partial(_graph_recipes, fp32=fp32, fp16=fp16, options=options.quantization, tools=tools)
     if artifact is not None:
-        made = all(made_by(bundle, key, graph) for key, graph in recipes(artifact).items())
+        made = all(made_by(bundle, key, graph_recipe) for key, graph_recipe in recipes(artifact).items())
         if made and CALIBRATION.find(bundle):
             progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
             return artifact
@@ -78,8 +75,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
     if artifact is None:
-        with unwrapped_file(bundle.file(fp32), bundle.spec) as graph:
-            table, equalized, warnings = _calibrate(graph, fp32.sha256, method, images, progress)
+        with unwrapped_file(bundle.file(fp32), bundle.spec) as core:
+            table, equalized, warnings = _calibrate(core, fp32.sha256, method, images, progress)
     else:
         equalized, table = read_equalized(bundle)
         warnings = [CalibrationWarning(**warning) for warning in artifact.facts.get("guards", [])]
@@ -88,7 +85,9 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
         facts = {"images": table.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
         artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
-        _write_graphs(step, equalized, table, images, progress)
+        for key, graph in write_graphs(equalized, table, images, progress).items():
+            file = step.file(GRAPHS[key])
+            write_wrapped(graph, file, bundle.spec, fp32=equalized, equalization=table.equalization)
         del equalized  # frees its weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, (Kind.ONNX, Precision.INT8), GRAPHS[key], graph_recipe, {})
@@ -149,14 +148,13 @@ def _collect(
 
     def collect(graph: Path) -> dict[str, Range]:
         with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            counted = _counted(images.normalized(), advance)
-            return collect_ranges(graph, counted, histograms=histograms, threads=threads)
+            return collect_ranges(graph, images.normalized(advance), histograms=histograms, threads=threads)
 
     if not images.options.equalize:
         return Equalization(), collect(fp32), equalize(ir.load(fp32), Equalization())
-    first = images.first_split() if histograms else images.normalized()
     with progress.task("Collecting the channels' ranges, to equalise them") as advance:
-        ranges = collect_ranges(fp32, _counted(first, advance), histograms=False, threads=threads)
+        first = images.first_split(advance) if histograms else images.normalized(advance)
+        ranges = collect_ranges(fp32, first, histograms=False, threads=threads)
     model = ir.load(fp32)
     found = find_equalization(model.graph, ranges)
     if not histograms:
@@ -166,29 +164,6 @@ def _collect(
         ir.save(equalize(model, found), equalized)
         del model  # keeps memory flat: the graph is read again after the pass
         return found, collect(equalized), ir.load(equalized)
-
-
-def _counted(
-    batches: Iterable[npt.NDArray[np.float32]], advance: Callable[[int], None]
-) -> Iterator[npt.NDArray[np.float32]]:
-    """The same batches; `advance` gets the number of images of each."""
-    for batch in batches:
-        yield batch
-        advance(len(batch))
-
-
-def _write_graphs(
-    step: Transaction, equalized: ir.Model, table: CalibrationTable, images: CalibrationImages, progress: Progress
-) -> None:
-    """Stages the int8 graphs."""
-    quantization = images.options.quantization
-    chosen = images.first(images_for_rounding(equalized, images.count)) if quantization.needs_images else None
-    graphs = write_graphs(
-        equalized, table, quantization, preprocessing=images.preprocessing, images=chosen, progress=progress
-    )
-    for key, graph in graphs.items():
-        file = step.file(GRAPHS[key])
-        write_wrapped(graph, file, images.spec, fp32=equalized, equalization=table.equalization)
 
 
 def _graph_recipes(

@@ -107,15 +107,17 @@ class CalibrationImages:
             **chosen,
         }
 
-    def normalized(self) -> Iterator[Floats]:
-        """The images one by one, normalised, (1, 3, H, W)."""
-        return (normalize(pixels, self.preprocessing) for pixels in self._batches.pixels(1))
+    def normalized(self, advance: Callable[[int], None]) -> Iterator[Floats]:
+        """Yields the images one by one, normalised, (1, 3, H, W); advances with each."""
+        for pixels in self._batches.pixels(1):
+            yield normalize(pixels, self.preprocessing)
+            advance(1)
 
-    def first_split(self) -> Iterator[Floats]:
+    def first_split(self, advance: Callable[[int], None]) -> Iterator[Floats]:
         """The images that `split_of` puts into split 1, about half of them; all images if it puts none there."""
-        chosen = (image for image in self.normalized() if split_of(image))
+        chosen = (image for image in self.normalized(advance) if split_of(image))
         first = next(chosen, None)
-        return self.normalized() if first is None else itertools.chain([first], chosen)
+        return self.normalized(advance) if first is None else itertools.chain([first], chosen)
 
     def first(self, count: int) -> Floats:
         """The first `count` images, normalised, (count, 3, H, W)."""

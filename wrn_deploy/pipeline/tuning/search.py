@@ -22,7 +22,8 @@ def find_fewest(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept | 
         ranked: all layers, the one that buys back most error per MAC first.
         meets: whether the graph with these layers in fp16 meets the budget; called with the same set more than once.
     """
-    sizes = _ladder(len(ranked))
+    count = len(ranked)
+    sizes = [0, *(2**power for power in range(count.bit_length()) if 2**power < count), count]
     good = [size for size in sizes if meets(frozenset(ranked[:size]))]
     if not good:
         return None
@@ -36,11 +37,6 @@ def find_fewest(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept | 
             low = middle
     kept = _minimal(ranked[:high], meets)
     return kept if len(kept) < len(ranked) else None
-
-
-def _ladder(count: int) -> list[int]:
-    sizes = [0, *(2**power for power in range(count.bit_length()) if 2**power < count), count]
-    return list(dict.fromkeys(sizes))
 
 
 def _minimal(ranked: Sequence[str], meets: Callable[[Kept], bool]) -> Kept:

@@ -37,7 +37,7 @@ from wrn_deploy.pipeline.quantization.state import (
     is_tuned,
     made_by,
 )  # fmt: skip
-from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_artifacts, made_in, scratch_copy
+from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
@@ -243,8 +243,7 @@ def _write(
         progress.warn(f"{bundle.folder}: this replaces the fine-tuned int8 graph; run `wrn-deploy finetune` again")
     path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
     with bundle.transaction() as step:
-        new = [artifact for artifact in made_in(work, bundle) if artifact.key not in (GRAPH, UNTUNED, RECORD)]
-        copy_artifacts(work, new, step)
+        copy_new(work, bundle, step, but=(GRAPH, UNTUNED, RECORD))
         graphs.write((), step.file(untuned))
         step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, graphs.base.recipe, {})
         graphs.write(tuning.chosen.float_convs, step.file(path))

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
-from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
+from wrn_deploy.pipeline.quantization.quantize import mixed_graph
 from wrn_deploy.pipeline.tuning.search import find_fewest
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = ["MixedGraphs", "Reference", "Tuner"]
 
@@ -32,23 +35,26 @@ class MixedGraphs:
     def __init__(self, bundle: Bundle, base: Artifact) -> None:
         self.base = base
         self.file = bundle.file(base)
-        self._bundle = bundle
-        self._mixed = mixed_graphs(bundle, read_unwrapped(self.file))
+        self._spec = bundle.spec
+        self._int8 = read_unwrapped(self.file)
+        self._fp32, self._table = read_equalized(bundle)
+
+    def _mixed(self, float_convs: Collection[str]) -> ir.Model:
+        return mixed_graph(self._int8, float_convs, fp32=self._fp32, table=self._table, spec=self._spec)
 
     def write_unwrapped(self, float_convs: Collection[str], file: Path) -> None:
         """Writes the graph with these Convs in fp16 without the bundle's interface, to measure it."""
         import onnx_ir as ir
 
-        ir.save(self._mixed(float_convs) if float_convs else read_unwrapped(self.file), file)
+        ir.save(self._mixed(float_convs) if float_convs else self._int8, file)
 
     def write(self, float_convs: Collection[str], file: Path) -> None:
         """Writes the graph with these Convs in fp16 as the bundle keeps it."""
-        if not float_convs:
+        if float_convs:
+            graph, equalization = self._mixed(float_convs), self._table.equalization
+            write_wrapped(graph, file, self._spec, fp32=self._fp32, equalization=equalization)
+        else:
             shutil.copyfile(self.file, file)
-            return
-        fp32, table = read_equalized(self._bundle)
-        mixed = self._mixed(float_convs)
-        write_wrapped(mixed, file, self._bundle.spec, fp32=fp32, equalization=table.equalization)
 
 
 class Reference:
