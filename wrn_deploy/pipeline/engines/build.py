@@ -76,10 +76,10 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     graph = _graph(bundle, options, progress)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"
-    there = None if options.rebuild else bundle.current(key, recipe)
-    if there is not None:
-        progress.note(f"{bundle.folder}: {there.path} is up to date")
-        return there
+    current = None if options.rebuild else bundle.current(key, recipe)
+    if current is not None:
+        progress.note(f"{bundle.folder}: {current.path} is up to date")
+        return current
     built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
     facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
     path = f"{options.precision}-{trt.flavor}.plan"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing, read_finetuning
+from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finetuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.qat.schedule import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
@@ -60,7 +60,10 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     """
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "export", "fine-tuning")
-    made = {key: _calibrated(bundle, key) for key in (f"onnx-int8-{target}" for target in options.targets)}
+    made = {}
+    for key in (f"onnx-int8-{target}" for target in options.targets):
+        advice = ": fine-tuning starts from a calibrated bundle"
+        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
     images = FinetuneImages(bundle.spec, options)
     images.read(progress)
     schedule = images.schedule
@@ -145,7 +148,7 @@ class _Work:
         fp32 = read_unwrapped(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
         file = self.trained(key)
         ir.save(model, file)
-        before = self._judged(file, key, judge)
+        before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
         title = f"Fine-tuning {key} on {len(self.images.train)} images"
         with progress.task(title, self.schedule.steps) as advance:
@@ -153,24 +156,15 @@ class _Work:
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
         watcher.report(progress)
         ir.save(model, file)
-        difference = check_arithmetic(
-            key, answer_with(TorchGraph(model)), self._answer(file, key), judge.first_images, file
-        )
-        after, kept = self._judged(file, key, judge), watcher.kept
+        trained, written = answer_with(TorchGraph(model)), self._answer(file, key)
+        difference = check_arithmetic(key, trained, written, judge.first_images, file)
+        after, kept = judge.judge(self._answer(file, key)), watcher.kept
         if not after.is_better_than(before, by_labels=self.schedule.loss.needs_labels):
             after, kept = before, None
         return Finetuned(key, before, tuple(watcher.looks), kept, after, difference)
 
-    def _judged(self, file: Path, key: str, judge: Judge) -> Standing:
-        return judge.judge(self._answer(file, key))
-
     def _answer(self, file: Path, key: str) -> Any:
         return infer_with(open_session(file, self.threads, fuses_qdq=not key.endswith("-tensorrt")))
-
-
-def _calibrated(bundle: Bundle, key: str) -> Artifact:
-    advice = ": fine-tuning starts from a calibrated bundle"
-    return find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
 
 
 def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
@@ -183,8 +177,8 @@ def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
 def _record_recipe(recipes: dict[str, Recipe]) -> Recipe:
     """The recipe of the report, from those of all graphs."""
     parents = {BEFORE[key]: recipe.parents[BEFORE[key]] for key, recipe in recipes.items()}
-    one = next(iter(recipes.values()))
-    return Recipe(parents, {FINETUNE: one.options[FINETUNE], "graphs": list(recipes)}, one.tools)
+    first = next(iter(recipes.values()))
+    return Recipe(parents, {FINETUNE: first.options[FINETUNE], "graphs": list(recipes)}, first.tools)
 
 
 def _current(bundle: Bundle, recipes: dict[str, Recipe]) -> Finetuning | None:
@@ -211,21 +205,18 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
             step.add(BEFORE[graph.key], (Kind.ONNX, Precision.INT8), kept, before.recipe, before.facts)
             trained = ir.load(work.trained(graph.key))
             write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=table.equalization)
-            facts = {**before.facts, **_facts(graph)}
+            facts = {
+                **before.facts,
+                "finetuned_steps": graph.kept,
+                "agreement_before": graph.before.agreement,
+                "agreement": graph.after.agreement,
+                "top1_before": graph.before.top1,
+                "top1_finetuned": graph.after.top1,
+            }
             step.add(graph.key, (Kind.ONNX, Precision.INT8), path, recipes[graph.key], facts)
         step.file(FILE).write_text(result.to_json(), encoding="utf-8")
         record = step.add(RECORD, (Kind.REPORT, Precision.INT8), FILE, _record_recipe(recipes), {})
         FINETUNING.add(step, record, work.images.trained)
-
-
-def _facts(graph: Finetuned) -> dict[str, Any]:
-    return {
-        "finetuned_steps": graph.kept,
-        "agreement_before": graph.before.agreement,
-        "agreement": graph.after.agreement,
-        "top1_before": graph.before.top1,
-        "top1_finetuned": graph.after.top1,
-    }
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         for key, graph in write_graphs(equalized, table, images, progress).items():
             file = step.file(GRAPHS[key])
             write_wrapped(graph, file, bundle.spec, fp32=equalized, equalization=table.equalization)
-        del equalized  # frees its weights before sessions are opened
+        del equalized, graph  # frees their weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, (Kind.ONNX, Precision.INT8), GRAPHS[key], graph_recipe, {})
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))

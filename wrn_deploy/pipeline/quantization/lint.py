@@ -12,7 +12,7 @@ from wrn_deploy.pipeline.read_graph import EXPECTED, read_graph
 __all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
     """The counts of a graph and the findings in it.
 

@@ -6,8 +6,8 @@ from wrn_deploy.bundle import Artifact, Bundle, Recipe
 from wrn_deploy.errors import DeployError, UsageError
 
 __all__ = [
-    "BEFORE", "FINETUNE", "GRAPH", "RECORD", "TUNE", "UNTUNED", "before_finetuning", "find_calibrated", "is_finetuned",
-    "is_tuned", "made_by",
+    "BEFORE", "FINETUNE", "GRAPH", "RECORD", "TUNE", "UNTUNED", "before_finetuning", "find_all_int8", "find_calibrated",
+    "is_finetuned", "is_tuned", "made_by",
 ]  # fmt: skip
 
 TUNE, FINETUNE = "tune", "finetune"  # the options of these steps, in the recipe of a graph that they made
@@ -45,6 +45,12 @@ def find_calibrated(bundle: Bundle, *keys: str, advice: str = OR_DATA) -> Artifa
         return [bundle.find(key, remedy) for key in ("calibration", *keys)][-1]
     except DeployError as error:
         raise UsageError(f"{error}{advice}") from error
+
+
+def find_all_int8(bundle: Bundle) -> Artifact:
+    """The graph for TensorRT with every Conv in int8, which tuning keeps beside the tuned graph; raises UsageError."""
+    made = find_calibrated(bundle, GRAPH, before_finetuning(bundle, GRAPH))
+    return find_calibrated(bundle, UNTUNED) if is_tuned(made) else made
 
 
 def made_by(bundle: Bundle, key: str, recipe: Recipe) -> bool:

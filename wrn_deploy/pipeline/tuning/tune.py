@@ -12,7 +12,7 @@ from typing import Any
 
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
@@ -27,16 +27,7 @@ from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import read_images
-from wrn_deploy.pipeline.quantization.state import (
-    GRAPH,
-    TUNE,
-    UNTUNED,
-    before_finetuning,
-    find_calibrated,
-    is_finetuned,
-    is_tuned,
-    made_by,
-)  # fmt: skip
+from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
@@ -106,7 +97,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     for key in ("onnx-fp32", "onnx-fp16"):
         bundle.find(key, remedy)
     if options.calibrate is None:
-        _all_int8(bundle)
+        find_all_int8(bundle)
     labelled, sample = _images(bundle, options)
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
@@ -122,16 +113,16 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
             work = stack.enter_context(scratch_copy(bundle))
             _untune(work)
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
-        base = _all_int8(work)
+        base = find_all_int8(work)
         recipe = _recipe(base.recipe, asked)
         if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
         graphs = MixedGraphs(work, base)
-        tuner = Tuner(work, graphs, labelled=labelled, sample=sample, threads=options.threads, progress=progress)
+        tuner = Tuner(graphs=graphs, labelled=labelled, sample=sample, threads=options.threads, progress=progress)
         tuning = tuner.tune(budget)
         if tuning.chosen is not None:
-            _write(bundle, work, graphs, recipe=recipe, tuning=tuning, progress=progress)
+            _write(bundle, graphs, recipe, tuning, progress)
     return tuning
 
 
@@ -203,16 +194,6 @@ def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None
         )
 
 
-def _all_int8(work: Bundle) -> Artifact:
-    """The graph with every Conv in int8, which tuning keeps beside the tuned graph.
-
-    Raises:
-        UsageError: the bundle is not calibrated, or the graphs are stale.
-    """
-    made = find_calibrated(work, GRAPH, before_finetuning(work, GRAPH))
-    return find_calibrated(work, UNTUNED) if is_tuned(made) else made
-
-
 def _untune(work: Bundle) -> None:
     """Restores the graph with every Conv in int8, so that calibration finds it up to date."""
     tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(UNTUNED)
@@ -227,10 +208,9 @@ def _recipe(base: Recipe, asked: dict[str, Any]) -> Recipe:
     return Recipe(base.parents, {**base.options, TUNE: asked}, {**base.tools, **package_versions(*PACKAGES)})
 
 
-def _write(
-    bundle: Bundle, work: Bundle, graphs: MixedGraphs, *, recipe: Recipe, tuning: Tuning, progress: Progress
-) -> None:
-    """Copies what `work` made to the bundle, with the chosen graph, the all-int8 one and the report, all or nothing."""
+def _write(bundle: Bundle, graphs: MixedGraphs, recipe: Recipe, tuning: Tuning, progress: Progress) -> None:
+    """Copies new artifacts to the bundle, with the chosen graph, the all-int8 one and the report, all or nothing."""
+    work = graphs.bundle
     assert tuning.chosen is not None
     facts = {
         "float_convs": list(tuning.chosen.float_convs),

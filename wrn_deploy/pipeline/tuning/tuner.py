@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -30,17 +31,24 @@ Advance = Callable[[int], None]
 
 
 class MixedGraphs:
-    """The graphs for TensorRT of a calibrated bundle with some Convs in fp16; `base` is the one with all in int8."""
+    """The graphs for TensorRT of a calibrated bundle with some Convs in fp16; `base` is the one with all in int8.
+
+    `macs` are the multiply-accumulates of each Conv for one image, in the graph's order, as linting counts them.
+    """
 
     def __init__(self, bundle: Bundle, base: Artifact) -> None:
+        from wrn_deploy.calib.lint.facts import GraphFacts
+
         self.base = base
         self.file = bundle.file(base)
-        self._spec = bundle.spec
+        self.bundle = bundle
         self._int8 = read_unwrapped(self.file)
         self._fp32, self._table = read_equalized(bundle)
+        facts = GraphFacts(self._int8)
+        self.macs = {conv.name or "": facts.macs[conv.outputs[0].name or ""] for conv in facts.convs}
 
     def _mixed(self, float_convs: Collection[str]) -> ir.Model:
-        return mixed_graph(self._int8, float_convs, fp32=self._fp32, table=self._table, spec=self._spec)
+        return mixed_graph(self._int8, float_convs, fp32=self._fp32, table=self._table, spec=self.bundle.spec)
 
     def write_unwrapped(self, float_convs: Collection[str], file: Path) -> None:
         """Writes the graph with these Convs in fp16 without the bundle's interface, to measure it."""
@@ -52,7 +60,7 @@ class MixedGraphs:
         """Writes the graph with these Convs in fp16 as the bundle keeps it."""
         if float_convs:
             graph, equalization = self._mixed(float_convs), self._table.equalization
-            write_wrapped(graph, file, self._spec, fp32=self._fp32, equalization=equalization)
+            write_wrapped(graph, file, self.bundle.spec, fp32=self._fp32, equalization=equalization)
         else:
             shutil.copyfile(self.file, file)
 
@@ -110,33 +118,22 @@ class Reference:
         return Score(self.score.images, correct, same, squares / values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tuner:
     """Measures layers on a sample of images, then sets of layers on labelled images; holds one session at a time."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        graphs: MixedGraphs,
-        *,
-        labelled: CachedBatches,
-        sample: CachedBatches,
-        threads: int | None,
-        progress: Progress,
-    ) -> None:
-        self.bundle, self.graphs = bundle, graphs
-        self.labelled, self.sample = labelled, sample
-        self.threads = threads
-        self.progress = progress
-        self.macs = _macs(graphs.file)
-        self.trials: dict[frozenset[str], Trial] = {}
-        self.file = Path()
+    graphs: MixedGraphs
+    labelled: CachedBatches
+    sample: CachedBatches
+    threads: int | None
+    progress: Progress
+    trials: dict[frozenset[str], Trial] = field(default_factory=dict)
 
     def tune(self, budget: Budget) -> Tuning:
         """Measures the costs, then searches; computes fp32's answers once per set of images."""
-        stored = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
-        temporary = tempfile.TemporaryDirectory(prefix="wrn-deploy-")
-        with temporary as folder, unwrapped_file(stored, self.bundle.spec) as fp32:
-            self.file = Path(folder, "trial.onnx")
+        bundle = self.graphs.bundle
+        stored = bundle.file(bundle.artifacts["onnx-fp32"])
+        with unwrapped_file(stored, bundle.spec) as fp32:
             with Reference(fp32, self.sample, self.threads, _ignore) as reference:
                 layers = self._costs(reference)
             count = len(self.labelled)
@@ -148,8 +145,8 @@ class Tuner:
                     lambda kept: budget.met(self._trial(kept, reference).score, reference.score),
                 )
         return Tuning(
-            model=self.bundle.spec.name,
-            random_weights=self.bundle.random_weights,
+            model=bundle.spec.name,
+            random_weights=bundle.random_weights,
             data=Path(self.labelled.source.name).name,
             sensitivity_data=Path(self.sample.source.name).name,
             budget=budget,
@@ -161,33 +158,31 @@ class Tuner:
 
     def _costs(self, reference: Reference) -> list[Layer]:
         """The error of each Conv alone in int8: never negative and nearly additive, unlike the gain of one in fp16."""
-        layers, title = [], f"Costs of {len(self.macs)} Convs in int8, on {len(self.sample)} images"
-        with self.progress.task(title, len(self.macs)) as advance:
-            for name, macs in self.macs.items():
-                self.graphs.write_unwrapped([other for other in self.macs if other != name], self.file)
-                layers.append(Layer(name, macs, reference.compare(self.file, _ignore)))
+        layers, macs = [], self.graphs.macs
+        title = f"Costs of {len(macs)} Convs in int8, on {len(self.sample)} images"
+        with self.progress.task(title, len(macs)) as advance:
+            for name in macs:
+                alone = self._measure([other for other in macs if other != name], reference, _ignore)
+                layers.append(Layer(name, macs[name], alone))
                 advance(1)
         return sorted(layers, key=lambda layer: (-layer.alone.error / layer.macs, layer.name))
 
     def _trial(self, kept: frozenset[str], reference: Reference) -> Trial:
         """The set's score on the labelled images; each set is measured once."""
         if kept not in self.trials:
-            names = tuple(name for name in self.macs if name in kept)
-            share = 1.0 - sum(self.macs[name] for name in names) / sum(self.macs.values())
-            count = len(self.labelled)
-            title = f"Accuracy with {len(names)} of {len(self.macs)} Convs in fp16, {100 * share:.1f} % of MACs in int8"
-            with self.progress.task(title, count) as advance:
-                self.graphs.write_unwrapped(names, self.file)
-                self.trials[kept] = Trial(names, share, reference.compare(self.file, advance))
+            macs = self.graphs.macs
+            names = tuple(name for name in macs if name in kept)
+            share = 1.0 - sum(macs[name] for name in names) / sum(macs.values())
+            title = f"Accuracy with {len(names)} of {len(macs)} Convs in fp16, {100 * share:.1f} % of MACs in int8"
+            with self.progress.task(title, len(self.labelled)) as advance:
+                self.trials[kept] = Trial(names, share, self._measure(names, reference, advance))
         return self.trials[kept]
 
-
-def _macs(base: Path) -> dict[str, int]:
-    """Multiply-accumulates of each Conv for one image, in the graph's order, as linting counts them."""
-    from wrn_deploy.calib.lint.facts import GraphFacts
-
-    facts = GraphFacts(read_unwrapped(base))
-    return {conv.name or "": facts.macs[conv.outputs[0].name or ""] for conv in facts.convs}
+    def _measure(self, float_convs: Collection[str], reference: Reference, advance: Advance) -> Score:
+        with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+            file = Path(folder, "trial.onnx")
+            self.graphs.write_unwrapped(float_convs, file)
+            return reference.compare(file, advance)
 
 
 def _ignore(_images: int) -> None:
