@@ -117,8 +117,7 @@ def parse_log(message: str) -> list[EngineLayer]:
 
 
 def _layer(entry: dict[str, Any] | str) -> EngineLayer:
-    if isinstance(entry, str):
-        return EngineLayer(name=entry, kind="", inputs=(), weights=(), outputs=(), tactic="", onnx=())
+    entry = {"Name": entry} if isinstance(entry, str) else entry
     texts = {key: str(entry.get(key, "")) for key in ("Name", "LayerType", "TacticName", "Metadata")}
     weights = [{**entry["Weights"], "Name": "Weights"}] if isinstance(entry.get("Weights"), dict) else []
     return EngineLayer(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.build import BuiltPlan
     from wrn_deploy.engines.flavor import TensorRT
     from wrn_deploy.engines.layers import EngineLayer
-    from wrn_deploy.engines.proof import PrecisionReport, Source
+    from wrn_deploy.engines.proof import Source
 
 __all__ = ["NO_PROOF", "PROVED_HOW", "as_percent", "prove_plan"]
 
@@ -50,7 +50,10 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
     reports = [prove(expected, layers, source) for layers in engines] or [unproved(expected)]
     worst = max(reports, key=lambda report: (len(report.higher_precision), len(report.unknown)))
     check_precision(worst, str(graph))
-    _report(worst, progress)
+    reformats = "" if worst.reformats is None else f"; {worst.layers} layers, {worst.reformats} of them reformats"
+    progress.note(f"MACs of one image: {as_percent(worst.shares)} ({PROVED_HOW[worst.source]}{reformats})")
+    if worst.unknown:
+        progress.warn(f"not found in the engine, so not proved: {join_names(worst.unknown)}")
     return worst.to_json()
 
 
@@ -78,10 +81,3 @@ def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Sourc
         except DeployError as error:  # a plan for another GPU
             progress.note(f"the engine cannot be inspected here: {error}")
     return Source.LOG, [parse_log(message) for message in built.layer_lists]
-
-
-def _report(report: PrecisionReport, progress: Progress) -> None:
-    reformats = "" if report.reformats is None else f"; {report.layers} layers, {report.reformats} of them reformats"
-    progress.note(f"MACs of one image: {as_percent(report.shares)} ({PROVED_HOW[report.source]}{reformats})")
-    if report.unknown:
-        progress.warn(f"not found in the engine, so not proved: {join_names(report.unknown)}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +19,11 @@ from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batch, Batches, normalize
-from wrn_deploy.data.sampling.digest import image_digest
+from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.data.sampling.subset import EvenSample, Subset
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.pipeline.quantization.images import read_images
+from wrn_deploy.pipeline.quantization.images import ReadImage, check_labels, describe_images, read_images
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.recipe import TrainRecipe
@@ -75,14 +72,6 @@ class FinetuneOptions:
             )
 
 
-class _Image(NamedTuple):
-    """One image without its pixels."""
-
-    digest: bytes
-    label: int
-    name: str
-
-
 class FinetuneImages:
     """The images to train on and the held-out ones; `read` divides them by their pixels, not by their names.
 
@@ -108,14 +97,14 @@ class FinetuneImages:
         """
         limit = self.options.limit
         given = self._given if limit is None else EvenSample(self._given, limit)
-        seen = self._read(given, progress)
+        seen = read_images(self._batches(given, 64), progress)
         if self._tests is None:
             fraction = min(HELD_OUT, HELD_OUT_FRACTION * len(seen)) / len(seen)
             tests = [image for image in seen if int.from_bytes(image.digest[:8], "big") < fraction * 2.0**64]
             self.held_out = Subset(self._given, [image.name for image in tests], len(tests), keep=True)
         else:
             self.held_out = match_classes(self._tests, self.spec)
-            tests = self._read(self.held_out, progress)
+            tests = read_images(self._batches(self.held_out, 64), progress)
         known = {image.digest for image in tests}
         train = [image for image in seen if image.digest not in known]
         both = len(seen) - len(train)
@@ -127,8 +116,8 @@ class FinetuneImages:
         self.train = Subset(self._given, names, len(train), keep=keep)
         self.trained = ImageSet.of(image.digest for image in train)
         self.described = {
-            "train": _describe(train, self._given.name),
-            "held_out": _describe(tests, self.held_out.name),
+            "train": describe_images(train, self._given, labels=True),
+            "held_out": describe_images(tests, self.held_out, labels=True),
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "mirror": self._mirror,
             "shift": self.options.shift,
@@ -170,44 +159,13 @@ class FinetuneImages:
     def _batches(self, source: ImageSource, size: int) -> Batches:
         return Batches(source, self.preprocessing, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
 
-    def _read(self, source: ImageSource, progress: Progress) -> list[_Image]:
-        found: list[_Image] = []
-
-        def add(batch: Batch) -> None:
-            digests = map(image_digest, batch.images)
-            found.extend(map(_Image, digests, map(int, batch.labels), batch.names))
-
-        read_images(self._batches(source, 64), progress, add)
-        return found
-
-    def _check(self, train: list[_Image], tests: list[_Image]) -> None:
+    def _check(self, train: list[ReadImage], tests: list[ReadImage]) -> None:
         if not train or not tests:
             raise DeployError(
                 f"{self._given.name} gives {len(train)} images to train on and {len(tests)} to judge by: expected some "
                 "of both; give more images, or others with --test-data"
             )
-        loss, classes = self.options.schedule.loss, self.spec.classes
-        if not loss.needs_labels:
-            return
-        for image in (*train, *tests):
-            if not 0 <= image.label < classes:
-                found = "no label" if image.label < 0 else f"label {image.label}"
-                raise DeployError(
-                    f"{image.name} has {found}: expected 0 to {classes - 1} for --loss {loss}; `--loss distill` needs "
-                    "no labels"
-                )
-
-
-def _describe(images: list[_Image], name: str) -> dict[str, Any]:
-    """The images of a data set in the recipe: digests of their pixels, and of their labels."""
-    in_order = sorted(images)
-    pixels = hashlib.sha256(b"".join(image.digest for image in in_order))
-    labels = hashlib.sha256(
-        b"".join(image.digest + image.label.to_bytes(8, "little", signed=True) for image in in_order)
-    )
-    return {
-        "data": Path(name).name,
-        "data_digest": pixels.hexdigest(),
-        "images": len(images),
-        "labels_digest": labels.hexdigest(),
-    }
+        loss = self.options.schedule.loss
+        if loss.needs_labels:
+            reason = f" for --loss {loss}; `--loss distill` needs no labels"
+            check_labels((*train, *tests), self.spec.classes, reason)

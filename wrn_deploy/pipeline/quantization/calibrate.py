@@ -118,9 +118,7 @@ def _calibrate(
     table = CalibrationTable(
         method=options.method,
         percentile=options.percentile if options.method == "percentile" else None,
-        data=Path(images.source.name).name,
-        data_digest=images.digest,
-        images=images.count,
+        **images.described,
         graph_sha256=graph_sha256,
         tensors=tensors,
         equalization=equalization,
@@ -147,7 +145,7 @@ def _collect(
     threads = images.options.threads
 
     def collect(graph: Path) -> dict[str, Range]:
-        with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
+        with progress.task(f"Collecting ranges on {len(images.digests)} images", len(images.digests)) as advance:
             return collect_ranges(graph, images.normalized(advance), histograms=histograms, threads=threads)
 
     if not images.options.equalize:

@@ -85,7 +85,7 @@ def write_graphs(
     )
     for_onnxruntime = quantize_for_onnxruntime(equalized, table)
     if quantization.needs_images:
-        chosen = images.first(_images_for_rounding(equalized, images.count))
+        chosen = images.first(_images_for_rounding(equalized, len(images.digests)))
         _round("TensorRT", for_tensorrt, fp32=source, images=chosen, quantization=quantization, progress=progress)
         # Bias correction and learning are left out for ONNX Runtime: measured, its finer activations gain nothing.
         rounding = Rounding.FEEDBACK if quantization.rounding is Rounding.LEARNED else quantization.rounding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import shutil
 from dataclasses import dataclass
@@ -18,15 +17,14 @@ from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batch, Batches
-from wrn_deploy.data.sampling.digest import DataDigest
+from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import EvenSample
-from wrn_deploy.errors import DeployError, GateError, UsageError
+from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.quantization.images import read_images
+from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
@@ -99,14 +97,20 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     if options.calibrate is None:
         find_all_int8(bundle)
     labelled, sample = _images(bundle, options)
+    images = read_images(labelled, progress)
+    check_labels(images, bundle.spec.classes, ", to measure accuracy")
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
-        "labelled": _describe(labelled, bundle.spec.classes, progress),
-        "sample": _describe(sample, None, progress),
+        "labelled": describe_images(images, labelled.source, labels=True),
+        "sample": describe_images(read_images(sample, progress), sample.source, labels=False),
     }
     budget = Budget(options.max_drop, options.min_agreement)
-    _check_budget(asked["labelled"]["images"], options, progress)
+    if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
+        progress.warn(
+            f"one of {len(images)} images is {100 / len(images):.2f} points of top-1, more than --max-drop "
+            f"{options.max_drop:g}: not one may be lost; more images would measure it"
+        )
     with contextlib.ExitStack() as stack:
         work = bundle
         if options.calibrate is not None:
@@ -114,7 +118,8 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
             _untune(work)
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
         base = find_all_int8(work)
-        recipe = _recipe(base.recipe, asked)
+        made, tools = base.recipe, package_versions(*PACKAGES)
+        recipe = Recipe(made.parents, {**made.options, TUNE: asked}, {**made.tools, **tools})
         if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
@@ -164,36 +169,6 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     return CachedBatches(every), CachedBatches(sample)
 
 
-def _describe(batches: CachedBatches, classes: int | None, progress: Progress) -> dict[str, Any]:
-    """Reads every image: finds corrupt ones before any other work, and returns digests of pixels and labels.
-
-    Raises:
-        DeployError: with `classes`, an image has no label, or one outside of them.
-    """
-    digest, labels = DataDigest(), hashlib.sha256()
-
-    def add(batch: Batch) -> None:
-        for label, image in zip(batch.labels, batch.names, strict=True):
-            if classes is not None and not 0 <= label < classes:
-                found = "no label" if label < 0 else f"label {label}"
-                raise DeployError(f"{image} has {found}: expected 0 to {classes - 1}, to measure accuracy")
-        digest.add(batch.images)
-        labels.update(batch.labels.astype("<i8").tobytes())
-
-    read_images(batches, progress, add)
-    name = Path(batches.source.name).name
-    described = {"data": name, "data_digest": digest.hexdigest(), "images": len(digest)}
-    return described if classes is None else {**described, "labels_digest": labels.hexdigest()}
-
-
-def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
-    if options.max_drop is not None and exceeds(1, images, options.max_drop):
-        progress.warn(
-            f"one of {images} images is {100 / images:.2f} points of top-1, more than --max-drop {options.max_drop:g}: "
-            "not one may be lost; more images would measure it"
-        )
-
-
 def _untune(work: Bundle) -> None:
     """Restores the graph with every Conv in int8, so that calibration finds it up to date."""
     tuned, base = work.artifacts.get(GRAPH), work.artifacts.get(UNTUNED)
@@ -201,11 +176,6 @@ def _untune(work: Bundle) -> None:
         with work.transaction() as step:
             shutil.copyfile(work.file(base), step.file(tuned.path))
             step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
-
-
-def _recipe(base: Recipe, asked: dict[str, Any]) -> Recipe:
-    """The recipe of the all-int8 graph, with the budget and the images of the tuning."""
-    return Recipe(base.parents, {**base.options, TUNE: asked}, {**base.tools, **package_versions(*PACKAGES)})
 
 
 def _write(bundle: Bundle, graphs: MixedGraphs, recipe: Recipe, tuning: Tuning, progress: Progress) -> None:

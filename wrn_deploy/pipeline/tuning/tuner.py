@@ -1,10 +1,10 @@
-"""Measures the Convs of a calibrated bundle, alone and in sets, in int8 against fp16, on the CPU; changes no bundle."""
+"""Measures Convs in int8 against fp16, alone and in sets, and finds the fewest to keep in fp16; changes no bundle."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
@@ -18,14 +18,13 @@ from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
-from wrn_deploy.pipeline.tuning.search import find_fewest
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["MixedGraphs", "Reference", "Tuner"]
+__all__ = ["MixedGraphs", "Reference", "Tuner", "find_fewest"]
 
 Advance = Callable[[int], None]
 
@@ -183,6 +182,48 @@ class Tuner:
             file = Path(folder, "trial.onnx")
             self.graphs.write_unwrapped(float_convs, file)
             return reference.compare(file, advance)
+
+
+def find_fewest(ranked: Sequence[str], meets: Callable[[frozenset[str]], bool]) -> frozenset[str] | None:
+    """The layers to keep in fp16; None if no set meets the budget, or only that of all layers.
+
+    First the costliest 0, 1, 2, 4, 8, ... and all layers are measured in any case: they are the frontier. Between the
+    first of these that meets the budget and the one before it, bisection finds the smallest, assuming that more layers
+    in fp16 lose no more. Then each kept layer goes back to int8 if the rest still meets the budget, the cheapest first,
+    until none can. So the set is minimal: no kept layer can be left out. It need not be the best: another set with
+    fewer MACs may meet the budget too.
+
+    Args:
+        ranked: all layers, the one that buys back most error per MAC first.
+        meets: whether the graph with these layers in fp16 meets the budget; called with the same set more than once.
+    """
+    count = len(ranked)
+    sizes = [0, *(2**power for power in range(count.bit_length()) if 2**power < count), count]
+    good = [size for size in sizes if meets(frozenset(ranked[:size]))]
+    if not good:
+        return None
+    high = good[0]
+    low = max((size for size in sizes if size < high), default=-1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if meets(frozenset(ranked[:middle])):
+            high = middle
+        else:
+            low = middle
+    kept = _minimal(ranked[:high], meets)
+    return kept if len(kept) < len(ranked) else None
+
+
+def _minimal(ranked: Sequence[str], meets: Callable[[frozenset[str]], bool]) -> frozenset[str]:
+    """Drops layers that are not needed, the last of the ranking first, until every layer is needed."""
+    kept, changed = list(ranked), True
+    while changed:
+        changed = False
+        for name in reversed(ranked):
+            rest = [other for other in kept if other != name]
+            if name in kept and meets(frozenset(rest)):
+                kept, changed = rest, True
+    return frozenset(kept)
 
 
 def _ignore(_images: int) -> None:
