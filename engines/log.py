@@ -61,7 +61,7 @@ MACHINE_EXPLANATIONS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class BuildLog:
     """The builder's messages by severity, the memory figures it prints, in bytes, and its lists of layers.
 

@@ -58,7 +58,7 @@ def expected_precisions(model: ir.Model) -> list[ExpectedPrecision]:
 
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, float]:
-    """The share of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
+    """The fraction of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
     pairs = list(macs)
     known = [(kind, count) for kind, count in pairs if count]
     if len(known) < len(pairs):

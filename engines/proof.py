@@ -47,7 +47,7 @@ class PrecisionReport:
 
     Attributes:
         source: where the engine's layers were read.
-        shares: shares of all multiply-accumulates by arithmetic, in the engine.
+        shares: the fraction of all multiply-accumulates in each arithmetic, in the engine.
         expected: the same, as the graph asks for.
         layers: how many layers run; None if they cannot be read.
         reformats: how many of them only change a type or a layout; None if they cannot be read.
@@ -64,10 +64,10 @@ class PrecisionReport:
     unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of the manifest, with shares to six digits."""
+        """The entry of the manifest, with fractions to six digits."""
         record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         for name in ("shares", "expected"):
-            record[name] = {kind: round(share, 6) for kind, share in record[name].items()}
+            record[name] = {kind: round(fraction, 6) for kind, fraction in record[name].items()}
         return record
 
 

@@ -16,7 +16,7 @@ def test_an_explained_message_keeps_tensorrts_own_words() -> None:
     )
 
 
-def test_a_message_that_nobody_knows_is_told_as_it_is() -> None:
+def test_an_unknown_message_is_quoted() -> None:
     error = explain("no plan", ["strange", "stranger"])
     assert str(error) == "no plan: strange | stranger; expected a graph that `wrn-deploy export` wrote"
     assert "it gave no reason" in str(explain("no plan", []))
@@ -41,7 +41,7 @@ def test_every_explanation_says_what_to_do(words: str) -> None:
         "pybind11::init(): factory function returned nullptr",
     ],
 )
-def test_what_the_machine_lacks_is_no_fault_of_the_graph(message: str) -> None:
+def test_what_the_machine_lacks_is_not_a_fault_of_the_graph(message: str) -> None:
     error = explain("no plan", [message])
     assert isinstance(error, MachineError)
     assert error.exit_code == 4

@@ -40,7 +40,7 @@ def test_memory_figures_are_read_from_any_message() -> None:
         "Unable to determine GPU memory usage: CUDA driver version is insufficient for CUDA runtime version",
     ],
 )
-def test_a_missing_driver_is_no_error_of_the_build(noise: str) -> None:
+def test_a_missing_driver_is_not_an_error_of_the_build(noise: str) -> None:
     log = BuildLog()
     log.take("ERROR", noise)
     log.take("WARNING", noise)

@@ -1,4 +1,4 @@
-"""Timing an engine's layers: what TensorRT and PyCUDA are told, and in which order; on stand-ins for both."""
+"""Timing an engine's layers: which calls TensorRT and PyCUDA get, and in which order; on stand-ins for both."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def listed(bundle: Bundle) -> Bundle:
     return Bundle.open(bundle.folder)
 
 
-def test_other_images_are_no_warning(listed: Bundle) -> None:
+def test_other_images_give_no_warning(listed: Bundle) -> None:
     assert check_overlap(listed, digests(open_data("digits", Role.TEST), listed)) == []
 
 
@@ -60,7 +60,7 @@ def test_a_bundle_without_a_list_or_a_table_is_not_asked(bundle: Bundle) -> None
 
 
 def test_a_damaged_list_is_not_asked(listed: Bundle) -> None:
-    """Its sha256 is in the manifest: `calibrate` writes it anew, and a warning is no reason to stop."""
+    """Its sha256 is in the manifest: `calibrate` writes it anew, and a warning does not stop an evaluation."""
     listed.file(listed.artifacts[CALIBRATION.key]).write_text("damaged", encoding="ascii")
     assert check_overlap(listed, [bytes(32)]) == []
 

@@ -175,13 +175,13 @@ def test_nothing_is_kept_where_all_int8_meets_the_budget(bundle: Bundle) -> None
 def test_the_same_tuning_is_not_done_again(planted: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     options = dataclasses.replace(ONE_POINT, calibrate=PLAIN)
     first = tune_bundle(planted, options, Silent())
-    before, told = contents(planted.folder), Noted()
+    before, progress = contents(planted.folder), Noted()
     monkeypatch.setattr("wrn_deploy.pipeline.tuning.tune.Tuner", None)
     monkeypatch.setattr("wrn_deploy.pipeline.quantization.calibrate.write_graphs", None)
-    again = tune_bundle(Bundle.open(planted.folder), options, told)
+    again = tune_bundle(Bundle.open(planted.folder), options, progress)
     assert again == first
-    assert any("up to date" in note for note in told.notes)
-    assert str(planted.folder) in told.notes[-1]
+    assert any("up to date" in note for note in progress.notes)
+    assert str(planted.folder) in progress.notes[-1]
     assert contents(planted.folder) == before
 
 
@@ -263,9 +263,9 @@ def test_images_without_labels_are_refused_before_any_work(planted: Bundle, tmp_
 
 
 def test_a_budget_finer_than_an_image_is_a_warning(bundle: Bundle) -> None:
-    told = Noted()
-    tune_bundle(bundle, TuneOptions(data="digits", max_drop=0.1, min_agreement=0.0, limit=64), told)
-    assert any("one of 64 images is 1.56 points of top-1, more than --max-drop 0.1" in text for text in told.warnings)
+    noted = Noted()
+    tune_bundle(bundle, TuneOptions(data="digits", max_drop=0.1, min_agreement=0.0, limit=64), noted)
+    assert any("one of 64 images is 1.56 points of top-1, more than --max-drop 0.1" in text for text in noted.warnings)
 
 
 @pytest.mark.parametrize(

@@ -58,16 +58,16 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
 
 
 def as_percent(shares: Mapping[str, float]) -> str:
-    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; never 100 % if there are others."""
+    """Fractions as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; never 100 % if there are others."""
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{_percent(share)} {kind}" for kind, share in ordered) or "not known"
+    return ", ".join(f"{_percent(fraction)} {kind}" for kind, fraction in ordered) or "not known"
 
 
-def _percent(share: float) -> str:
-    text = f"{100 * share:.1f} %"
-    if text == "100.0 %" and share < 1:
+def _percent(fraction: float) -> str:
+    text = f"{100 * fraction:.1f} %"
+    if text == "100.0 %" and fraction < 1:
         return ">99.9 %"
-    return "<0.1 %" if text == "0.0 %" and share > 0 else text
+    return "<0.1 %" if text == "0.0 %" and fraction > 0 else text
 
 
 def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Source, list[list[EngineLayer]]]:

@@ -152,7 +152,7 @@ class _Work:
         start = judge.judge(answer_with(TorchGraph(model)))
         title = f"Fine-tuning {key} on {len(self.images.train)} images"
         with progress.task(title, self.schedule.steps) as advance:
-            watcher = Watcher(key, judge, start, self.schedule.loss, advance)
+            watcher = Watcher(key=key, judge=judge, start=start, count=advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
         watcher.report(progress)
         ir.save(model, file)
@@ -161,7 +161,9 @@ class _Work:
         after, kept = judge.judge(self._answer(file, key)), watcher.kept
         if not after.is_better_than(before, by_labels=self.schedule.loss.needs_labels):
             after, kept = before, None
-        return Finetuned(key, before, tuple(watcher.looks), kept, after, difference)
+        return Finetuned(
+            key=key, before=before, looks=tuple(watcher.looks), kept=kept, after=after, difference=difference
+        )
 
     def _answer(self, file: Path, key: str) -> Any:
         return infer_with(open_session(file, self.threads, fuses_qdq=not key.endswith("-tensorrt")))

@@ -45,8 +45,8 @@ class TuneOptions:
 
     Attributes:
         data: images with labels.
-        max_drop: the most points of top-1 that may be lost against fp32.
-        min_agreement: the least share of images that must keep fp32's argmax, in per cent.
+        max_drop: how many points of top-1 may be lost against fp32.
+        min_agreement: how many images must keep fp32's argmax, in per cent.
         calibrate: how to calibrate first (None: use the bundle's own table).
         threads: CPU threads (None: one per core).
         limit: use the first `limit` images of `data` (None: all).
@@ -135,16 +135,16 @@ def check_tuning(tuning: Tuning) -> None:
     """The gate: raises GateError if no set met the budget."""
     if tuning.chosen is not None:
         return
-    half = tuning.trials[-1].score
-    if tuning.budget.met(half, tuning.reference):
+    fp16 = tuning.trials[-1].score
+    if tuning.budget.met(fp16, tuning.reference):
         raise GateError(
             f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; take the "
             "fp16 plan (build-engine --fp16), or allow for more. The bundle is as it was"
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
-        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(half):.2f} points are lost and "
-        f"{100 * half.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
+        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(fp16):.2f} points are lost and "
+        f"{100 * fp16.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
         "expected less; allow for more, or measure on more images. The bundle is as it was"
     )
 

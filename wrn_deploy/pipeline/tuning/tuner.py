@@ -171,10 +171,10 @@ class Tuner:
         if kept not in self.trials:
             macs = self.graphs.macs
             names = tuple(name for name in macs if name in kept)
-            share = 1.0 - sum(macs[name] for name in names) / sum(macs.values())
-            title = f"Accuracy with {len(names)} of {len(macs)} Convs in fp16, {100 * share:.1f} % of MACs in int8"
+            int8 = 1.0 - sum(macs[name] for name in names) / sum(macs.values())
+            title = f"Accuracy with {len(names)} of {len(macs)} Convs in fp16, {100 * int8:.1f} % of MACs in int8"
             with self.progress.task(title, len(self.labelled)) as advance:
-                self.trials[kept] = Trial(names, share, self._measure(names, reference, advance))
+                self.trials[kept] = Trial(names, int8, self._measure(names, reference, advance))
         return self.trials[kept]
 
     def _measure(self, float_convs: Collection[str], reference: Reference, advance: Advance) -> Score:
@@ -194,7 +194,7 @@ def find_fewest(ranked: Sequence[str], meets: Callable[[frozenset[str]], bool]) 
     fewer MACs may meet the budget too.
 
     Args:
-        ranked: all layers, the one that buys back most error per MAC first.
+        ranked: all layers, by the error per MAC that fp16 avoids, the largest first.
         meets: whether the graph with these layers in fp16 meets the budget; called with the same set more than once.
     """
     count = len(ranked)
