@@ -164,15 +164,9 @@ def _logged(line: str) -> EngineLayer:
     data, _, fixed = inputs.partition("Constants: [")
     outputs, _, rest = rest.partition("TacticName: ")
     tactic, _, rest = rest.partition(", ")
-    return EngineLayer(
-        name=name,
-        kind=kind,
-        inputs=_logged_tensors(data),
-        weights=_logged_tensors(fixed),
-        outputs=_logged_tensors(outputs),
-        tactic=tactic,
-        onnx=tuple(ONNX_LAYER.findall(rest.partition("Metadata: ")[2])),
-    )
+    onnx = tuple(ONNX_LAYER.findall(rest.partition("Metadata: ")[2]))
+    reads, weights, writes = map(_logged_tensors, (data, fixed, outputs))
+    return EngineLayer(name=name, kind=kind, inputs=reads, weights=weights, outputs=writes, tactic=tactic, onnx=onnx)
 
 
 def _logged_tensors(text: str) -> tuple[EngineTensor, ...]:

@@ -115,17 +115,13 @@ def check_finetuning(result: Finetuning) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """The inputs of training, and the folder for the trained graphs."""
+    """The inputs of training, and the folder for the trained graphs, which have no interface."""
 
     bundle: Bundle
     images: FinetuneImages
     schedule: Schedule
     folder: Path
     threads: int | None
-
-    def trained(self, key: str) -> Path:
-        """The file of a trained graph, without the bundle's interface."""
-        return self.folder / f"{key}.onnx"
 
     def judge(self, progress: Progress) -> Judge:
         """Computes fp32's answers to the held-out images."""
@@ -146,7 +142,7 @@ class _Work:
 
         model = read_unwrapped(self.bundle.file(made))
         fp32 = read_unwrapped(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
-        file = self.trained(key)
+        file = self.folder / f"{key}.onnx"
         ir.save(model, file)
         before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
@@ -205,7 +201,7 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
             kept = path.replace(".onnx", "-ptq.onnx")
             shutil.copyfile(bundle.file(before), step.file(kept))
             step.add(BEFORE[graph.key], (Kind.ONNX, Precision.INT8), kept, before.recipe, before.facts)
-            trained = ir.load(work.trained(graph.key))
+            trained = ir.load(work.folder / f"{graph.key}.onnx")
             write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=table.equalization)
             facts = {
                 **before.facts,
