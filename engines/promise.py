@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,13 +60,12 @@ def expected_precisions(model: ir.Model) -> list[ExpectedPrecision]:
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, float]:
     """The fraction of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
-    pairs = list(macs)
-    known = [(kind, count) for kind, count in pairs if count]
-    if len(known) < len(pairs):
-        return {}
-    total = sum(count for _, count in known)
-    sums = {kind: sum(count for found, count in known if found is kind) for kind in Arithmetic}
-    return {kind.value: count / total for kind, count in sums.items() if count}
+    sums = Counter[Arithmetic]()
+    for kind, count in macs:
+        if not count:
+            return {}
+        sums[kind] += count
+    return {kind.value: sums[kind] / sums.total() for kind in Arithmetic if kind in sums}
 
 
 def _expected(node: ir.Node) -> ExpectedPrecision:

@@ -88,12 +88,7 @@ TENSORRT_11 = {
                 {"Name": "scale", "Dimensions": [1, 16, 1, 1], "DataType": "Float", "Format": "Channel major format"},
             ],
             "Outputs": [
-                {
-                    "Name": "arg",
-                    "Dimensions": [1, 16, 32, 32],
-                    "DataType": "Float",
-                    "Format": "Channel major format",
-                }
+                {"Name": "arg", "Dimensions": [1, 16, 32, 32], "DataType": "Float", "Format": "Channel major format"}
             ],
             "TacticName": "",
             "StreamId": 0,
