@@ -77,13 +77,12 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         work = _Work(bundle=bundle, images=images, schedule=schedule, folder=Path(folder), threads=options.threads)
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
-        described = images.described
         result = Finetuning(
             model=bundle.spec.name,
             random_weights=bundle.random_weights,
-            data=described["train"]["data"],
-            images=described["train"]["images"],
-            held_out=described["held_out"]["data"],
+            data=asked["train"]["data"],
+            images=asked["train"]["images"],
+            held_out=asked["held_out"]["data"],
             schedule=dataclasses.asdict(schedule),
             reference=judge.reference,
             graphs=graphs,
