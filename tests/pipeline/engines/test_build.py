@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import contents
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
@@ -33,14 +34,6 @@ needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="Te
 SMALL = EngineOptions(profiles=(Profile(1, 2, 4),))
 FP16 = BuildOptions(precision=Precision.FP16, engine=SMALL, flavor=Flavor.RTX)
 INT8 = BuildOptions(precision=Precision.INT8, engine=SMALL, flavor=Flavor.RTX)
-
-
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @needs_rtx

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import contents
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines import build as engine
 from wrn_deploy.engines.build import BuiltPlan
@@ -25,18 +26,6 @@ from wrn_deploy.spec import Precision
 pytestmark = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="with a GPU the inspector is asked, not the log")
 INT8 = BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX, rebuild=True)
-
-
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @no_gpu
