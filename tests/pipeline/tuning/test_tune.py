@@ -97,9 +97,9 @@ def test_the_layer_that_collapses_is_found_and_kept(
     decoded: Counter[str] = Counter()
     fit_item = preprocess.fit_item
 
-    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+    def counting(item: Item, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
         decoded[item.name] += 1
-        return fit_item(item, how)
+        return fit_item(item, preprocessing)
 
     with monkeypatch.context() as patch:
         patch.setattr(preprocess, "fit_item", counting)
