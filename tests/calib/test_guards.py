@@ -17,7 +17,7 @@ from tests.calib.guarded import calibrated, images_of
 from wrn_deploy.calib.guard import Limits, load_guards, run_guards
 from wrn_deploy.calib.warning import CalibrationWarning, join_names, report_warnings
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.quantization.overlap import ID as OVERLAP
+from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 
@@ -210,8 +210,8 @@ def test_lists_are_cut_short() -> None:
 
 def test_every_guard_is_documented() -> None:
     ids = [str(guard.ID) for guard in load_guards()]
-    assert len({*ids, OVERLAP}) == len(ids) + 1
+    assert len({*ids, CALIBRATION.warning}) == len(ids) + 1
     text = DOCS.read_text(encoding="utf-8")
-    missing = [id_ for id_ in (*ids, OVERLAP) if f"`{id_}`" not in text]
+    missing = [id_ for id_ in (*ids, CALIBRATION.warning) if f"`{id_}`" not in text]
     assert not missing
     assert np.all([f"{limit:g}" in text for limit in dataclasses.astuple(Limits())])
