@@ -1,4 +1,4 @@
-"""Answers what the rules ask about a whole Q/DQ graph: its nodes by type, float types, depths and costs."""
+"""Runs the rules on a Q/DQ graph, and answers what they ask about it: nodes by type, float types, depths, costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from wrn_deploy.calib.lint.finding import Finding, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import is_int8, quantized_data, quantized_weights
 from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
@@ -21,8 +22,30 @@ from wrn_deploy.graph import (
     name_of,
     value_name,
 )
+from wrn_deploy.plugins import load_plugin, plugin_names
 
-__all__ = ["GraphFacts"]
+__all__ = ["GraphFacts", "guess_target", "lint_graph", "load_rules"]
+
+RULES = "wrn_deploy.calib.lint.rules"
+
+
+def load_rules() -> list[Rule]:
+    """Returns all rules, by id."""
+    return sorted((rule for name in plugin_names(RULES) for rule in load_plugin(RULES, name).RULES), key=lambda r: r.id)
+
+
+def lint_graph(model: ir.Model, target: Target) -> list[Finding]:
+    """Finds every place where `model` breaks a rule for `target`; errors first, then by rule and graph order."""
+    facts = GraphFacts(model)
+    rules = [rule for rule in load_rules() if target in rule.targets]
+    findings = [Finding(rule, place) for rule in rules for place in rule.check(facts)]
+    return sorted(findings, key=lambda finding: [*Severity].index(finding.rule.severity))
+
+
+def guess_target(model: ir.Model) -> Target:
+    """Returns ONNX Runtime if a tensor is quantized to uint8, as its CPU kernels need; else TensorRT."""
+    unsigned = any(codes_type(node) is ir.DataType.UINT8 for node in GraphFacts(model).activation_quantizers)
+    return Target.ONNXRUNTIME if unsigned else Target.TENSORRT
 
 
 class GraphFacts:
@@ -92,8 +115,8 @@ class GraphFacts:
         known = {name: macs for name, macs in found.items() if macs}
         return known if len(known) == len(found) else {}
 
-    def macs_share(self, convs: list[ir.Node]) -> float | None:
-        """The share of `convs` in the multiply-accumulates of all Convs; None if a shape is unknown."""
+    def macs_fraction(self, convs: list[ir.Node]) -> float | None:
+        """The fraction of all Convs' multiply-accumulates that `convs` do; None if a shape is unknown."""
         total = sum(self.macs.values())
         return sum(self.macs[value_name(conv.outputs[0])] for conv in convs) / total if total else None
 
