@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEQUANTIZE", "MULTIPLYING", "QUANTIZE",
     "activated", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
-    "parameter", "producer", "shape_of", "size_of", "users", "value_name",
+    "parameter", "producer", "shape_of", "size_of", "users", "value_name", "values_of",
 ]  # fmt: skip
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -47,6 +47,11 @@ def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
 def users(value: ir.Value) -> list[ir.Node]:
     """The nodes that read the value, one for each use."""
     return [use.node for use in value.uses()]
+
+
+def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
+    """The graph's inputs and the outputs of its nodes, by name."""
+    return {value_name(value): value for value in (*graph.inputs, *(made for node in graph for made in node.outputs))}
 
 
 def origin(value: ir.Value | None, *passed: str) -> ir.Value | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -14,23 +13,17 @@ from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
 from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.qdq import weights_of
 
-__all__ = ["Corrections", "correct"]
+__all__ = ["correct"]
 
 LARGEST = 2304  # weights of an output channel that compensate each other (256 channels of 3x3): moments are K x K
-DAMPING = 1e-3  # added to the diagonal of the moments, as a share of its mean
+DAMPING = 1e-3  # added to the diagonal of the moments, as a fraction of its mean
 COLUMNS = 128  # weights whose errors reach the later ones in one matrix product
 POSITIONS = 65536  # positions of the input per matrix product
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
-    """Which corrections to make: rounding with error feedback, and correcting each channel's mean by the bias."""
-
-    feedback: bool
-    bias: bool
-
-
-def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Corrections, advance: Callable[[], None]) -> None:
+def correct(
+    qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, advance: Callable[[], None], *, feedback: bool, bias: bool
+) -> None:
     """Changes codes and biases of the Q/DQ graph, in place.
 
     Convs are handled in the graph's order, each with the inputs that the quantized layers before it give: those are
@@ -43,11 +36,12 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
         qdq: a graph with int8 weights stored with a DQ.
         fp32: the graph that `qdq` was made from, with Convs of the same names.
         images: normalised, (N, 3, H, W); they and their activations are in memory at once.
-        how: which corrections.
         advance: called after each Conv.
+        feedback: whether to round the weights again.
+        bias: whether to correct the mean of each output channel.
     """
     graph = TorchGraph(qdq)
-    means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
+    means = _channel_means(TorchGraph(fp32), images) if bias else {}
     stored = find_int8_weights(qdq)
 
     def before(step: Step, inputs: Inputs) -> Inputs:
@@ -56,13 +50,13 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
             return inputs
         values = inputs[0]
         assert values is not None
-        if how.feedback:
+        if feedback:
             weights = torch.from_numpy(weights_of(fp32.graph, step.name))
-            moments = _input_moments(values, weights.shape[2:], step, how.bias)
+            moments = _input_moments(values, weights.shape[2:], step, bias)
             codes = _round_with_feedback(weights, torch.from_numpy(conv.scale), moments)
             conv.set_codes(codes.to(torch.int8).numpy())
         inputs = [values, torch.from_numpy(conv.weights), torch.from_numpy(conv.bias)]
-        if how.bias:
+        if bias:
             mean = _channel_mean(step, inputs)
             conv.set_bias(conv.bias + (means[step.name] - mean).numpy().astype(np.float32))
             inputs[2] = torch.from_numpy(conv.bias)

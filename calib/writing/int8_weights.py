@@ -9,13 +9,14 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.writing.qdq import INT32
+from wrn_deploy.graph import DEQUANTIZE, constant, input_of, parameter, producer
 
 __all__ = ["Int8Weights", "copy_rounding", "find_int8_weights"]
 
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Weights:
     """The stored values of a Conv: int8 codes (O, I, kh, kw), scale (O,), bias (O,) in float or int32 with a scale."""
 
@@ -60,21 +61,22 @@ class Int8Weights:
 
 
 def find_int8_weights(model: ir.Model) -> dict[str, Int8Weights]:
-    """The Convs by name; those with float weights or without a bias are left out."""
+    """Finds the Convs by name; those with float weights or without a bias are left out."""
     found = {}
     for node in model.graph:
-        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[1] is None or node.inputs[2] is None:
+        weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in (1, 2))
+        bias_value = bias.inputs[0] if bias is not None else input_of(node, 2)
+        if node.op_type != "Conv" or weights is None or bias_value is None:
             continue
-        weights, bias = node.inputs[1].producer(), node.inputs[2].producer()
-        if weights is None or weights.op_type != "DequantizeLinear":
-            continue
-        codes, scale = weights.inputs[0], weights.inputs[1]
+        codes, scale, *_ = weights.inputs
         assert codes is not None
         assert scale is not None
-        stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
-        assert stored_bias is not None
-        bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
-        found[node.name or ""] = Int8Weights(codes, scale, stored_bias, bias_scale)
+        found[node.name or ""] = Int8Weights(
+            codes_value=codes,
+            scale_value=scale,
+            bias_value=bias_value,
+            bias_scale=parameter(bias, 1).astype(np.float32) if bias is not None else None,
+        )
     return found
 
 
@@ -89,8 +91,9 @@ def copy_rounding(source: ir.Model, target: ir.Model) -> None:
 
 
 def _numpy(value: ir.Value) -> npt.NDArray[np.generic]:
-    assert value.const_value is not None
-    return value.const_value.numpy()
+    array = constant(value)
+    assert array is not None
+    return array
 
 
 def _store(value: ir.Value, values: npt.NDArray[np.generic]) -> None:

@@ -171,16 +171,16 @@ def _round(
         raise missing_package("torch", "export", f"--rounding {quantization.rounding} (`nearest` needs none)")
     import torch
 
-    from wrn_deploy.calib.rounding.feedback import Corrections, correct
+    from wrn_deploy.calib.rounding.feedback import correct
     from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 
     tensor = torch.from_numpy(images)
-    corrections = Corrections(feedback=quantization.rounding is not Rounding.NEAREST, bias=quantization.bias_correction)
+    feedback, bias = quantization.rounding is not Rounding.NEAREST, quantization.bias_correction
     convs = len(find_int8_weights(int8))
-    if corrections.feedback or corrections.bias:
+    if feedback or bias:
         with progress.task(f"Rounding {convs} Convs for {target} on {len(images)} images", convs) as advance:
-            correct(int8, fp32, tensor, corrections, lambda: advance(1))
+            correct(int8, fp32, tensor, lambda: advance(1), feedback=feedback, bias=bias)
     if quantization.rounding is Rounding.LEARNED:
         learning = Learning(steps=quantization.learning_steps)
         with progress.task(f"Learning the rounding for {target}", learning.steps) as advance:
