@@ -58,7 +58,7 @@ def onnxruntime_values(graph: ir.Graph) -> list[str]:
 
     QLinearConv needs its output quantized too, after the ReLU if there is one. A sum is computed in integers if ReLU
     and Conv follow (post-activation nets), or BN, ReLU and Conv with a BN wide enough to be faster in integers
-    (`integer_norms.py`). Other sums before a BN stay in float, with their skips: quantizing them costs accuracy and
+    (`integer_norms`). Other sums before a BN stay in float, with their skips: quantizing them costs accuracy and
     saves next to nothing. The Convs of `onnxruntime_float_convs` stay in float.
     """
     values: dict[str, None] = {}

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.placement import TAKEN_TOGETHER
+from wrn_deploy.calib.writing.qdq import output_of
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, producer, shape_of, users, value_name
 
 __all__ = ["fold_strides"]
@@ -79,11 +80,10 @@ def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Axis,
     for name, values in (("kernel_shape", list(weights.shape[2:])), ("pads", pads), ("strides", [1, 1])):
         conv.attributes.add(ir.AttrInt64s(name, values))
     fold = ir.node("SpaceToDepth", [image], {"blocksize": 2}, name=f"{image.name}.folded")
-    folded = fold.outputs[0]
-    folded.name, folded.type = f"{image.name}.folded", image.type
-    folded.shape = ir.Shape([image.shape[0], weights.shape[1], *(axis.size // 2 for axis in axes)])
+    shape = ir.Shape([image.shape[0], weights.shape[1], *(axis.size // 2 for axis in axes)])
+    folded = output_of(fold, image.type, shape)
     for user in (quantizer, users(quantizer.outputs[0])[0]):
-        user.outputs[0].shape = folded.shape
+        user.outputs[0].shape = shape
     graph.insert_before(quantizer, fold)
     quantizer.replace_input_with(0, folded)
 

@@ -18,9 +18,8 @@ from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS
 from wrn_deploy.calib.writing.fold_strides import fold_strides
-from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
+from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 from wrn_deploy.calib.writing.int8_weights import find_int8_weights
-from wrn_deploy.calib.writing.integer_norms import integer_norms
 from wrn_deploy.models import describe_model
 
 Images = npt.NDArray[np.float32]

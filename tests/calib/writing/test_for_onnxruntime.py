@@ -22,8 +22,7 @@ from tests.calib.graphs import (
 )
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.placement import range_source
-from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-from wrn_deploy.calib.writing.integer_norms import integer_norms
+from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 
 Images = npt.NDArray[np.float32]
 

@@ -36,7 +36,7 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
         return current
     from wrn_deploy.calib.collection.table import read_table
     from wrn_deploy.calib.equalization.equalize import equalize
-    from wrn_deploy.calib.writing.for_fp8 import quantize_fp8
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_fp8
     from wrn_deploy.export.fp16 import convert_fp16
 
     found = read_table(bundle.file(table))

@@ -84,8 +84,7 @@ def write_graphs(
         progress: advances with each Conv or step.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
-    from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-    from wrn_deploy.calib.writing.integer_norms import integer_norms
+    from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 
     source, for_tensorrt = _for_tensorrt(
         equalized,
