@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
 import onnx_ir as ir
 
-from wrn_deploy.calib.collection.ranges import Histogram, Range
+from wrn_deploy.calib.collection.ranges import Range, Threshold
 from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.placement import range_source
 from wrn_deploy.calib.warning import CalibrationWarning
@@ -48,7 +48,7 @@ class Calibrated:
         graph: the fp32 graph that was calibrated and is quantized, equalised if that was done.
         ranges: its ranges from `collect_ranges`.
         table: the chosen thresholds, and the number of images.
-        threshold: the method with its options, (histogram, amax) -> threshold.
+        threshold: the method with its options.
         float_convs: the Convs that stay in float, and so read nothing in int8.
         limits: the values at which the guards warn.
     """
@@ -56,13 +56,13 @@ class Calibrated:
     graph: ir.Graph
     ranges: Mapping[str, Range]
     table: CalibrationTable
-    threshold: Callable[[Histogram | None, float], float]
+    threshold: Threshold
     float_convs: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
 
     def scale(self, tensor: str) -> float:
         """The int8 scale of `tensor`, which must be one that a placement quantizes."""
-        return self.table[range_source(self.graph, tensor)].symmetric_scale
+        return self.table[range_source(self.graph, tensor)].scale_to(127.0)
 
     def range(self, tensor: str) -> Range | None:
         """The range of `tensor`; None if none was collected."""

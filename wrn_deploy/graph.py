@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEQUANTIZE", "MULTIPLYING", "QUANTIZE",
-    "activated", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
+    "activated", "array_of", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
     "parameter", "producer", "shape_of", "size_of", "users", "value_name", "values_of",
 ]  # fmt: skip
 
@@ -73,18 +73,18 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
     return tensor.numpy() if tensor is not None else None
 
 
-def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
-    """A constant input of a node, in double.
+def array_of(value: ir.Value | None) -> npt.NDArray[Any]:
+    """The array of a value that must be a constant: callers know their graphs."""
+    array = constant(value)
+    assert array is not None, f"{value_name(value)!r} is not a constant"
+    return array
 
-    Raises:
-        AssertionError: the input is not constant; callers know their graphs.
-    """
+
+def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
+    """An input of a node that must be a constant, in double."""
     import numpy as np
 
-    value = input_of(node, index)
-    array = constant(value)
-    assert array is not None, f"input {index} of {name_of(node)}, {value_name(value)!r}, is not a constant"
-    return array.astype(np.float64)
+    return array_of(input_of(node, index)).astype(np.float64)
 
 
 def is_fixed(value: ir.Value | None) -> bool:

@@ -76,7 +76,7 @@ def collect_ranges(
     _observe_all(workers, batches)
     first, second = (reduce(_merged, (worker.splits[split] for worker in workers)) for split in (0, 1))
     ranges = {tensor.name: Range(both) for tensor, both in zip(tensors, zip(first, second, strict=True), strict=True)}
-    if not any(found.values for found in ranges.values()):
+    if not any(found.whole.values for found in ranges.values()):
         raise DeployError("calibration saw no image: expected at least one")
     return ranges
 
@@ -89,7 +89,7 @@ class _Worker:
         self.tensors = tensors
         self.source = session.get_inputs()[0].name
         self.exposed = [tensor.name for tensor in tensors if histograms and tensor.name != self.source]
-        self.splits = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
+        self.splits = [[Part(histogram=Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
         # The outputs of the probes are concatenated over all tensors.
         counts = [tensor.channels for tensor in tensors]
         ends = np.cumsum(counts)

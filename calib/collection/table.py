@@ -33,13 +33,8 @@ class TensorRange:
         finite = all(math.isfinite(value) for value in (self.low, self.high, self.amax))
         return finite and self.low <= self.high and self.amax >= 0.0 and 0.0 <= self.clipped <= 1.0
 
-    @property
-    def symmetric_scale(self) -> float:
-        """int8, zero point 0: the value of one step, amax / 127; 1 / 127 if the tensor is always zero."""
-        return self.scale_to(127.0)
-
     def scale_to(self, largest: float) -> float:
-        """Zero point 0: the scale that maps the code `largest` to amax, or to 1 if the tensor is always zero."""
+        """Zero point 0: the scale that maps the code `largest` (int8: 127) to amax, or to 1 if that is zero."""
         return (self.amax or 1.0) / largest
 
     @property

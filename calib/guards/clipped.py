@@ -20,7 +20,7 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     limit = calibrated.limits.clipped
     shares = {}
     for name, found in calibrated.ranges.items():
-        histogram = found.histogram
+        histogram = found.whole.histogram
         if histogram is not None and name in calibrated.table.tensors:
             shares[name] = min(1.0, calibrated.table[name].clipped / (_nonzero(histogram) or 1.0))
     names = tuple(sorted((name for name in shares if shares[name] > limit), key=lambda name: -shares[name]))

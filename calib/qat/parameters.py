@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.placement import conv_depths
 from wrn_deploy.calib.writing.exact_input import PIXELS
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, input_of, producer, users, value_name
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, input_of, producer, users, value_name
 
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasNames:
-    """The initializers of an int32 bias: its codes and scale, and the two scales that this is the product of."""
+    """The initializers of an int32 bias: its codes and scale, and the two scales whose product this is."""
 
     codes: str
     scale: str
@@ -36,11 +36,9 @@ def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
     for node in graph:
         if node.op_type == QUANTIZE and everything and value_name(node.inputs[0]) != PIXELS:
             yield value_name(node.inputs[1])
-        elif node.op_type == "Conv" and (stored := producer(input_of(node, 1), DEQUANTIZE)) is not None:
-            codes = constant(stored.inputs[0])
-            assert codes is not None
-            if everything or codes[0].size == 1:
-                yield value_name(stored.inputs[1])
+        stored = producer(input_of(node, 1), DEQUANTIZE) if node.op_type == "Conv" else None
+        if stored is not None and (everything or array_of(stored.inputs[0])[0].size == 1):
+            yield value_name(stored.inputs[1])
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:
@@ -56,7 +54,7 @@ def floats_of(graph: ir.Graph) -> Iterator[str]:
         for index in places.get(node.op_type, ()):
             value = input_of(node, index)
             if value is not None and value.const_value is not None:
-                assert value.const_value.dtype.is_floating_point(), f"{value.name} is no float"
+                assert value.const_value.dtype.is_floating_point(), f"{value.name} is not a float"
                 yield value_name(value)
 
 
@@ -85,7 +83,7 @@ def tied_scales(graph: ir.Graph) -> dict[str, tuple[str, ...]]:
         if before is None:
             continue
         behind = [user for user in users(node.outputs[0]) if user.op_type == QUANTIZE]
-        names = [value_name(before.inputs[1]), *(value_name(quantizer.inputs[1]) for quantizer in behind)]
-        together = tuple(dict.fromkeys(name for one in names for name in (*tied.get(one, ()), one)))
+        names = [value_name(quantizer.inputs[1]) for quantizer in (before, *behind)]
+        together = tuple(dict.fromkeys(name for tie in names for name in (*tied.get(tie, ()), tie)))
         tied.update(dict.fromkeys(together, together))
     return tied

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.graph import constant, value_name
+from wrn_deploy.graph import array_of, value_name
 
 __all__ = ["OPERATORS", "Inputs", "Step", "TorchGraph", "round_through"]
 
@@ -109,8 +109,7 @@ def round_through(values: Tensor, rounding: Rounding = torch.round) -> Tensor:
 
 
 def _tensor(value: ir.Value) -> Tensor:
-    values = constant(value)
-    assert values is not None
+    values = array_of(value)
     return torch.from_numpy(values.astype(np.float32) if values.dtype == np.float16 else values.copy())
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.writing.qdq import INT32
-from wrn_deploy.graph import DEQUANTIZE, constant, input_of, parameter, producer
+from wrn_deploy.graph import DEQUANTIZE, array_of, input_of, parameter, producer
 
 __all__ = ["Int8Weights", "copy_rounding", "find_int8_weights"]
 
@@ -28,12 +28,12 @@ class Int8Weights:
     @property
     def codes(self) -> npt.NDArray[np.int8]:
         """The codes."""
-        return _numpy(self.codes_value).astype(np.int8)
+        return array_of(self.codes_value).astype(np.int8)
 
     @property
     def scale(self) -> Floats:
         """The value of one step of int8, one per output channel."""
-        return _numpy(self.scale_value).astype(np.float32)
+        return array_of(self.scale_value).astype(np.float32)
 
     @property
     def weights(self) -> Floats:
@@ -44,7 +44,7 @@ class Int8Weights:
     @property
     def bias(self) -> Floats:
         """The bias, dequantized."""
-        bias = _numpy(self.bias_value).astype(np.float32)
+        bias = array_of(self.bias_value).astype(np.float32)
         return bias if self.bias_scale is None else bias * self.bias_scale
 
     def set_codes(self, codes: npt.NDArray[np.integer]) -> None:
@@ -54,7 +54,7 @@ class Int8Weights:
     def set_bias(self, bias: npt.NDArray[np.floating]) -> None:
         """Replaces the bias, rounded to the type that the graph stores."""
         if self.bias_scale is None:
-            _store(self.bias_value, bias.astype(_numpy(self.bias_value).dtype))
+            _store(self.bias_value, bias.astype(array_of(self.bias_value).dtype))
         else:
             steps = np.rint(bias.astype(np.float64) / self.bias_scale)
             _store(self.bias_value, np.clip(steps, -INT32, INT32).astype(np.int32))
@@ -86,14 +86,8 @@ def copy_rounding(source: ir.Model, target: ir.Model) -> None:
     for name, conv in find_int8_weights(target).items():
         if name in originals:
             conv.set_codes(originals[name].codes)
-            _store(conv.scale_value, _numpy(originals[name].scale_value))
+            _store(conv.scale_value, array_of(originals[name].scale_value))
             conv.set_bias(originals[name].bias)
-
-
-def _numpy(value: ir.Value) -> npt.NDArray[np.generic]:
-    array = constant(value)
-    assert array is not None
-    return array
 
 
 def _store(value: ir.Value, values: npt.NDArray[np.generic]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, producer, value_name
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, producer, value_name
 
 __all__ = [
     "FP8", "INT8", "INT32", "SMALLEST", "Codec", "Scale", "add_constant", "output_of", "quantize_bias",
@@ -53,9 +53,7 @@ class Scale:
 
 def weights_of(graph: ir.Graph, conv: str) -> npt.NDArray[np.float32]:
     """The fp32 weights of the Conv of that name."""
-    weights = constant(graph.initializers[f"{conv}.weight"])
-    assert weights is not None
-    return weights.astype(np.float32)
+    return array_of(graph.initializers[f"{conv}.weight"]).astype(np.float32)
 
 
 def add_constant(graph: ir.Graph, name: str, values: npt.NDArray[np.generic]) -> ir.Value:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
-from wrn_deploy.calib.collection.table import CalibrationTable, Equalization, TensorRange
+from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
 from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
 from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
@@ -41,9 +41,7 @@ def quantized(
 ) -> tuple[ir.Model, ir.Model]:
     """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
     ranges = ranges_of(model, images, folder)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in ranges.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,

@@ -181,8 +181,8 @@ def random_ranges(model: ir.Model, seed: int) -> dict[str, Range]:
     for name in calibrated_tensors(model.graph):
         span = 10.0 ** random.uniform(-3, 0, channels[name])
         lows = random.choice([-1.0, 0.0, 0.5], channels[name]) * span
-        part = Part(None, lows.astype(np.float32), (lows + span).astype(np.float32), 1)
-        ranges[name] = Range((part, Part(None)))
+        part = Part(histogram=None, lows=lows.astype(np.float32), highs=(lows + span).astype(np.float32), values=1)
+        ranges[name] = Range((part, Part(histogram=None)))
     return ranges
 
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.calib.graphs import constant
 from tests.calib.quantized import logits, quantized, ranges_of, with_biases
-from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.qat.parameters import tied_scales
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
@@ -31,9 +31,7 @@ def for_tensorrt(model: ir.Model, images: Images, folder: Path) -> ir.Model:
 
 def for_onnxruntime(model: ir.Model, images: Images, folder: Path) -> ir.Model:
     ranges = ranges_of(model, images, folder)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in ranges.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,

@@ -128,9 +128,7 @@ def test_a_trained_network_keeps_its_answers(
     trained_graph: ir.Model, trained_half: ir.Model, digits: npt.NDArray[np.float32], tmp_path: Path
 ) -> None:
     found = ranges_of(trained_graph, digits, tmp_path)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in found.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in found.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,

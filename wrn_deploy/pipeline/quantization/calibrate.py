@@ -109,7 +109,7 @@ def _calibrate(
     graph: Path, graph_sha256: str, method: Any, images: CalibrationImages, progress: Progress
 ) -> tuple[CalibrationTable, ir.Model, list[CalibrationWarning]]:
     """The table of the unwrapped fp32 graph in `graph`, the graph equalized by it, and what the guards warn of."""
-    from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.guard import Calibrated, run_guards
 
     options = images.options
@@ -118,10 +118,6 @@ def _calibrate(
         return float(method.threshold(histogram, amax, options.percentile))
 
     equalization, ranges, equalized = _collect(graph, method.NEEDS_HISTOGRAM, images, progress)
-    tensors = {}
-    for name, found in ranges.items():
-        amax = threshold(found.histogram, found.amax)
-        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
     table = CalibrationTable(
         method=options.method,
         percentile=options.percentile if options.method == "percentile" else None,
@@ -129,7 +125,7 @@ def _calibrate(
         data_digest=images.digest,
         images=images.count,
         graph_sha256=graph_sha256,
-        tensors=tensors,
+        tensors={name: found.whole.clipped(threshold) for name, found in ranges.items()},
         equalization=equalization,
     )
     return (
