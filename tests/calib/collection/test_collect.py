@@ -115,8 +115,8 @@ def test_the_splits_are_those_of_the_images_themselves(made_bundle: Path, digits
         members = [found for found in alone if found["images"].splits[split].values]
         assert 4 <= len(members) <= 12
         for name, found in together.items():
-            assert found.splits[split].whole.values == sum(member[name].whole.values for member in members)
-            assert found.splits[split].whole.high == max(member[name].whole.high for member in members)
+            assert found.splits[split].values == sum(member[name].whole.values for member in members)
+            assert found.splits[split].high == max(member[name].whole.high for member in members)
 
 
 def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path, digits: Images) -> None:
