@@ -21,43 +21,25 @@ GUARDS = "wrn_deploy.calib.guards"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The values at which the guards warn; docs/guards.md has the measurements behind them.
+    """The values at which the guards warn; docs/guards.md has the measurements behind them."""
 
-    Args:
-        steps: the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv.
-        own_noise: the rounding noise in a channel, as a share of the channel's range.
-        layer_noise: the same noise, as a share of the median range of the layer's channels.
-        gain: the first share, in units of its median over the layer.
-        spread: the relative difference between the thresholds of the two halves of the images; median over tensors.
-        clipped: the share of a tensor's nonzero values above its threshold.
-    """
-
-    steps: float = 8.0
-    own_noise: float = 0.25
-    layer_noise: float = 0.1
-    gain: float = 10.0
-    spread: float = 0.15
-    clipped: float = 0.01
+    steps: float = 8.0  # the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv
+    own_noise: float = 0.25  # the rounding noise in a channel, as a fraction of the channel's range
+    layer_noise: float = 0.1  # the same noise, as a fraction of the median range of the layer's channels
+    gain: float = 10.0  # the first fraction, in units of its median over the layer
+    spread: float = 0.15  # the relative difference of the thresholds of both halves of the images, median over tensors
+    clipped: float = 0.01  # the fraction of a tensor's nonzero values above its threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """A calibration, as the guards check it.
+    """A calibration, as the guards check it."""
 
-    Args:
-        graph: the fp32 graph that was calibrated and is quantized, equalised if that was done.
-        ranges: its ranges from `collect_ranges`.
-        table: the chosen thresholds, and the number of images.
-        threshold: the method with its options.
-        float_convs: the Convs that stay in float, and so read nothing in int8.
-        limits: the values at which the guards warn.
-    """
-
-    graph: ir.Graph
-    ranges: Mapping[str, Range]
+    graph: ir.Graph  # the fp32 graph that was calibrated and is quantized, equalised if that was done
+    ranges: Mapping[str, Range]  # from `collect_ranges`
     table: CalibrationTable
     threshold: Threshold
-    float_convs: Collection[str] = ()
+    float_convs: Collection[str] = ()  # the Convs that stay in float, and so read nothing in int8
     limits: Limits = field(default_factory=Limits)
 
     def scale(self, tensor: str) -> float:
@@ -70,7 +52,7 @@ class Calibrated:
 
 
 def load_guards() -> list[ModuleType]:
-    """All guards, by id."""
+    """Returns all guards, by id."""
     return sorted((load_plugin(GUARDS, name) for name in plugin_names(GUARDS)), key=lambda guard: str(guard.ID))
 
 

@@ -14,21 +14,13 @@ SHOWN = 3  # names that a text lists
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationWarning:
-    """One guard's warning; `dataclasses.asdict` gives what JSON can hold.
+    """One guard's warning; `dataclasses.asdict` gives what JSON can hold."""
 
-    Args:
-        id: the guard's, never reused; docs/guards.md explains it.
-        names: the tensors, layers or files concerned, the worst first.
-        numbers: the measured values, and the limit that they exceed.
-        found: what the guard found, with the values.
-        remedy: why it matters and what to do.
-    """
-
-    id: str
-    names: tuple[str, ...]
-    numbers: Mapping[str, float]
-    found: str
-    remedy: str
+    id: str  # the guard's, never reused; docs/guards.md explains it
+    names: tuple[str, ...]  # the tensors, layers or files concerned, the worst first
+    numbers: Mapping[str, float]  # the measured values, and the limit that they exceed
+    found: str  # what the guard found, with the values
+    remedy: str  # why it matters and what to do
 
     @property
     def text(self) -> str:

@@ -33,9 +33,9 @@ def value_name(value: ir.Value | None) -> str:
     return (value.name or "") if value is not None else ""
 
 
-def input_of(node: ir.Node, index: int) -> ir.Value | None:
-    """An input; None if the node leaves it out."""
-    return node.inputs[index] if index < len(node.inputs) else None
+def input_of(node: ir.Node | None, index: int) -> ir.Value | None:
+    """An input; None if the node leaves it out, or without a node."""
+    return node.inputs[index] if node is not None and index < len(node.inputs) else None
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:

@@ -55,8 +55,7 @@ def is_dequantized(value: ir.Value | None) -> bool:
 
 def before_qdq(value: ir.Value | None) -> ir.Value | None:
     """The value before its Q and DQ; the value itself if it has none."""
-    dequantizer = dequantizer_of(value)
-    quantizer = producer(input_of(dequantizer, 0), QUANTIZE) if dequantizer is not None else None
+    quantizer = producer(input_of(dequantizer_of(value), 0), QUANTIZE)
     return input_of(quantizer, 0) if quantizer is not None else value
 
 
@@ -91,8 +90,8 @@ def made_by_conv(value: ir.Value | None) -> ir.Node | None:
     return node
 
 
-def scale_of(node: ir.Node) -> npt.NDArray[Any] | None:
-    """The scale of a Q or DQ; None if it is computed at run time."""
+def scale_of(node: ir.Node | None) -> npt.NDArray[Any] | None:
+    """The scale of a Q or DQ; None if it is computed at run time, or without a node."""
     return constant(input_of(node, 1))
 
 

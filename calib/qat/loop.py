@@ -11,8 +11,8 @@ import onnx_ir as ir
 import torch
 from torch.nn import functional
 
+from wrn_deploy.calib.options import TEMPERATURE, Loss, Schedule
 from wrn_deploy.calib.qat.scale_search import search_scales
-from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss, Schedule
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.errors import DeployError
@@ -52,7 +52,7 @@ def finetune_graph(qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], sche
     Args:
         qdq: a graph with int8 weights stored with a DQ.
         fp32: the teacher, with the same input and logits.
-        batches: normalised images (N, 3, H, W) and labels (N,), one batch more than there are steps.
+        batches: normalised images (N, 3, H, W) and labels (N,), at least one batch more than there are steps.
         schedule: loss, length and rate.
         watch: called for every step, and judges some.
 

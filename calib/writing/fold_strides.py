@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.placement import TAKEN_TOGETHER
 from wrn_deploy.calib.writing.qdq import output_of
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, producer, shape_of, users
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, input_of, producer, shape_of, users
 
 __all__ = ["fold_strides"]
 
@@ -120,9 +120,8 @@ def _axes(conv: ir.Node, image: ir.Value | None, kernel: list[int]) -> tuple[_Ax
 
 def _quantizer(conv: ir.Node) -> ir.Node | None:
     """The Q of the Conv's data, if nothing else reads its input or its output."""
-    dequantizer = producer(conv.inputs[0], DEQUANTIZE)
-    quantizer = producer(dequantizer.inputs[0], QUANTIZE) if dequantizer is not None else None
-    if dequantizer is None or quantizer is None or quantizer.inputs[0] is None:
-        return None
-    values = (quantizer.inputs[0], quantizer.outputs[0], dequantizer.outputs[0])
-    return quantizer if all(len(users(value)) == 1 for value in values) else None
+    data = input_of(conv, 0)
+    codes = input_of(producer(data, DEQUANTIZE), 0)
+    quantizer = producer(codes, QUANTIZE)
+    values = (input_of(quantizer, 0), codes, data)
+    return quantizer if all(value is not None and len(users(value)) == 1 for value in values) else None

@@ -65,7 +65,7 @@ def find_int8_weights(model: ir.Model) -> dict[str, Int8Weights]:
     found = {}
     for node in model.graph:
         weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in (1, 2))
-        bias_value = bias.inputs[0] if bias is not None else input_of(node, 2)
+        bias_value = input_of(bias, 0) or input_of(node, 2)
         if node.op_type != "Conv" or weights is None or bias_value is None:
             continue
         codes, scale, *_ = weights.inputs

@@ -64,10 +64,9 @@ def float_data(facts: GraphFacts) -> Iterator[Place]:
     """
     for conv in facts.convs:
         if quantized_weights(conv) and not quantized_data(conv):
-            data = input_of(conv, 0)
-            made = producer(data)
+            made = producer(input_of(conv, 0))
             by = f", made by {typed_name(made)}" if made is not None else ""
-            yield at(conv, f"{value_name(data)} is float{by}")
+            yield at(conv, f"{value_name(input_of(conv, 0))} is float{by}")
 
 
 def weight_axis(facts: GraphFacts) -> Iterator[Place]:
@@ -78,7 +77,7 @@ def weight_axis(facts: GraphFacts) -> Iterator[Place]:
     """
     for conv in facts.convs:
         dequantizer = dequantizer_of(input_of(conv, 1))
-        scale = scale_of(dequantizer) if dequantizer is not None else None
+        scale = scale_of(dequantizer)
         if dequantizer is not None and scale is not None and scale.size > 1 and axis_of(dequantizer) != 0:
             yield at(conv, f"axis {axis_of(dequantizer)} in {name_of(dequantizer)}")
 
@@ -90,8 +89,7 @@ def tensor_weights(facts: GraphFacts) -> Iterator[Place]:
     Channels differ in range by orders of magnitude if BN was folded.
     """
     for conv in facts.convs:
-        dequantizer, shape = dequantizer_of(input_of(conv, 1)), shape_of(conv.outputs[0])
-        scale = scale_of(dequantizer) if dequantizer is not None else None
+        scale, shape = scale_of(dequantizer_of(input_of(conv, 1))), shape_of(conv.outputs[0])
         single = shape is not None and len(shape) > 1 and shape[1] == 1
         if scale is not None and scale.size == 1 and not single:
             yield at(conv, f"one scale, {brief(scale)}")

@@ -97,7 +97,7 @@ def full_range_weights(facts: GraphFacts) -> Iterator[Place]:
     """
     for conv in facts.int8_convs:
         data, weights = dequantizer_of(input_of(conv, 0)), dequantizer_of(input_of(conv, 1))
-        codes = constant(input_of(weights, 0)) if weights is not None else None
+        codes = constant(input_of(weights, 0))
         if data is None or codes is None or codes.dtype != np.int8 or codes_type(data) is not ir.DataType.UINT8:
             continue
         if codes.min() < -64 or codes.max() > 63:

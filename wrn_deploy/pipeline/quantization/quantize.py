@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Rounding, WeightScales
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped
 from wrn_deploy.progress import Progress
