@@ -22,7 +22,7 @@ WIDEST = 64.0  # the largest ratio that is evened out: the range of a dead chann
 
 
 def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalization:
-    """The factors and shifts that bring the channels of each quantized tensor to like ranges.
+    """Finds the factors and shifts that bring the channels of each quantized tensor of the fp32 graph to like ranges.
 
     int8 activations have one scale per tensor: a channel with a hundredth of the range has a hundredth of the levels.
     Channel c, with span r_c and largest weight w_c that reads it (both relative to the largest of the tensor), gets
@@ -35,10 +35,6 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
 
     A tensor that only BN reads, as the sums of a pre-activation net, has no such weights: its factor is 1 / r_c. Its
     channels are centred too (`shift`): a channel that lies on one side of zero then needs at most half the range.
-
-    Args:
-        graph: the fp32 graph.
-        ranges: of every quantized tensor, by channel.
     """
     points, classes = tensorrt_points(graph), channel_classes(graph)
     shifts: dict[str, Factors] = {}

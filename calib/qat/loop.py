@@ -17,7 +17,7 @@ from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.errors import DeployError
 
-__all__ = ["Answer", "Watch", "answer_with", "finetune_graph"]
+__all__ = ["Answer", "TrainingWatch", "answer_with", "finetune_graph"]
 
 Floats = npt.NDArray[np.float32]
 Answer = Callable[[Floats], Floats]
@@ -25,24 +25,23 @@ Batch = tuple[Floats, npt.NDArray[np.int64]]
 Values = dict[str, torch.Tensor]
 
 
-class Watch(Protocol):
+class TrainingWatch(Protocol):
     """Watches the training, and decides which state is kept."""
 
     def advance(self) -> None:
         """Counts a step."""
 
     def look(self, step: int, rate: float, loss: float, answer: Answer) -> bool:
-        """Judges the graph as it is now; returns whether it is the best so far.
+        """Judges the graph after `step` steps; returns whether it is the best so far.
 
-        Args:
-            step: the number of steps done.
-            rate: the learning rate of that step.
-            loss: mean of the training loss since the last look.
-            answer: normalised images (N, 3, H, W) -> the graph's logits (N, classes).
+        `rate` is the learning rate of that step, `loss` the mean training loss since the last look; `answer` goes from
+        normalised images (N, 3, H, W) to the graph's logits (N, classes).
         """
 
 
-def finetune_graph(qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], schedule: Schedule, watch: Watch) -> None:
+def finetune_graph(
+    qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], schedule: Schedule, watch: TrainingWatch
+) -> None:
     """Changes the values of the Q/DQ graph, never its nodes, in place, to those that `watch` called the best.
 
     Each step runs the graph in PyTorch with exactly the codes, scales and fp16 numbers that would be written, so that

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import torch
 
-from wrn_deploy.calib.rounding.execute import OPERATORS, Inputs, Step, TorchGraph
+from wrn_deploy.calib.rounding.execute import OPERATORS, GraphStep, Inputs, TorchGraph
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
 
 __all__ = ["search_scales"]
@@ -25,15 +25,11 @@ def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tens
     that read the tensor, with their stored weights, and of the sum if it is a skip: a channel with large values and
     small weights may be clipped, so that the others have levels. If int8 with one scale per tensor has collapsed,
     nothing of the image reaches the logits, and there is no gradient to follow; this search needs none.
-
-    Args:
-        graph: the Q/DQ graph.
-        scales: the names of the scales to search.
-        images: a batch, normalised; activations are computed with the scales found so far.
+    Activations of the normalised `images` are computed with the scales found so far.
     """
     factors: dict[str, float] = {}
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
         if step.op_type not in {QUANTIZE, DEQUANTIZE}:
             return inputs
         name, (values, scale, zero_point) = step.inputs[1], inputs
@@ -54,7 +50,7 @@ def _best_factor(
     values: torch.Tensor,
     scale: torch.Tensor,
     zero_point: torch.Tensor,
-    readers: list[tuple[Step, torch.Tensor | None]],
+    readers: list[tuple[GraphStep, torch.Tensor | None]],
 ) -> float:
     best, min_error, limit = 1.0, float("inf"), float("inf")
     for index in range(FINEST * STEPS_PER_OCTAVE + 1):
@@ -70,15 +66,15 @@ def _best_factor(
     return best if min_error <= limit else 1.0
 
 
-def _output_change(change: torch.Tensor, reader: Step, weights: torch.Tensor | None) -> torch.Tensor:
+def _output_change(change: torch.Tensor, reader: GraphStep, weights: torch.Tensor | None) -> torch.Tensor:
     """The change of the reader's output for a change of its input."""
     return change if weights is None else OPERATORS["Conv"](change, weights, **reader.attributes)
 
 
-def _readers(graph: TorchGraph, codes: str) -> list[Step]:
+def _readers(graph: TorchGraph, codes: str) -> list[GraphStep]:
     """The steps that read the output of a Q after its DQ, as data, in graph order per DQ."""
 
-    def users(name: str) -> list[Step]:
+    def users(name: str) -> list[GraphStep]:
         return [
             step
             for step in graph.steps
@@ -89,7 +85,7 @@ def _readers(graph: TorchGraph, codes: str) -> list[Step]:
     return [reader for dequantizer in users(codes) for reader in users(dequantizer.output)]
 
 
-def _weights(graph: TorchGraph, reader: Step) -> torch.Tensor | None:
+def _weights(graph: TorchGraph, reader: GraphStep) -> torch.Tensor | None:
     """The weights of a Conv, dequantized; None for another step."""
     if reader.op_type != "Conv":
         return None

@@ -15,7 +15,7 @@ from torch.nn import functional
 from wrn_deploy.errors import DeployError
 from wrn_deploy.graph import array_of, value_name
 
-__all__ = ["OPERATORS", "Inputs", "Step", "TorchGraph", "round_through"]
+__all__ = ["OPERATORS", "GraphStep", "Inputs", "TorchGraph", "round_through"]
 
 Attributes = Mapping[str, Any]
 Inputs = list[Tensor | None]
@@ -23,7 +23,7 @@ Rounding = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class GraphStep:
     """One node: names of its inputs ("" if left out) and of its output, and the values that no later node needs."""
 
     op_type: str
@@ -48,13 +48,13 @@ class TorchGraph:
         graph = model.graph
         self.source, self.result = value_name(graph.inputs[0]), value_name(graph.outputs[0])
         self.constants = {name: _tensor(value) for name, value in graph.initializers.items()}
-        self.steps: list[Step] = []
+        self.steps: list[GraphStep] = []
         last = {value.name: index for index, node in enumerate(graph) for value in node.inputs if value is not None}
         for index, node in enumerate(graph):
             if node.op_type not in OPERATORS:
                 raise DeployError(f"{node.name} is a {node.op_type}: expected one of {', '.join(sorted(OPERATORS))}")
             names = tuple(map(value_name, node.inputs))
-            step = Step(
+            step = GraphStep(
                 op_type=node.op_type,
                 name=node.name or "",
                 inputs=names,
@@ -68,14 +68,11 @@ class TorchGraph:
         self,
         images: Tensor,
         constants: Mapping[str, Tensor] | None = None,
-        before: Callable[[Step, Inputs], Inputs] | None = None,
+        before: Callable[[GraphStep, Inputs], Inputs] | None = None,
     ) -> Tensor:
-        """Returns the logits (N, classes) of normalised images (N, 3, H, W).
+        """Returns the logits (N, classes) of normalised float32 images (N, 3, H, W).
 
-        Args:
-            images: float32.
-            constants: replace some of the graph's own.
-            before: called with each step and its inputs; returns the inputs to use.
+        `constants` replace some of the graph's own; `before` gets each step and its inputs, and returns those to use.
         """
         values: dict[str, Tensor] = {**self.constants, **(constants or {}), self.source: images}
         for step in self.steps:

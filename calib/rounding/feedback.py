@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
+from wrn_deploy.calib.rounding.execute import GraphStep, Inputs, TorchGraph
 from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.qdq import weights_of
 
@@ -32,19 +32,14 @@ def correct(
     takes the difference of each output channel's mean to that of the fp32 graph (Nagel et al., arXiv:1906.04721); this
     comes second, since rounding changes the mean.
 
-    Args:
-        qdq: a graph with int8 weights stored with a DQ.
-        fp32: the graph that `qdq` was made from, with Convs of the same names.
-        images: normalised, (N, 3, H, W); they and their activations are in memory at once.
-        advance: called after each Conv.
-        feedback: whether to round the weights again.
-        bias: whether to correct the mean of each output channel.
+    `qdq` has int8 weights stored with a DQ, and was made from `fp32`, whose Convs have the same names. `images` are
+    normalised, (N, 3, H, W); they and their activations are in memory at once. `advance` is called after each Conv.
     """
     graph = TorchGraph(qdq)
     means = _channel_means(TorchGraph(fp32), images) if bias else {}
     stored = find_int8_weights(qdq)
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
         conv = stored.get(step.name)
         if step.op_type != "Conv" or conv is None:
             return inputs
@@ -52,7 +47,7 @@ def correct(
         assert values is not None
         if feedback:
             weights = torch.from_numpy(weights_of(fp32.graph, step.name))
-            moments = _input_moments(values, weights.shape[2:], step, bias)
+            moments = _input_moments(values, weights.shape[2:], step, centred=bias)
             codes = _round_with_feedback(weights, torch.from_numpy(conv.scale), moments)
             conv.set_codes(codes.to(torch.int8).numpy())
         inputs = [values, torch.from_numpy(conv.weights), torch.from_numpy(conv.bias)]
@@ -70,7 +65,7 @@ def correct(
 def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.Tensor]:
     means: dict[str, torch.Tensor] = {}
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
         if step.op_type == "Conv":
             means[step.name] = _channel_mean(step, inputs)
         return inputs
@@ -80,7 +75,7 @@ def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.T
     return means
 
 
-def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
+def _channel_mean(step: GraphStep, inputs: Inputs) -> torch.Tensor:
     """The mean of a Conv's output, (O,), in double: mean(W x + b) = W mean(x) + b over its input's windows x."""
     values, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     assert values is not None
@@ -93,7 +88,7 @@ def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
     return mean if bias is None else mean + bias.double()
 
 
-def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[torch.Tensor]:
+def _windows(values: torch.Tensor, kernel: torch.Size, step: GraphStep) -> Iterator[torch.Tensor]:
     """Yields the inputs of each output position, (positions, I * kh * kw), a few images at a time."""
     top, left = tuple(step.attributes.get("pads", (0,) * 4))[:2]
     strides = tuple(step.attributes.get("strides", (1, 1)))
@@ -102,7 +97,7 @@ def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[t
         yield columns.transpose(1, 2).reshape(-1, columns.shape[1])
 
 
-def _input_moments(values: torch.Tensor, kernel: torch.Size, step: Step, centred: bool) -> list[torch.Tensor]:
+def _input_moments(values: torch.Tensor, kernel: torch.Size, step: GraphStep, *, centred: bool) -> list[torch.Tensor]:
     """The second moments E[x x^T] of the Conv's windows x, in double: one (K, K) per block of input channels.
 
     With `centred`, the covariance: a bias that is corrected afterwards absorbs every change of the mean.

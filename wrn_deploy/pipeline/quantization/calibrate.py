@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
+from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
 from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.warning import CalibrationWarning
+from wrn_deploy.calib.guard import CalibrationWarning
 from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
 from wrn_deploy.spec import Precision
 
