@@ -20,7 +20,7 @@ NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRange:
-    """The range of one tensor: exact `low` and `high`, the chosen threshold `amax`, the share of values it clips."""
+    """The range of one tensor: exact `low` and `high`, the chosen threshold `amax`, the fraction of values it clips."""
 
     low: float
     high: float

@@ -133,7 +133,7 @@ def _round_block(steps: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
     greedily. Rounding weight j costs least if the weights k that are still free change by
         -(w_j - q_j) [H^-1]_jk / [H^-1]_jj,
     where H has only j and the free weights left (optimal brain surgeon, Hassibi and Stork, NIPS 1992; OBQ, Frantar et
-    al., arXiv:2208.11580). In GPTQ (arXiv:2210.17323) all channels share one order, so that H does too.
+    al., arXiv:2208.11580). In GPTQ (arXiv:2210.17323) all channels have one order, so that H does too.
 
     Args:
         steps: weights in units of their scale, (O, K).

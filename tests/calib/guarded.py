@@ -23,9 +23,9 @@ __all__ = ["calibrated", "images_of"]
 
 def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
     """Some training images, normalised for the bundle in `folder`."""
-    how = Bundle.open(folder).spec.preprocessing
-    batch = next(iter(Batches(EvenSample(open_data(data, Role.TRAIN), count), how, count)))
-    return normalize(batch.images, how)
+    preprocessing = Bundle.open(folder).spec.preprocessing
+    batch = next(iter(Batches(EvenSample(open_data(data, Role.TRAIN), count), preprocessing, count)))
+    return normalize(batch.images, preprocessing)
 
 
 def calibrated(

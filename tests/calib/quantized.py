@@ -37,9 +37,9 @@ def with_biases(model: ir.Model) -> ir.Model:
 
 
 def quantized(
-    model: ir.Model, images: Images, folder: Path, how: Preprocessing | None = None, per_channel: bool = True
+    model: ir.Model, images: Images, folder: Path, preprocessing: Preprocessing | None = None, per_channel: bool = True
 ) -> tuple[ir.Model, ir.Model]:
-    """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
+    """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `preprocessing`, it reads pixels."""
     ranges = ranges_of(model, images, folder)
     tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in ranges.items()}
     table = CalibrationTable(
@@ -51,7 +51,7 @@ def quantized(
         graph_sha256="0" * 64,
         tensors={**tensors, PIXELS: RANGE},
     )
-    source = model if how is None else read_pixels(model, how)
+    source = model if preprocessing is None else read_pixels(model, preprocessing)
     return source, quantize_for_tensorrt(source, convert_fp16(source), table, per_channel=per_channel)
 
 

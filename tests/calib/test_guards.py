@@ -165,7 +165,7 @@ def test_clipping_one_value_in_a_hundred_is_a_warning(digits: Digits, graphs: di
 
 
 def test_the_clipped_share_is_that_of_the_nonzero_values(digits: Digits, graphs: dict[str, Path]) -> None:
-    """The pixels have no zeros; behind a ReLU, the same share of all values is a larger one of the others."""
+    """The pixels have no zeros; behind a ReLU, the same fraction of all values is a larger one of the others."""
     seen = calibrated(graphs["healthy"], digits(256), percentile=99.9)
     strict = dataclasses.replace(seen, limits=GuardLimits(clipped=0.0))
     warning = by_id(run_guards(strict))["clipped"]

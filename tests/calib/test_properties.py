@@ -188,8 +188,8 @@ def random_ranges(model: ir.Model, seed: int) -> dict[str, Range]:
 
 @given(networks, st.integers(0, 2**32 - 1))
 def test_an_equalized_graph_gives_the_same_answers(model: ir.Model, seed: int) -> None:
-    how = find_equalization(model.graph, random_ranges(model, seed))
-    assert same_answers(model, equalize(model, how))
+    equalization = find_equalization(model.graph, random_ranges(model, seed))
+    assert same_answers(model, equalize(model, equalization))
 
 
 @given(networks, st.integers(0, 2**32 - 1))

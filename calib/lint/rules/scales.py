@@ -14,7 +14,7 @@ from wrn_deploy.graph import QUANTIZE, codes_type, input_of, is_fixed, name_of, 
 
 __all__ = ["RULES"]
 
-LEAST = 2.0**-126  # the smallest normal float32; fp16 subnormals lie above it
+MIN_SCALE = 2.0**-126  # the smallest normal float32; fp16 subnormals lie above it
 FP16 = np.finfo(np.float16)
 REFUSED = (ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT4, ir.DataType.FLOAT8E5M2)
 
@@ -28,7 +28,7 @@ def bad_scale(facts: GraphFacts) -> Iterator[Place]:
     for node in facts.qdq:
         scale = scale_of(node)
         values = scale.astype(np.float64) if scale is not None else np.ones(1)
-        bad = values[~(np.isfinite(values) & (values >= LEAST))]
+        bad = values[~(np.isfinite(values) & (values >= MIN_SCALE))]
         if bad.size:
             yield at(node, f"{brief(bad)} in {value_name(input_of(node, 1))}")
 
@@ -44,7 +44,7 @@ def subnormal_scale(facts: GraphFacts) -> Iterator[Place]:
             continue
         small = scale[(scale > 0) & (scale < FP16.smallest_normal)]
         if small.size:
-            yield at(node, f"{small.size} of {scale.size}, the least {brief(small.min())}")
+            yield at(node, f"{small.size} of {scale.size}, the smallest {brief(small.min())}")
 
 
 def overflowing_scale(facts: GraphFacts) -> Iterator[Place]:

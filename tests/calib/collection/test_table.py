@@ -82,7 +82,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a number beyond all floats": lambda record: record["tensors"]["images"].update(amax=10**400),
     "a negative threshold": lambda record: record["tensors"]["images"].update(amax=-1.0),
     "a minimum above the maximum": lambda record: record["tensors"]["images"].update(low=3.0),
-    "a share above one": lambda record: record["tensors"]["images"].update(clipped=1.5),
+    "a fraction above one": lambda record: record["tensors"]["images"].update(clipped=1.5),
     "another format": lambda record: record.update(format=3),
     "no equalization": lambda record: record.pop("equalization"),
     "a factor of zero": lambda record: record["equalization"]["factors"].update(conv1=[1.0, 0.0]),

@@ -54,8 +54,8 @@ def test_the_loss_falls_and_the_best_is_kept(made: tuple[ir.Model, ir.Model], di
     source, int8 = made
     labels = logits(source, digits[:16]).argmax(axis=1)
     trained, watched = int8.clone(), Watched(best=4)
-    how = Schedule(steps=10, batch=16, rate=0.01, loss=loss)
-    finetune_graph(trained, source, batches(digits[:16], labels), how, watched)
+    schedule = Schedule(steps=10, batch=16, rate=0.01, loss=loss)
+    finetune_graph(trained, source, batches(digits[:16], labels), schedule, watched)
     assert watched.steps == 10
     assert [step for step, *_ in watched.looks] == [2, 4, 6, 8, 10]
     rates = [rate for _, rate, _, _ in watched.looks]

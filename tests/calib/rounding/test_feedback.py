@@ -26,7 +26,7 @@ def made(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> tuple[ir.Mo
 
 
 def nothing() -> None:
-    """Is told of progress."""
+    """Ignores progress."""
 
 
 def rounded(
