@@ -101,11 +101,10 @@ class _Worker:
     def observe(self, image: Images) -> None:
         """Adds the activations of one image, (1, 3, H, W)."""
         highs, negated, means, *outputs = self.session.run([HIGHS, LOWS, MEANS, *self.exposed], {self.source: image})
-        means = means.ravel()
         highs = highs.ravel() + np.float32(0.0)  # makes 0 of -0, of which the order would choose one
         lows = np.zeros_like(highs)
         lows[self.signed] = np.float32(0.0) - negated.ravel()
-        self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means))
+        self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means.ravel()))
         values = {self.source: image, **dict(zip(self.exposed, outputs, strict=True))}
         split = self.splits[split_of(image)]
         for tensor, own, part in zip(self.tensors, self.channels, split, strict=True):

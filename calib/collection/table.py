@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class TensorRange:
     @property
     def possible(self) -> bool:
         """Whether such a range and threshold can exist."""
-        finite = all(math.isfinite(value) for value in (self.low, self.high, self.amax))
+        finite = all(map(math.isfinite, (self.low, self.high, self.amax)))
         return finite and self.low <= self.high and self.amax >= 0.0 and 0.0 <= self.clipped <= 1.0
 
     def scale_to(self, largest: float) -> float:
@@ -56,9 +57,8 @@ class Equalization:
     @property
     def possible(self) -> bool:
         """Whether it can be applied and undone: finite, with positive factors."""
-        factors = [value for values in self.factors.values() for value in values]
-        shifts = [value for values in self.shifts.values() for value in values]
-        return all(math.isfinite(value) for value in (*factors, *shifts)) and all(value > 0.0 for value in factors)
+        factors, shifts = (list(chain(*values.values())) for values in (self.factors, self.shifts))
+        return all(map(math.isfinite, factors + shifts)) and all(factor > 0.0 for factor in factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

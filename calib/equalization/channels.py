@@ -87,10 +87,9 @@ def shift(graph: ir.Graph, shifts: Mapping[str, Factors]) -> None:
     for name, moved in bias_moves(graph, shifts).items():
         own_parameter(graph, nodes[name], 2, parameter(nodes[name], 2) + moved)
     for node in graph:
-        if node.op_type == "BatchNormalization":
-            shifted = shifts.get(value_name(node.inputs[0]))
-            if shifted is not None:
-                own_parameter(graph, node, 3, parameter(node, 3) - shifted)
+        shifted = shifts.get(value_name(node.inputs[0])) if node.op_type == "BatchNormalization" else None
+        if shifted is not None:
+            own_parameter(graph, node, 3, parameter(node, 3) - shifted)
 
 
 def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Factors]:
@@ -130,6 +129,5 @@ def own_parameter(graph: ir.Graph, node: ir.Node, index: int, values: npt.NDArra
 
 
 def _rescalable(node: ir.Node) -> bool:
-    if node.op_type == "Gemm":
-        return node.attributes.get_int("transB", 0) == 1 and node.attributes.get_int("transA", 0) == 0
-    return node.op_type != "Conv" or node.attributes.get_int("group", 1) == 1
+    transposed = node.attributes.get_int("transB", 0) == 1 and node.attributes.get_int("transA", 0) == 0
+    return transposed if node.op_type == "Gemm" else node.attributes.get_int("group", 1) == 1

@@ -23,14 +23,9 @@ from wrn_deploy.graph import (
 )
 
 __all__ = [
-    "INTEGER_OPERATORS",
     "at", "axis_of", "before_qdq", "brief", "dequantizer_of", "is_affine", "is_dequantized", "is_int8", "made_by_conv",
     "quantized_data", "quantized_weights", "same_scale", "scale_of", "typed_name", "zero_point_of",
 ]  # fmt: skip
-
-INTEGER_OPERATORS = (
-    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearAdd", "QLinearConv", "QLinearMatMul",
-)  # fmt: skip
 
 
 def at(node: ir.Node, detail: str) -> Place:

@@ -61,17 +61,13 @@ def floats_of(graph: ir.Graph) -> Iterator[str]:
 def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
     """The biases of Convs that are stored as int32 with a DQ."""
     for node in graph:
-        if node.op_type != "Conv":
-            continue
         values, weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in range(3))
-        if bias is not None:
-            assert weights is not None
-            assert values is not None
+        if node.op_type == "Conv" and bias is not None:
             yield BiasNames(
-                codes=value_name(bias.inputs[0]),
-                scale=value_name(bias.inputs[1]),
-                input_scale=value_name(values.inputs[1]),
-                weight_scale=value_name(weights.inputs[1]),
+                codes=value_name(input_of(bias, 0)),
+                scale=value_name(input_of(bias, 1)),
+                input_scale=value_name(input_of(values, 1)),
+                weight_scale=value_name(input_of(weights, 1)),
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
 from wrn_deploy.calib.rounding.execute import OPERATORS, GraphStep, Inputs, TorchGraph
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
@@ -15,10 +16,12 @@ FINEST, STEPS_PER_OCTAVE = 14, 4  # down to 2**-14 of the scale, in steps of the
 WORTH = 0.8  # a scale changes only if the error falls below this fraction: the weights' rounding was fitted to it
 HOPELESS = 4.0  # the search ends at this multiple of the smallest error: finer scales clip even more
 
+Readers = list[tuple[GraphStep, Tensor | None]]  # what reads a tensor; a Conv's weights, None for another step
+
 quantize, dequantize = OPERATORS[QUANTIZE], OPERATORS[DEQUANTIZE]
 
 
-def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
+def search_scales(graph: TorchGraph, scales: Collection[str], images: Tensor) -> dict[str, float]:
     """Returns factors below 1 for the scales of activations, by the name of the scale; the other scales stay.
 
     Calibration considers a tensor alone. Here the error of a scale is the squared change of the outputs of the Convs
@@ -46,29 +49,24 @@ def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tens
     return {name: factor for name, factor in factors.items() if factor < 1.0}
 
 
-def _best_factor(
-    values: torch.Tensor,
-    scale: torch.Tensor,
-    zero_point: torch.Tensor,
-    readers: list[tuple[GraphStep, torch.Tensor | None]],
-) -> float:
+def _best_factor(values: Tensor, scale: Tensor, zero_point: Tensor, readers: Readers) -> float:
+    """Tries finer scales, and returns the factor with the smallest change of what the readers compute."""
     best, min_error, limit = 1.0, float("inf"), float("inf")
     for index in range(FINEST * STEPS_PER_OCTAVE + 1):
         factor = 2.0 ** (-index / STEPS_PER_OCTAVE)
         codes = quantize(values, scale * factor, zero_point)
         change = dequantize(codes, scale * factor, zero_point) - values
-        error = sum(float(_output_change(change, *reader).square().sum()) for reader in readers)
+        changes = (
+            change if weights is None else OPERATORS["Conv"](change, weights, **reader.attributes)
+            for reader, weights in readers
+        )
+        error = sum(float(seen.square().sum()) for seen in changes)
         limit = WORTH * error if index == 0 else limit
         if error < min_error:
             best, min_error = factor, error
         elif error > HOPELESS * min_error:
             break
     return best if min_error <= limit else 1.0
-
-
-def _output_change(change: torch.Tensor, reader: GraphStep, weights: torch.Tensor | None) -> torch.Tensor:
-    """The change of the reader's output for a change of its input."""
-    return change if weights is None else OPERATORS["Conv"](change, weights, **reader.attributes)
 
 
 def _readers(graph: TorchGraph, codes: str) -> list[GraphStep]:
@@ -85,7 +83,7 @@ def _readers(graph: TorchGraph, codes: str) -> list[GraphStep]:
     return [reader for dequantizer in users(codes) for reader in users(dequantizer.output)]
 
 
-def _weights(graph: TorchGraph, reader: GraphStep) -> torch.Tensor | None:
+def _weights(graph: TorchGraph, reader: GraphStep) -> Tensor | None:
     """The weights of a Conv, dequantized; None for another step."""
     if reader.op_type != "Conv":
         return None

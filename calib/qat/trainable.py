@@ -15,6 +15,7 @@ from wrn_deploy.calib.qat.parameters import BiasNames, codes_of, floats_of, inte
 from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
 from wrn_deploy.calib.writing.for_onnxruntime import LARGEST_BIAS
 from wrn_deploy.calib.writing.qdq import SMALLEST
+from wrn_deploy.graph import array_of
 
 __all__ = ["Trainable"]
 
@@ -108,8 +109,7 @@ class Trainable:
             values = self.constants()
         for name, tensor in values.items():
             initializer = self._model.graph.initializers[name]
-            assert initializer.const_value is not None
-            stored = initializer.const_value.numpy()
+            stored = array_of(initializer)
             array = tensor.numpy().reshape(stored.shape).astype(stored.dtype)
             initializer.const_value = ir.Tensor(array, name=name)
 
@@ -117,8 +117,7 @@ class Trainable:
         return self._given[name].float()
 
     def _is_half(self, name: str) -> bool:
-        stored = self._model.graph.initializers[name].const_value
-        return stored is not None and stored.dtype == ir.DataType.FLOAT16
+        return bool(array_of(self._model.graph.initializers[name]).dtype == "float16")
 
 
 def _zeros(values: torch.Tensor) -> torch.Tensor:

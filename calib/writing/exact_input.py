@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import TensorRange
 from wrn_deploy.calib.equalization.channels import own_parameter
-from wrn_deploy.calib.writing.qdq import add_constant, output_of
+from wrn_deploy.calib.writing.qdq import Floats, add_constant, output_of
 from wrn_deploy.graph import parameter, users
 from wrn_deploy.spec import Preprocessing
 
@@ -48,9 +47,7 @@ def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
     return changed
 
 
-def _add_codes(
-    graph: ir.Graph, image: ir.Value, factor: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]
-) -> ir.Value:
+def _add_codes(graph: ir.Graph, image: ir.Value, factor: Floats, offset: Floats) -> ir.Value:
     """The value input * factor + offset, with a fourth channel of ONE; (N, 3, H, W) -> (N, 4, H, W)."""
     assert image.shape is not None
     scale = add_constant(graph, f"{PIXELS}.factor", factor.astype(np.float32).reshape(1, -1, 1, 1))

@@ -11,12 +11,14 @@ import onnx_ir as ir
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, producer, value_name
 
 __all__ = [
-    "FP8", "INT8", "INT32", "SMALLEST", "Codec", "Scale", "add_constant", "output_of", "quantize_bias",
+    "FP8", "INT8", "INT32", "SMALLEST", "Codec", "Floats", "Scale", "add_constant", "output_of", "quantize_bias",
     "quantize_value", "quantize_weights", "rounded_up", "weight_scale", "weights_of", "without_unused",
 ]  # fmt: skip
 
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # the smallest scale: that of a channel of zeros
 INT32 = 2.0**31 - 1
+
+Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Codec:
     largest: float
     pools: bool
 
-    def encode(self, steps: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+    def encode(self, steps: Floats) -> npt.NDArray[np.generic]:
         """Values in units of their scale, none beyond `largest` -> the nearest codes; ties go to the even one."""
         nearest = np.rint(steps) if self.type.is_integer() else steps
         return nearest.astype(self.type.numpy())
@@ -46,7 +48,7 @@ FP8 = Codec(ir.DataType.FLOAT8E4M3FN, 448.0, pools=False)
 class Scale:
     """A scale and zero point: value = (code - zero_point) * scale; both scalars, or one per channel on `axis`."""
 
-    scale: npt.NDArray[np.floating]
+    scale: Floats
     zero_point: npt.NDArray[np.generic]
     axis: int | None = None
 
@@ -86,11 +88,7 @@ def quantize_value(graph: ir.Graph, value: ir.Value, scaling: Scale) -> ir.Value
 
 
 def quantize_weights(
-    graph: ir.Graph,
-    conv: ir.Node,
-    weights: npt.NDArray[np.float32],
-    scale: npt.NDArray[np.floating],
-    codec: Codec = INT8,
+    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], scale: Floats, codec: Codec = INT8
 ) -> None:
     """Replaces the Conv's weights by codes and a DQ; `scale` has one value per output channel, or one for all."""
     codes = codec.encode(weights / scale.astype(np.float32).reshape(-1, 1, 1, 1))
@@ -98,9 +96,7 @@ def quantize_weights(
     conv.replace_input_with(1, _dequantize_stored(graph, conv, f"{conv.name}.weight", codes, scaling))
 
 
-def quantize_bias(
-    graph: ir.Graph, conv: ir.Node, bias: npt.NDArray[np.float64], scale: npt.NDArray[np.floating]
-) -> None:
+def quantize_bias(graph: ir.Graph, conv: ir.Node, bias: npt.NDArray[np.float64], scale: Floats) -> None:
     """Replaces the Conv's bias by int32 in units of input scale x weight scale, and a DQ."""
     codes = np.clip(np.rint(bias / scale.astype(np.float64)), -INT32, INT32).astype(np.int32)
     scaling = Scale(scale.astype(np.float32), np.zeros(len(scale), dtype=np.int32), axis=0)
@@ -113,10 +109,10 @@ def weight_scale(weights: npt.NDArray[np.float32], codec: Codec = INT8) -> npt.N
     return amax / codec.largest
 
 
-def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> npt.NDArray[np.floating]:
+def rounded_up(wanted: npt.NDArray[np.float64], type_: type[np.floating]) -> Floats:
     """The smallest numbers of `type_` that are at least the wanted ones and at least SMALLEST."""
     rounded = np.maximum(wanted, SMALLEST).astype(type_)
-    above: npt.NDArray[np.floating] = np.where(rounded < wanted, np.nextafter(rounded, type_(np.inf)), rounded)
+    above: Floats = np.where(rounded < wanted, np.nextafter(rounded, type_(np.inf)), rounded)
     return above
 
 

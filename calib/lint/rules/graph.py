@@ -8,12 +8,15 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
-from wrn_deploy.calib.lint.walk import INTEGER_OPERATORS, at
+from wrn_deploy.calib.lint.walk import at
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, input_of, name_of, users
 
 __all__ = ["RULES"]
 
 FLOAT, HALF, HALVES = ir.DataType.FLOAT, ir.DataType.FLOAT16, (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+INTEGER_OPERATORS = (
+    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearAdd", "QLinearConv", "QLinearMatMul",
+)  # fmt: skip
 CONVERSIONS = ("Cast", QUANTIZE, DEQUANTIZE)  # these convert and do not compute
 
 
