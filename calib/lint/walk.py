@@ -71,9 +71,8 @@ def is_int8(conv: ir.Node) -> bool:
 
 def is_affine(node: ir.Node) -> bool:
     """Whether it is BN, or a Mul or Add of a constant, which BN is lowered to."""
-    if node.op_type == "BatchNormalization":
-        return True
-    return node.op_type in ("Mul", "Add") and len(node.inputs) == 2 and any(map(is_fixed, node.inputs))
+    lowered = node.op_type in ("Mul", "Add") and len(node.inputs) == 2 and any(map(is_fixed, node.inputs))
+    return lowered or node.op_type == "BatchNormalization"
 
 
 def made_by_conv(value: ir.Value | None) -> ir.Node | None:

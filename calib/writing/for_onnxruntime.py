@@ -92,11 +92,7 @@ def _to_conv(graph: ir.Graph, norm: ir.Node, dequantizer: ir.Node) -> None:
 
 
 def _store_integers(
-    graph: ir.Graph,
-    conv: ir.Node,
-    weights: npt.NDArray[np.float32],
-    bias: npt.NDArray[np.float64] | None,
-    input_scale: npt.NDArray[np.floating],
+    graph: ir.Graph, conv: ir.Node, weights: npt.NDArray[np.float32], bias: qdq.Floats | None, input_scale: qdq.Floats
 ) -> None:
     """Replaces a Conv's weights (O, I, kh, kw) by int8 and a DQ, and its bias (O,), if any, by int32 and a DQ."""
     wanted = qdq.weight_scale(weights)

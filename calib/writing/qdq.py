@@ -96,7 +96,7 @@ def quantize_weights(
     conv.replace_input_with(1, _dequantize_stored(graph, conv, f"{conv.name}.weight", codes, scaling))
 
 
-def quantize_bias(graph: ir.Graph, conv: ir.Node, bias: npt.NDArray[np.float64], scale: Floats) -> None:
+def quantize_bias(graph: ir.Graph, conv: ir.Node, bias: Floats, scale: Floats) -> None:
     """Replaces the Conv's bias by int32 in units of input scale x weight scale, and a DQ."""
     codes = np.clip(np.rint(bias / scale.astype(np.float64)), -INT32, INT32).astype(np.int32)
     scaling = Scale(scale.astype(np.float32), np.zeros(len(scale), dtype=np.int32), axis=0)

@@ -1,4 +1,4 @@
-"""Rules 110 to 114 and 3xx: what a Conv reads: data, weights, biases. To add one, add a check and its entry in RULES.
+"""Rules 110 to 112, 114 and 3xx: what a Conv reads. To add one, add a check and its entry in RULES.
 
 "NVIDIA" stands for TensorRT's documentation, "Explicit Quantization", Q/DQ Layer-Placement Recommendations.
 """

@@ -29,11 +29,8 @@ def preprocessing() -> Preprocessing:
 @pytest.fixture(scope="module")
 def noise(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.uint8], Images]:
     """Every value in every channel, on the border too."""
-    pixels = (
-        np.random.default_rng(0)
-        .integers(0, 256, size=(8, preprocessing.height, preprocessing.width, 3))
-        .astype(np.uint8)
-    )
+    size = (8, preprocessing.height, preprocessing.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, size=size).astype(np.uint8)
     return pixels, normalize(pixels, preprocessing)
 
 
