@@ -84,7 +84,11 @@ def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
     """An input of a node that must be a constant, in double."""
     import numpy as np
 
-    return array_of(input_of(node, index)).astype(np.float64)
+    array = constant(input_of(node, index))
+    assert array is not None, (
+        f"input {index} of {name_of(node)}, {value_name(input_of(node, index))!r}, is not a constant"
+    )
+    return array.astype(np.float64)
 
 
 def is_fixed(value: ir.Value | None) -> bool:
