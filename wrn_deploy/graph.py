@@ -84,10 +84,9 @@ def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
     """An input of a node that must be a constant, in double."""
     import numpy as np
 
-    array = constant(input_of(node, index))
-    assert array is not None, (
-        f"input {index} of {name_of(node)}, {value_name(input_of(node, index))!r}, is not a constant"
-    )
+    value = input_of(node, index)
+    array = constant(value)
+    assert array is not None, f"input {index} of {name_of(node)}, {value_name(value)!r}, is not a constant"
     return array.astype(np.float64)
 
 

@@ -44,7 +44,9 @@ def _divergences(counts: Floats, kept: npt.NDArray[np.int64]) -> Floats:
     """
     total = counts.sum()
     logs = np.log(counts, out=np.zeros_like(counts), where=counts > 0)
-    mass, filled, entropy = (_cumulated(values) for values in (counts, counts > 0, counts * logs))
+    terms = (counts, counts > 0, counts * logs)
+    # Entry n of each is the sum of the first n values.
+    mass, filled, entropy = (np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)]) for values in terms)
     edges = np.arange(LEVELS + 1) * kept[:, None] // LEVELS  # of the levels, (candidates, LEVELS + 1)
     sums, occupied = np.diff(mass[edges], axis=1), np.diff(filled[edges], axis=1)
     level = sums / np.maximum(occupied, 1.0) / np.maximum(mass[kept], 1.0)[:, None]
@@ -60,8 +62,3 @@ def _divergences(counts: Floats, kept: npt.NDArray[np.int64]) -> Floats:
     lost = (outliers - gained) / total  # mass that the image cannot represent at all
     divergences = p_log_p - p_log_q + lost * np.log(BINS)
     return np.where(mass[kept] > 0, divergences, np.inf)
-
-
-def _cumulated(values: npt.NDArray[np.generic]) -> Floats:
-    """Entry n is the sum of the first n values."""
-    return np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])
