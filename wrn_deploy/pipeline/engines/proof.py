@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.calib.warning import join_names
+from wrn_deploy.calib.guard import join_names
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.progress import Progress

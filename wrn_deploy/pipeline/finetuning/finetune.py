@@ -14,7 +14,7 @@ from typing import Any
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finetuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.calib.qat.schedule import Loss, Schedule
+from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions

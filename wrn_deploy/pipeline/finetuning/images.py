@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.calib.qat.schedule import Schedule
+from wrn_deploy.calib.options import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes

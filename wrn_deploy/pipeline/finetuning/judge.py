@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bench.report.finetuning import Look, Standing
-from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss
+from wrn_deploy.calib.options import TEMPERATURE, Loss
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, GateError

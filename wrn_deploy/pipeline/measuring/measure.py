@@ -15,7 +15,7 @@ from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.warning import report_warnings
+from wrn_deploy.calib.guard import report_warnings
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt

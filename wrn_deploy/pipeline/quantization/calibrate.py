@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
+from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, unwrapped_file, write_wrapped
@@ -102,7 +102,7 @@ def _calibrate(
     graph: Path, graph_sha256: str, method: Any, images: CalibrationImages, progress: Progress
 ) -> tuple[CalibrationTable, ir.Model, list[CalibrationWarning]]:
     """The table of the unwrapped fp32 graph in `graph`, the graph equalized by it, and what the guards warn of."""
-    from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.guard import Calibrated, run_guards
 
     options = images.options
@@ -111,16 +111,12 @@ def _calibrate(
         return float(method.threshold(histogram, amax, options.percentile))
 
     equalization, ranges, equalized = _collect(graph, method.NEEDS_HISTOGRAM, images, progress)
-    tensors = {}
-    for name, found in ranges.items():
-        amax = threshold(found.histogram, found.amax)
-        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
     table = CalibrationTable(
         method=options.method,
         percentile=options.percentile if options.method == "percentile" else None,
         **images.described,
         graph_sha256=graph_sha256,
-        tensors=tensors,
+        tensors={name: found.whole.clipped(threshold) for name, found in ranges.items()},
         equalization=equalization,
     )
     calibrated = Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)

@@ -33,7 +33,7 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     if current is not None:
         progress.note(f"{bundle.folder}: the fp8 graph is up to date")
         return current
-    from wrn_deploy.calib.writing.for_fp8 import quantize_fp8
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_fp8
     from wrn_deploy.export.fp16 import convert_fp16
 
     equalized, found = read_equalized(bundle)

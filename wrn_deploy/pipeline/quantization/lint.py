@@ -44,8 +44,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         MachineError: onnx is not installed.
     """
     model = read_graph(file, "linting a graph")
-    from wrn_deploy.calib.lint.check import guess_target, lint_graph
-    from wrn_deploy.calib.lint.facts import GraphFacts
+    from wrn_deploy.calib.lint.facts import GraphFacts, guess_target, lint_graph
     from wrn_deploy.export.interface import unwrap
 
     model = unwrap(model)  # the interface normalises pixels in float, which is not the network's doing
@@ -59,7 +58,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         assumed = target or guess_target(model)
         findings = lint_graph(model, assumed)
         int8 = facts.int8_convs
-        fraction = facts.macs_share(int8)
+        fraction = facts.macs_fraction(int8)
     except (OSError, TypeError, ValueError) as error:  # tensors in missing files, or of wrong sizes
         raise DamagedFile(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
     return LintReport(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.warning import CalibrationWarning
+from wrn_deploy.calib.guard import CalibrationWarning
 from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
 from wrn_deploy.pipeline.quantization.state import BEFORE, RECORD, is_finetuned
 from wrn_deploy.spec import Precision

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Rounding, WeightScales
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -75,8 +75,7 @@ def write_graphs(
         progress: advances with each Conv or step.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
-    from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-    from wrn_deploy.calib.writing.integer_norms import integer_norms
+    from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 
     quantization, preprocessing = images.options.quantization, images.preprocessing
     per_channel = quantization.weights is WeightScales.CHANNEL
@@ -153,16 +152,16 @@ def _round(
         raise missing_package("torch", "export", f"--rounding {quantization.rounding} (`nearest` needs none)")
     import torch
 
-    from wrn_deploy.calib.rounding.feedback import Corrections, correct
+    from wrn_deploy.calib.rounding.feedback import correct
     from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 
     tensor = torch.from_numpy(images)
-    corrections = Corrections(feedback=quantization.rounding is not Rounding.NEAREST, bias=quantization.bias_correction)
+    feedback, bias = quantization.rounding is not Rounding.NEAREST, quantization.bias_correction
     convs = len(find_int8_weights(int8))
-    if corrections.feedback or corrections.bias:
+    if feedback or bias:
         with progress.task(f"Rounding {convs} Convs for {target} on {len(images)} images", convs) as advance:
-            correct(int8, fp32, tensor, corrections, lambda: advance(1))
+            correct(int8, fp32, tensor, lambda: advance(1), feedback=feedback, bias=bias)
     if quantization.rounding is Rounding.LEARNED:
         learning = Learning(steps=quantization.learning_steps)
         with progress.task(f"Learning the rounding for {target}", learning.steps) as advance:
