@@ -1,12 +1,15 @@
-"""The base class of all families: feature maps, the last one pooled, and the classifier; torch only."""
+"""What all families share: a network of groups, its feature maps, pooling and classifier, and He's initialisation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["ImageClassifier"]
+__all__ = ["ImageClassifier", "initialize_convs", "run_groups", "stack_groups"]
 
 
 class ImageClassifier(nn.Module):
@@ -37,3 +40,38 @@ class ImageClassifier(nn.Module):
     def activated(self, features: torch.Tensor) -> torch.Tensor:
         """The last feature map as it is pooled."""
         return features
+
+
+def stack_groups(
+    block: Callable[..., nn.Module], widths: Sequence[int], counts: Sequence[int], **options: Any
+) -> list[nn.Sequential]:
+    """Groups of residual blocks; the first block of each but the first has stride 2.
+
+    Args:
+        block: called with the channels before and after it, its stride, and `options`.
+        widths: channels before the first group and after each.
+        counts: the number of blocks in each group.
+        options: the same for every block.
+    """
+    groups = []
+    for index, count in enumerate(counts):
+        width = widths[index + 1]
+        first = block(widths[index], width, 2 if index else 1, **options)
+        groups.append(nn.Sequential(first, *(block(width, width, 1, **options) for _ in range(count - 1))))
+    return groups
+
+
+def run_groups(features: torch.Tensor, *groups: nn.Module) -> list[torch.Tensor]:
+    """The output of each group, which is the input of the next."""
+    maps = []
+    for group in groups:
+        features = group(features)
+        maps.append(features)
+    return maps
+
+
+def initialize_convs(network: nn.Module) -> None:
+    """Initialises the Convs by He et al., fan-out."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -220,7 +220,7 @@ def test_arrays_of_python_objects_are_pickles_and_refused(tmp_path: Path) -> Non
 
 
 def test_a_template_may_count_from_another_number() -> None:
-    layout = KeyLayout("x", ((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
+    layout = KeyLayout(name="x", rules=((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
     assert layout.key("layer2.10.bn3.bias") == "stage2.unit11.bn2.bias"
     assert layout.key("fc.bias") == "fc.bias"
     assert layout.key("a.layer2.10.bn3.bias") == "a.layer2.10.bn3.bias"
