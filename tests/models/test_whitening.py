@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.spec import ModelSpec, Preprocessing, Whitening
 

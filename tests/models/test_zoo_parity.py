@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.models.fitting import fit_weights
 from tests.models.zoos import timm_or_skip, torchvision_or_skip
 from wrn_deploy.data.preprocess import fit_image, normalize
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources
-from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights
+from wrn_deploy.models.checkpoints.weights import Checkpoint
 from wrn_deploy.spec import Preprocessing
 
 TORCHVISION = [source for source in read_sources().values() if source.name.startswith("torchvision/")]

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.models import foreign
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model, layouts
 from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, KeyLayout
-from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import Checkpoint, read_weights
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import ModelSpec
 

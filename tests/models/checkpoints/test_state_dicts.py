@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.match import Match
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import read_weights
 
 State = dict[str, torch.Tensor]
 Wrap = Callable[[State, State], Any]  # (the wanted state, another of the same network) -> what is saved

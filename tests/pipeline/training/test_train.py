@@ -19,11 +19,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.models import Overrides, build_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import read_weights
 from wrn_deploy.pipeline.training.train import BEST, LOG, RUN, STATE, WEIGHTS, TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Preprocessing
