@@ -13,8 +13,6 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models import catalog, listed_models
 from wrn_deploy.models.catalog import count_entry, read_catalog
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def test_every_entry_is_what_the_network_counts() -> None:
     counted = {name: count_entry(name) for name in listed_models()}
@@ -24,8 +22,7 @@ def test_every_entry_is_what_the_network_counts() -> None:
 
 
 def test_the_command_writes_the_committed_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    command = importlib.import_module("catalog")
+    command = importlib.import_module("benchmarks.pages.catalog")
     monkeypatch.setattr(command, "count_entry", read_catalog().__getitem__)
     assert command.catalog_text() == catalog.FILE.read_text(encoding="utf-8")
 

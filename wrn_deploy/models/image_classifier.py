@@ -1,7 +1,8 @@
-"""What all families share: a network of groups, its feature maps, pooling and classifier, and He's initialisation."""
+"""What all families share: feature maps, pooling and classifier, groups of blocks, He's initialisation; torch only."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["ImageClassifier", "initialize_convs", "run_groups", "stack_groups"]
+from wrn_deploy.models import classifier_of
+
+__all__ = ["ImageClassifier", "initialize_convs", "run_groups", "split_classifier", "stack_groups"]
 
 
 class ImageClassifier(nn.Module):
@@ -75,3 +78,26 @@ def initialize_convs(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def split_classifier(network: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """The part before the classifier, images -> features, and the classifier, features -> logits.
+
+    Both share the weights of the network, which is not changed: only the modules that contain the classifier are
+    copied, shallowly. (A hook would see the calls of all threads that share the network.)
+    """
+    classifier = classifier_of(network)
+    *parents, own = next(name for name, module in network.named_modules() if module is classifier).split(".")
+    view = holder = _shallow_copy(network)
+    for name in parents:
+        inner = _shallow_copy(holder.get_submodule(name))
+        setattr(holder, name, inner)
+        holder = inner
+    setattr(holder, own, nn.Identity())
+    return view, classifier
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    made = copy.copy(module)
+    made.__dict__["_modules"] = dict(made.__dict__["_modules"])  # else changes of the copy would change the original
+    return made

@@ -88,8 +88,9 @@ def _sizes(spec: ModelSpec) -> tuple[int, ...]:
 
 def _pixels(spec: ModelSpec, count: int) -> npt.NDArray[np.uint8]:
     """The embedded digits at the network's size, (count, H, W, 3)."""
-    how = dataclasses.replace(spec.preprocessing, resize=spec.preprocessing.resize or spec.preprocessing.height)
-    return next(iter(Batches(open_data("digits", Role.TEST), how, count))).images
+    resize = spec.preprocessing.resize or spec.preprocessing.height
+    preprocessing = dataclasses.replace(spec.preprocessing, resize=resize)
+    return next(iter(Batches(open_data("digits", Role.TEST), preprocessing, count))).images
 
 
 def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
@@ -105,7 +106,7 @@ def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
             logits, maps = logits_and_maps(network.eval(), torch.from_numpy(images))
     finally:
         hook.remove()
-    return Computed(logits.numpy(), features[-1], tuple(one.numpy() for one in maps))
+    return Computed(logits.numpy(), features[-1], tuple(found.numpy() for found in maps))
 
 
 def _runnable(file: Path, precision: Precision) -> Path | bytes:
