@@ -38,7 +38,7 @@ from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.training.execution.device import open_device
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import Shard
 from wrn_deploy.training.images import CachedImages, ImageOptions
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe

@@ -17,7 +17,7 @@ from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import Shard
 from wrn_deploy.training.images import ImageOptions, StreamedImages
 from wrn_deploy.training.recipe import TrainRecipe
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.training.execution.batch_norm import equalize_statistics
 from wrn_deploy.training.execution.device import TrainDevice, cpu_device
+from wrn_deploy.training.execution.network import equalize_statistics
 from wrn_deploy.training.execution.options import Amp
 from wrn_deploy.training.images import DeviceBatch, Images
 from wrn_deploy.training.metrics import Metrics, MetricSums
@@ -73,13 +75,17 @@ class Trainer:
         self, network: nn.Module, recipe: TrainRecipe, train: Images, test: Images, device: TrainDevice | None = None
     ) -> None:
         self.device = device or cpu_device()
-        _check_batch(recipe.batch_size, self.device.processes.shard.size)
+        size, processes = recipe.batch_size, self.device.processes.shard.size
+        if size % processes or size < 2 * processes:
+            raise UsageError(
+                f"batches of {size} in {processes} processes: expected a multiple, at least two images per process; "
+                "change --batch-size"
+            )
         self.network = self.device.prepare(network)
         self.recipe = recipe
         self.optimizer = _optimizer(self.network, recipe, self.device)
         self.scaler = torch.amp.GradScaler(self.device.torch_device.type, enabled=self.device.execution.amp is Amp.FP16)
-        self.train = train
-        self.test = test
+        self.train, self.test = train, test
         self._wrapped = self.device.processes.wrap(self.network)
 
     def run(self, first: int, advance: Callable[[int], None]) -> Iterator[Epoch]:
@@ -112,7 +118,8 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
         processes = self.device.processes
-        torch.manual_seed(_dropout_seed(self.recipe, epoch) + processes.shard.rank)
+        random = np.random.default_rng([self.recipe.seed, epoch, DROPOUT])
+        torch.manual_seed(int(random.integers(2**62)) + processes.shard.rank)
         self.network.train()
         sums = MetricSums(self.device.torch_device)
         steps = math.ceil(len(self.train) / self.recipe.batch_size)
@@ -150,10 +157,7 @@ class Trainer:
                 )
             # DDP averages the processes' gradients, and the batch's loss is the mean over all of its images.
             scaled = self.scaler.scale(loss * (processes.shard.size / batch.batch_size))
-            if index + 1 < parts:
-                with processes.no_sync(self._wrapped):
-                    scaled.backward()  # type: ignore[no-untyped-call]
-            else:
+            with contextlib.nullcontext() if index + 1 == parts else processes.no_sync(self._wrapped):
                 scaled.backward()  # type: ignore[no-untyped-call]
             sums.add(loss, logits, labels)
         self.scaler.step(self.optimizer)
@@ -180,20 +184,12 @@ class Trainer:
         return metrics
 
 
-def _check_batch(size: int, processes: int) -> None:
-    if size % processes or size < 2 * processes:
-        raise UsageError(
-            f"batches of {size} in {processes} processes: expected a multiple, at least two images per process; "
-            "change --batch-size"
-        )
-
-
 def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> torch.optim.SGD:
     """SGD; without `decay_norms`, weight decay applies only to parameters with more than one dimension."""
     parameters = list(network.parameters())
-    groups = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
+    groups: list[dict[str, Any]] = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
     if not recipe.decay_norms:
-        groups.append({"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0})  # type: ignore[dict-item]
+        groups.append({"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0})
     return torch.optim.SGD(
         groups,
         recipe.learning_rate,
@@ -204,15 +200,11 @@ def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> 
     )
 
 
-def _dropout_seed(recipe: TrainRecipe, epoch: int) -> int:
-    return int(np.random.default_rng([recipe.seed, epoch, DROPOUT]).integers(2**62))
-
-
 def _check_loss(sums: MetricSums, epoch: int) -> None:
     loss = sums.loss()
     if not math.isfinite(loss):
         raise DeployError(_diverged(f"the loss became {loss}", epoch))
 
 
-def _diverged(what: str, epoch: int) -> str:
-    return f"{what} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"
+def _diverged(symptom: str, epoch: int) -> str:
+    return f"{symptom} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"

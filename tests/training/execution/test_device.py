@@ -14,10 +14,10 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.training.execution import device as device_module
-from wrn_deploy.training.execution.activation_checkpointing import blocks_of
 from wrn_deploy.training.execution.device import cpu_device, open_device
+from wrn_deploy.training.execution.network import blocks_of
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import Shard
 from wrn_deploy.training.images import CachedImages, ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe

@@ -17,11 +17,11 @@ from tests.training.test_loop import HOW, shades
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.training.execution.device import cpu_device
 from wrn_deploy.training.execution.options import Device, ExecutionOptions
-from wrn_deploy.training.execution.processes import Single, find_processes
-from wrn_deploy.training.execution.sharding import Shard, ShardSource
+from wrn_deploy.training.execution.processes import Shard, Single, find_processes
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
+from wrn_deploy.training.sources import ShardSource
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,17 +60,7 @@ def test_norms_of_shares_are_other_norms_and_the_comparison_sees_it(two: Path, t
 def test_all_processes_together_take_each_image_of_each_batch_once(count: int, batch: int, size: int) -> None:
     source = shades(count)
     whole = [item.name for item in source.items(np.random.default_rng(3))]
-    parts = [
-        ShardSource(
-            source=source,
-            shard=Shard(rank=rank, size=size),
-            batch_size=batch,
-            name=source.name,
-            labels=source.labels,
-            mirror=source.mirror,
-        )
-        for rank in range(size)
-    ]
+    parts = [ShardSource(source, Shard(rank=rank, size=size), batch) for rank in range(size)]
     taken = [[item.name for item in part.items(np.random.default_rng(3))] for part in parts]
     assert [len(part) for part in parts] == [len(names) for names in taken]
     for first in range(0, count, batch):

@@ -18,8 +18,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import TrainRecipe
-from wrn_deploy.training.recipes import find_recipe
+from wrn_deploy.training.recipe import TrainRecipe, find_recipe
 
 __all__ = ["ReadOptions", "TrainPlan", "check_classes", "describe_training", "plan_training"]
 

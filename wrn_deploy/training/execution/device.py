@@ -12,8 +12,7 @@ from torch import nn
 
 from wrn_deploy.errors import MachineError
 from wrn_deploy.machine import find_gpu, peak_rss_bytes
-from wrn_deploy.training.execution.activation_checkpointing import checkpoint_blocks
-from wrn_deploy.training.execution.batch_norm import with_whole_batch_norms
+from wrn_deploy.training.execution.network import checkpoint_blocks, with_whole_batch_norms
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 from wrn_deploy.training.execution.processes import Distributed, ProcessGroup, Single, find_processes
 

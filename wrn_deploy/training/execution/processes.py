@@ -1,4 +1,4 @@
-"""The processes that train together: a single one, or several that Hugging Face's accelerate connects."""
+"""The processes that train together, one or several that accelerate connects, and which part of a batch each takes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 
 from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.training.execution.sharding import Shard
 
-__all__ = ["Distributed", "ProcessGroup", "Single", "find_processes"]
+__all__ = ["Distributed", "ProcessGroup", "Shard", "Single", "find_processes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Process `rank` of `size`, counted from 0. Its parts of a batch are contiguous and differ by one image at most."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, count: int) -> slice:
+        """The slice of a batch of `count` images that belongs to this process."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
 
 class ProcessGroup(Protocol):
@@ -66,7 +78,7 @@ class Distributed:
             from accelerate.utils import DistributedDataParallelKwargs
         except ImportError as error:
             raise missing_package("accelerate", "multi-gpu", "training in several processes") from error
-        # `norms.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
+        # `network.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
         options = DistributedDataParallelKwargs(broadcast_buffers=False)
         self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[options])
         self.shard = Shard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
