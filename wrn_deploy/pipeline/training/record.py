@@ -24,16 +24,8 @@ LOG, RUN = "log.jsonl", "run.json"
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate")
 # What changes the rounding of sums, and nothing else of the run.
 EXACT = (
-    "device",
-    "gpu",
-    "processes",
-    "threads",
-    "channels_last",
-    "compiled",
-    "checkpointing",
-    "deterministic",
-    "torch",
-)
+    "device", "gpu", "processes", "threads", "channels_last", "compiled", "checkpointing", "deterministic", "torch",
+)  # fmt: skip
 
 
 def describe_session(device: TrainDevice, first_epoch: int) -> dict[str, Any]:

@@ -107,7 +107,5 @@ def _no_cuda() -> str:
 def cpu_device(execution: ExecutionOptions | None = None) -> TrainDevice:
     """One process on the CPU."""
     return TrainDevice(
-        torch_device=torch.device("cpu"),
-        execution=execution or ExecutionOptions(device=Device.CPU),
-        processes=Single(),
+        torch_device=torch.device("cpu"), execution=execution or ExecutionOptions(device=Device.CPU), processes=Single()
     )
