@@ -19,31 +19,19 @@ from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.models.published import Published, read_published
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-__all__ = ["FILE", "CatalogEntry", "ListedModel", "count_entry", "list_models", "list_network", "read_catalog"]
+__all__ = ["FILE", "ListedModel", "count_network", "list_models", "list_network", "read_catalog"]
 
 FILE = Path(__file__).with_name("catalog.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogEntry:
-    """A network's usual description, its family in a sentence, and what it costs."""
-
-    spec: ModelSpec
-    about: str
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """One network.
+    """One network with its usual input, classes and preprocessing; published weights may have another preprocessing.
 
     Args:
-        name: as every command takes it.
         family: the file that has it.
-        about: what the family is, in a sentence.
+        about: its family in a sentence.
         input: channels, height, width.
-        classes: its usual number.
-        preprocessing: its usual one; that of published weights may be another.
         parameters: trainable ones.
         macs: multiply-accumulates for one image, in its convolutions and linear layers.
         published: sizes and accuracies as published, each with its source.
@@ -68,15 +56,15 @@ class ListedModel:
 
 
 @functools.cache
-def read_catalog() -> Mapping[str, CatalogEntry]:
+def read_catalog() -> Mapping[str, ListedModel]:
     """The listed networks by name, in the order of their families; raises DeployError if the file is damaged."""
     try:
         table = json.loads(FILE.read_text(encoding="utf-8"))
         return {
-            name: CatalogEntry(
-                spec=ModelSpec.from_json(row["spec"]),
-                about=table["families"][row["spec"]["family"]],
-                cost=Cost(parameters=row["parameters"], macs=row["macs"]),
+            name: _list(
+                ModelSpec.from_json(row["spec"]),
+                table["families"][row["spec"]["family"]],
+                Cost(parameters=row["parameters"], macs=row["macs"]),
             )
             for name, row in table["networks"].items()
         }
@@ -84,15 +72,15 @@ def read_catalog() -> Mapping[str, CatalogEntry]:
         raise DeployError(f"{FILE} cannot be read ({error!r}): install wrn-deploy again") from error
 
 
-def count_entry(name: str) -> CatalogEntry:
-    """The entry of any network, listed or not, counted by building it.
+def count_network(name: str) -> ListedModel:
+    """Any network, listed or not, counted by building it.
 
     Raises:
         DeployError: no such network.
         MachineError: torch is not installed.
     """
     spec = describe_model(name)
-    return CatalogEntry(spec=spec, about=about_family(spec.family), cost=count_cost(spec))
+    return _list(spec, about_family(spec.family), count_cost(spec))
 
 
 def list_models() -> list[ListedModel]:
@@ -102,30 +90,24 @@ def list_models() -> list[ListedModel]:
         >>> [model.macs for model in list_models() if model.name == "wrn-28-10"]
         [5243328768]
     """
-    return sorted(map(_list, read_catalog().values()), key=lambda model: (model.input, model.macs))
+    return sorted(read_catalog().values(), key=lambda model: (model.input, model.macs))
 
 
 def list_network(name: str) -> ListedModel:
-    """One network; one that is not listed, as wrn-52-3, is built and counted.
-
-    Raises:
-        DeployError: no such network.
-        MachineError: torch is not installed, and the network is not listed.
-    """
-    return _list(read_catalog().get(name) or count_entry(name))
+    """One network; one that is not listed, as wrn-52-3, is built and counted: errors as `count_network`."""
+    return read_catalog().get(name) or count_network(name)
 
 
-def _list(entry: CatalogEntry) -> ListedModel:
-    spec = entry.spec
+def _list(spec: ModelSpec, about: str, cost: Cost) -> ListedModel:
     return ListedModel(
         name=spec.name,
         family=spec.family,
-        about=entry.about,
+        about=about,
         input=spec.input.shape,
         classes=spec.classes,
         preprocessing=spec.preprocessing,
-        parameters=entry.cost.parameters,
-        macs=entry.cost.macs,
+        parameters=cost.parameters,
+        macs=cost.macs,
         published=read_published().get(spec.name, Published()),
         weights=sources_of(spec.name),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -61,27 +60,6 @@ class DeviceBatch:
     batch_size: int
 
 
-class Images(Protocol):
-    """A data set for training or testing."""
-
-    @property
-    def corrupt(self) -> list[str]:
-        """The names of the images that the last pass left out."""
-
-    @property
-    def name(self) -> str:
-        """The name of the data set."""
-
-    def __len__(self) -> int:
-        """The number of images."""
-
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """All images in the epoch's own order, augmented; the last batch may be short."""
-
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """All images in the source's order, as they are."""
-
-
 def open_images(
     source: ImageSource,
     options: ImageOptions,
@@ -120,7 +98,7 @@ def open_images(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedImages:
-    """All images on the device, `pixels` uint8 (N, H, W, 3), `labels` int64 (N,)."""
+    """All images on the device, `pixels` uint8 (N, H, W, 3), `labels` int64 (N,); `corrupt` names those left out."""
 
     name: str
     pixels: torch.Tensor
@@ -133,7 +111,7 @@ class CachedImages:
         return len(self.labels)
 
     def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`: a uniformly random order."""
+        """All images in a random order of the epoch, augmented; the last batch may be short."""
         device = self.options.device
         order = torch.from_numpy(_random(recipe, epoch, ORDER).permutation(len(self))).to(device)
         moves = draw_moves(recipe, len(self), _random(recipe, epoch, MOVES)).to(device)
@@ -144,7 +122,7 @@ class CachedImages:
             yield DeviceBatch(images=images, labels=self.labels[index], batch_size=whole)
 
     def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`."""
+        """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
         for rows, whole in self._parts(size, shard):
             yield DeviceBatch(images=normalize(self.pixels[rows]), labels=self.labels[rows], batch_size=whole)
@@ -159,7 +137,7 @@ class CachedImages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedImages:
-    """Images that are decoded again in each epoch, in constant memory."""
+    """Images that are decoded again in each epoch, in constant memory; `corrupt` names those the last pass left out."""
 
     source: ImageSource
     options: ImageOptions
@@ -175,7 +153,7 @@ class StreamedImages:
         return len(self.source)
 
     def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`: the source's random order."""
+        """All images in the source's random order, augmented; the last batch may be short."""
         order, random = _random(recipe, epoch, ORDER), _random(recipe, epoch, MOVES)
         source, preprocessing = self.source, self.options.preprocessing
         if recipe.resized_crop:
@@ -190,7 +168,7 @@ class StreamedImages:
             yield DeviceBatch(images=images, labels=labels, batch_size=whole)
 
     def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`."""
+        """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
         for pixels, labels, whole in self._read(self.source, self.options.preprocessing, size, shard, None):
             yield DeviceBatch(images=normalize(pixels), labels=labels, batch_size=whole)
@@ -221,6 +199,9 @@ class StreamedImages:
             pixels, labels = (array.to(options.device, non_blocking=True) for array in arrays)
             yield pixels, labels, len(labels) if shard.size == 1 else min(size, count - step * size)
         self.corrupt[:] = batches.corrupt
+
+
+Images = CachedImages | StreamedImages
 
 
 class _Normalizer:

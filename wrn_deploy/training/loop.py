@@ -18,14 +18,15 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.training.execution.device import TrainDevice, cpu_device
 from wrn_deploy.training.execution.network import equalize_statistics
 from wrn_deploy.training.execution.options import Amp
+from wrn_deploy.training.execution.processes import ProcessGroup
 from wrn_deploy.training.images import DeviceBatch, Images
-from wrn_deploy.training.metrics import Metrics, MetricSums
 from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["Epoch", "Trainer"]
 
 TEST_BATCH = 256
 CHECK_EVERY = 32  # steps; reading a number from the GPU after each would leave it idle
+TOP5_CLASSES = 100  # the fewest classes for a top-5
 DROPOUT = 2  # the stream of random numbers for it; `images.py` has the others
 
 
@@ -116,12 +117,12 @@ class Trainer:
                 peak_bytes=self.device.peak_bytes(),
             )
 
-    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
+    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> _Metrics:
         processes = self.device.processes
         random = np.random.default_rng([self.recipe.seed, epoch, DROPOUT])
         torch.manual_seed(int(random.integers(2**62)) + processes.shard.rank)
         self.network.train()
-        sums = MetricSums(self.device.torch_device)
+        sums = _MetricSums(self.device.torch_device)
         steps = math.ceil(len(self.train) / self.recipe.batch_size)
         for step, batch in enumerate(self.train.train_batches(self.recipe, epoch, processes.shard)):
             if batch.batch_size < 2 * processes.shard.size:  # BN has no variance over one image
@@ -143,7 +144,7 @@ class Trainer:
             )
         return metrics
 
-    def _step(self, batch: DeviceBatch, sums: MetricSums) -> None:
+    def _step(self, batch: DeviceBatch, sums: _MetricSums) -> None:
         processes = self.device.processes
         # BN needs two images; the same number of parts in all processes.
         parts = min(self.device.execution.accumulate, batch.batch_size // processes.shard.size // 2)
@@ -169,10 +170,10 @@ class Trainer:
             if not bool(torch.isfinite(tensor).all()):
                 raise DeployError(_diverged(f"{name} became NaN or infinite", epoch))
 
-    def _evaluate(self, advance: Callable[[int], None]) -> Metrics:
+    def _evaluate(self, advance: Callable[[int], None]) -> _Metrics:
         """In the same precision as training."""
         self.network.eval()
-        sums = MetricSums(self.device.torch_device)
+        sums = _MetricSums(self.device.torch_device)
         with torch.inference_mode(), self.device.autocast():
             for batch in self.test.test_batches(TEST_BATCH, self.device.processes.shard):
                 logits = self.network(self.device.arrange(batch.images))
@@ -182,6 +183,46 @@ class Trainer:
         metrics = sums.metrics(self.device.processes)
         assert metrics is not None, "a source without images cannot be opened"
         return metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metrics:
+    """Over `images` images: mean loss, and top-1 and top-5 (0..1); `top5` is None below 100 classes."""
+
+    images: int
+    loss: float
+    top1: float
+    top5: float | None
+
+
+class _MetricSums:
+    """Sums of loss, correct answers, labels among the best five, and images; on the device, so that no step waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self._has_top5 = False
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Adds the sum of the losses, logits (N, classes) and labels (N,) of some images."""
+        logits = logits.detach()
+        self._has_top5 = logits.shape[1] >= TOP5_CLASSES
+        top1 = (logits.argmax(1) == labels).sum()
+        top5 = (logits.topk(5).indices == labels[:, None]).sum() if self._has_top5 else top1
+        count = torch.full_like(top1, len(labels))
+        self._sums += torch.stack([loss.detach().double(), top1.double(), top5.double(), count.double()])
+
+    def loss(self) -> float:
+        """The sum of the losses so far in this process; waits for the device."""
+        return float(self._sums[0])
+
+    def metrics(self, processes: ProcessGroup) -> _Metrics | None:
+        """The means over all processes; None without images."""
+        loss, top1, top5, count = processes.sum(self._sums).tolist()
+        if not count:
+            return None
+        return _Metrics(
+            images=int(count), loss=loss / count, top1=top1 / count, top5=top5 / count if self._has_top5 else None
+        )
 
 
 def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> torch.optim.SGD:
@@ -200,7 +241,7 @@ def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> 
     )
 
 
-def _check_loss(sums: MetricSums, epoch: int) -> None:
+def _check_loss(sums: _MetricSums, epoch: int) -> None:
     loss = sums.loss()
     if not math.isfinite(loss):
         raise DeployError(_diverged(f"the loss became {loss}", epoch))

@@ -139,25 +139,25 @@ def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
 
 
 def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, LoadedWeights | None]:
+    """The description of what to export, with its interface, and the weights; None for random ones."""
+    from wrn_deploy.models.cost import count_features, shape_feature_maps
+
+    loaded = None
     if options.weights is None:
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
-        return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
-    network = NetworkOptions(
-        model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
-    )
-    loaded = load_weights(network, progress)
-    return _with_interface(loaded.spec, options), loaded
-
-
-def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
-    from wrn_deploy.models.cost import count_features, shape_feature_maps
-
+        spec = options.overrides.apply(describe_model(options.model))
+    else:
+        network = NetworkOptions(
+            model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
+        )
+        loaded = load_weights(network, progress)
+        spec = loaded.spec
     if options.top_k is not None and not 1 <= options.top_k <= spec.classes:
         raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
     features = count_features(spec) if options.features else 0
     maps = shape_feature_maps(spec) if options.feature_maps else ()
-    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features, maps))
+    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features, maps)), loaded
 
 
 def _random(spec: ModelSpec, seed: int) -> nn.Module:

@@ -122,7 +122,12 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     file, source = _find(os.fspath(options.weights), named, progress)
     checkpoint, digest = read_weights(file), sha256_of(file)
     described = checkpoint.spec
-    usual = named or described or _network_of_published(source or published_as(digest), file)
+    usual = named or described
+    if usual is None:
+        published = source or published_as(digest)
+        if published is None:
+            raise UsageError(f"{file} does not say which network it is of: expected --model, as in wrn-16-2")
+        usual = describe_model(published.network)
     if described is not None and described.name != usual.name:
         raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
     spec = options.overrides.apply(described or usual)
@@ -164,12 +169,6 @@ def _find(name: str, network: ModelSpec | None, progress: Progress) -> tuple[Pat
             f"model {source.network}"
         )
     return fetch_weights(source, progress), source
-
-
-def _network_of_published(source: WeightsSource | None, file: Path) -> ModelSpec:
-    if source is None:
-        raise UsageError(f"{file} does not say which network it is of: expected --model, as in wrn-16-2")
-    return describe_model(source.network)
 
 
 def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:

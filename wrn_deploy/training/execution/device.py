@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,17 +54,13 @@ class TrainDevice:
 
     def arrange(self, images: torch.Tensor) -> torch.Tensor:
         """Images in the memory format of the network."""
-        if self.execution.channels_last:
-            return images.contiguous(memory_format=torch.channels_last)
-        return images.contiguous()
+        order = torch.channels_last if self.execution.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=order)
 
-    @contextlib.contextmanager
-    def kernels(self) -> Iterator[None]:
+    def kernels(self) -> contextlib.AbstractContextManager[None]:
         """Within it, cuDNN uses deterministic kernels, or searches for the fastest ones."""
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=not self.execution.deterministic, deterministic=self.execution.deterministic
-        ):
-            yield
+        exact = self.execution.deterministic
+        return torch.backends.cudnn.flags(enabled=True, benchmark=not exact, deterministic=exact)
 
     def start_peak(self) -> None:
         """Resets the peak of memory, on a GPU; a CPU cannot."""

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -29,44 +29,26 @@ class Shard:
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
 
-class ProcessGroup(Protocol):
-    """What the loop needs of the other processes."""
-
-    shard: Shard
-
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose gradients, after a backward pass, are the mean over all processes."""
-
-    def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Within it, a backward pass of what `wrap` returned keeps this process's own gradients."""
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in each of them."""
-
-    def close(self) -> None:
-        """Waits for the other processes and closes the group, at the end of a run."""
-
-
 class Single:
-    """One process."""
+    """One process, which does nothing of what `Distributed` does."""
 
     shard = Shard()
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network itself."""
+        """The network whose gradients, after a backward pass, are the mean over all processes: itself."""
         return network
 
     def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Changes nothing."""
+        """Within it, a backward pass of what `wrap` returned keeps this process's own gradients."""
         del network
         return contextlib.nullcontext()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The values themselves."""
+        """The sum over all processes, in each of them: the values themselves."""
         return values
 
     def close(self) -> None:
-        """Returns at once."""
+        """Waits for the other processes and closes the group, at the end of a run: returns at once."""
 
 
 class Distributed:
@@ -107,6 +89,9 @@ class Distributed:
         """A barrier; then the process group is closed."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
+
+
+ProcessGroup = Single | Distributed
 
 
 def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGroup:
