@@ -21,7 +21,7 @@ from wrn_deploy.training.execution.processes import Shard
 from wrn_deploy.training.images import ImageOptions, StreamedImages
 from wrn_deploy.training.recipe import TrainRecipe
 
-HOW = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), resize=32)
+PREPROCESSING = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), resize=32)
 
 
 class Heard:
@@ -60,7 +60,8 @@ def test_streamed_batches_are_the_same_with_processes(folder: Path, resized_crop
         passes = []
         for decoders in (None, two):
             images = StreamedImages(
-                source=source, options=ImageOptions(preprocessing=HOW, classes=2, decoders=decoders, max_corrupt=1)
+                source=source,
+                options=ImageOptions(preprocessing=PREPROCESSING, classes=2, decoders=decoders, max_corrupt=1),
             )
             passes.append(list(images.train_batches(recipe, 3, Shard())))
     assert [len(ready.labels) for ready in passes[0]] == [8, 8, 8, 8, 3]

@@ -56,7 +56,7 @@ class Count:
         return f"{self.value / SCALES[letter]:.{decimals}f} {letter}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedAccuracy:
     """A published accuracy: `top1` and `top5` in percent of images; where errors are published, 100 minus the error.
 
@@ -150,4 +150,9 @@ def _accuracies(table: dict[str, Any], *, errors: bool) -> Iterator[tuple[str, P
             raise ValueError(f"{name} has {len(percent)} figures: expected {width} for each of {table['data']}")
         for data, first in zip(table["data"], range(0, len(percent), width), strict=False):
             top5 = percent[first + 1] if width == 2 else None
-            yield name, PublishedAccuracy(data, percent[first], top5, table["weights"], table["source"])
+            yield (
+                name,
+                PublishedAccuracy(
+                    data=data, top1=percent[first], top5=top5, weights=table["weights"], source=table["source"]
+                ),
+            )

@@ -152,7 +152,7 @@ def test_a_miss_names_the_file_s_own_keys_and_the_layout(renamed: Renamed, layou
     assert f"taken for the layout of {layout}: 1 missing: {gone}; 1 left over: odd.scale." in str(error.value)
 
 
-def test_another_number_of_classes_is_told_whatever_the_layout() -> None:
+def test_another_number_of_classes_is_reported_whatever_the_layout() -> None:
     network, _ = _filled("wrn-10-1", classes=7)
     spec = describe_model("wrn-10-1")
     with pytest.raises(DeployError, match=r"has 7 classes, wrn-10-1 expects 10 \(output\.weight .*: pass --classes 7$"):
@@ -198,7 +198,7 @@ def _write_as_hickle(file: Path, state: State) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npz", "hdf5"])
-def test_a_damaged_file_of_arrays_is_told(kind: str, tmp_path: Path) -> None:
+def test_a_damaged_file_of_arrays_is_reported(kind: str, tmp_path: Path) -> None:
     network, _ = _filled("wrn-10-1")
     state = {key: value.detach().clone() for key, value in foreign.authors_cifar(network).items()}
     file = tmp_path / "weights"

@@ -38,11 +38,13 @@ SIDE = 16
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, ModelSpec, Path]:
     """A network with whitening fitted on digits, and its weights; small images, so that the matrix is small."""
-    how = Preprocessing(SIDE, SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
-    spec = dataclasses.replace(describe_model("wrn-10-1"), preprocessing=how, whitening=Whitening(500))
+    preprocessing = Preprocessing(SIDE, SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
+    spec = dataclasses.replace(describe_model("wrn-10-1"), preprocessing=preprocessing, whitening=Whitening(500))
     digits = open_data("digits", Role.TRAIN)
-    images = next(iter(Batches(digits, how, 64))).images
-    made = build_random(dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, how)), seed=0)
+    images = next(iter(Batches(digits, preprocessing, 64))).images
+    made = build_random(
+        dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, preprocessing)), seed=0
+    )
     whitened = build_model(spec).eval()
     whitened.load_state_dict(made.state_dict(), strict=False)
     folder = tmp_path_factory.mktemp("whitened")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_loop import HOW, shades
+from tests.training.test_loop import PREPROCESSING, shades
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.models import build_model, describe_model
@@ -159,8 +159,8 @@ def test_a_gpu_that_pytorch_cannot_use_is_not_passed_over_in_silence(monkeypatch
 @pytest.mark.parametrize("cache_bytes", [2**20, 0])
 def test_images_are_normalised_on_the_device_to_the_numbers_of_every_other_step(cache_bytes: int) -> None:
     source = shades(21)
-    images = open_images(source, ImageOptions(preprocessing=HOW, classes=2), cache_bytes=cache_bytes)
-    wanted = [normalize(batch.images, HOW) for batch in Batches(source, HOW, 8)]
+    images = open_images(source, ImageOptions(preprocessing=PREPROCESSING, classes=2), cache_bytes=cache_bytes)
+    wanted = [normalize(batch.images, PREPROCESSING) for batch in Batches(source, PREPROCESSING, 8)]
     found = list(images.test_batches(8, Shard()))
     assert [batch.batch_size for batch in found] == [8, 8, 5]
     for batch, numbers in zip(found, wanted, strict=True):

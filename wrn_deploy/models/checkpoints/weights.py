@@ -79,12 +79,14 @@ def read_weights(file: Path) -> Checkpoint:
 
 
 def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
-    """Writes the network's state dict with its description as safetensors."""
+    """Replaces `file` with the network's state dict and description as safetensors; a crash leaves the old file."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
-    file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+    written = file.with_suffix(".tmp")
+    written.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+    written.replace(file)
 
 
 def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:

@@ -184,6 +184,7 @@ def _run(
 
 def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> ResumePoint:
     """Trains to the end; the first process writes a checkpoint and a line after each epoch."""
+    from wrn_deploy.models.checkpoints.weights import write_weights
     from wrn_deploy.training.checkpoint import save_checkpoint
 
     recipe, spec, first = point.recipe, point.spec, len(point.history)
@@ -198,7 +199,7 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
                 append_epoch(out, epoch)
             note_epoch(point.history[first:], recipe.epochs, progress)
     if writes:
-        _write_weights(trainer.network, spec, out / WEIGHTS)
+        write_weights(trainer.network, spec, out / WEIGHTS)
     return point
 
 
@@ -248,13 +249,7 @@ def _best(history: Sequence[Epoch]) -> Epoch:
 
 def _keep_best(out: Path, network: nn.Module, point: ResumePoint) -> None:
     """Writes the weights if the last epoch is the best so far."""
-    if _best(point.history) == point.history[-1]:
-        _write_weights(network, point.spec, out / BEST)
-
-
-def _write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     from wrn_deploy.models.checkpoints.weights import write_weights
 
-    written = file.with_suffix(".tmp")
-    write_weights(network, spec, written)
-    written.replace(file)
+    if _best(point.history) == point.history[-1]:
+        write_weights(network, point.spec, out / BEST)
