@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.test_loop import shades
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.execution.processes import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.recipe import TrainRecipe
 from wrn_deploy.training.sources import MIN_AREA, CropSource, crop_box
@@ -44,7 +44,7 @@ def test_training_takes_crops_of_the_input_size_in_an_order_that_a_seed_repeats(
     taken = []
     for epoch in (0, 0, 1):
         images = open_images(shades(20), ImageOptions(preprocessing=preprocessing, classes=2), cache_bytes=0)
-        taken.append([batch.images for batch in images.train_batches(recipe, epoch, Shard())])
+        taken.append([batch.images for batch in images.train_batches(recipe, epoch, BatchShard())])
         assert [tuple(batch.shape) for batch in taken[-1]] == [(8, 3, 2, 2), (8, 3, 2, 2), (4, 3, 2, 2)]
     first, second, other = (np.concatenate([each.numpy() for each in batches]) for batches in taken)
     np.testing.assert_array_equal(first, second)

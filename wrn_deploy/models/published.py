@@ -150,9 +150,5 @@ def _accuracies(table: dict[str, Any], *, errors: bool) -> Iterator[tuple[str, P
             raise ValueError(f"{name} has {len(percent)} figures: expected {width} for each of {table['data']}")
         for data, first in zip(table["data"], range(0, len(percent), width), strict=False):
             top5 = percent[first + 1] if width == 2 else None
-            yield (
-                name,
-                PublishedAccuracy(
-                    data=data, top1=percent[first], top5=top5, weights=table["weights"], source=table["source"]
-                ),
-            )
+            made = {"weights": table["weights"], "source": table["source"]}
+            yield name, PublishedAccuracy(data=data, top1=percent[first], top5=top5, **made)

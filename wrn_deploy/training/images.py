@@ -16,7 +16,7 @@ from wrn_deploy.data.preprocess import Batches, scale_and_shift
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.augment import Moves, change_colours, draw_moves, take_moved
-from wrn_deploy.training.execution.processes import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.recipe import TrainRecipe
 from wrn_deploy.training.sources import CropSource, ShardSource
 
@@ -110,7 +110,7 @@ class CachedImages:
         """The number of images."""
         return len(self.labels)
 
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
+    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: BatchShard) -> Iterator[DeviceBatch]:
         """All images in a random order of the epoch, augmented; the last batch may be short."""
         device = self.options.device
         order = torch.from_numpy(_random(recipe, epoch, ORDER).permutation(len(self))).to(device)
@@ -121,13 +121,13 @@ class CachedImages:
             images = normalize(take_moved(self.pixels, index, part), part)
             yield DeviceBatch(images=images, labels=self.labels[index], batch_size=whole)
 
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
+    def test_batches(self, size: int, shard: BatchShard) -> Iterator[DeviceBatch]:
         """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
         for rows, whole in self._parts(size, shard):
             yield DeviceBatch(images=normalize(self.pixels[rows]), labels=self.labels[rows], batch_size=whole)
 
-    def _parts(self, size: int, shard: Shard) -> Iterator[tuple[slice, int]]:
+    def _parts(self, size: int, shard: BatchShard) -> Iterator[tuple[slice, int]]:
         """This process's rows of each batch, and the size of the whole batch."""
         for first in range(0, len(self), size):
             whole = min(size, len(self) - first)
@@ -152,7 +152,7 @@ class StreamedImages:
         """The number of images."""
         return len(self.source)
 
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
+    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: BatchShard) -> Iterator[DeviceBatch]:
         """All images in the source's random order, augmented; the last batch may be short."""
         order, random = _random(recipe, epoch, ORDER), _random(recipe, epoch, MOVES)
         source, preprocessing = self.source, self.options.preprocessing
@@ -167,7 +167,7 @@ class StreamedImages:
             images = normalize(take_moved(pixels, index, moves), moves)
             yield DeviceBatch(images=images, labels=labels, batch_size=whole)
 
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
+    def test_batches(self, size: int, shard: BatchShard) -> Iterator[DeviceBatch]:
         """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
         for pixels, labels, whole in self._read(self.source, self.options.preprocessing, size, shard, None):
@@ -178,7 +178,7 @@ class StreamedImages:
         source: ImageSource,
         preprocessing: Preprocessing,
         size: int,
-        shard: Shard,
+        shard: BatchShard,
         order: np.random.Generator | None,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
         """Pixels and labels of this process on the device, and the size of the whole batch."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.data import ImageSource, Item
 
 if TYPE_CHECKING:  # decoding processes import this module, and need no torch
-    from wrn_deploy.training.execution.processes import Shard
+    from wrn_deploy.training.execution.processes import BatchShard
 
 __all__ = ["CropSource", "ShardSource", "crop_box"]
 
@@ -26,7 +26,7 @@ SHAPES = (3 / 4, 4 / 3)
 class ShardSource:
     """A process's part of each batch of a source: it skips the other images without decoding them."""
 
-    def __init__(self, source: ImageSource, shard: Shard, batch_size: int) -> None:
+    def __init__(self, source: ImageSource, shard: BatchShard, batch_size: int) -> None:
         self.name, self.labels, self.mirror = source.name, source.labels, source.mirror
         self._source, self._shard, self._batch_size = source, shard, batch_size
 

@@ -17,7 +17,7 @@ from tests.training.test_loop import PREPROCESSING, shades
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.training.execution.device import cpu_device
 from wrn_deploy.training.execution.options import Device, ExecutionOptions
-from wrn_deploy.training.execution.processes import Shard, Single, find_processes
+from wrn_deploy.training.execution.processes import BatchShard, Single, find_processes
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -60,7 +60,7 @@ def test_norms_of_parts_are_other_norms_and_the_comparison_sees_it(two: Path, tm
 def test_all_processes_together_take_each_image_of_each_batch_once(count: int, batch: int, size: int) -> None:
     source = shades(count)
     whole = [item.name for item in source.items(np.random.default_rng(3))]
-    parts = [ShardSource(source, Shard(rank=rank, size=size), batch) for rank in range(size)]
+    parts = [ShardSource(source, BatchShard(rank=rank, size=size), batch) for rank in range(size)]
     taken = [[item.name for item in part.items(np.random.default_rng(3))] for part in parts]
     assert [len(part) for part in parts] == [len(names) for names in taken]
     for first in range(0, count, batch):
@@ -73,7 +73,7 @@ def test_all_processes_together_take_each_image_of_each_batch_once(count: int, b
 @pytest.mark.parametrize(("size", "processes"), [(9, 2), (4, 3), (2, 2)])
 def test_a_batch_that_cannot_be_shared_is_refused(size: int, processes: int) -> None:
     class Three(Single):
-        shard = Shard(rank=0, size=processes)
+        shard = BatchShard(rank=0, size=processes)
 
     images = open_images(shades(10), ImageOptions(preprocessing=PREPROCESSING, classes=2))
     device = dataclasses.replace(cpu_device(), processes=Three())

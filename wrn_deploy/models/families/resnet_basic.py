@@ -6,6 +6,8 @@ channels, so that a skip of the first group is a Conv too if it is not 1.
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -32,24 +34,18 @@ def describe(name: str) -> ModelSpec | None:
     Raises:
         DeployError: a widening factor that cannot be.
     """
-    found = read_wrn_name(name)
-    if found is not None:
-        if found.kind is not WrnKind.IMAGENET or found.depth not in BLOCKS:
-            return None
-        depth, widen, name = found.depth, found.widen, str(found)
-        if widen < 1 or widen * FINEST != int(widen * FINEST):
-            raise DeployError(
-                f"{name} cannot be built: expected a widening factor from 1, a multiple of 1/{FINEST}, as in "
-                f"wrn-{depth}-1.5 or wrn-{depth}-2"
-            )
-        if widen == 1:
-            name = f"resnet-{depth}"
-    else:
-        widen = 1
-        depth = next((depth for depth in BLOCKS if name == f"resnet-{depth}"), 0)
-        if not depth:
-            return None
-    return ModelSpec(name, "resnet_basic", depth, widen, classes=1000, preprocessing=IMAGENET)
+    plain = re.fullmatch(r"resnet-([1-9]\d)", name)
+    found = read_wrn_name(f"wrn-{plain[1]}-1-imagenet" if plain else name)
+    if found is None or found.kind is not WrnKind.IMAGENET or found.depth not in BLOCKS:
+        return None
+    depth, widen = found.depth, found.widen
+    if widen < 1 or widen * FINEST != int(widen * FINEST):
+        raise DeployError(
+            f"{found} cannot be built: expected a widening factor from 1, a multiple of 1/{FINEST}, as in "
+            f"wrn-{depth}-1.5 or wrn-{depth}-2"
+        )
+    shortest = f"resnet-{depth}" if widen == 1 else str(found)
+    return ModelSpec(shortest, "resnet_basic", depth, widen, classes=1000, preprocessing=IMAGENET)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -43,12 +43,9 @@ def core_parity(
     sizes = _sizes(spec)
     images = probe_images(spec, max(sizes))
     graph = infer_with(open_session(_runnable(file, precision)))
-
-    def reference(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return _computed(network, batch).logits
-
+    batches = [images[-size:] for size in sizes]
     with progress.task(f"Checking the {precision} graph against PyTorch at batches {', '.join(map(str, sizes))}"):
-        found = check_parity(reference, graph, [images[-size:] for size in sizes], precision)
+        found = check_parity(lambda batch: _computed(network, batch).logits, graph, batches, precision)
     worst = max(found, key=lambda parity: parity.max_abs / parity.largest_logit)
     progress.note(
         f"{precision}: largest error {worst.max_abs:.2g} on logits up to {worst.largest_logit:.3g}, cosine at least "

@@ -14,11 +14,11 @@ from torch import nn
 
 from wrn_deploy.errors import UsageError, missing_package
 
-__all__ = ["Distributed", "ProcessGroup", "Shard", "Single", "find_processes"]
+__all__ = ["BatchShard", "Distributed", "ProcessGroup", "Single", "find_processes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class BatchShard:
     """Process `rank` of `size`, counted from 0. Its parts of a batch are contiguous and differ by one image at most."""
 
     rank: int = 0
@@ -32,7 +32,7 @@ class Shard:
 class Single:
     """One process, which does nothing of what `Distributed` does."""
 
-    shard = Shard()
+    shard = BatchShard()
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network whose gradients, after a backward pass, are the mean over all processes: itself."""
@@ -63,7 +63,7 @@ class Distributed:
         # `network.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
         options = DistributedDataParallelKwargs(broadcast_buffers=False)
         self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[options])
-        self.shard = Shard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
+        self.shard = BatchShard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
 
     @property
     def device(self) -> torch.device:
