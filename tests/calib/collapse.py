@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.models.families.wrn import PreActivationBlock, WideResNet
 
 __all__ = ["LOUD", "NEAR_DEAD", "Damage", "write_collapsed"]
