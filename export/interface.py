@@ -11,10 +11,10 @@ import onnx_ir as ir
 
 from wrn_deploy.data.preprocess import scale_and_shift
 from wrn_deploy.errors import DamagedFile, DeployError
-from wrn_deploy.export.feature_maps import as_read, find_feature_maps
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, activated, is_sum, users
 from wrn_deploy.spec import ModelSpec, Preprocessing, TensorSpec
 
-__all__ = ["Units", "unwrap", "wrap"]
+__all__ = ["Units", "find_feature_maps", "unwrap", "wrap"]
 
 PREFIX = "interface."
 IMAGES, TOP_K = f"{PREFIX}images", f"{PREFIX}top_k"
@@ -85,6 +85,20 @@ def unwrap(model: ir.Model) -> ir.Model:
     return core
 
 
+def find_feature_maps(graph: ir.Graph) -> list[ir.Value]:
+    """The tensors of a core graph of any precision that a detector reads of its backbone, finest first.
+
+    In a residual network these are the last sums of each height and width, behind their ReLU if they have one; in
+    others the last Convs, likewise. What a network computes at a resolution before its first sum (a stem) is left out.
+    """
+    nodes = [node for node in graph if is_sum(node)] or [node for node in graph if node.op_type == "Conv"]
+    found: dict[tuple[object, ...], ir.Value] = {}
+    for value in (activated(node.outputs[0]) for node in nodes):
+        assert value.shape is not None, f"{value.name} has no shape"
+        found[tuple(value.shape)[2:]] = value
+    return list(found.values())
+
+
 def _strip(graph: ir.Graph) -> None:
     nodes = {node.name: node for node in graph if (node.name or "").startswith(PREFIX)}
     logits = nodes[TOP_K].inputs[0] if TOP_K in nodes else graph.outputs[0]
@@ -148,8 +162,20 @@ def _feature_maps(graph: ir.Graph, spec: ModelSpec, units: Mapping[str, Units]) 
             raise DeployError(f"the graph has no {wanted.name} {wanted.shape}: export the model again")
         value = found[wanted.shape]
         names = (wanted.name, f"{wanted.name}.stored", f"{wanted.name}.unit")
-        outputs.append(_as_float(graph, as_read(value), units.get(value.name or "", Units()), names))
+        outputs.append(_as_float(graph, _as_read(value), units.get(value.name or "", Units()), names))
     return outputs
+
+
+def _as_read(value: ir.Value) -> ir.Value:
+    """The tensor that its readers see: the DQ's output if only a Q reads the tensor, else the tensor itself.
+
+    This keeps the integer kernel before it, and the graph computes what it would without this reader.
+    """
+    readers = users(value)
+    if not readers or any(reader.op_type != QUANTIZE for reader in readers):
+        return value
+    dequantizers = [user for user in users(readers[0].outputs[0]) if user.op_type == DEQUANTIZE]
+    return dequantizers[0].outputs[0] if dequantizers else value
 
 
 def _as_float(graph: ir.Graph, value: ir.Value, units: Units, names: tuple[str, str, str]) -> ir.Value:

@@ -10,8 +10,8 @@ import pytest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
-HOW = Preprocessing(32, 48, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-SPEC = ModelSpec("wrn-16-2", "wrn", 16, 2, classes=10, preprocessing=HOW)
+HOW = Preprocessing(height=32, width=48, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+SPEC = ModelSpec(name="wrn-16-2", family="wrn", depth=16, widen=2, classes=10, preprocessing=HOW)
 LOGITS = TensorSpec("logits", "float32", (10,))
 TOP = (TensorSpec("top_logits", "float32", (4,)), TensorSpec("top_classes", "int64", (4,)))
 FEATURES = TensorSpec("features", "float32", (128,))

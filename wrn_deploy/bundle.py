@@ -33,7 +33,7 @@ class Kind(StrEnum):
     REPORT = "report"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What an artifact is made from and how: equal recipes make equal artifacts.
 
@@ -48,7 +48,7 @@ class Recipe:
     tools: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """One file of a bundle; `path` is relative to the bundle, `facts` is what was found out while making it."""
 
@@ -76,7 +76,7 @@ class Artifact:
         typed = {
             "kind": Kind(record["kind"]),
             "precision": Precision(record["precision"]),
-            "recipe": Recipe(parents, options, tools),
+            "recipe": Recipe(parents=parents, options=options, tools=tools),
         }
         return cls(**{**record, **typed})
 
@@ -238,11 +238,27 @@ class Transaction:
         return self.folder / path
 
     def add(
-        self, key: str, what: tuple[Kind, Precision], path: str, recipe: Recipe, facts: Mapping[str, Any]
+        self,
+        key: str,
+        *,
+        kind: Kind,
+        precision: Precision,
+        path: str,
+        recipe: Recipe,
+        facts: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Enters the staged file `path` as the artifact `key`."""
-        file, (kind, precision) = self.file(path), what
-        artifact = Artifact(key, kind, precision, path, sha256_of(file), file.stat().st_size, recipe, facts)
+        file = self.file(path)
+        artifact = Artifact(
+            key=key,
+            kind=kind,
+            precision=precision,
+            path=path,
+            sha256=sha256_of(file),
+            size_bytes=file.stat().st_size,
+            recipe=recipe,
+            facts=facts or {},
+        )
         self.artifacts.append(artifact)
         return artifact
 

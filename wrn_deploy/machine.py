@@ -27,7 +27,7 @@ class Gpu:
     driver: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """The conditions that stand beside every measured number."""
 

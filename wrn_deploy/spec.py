@@ -44,7 +44,7 @@ class TensorSpec:
         return cls(record["name"], record["dtype"], tuple(record["shape"]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """From a decoded RGB image (uint8, HWC) to the network's input (float32, CHW).
 
@@ -78,7 +78,7 @@ class Preprocessing:
         return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
     """What the graphs of a bundle take and give, as `export` was told.
 
@@ -148,7 +148,7 @@ class Whitening:
         return cls(**record)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
 

@@ -20,7 +20,7 @@ COUNT = 3 * 8 * 8
 
 
 def spec_of(side: int = 8) -> ModelSpec:
-    how = Preprocessing(side, side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
+    how = Preprocessing(height=side, width=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
     return dataclasses.replace(describe_model("wrn-10-1"), preprocessing=how, whitening=Whitening(100))
 
 

@@ -60,7 +60,7 @@ class OpenVinoRuntime:
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        graph = _Graph(core, bundle.file(artifact).read_bytes(), settings)
+        graph = _Graph(core=core, model=bundle.file(artifact).read_bytes(), settings=settings)
         return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
 
 
@@ -78,7 +78,7 @@ def _openvino() -> Any:
             del sys.modules["openvino_telemetry"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Graph:
     """A graph, compiled for each batch size in use: a fixed size is faster than a dynamic one (measured)."""
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
-from wrn_deploy.export import bf16, check, fp16, graph
+from wrn_deploy.export import check, graph, half
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle, probe_images
@@ -130,7 +130,7 @@ def test_a_wrong_bf16_graph_is_stopped(old: Path, monkeypatch: pytest.MonkeyPatc
         _perturbed("fc.weight")(tampered)
         return convert(tampered)
 
-    monkeypatch.setattr(bf16, "convert_bf16", wrong)
+    monkeypatch.setattr(half, "convert_bf16", wrong)
     before = _state(old)
     with pytest.raises(GateError, match="the bf16 graph does not compute what PyTorch computes"):
         _random(old, bf16=True)
@@ -340,7 +340,7 @@ def test_a_wrong_conversion_is_stopped_although_fp32_is_right(
         return converted
 
     before, right = _state(old), fp16.convert_fp16
-    monkeypatch.setattr(fp16, "convert_fp16", convert)
+    monkeypatch.setattr(half, "convert_fp16", convert)
     for out in (tmp_path / "new", old):
         with pytest.raises(GateError, match="the fp16 graph does not compute what PyTorch computes"):
             _random(out, seed=5)

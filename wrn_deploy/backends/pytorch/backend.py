@@ -73,7 +73,7 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         network: Any = load_network(bundle, artifact, precision, self.device, channels_last=self.channels_last)
-        shared = _Compiled(network, frozen=self.device == "cpu") if self.compiled else network
+        shared = _Compiled(network=network, frozen=self.device == "cpu") if self.compiled else network
         return TorchBackend(shared, bundle.spec, CudaDevice if self.device == "cuda" else CpuDevice)
 
 
@@ -132,7 +132,7 @@ class TorchBackend(Backend):
             raise DeployError("this backend is closed: open it again")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Compiled:
     """A network, compiled at the first inference of each batch size and number of threads.
 

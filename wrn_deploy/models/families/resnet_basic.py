@@ -48,7 +48,7 @@ def describe(name: str) -> ModelSpec | None:
         depth = next((depth for depth in BLOCKS if name == f"resnet-{depth}"), 0)
         if not depth:
             return None
-    return ModelSpec(name, "resnet_basic", depth, widen, classes=1000, preprocessing=IMAGENET)
+    return ModelSpec(name=name, family="resnet_basic", depth=depth, widen=widen, classes=1000, preprocessing=IMAGENET)
 
 
 def build(spec: ModelSpec) -> nn.Module:

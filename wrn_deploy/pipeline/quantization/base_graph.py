@@ -80,8 +80,7 @@ def _map_units(model: ir.Model, fp32: ir.Model, equalization: Equalization) -> d
     import numpy as np
 
     from wrn_deploy.calib.equalization.equalize import tensor_units
-    from wrn_deploy.export.feature_maps import find_feature_maps
-    from wrn_deploy.export.interface import Units
+    from wrn_deploy.export.interface import Units, find_feature_maps
 
     found = {}
     for value in find_feature_maps(model.graph):

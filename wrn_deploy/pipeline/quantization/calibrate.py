@@ -65,7 +65,9 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
     # The weights' file has the preprocessing in it: a model exported with another one needs another table.
-    recipe = Recipe({weights.key: weights.sha256, fp32.key: fp32.sha256}, images.describe(), tools)
+    recipe = Recipe(
+        parents={weights.key: weights.sha256, fp32.key: fp32.sha256}, options=images.describe(), tools=tools
+    )
     artifact = bundle.current("calibration", recipe)
     graphs = _GraphRecipes(fp32=fp32, fp16=fp16, quantization=options.quantization, tools=tools)
     if artifact is not None and graphs.current(bundle, artifact) and bundle.current(IMAGES, images_recipe(artifact)):
@@ -85,7 +87,14 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
         facts = {"images": table.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
-        artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
+        artifact = step.add(
+            "calibration",
+            kind=Kind.CALIBRATION,
+            precision=Precision.INT8,
+            path="calibration.json",
+            recipe=recipe,
+            facts=facts,
+        )
         _write_graphs(step, equalized, table, images, progress)
         del equalized  # frees its weights before sessions are opened
         graphs.add(step, artifact)
@@ -212,7 +221,7 @@ class _GraphRecipes:
     def add(self, step: Transaction, table: Artifact) -> None:
         """Adds the staged graphs to the transaction."""
         for key, file in GRAPHS.items():
-            step.add(key, (Kind.ONNX, Precision.INT8), file, self._recipe(key, table), {})
+            step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=file, recipe=self._recipe(key, table))
 
     def current(self, bundle: Bundle, table: Artifact) -> bool:
         """Whether the bundle has all of them, made by these recipes, even if they were tuned or fine-tuned since."""
@@ -225,4 +234,8 @@ class _GraphRecipes:
 
     def _recipe(self, key: str, table: Artifact) -> Recipe:
         used = (table, self.fp32, self.fp16) if key == GRAPH else (table, self.fp32)  # the CPU's needs no fp16 graph
-        return Recipe({parent.key: parent.sha256 for parent in used}, self.quantization.describe(), self.tools)
+        return Recipe(
+            parents={parent.key: parent.sha256 for parent in used},
+            options=self.quantization.describe(),
+            tools=self.tools,
+        )

@@ -18,14 +18,21 @@ FILE = "calibration-images.txt"
 
 def images_recipe(table: Artifact) -> Recipe:
     """The recipe of the list of images: its table."""
-    return Recipe({table.key: table.sha256})
+    return Recipe(parents={table.key: table.sha256})
 
 
 def add_images(step: Transaction, table: Artifact, digests: Iterable[bytes]) -> Artifact:
     """Stages the list of the images, given by their `image_digest`, beside their table."""
     images = ImageSet.of(digests)
     step.file(FILE).write_text(images.to_text(), encoding="ascii")
-    return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), FILE, images_recipe(table), {"images": len(images)})
+    return step.add(
+        IMAGES,
+        kind=Kind.CALIBRATION,
+        precision=Precision.INT8,
+        path=FILE,
+        recipe=images_recipe(table),
+        facts={"images": len(images)},
+    )
 
 
 def check_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:

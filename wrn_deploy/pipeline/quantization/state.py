@@ -55,8 +55,15 @@ def made_by(bundle: Bundle, key: str, recipe: Recipe) -> bool:
 def add_trained_images(step: Transaction, record: Artifact, images: ImageSet) -> Artifact:
     """Stages the list of the images that were trained on, beside the report of the training."""
     step.file(IMAGES_FILE).write_text(images.to_text(), encoding="ascii")
-    recipe = Recipe({record.key: record.sha256})
-    return step.add(IMAGES, (Kind.CALIBRATION, Precision.INT8), IMAGES_FILE, recipe, {"images": len(images)})
+    recipe = Recipe(parents={record.key: record.sha256})
+    return step.add(
+        IMAGES,
+        kind=Kind.CALIBRATION,
+        precision=Precision.INT8,
+        path=IMAGES_FILE,
+        recipe=recipe,
+        facts={"images": len(images)},
+    )
 
 
 def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> CalibrationWarning | None:
@@ -70,7 +77,7 @@ def check_trained_overlap(bundle: Bundle, digests: Sequence[bytes]) -> Calibrati
     record = bundle.artifacts.get(RECORD)
     if record is None or not any(is_finetuned(bundle.artifacts.get(key)) for key in BEFORE):
         return None
-    listed = bundle.current(IMAGES, Recipe({record.key: record.sha256}))
+    listed = bundle.current(IMAGES, Recipe(parents={record.key: record.sha256}))
     shared = 0 if listed is None else read_image_set(bundle.file(listed)).count(digests)
     if not shared:
         return None

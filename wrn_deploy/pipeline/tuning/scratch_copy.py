@@ -62,7 +62,14 @@ def copy_artifacts(copy: Bundle, artifacts: Collection[Artifact], step: Transact
         file = step.file(artifact.path)
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(copy.file(artifact), file)
-        step.add(artifact.key, (artifact.kind, artifact.precision), artifact.path, artifact.recipe, artifact.facts)
+        step.add(
+            artifact.key,
+            kind=artifact.kind,
+            precision=artifact.precision,
+            path=artifact.path,
+            recipe=artifact.recipe,
+            facts=artifact.facts,
+        )
 
 
 def _plain(artifact: Artifact) -> str:

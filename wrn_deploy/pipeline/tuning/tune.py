@@ -201,12 +201,16 @@ def _untune(work: Bundle) -> None:
     if tuned is not None and is_tuned(tuned) and base is not None and work.file(base).is_file():
         with work.transaction() as step:
             shutil.copyfile(work.file(base), step.file(tuned.path))
-            step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
+            step.add(
+                GRAPH, kind=base.kind, precision=base.precision, path=tuned.path, recipe=base.recipe, facts=base.facts
+            )
 
 
 def _recipe(base: Recipe, asked: dict[str, Any]) -> Recipe:
     """The recipe of the all-int8 graph, with the budget and the images of the tuning."""
-    return Recipe(base.parents, {**base.options, TUNE: asked}, {**base.tools, **package_versions(*PACKAGES)})
+    return Recipe(
+        parents=base.parents, options={**base.options, TUNE: asked}, tools={**base.tools, **package_versions(*PACKAGES)}
+    )
 
 
 def _write(
@@ -228,8 +232,8 @@ def _write(
         new = [artifact for artifact in made_in(work, bundle) if artifact.key not in (GRAPH, UNTUNED, RECORD)]
         copy_artifacts(work, new, step)
         graphs.write((), step.file(untuned))
-        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, graphs.base.recipe, {})
+        step.add(UNTUNED, kind=Kind.ONNX, precision=Precision.INT8, path=untuned, recipe=graphs.base.recipe)
         graphs.write(tuning.chosen.float_convs, step.file(path))
-        step.add(GRAPH, (Kind.ONNX, Precision.INT8), path, recipe, facts)
+        step.add(GRAPH, kind=Kind.ONNX, precision=Precision.INT8, path=path, recipe=recipe, facts=facts)
         step.file(record).write_text(tuning.to_json(), encoding="utf-8")
-        step.add(RECORD, (Kind.REPORT, Precision.INT8), record, recipe, {})
+        step.add(RECORD, kind=Kind.REPORT, precision=Precision.INT8, path=record, recipe=recipe)
