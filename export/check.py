@@ -15,15 +15,8 @@ from wrn_deploy.errors import GateError
 from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
 
 __all__ = [
-    "TOLERANCES",
-    "Computed",
-    "OutputParity",
-    "Parity",
-    "check_outputs",
-    "check_parity",
-    "check_structure",
-    "compare",
-]
+    "TOLERANCES", "Computed", "OutputParity", "Parity", "check_outputs", "check_parity", "check_structure", "compare",
+]  # fmt: skip
 
 Logits = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -32,9 +25,9 @@ Infer = Callable[[npt.NDArray[np.float32]], Logits]
 REMEDY = "Nothing was written; try another torch or onnxscript version"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """`relative`: largest error over the largest logit; `cosine`: least cosine of a row of logits."""
+    """`relative`: largest error over the largest logit; `cosine`: smallest cosine of a row of logits."""
 
     relative: float
     cosine: float
@@ -49,11 +42,11 @@ TOLERANCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
     """How far a graph is from the network on one batch.
 
-    `max_abs` is in logits; `cosine` is the least over the rows; `argmax_equal` counts rows with the same argmax;
+    `max_abs` is in logits; `cosine` is the smallest over the rows; `argmax_equal` counts rows with the same argmax;
     `argmax_wrong` counts those that differ although the network's two best logits are further apart than the
     tolerance allows the errors to be: nearer ones may fall either way.
     """
@@ -103,16 +96,13 @@ def check_structure(model: ir.Model, spec: ModelSpec) -> None:
     try:
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise GateError(
-            f"the exported graph is not valid ONNX ({error}): expected one that onnx.checker passes"
-        ) from error
+        text = f"the exported graph is not valid ONNX ({error}): expected one that onnx.checker passes"
+        raise GateError(text) from error
     for values, described in ((model.graph.inputs, (spec.input,)), (model.graph.outputs, spec.outputs)):
         if len(values) != len(described) or not all(map(_fits, values, described)):
             found = ", ".join(f"{value.name} {value.dtype} {value.shape}" for value in values) or "none"
-            texts = [
-                f"{tensor.name} {tensor.dtype} [{','.join(map(str, ('batch', *tensor.shape)))}]" for tensor in described
-            ]
-            expected = f"one {texts[0]}" if len(texts) == 1 else ", ".join(texts)
+            texts = (f"{each.name} {each.dtype} [{','.join(map(str, ('batch', *each.shape)))}]" for each in described)
+            expected = ("one " if len(described) == 1 else "") + ", ".join(texts)
             raise GateError(f"the exported graph has {found}: expected {expected}")
     for node in model.graph:
         source = node.inputs[0].producer() if node.op_type == "BatchNormalization" and node.inputs[0] else None

@@ -1,4 +1,4 @@
-"""The Backend and Runtime protocols, the list of runtimes, and how one opens a bundle; numpy's types only."""
+"""The Backend and Runtime protocols; lists, examines, chooses and opens backends; numpy's types only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "default_pairs", "examine", "find_runtime",
-    "known_pairs", "open_backend", "runtimes",
+    "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "choose", "default_pairs", "examine",
+    "find_runtime", "known_pairs", "open_backend", "parse_precision", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
+
+# Without a backend, `Runner.open` takes the first of these that the bundle has and this machine can run. No int8: it
+# changes answers, so the caller must name it.
+PREFERRED = {
+    "tensorrt": Precision.FP16,
+    "tensorrt_rtx": Precision.FP16,
+    "onnxruntime_cuda": Precision.FP16,
+    "onnxruntime": Precision.FP32,
+}
 
 Array = npt.NDArray[Any]
 
@@ -214,3 +223,31 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
         raise found.obstacle
     assert found.artifact is not None
     return runtime.open_backend(bundle, found.artifact, precision=precision, threads=threads)
+
+
+def parse_precision(name: Precision | str | None) -> Precision | None:
+    """The precision called `name`; raises UsageError if there is none."""
+    if name is None:
+        return None
+    try:
+        return Precision(name)
+    except ValueError as error:
+        raise UsageError(f"precision {name!r}: expected one of {', '.join(Precision)}") from error
+
+
+def choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> tuple[str, Precision]:
+    """The backend and precision to open: those given, completed by the first of PREFERRED that can run."""
+    if backend is not None and precision is not None:
+        return backend, precision
+    if backend is not None:
+        return backend, PREFERRED.get(backend) or find_runtime(backend).precisions[0]
+    reasons = []
+    for name, preferred in PREFERRED.items():
+        wanted = precision or preferred
+        if wanted not in find_runtime(name).precisions:
+            continue
+        found = examine(bundle, name, wanted)
+        if found.obstacle is None:
+            return name, wanted
+        reasons.append(f"{found.runtime.title} {wanted}: {found.obstacle}")
+    raise MachineError(f"nothing here can run {bundle.folder}: {'; '.join(reasons)}")

@@ -14,10 +14,8 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, find_runtime, open_backend
-from wrn_deploy.runtime.on_device import predict_on_device
-from wrn_deploy.runtime.pool import Pool
-from wrn_deploy.runtime.selection import choose, parse_precision
+from wrn_deploy.runtime.backend import Array, Backend, choose, find_runtime, open_backend, parse_precision
+from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["Runner"]
@@ -70,7 +68,7 @@ class Runner:
         Args:
             folder: the bundle.
             precision: "fp32", "fp16", "int8", ...; default: the backend's preferred one.
-            backend: as in "onnxruntime"; default: the first of `selection.PREFERRED` that can run.
+            backend: as in "onnxruntime"; default: the first of `backend.PREFERRED` that can run.
             threads: CPU threads; default: the library's own.
             contexts: calls that can run at the same time, at least 1; each allocates its own activations. Default: one
                 per CPU core, at most 4.
@@ -226,18 +224,16 @@ class Runner:
         raise DeployError(f"images are {images.dtype} {images.shape}: expected {shapes}, N at least 1")
 
     def _targets(self, out: Array | Mapping[str, Array], count: int) -> list[Array]:
-        named = out if isinstance(out, Mapping) else {self.outputs[0].name: out}
-        expected = self.outputs if isinstance(out, Mapping) else self.outputs[:1]
-        if set(named) != {output.name for output in expected}:
-            raise DeployError(f"out has {', '.join(named) or 'nothing'}: expected {_names(expected)}")
-        for output in expected:
-            target, shape = named[output.name], (count, *output.shape)
+        named, targets = named_outputs(out, self.outputs), list[Array]()
+        for output, (name, target) in zip(self.outputs, named.items(), strict=False):
+            shape = (count, *output.shape)
             if not isinstance(target, np.ndarray) or (target.dtype, target.shape) != (np.dtype(output.dtype), shape):
-                what = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
-                raise DeployError(f"out for {output.name} is {what}: expected a numpy array, {output.dtype} {shape}")
+                found = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
+                raise DeployError(f"out for {name} is {found}: expected a numpy array, {output.dtype} {shape}")
             if not target.flags.writeable:
-                raise DeployError(f"out for {output.name} is read-only: expected an array that can be written to")
-        return [named[output.name] for output in expected]
+                raise DeployError(f"out for {name} is read-only: expected an array that can be written to")
+            targets.append(target)
+        return targets
 
 
 def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:

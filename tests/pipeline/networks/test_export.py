@@ -123,7 +123,7 @@ def test_a_bf16_graph_that_is_up_to_date_is_not_made_again(old: Path) -> None:
 
 
 def test_a_wrong_bf16_graph_is_stopped(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = bf16.convert_bf16
+    convert = half.convert_bf16
 
     def wrong(model: ir.Model) -> ir.Model:
         tampered = model.clone()
@@ -339,7 +339,7 @@ def test_a_wrong_conversion_is_stopped_although_fp32_is_right(
         value.const_value = ir.Tensor(value.const_value.numpy()[::-1].copy(), name="fc.weight")
         return converted
 
-    before, right = _state(old), fp16.convert_fp16
+    before, right = _state(old), half.convert_fp16
     monkeypatch.setattr(half, "convert_fp16", convert)
     for out in (tmp_path / "new", old):
         with pytest.raises(GateError, match="the fp16 graph does not compute what PyTorch computes"):
@@ -361,7 +361,7 @@ def test_weights_that_fp16_cannot_hold_leave_no_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize("place", [(graph, "export_graph"), (fp16, "convert_fp16"), (check, "check_parity")])
+@pytest.mark.parametrize("place", [(graph, "export_graph"), (half, "convert_fp16"), (check, "check_parity")])
 def test_an_interrupt_leaves_everything_as_it_was(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
 ) -> None:
