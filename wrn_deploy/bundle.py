@@ -135,14 +135,19 @@ class Bundle:
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DamagedFile(f"{manifest} is damaged ({error}): export the model again") from error
 
-    def find(self, key: str, remedy: str) -> Artifact:
-        """The artifact `key`, checked: it must be there, not be stale, and be the file that the manifest describes.
+    def find(self, key: str, remedy: str | None = None) -> Artifact:
+        """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.
+
+        `remedy` is the command that makes it; default: `calibrate` for int8, else `export`.
 
         Raises:
-            MissingArtifact: the bundle does not have it; `remedy` is the command that makes it.
+            MissingArtifact: the bundle does not have it.
             StaleArtifact: one of its inputs, or of theirs, has changed since.
             DamagedFile: its file is not the one that the manifest describes.
         """
+        if remedy is None:
+            int8 = key == "calibration" or key.startswith("onnx-int8")
+            remedy = self.calibrate_command if int8 else self.export_command
         artifact = self.artifacts.get(key)
         if artifact is None:
             raise MissingArtifact(f"{self.folder} has no {key}: run `{remedy}`")
@@ -150,8 +155,18 @@ class Bundle:
         self._check_file(artifact, remedy)
         return artifact
 
+    @property
+    def export_command(self) -> str:
+        """The command that makes the weights and graphs."""
+        return f"wrn-deploy export {self.spec.name} --weights FILE --out {self.folder}"
+
+    @property
+    def calibrate_command(self) -> str:
+        """The command that makes the calibration table and int8 graphs."""
+        return f"wrn-deploy calibrate {self.folder} --calib-data DATA"
+
     def file(self, artifact: Artifact) -> Path:
-        """Where the artifact's file is."""
+        """The path of the artifact's file."""
         return self.folder / artifact.path
 
     def current(self, key: str, recipe: Recipe) -> Artifact | None:

@@ -46,7 +46,7 @@ class TorchRuntime:
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The fp32 weights, rounded to another precision when they are opened."""
         del precision  # one artifact for all
-        return bundle.find("weights", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+        return bundle.find("weights")
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Why this machine cannot run it: packages, GPU, compiler, in this order."""

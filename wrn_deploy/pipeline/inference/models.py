@@ -161,7 +161,7 @@ def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterato
         DeployError: it is no network, has no description, or none that it fits.
     """
     spec = _spec_of(network)
-    from wrn_deploy.backends.pytorch.module import open_module
+    from wrn_deploy.backends.pytorch.network import open_module
     from wrn_deploy.models.cost import shape_feature_maps
     from wrn_deploy.models.feature_extractor import split_classifier
 

@@ -189,7 +189,7 @@ def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
     from wrn_deploy.export.graph import OPSET
 
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    interface = {} if spec == spec.core else {"interface": spec.interface.to_json()}
+    interface = {} if spec == spec.core else {"interface": dataclasses.asdict(spec.interface)}
     return Recipe(parents={parent.key: parent.sha256}, options={"opset": OPSET, **interface}, tools=tools)
 
 
