@@ -96,9 +96,8 @@ def _convert(model: ir.Model, half: _Half) -> ir.Model:
 def _convert_weights(graph: ir.Graph, half: _Half, kept: Collection[ir.Node]) -> None:
     """All but those of the nodes that stay in fp32."""
     for name, value in list(graph.initializers.items()):
-        if value.dtype != ir.DataType.FLOAT or value.const_value is None:
-            continue
-        if any(user in kept for user in users(value)):
+        kept_float = any(user in kept for user in users(value))
+        if kept_float or value.dtype != ir.DataType.FLOAT or value.const_value is None:
             continue
         weights = value.const_value.numpy()
         largest = float(np.abs(weights).max(initial=0.0))
@@ -131,10 +130,8 @@ def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _cast_input(graph: ir.Graph, value: ir.Value, half: _Half) -> None:
-    """Makes what the graph reads, or computes in fp32 first, that type for all that read it."""
-    cast = ir.node("Cast", [value], {"to": half.type}, name=f"{value.name}.{half.name}")
-    cast.outputs[0].name = f"{value.name}.{half.name}"
-    cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(half.type), value.shape
+    """Casts a value for all its readers: the graph's input, or what the graph computes in fp32 first."""
+    cast = _cast(value, half.type, f"{value.name}.{half.name}")
     for use in [use for use in value.uses() if use.node is not cast]:
         use.node.replace_input_with(use.idx, cast.outputs[0])
     made_by = producer(value)
@@ -144,13 +141,19 @@ def _cast_input(graph: ir.Graph, value: ir.Value, half: _Half) -> None:
         graph.insert_after(made_by, cast)
 
 
+def _cast(value: ir.Value, type_: ir.DataType, name: str) -> ir.Node:
+    """A Cast of the value; the node and its output have that name."""
+    node = ir.node("Cast", [value], {"to": type_}, name=name)
+    result = node.outputs[0]
+    result.name, result.type, result.shape = name, ir.TensorType(type_), value.shape
+    return node
+
+
 def _cast_output(graph: ir.Graph, half: _Half) -> None:
     for index, value in enumerate(list(graph.outputs)):
         name = value_name(value)
         value.name = f"{name}.{half.name}"
-        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
-        cast.outputs[0].name = name
-        cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        cast = _cast(value, ir.DataType.FLOAT, name)
         graph.append(cast)
         graph.outputs[index] = cast.outputs[0]
 
@@ -164,9 +167,8 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
         wanted.insert(0, ir.DataType.BFLOAT16)
     for type_ in wanted:
         name = f"{value.name}.{'rounded' if type_ is ir.DataType.BFLOAT16 else 'fp32'}"
-        casts.append(ir.node("Cast", [last], {"to": type_}, name=name))
+        casts.append(_cast(last, type_, name))
         last = casts[-1].outputs[0]
-        last.name, last.type, last.shape = name, ir.TensorType(type_), value.shape
     for use in users:
         use.node.replace_input_with(use.idx, last)
     graph.insert_after(node, casts)

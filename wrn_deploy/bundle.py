@@ -39,7 +39,7 @@ class Recipe:
 
     Args:
         parents: key of each input artifact -> its sha256.
-        options: whatever the step was told, in JSON types.
+        options: the step's, in JSON types.
         tools: package -> version.
     """
 
@@ -50,7 +50,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One file of a bundle; `path` is relative to the bundle, `facts` is what was found out while making it."""
+    """One file of a bundle; `path` is relative to the bundle, `facts` are what was found while making it."""
 
     key: str
     kind: Kind
@@ -70,7 +70,7 @@ class Artifact:
         if wrong or not all(isinstance(value, str) for value in (*parents.values(), *tools.values())):
             raise TypeError(f"{wrong or 'recipe'} of an artifact: unexpected type")
         path = PurePosixPath(record["path"])
-        os.fsencode(record["path"])  # refuses what no file name can hold: half a surrogate pair
+        os.fsencode(record["path"])  # raises for half a surrogate pair, which no file name can hold
         if path.is_absolute() or ".." in path.parts or "\0" in record["path"]:
             raise ValueError(f"{record['path']!r} lies outside of the bundle")
         typed = {
@@ -93,7 +93,7 @@ class Bundle:
 
     @classmethod
     def create(cls, folder: Path | str, spec: ModelSpec, random_weights: bool) -> Bundle:
-        """A bundle for `spec` at `folder`: new, or the one that is there, to be made anew. Nothing is written yet.
+        """A new bundle for `spec` at `folder`, or a new start for the one there. Writes nothing yet.
 
         Raises:
             DeployError: the folder holds something else.
@@ -119,9 +119,8 @@ class Bundle:
         settle(folder)
         manifest = folder / MANIFEST
         if not manifest.is_file():
-            raise DeployError(
-                f"{folder} is no bundle: it has no {MANIFEST}. Make one with `wrn-deploy export MODEL --out {folder}`"
-            )
+            remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
+            raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}")
         try:
             record = json.loads(manifest.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
@@ -170,7 +169,7 @@ class Bundle:
         return self.folder / artifact.path
 
     def current(self, key: str, recipe: Recipe) -> Artifact | None:
-        """The artifact `key` if it was made by this very recipe and its file is whole, else None: the step must run."""
+        """The artifact `key` if this recipe made it and its file is whole; None: the step must run."""
         artifact = self.artifacts.get(key)
         if artifact is None or _plain(artifact.recipe) != _plain(recipe):
             return None
@@ -184,8 +183,8 @@ class Bundle:
     def transaction(self) -> Iterator[Transaction]:
         """Stages new files; they and the manifest's new entries appear together when the block ends without an error.
 
-        On an error or an interrupt, and when the process is killed, the bundle stays as it was; a folder that the
-        transaction made is removed, and staged files that a killed process left are removed by the next transaction.
+        If it fails, is interrupted or killed, the bundle stays as it was; a folder that it made is removed, and the
+        next transaction removes staged files that a killed process left.
         """
         with staging(self.folder) as folder:
             transaction = Transaction(folder)
@@ -212,7 +211,7 @@ class Bundle:
         self._describes = False
 
     def _check_origin(self, artifact: Artifact, remedy: str) -> None:
-        """Follows the parents, and theirs: each must be the file that is in the bundle now."""
+        """Follows the parents, and theirs: each must be the file in the bundle now."""
         waiting, checked = [artifact], set[str]()
         while waiting:
             made = waiting.pop()
@@ -249,7 +248,7 @@ class Transaction:
         self.artifacts: list[Artifact] = []
 
     def file(self, path: str) -> Path:
-        """Where to write the file that will be `path` of the bundle."""
+        """The path to write the bundle's file `path` to."""
         return self.folder / path
 
     def add(
@@ -290,7 +289,7 @@ def _plain(recipe: Recipe) -> Any:
 
 
 def _holds_bundle(folder: Path) -> bool:
-    """Whether there is a manifest of ours, be it damaged or of another format."""
+    """Whether the folder has a manifest of ours, even a damaged one or one of another format."""
     try:
         record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -28,7 +28,7 @@ EXPERIMENTAL = frozenset({Precision.BF16, Precision.FP8})  # made and measured o
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output of a graph; `shape` leaves out the dynamic batch, which comes first; `dtype` is numpy's name."""
+    """An input or output of a graph; `shape` leaves out the batch, which comes first; `dtype` is numpy's name."""
 
     name: str
     dtype: str

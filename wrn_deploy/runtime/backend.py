@@ -142,11 +142,7 @@ def runtimes() -> dict[str, Runtime]:
 
 
 def find_runtime(backend: str) -> Runtime:
-    """The runtime of that name.
-
-    Raises:
-        DeployError: there is none; the text lists the known ones.
-    """
+    """The runtime of that name; raises DeployError, which lists the known ones, if there is none."""
     known = runtimes()
     if backend not in known:
         near = near_names(backend, list(known))
@@ -160,7 +156,7 @@ def known_pairs() -> list[tuple[str, Precision]]:
 
 
 def default_pairs(bundle: Bundle) -> list[tuple[str, Precision]]:
-    """Those measured by default: no comparison-only ones, and experimental precisions only if the bundle has a plan."""
+    """Those measured by default: none for comparison only; experimental precisions only if the bundle has a plan."""
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
     measured = {name: runtime for name, runtime in runtimes().items() if not runtime.comparison_only}
     pairs = [(name, precision) for name, runtime in measured.items() for precision in runtime.precisions]
@@ -190,12 +186,7 @@ class Candidate:
 
 def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
     """Finds out whether a backend can run here; checks the artifact's file against the manifest."""
-    return _examine(bundle, find_runtime(backend), precision)
-
-
-def _examine(bundle: Bundle, runtime: Runtime, precision: Precision) -> Candidate:
-    artifact: Artifact | None = None
-    lacking: DeployError | None = None
+    runtime, artifact, lacking = find_runtime(backend), None, None
     try:
         artifact = runtime.find_artifact(bundle, precision)
     except DeployError as error:
@@ -216,7 +207,7 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     if precision not in runtime.precisions:
         known = ", ".join(runtime.precisions)
         raise UsageError(f"{runtime.title} does not run {precision} here: expected one of {known}")
-    found = _examine(bundle, runtime, precision)
+    found = examine(bundle, backend, precision)
     if isinstance(found.obstacle, MachineError):
         raise MachineError(f"{runtime.title} cannot run {precision}: {found.obstacle}")
     if found.obstacle is not None:
