@@ -66,9 +66,9 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What PyTorch computes of a batch: `logits` (N, classes), `features` (N, F), the classifier's input, and maps.
+    """What PyTorch computes from a batch.
 
-    `maps` are the feature maps, (N, C, h, w), each of another resolution.
+    `logits` (N, classes); `features` (N, F), the classifier's input; `maps`, (N, C, h, w), each of another resolution.
     """
 
     logits: npt.NDArray[np.float32]
@@ -78,7 +78,7 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class OutputParity:
-    """How far one output is from the network on one batch: `max_abs` in its units, beside the largest magnitude."""
+    """How far an output is from the network on one batch: `max_abs` in its units, and the largest magnitude."""
 
     output: str
     batch: int
@@ -144,7 +144,7 @@ def check_parity(
         reference: the network in PyTorch.
         graph: the exported graph in ONNX Runtime.
         batches: normalised images, (N, 3, H, W) each.
-        precision: which tolerance holds.
+        precision: selects the tolerance.
 
     Raises:
         GateError: not within the tolerance (the text has the figures), or the graph does not run at a batch size.
@@ -167,7 +167,7 @@ def check_parity(
 
 
 def _run(graph: Infer, images: npt.NDArray[np.float32], shape: tuple[int, ...], precision: Precision) -> Logits:
-    """What the graph gives; one with a frozen batch fails, or gives as many rows as it was exported with."""
+    """The graph's logits; a graph with a frozen batch fails, or returns the number of rows it was exported with."""
     try:
         logits = graph(images)
     except Exception as error:  # ONNX Runtime's exceptions have no common class below Exception
@@ -184,15 +184,15 @@ def _run(graph: Infer, images: npt.NDArray[np.float32], shape: tuple[int, ...], 
 def check_outputs(
     graph: Callable[[Array], Mapping[str, Array]], batches: Sequence[tuple[Array, Computed]], precision: Precision
 ) -> list[OutputParity]:
-    """Runs the graph on each batch and compares every output.
+    """Runs a graph with an interface on each batch and compares every output.
 
-    The top logits are compared with the network's best ones, and with the network's logits of the classes that are
-    named, of which none may be named twice: where two logits are nearly equal, either order is right.
+    The top logits are compared with the network's best ones, and with the network's logits of the named classes, all
+    different: of two nearly equal logits, either order is right.
 
     Args:
-        graph: from what the graph takes to its outputs by name, in ONNX Runtime.
-        batches: what the graph takes, and what PyTorch computes of the same images.
-        precision: which tolerance holds; that of the largest error alone.
+        graph: its input -> its outputs by name, in ONNX Runtime.
+        batches: the graph's input, and what PyTorch computes from the same images.
+        precision: selects the tolerance of the largest error.
 
     Raises:
         GateError: not within the tolerance; the text has the figures.

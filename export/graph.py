@@ -1,4 +1,4 @@
-"""PyTorch to fp32 ONNX: dynamic batch, BN folded where it can be, clean names and metadata."""
+"""PyTorch to fp32 ONNX: dynamic batch, BN folded into Convs, names that follow the network's, clean metadata."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ __all__ = ["OPSET", "export_graph", "tidy"]
 # The newest opset that TensorRT 10.12 parses in full; Q/DQ with fp16 scales need 19.
 OPSET = 20
 
-# The input that a node is called after. Tensors of equal values become one in the export: before training all factors
-# of BN are 1, and all means and biases 0, so that a name may be another node's.
+# The input that names a node. The export merges tensors of equal values: before training all factors of BN are 1, and
+# all means and biases 0, so a name may be another node's.
 WEIGHTS = {"Conv": 1, "Gemm": 1, "BatchNormalization": 3}
 SUFFIXES = (".weight", ".bias", ".running_mean", ".running_var")
 
 
 def export_graph(network: nn.Module, spec: ModelSpec) -> ir.Model:
-    """Exports the network in inference mode; the network itself is left as it is.
+    """Exports the network in inference mode, without changing it.
 
-    The exporter folds each BN that directly follows a Conv into it; what it made is checked by `check.py`, since it has
-    written wrong graphs before (pytorch #169178, #166797, #157621).
+    The exporter folds each BN that directly follows a Conv into it; `check.py` checks its graphs, since it has written
+    wrong ones (pytorch #169178, #166797, #157621).
 
     Returns:
         A graph images (batch, 3, H, W) float32 -> logits (batch, classes) float32.
@@ -59,7 +59,7 @@ def export_graph(network: nn.Module, spec: ModelSpec) -> ir.Model:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's notes on absent torchvision operators and its own deprecations off the terminal."""
+    """Hides the exporter's notes on absent torchvision operators and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -75,10 +75,9 @@ def _quiet() -> Iterator[None]:
 def tidy(model: ir.Model) -> ir.Model:
     """Renames nodes and tensors after the weights they use, and drops paths, stack traces and notes; in place.
 
-    Exported nodes carry absolute paths and stack traces in their metadata: without them two exports of the same weights
-    are byte for byte equal, and no one's folders are published. A node and its output get the same name:
-    `block1.0.conv1` for the Conv whose weights are `block1.0.conv1.weight`, `block1.0.conv1.relu` for the ReLU behind
-    it, `block1.0.add` for the residual sum.
+    Exported nodes carry absolute paths and stack traces: without them two exports of the same weights are byte for byte
+    equal, and no one's folders are published. A node and its output get the same name: `block1.0.conv1` for the Conv
+    with the weights `block1.0.conv1.weight`, `block1.0.conv1.relu` for its ReLU, `block1.0.add` for the residual sum.
     """
     graph = model.graph
     graph.name = "wide_resnet"
@@ -118,7 +117,7 @@ def _node_name(node: ir.Node) -> str:
 
 
 def _name_bias(graph: ir.Graph, node: ir.Node) -> None:
-    """The bias that folding made is called after its Conv; one that Convs share, as before training, is copied."""
+    """Names the bias that folding made after its Conv; copies one that several Convs share, as before training."""
     if node.op_type != "Conv" or len(node.inputs) < 3:
         return
     bias = node.inputs[2]

@@ -16,7 +16,7 @@ from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
     "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "choose", "default_pairs", "examine",
-    "find_runtime", "known_pairs", "open_backend", "parse_precision", "runtimes",
+    "find_runtime", "infer", "known_pairs", "open_backend", "parse_precision", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -78,6 +78,14 @@ class Backend(Protocol):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
+    """Runs one batch and returns its outputs, as `Backend.download`."""
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    return backend.download()
 
 
 @runtime_checkable

@@ -66,7 +66,7 @@ class DeviceArray:
         interface = getattr(array, "__cuda_array_interface__", None)
         if interface is None:
             raise DeployError(
-                f"{type(array).__name__} is no device array: expected an object with __dlpack__ or "
+                f"{type(array).__name__} is not a device array: expected an object with __dlpack__ or "
                 "__cuda_array_interface__, as a CUDA tensor of PyTorch"
             )
         return cls._of_interface(interface, array)

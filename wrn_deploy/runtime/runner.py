@@ -14,7 +14,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, choose, find_runtime, open_backend, parse_precision
+from wrn_deploy.runtime.backend import Array, choose, find_runtime, infer, open_backend, parse_precision
 from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
 from wrn_deploy.spec import Precision, TensorSpec
 
@@ -185,7 +185,7 @@ class Runner:
                 blank = np.zeros((count, *source.shape), source.dtype)
                 for _ in range(iterations):
                     for piece in _split(blank, self.batches):
-                        _infer(backend, piece)
+                        infer(backend, piece)
 
     def close(self) -> None:
         """Waits for running calls, then frees all memory; may be called twice."""
@@ -207,7 +207,7 @@ class Runner:
         with self._pool.lend() as backend:
             start = 0
             for piece in _split(batch, self.batches):
-                yield _infer(backend, piece), min(len(piece), len(batch) - start)
+                yield infer(backend, piece), min(len(piece), len(batch) - start)
                 start += len(piece)
 
     def _checked(self, images: Array) -> Array:
@@ -234,13 +234,6 @@ class Runner:
                 raise DeployError(f"out for {name} is read-only: expected an array that can be written to")
             targets.append(target)
         return targets
-
-
-def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()
 
 
 def _split(batch: Array, sizes: range) -> Iterator[Array]:
