@@ -51,9 +51,7 @@ def export_graph(network: nn.Module, spec: ModelSpec) -> ir.Model:
             verbose=False,
         )
     if program is None:
-        raise DeployError(
-            f"torch.onnx.export returned nothing for {spec.name}: expected a graph; check the torch version"
-        )
+        raise DeployError(f"torch.onnx.export returned nothing for {spec.name}: expected a graph; try another torch")
     return tidy(program.model)
 
 

@@ -142,10 +142,9 @@ class ModelSpec:
             raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label a class")
         if not 0.0 <= self.dropout < 1.0:
             raise DeployError(f"dropout {self.dropout}: expected a probability from 0 up to, but not including, 1")
-        if self.interface.top_k is not None and self.interface.top_k > self.classes:
-            raise DeployError(
-                f"the top {self.interface.top_k} of {self.classes} classes: expected {self.classes} at most"
-            )
+        top_k = self.interface.top_k
+        if top_k is not None and top_k > self.classes:
+            raise DeployError(f"the top {top_k} of {self.classes} classes: expected {self.classes} at most")
         mean, std = self.preprocessing.mean, self.preprocessing.std
         if self.whitening is not None and (mean, std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
             raise DeployError(

@@ -96,9 +96,9 @@ def named_outputs(out: object | Mapping[str, object], outputs: Sequence[TensorSp
 
 
 def predict_on_device(pool: Pool, opened: str, images: object, out: object | Mapping[str, object], stream: int) -> None:
-    """Starts the inference, in parts if the backend takes no batch that large. See `Runner.predict_on_device`.
+    """Starts the inference, in parts if the batch is too large for the backend; see `Runner.predict_on_device`.
 
-    `opened` is the backend and precision for an error, as in "onnxruntime fp32".
+    `opened` names the backend and precision in an error, as in "onnxruntime fp32".
     """
     first = pool.first
     if not isinstance(first, DeviceBackend):
@@ -115,11 +115,9 @@ def predict_on_device(pool: Pool, opened: str, images: object, out: object | Map
             backend.infer_on_device(source, tuple(targets), stream)
 
 
-def _parts(arrays: list[DeviceArray], max_count: int) -> list[list[DeviceArray]]:
-    """Parts of at most `max_count` images; arrays that cannot be split stay whole, for the check to refuse."""
+def _parts(arrays: list[DeviceArray], limit: int) -> list[list[DeviceArray]]:
+    """Parts of at most `limit` images; arrays that cannot be split stay whole, for the check to refuse."""
     count = arrays[0].shape[0] if arrays[0].shape else 0
-    if count <= max_count or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
+    if count <= limit or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
         return [arrays]
-    return [
-        [each.rows(start, min(max_count, count - start)) for each in arrays] for start in range(0, count, max_count)
-    ]
+    return [[each.rows(start, min(limit, count - start)) for each in arrays] for start in range(0, count, limit)]

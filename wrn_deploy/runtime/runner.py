@@ -16,7 +16,7 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.runtime.backend import Array, choose, find_runtime, infer, open_backend, parse_precision
 from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
-from wrn_deploy.spec import Precision, TensorSpec
+from wrn_deploy.spec import Precision
 
 __all__ = ["Runner"]
 
@@ -117,7 +117,8 @@ class Runner:
             DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle without logits.
         """
         if self.outputs[0].name != "logits":
-            raise DeployError(f"this bundle gives {_names(self.outputs)}, no logits: call `run` instead of `predict`")
+            names = " and ".join(output.name for output in self.outputs)
+            raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
         return cast("npt.NDArray[np.float32]", self._run(images)[0])
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
@@ -203,7 +204,7 @@ class Runner:
         return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
 
     def _pieces(self, batch: Array) -> Iterator[tuple[tuple[Array, ...], int]]:
-        """Each part's outputs, and how many of their rows belong to the batch (the rest is padding)."""
+        """Each part's outputs, and the number of their rows that are not padding."""
         with self._pool.lend() as backend:
             start = 0
             for piece in _split(batch, self.batches):
@@ -242,7 +243,3 @@ def _split(batch: Array, sizes: range) -> Iterator[Array]:
     for start in range(0, len(batch), largest):
         piece = batch[start : start + largest]
         yield piece if len(piece) >= sizes[0] else np.resize(piece, (sizes[0], *piece.shape[1:]))
-
-
-def _names(tensors: Sequence[TensorSpec]) -> str:
-    return " and ".join(tensor.name for tensor in tensors)

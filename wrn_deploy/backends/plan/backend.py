@@ -60,7 +60,7 @@ class PlanRuntime:
         gpu = find_gpu()
         if artifact is not None:
             remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
-            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self.flavor)
+            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy=remedy, flavor=self.flavor)
             if mismatch is not None:
                 return mismatch
         if gpu is None:
@@ -86,9 +86,8 @@ class PlanBackend(DeviceBackend):
     """An engine with its own stream, buffers and execution contexts; see `backend.DeviceBackend`.
 
     Args:
-        engine: deserialized while the GPU's context was current.
-        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `uses_graphs` and
-            `graphs_obstacle`.
+        engine: deserialized in the GPU's context.
+        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `graphs_obstacle`.
     """
 
     def __init__(self, engine: SharedEngine, *, graphs: bool = True) -> None:
@@ -200,9 +199,9 @@ def _check_array(array: DeviceArray, tensor: TensorSpec, count: int | None = Non
 
 
 def _check_memory(array: DeviceArray, tensor: TensorSpec) -> None:
-    """Raises DeployError unless CUDA knows the address as memory of the first GPU.
+    """Raises DeployError unless CUDA, whose context is current, knows the address as memory of the first GPU.
 
-    The GPU's context must be current. Using an invalid address would be a CUDA error from which no process recovers.
+    No process recovers from the CUDA error of using an invalid address.
     """
     kinds = cuda_runtime().cudaMemoryType
     known = call("cudaPointerGetAttributes", array.address)

@@ -39,11 +39,10 @@ class ProfileContext:
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
-        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and eager:
+        strategies = getattr(module, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is not None and eager:
             config = deserialized.create_runtime_config()
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                module.DynamicShapesKernelSpecializationStrategy.EAGER
-            )
+            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
             self._context = deserialized.create_execution_context(config)
         else:
             self._context = deserialized.create_execution_context()

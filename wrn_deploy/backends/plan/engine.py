@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wrn_deploy.backends.plan.context import ProfileContext
-from wrn_deploy.backends.plan.validity import batches_of, plan_cautions, profiles_of
+from wrn_deploy.backends.plan.validity import batches_of, plan_warnings, profiles_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.spec import TensorSpec
@@ -171,11 +171,11 @@ def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str,
             members = module.EngineInvalidityDiagnostics.__members__.items()
             raise _invalid([name for name, member in members if int(member) & int(reasons)])
     elif not plan or plan.startswith(RTX_MAGIC):
-        what = "is empty" if not plan else "is one of TensorRT-RTX"
-        raise DamagedFile(f"the plan {what}: expected one of TensorRT; build it again")
+        found = "is empty" if not plan else "is one of TensorRT-RTX"
+        raise DamagedFile(f"the plan {found}: expected one of TensorRT; build it again")
     gpu = find_gpu()
-    cautions = plan_cautions(facts, gpu) if gpu else ()
-    because = f" ({'; '.join(cautions)})" if cautions else ""
+    causes = plan_warnings(facts, gpu) if gpu else ()
+    because = f" ({'; '.join(causes)})" if causes else ""
     if facts.get("version_compatible"):
         runtime.engine_host_code_allowed = True
     try:
