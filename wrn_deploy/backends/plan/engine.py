@@ -129,19 +129,18 @@ class SharedEngine:
 
     def _check_tensors(self) -> None:
         modes = self._module.TensorIOMode
-        wanted = {(tensor.name, modes.INPUT): tensor for tensor in self.inputs}
-        wanted |= {(tensor.name, modes.OUTPUT): tensor for tensor in self.outputs}
+        wanted = {(tensor.name, modes.INPUT) for tensor in self.inputs}
+        wanted |= {(tensor.name, modes.OUTPUT) for tensor in self.outputs}
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        found = {(name, self._engine.get_tensor_mode(name)): name for name in names}
-        if set(found) != set(wanted):
+        if {(name, self._engine.get_tensor_mode(name)) for name in names} != wanted:
             has, needs = ", ".join(names), ", ".join(tensor.name for tensor in self.tensors)
             raise StaleArtifact(
                 f"the plan's tensors are {has}: the bundle's are {needs}; build it again from this bundle"
             )
-        for key, tensor in wanted.items():
+        for tensor in self.tensors:
             dtype = self._engine.get_tensor_dtype(tensor.name).name
             dtype = DTYPES.get(dtype, dtype)
-            shape = tuple(self._engine.get_tensor_shape(found[key]))
+            shape = tuple(self._engine.get_tensor_shape(tensor.name))
             if (dtype, shape[1:]) != (tensor.dtype, tensor.shape):
                 raise StaleArtifact(
                     f"the plan's {tensor.name} is {dtype} {('N', *shape[1:])}: the bundle says {tensor.dtype} "
