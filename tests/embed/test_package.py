@@ -113,7 +113,7 @@ def test_the_example_names_the_classes_that_python_names(
     np.testing.assert_allclose([float(found[3]) for found in best if found], wanted.max(axis=1), atol=2e-3)
     failed = subprocess.run([example, "nowhere", pixels], capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("error: nowhere is no bundle")
+    assert failed.stderr.startswith("error: nowhere is not a bundle")
 
 
 @pytest.mark.parametrize(("version", "fits"), [(__version__, True), ("0.0.1", False), ("0.9", False), ("1.0", False)])
