@@ -90,8 +90,10 @@ class LoadFlags:
 
     def options(self, batches: tuple[int, ...]) -> tuple[Load, ...]:
         """The scenarios, each with the largest batch."""
-        shared = {"seconds": self.seconds, "target_ms": self.target_ms, "qps": self.qps}
-        return tuple(Load(scenario=scenario, batch=max(batches), **shared) for scenario in self.scenario or ())
+        return tuple(
+            Load(scenario=scenario, batch=max(batches), seconds=self.seconds, target_ms=self.target_ms, qps=self.qps)
+            for scenario in self.scenario or ()
+        )
 
 
 @app.command()
