@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -20,7 +20,7 @@ from wrn_deploy.spec import Precision
 
 __all__ = ["app", "parse_capabilities"]
 
-BATCHES, PRECISION, BUILDER, TARGET = "Batch sizes", "Precision", "Builder", "Where the plan runs"
+BATCHES, TARGET = "Batch sizes", "Where the plan runs"
 
 app = typer.Typer()
 
@@ -29,12 +29,14 @@ app = typer.Typer()
 class PrecisionFlags:
     """Which graph the plan is built from; each field is the name of a precision."""
 
-    fp16: Annotated[bool, flag("--fp16", "Build from the fp16 graph.", PRECISION)] = False
-    int8: Annotated[bool, flag("--int8", "Build from the int8 graph, which `calibrate` makes.", PRECISION)] = False
-    bf16: Annotated[bool, flag("--bf16", "Experimental. Build from the bf16 graph.", PRECISION)] = False
-    fp8: Annotated[
-        bool, flag("--fp8", "Experimental. Build from the fp8 graph, which `calibrate --fp8` makes.", PRECISION)
-    ] = False
+    PANEL: ClassVar[str] = "Precision"
+
+    fp16: Annotated[bool, flag("--fp16", "Build from the fp16 graph.")] = False
+    int8: Annotated[bool, flag("--int8", "Build from the int8 graph, which `calibrate` makes.")] = False
+    bf16: Annotated[bool, flag("--bf16", "Experimental. Build from the bf16 graph.")] = False
+    fp8: Annotated[bool, flag("--fp8", "Experimental. Build from the fp8 graph, which `calibrate --fp8` makes.")] = (
+        False
+    )
 
     def precision(self) -> Precision:
         """The one precision that was given; raises UsageError if there is none, or several."""
@@ -49,6 +51,8 @@ class PrecisionFlags:
 class PlanFlags:
     """What the plan is built for, and how."""
 
+    PANEL: ClassVar[str] = "Builder"
+
     profiles: Annotated[
         list[str] | None,
         option(
@@ -59,18 +63,17 @@ class PlanFlags:
         ),
     ] = None
     workspace_mib: Annotated[
-        int | None, option("MIB", "Maximum scratch memory of a layer.", BUILDER, minimum=1, name="--workspace")
+        int | None, option("MIB", "Maximum scratch memory of a layer.", minimum=1, name="--workspace")
     ] = None
     level: Annotated[
-        int | None,
-        option("0..5", "How long to search. Default: TensorRT's own, 3.", BUILDER, name="--optimization-level"),
+        int | None, option("0..5", "How long to search. Default: TensorRT's own, 3.", name="--optimization-level")
     ] = None
     timing_cache: Annotated[
-        Path | None, option("FILE", "Measured times, read and written; TensorRT only, not RTX.", BUILDER)
+        Path | None, option("FILE", "Measured times, read and written; TensorRT only, not RTX.")
     ] = None
-    tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.", BUILDER)] = True
-    refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.", BUILDER)] = False
-    strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.", BUILDER)] = False
+    tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.")] = True
+    refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.")] = False
+    strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.")] = False
     version_compatible: Annotated[
         bool, flag("--version-compatible", "Run on later versions too; TensorRT only, not RTX.", TARGET)
     ] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 
 __all__ = ["app"]
-
-LOAD = "Load scenarios"
 
 app = typer.Typer()
 
@@ -50,19 +48,20 @@ class CandidateFlags:
 class TimingFlags:
     """How candidates are timed."""
 
-    batches: Annotated[str, option("N,N", "Batch sizes.", TIMING)] = "1,8"
+    PANEL: ClassVar[str] = TIMING
+
+    batches: Annotated[str, option("N,N", "Batch sizes.")] = "1,8"
     rounds: Annotated[
-        int, option("N", "Rounds; in each, every candidate has one turn at each batch size.", TIMING, minimum=1)
+        int, option("N", "Rounds; in each, every candidate has one turn at each batch size.", minimum=1)
     ] = 30
     duration_s: Annotated[
-        float,
-        option("SECONDS", "Time for all turns of a candidate at a batch size.", TIMING, name="--duration"),
+        float, option("SECONDS", "Time for all turns of a candidate at a batch size.", name="--duration")
     ] = 3.0
-    iterations: Annotated[int, option("N", "Maximum runs in a turn.", TIMING, minimum=1)] = 200
-    streams: Annotated[int, option("N", "Concurrent inferences.", TIMING, minimum=1)] = 1
-    boundary: Annotated[Boundary, choice(Boundary, "What a time includes:", TIMING)] = Boundary.COMPUTE
+    iterations: Annotated[int, option("N", "Maximum runs in a turn.", minimum=1)] = 200
+    streams: Annotated[int, option("N", "Concurrent inferences.", minimum=1)] = 1
+    boundary: Annotated[Boundary, choice(Boundary, "What a time includes:")] = Boundary.COMPUTE
     baseline: Annotated[
-        str | None, option("BACKEND-PRECISION", "Candidate that ratios are relative to. Default: fp32.", TIMING)
+        str | None, option("BACKEND-PRECISION", "Candidate that ratios are relative to. Default: fp32.")
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -75,17 +74,17 @@ class TimingFlags:
 class LoadFlags:
     """MLPerf's scenarios."""
 
-    scenario: Annotated[list[Scenario] | None, choice(Scenario, "A scenario of MLPerf; repeatable:", LOAD)] = None
+    PANEL: ClassVar[str] = "Load scenarios"
+
+    scenario: Annotated[list[Scenario] | None, choice(Scenario, "A scenario of MLPerf; repeatable:")] = None
     seconds: Annotated[
-        float,
-        option("SECONDS", "Minimum duration of a scenario; MLPerf asks for 600.", LOAD, name="--scenario-seconds"),
+        float, option("SECONDS", "Minimum duration of a scenario; MLPerf asks for 600.", name="--scenario-seconds")
     ] = 10.0
     target_ms: Annotated[
-        float, option("MS", "Latency that 99 of 100 Server queries must meet.", LOAD, name="--target-latency")
+        float, option("MS", "Latency that 99 of 100 Server queries must meet.", name="--target-latency")
     ] = 100.0
     qps: Annotated[
-        float | None,
-        option("N", "Server queries per second. Default: half of what is measured.", LOAD, name="--target-qps"),
+        float | None, option("N", "Server queries per second. Default: half of what is measured.", name="--target-qps")
     ] = None
 
     def options(self, batches: tuple[int, ...]) -> tuple[Load, ...]:

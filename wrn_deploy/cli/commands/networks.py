@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -17,7 +17,7 @@ from wrn_deploy.training.recipes import DEFAULT, RECIPES
 
 __all__ = ["app"]
 
-EXECUTION, INTERFACE = "Execution", "Interface of the graphs"
+INTERFACE = "Interface of the graphs"
 
 app = typer.Typer()
 
@@ -26,29 +26,28 @@ app = typer.Typer()
 class RecipeFlags:
     """A recipe by name, and changes to its numbers; None: the recipe's own."""
 
-    recipe: Annotated[str, one_of([*RECIPES], RECIPE, more="; the options below change single values")] = DEFAULT
+    PANEL: ClassVar[str] = RECIPE
+
+    recipe: Annotated[str, one_of([*RECIPES], more="; the options below change single values")] = DEFAULT
     epochs: Annotated[
-        int | None,
-        option("N", "Passes over the data; steps of the learning rate scale with it.", RECIPE, minimum=1),
+        int | None, option("N", "Passes over the data; steps of the learning rate scale with it.", minimum=1)
     ] = None
-    batch_size: Annotated[int | None, option("N", "Images per step, over all processes.", RECIPE, minimum=2)] = None
+    batch_size: Annotated[int | None, option("N", "Images per step, over all processes.", minimum=2)] = None
     learning_rate: Annotated[
-        float | None, option("X", "Initial learning rate; one-cycle: the highest.", RECIPE, name="--lr")
+        float | None, option("X", "Initial learning rate; one-cycle: the highest.", name="--lr")
     ] = None
-    momentum: Annotated[float | None, option("X", "Nesterov momentum.", RECIPE)] = None
-    weight_decay: Annotated[float | None, option("X", "L2 penalty on the weights.", RECIPE)] = None
-    decay_norms: Annotated[bool | None, either("decay-norms", "L2 penalty on BN and biases too.", RECIPE)] = None
-    label_smoothing: Annotated[float | None, option("X", "Fraction of the target spread over all classes.", RECIPE)] = (
+    momentum: Annotated[float | None, option("X", "Nesterov momentum.")] = None
+    weight_decay: Annotated[float | None, option("X", "L2 penalty on the weights.")] = None
+    decay_norms: Annotated[bool | None, either("decay-norms", "L2 penalty on BN and biases too.")] = None
+    label_smoothing: Annotated[float | None, option("X", "Fraction of the target spread over all classes.")] = None
+    warm_up: Annotated[float | None, option("X", "Fraction of the run in which one-cycle's learning rate rises.")] = (
         None
     )
-    warm_up: Annotated[
-        float | None, option("X", "Fraction of the run in which one-cycle's learning rate rises.", RECIPE)
-    ] = None
-    dropout: Annotated[float | None, option("X", "Probability, between the convolutions of a block.", RECIPE)] = None
-    mirror: Annotated[bool | None, either("mirror", "Mirror half of the images, if the data allows it.", RECIPE)] = None
-    shift: Annotated[int | None, option("N", "Shift images by up to N pixels.", RECIPE, minimum=0)] = None
-    whiten: Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.", RECIPE)] = False
-    seed: Annotated[int, option("N", "Seed of weights, order and augmentation.", RECIPE, minimum=0)] = 0
+    dropout: Annotated[float | None, option("X", "Probability, between the convolutions of a block.")] = None
+    mirror: Annotated[bool | None, either("mirror", "Mirror half of the images, if the data allows it.")] = None
+    shift: Annotated[int | None, option("N", "Shift images by up to N pixels.", minimum=0)] = None
+    whiten: Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.")] = False
+    seed: Annotated[int, option("N", "Seed of weights, order and augmentation.", minimum=0)] = 0
 
     def changes(self) -> dict[str, Any]:
         """The recipe's numbers by its own names."""
@@ -59,24 +58,21 @@ class RecipeFlags:
 class ExecutionFlags:
     """How the run is carried out; the fields are those of `ExecutionOptions`."""
 
-    device: Annotated[
-        Device | None,
-        choice(Device, "Where to train; the GPU by default, if PyTorch sees one:", EXECUTION),
-    ] = None
-    amp: Annotated[Amp | None, choice(Amp, "Mixed precision; fp32 throughout by default:", EXECUTION)] = None
-    compiled: Annotated[bool, flag("--compile", "Use torch.compile.", EXECUTION)] = False
-    channels_last: Annotated[
-        bool, flag("--channels-last/--channels-first", "Order of activations in memory.", EXECUTION)
-    ] = True
-    checkpointing: Annotated[
-        bool, flag("--checkpointing", "Recompute activations to save memory; same result.", EXECUTION)
-    ] = False
-    accumulate: Annotated[int, option("N", "Split each batch into N parts, to save memory.", EXECUTION, minimum=1)] = 1
+    PANEL: ClassVar[str] = "Execution"
+
+    device: Annotated[Device | None, choice(Device, "Where to train; the GPU by default, if PyTorch sees one:")] = None
+    amp: Annotated[Amp | None, choice(Amp, "Mixed precision; fp32 throughout by default:")] = None
+    compiled: Annotated[bool, flag("--compile", "Use torch.compile.")] = False
+    channels_last: Annotated[bool, flag("--channels-last/--channels-first", "Order of activations in memory.")] = True
+    checkpointing: Annotated[bool, flag("--checkpointing", "Recompute activations to save memory; same result.")] = (
+        False
+    )
+    accumulate: Annotated[int, option("N", "Split each batch into N parts, to save memory.", minimum=1)] = 1
     sync_norms: Annotated[
-        bool, flag("--sync-bn/--local-bn", "With several processes: BN over the whole batch, or each part.", EXECUTION)
+        bool, flag("--sync-bn/--local-bn", "With several processes: BN over the whole batch, or each part.")
     ] = True
     deterministic: Annotated[
-        bool, flag("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.", EXECUTION)
+        bool, flag("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.")
     ] = True
 
 
@@ -87,8 +83,7 @@ class ExportFlags:
     model: opt.Model
     out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
     weights: Annotated[
-        str | None,
-        option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k."),
+        str | None, option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k.")
     ] = None
     weights_key: opt.WeightsKey = ""
     random_weights: Annotated[

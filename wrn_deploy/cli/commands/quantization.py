@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -27,18 +27,19 @@ app = typer.Typer()
 class TechniqueFlags:
     """The techniques that act when the int8 graphs are written; the fields are those of `Quantization`."""
 
+    PANEL: ClassVar[str] = TECHNIQUES
+
     exact_input: Annotated[
-        bool, either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph.", TECHNIQUES)
+        bool, either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph.")
     ] = True
     weights: Annotated[
-        WeightScales,
-        choice(WeightScales, "What gets a weight scale of its own:", TECHNIQUES, name="--weight-scales"),
+        WeightScales, choice(WeightScales, "What gets a weight scale of its own:", name="--weight-scales")
     ] = WeightScales.CHANNEL
     bias_correction: Annotated[
-        bool, either("bias-correction", "Correct the mean of each channel; TensorRT's graph.", TECHNIQUES)
+        bool, either("bias-correction", "Correct the mean of each channel; TensorRT's graph.")
     ] = False
-    rounding: Annotated[Rounding, choice(Rounding, "How weights become integers:", TECHNIQUES)] = Rounding.FEEDBACK
-    learning_steps: Annotated[int, option("N", "Steps of --rounding learned.", TECHNIQUES, minimum=1)] = 600
+    rounding: Annotated[Rounding, choice(Rounding, "How weights become integers:")] = Rounding.FEEDBACK
+    learning_steps: Annotated[int, option("N", "Steps of --rounding learned.", minimum=1)] = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,14 @@ class TuneFlags:
 class ScheduleFlags:
     """The options of the training loop; the fields are those of `Schedule`."""
 
-    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):", RECIPE)] = Loss.DISTILL
-    steps: Annotated[int, option("N", "Steps of the optimizer.", RECIPE, minimum=1)] = 200
-    batch: Annotated[int, option("N", "Images per step.", RECIPE, minimum=1, name="--batch-size")] = 64
-    rate: Annotated[
-        float, option("X", "Initial learning rate, in steps of int8; it falls to 0.", RECIPE, name="--lr")
-    ] = 0.01
-    scales: Annotated[bool, either("scales", "Train the scales too.", RECIPE)] = True
-    seed: Annotated[int, option("N", "Seed of order and augmentation.", RECIPE, minimum=0)] = 0
+    PANEL: ClassVar[str] = RECIPE
+
+    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):")] = Loss.DISTILL
+    steps: Annotated[int, option("N", "Steps of the optimizer.", minimum=1)] = 200
+    batch: Annotated[int, option("N", "Images per step.", minimum=1, name="--batch-size")] = 64
+    rate: Annotated[float, option("X", "Initial learning rate, in steps of int8; it falls to 0.", name="--lr")] = 0.01
+    scales: Annotated[bool, either("scales", "Train the scales too.")] = True
+    seed: Annotated[int, option("N", "Seed of order and augmentation.", minimum=0)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

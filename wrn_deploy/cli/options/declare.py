@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from inspect import Parameter
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from wrn_deploy.plugins import near_names
 
@@ -25,7 +27,7 @@ def option(
     Args:
         metavar: what --help shows for the value, as in "FILE".
         about: the explanation in --help.
-        panel: the panel of --help that shows it.
+        panel: the panel of --help that shows it; None: its group's.
         minimum: the lowest number allowed.
         name: as in "--lr"; None: made from the parameter's name.
     """
@@ -52,7 +54,7 @@ def one_of(names: Sequence[str], panel: str | None = None, *, name: str | None =
 
     Args:
         names: --help lists them, and then `more`.
-        panel: the panel of --help that shows it.
+        panel: the panel of --help that shows it; None: its group's.
         name: as in "--backend"; None: made from the parameter's name.
         more: what --help says after the names.
     """
@@ -80,7 +82,7 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     """`command` as typer must see it: each parameter that is a dataclass becomes one option for each of its fields.
 
     A group of options stands once, for all commands that take it. The dataclass's fields are `Annotated` as a command's
-    parameters are, and their defaults are the options' defaults.
+    parameters are, and their defaults are the options' defaults. `PANEL`, if it has one, is the panel of its options.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
@@ -106,4 +108,14 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
 def _options_of(group: Any) -> list[Parameter]:
     """A group's fields as parameters. Its signature has the defaults, its annotations have the options."""
     hints = get_type_hints(group, include_extras=True)
-    return [field.replace(annotation=hints[name]) for name, field in inspect.signature(group).parameters.items()]
+    panel = getattr(group, "PANEL", None)
+    fields = inspect.signature(group).parameters.items()
+    return [field.replace(annotation=_in_panel(hints[name], panel)) for name, field in fields]
+
+
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    kind, declared = get_args(annotation)
+    if isinstance(declared, OptionInfo) and declared.rich_help_panel is None:
+        declared = copy.copy(declared)  # other groups may share it
+        declared.rich_help_panel = panel
+    return Annotated[kind, declared]

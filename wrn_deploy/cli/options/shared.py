@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
 __all__ = [
-    "CALIBRATION", "DATA", "NETWORK", "RECIPE", "TIMING",
+    "CALIBRATION", "DATA", "RECIPE", "TIMING",
     "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "Limit", "Model",
     "NetworkFlags", "PrecisionOf", "TargetFlags", "Threads", "WeightsKey",
     "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
 
 # Titles of the panels that --help shows options in.
-CALIBRATION, NETWORK, RECIPE, TIMING = "Calibration", "Network", "Recipe", "Timing"
+CALIBRATION, RECIPE, TIMING = "Calibration", "Recipe", "Timing"
 
 DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
 METHODS = plugin_names("wrn_deploy.calib.methods")
@@ -68,13 +68,11 @@ class DecodingFlags:
 class CalibrationFlags:
     """The options that say how ranges are calibrated."""
 
-    size: Annotated[
-        int, option("N", "Images, spread evenly over the data.", CALIBRATION, minimum=1, name="--calib-size")
-    ] = 256
-    method: Annotated[str, one_of(METHODS, CALIBRATION, name="--calib-method")] = "mse"
-    percentile: Annotated[
-        float, option("X", "Per cent of the magnitudes that the percentile method keeps.", CALIBRATION)
-    ] = 99.99
+    PANEL: ClassVar[str] = CALIBRATION
+
+    size: Annotated[int, option("N", "Images, spread evenly over the data.", minimum=1, name="--calib-size")] = 256
+    method: Annotated[str, one_of(METHODS, name="--calib-method")] = "mse"
+    percentile: Annotated[float, option("X", "Per cent of the magnitudes that the percentile method keeps.")] = 99.99
 
     def options(self, data: str, **more: Any) -> CalibrateOptions:
         """The options that the pipeline takes; those not in `more` have their defaults."""
@@ -87,17 +85,15 @@ class CalibrationFlags:
 class NetworkFlags:
     """The options that change the description of a network."""
 
+    PANEL: ClassVar[str] = "Network"
+
     classes: Annotated[
-        int | None, option("N", "Number of classes. Default: the network's usual number.", NETWORK, minimum=2)
+        int | None, option("N", "Number of classes. Default: the network's usual number.", minimum=2)
     ] = None
-    labels: Annotated[
-        Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)
-    ] = None
-    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.", NETWORK)] = None
-    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.", NETWORK)] = None
-    resize: Annotated[
-        int | None, option("N", "Resize the shorter side to N pixels before cropping.", NETWORK, minimum=1)
-    ] = None
+    labels: Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.")] = None
+    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.")] = None
+    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.")] = None
+    resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
 
     def overrides(self, dropout: float | None = None) -> Overrides:
         """The changes to the network's description.
@@ -126,9 +122,7 @@ class TargetFlags(NetworkFlags):
     path: Annotated[
         Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights, as a file or by name.")
     ]
-    model: Annotated[
-        str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.", NETWORK)
-    ] = None
+    model: Annotated[str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.")] = None
     weights_key: WeightsKey = ""
 
     def target(self) -> BundleOrWeights:

@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
-from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation, LayerRow
+from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
 
 __all__ = ["show_explanation"]
 
 SHOWN = 25  # rows; --json has all of them
-UNSTEADY = 0.1  # share of a run that neither rows nor the runtime account for: a sign of runs that differ
-NOISE = 0.05  # share of A's time from which on a layer counts as slower or faster
+UNSTEADY = 0.1  # fraction of a run that neither rows nor the runtime account for: a sign of runs that differ
+NOISE = 0.05  # fraction of A's time from which on a layer counts as slower or faster
 
 
 def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
@@ -25,7 +25,10 @@ def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
         return
     print_line(f"A {explanation.a}", "bold")
     print_line(f"B {explanation.b}", "bold")
-    print_line(_how(explanation))
+    print_line(
+        f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} interleaved runs of each, random inputs "
+        "(times do not depend on the pixels); medians of the faster half; profiling itself costs time"
+    )
     print_table(_table(explanation))
     rest = explanation.rows[SHOWN:]
     if rest:
@@ -56,46 +59,26 @@ def summary(explanation: Explanation) -> str:
     return text + "."
 
 
-def _how(explanation: Explanation) -> str:
-    return (
-        f"batch {explanation.batch}, {explanation.runtime}, {explanation.runs} interleaved runs of each, random inputs "
-        "(times do not depend on the pixels); medians of the faster half; profiling itself costs time"
-    )
-
-
 def _table(explanation: Explanation) -> Table:
     times = ("A ms", "B ms", "B-A ms", "B/A")
     headers = ("layer, or all other nodes of a kind (in A, in B)", *times, "A in", "B in", "lint of B")
     table = new_table(*headers, right=times)
     for row in explanation.rows[:SHOWN]:
-        times = (_ms(row.a.ms, row.a.nodes), _ms(row.b.ms, row.b.nodes), f"{row.difference_ms:+.3f}", _ratio(row))
+        counts = f" ({row.a.nodes}, {row.b.nodes})" if row.name.startswith(BETWEEN) else ""
+        a_ms, b_ms = (f"{side.ms:.3f}" if side.nodes else "-" for side in (row.a, row.b))
+        ratio = f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
+        cells = (a_ms, b_ms, f"{row.difference_ms:+.3f}", ratio, row.a.arithmetic, row.b.arithmetic)
         style = "yellow" if row.difference_ms > max(NOISE * row.a.ms, 0.001) else None
-        table.add_row(_name(row), *times, row.a.arithmetic, row.b.arithmetic, " ".join(row.rules), style=style)
+        table.add_row(Text(row.name + counts), *cells, " ".join(row.rules), style=style)
     return table
 
 
-def _name(row: LayerRow) -> Text:
-    counts = f" ({row.a.nodes}, {row.b.nodes})" if row.name.startswith(BETWEEN) else ""
-    return Text(row.name + counts)
-
-
-def _ms(value: float, nodes: int) -> str:
-    return f"{value:.3f}" if nodes else "-"
-
-
-def _ratio(row: LayerRow) -> str:
-    return f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
-
-
 def _unaccounted(explanation: Explanation) -> str:
-    shares = [
-        f"{ms:.3f} ms of {side} ({100 * ms / total if total else 0:.0f} %)"
-        for side, ms, total in zip("AB", explanation.unaccounted_ms, explanation.totals_ms, strict=True)
-    ]
-    own = " and ".join(f"{ms:.3f}" for ms in explanation.between_ms)
-    text = f"unaccounted for: {', '.join(shares)}; {own} ms pass between nodes, and medians do not quite add up"
-    parts = zip(explanation.unaccounted_ms, explanation.between_ms, explanation.totals_ms, strict=True)
-    if any(abs(ms - between) > UNSTEADY * total for ms, between, total in parts):
+    sides = [*zip("AB", explanation.unaccounted_ms, explanation.between_ms, explanation.totals_ms, strict=True)]
+    rest = [f"{ms:.3f} ms of {side} ({100 * ms / total if total else 0:.0f} %)" for side, ms, _, total in sides]
+    own = " and ".join(f"{between:.3f}" for _, _, between, _ in sides)
+    text = f"unaccounted for: {', '.join(rest)}; {own} ms pass between nodes, and medians do not quite add up"
+    if any(abs(ms - between) > UNSTEADY * total for _, ms, between, total in sides):
         text += (
             ". The runs differ much: this machine does other work too; --threads 1 and more --rounds give better times"
         )

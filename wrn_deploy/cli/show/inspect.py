@@ -17,6 +17,7 @@ from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphV
 __all__ = ["show_inspection"]
 
 SHOWN = 4  # options of an artifact; --json has all of them
+ON_BY_DEFAULT = ("equalize", "exact_input")  # techniques of calibration, shown if they are off
 
 
 def show_inspection(view: BundleView | GraphView | PlanView, *, as_json: bool) -> None:
@@ -56,20 +57,15 @@ def _state(problem: str) -> str:
 
 
 def _brief(entry: EntryView) -> str:
-    options = {name: value for name, value in entry.options.items() if isinstance(value, str | int | float)}
-    shown = {
-        name: value for name, value in options.items() if value != "" and (value is not False or _default_on(name))
-    }
-    texts = [_option(name, value) for name, value in shown.items()]
+    texts = [
+        _option(name, value)
+        for name, value in entry.options.items()
+        if isinstance(value, str | int | float) and value != "" and (value is not False or name in ON_BY_DEFAULT)
+    ]
     profiles = entry.options.get("profiles")
     if isinstance(profiles, list):
         texts.insert(0, f"batches {', '.join(map(_profile, profiles))}")
     return ", ".join(texts[:SHOWN]) + (", ..." if len(texts) > SHOWN else "")
-
-
-def _default_on(name: str) -> bool:
-    """Whether to show it when it is off: techniques of calibration that are on by default."""
-    return name in ("equalize", "exact_input")
 
 
 def _option(name: str, value: object) -> str:
@@ -97,10 +93,9 @@ def _show_graph(view: GraphView) -> None:
     elif view.macs == 0:
         print_line("MACs       none: no Conv, Gemm or MatMul")
     else:
-        shares = as_percent(view.shares)
-        print_line(f"MACs       {view.macs:,} for one image: {shares} (what the graph promises)")
-    count = sum(view.nodes.values())
-    print_line(f"nodes      {count}: " + ", ".join(f"{number} {kind}" for kind, number in view.nodes.items()))
+        fractions = as_percent(view.shares)
+        print_line(f"MACs       {view.macs:,} for one image: {fractions} (what the graph promises)")
+    print_line(f"nodes      {_counts(view.nodes)}")
 
 
 def _show_plan(view: PlanView) -> None:
@@ -112,10 +107,10 @@ def _show_plan(view: PlanView) -> None:
         print_line(f"{name:<12}{one_line(text)}")
     if view.facts:
         source = str(view.proof.get("source"))
-        shares = as_percent(view.proof.get("shares", {}))
+        fractions = as_percent(view.proof.get("shares", {}))
         reformats = view.proof.get("reformats")
         counts = "" if reformats is None else f"; {view.proof.get('layers')} layers, {reformats} of them reformats"
-        print_line(f"MACs        {shares} ({PROVED_HOW.get(source, source)}{counts})")
+        print_line(f"MACs        {fractions} ({PROVED_HOW.get(source, source)}{counts})")
     if view.layers:
         _show_layers(view)
     if view.missing is not None:
@@ -153,9 +148,12 @@ def _tensor(tensor: Any) -> str:
     return f"{tensor.get('name')}: {tensor.get('dtype')} " + " x ".join(map(str, ("batch", *tensor["shape"])))
 
 
+def _counts(kinds: Mapping[str, int]) -> str:
+    return f"{sum(kinds.values())}: " + ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+
+
 def _show_layers(view: PlanView) -> None:
-    kinds = Counter(layer.kind for layer in view.layers).most_common()
-    print_line(f"layers      {len(view.layers)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds))
+    print_line(f"layers      {_counts(dict(Counter(layer.kind for layer in view.layers).most_common()))}")
     table = new_table("layer", "kind", "reads", "writes")
     for layer in view.layers:
         table.add_row(Text(layer.name), layer.kind, " ".join(layer.reads), " ".join(layer.writes))

@@ -27,9 +27,9 @@ def show_lint(report: LintReport, *, as_json: bool) -> None:
     print_line(f"{report.file} for {report.target}{_why(report)}", "bold")
     headers = ("opset", "Q", "DQ", "Convs in int8", "Convs in float", "MACs of Convs in int8")
     table = new_table(*headers, right=headers)
-    share = "unknown" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
+    fraction = "unknown" if report.int8_share is None else f"{100 * report.int8_share:.1f} %"
     counts = (report.opset, report.quantizers, report.dequantizers, report.int8_convs, report.float_convs)
-    table.add_row(*map(str, counts), share)
+    table.add_row(*map(str, counts), fraction)
     print_table(table)
     for places in _by_rule(report.findings):
         _print_rule(places)

@@ -71,8 +71,8 @@ def _outcome(tuning: Tuning) -> str:
     if tuning.chosen is None:
         return f"no set met {tuning.budget}"
     kept = ", ".join(tuning.chosen.float_convs) or "none"
-    share = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
-    return f"kept in fp16: {kept}; {share}, {tuning.drop(tuning.chosen.score):.2f} points lost"
+    fraction = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
+    return f"kept in fp16: {kept}; {fraction}, {tuning.drop(tuning.chosen.score):.2f} points lost"
 
 
 def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
