@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from wrn_deploy.cli.show.explain import show_explanation, summary
+from wrn_deploy.cli.show.inspection import show_explanation, summary
 from wrn_deploy.pipeline.inspection.explain import Explanation, LayerRow, Side
 
 

@@ -24,7 +24,7 @@ def inspect(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes."""
-    from wrn_deploy.cli.show.inspect import show_inspection
+    from wrn_deploy.cli.show.inspection import show_inspection
     from wrn_deploy.pipeline.inspection.inspect import inspect_path
 
     show_inspection(inspect_path(path, new_progress()), as_json=as_json)
@@ -43,7 +43,7 @@ def explain(
 
     Graphs run in ONNX Runtime on this CPU, plans on this GPU.
     """
-    from wrn_deploy.cli.show.explain import show_explanation
+    from wrn_deploy.cli.show.inspection import show_explanation
     from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
     from wrn_deploy.pipeline.inspection.explain import explain as explain_files
 

@@ -12,7 +12,7 @@ from wrn_deploy.bench.measuring.loadgen import Load, Scenario
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backends
-from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
+from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import TIMING
 from wrn_deploy.cli.progress import new_progress
 
@@ -29,9 +29,7 @@ class CandidateFlags:
     """The options of bench and eval that say what is measured, and on how many images."""
 
     backends: Backends = None
-    everything: Annotated[bool, flag("--all", "Measure variants, other runtimes and experimental precisions too.")] = (
-        False
-    )
+    everything: Annotated[bool, flag("--all", "Measure variants, other runtimes, experimental precisions too.")] = False
     precision: opt.PrecisionOf = None
     threads: opt.Threads = None
     limit: opt.Limit = None
@@ -51,9 +49,7 @@ class TimingFlags:
     PANEL: ClassVar[str] = TIMING
 
     batches: Annotated[str, option("N,N", "Batch sizes.")] = "1,8"
-    rounds: Annotated[
-        int, option("N", "Rounds; in each, every candidate has one turn at each batch size.", minimum=1)
-    ] = 30
+    rounds: Annotated[int, option("N", "Turns of each candidate at each batch size.", minimum=1)] = 30
     duration_s: Annotated[
         float, option("SECONDS", "Time for all turns of a candidate at a batch size.", name="--duration")
     ] = 3.0
@@ -105,9 +101,7 @@ def bench(
     timing: TimingFlags,
     load: LoadFlags,
     out: Annotated[Path | None, option("FOLDER", "For the reports. Default: BUNDLE/reports.")] = None,
-    pictures: Annotated[
-        bool, flag("--pictures/--no-pictures", "Keep thumbnails of images whose class differs.")
-    ] = True,
+    pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose class differs.")] = True,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every candidate side by side.

@@ -29,20 +29,16 @@ class RecipeFlags:
     PANEL: ClassVar[str] = RECIPE
 
     recipe: Annotated[str, one_of([*RECIPES], more="; the options below change single values")] = DEFAULT
-    epochs: Annotated[
-        int | None, option("N", "Passes over the data; steps of the learning rate scale with it.", minimum=1)
-    ] = None
+    epochs: Annotated[int | None, option("N", "Passes over the data; the schedule scales with it.", minimum=1)] = None
     batch_size: Annotated[int | None, option("N", "Images per step, over all processes.", minimum=2)] = None
-    learning_rate: Annotated[
-        float | None, option("X", "Initial learning rate; one-cycle: the highest.", name="--lr")
-    ] = None
+    learning_rate: Annotated[float | None, option("X", "Initial learning rate; one-cycle: highest.", name="--lr")] = (
+        None
+    )
     momentum: Annotated[float | None, option("X", "Nesterov momentum.")] = None
     weight_decay: Annotated[float | None, option("X", "L2 penalty on the weights.")] = None
     decay_norms: Annotated[bool | None, either("decay-norms", "L2 penalty on BN and biases too.")] = None
     label_smoothing: Annotated[float | None, option("X", "Fraction of the target spread over all classes.")] = None
-    warm_up: Annotated[float | None, option("X", "Fraction of the run in which one-cycle's learning rate rises.")] = (
-        None
-    )
+    warm_up: Annotated[float | None, option("X", "Fraction of the run in which one-cycle's rate rises.")] = None
     dropout: Annotated[float | None, option("X", "Probability, between the convolutions of a block.")] = None
     mirror: Annotated[bool | None, either("mirror", "Mirror half of the images, if the data allows it.")] = None
     shift: Annotated[int | None, option("N", "Shift images by up to N pixels.", minimum=0)] = None
@@ -64,9 +60,7 @@ class ExecutionFlags:
     amp: Annotated[Amp | None, choice(Amp, "Mixed precision; fp32 throughout by default:")] = None
     compiled: Annotated[bool, flag("--compile", "Use torch.compile.")] = False
     channels_last: Annotated[bool, flag("--channels-last/--channels-first", "Order of activations in memory.")] = True
-    checkpointing: Annotated[bool, flag("--checkpointing", "Recompute activations to save memory; same result.")] = (
-        False
-    )
+    checkpointing: Annotated[bool, flag("--checkpointing", "Recompute activations to save memory.")] = False
     accumulate: Annotated[int, option("N", "Split each batch into N parts, to save memory.", minimum=1)] = 1
     sync_norms: Annotated[
         bool, flag("--sync-bn/--local-bn", "With several processes: BN over the whole batch, or each part.")

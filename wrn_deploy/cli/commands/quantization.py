@@ -191,7 +191,7 @@ def lint(
     as_json: opt.AsJson = False,
 ) -> None:
     """Find what keeps a Q/DQ graph from running in int8; exit code 3 on an error."""
-    from wrn_deploy.cli.show.lint import show_lint
+    from wrn_deploy.cli.show.quantization import show_lint
     from wrn_deploy.pipeline.quantization.lint import check_findings, lint_file
 
     report = lint_file(file, target)
