@@ -120,7 +120,8 @@ class Bundle:
         manifest = folder / MANIFEST
         if not manifest.is_file():
             raise DeployError(
-                f"{folder} is no bundle: it has no {MANIFEST}. Make one with `wrn-deploy export MODEL --out {folder}`"
+                f"{folder} is not a bundle: it has no {MANIFEST}. "
+                f"Make one with `wrn-deploy export MODEL --out {folder}`"
             )
         try:
             record = json.loads(manifest.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deplo
 @pytest.fixture(scope="module")
 def folder(made_bundle: Path, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the reader has: the tree's images, a bundle, and `wrn-deploy` as a command."""
-    del program  # it is skipped where there is no cffi or no compiler for C++
+    del program  # it is skipped without cffi or a C++ compiler
     made = tmp_path_factory.mktemp("page")
     shutil.copytree(ROOT / "docs" / "images", made / "docs" / "images")
     shutil.copytree(made_bundle, made / "bundle")

@@ -105,7 +105,7 @@ def test_an_error_in_the_block_ends_a_busy_process(work: WorkerConfig) -> None:
 def test_a_worker_that_cannot_open_says_why_and_is_gone(work: WorkerConfig, tmp_path: Path) -> None:
     before = children()
     for wrong, said in (
-        (dataclasses.replace(work, folder=str(tmp_path)), "is no bundle"),
+        (dataclasses.replace(work, folder=str(tmp_path)), "is not a bundle"),
         (dataclasses.replace(work, data="digitz"), "no data at 'digitz'"),
         (dataclasses.replace(work, backend="tensorrt", precision=Precision.FP32), "does not run fp32 here"),
     ):

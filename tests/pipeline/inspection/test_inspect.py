@@ -186,7 +186,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes, expecte
 
 
 def test_other_folders_and_no_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="is no bundle"):
+    with pytest.raises(DeployError, match="is not a bundle"):
         look(tmp_path)
     with pytest.raises(DeployError, match="does not exist: expected a bundle's folder"):
         look(tmp_path / "nothing")

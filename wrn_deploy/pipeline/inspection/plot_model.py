@@ -41,7 +41,7 @@ def plot_model(options: PlotOptions, progress: Progress) -> Network:
 
     Raises:
         DeployError: there is no such bundle, graph or network, or the picture cannot be written.
-        UsageError: a precision of something that is no bundle.
+        UsageError: a precision of something that is not a bundle.
         MachineError: torch or onnx is missing.
     """
     path = Path(options.what)
