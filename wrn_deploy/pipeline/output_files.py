@@ -31,12 +31,7 @@ def check_folder(folder: Path) -> Path:
 
 def write_reports(report: Report, folder: Path, name: str, progress: Progress) -> None:
     """Writes `name`.json, .csv, .md and .html into `folder`, which is made if need be: those of one report, or none."""
-    texts = {
-        ".json": report.to_json(),
-        ".csv": to_csv(report),
-        ".md": to_markdown(report),
-        ".html": to_html(report),
-    }
+    texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".reports-", dir=folder) as staged:
         written = [Path(staged, f"{name}{suffix}") for suffix in texts]

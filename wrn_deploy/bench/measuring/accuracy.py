@@ -39,11 +39,7 @@ class Answers:
 
 
 def ask(
-    backend: Backend,
-    batches: Batches,
-    spec: ModelSpec,
-    advance: Callable[[int], None],
-    logits: LogitFile | None = None,
+    backend: Backend, batches: Batches, spec: ModelSpec, advance: Callable[[int], None], logits: LogitFile | None = None
 ) -> Answers:
     """Runs all images through the backend; `advance` is told of each batch.
 

@@ -36,10 +36,7 @@ def find_changes(answers: Answers, reference: Answers, most: int = KEPT_CHANGES)
 
 
 def score(
-    answers: Answers,
-    reference: Answers | None,
-    spec: ModelSpec | None = None,
-    changed: tuple[ChangedImage, ...] = (),
+    answers: Answers, reference: Answers | None, spec: ModelSpec | None = None, changed: tuple[ChangedImage, ...] = ()
 ) -> Accuracy:
     """Everything that is told of the answers.
 
