@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.measuring.latency import section_of
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.runtime.backend import Backend
 

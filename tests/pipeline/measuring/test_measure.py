@@ -16,9 +16,8 @@ from PIL import Image
 
 from tests.bench.stubs import plant
 from wrn_deploy.bench.measuring import isolate
-from wrn_deploy.bench.measuring.accuracy import Answers
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile
 from wrn_deploy.bench.measuring.latency import Times
-from wrn_deploy.bench.measuring.logits import LogitFile
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Boundary, Report, Row, WarmUp
 from wrn_deploy.bundle import Bundle
@@ -88,7 +87,7 @@ class FakeWorker:
         self._enter("ask", logits and logits.write)
         advance(2)
         predicted = np.array([0, 1]) if "fp32" in self._name else np.array([0, 2])
-        return Answers(predicted, np.array([0, 1]), "digest", ())
+        return Answers(predicted=predicted, labels=np.array([0, 1]), digest="digest", corrupt=())
 
     def peak_rss_bytes(self) -> int:
         return 123
