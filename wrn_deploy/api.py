@@ -193,6 +193,7 @@ def extract_feat(
         DeployError: the bundle gives no features, or as `predict`.
         MachineError: this machine cannot run what was asked for.
     """
-    from wrn_deploy.pipeline.inference.features import extract_features, extract_maps
+    from wrn_deploy.pipeline.inference.predict import extract_features
 
-    return (extract_maps if maps else extract_features)(model, images, backend, precision)
+    found = extract_features(model, images, backend, precision, maps=maps)
+    return found if maps else found[0]

@@ -26,7 +26,7 @@ from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.inference.predict import PredictOptions
 from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
 from wrn_deploy.pipeline.inspection.plot_model import PlotOptions
-from wrn_deploy.pipeline.measuring.compare import Limits
+from wrn_deploy.pipeline.measuring.compare import RegressionLimits
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
@@ -186,11 +186,11 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         ["FILE", "--data", "b", *SELECTION, "--model", "wrn-10-1", "--weights-key", "c", *NETWORK],
         MeasureOptions(data="b", **SELECTED),
     ),
-    ("measuring.compare.check_comparison", "compare", ["a", "b"], Limits()),
+    ("measuring.compare.check_comparison", "compare", ["a", "b"], RegressionLimits()),
     (
         "measuring.compare.check_comparison", "compare",
         ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
-        Limits(regress=5.0, drop=2.0, strict=True),
+        RegressionLimits(regress=5.0, drop=2.0, strict=True),
     ),
     (
         "inference.predict.predict_target", "predict", ["OUT", "a", "b"],

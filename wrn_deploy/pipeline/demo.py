@@ -10,7 +10,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
 from wrn_deploy.formatting import file_size
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.output_files import check_folder, write_reports

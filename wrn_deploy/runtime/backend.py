@@ -15,7 +15,7 @@ from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "default_pairs", "examine", "find_runtime",
+    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "default_pairs", "examine", "find_runtime", "infer",
     "known_pairs", "open_backend", "runtimes",
 ]  # fmt: skip
 
@@ -69,6 +69,14 @@ class Backend(Protocol):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
+    """Uploads a batch, runs it, waits, and downloads the outputs."""
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    return backend.download()
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, find_runtime, open_backend
+from wrn_deploy.runtime.backend import Array, find_runtime, infer, open_backend
 from wrn_deploy.runtime.on_device import predict_on_device
 from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.runtime.selection import choose, parse_precision
@@ -187,7 +187,7 @@ class Runner:
                 blank = np.zeros((count, *source.shape), source.dtype)
                 for _ in range(iterations):
                     for piece in _split(blank, self.batches):
-                        _infer(backend, piece)
+                        infer(backend, piece)
 
     def close(self) -> None:
         """Waits for running calls, then frees all memory; may be called twice."""
@@ -209,7 +209,7 @@ class Runner:
         with self._pool.lend() as backend:
             start = 0
             for piece in _split(batch, self.batches):
-                yield _infer(backend, piece), min(len(piece), len(batch) - start)
+                yield infer(backend, piece), min(len(piece), len(batch) - start)
                 start += len(piece)
 
     def _checked(self, images: Array) -> Array:
@@ -238,13 +238,6 @@ class Runner:
             if not target.flags.writeable:
                 raise DeployError(f"out for {output.name} is read-only: expected an array that can be written to")
         return [named[output.name] for output in expected]
-
-
-def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()
 
 
 def _split(batch: Array, sizes: range) -> Iterator[Array]:

@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.bench.measuring.gpu import GpuReader
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
-from wrn_deploy.bench.measuring.watch import MAX_SNAPSHOTS, Watch
+from wrn_deploy.bench.measuring.watch import MAX_SNAPSHOTS, MachineWatch
 from wrn_deploy.bench.report.environment import Snapshot
 
 
@@ -52,8 +52,8 @@ class FakeGpu:
         self.closed = True
 
 
-def begin(linux: FakeLinux, gpu: FakeGpu | None = None) -> Watch:
-    return Watch(cast("Linux", linux), cast("GpuReader | None", gpu), linux.clock)
+def begin(linux: FakeLinux, gpu: FakeGpu | None = None) -> MachineWatch:
+    return MachineWatch(cast("Linux", linux), cast("GpuReader | None", gpu), linux.clock)
 
 
 def test_the_conditions_are_differences_over_the_watch() -> None:

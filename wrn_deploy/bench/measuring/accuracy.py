@@ -11,11 +11,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bench.measuring.latency import run_batch
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.backend import Array, Backend, infer
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["TOP", "Answers", "LogitErrors", "LogitFile", "ask", "best_classes", "fill", "in_top"]
@@ -81,7 +80,7 @@ def ask(
     with _open_logits(logits) as kept:
         for batch in batches:
             _check_labels(batch, spec.classes)
-            outputs = run_batch(backend, fill(as_input(batch.images, spec), backend.batches[0]))
+            outputs = infer(backend, fill(as_input(batch.images, spec), backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
             for name, result in results.items():
                 if not np.isfinite(result).all():

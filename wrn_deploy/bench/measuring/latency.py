@@ -10,9 +10,9 @@ from functools import partial
 from statistics import median
 
 from wrn_deploy.bench.report.report import Boundary, WarmUp
-from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.backend import Array, Backend, infer
 
-__all__ = ["Section", "Times", "measure_latency", "run_batch", "section_of", "warm_up"]
+__all__ = ["Section", "Times", "measure_latency", "section_of", "warm_up"]
 
 STEADY = 0.05  # times are steady if the medians of two consecutive windows differ by less than this fraction
 WINDOW = 5  # runs
@@ -26,14 +26,6 @@ class Times:
 
     host_ms: tuple[float, ...]
     device_ms: tuple[float, ...] = ()
-
-
-def run_batch(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    """Copies a batch to the backend, infers, waits, and copies the outputs back."""
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()
 
 
 def section_of(
@@ -56,10 +48,10 @@ def section_of(
         backend.synchronize()
 
     def transfer(backend: Backend) -> None:
-        run_batch(backend, batch)
+        infer(backend, batch)
 
     def end_to_end(backend: Backend) -> None:
-        run_batch(backend, prepare())[0].argmax(axis=1)
+        infer(backend, prepare())[0].argmax(axis=1)
 
     run = {Boundary.COMPUTE: compute, Boundary.TRANSFER: transfer, Boundary.E2E: end_to_end}[boundary]
     if len(backends) == 1:

@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.bench.measuring.latency import measure_latency, run_batch
+from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.report.report import LoadResult
 from wrn_deploy.errors import DeployError, UsageError, missing_package
-from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.backend import Array, Backend, infer
 
 __all__ = ["Load", "Scenario", "check_loadgen", "run_scenario"]
 
@@ -154,7 +154,7 @@ class _Server:
 
     def _infer(self, indices: list[int]) -> None:
         missing = self._backend.batches[0] - len(indices)
-        run_batch(self._backend, self._images[indices + indices[-1:] * missing])
+        infer(self._backend, self._images[indices + indices[-1:] * missing])
 
 
 def _settings(lg: Any, load: Load, rate: float) -> Any:

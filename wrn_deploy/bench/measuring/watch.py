@@ -15,13 +15,13 @@ from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.warnings import doubts
 
-__all__ = ["Watch", "git_revision", "watch_machine"]
+__all__ = ["MachineWatch", "git_revision", "watch_machine"]
 
 EVERY_S = 5.0
 MAX_SNAPSHOTS = 120  # from there on every other one is dropped, and they are taken half as often
 
 
-class Watch:
+class MachineWatch:
     """Begins when it is made; takes a snapshot only when asked to look, and then not too often."""
 
     def __init__(self, cpu: Linux, gpu: GpuReader | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,9 +82,9 @@ def _difference(last: float | None, first: float | None) -> float | None:
     return None if last is None or first is None else round(last - first, 3)
 
 
-def watch_machine() -> Watch:
+def watch_machine() -> MachineWatch:
     """Starts watching this machine."""
-    return Watch(Linux(), open_gpu())
+    return MachineWatch(Linux(), open_gpu())
 
 
 def git_revision(tree: Path | None = None) -> str | None:

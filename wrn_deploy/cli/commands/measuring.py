@@ -149,8 +149,8 @@ def evaluate(
     """
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.inference.models import BundleOrWeights
+    from wrn_deploy.pipeline.measuring.compare import check_drop
     from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
-    from wrn_deploy.pipeline.measuring.gate import check_drop
 
     target = BundleOrWeights(path=path, model=model, overrides=network.overrides(), key=weights_key)
     report = evaluate_target(target, candidates.options(data), new_progress(), gated=max_drop is not None)
@@ -179,9 +179,9 @@ def compare(
 ) -> None:
     """Compare two reports of bench, with a gate: what is slower, faster, or less accurate."""
     from wrn_deploy.cli.show.compare import show_comparison
-    from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
+    from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
 
-    limits = Limits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
+    limits = RegressionLimits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
     found, notes = compare_files(before, after, opt.parse_candidate("--reference", reference))
     show_comparison(found, notes, as_json=as_json)
     check_comparison(found, limits)
