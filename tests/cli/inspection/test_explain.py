@@ -45,7 +45,10 @@ def test_errors_are_told(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
 
 def explanation(*rows: LayerRow, unaccounted_ms: float = 0.0) -> Explanation:
     totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
-    return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, unaccounted_ms), (0.0, 0.0), rows, {}, ())
+    return Explanation(
+        a="a", b="b", runtime="CPU", batch=1, runs=3, totals_ms=totals, unaccounted_ms=(0.0, unaccounted_ms),
+        between_ms=(0.0, 0.0), rows=rows, rules={}, graph_rules=(),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("unaccounted_ms", "told"), [(0.01, False), (5.0, True)])

@@ -21,7 +21,7 @@ from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
-from wrn_deploy.pipeline.picture_file import write_svg
+from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.state import (
     GRAPH,
