@@ -39,7 +39,7 @@ def test_errors_are_told(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"garbage")
     outcome = cli("explain", made_bundle / "fp32.onnx", tmp_path / "x.onnx")
     assert outcome.code == 1
-    assert "x.onnx is no ONNX file" in outcome.err
+    assert "x.onnx is not an ONNX file" in outcome.err
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 

@@ -112,7 +112,7 @@ def test_what_is_not_there_is_refused(what: str, told: str, out: Path) -> None:
 
 def test_damage_is_an_error(tmp_path: Path, out: Path) -> None:
     (tmp_path / "graph.onnx").write_bytes(b"\x08\x01garbage")
-    with pytest.raises(DeployError, match=r"graph.onnx (is no ONNX file|holds a graph without nodes)"):
+    with pytest.raises(DeployError, match=r"graph.onnx (is not an ONNX file|holds a graph without nodes)"):
         _plot(tmp_path / "graph.onnx", out)
 
 

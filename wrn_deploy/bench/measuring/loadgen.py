@@ -41,6 +41,11 @@ class Scenario(StrEnum):
 
 # What LoadGen needs to be sure of the percentile that the scenario is about (its "early stopping").
 QUERIES = {Scenario.SINGLE_STREAM: 64, Scenario.MULTI_STREAM: 662, Scenario.OFFLINE: 1, Scenario.SERVER: 662}
+RATES = {  # LoadGen's names of samples a second
+    Scenario.SINGLE_STREAM: "result_qps_without_loadgen_overhead",
+    Scenario.OFFLINE: "result_samples_per_second",
+    Scenario.SERVER: "result_completed_samples_per_sec",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,12 +190,16 @@ def _result(folder: Path, load: Load) -> LoadResult:
                 found[record["key"]] = record["value"]
         valid = found["result_validity"] == "VALID"
         kind = "percentile_per_query" if load.scenario is Scenario.MULTI_STREAM else "percentile"
+        if load.scenario is Scenario.MULTI_STREAM:
+            samples_per_s = MULTI_STREAM * 1e9 / float(found["result_mean_query_latency_ns"])
+        else:
+            samples_per_s = float(found[RATES[load.scenario]])
         p50, p90, p99 = (found[f"result_{each}.00_{kind}_latency_ns"] / MILLISECOND_NS for each in (50, 90, 99))
         return LoadResult(
             scenario=load.scenario.value,
             valid=valid,
             target_ms=load.target_ms if load.scenario is Scenario.SERVER else None,
-            samples_per_s=_rate(found, load),
+            samples_per_s=samples_per_s,
             p50_ms=p50,
             p90_ms=p90,
             p99_ms=p99,
@@ -207,15 +216,3 @@ def _advice(folder: Path) -> str:
     summary = (folder / "mlperf_log_summary.txt").read_text(encoding="utf-8").splitlines()
     advice = [line.strip().removeprefix("* ") for line in summary if line.startswith(" *")]
     return "; ".join(advice) or "LoadGen gives no reason"
-
-
-def _rate(found: dict[str, Any], load: Load) -> float:
-    """Samples a second."""
-    names = {
-        Scenario.SINGLE_STREAM: "result_qps_without_loadgen_overhead",
-        Scenario.OFFLINE: "result_samples_per_second",
-        Scenario.SERVER: "result_completed_samples_per_sec",
-    }
-    if load.scenario is Scenario.MULTI_STREAM:
-        return MULTI_STREAM * 1e9 / float(found["result_mean_query_latency_ns"])
-    return float(found[names[load.scenario]])

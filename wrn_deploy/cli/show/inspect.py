@@ -158,5 +158,6 @@ def _show_layers(view: PlanView) -> None:
     print_line(f"layers      {len(view.layers)}: " + ", ".join(f"{number} {kind}" for kind, number in kinds))
     table = new_table("layer", "kind", "reads", "writes")
     for layer in view.layers:
-        table.add_row(Text(layer.name), layer.kind, " ".join(layer.reads), " ".join(layer.writes))
+        reads, writes = (" ".join(tensor.type for tensor in side) for side in (layer.inputs, layer.outputs))
+        table.add_row(Text(layer.name), layer.kind, reads, writes)
     print_table(table, gap=False)

@@ -22,7 +22,9 @@ from wrn_deploy.spec import Precision
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["BundleView", "EntryView", "GraphView", "LayerView", "PlanView", "inspect_path"]
+    from wrn_deploy.engines.layers import EngineLayer
+
+__all__ = ["BundleView", "EntryView", "GraphView", "PlanView", "inspect_path"]
 
 EXPECTED = "expected a bundle's folder, an ONNX graph or a plan"
 DIGESTS = ("digest", "sha256")  # endings of options that are not shown
@@ -73,17 +75,6 @@ class GraphView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerView:
-    """One layer of an engine: what it reads and writes, and the nodes of the graph that went into it."""
-
-    name: str
-    kind: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    onnx: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     """A plan.
 
@@ -99,7 +90,7 @@ class PlanView:
     facts: Mapping[str, Any]
     proof: Mapping[str, Any]
     problem: str | None
-    layers: tuple[LayerView, ...]
+    layers: tuple[EngineLayer, ...]
     missing: str | None
 
 
@@ -198,7 +189,7 @@ def _plan(file: Path, progress: Progress) -> PlanView:
     facts = dict(artifact.facts) if artifact is not None else {}
     proof = facts.pop("precision", None)
     problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
-    layers: tuple[LayerView, ...] = ()
+    layers: tuple[EngineLayer, ...] = ()
     missing: str | None = None
     if not facts:
         missing = (
@@ -236,7 +227,7 @@ def _broken(file: Path) -> str | None:
     return None
 
 
-def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
+def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[EngineLayer, ...], str | None]:
     """The engine's layers as the inspector reports them, or why it cannot."""
     flavor = str(facts.get("flavor"))
     gpu = find_gpu()
@@ -258,14 +249,4 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
             layers = parse_json(describe_engine(trt.module, file.read_bytes()))
     except DeployError as error:
         return (), str(error)
-    views = (
-        LayerView(
-            name=layer.name,
-            kind=layer.kind,
-            reads=tuple(tensor.type.value for tensor in layer.inputs),
-            writes=tuple(tensor.type.value for tensor in layer.outputs),
-            onnx=layer.onnx,
-        )
-        for layer in layers
-    )
-    return tuple(views), None
+    return tuple(layers), None
