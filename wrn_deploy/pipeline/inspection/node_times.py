@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BETWEEN", "RUNS", "WARM_UP", "NodeTime", "RunTimes", "TimedPair", "TimingOptions", "match_layers", "name_nodes",
-    "time_graphs",
+    "run_interleaved", "time_graphs",
 ]  # fmt: skip
 
 WARM_UP, RUNS = 3, 3  # runs before the first turn, and in each turn
@@ -93,34 +93,43 @@ def time_graphs(
         MachineError: onnxruntime is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder, contextlib.ExitStack() as stack:
-        sessions = []
+        runs = []
         for side, model in zip("AB", models, strict=True):
             try:
-                sessions.append(stack.enter_context(_session(model, timing, Path(folder))))
+                runs.append(_ProfiledRun(model, timing, Path(folder), stack))
             except DeployError as error:
                 raise type(error)(f"{side}: {error}") from error
-        with progress.task("Timing nodes: A B, interleaved", timing.rounds) as advance:
-            for run in sessions:
-                run.repeat(WARM_UP)
-            for _ in range(timing.rounds):
-                for run in sessions:
-                    run.repeat(RUNS)
-                advance(1)
-        first, second = (_read_trace(run.end()) for run in sessions)
+        run_interleaved([run.repeat for run in runs], timing, progress)
+        first, second = (_read_trace(run.end()) for run in runs)
     return first, second
 
 
-class _Run:
-    """A profiled session and the inputs that every run gets."""
+def run_interleaved(repeats: Sequence[Callable[[int], None]], timing: TimingOptions, progress: Progress) -> None:
+    """Calls each of `repeats`, which runs something N times, to warm up and then in every round."""
+    with progress.task("Timing A B, interleaved", timing.rounds) as advance:
+        for repeat in repeats:
+            repeat(WARM_UP)
+        for _ in range(timing.rounds):
+            for repeat in repeats:
+                repeat(RUNS)
+            advance(1)
 
-    def __init__(self, session: Any, feed: dict[str, Any]) -> None:
-        self.feed, self._session = feed, session
+
+class _ProfiledRun:
+    """A profiled session and the inputs that every run gets; `stack` ends the trace before its folder is removed."""
+
+    def __init__(self, model: ir.Model, timing: TimingOptions, folder: Path, stack: contextlib.ExitStack) -> None:
+        import onnx_ir as ir
+
         self._trace: Path | None = None
+        self._session = open_profiled(ir.to_proto(model).SerializeToString(), timing.threads, folder)
+        stack.callback(self.end)
+        self._feed = {value.name: _random(value, timing.batch) for value in self._session.get_inputs()}
 
     def repeat(self, times: int) -> None:
         try:
             for _ in range(times):
-                self._session.run(None, self.feed)
+                self._session.run(None, self._feed)
         except Exception as error:  # ONNX Runtime's exceptions have no common class below Exception
             raise DeployError(f"ONNX Runtime cannot run the graph ({error}): export the model again") from error
 
@@ -128,19 +137,6 @@ class _Run:
         if self._trace is None:
             self._trace = Path(self._session.end_profiling())
         return self._trace
-
-
-@contextlib.contextmanager
-def _session(model: ir.Model, timing: TimingOptions, folder: Path) -> Iterator[_Run]:
-    import onnx_ir as ir
-
-    session = open_profiled(ir.to_proto(model).SerializeToString(), timing.threads, folder)
-    run = _Run(session, {})
-    try:
-        run.feed = {value.name: _random(value, timing.batch) for value in session.get_inputs()}
-        yield run
-    finally:
-        run.end()  # before the folder is removed
 
 
 def _random(value: Any, batch: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,12 @@ from wrn_deploy.machine import Gpu, find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of
 from wrn_deploy.pipeline.inspection.node_times import (
     BETWEEN,
-    RUNS,
     WARM_UP,
     NodeTime,
     RunTimes,
     TimedPair,
     TimingOptions,
+    run_interleaved,
 )
 from wrn_deploy.progress import Progress
 
@@ -50,10 +51,14 @@ def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progre
             stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), timing.batch))
             for bundle, plan in found
         ]
-        runs = _run_interleaved(timers, timing, progress)
+        runs: list[list[Run]] = [[], []]
+        run_interleaved(
+            [partial(_repeat, timer, own) for timer, own in zip(timers, runs, strict=True)], timing, progress
+        )
         described = [timer.description for timer in timers]
     graphs = [_graph(bundle, plan) for bundle, plan in found]
-    (first, first_rows), (second, second_rows) = (_side(*side) for side in zip(graphs, described, runs, strict=True))
+    first, first_rows = _side(graphs[0], described[0], runs[0][WARM_UP:])
+    second, second_rows = _side(graphs[1], described[1], runs[1][WARM_UP:])
     return TimedPair(
         runtime=gpu.name,
         measured=(first, second),
@@ -91,17 +96,8 @@ def _graph(bundle: Bundle, plan: Artifact) -> Path:
 Run = tuple[float, dict[str, float]]  # milliseconds of the whole, and of each layer
 
 
-def _run_interleaved(timers: Sequence[LayerTimer], timing: TimingOptions, progress: Progress) -> list[list[Run]]:
-    runs: list[list[Run]] = [[] for _ in timers]
-    with progress.task("Timing layers: A B, interleaved", timing.rounds) as advance:
-        for timer in timers:
-            for _ in range(WARM_UP):
-                timer.run()
-        for _ in range(timing.rounds):
-            for timer, own in zip(timers, runs, strict=True):
-                own.extend(timer.run() for _ in range(RUNS))
-            advance(1)
-    return runs
+def _repeat(timer: LayerTimer, runs: list[Run], times: int) -> None:
+    runs.extend(timer.run() for _ in range(times))
 
 
 def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[RunTimes, dict[str, str]]:
