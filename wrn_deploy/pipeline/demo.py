@@ -1,4 +1,4 @@
-"""The main job on the embedded digits, from training to the report: every step once, in order."""
+"""Runs every step once, in order, on the embedded digits: from training to the report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_DROP = 0.5  # points of top-1 that int8 may lose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """Where to, and how long to train; the defaults give over 97 % in about a minute on two cores."""
+    """The folder, and how long to train; the defaults reach over 97 % in about a minute on two cores."""
 
     out: Path
     model: str = "wrn-16-2"
@@ -36,7 +36,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, progress: Progress) -> Report:
-    """Trains on digits, exports, calibrates, builds both plans where a TensorRT is installed, and benchmarks.
+    """Trains on digits, exports, calibrates, builds plans if a TensorRT is installed, and benchmarks.
 
     Raises:
         GateError: parity or the accuracy of int8 failed.

@@ -120,9 +120,9 @@ def test_every_image_is_asked_for_once_in_order() -> None:
 
 
 def test_progress_counts_the_images() -> None:
-    told: list[int] = []
-    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), SPEC, told.append)
-    assert told == [3, 3, 1]
+    advanced: list[int] = []
+    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), SPEC, advanced.append)
+    assert advanced == [3, 3, 1]
 
 
 def test_of_the_top_classes_the_first_counts() -> None:
@@ -210,8 +210,8 @@ def test_logits_are_compared_with_the_reference_s_file(tmp_path: Path) -> None:
     assert first.errors is None
     assert other.errors is not None
     assert (other.errors.largest, other.errors.mean) == (0.5, (4 * 0.25 + 4 * 0.5) / 20)
-    told = score(other, first)
-    assert (told.max_error, told.mean_error) == (0.5, 0.15)
+    scored = score(other, first)
+    assert (scored.max_error, scored.mean_error) == (0.5, 0.15)
     assert (score(first, first).max_error, score(first, first).agreement) == (None, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""What Linux tells of the CPU is read rightly: from made trees, and from this machine's own files."""
+"""The CPU's state is read correctly: from made trees, and from this machine's own files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def process(pid: int, parent: int, times: tuple[int, int, int, int], began: int 
     return " ".join(words)
 
 
-def test_nothing_is_known_where_nothing_is_told(tmp_path: Path) -> None:
+def test_missing_files_give_none(tmp_path: Path) -> None:
     linux = Linux(tmp_path, PID)
     state = linux.state()
     assert (state.load_1min, state.governor, state.cpu_mhz, state.cpu_max_mhz) == (None, None, None, None)
@@ -39,7 +39,7 @@ def test_nothing_is_known_where_nothing_is_told(tmp_path: Path) -> None:
     assert linux.own_load() == 0.0
 
 
-def test_the_highest_clock_and_every_governor_are_told(tmp_path: Path) -> None:
+def test_the_highest_clock_and_every_governor_are_read(tmp_path: Path) -> None:
     cpu = "sys/devices/system/cpu/cpu{}/cpufreq/{}"
     linux = make_tree(tmp_path, {
         "proc/loadavg": "0.52 0.40 0.30 2/100 4242",
@@ -53,7 +53,7 @@ def test_the_highest_clock_and_every_governor_are_told(tmp_path: Path) -> None:
     assert (state.cpu_mhz, state.cpu_max_mhz) == (3400.5, 3800.0)
 
 
-def test_a_virtual_machine_tells_its_clock_alone(tmp_path: Path) -> None:
+def test_a_virtual_machine_reports_its_clock_alone(tmp_path: Path) -> None:
     linux = make_tree(tmp_path, {"proc/cpuinfo": "cpu MHz\t\t: 2596.098\nflags : a\ncpu MHz\t\t: 2100.0\n"})
     assert (linux.state().cpu_mhz, linux.state().cpu_max_mhz, linux.state().governor) == (2596.1, None, None)
 
@@ -89,7 +89,7 @@ def test_the_own_load_fades_as_the_average_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "files", "limit", "held"),
+    ("group", "files", "limit", "throttled_s"),
     [
         ("0::/a/b", {"a/b/cpu.max": "max 100000"}, None, None),
         ("0::/a/b", {"a/b/cpu.max": "150000 100000", "a/b/cpu.stat": "usage_usec 5\nthrottled_usec 250000"}, 1.5, 0.25),
@@ -109,13 +109,13 @@ def test_the_own_load_fades_as_the_average_does(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_limits_of_control_groups_are_found(
-    tmp_path: Path, group: str, files: dict[str, str], limit: float | None, held: float | None
+    tmp_path: Path, group: str, files: dict[str, str], limit: float | None, throttled_s: float | None
 ) -> None:
     named = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
     linux = make_tree(tmp_path, {f"proc/{PID}/cgroup": f"{group}\n", "proc/stat": "cpu  1 1 1 1\n", **named})
     times = linux.times()
     assert times is not None
-    assert (linux.cpu_limit(), times.throttled_s) == (limit, held)
+    assert (linux.cpu_limit(), times.throttled_s) == (limit, throttled_s)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux alone has /proc")

@@ -17,7 +17,7 @@ BATCH = np.zeros((2, 3, 4, 4), dtype=np.float32)
 
 
 class Recorder:
-    """A backend that keeps what it is told; `meeting` makes inferences wait for each other."""
+    """A backend that records its calls; `meeting` makes inferences wait for each other."""
 
     def __init__(self, meeting: threading.Barrier | None = None) -> None:
         self.calls: list[str] = []

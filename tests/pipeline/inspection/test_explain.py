@@ -153,12 +153,12 @@ def test_a_graph_that_cannot_be_linted_is_timed_all_the_same(
         raise DeployError("it has fp8 codes")
 
     monkeypatch.setattr("wrn_deploy.pipeline.quantization.lint.lint_file", refuse)
-    told = Warned()
+    progress = Warned()
     found = explain(
-        ExplainOptions(a=made_bundle / "fp32.onnx", b=made_bundle / "int8-onnxruntime.onnx", timing=QUICK), told
+        ExplainOptions(a=made_bundle / "fp32.onnx", b=made_bundle / "int8-onnxruntime.onnx", timing=QUICK), progress
     )
     assert found.rules == {}
-    assert told.warnings == ["B is not linted: it has fp8 codes"]
+    assert progress.warnings == ["B is not linted: it has fp8 codes"]
 
 
 def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:

@@ -97,16 +97,16 @@ def test_without_out_the_picture_is_where_its_source_is(made_bundle: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("target", "text"),
     [
         ("missing.onnx", "missing.onnx does not exist"),
         ("a/b", "a/b does not exist"),
         ("wrm-16-2", "did you mean wrn-16-2"),
     ],
 )
-def test_what_is_not_there_is_refused(what: str, told: str, out: Path) -> None:
-    with pytest.raises(DeployError, match=told):
-        plot_model(PlotOptions(target=what, out=out), Silent())
+def test_what_is_not_there_is_refused(target: str, text: str, out: Path) -> None:
+    with pytest.raises(DeployError, match=text):
+        plot_model(PlotOptions(target=target, out=out), Silent())
     assert not out.exists()
 
 

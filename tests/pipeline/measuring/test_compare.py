@@ -61,8 +61,8 @@ def test_a_regression_that_is_shown_fails_and_one_within_the_limit_passes() -> N
     check_comparison(found, RegressionLimits(regress=6.5, drop=0.0))
     with pytest.raises(GateError) as error:
         check_comparison(found, RegressionLimits(regress=5.0))
-    told = "ONNX Runtime int8 at batch 1 takes more than 5 % longer (1.2 to 1.272 ms; ratio 1.060, 1.060 to 1.060)"
-    assert str(error.value).startswith(told)
+    text = "ONNX Runtime int8 at batch 1 takes more than 5 % longer (1.2 to 1.272 ms; ratio 1.060, 1.060 to 1.060)"
+    assert str(error.value).startswith(text)
     assert "batch 8" in str(error.value)
     assert "PyTorch" not in str(error.value)
     check_comparison(compare_reports(SLOWER, A), RegressionLimits(regress=0.0))

@@ -26,7 +26,7 @@ TOP = 5  # of top-5
 class LogitFile:
     """The reference row's logits in a file: float32, image after image; `write`: this candidate is the reference.
 
-    The other candidates read it batch by batch while they answer, so that no logits are sent between processes or kept.
+    The other candidates read it batch by batch while they answer, so no logits travel between processes.
     """
 
     path: Path

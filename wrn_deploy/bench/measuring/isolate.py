@@ -53,7 +53,7 @@ class Worker:
             raise
 
     def warm_up(self, batch: int, min_s: float, max_s: float) -> tuple[WarmUp, float]:
-        """Runs until times are steady; returns how it went, and the median time of a run in ms."""
+        """Runs until times are steady; returns the warm-up, and the median time of a run in ms."""
         return cast("tuple[WarmUp, float]", self._call("warm_up", batch, min_s, max_s))
 
     def time(self, batch: int, iterations: int) -> Times:

@@ -65,7 +65,7 @@ def warm_up(section: Section, min_s: float, max_s: float) -> tuple[WarmUp, float
     The first run may compile the network, for a minute: `max_s` counts from its end.
 
     Returns:
-        how it went, and the median of the last window's times in ms.
+        the warm-up, and the median of the last window's times in ms.
     """
     start = time.perf_counter()
     times: list[float] = []

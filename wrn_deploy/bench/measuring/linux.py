@@ -1,4 +1,4 @@
-"""Reads the CPU's state from Linux: load, clocks, limits, and who used its time; None if the system does not tell."""
+"""Reads the CPU's state from Linux: load, clocks, limits, and who used its time; None if unknown."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
 
-LIBRARY = 256  # images that a load scenario draws its queries from, at most
+LIBRARY = 256  # maximum number of images that a load scenario draws its queries from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

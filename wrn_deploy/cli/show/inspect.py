@@ -97,7 +97,7 @@ def _show_graph(view: GraphView) -> None:
     elif view.macs == 0:
         print_line("MACs       none: no Conv, Gemm or MatMul")
     else:
-        shares = as_percent(view.shares)
+        shares = as_percent(view.fractions)
         print_line(f"MACs       {view.macs:,} for one image: {shares} (what the graph promises)")
     count = sum(view.nodes.values())
     print_line(f"nodes      {count}: " + ", ".join(f"{number} {kind}" for kind, number in view.nodes.items()))

@@ -134,7 +134,7 @@ def open_model(
         return
     if backend is not None or precision is not None:
         raise UsageError(
-            f"backend {backend}, precision {precision}: expected none with {_kind(model)}, which runs as it is; give "
+            f"backend {backend}, precision {precision}: expected none with {type(model).__qualname__}, which runs as it is; give "
             "the bundle itself to choose"
         )
     if isinstance(model, Runner):
@@ -209,14 +209,10 @@ def _infer(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Arr
 def _spec_of(network: Any) -> ModelSpec:
     torch = sys.modules.get("torch")  # without it nobody can have a network
     if torch is None or not isinstance(network, torch.nn.Module):
-        raise DeployError(f"this is a {_kind(network)}: {EXPECTED}")
+        raise DeployError(f"this is a {type(network).__qualname__}: {EXPECTED}")
     spec = getattr(network, "spec", None)
     if not isinstance(spec, ModelSpec):
         raise DeployError(
-            f"this {_kind(network)} has no description: {EXPECTED}; or set its `spec` to a wrn_deploy.spec.ModelSpec"
+            f"this {type(network).__qualname__} has no description: {EXPECTED}; or set its `spec` to a wrn_deploy.spec.ModelSpec"
         )
     return spec.core
-
-
-def _kind(value: object) -> str:
-    return type(value).__qualname__

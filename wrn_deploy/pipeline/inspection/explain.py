@@ -29,7 +29,7 @@ __all__ = ["BETWEEN", "ExplainOptions", "Explanation", "LayerRow", "Side", "Timi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
-    """The two files (ONNX graphs, or plans of bundles) and how they are timed."""
+    """The two files (ONNX graphs, or plans of bundles) and the timing."""
 
     a: Path
     b: Path

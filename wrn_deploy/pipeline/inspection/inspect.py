@@ -59,7 +59,8 @@ class GraphView:
     """An ONNX graph.
 
     `inputs` and `outputs` have name, type and shape; `parameters` are the elements of its initializers but for scales
-    and zero points; `macs` are for one image (None: the file does not give the shapes), `shares` what they are in.
+    and zero points; `macs` are for one image (None: the file does not give the shapes), `fractions` of them by
+    arithmetic.
     """
 
     file: str
@@ -71,7 +72,7 @@ class GraphView:
     nodes: Mapping[str, int]
     parameters: int
     macs: int | None
-    shares: Mapping[str, float]
+    fractions: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,7 @@ def _graph(file: Path) -> GraphView:
             nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
             parameters=_parameters(model),
             macs=sum(macs) if known else None,
-            shares=shares_of((node.arithmetic, node.macs) for node in expected),
+            fractions=shares_of((node.arithmetic, node.macs) for node in expected),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error

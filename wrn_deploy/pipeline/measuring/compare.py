@@ -30,20 +30,20 @@ class RegressionLimits:
     strict: bool = False
 
 
-def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
+def compare_files(before: Path, after: Path, reference: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
     """Compares two reports; returns the comparison, and notes on what else differs.
 
     Raises:
         DeployError: a file is not a report, the two may not be compared, or they have nothing in common.
     """
     old, new = read_report(before), read_report(after)
-    reasons = obstacles(old, new, yardstick)
+    reasons = obstacles(old, new, reference)
     if reasons:
         raise DeployError(
             f"{before} and {after} may not be compared ({'; '.join(reasons)}): expected the same in both; "
             "measure both on one machine with the same options"
         )
-    found = compare_reports(old, new, yardstick)
+    found = compare_reports(old, new, reference)
     if not found.timed and not found.scored:
         why = f", and answers are not compared as {found.answers}" if found.answers else ""
         raise DeployError(

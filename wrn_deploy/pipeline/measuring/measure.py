@@ -102,15 +102,19 @@ def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) ->
         MachineError: this machine can run nothing of what was asked for.
 
     Example:
-        >>> bundle = Bundle.open("demo/bundle")
-        >>> report = bench_bundle(bundle, MeasureOptions(data="digits", rounds=10), Silent())
-        >>> [row.name for row in report.rows if row.latencies]
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+        >>> options = MeasureOptions(data="digits", backends=("onnxruntime",), batches=(1,), rounds=1, limit=64)
+        >>> report = bench_bundle(Bundle.open("bundle"), options, Silent())
+        >>> report.reference
+        'PyTorch CPU fp32'
     """
     return _measure(bundle, options, progress, with_latency=True)
 
 
 def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
-    """Measures accuracy alone."""
+    """Measures as `bench_bundle`, but accuracy alone."""
     return _measure(bundle, options, progress, with_latency=False)
 
 
@@ -140,14 +144,16 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
     first = next(iter(answers.values()))
-    report_warnings(
-        filter(None, [check_overlap(bundle, first.images), check_trained_overlap(bundle, first.images)]), progress
-    )
-    fp32 = [entry for entry in by_reference(entries) if entry.name in answers and entry.precision is Precision.FP32]
-    reference = fp32[0].name if fp32 else None
+    overlaps = [check_overlap(bundle, first.images), check_trained_overlap(bundle, first.images)]
+    report_warnings(filter(None, overlaps), progress)
+    fp32 = [
+        entry.name for entry in by_reference(entries) if entry.precision is Precision.FP32 and entry.name in answers
+    ]
+    reference = fp32[0] if fp32 else None
     baselines = [entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline]
     compared = answers[reference] if reference else None
     scores = score_all(answers, compared, source, bundle.spec, pictures=options.pictures)
+    ordered = sorted(entries, key=lambda entry: entry.name != reference)
     return Report(
         model=bundle.spec.name,
         random_weights=bundle.random_weights,
@@ -160,15 +166,13 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         settings=settings,
-        rows=tuple(
-            entry.row(scores.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry.name != reference)
-        ),
+        rows=tuple(entry.row(scores.get(entry.name)) for entry in ordered),
         conditions=conditions,
     )
 
 
 def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
-    """The settings that the report states."""
+    """Returns the settings that the report states."""
     return Settings(
         batches=options.batches,
         rounds=options.rounds,
@@ -181,7 +185,7 @@ def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
 
 
 def check_labelled(source: ImageSource, classes: int) -> None:
-    """Refuses unlabelled data before anything is timed: there would be no accuracy to report.
+    """Refuses unlabelled data before anything is timed.
 
     Raises:
         DeployError: the first image has no label.
