@@ -134,8 +134,8 @@ def open_model(
         return
     if backend is not None or precision is not None:
         raise UsageError(
-            f"backend {backend}, precision {precision}: expected none with {type(model).__qualname__}, which runs as it is; give "
-            "the bundle itself to choose"
+            f"backend {backend}, precision {precision}: expected none with {type(model).__qualname__}, which runs as it "
+            "is; give the bundle itself to choose"
         )
     if isinstance(model, Runner):
         yield _of_runner(model, extra)
@@ -213,6 +213,7 @@ def _spec_of(network: Any) -> ModelSpec:
     spec = getattr(network, "spec", None)
     if not isinstance(spec, ModelSpec):
         raise DeployError(
-            f"this {type(network).__qualname__} has no description: {EXPECTED}; or set its `spec` to a wrn_deploy.spec.ModelSpec"
+            f"this {type(network).__qualname__} has no description: {EXPECTED}; or set its `spec` to a "
+            "wrn_deploy.spec.ModelSpec"
         )
     return spec.core
