@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
         spec: ModelSpec
 
-    Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor
+    class RunnerChoice(TypedDict, total=False):
+        """What runs a bundle, as in `Runner.open`."""
+
+        backend: str | None
+        precision: Precision | str | None
+
     Some = TypeVar("Some", bound=AnyImage)
+    Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor | list[Some] | tuple[Some, ...]
 
 __all__ = ["extract_feat", "get_model", "list_models", "predict"]
 
@@ -79,6 +85,11 @@ def get_model(
     Raises:
         DeployError: no such network or weights, or weights that do not fit it; the text says what does.
         MachineError: torch or safetensors is not installed.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.get_model("wrn-16-2", classes=100).spec.classes
+        100
     """
     from wrn_deploy.models import Overrides
     from wrn_deploy.pipeline.networks.network import NetworkOptions, load_network
@@ -90,21 +101,11 @@ def get_model(
 
 @overload
 def predict(
-    model: ModelLike,
-    image: AnyImage,
-    *,
-    top_k: int | None = None,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, image: AnyImage, *, top_k: int | None = None, **choice: Unpack[RunnerChoice]
 ) -> Prediction: ...
 @overload
 def predict(
-    model: ModelLike,
-    image: list[Some] | tuple[Some, ...],
-    *,
-    top_k: int | None = None,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, image: list[Some] | tuple[Some, ...], *, top_k: int | None = None, **choice: Unpack[RunnerChoice]
 ) -> tuple[Prediction, ...]: ...
 def predict(
     model: ModelLike,
@@ -136,6 +137,12 @@ def predict(
         UsageError: more classes than there are; `backend` or `precision` for what is open already.
         DeployError: not a model, or an image that cannot be read or has the wrong size.
         MachineError: this machine cannot run what was asked for.
+
+    Example:
+        >>> import numpy, wrn_deploy
+        >>> found = wrn_deploy.predict("bundle", numpy.zeros((32, 32, 3), numpy.uint8), top_k=2)
+        >>> len(found.best)
+        2
     """
     from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_images
     from wrn_deploy.progress import Silent
@@ -149,25 +156,15 @@ def predict(
 
 @overload
 def extract_feat(
-    model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
-    *,
-    maps: Literal[False] = False,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, images: Images[Some], *, maps: Literal[False] = False, **choice: Unpack[RunnerChoice]
 ) -> npt.NDArray[np.float32]: ...
 @overload
 def extract_feat(
-    model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
-    *,
-    maps: Literal[True],
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, images: Images[Some], *, maps: Literal[True], **choice: Unpack[RunnerChoice]
 ) -> tuple[npt.NDArray[np.float32], ...]: ...
 def extract_feat(
     model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
+    images: Images[Some],
     *,
     maps: bool = False,
     backend: str | None = None,
@@ -190,6 +187,11 @@ def extract_feat(
         UsageError: there is no image; `backend` or `precision` for what is open already.
         DeployError: the bundle returns no features, or as `predict`.
         MachineError: this machine cannot run what was asked for.
+
+    Example:
+        >>> import numpy, wrn_deploy
+        >>> wrn_deploy.extract_feat(wrn_deploy.get_model("wrn-16-2"), numpy.zeros((4, 32, 32, 3), numpy.uint8)).shape
+        (4, 128)
     """
     from wrn_deploy.pipeline.inference.predict import extract_features
 

@@ -66,10 +66,9 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
         )
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
+            options = BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor)
             try:
-                plan = build_engine(
-                    bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor), progress
-                )
+                plan = build_engine(bundle, options, progress)
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue

@@ -25,7 +25,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
-from wrn_deploy.runtime.backend import Array, Backend, open_backend
+from wrn_deploy.runtime.backend import Array, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
@@ -60,9 +60,8 @@ class _OpenCandidate:
         self._config, self._send = config, send
         self._bundle = Bundle.open(config.folder)
         self._source = match_classes(open_data(config.data, Role.TEST), self._bundle.spec)
-        self._backend: Backend = open_backend(
-            self._bundle, backend=config.backend, precision=config.precision, threads=config.threads
-        )
+        backend, precision, threads = config.backend, config.precision, config.threads
+        self._backend = open_backend(self._bundle, backend=backend, precision=precision, threads=threads)
         self._backends = [self._backend, *(self._backend.sibling() for _ in range(config.streams - 1))]
         self._pool = ThreadPoolExecutor(config.streams)
         self._random = random.Random()  # noqa: S311 (nothing secret)

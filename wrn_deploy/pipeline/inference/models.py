@@ -134,8 +134,8 @@ def open_model(
         return
     if backend is not None or precision is not None:
         raise UsageError(
-            f"backend {backend}, precision {precision}: expected none with {type(model).__qualname__}, which runs as it "
-            "is; give the bundle itself to choose"
+            f"backend {backend}, precision {precision}: expected none with {type(model).__qualname__}, which runs as "
+            "it is; give the bundle itself to choose"
         )
     if isinstance(model, Runner):
         yield _of_runner(model, extra)
@@ -150,7 +150,7 @@ def open_network(network: nn.Module, extra: ExtraOutput | None = None) -> Iterat
     """Opens a network in PyTorch, as it stands, as a backend for the block; yields it with its description.
 
     Raises:
-        DeployError: it is not a network, or has no description, or not the one it has.
+        DeployError: it is not a network, or has no description that it fits.
     """
     spec = _spec_of(network)
     from wrn_deploy.backends.pytorch.module import open_module

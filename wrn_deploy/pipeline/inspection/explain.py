@@ -124,6 +124,7 @@ def compare(options: ExplainOptions, timed: TimedPair) -> Explanation:
     names = dict.fromkeys((*a, *b))
     rows = [LayerRow(name, a.get(name, Side()), b.get(name, Side()), rules.get(name, ())) for name in names]
     totals = (statistics.median(first.totals_ms), statistics.median(second.totals_ms))
+    sums = [sum(side.ms for side in sides.values()) for sides in (a, b)]
     graph_rules = tuple(dict.fromkeys(finding.rule.id for finding in timed.findings if not finding.place.node))
     named = {*graph_rules, *(rule for row in rows for rule in row.rules)}
     return Explanation(
@@ -133,10 +134,7 @@ def compare(options: ExplainOptions, timed: TimedPair) -> Explanation:
         batch=options.timing.batch,
         runs=options.timing.rounds * RUNS,
         totals_ms=totals,
-        unaccounted_ms=(
-            totals[0] - sum(side.ms for side in a.values()),
-            totals[1] - sum(side.ms for side in b.values()),
-        ),
+        unaccounted_ms=(totals[0] - sums[0], totals[1] - sums[1]),
         between_ms=(_between(first), _between(second)),
         rows=tuple(sorted(rows, key=lambda row: -abs(row.difference_ms))),
         rules={f.rule.id: (f.rule.title, f.rule.fix) for f in timed.findings if f.rule.id in named},

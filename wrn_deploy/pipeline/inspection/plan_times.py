@@ -52,9 +52,8 @@ def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progre
             for bundle, plan in found
         ]
         runs: list[list[Run]] = [[], []]
-        run_interleaved(
-            [partial(_repeat, timer, own) for timer, own in zip(timers, runs, strict=True)], timing, progress
-        )
+        repeats = [partial(_repeat, timer, own) for timer, own in zip(timers, runs, strict=True)]
+        run_interleaved(repeats, timing, progress)
         described = [timer.description for timer in timers]
     graphs = [_graph(bundle, plan) for bundle, plan in found]
     first, first_rows = _side(graphs[0], described[0], runs[0][WARM_UP:])

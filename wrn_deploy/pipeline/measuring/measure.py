@@ -146,10 +146,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     first = next(iter(answers.values()))
     overlaps = [check_overlap(bundle, first.images), check_trained_overlap(bundle, first.images)]
     report_warnings(filter(None, overlaps), progress)
-    fp32 = [
-        entry.name for entry in by_reference(entries) if entry.precision is Precision.FP32 and entry.name in answers
-    ]
-    reference = fp32[0] if fp32 else None
+    fp32 = [entry.name for entry in by_reference(entries) if entry.precision is Precision.FP32]
+    reference = next((name for name in fp32 if name in answers), None)
     baselines = [entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline]
     compared = answers[reference] if reference else None
     scores = score_all(answers, compared, source, bundle.spec, pictures=options.pictures)
