@@ -39,13 +39,16 @@ def test_errors_are_reported(cli: Cli, made_bundle: Path, tmp_path: Path) -> Non
     (tmp_path / "x.onnx").write_bytes(b"garbage")
     outcome = cli("explain", made_bundle / "fp32.onnx", tmp_path / "x.onnx")
     assert outcome.code == 1
-    assert "x.onnx is no ONNX file" in outcome.err
+    assert "x.onnx is not an ONNX file" in outcome.err
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 
 def explanation(*rows: LayerRow, unaccounted_ms: float = 0.0) -> Explanation:
     totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
-    return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, unaccounted_ms), (0.0, 0.0), rows, {}, ())
+    return Explanation(
+        a="a", b="b", runtime="CPU", batch=1, runs=3, totals_ms=totals, unaccounted_ms=(0.0, unaccounted_ms),
+        between_ms=(0.0, 0.0), rows=rows, rules={}, graph_rules=(),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("unaccounted_ms", "reported"), [(0.01, False), (5.0, True)])

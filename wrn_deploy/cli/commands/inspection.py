@@ -59,7 +59,7 @@ def plot_training_command(
 ) -> None:
     """Draw the curves of training runs: error, loss and learning rate."""
     from wrn_deploy.cli.show.plots import show_curves
-    from wrn_deploy.pipeline.inspection.plot_training import plot_training
+    from wrn_deploy.pipeline.inspection.plots import plot_training
 
     show_curves(plot_training(runs, out, new_progress()), as_json=as_json)
 
@@ -78,9 +78,9 @@ def plot_model_command(
 ) -> None:
     """Draw a network: blocks, layers, skips, shapes, costs, and precisions."""
     from wrn_deploy.cli.show.plots import show_network
-    from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
+    from wrn_deploy.pipeline.inspection.plots import PlotOptions, plot_model
 
-    network = plot_model(PlotOptions(what=what, out=out, precision=precision, unfold=unfold), new_progress())
+    network = plot_model(PlotOptions(target=what, out=out, precision=precision, unfold=unfold), new_progress())
     show_network(network, fold=not unfold, as_json=as_json)
 
 

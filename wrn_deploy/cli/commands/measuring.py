@@ -142,8 +142,8 @@ def evaluate(
     prepared as they expect.
     """
     from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.pipeline.measuring.compare import check_drop
     from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
-    from wrn_deploy.pipeline.measuring.gate import check_drop
 
     options = candidates.options(data, **decoding.options())
     report = evaluate_target(target.target(), options, new_progress(), gated=max_drop is not None)
@@ -172,9 +172,9 @@ def compare(
 ) -> None:
     """Compare two reports of bench, with a gate: what is slower, faster, or less accurate."""
     from wrn_deploy.cli.show.compare import show_comparison
-    from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
+    from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
 
-    limits = Limits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
+    limits = RegressionLimits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
     found, notes = compare_files(before, after, opt.parse_candidate("--reference", reference))
     show_comparison(found, notes, as_json=as_json)
     check_comparison(found, limits)

@@ -136,7 +136,7 @@ def tune(
     """
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.quantization import show_tuning
-    from wrn_deploy.pipeline.picture_file import check_picture
+    from wrn_deploy.pipeline.output_files import check_picture
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
     opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"

@@ -98,7 +98,7 @@ def _show_graph(view: GraphView) -> None:
     elif view.macs == 0:
         print_line("MACs       none: no Conv, Gemm or MatMul")
     else:
-        fractions = as_percent(view.shares)
+        fractions = as_percent(view.fractions)
         print_line(f"MACs       {view.macs:,} for one image: {fractions} (what the graph promises)")
     print_line(f"nodes      {_counts(view.nodes)}")
 
@@ -161,7 +161,8 @@ def _show_layers(view: PlanView) -> None:
     print_line(f"layers      {_counts(dict(Counter(layer.kind for layer in view.layers).most_common()))}")
     table = new_table("layer", "kind", "reads", "writes")
     for layer in view.layers:
-        table.add_row(Text(layer.name), layer.kind, " ".join(layer.reads), " ".join(layer.writes))
+        reads, writes = (" ".join(tensor.type for tensor in side) for side in (layer.inputs, layer.outputs))
+        table.add_row(Text(layer.name), layer.kind, reads, writes)
     print_table(table, gap=False)
 
 

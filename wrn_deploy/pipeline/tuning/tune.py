@@ -22,7 +22,7 @@ from wrn_deploy.data.sampling.subset import EvenSample
 from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
-from wrn_deploy.pipeline.picture_file import write_svg
+from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
