@@ -9,9 +9,11 @@ from itertools import chain
 import numpy as np
 
 from wrn_deploy.data import Item
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, interleave, shuffled
+from wrn_deploy.data.sampling.shuffle import interleave, shuffled
 
 __all__ = ["IndexedSource", "Part", "StreamSource"]
+
+BUFFER_BYTES = 64 * 2**20  # of a shuffle buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class StreamSource:
             indices = order.permutation(len(self.parts))
             stream = chain.from_iterable(self.parts[index].read() for index in indices)
         image_bytes = sum(part.size_bytes for part in self.parts) // max(1, len(self))
-        return shuffled(stream, order, buffer_capacity(image_bytes))
+        return shuffled(stream, order, max(2, BUFFER_BYTES // max(1, image_bytes)))
 
 
 @dataclass(slots=True, kw_only=True)

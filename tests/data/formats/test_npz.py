@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.sampling import shuffle
+from wrn_deploy.data import Role, open_data, sources
 from wrn_deploy.errors import DeployError
 
 GOOD = np.zeros((3, 4, 5, 3), dtype=np.uint8)
@@ -100,7 +99,7 @@ def test_a_header_that_promises_more_images_than_there_are_is_found(tmp_path: Pa
 
 @pytest.mark.parametrize("seed", [None, 0])
 def test_a_large_set_is_never_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int | None) -> None:
-    monkeypatch.setattr(shuffle, "BUFFER_BYTES", 2**22)
+    monkeypatch.setattr(sources, "BUFFER_BYTES", 2**22)
     images = np.zeros((80, 512, 512, 3), dtype=np.uint8)
     np.savez_compressed(tmp_path / "large.npz", images=images)
     tracemalloc.start()

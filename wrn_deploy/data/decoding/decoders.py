@@ -73,25 +73,23 @@ class Decoders:
         Raises:
             DeployError: a process died, or an item cannot be sent to it.
         """
-        pool, chunks = self._started(), _chunks(items, preprocessing)
+        pool = self._started()
         pending: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
-        trouble: Exception | None = None
+        failed: Exception | None = None
         try:
-            while True:
-                while trouble is None and len(pending) < AHEAD * self.count:
-                    chunk = next(chunks, None)
-                    if chunk is None:
-                        break
-                    if isinstance(chunk, Exception):
-                        trouble = chunk
-                    else:
-                        pending.append((chunk, pool.submit(chunk, preprocessing)))
-                if not pending:
+            for chunk in _chunks(items, preprocessing):
+                if isinstance(chunk, Exception):
+                    failed = chunk
                     break
+                pending.append((chunk, pool.submit(chunk, preprocessing)))
+                if len(pending) == AHEAD * self.count:
+                    asked, answer = pending.popleft()
+                    yield from zip(asked, answer.result(), strict=True)
+            while pending:
                 asked, answer = pending.popleft()
                 yield from zip(asked, answer.result(), strict=True)
-            if trouble is not None:
-                raise trouble
+            if failed is not None:
+                raise failed
         except KeyboardInterrupt:  # else Python would wait for the last answers before it exits
             self.close()
             raise
@@ -126,17 +124,14 @@ def _chunks(items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[lis
     size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * preprocessing.height * preprocessing.width)))
     chunk: list[Item] = []
     failed: Exception | None = None
-    stream = iter(items)
-    while failed is None:
-        try:
-            chunk.append(next(stream))
-        except StopIteration:
-            break
-        except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
-            failed = error
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
+        failed = error
     if chunk:
         yield chunk
     if failed is not None:

@@ -36,7 +36,8 @@ def open_source(name: str, role: Role) -> IndexedSource:
     root = Path(name)
     listed = read_label_file(root)
     if listed is not None:
-        return open_files(name, root, listed.files, listed.labels)
+        files, labels = listed
+        return open_files(name, root, files, labels)
     folders = _subfolders(root)
     splits = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES and _holds_classes(folder)]
     if splits:
