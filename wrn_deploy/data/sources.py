@@ -11,13 +11,13 @@ import numpy as np
 from wrn_deploy.data import Item
 from wrn_deploy.data.sampling.shuffle import interleave, shuffled
 
-__all__ = ["IndexedSource", "Part", "StreamSource"]
+__all__ = ["IndexedSource", "StreamPart", "StreamSource"]
 
 BUFFER_BYTES = 64 * 2**20  # of a shuffle buffer
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StreamPart:
     """A file or a row group: the number of its images, the bytes of all of them, and how to read them in order."""
 
     images: int
@@ -30,7 +30,7 @@ class StreamSource:
     """An ImageSource that is read from front to back; `mix`: a random order interleaves its parts."""
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[StreamPart]
     labels: tuple[str, ...] = ()
     mirror: bool = True
     mix: bool = False

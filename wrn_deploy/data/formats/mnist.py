@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers import is_gzip, name_damage, open_inflated
-from wrn_deploy.data.sources import Part, StreamSource
+from wrn_deploy.data.sources import StreamPart, StreamSource
 from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -60,7 +60,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     if not is_gzip(file) and (size := file.stat().st_size) != pixels + 16:
         raise DamagedFile(f"{file} has {size} bytes: expected {pixels + 16} for {count} images; download it again")
     labels = _labels_beside(file, count, needed=path.is_dir())
-    part = Part(count, pixels, partial(_items, file, (rows, columns), labels))
+    part = StreamPart(count, pixels, partial(_items, file, (rows, columns), labels))
     return StreamSource(name=name, parts=[part], mirror=False)
 
 

@@ -16,7 +16,7 @@ from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers import name_damage
-from wrn_deploy.data.sources import Part, StreamSource
+from wrn_deploy.data.sources import StreamPart, StreamSource
 from wrn_deploy.errors import DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -57,7 +57,7 @@ def open_source(name: str, role: Role) -> ImageSource:
         if column_major:
             raise DeployError(f"{path} has `images` in Fortran order: expected C order; use np.ascontiguousarray")
         classes = _read_labels(archive, path, shape[0]) if "labels" in keys else None
-    part = Part(shape[0], math.prod(shape), partial(_items, path, shape, classes))
+    part = StreamPart(shape[0], math.prod(shape), partial(_items, path, shape, classes))
     return StreamSource(name=name, parts=[part], mirror=is_colour)
 
 

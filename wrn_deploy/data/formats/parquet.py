@@ -12,7 +12,7 @@ from typing import Any
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.decoding.decode import Encoded
-from wrn_deploy.data.sources import Part, StreamSource
+from wrn_deploy.data.sources import StreamPart, StreamSource
 from wrn_deploy.errors import DeployError, missing_package
 
 __all__ = ["open_source", "recognise"]
@@ -43,7 +43,7 @@ def open_source(name: str, role: Role) -> ImageSource:
         MachineError: pyarrow is not installed.
     """
     path = Path(name)
-    parts: list[Part] = []
+    parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
     for file in _choose_files(path, role) if path.is_dir() else [path]:
         with _open_file(file) as parquet:
@@ -101,12 +101,12 @@ def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
     return (image, label)
 
 
-def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[Part]:
+def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[StreamPart]:
     first_row = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         read = partial(_items, file, index, first_row, columns)
-        yield Part(group.num_rows, group.total_byte_size, read)
+        yield StreamPart(group.num_rows, group.total_byte_size, read)
         first_row += group.num_rows
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
-from wrn_deploy.data.sources import Part, StreamSource
+from wrn_deploy.data.sources import StreamPart, StreamSource
 from wrn_deploy.errors import DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -45,7 +45,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     return StreamSource(name=name, parts=parts, labels=tuple("0123456789"), mirror=False, mix=True)
 
 
-def _open(path: Path) -> Part:
+def _open(path: Path) -> StreamPart:
     arrays = read_arrays(path)
     if not {"X", "y"} <= arrays.keys():
         raise DeployError(f"{path} holds {', '.join(arrays) or 'nothing'}: {EXPECTED}")
@@ -63,7 +63,7 @@ def _open(path: Path) -> Part:
             f"{path} image {wrong[0]} has label {found[wrong[0]]:g}: expected 1 to 10, where 10 is the digit 0"
         )
     images = pixels.astype(np.uint8, copy=False).reshape((*shape[:3], count), order="F")
-    return Part(count, images.nbytes, partial(_items, path.name, images, found.astype(np.uint8) % 10))
+    return StreamPart(count, images.nbytes, partial(_items, path.name, images, found.astype(np.uint8) % 10))
 
 
 def _items(name: str, pixels: npt.NDArray[np.uint8], digits: npt.NDArray[np.uint8]) -> Iterator[Item]:

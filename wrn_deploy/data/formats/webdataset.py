@@ -13,7 +13,7 @@ from pathlib import Path
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.sources import Part, StreamSource
+from wrn_deploy.data.sources import StreamPart, StreamSource
 from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -107,9 +107,8 @@ def _class_names(file: Path) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Sample:
-    """The files of one key so far; without their content if shards are only counted."""
+    """The files of one sample so far; without their content if shards are only counted."""
 
-    key: str
     image: str = ""
     encoded: bytes = b""
     size_bytes: int = 0
@@ -118,9 +117,9 @@ class _Sample:
     is_labelled: bool = False
 
 
-def _open_shard(file: Path) -> Part:
+def _open_shard(file: Path) -> StreamPart:
     sizes = [sample.size_bytes for sample in _samples(file, contents=False)]
-    return Part(len(sizes), sum(sizes), partial(_items, file))
+    return StreamPart(len(sizes), sum(sizes), partial(_items, file))
 
 
 def _items(file: Path) -> Iterator[Item]:
@@ -131,18 +130,24 @@ def _items(file: Path) -> Iterator[Item]:
 
 def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
     """Yields the samples with an image; other members are skipped."""
-    sample = _Sample("")
-    for member in members(file):
-        folder, _, file_name = member.name.rpartition("/")
-        stem, dot, _ = file_name.partition(".")
-        if not stem or not dot:
-            continue
-        key = f"{folder}/{stem}"
-        if key != sample.key:
-            yield from _finished(sample, file)
-            sample = _Sample(key)
-        _take(sample, member, file, contents=contents)
-    yield from _finished(sample, file)
+    for key, group in itertools.groupby(filter(_key, members(file)), _key):
+        sample = _Sample()
+        for member in group:
+            _take(sample, member, file, contents=contents)
+        if sample.image:
+            yield sample
+        elif sample.is_labelled:
+            raise DeployError(
+                f"{file} has a label for {key.removeprefix('/')} apart from its image: expected the files of a sample "
+                "side by side; pack it again with sorted names (tar --sort=name)"
+            )
+
+
+def _key(member: Member) -> str:
+    """The name up to its first dot; empty for a hidden file, and for one without a dot."""
+    folder, _, file_name = member.name.rpartition("/")
+    stem, dot, _ = file_name.partition(".")
+    return f"{folder}/{stem}" if stem and dot else ""
 
 
 def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
@@ -157,16 +162,6 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
         sample.label = member.read() if contents else b""
     elif suffix == ".json" and contents:
         sample.record = member.read()
-
-
-def _finished(sample: _Sample, file: Path) -> Iterator[_Sample]:
-    if sample.image:
-        yield sample
-    elif sample.is_labelled:
-        raise DeployError(
-            f"{file} has a label for {sample.key.removeprefix('/')} apart from its image: expected the files of a "
-            "sample side by side; pack it again with sorted names (tar --sort=name)"
-        )
 
 
 def _label(sample: _Sample, name: str) -> int | None:
