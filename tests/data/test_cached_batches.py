@@ -14,7 +14,7 @@ import pytest
 from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import describe_model
 from wrn_deploy.spec import Preprocessing
@@ -38,7 +38,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def batches() -> Batches:
-    return Batches(EvenSample(open_data("digits", Role.TRAIN), COUNT), HOW, 8)
+    return Batches(even_sample(open_data("digits", Role.TRAIN), COUNT), HOW, 8)
 
 
 def passes(cached: CachedBatches, count: int) -> Iterator[tuple[list[int], list[str], bytes]]:
@@ -89,7 +89,7 @@ def test_pixels_come_in_any_size_up_to_the_batch(size: int) -> None:
 def test_what_is_corrupt_is_left_out_of_every_pass(tmp_path: Path) -> None:
     from PIL import Image
 
-    for item in EvenSample(open_data("digits", Role.TRAIN), 6).items():
+    for item in even_sample(open_data("digits", Role.TRAIN), 6).items():
         Image.fromarray(item.load()).save(tmp_path / f"{item.name.replace('/', '-')}.png")
     broken = sorted(tmp_path.glob("*.png"))[2]
     broken.write_bytes(b"no image")

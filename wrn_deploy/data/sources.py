@@ -1,4 +1,4 @@
-"""The image sources that formats return: read from front to back, or by index; numpy only."""
+"""The one class of image source, and how it reads images: from front to back, or by index; numpy only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,28 @@ import numpy as np
 from wrn_deploy.data import Item
 from wrn_deploy.data.sampling.shuffle import interleave, shuffled
 
-__all__ = ["IndexedSource", "StreamPart", "StreamSource"]
+__all__ = ["LazySource", "StreamPart", "indexed_source", "stream_source"]
 
 BUFFER_BYTES = 64 * 2**20  # of a shuffle buffer
+
+
+@dataclass(slots=True, kw_only=True)
+class LazySource:
+    """An ImageSource of `count` images; `read` yields them in their own order, or in one drawn from a generator."""
+
+    name: str
+    count: int
+    read: Callable[[np.random.Generator | None], Iterator[Item]]
+    labels: tuple[str, ...] = ()
+    mirror: bool = True
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self.count
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """Yields all images."""
+        return self.read(order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,47 +44,35 @@ class StreamPart:
     read: Callable[[], Iterator[Item]]
 
 
-@dataclass(slots=True, kw_only=True)
-class StreamSource:
-    """An ImageSource that is read from front to back; `mix`: a random order interleaves its parts."""
+def stream_source(
+    name: str, parts: Sequence[StreamPart], *, labels: tuple[str, ...] = (), mirror: bool = True, mix: bool = False
+) -> LazySource:
+    """Returns a source that is read from front to back.
 
-    name: str
-    parts: Sequence[StreamPart]
-    labels: tuple[str, ...] = ()
-    mirror: bool = True
-    mix: bool = False
+    A random order shuffles the parts, or interleaves them if `mix`, and then the images within a shuffle buffer.
+    """
+    count = sum(part.images for part in parts)
 
-    def __len__(self) -> int:
-        """The number of images."""
-        return sum(part.images for part in self.parts)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the order of the parts, or of shuffled parts and then a shuffle buffer."""
+    def read(order: np.random.Generator | None) -> Iterator[Item]:
         if order is None:
-            return chain.from_iterable(part.read() for part in self.parts)
-        if self.mix:
-            stream = interleave([(part.images, part.read()) for part in self.parts], order)
+            return chain.from_iterable(part.read() for part in parts)
+        if mix:
+            stream = interleave([(part.images, part.read()) for part in parts], order)
         else:
-            indices = order.permutation(len(self.parts))
-            stream = chain.from_iterable(self.parts[index].read() for index in indices)
-        image_bytes = sum(part.size_bytes for part in self.parts) // max(1, len(self))
+            indices = order.permutation(len(parts))
+            stream = chain.from_iterable(parts[index].read() for index in indices)
+        image_bytes = sum(part.size_bytes for part in parts) // max(1, count)
         return shuffled(stream, order, max(2, BUFFER_BYTES // max(1, image_bytes)))
 
+    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror)
 
-@dataclass(slots=True, kw_only=True)
-class IndexedSource:
-    """An ImageSource of `count` images, each found by its index; a random order is uniform."""
 
-    name: str
-    count: int
-    item: Callable[[int], Item]
-    labels: tuple[str, ...] = ()
-    mirror: bool = True
+def indexed_source(
+    name: str, count: int, item: Callable[[int], Item], *, labels: tuple[str, ...] = (), mirror: bool = True
+) -> LazySource:
+    """Returns a source of images that `item` finds by their index; a random order is uniform."""
 
-    def __len__(self) -> int:
-        """The number of images."""
-        return self.count
+    def read(order: np.random.Generator | None) -> Iterator[Item]:
+        return map(item, range(count) if order is None else order.permutation(count))
 
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images by their index, or in a random order."""
-        return map(self.item, range(self.count) if order is None else order.permutation(self.count))
+    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror)

@@ -26,7 +26,7 @@ from wrn_deploy.spec import Preprocessing
 
 __all__ = ["Decoders", "Outcome", "choose_workers"]
 
-CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the most that is requested of a process at once
+CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the maximum requested of a process at once
 AHEAD = 3  # chunks that are requested of each process before they are needed
 EXIT_TIMEOUT_S = 5  # of a killed process
 MIN_IMAGES = 64  # fewer are decoded before a process has started
@@ -186,7 +186,13 @@ class _Process:
         self._connection = Connection(ours.detach())
 
     def decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
-        request = _pickled(items, preprocessing)
+        try:
+            request = pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise DeployError(
+                f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be "
+                "pickled, such as a partial of a module's function; or decode in one process, --workers 0"
+            ) from error
         try:
             self._connection.send_bytes(request)
             errors: list[Exception | None] | Exception = self._connection.recv()
@@ -225,13 +231,3 @@ class _Process:
             f"the process that decoded {named} died ({cause}): expected it to live; if memory ran out use "
             "fewer --workers; with --workers 0 the image that causes it is the last one reached"
         )
-
-
-def _pickled(items: list[Item], preprocessing: Preprocessing) -> bytes:
-    try:
-        return pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise DeployError(
-            f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be pickled, "
-            "such as a partial of a module's function; or decode in one process, --workers 0"
-        ) from error

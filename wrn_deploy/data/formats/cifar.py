@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.array_pickle import read_array_pickle
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -70,7 +70,7 @@ def open_source(name: str, role: Role) -> ImageSource:
         )
     counts = [_count(file, version) for file in files]
     parts = [StreamPart(n, n * PIXELS, partial(_items, file, version)) for file, n in zip(files, counts, strict=True)]
-    return StreamSource(name=name, parts=parts, labels=_class_names(folder, version))
+    return stream_source(name, parts, labels=_class_names(folder, version))
 
 
 def _items(file: Path, version: _Version) -> Iterator[Item]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.sources import IndexedSource
+from wrn_deploy.data.sources import indexed_source
 
 __all__ = ["NAMES", "open_source", "recognise"]
 
@@ -20,9 +20,8 @@ NAMES = ("digits",)
 SIDE = 32  # the size of CIFAR's images, for which the small networks are made
 
 
-def recognise(path: Path) -> bool:
+def recognise(_path: Path) -> bool:
     """The digits have a name, not a path."""
-    del path
     return False
 
 
@@ -40,7 +39,7 @@ def open_source(name: str, role: Role) -> ImageSource:
         index = indices[place]
         return Item(f"digit {index}", int(classes[index]), partial(_enlarge, values[index]))
 
-    return IndexedSource(name=name, count=len(indices), item=item, labels=tuple("0123456789"), mirror=False)
+    return indexed_source(name, len(indices), item, labels=tuple("0123456789"), mirror=False)
 
 
 def _enlarge(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

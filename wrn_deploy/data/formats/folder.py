@@ -9,7 +9,7 @@ from pathlib import Path
 from wrn_deploy.data import Item, Role
 from wrn_deploy.data.containers.label_file import LABEL_FILE, read_label_file
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.sources import IndexedSource
+from wrn_deploy.data.sources import LazySource, indexed_source
 from wrn_deploy.errors import DeployError
 
 __all__ = ["SPLIT_NAMES", "is_image", "open_files", "open_source", "recognise"]
@@ -23,7 +23,7 @@ def recognise(path: Path) -> bool:
     return path.is_dir() and ((path / LABEL_FILE).is_file() or _holds_images(path, 2))
 
 
-def open_source(name: str, role: Role) -> IndexedSource:
+def open_source(name: str, role: Role) -> LazySource:
     """Opens an image folder: the label file decides, then `train` and `test` subfolders, then class subfolders.
 
     The sorted names of the subfolders are the classes, an empty one included; images may lie deeper in them. With
@@ -52,21 +52,21 @@ def open_source(name: str, role: Role) -> IndexedSource:
 
 def open_files(
     name: str, root: Path, files: Sequence[tuple[str, int | None]], labels: tuple[str, ...] = ()
-) -> IndexedSource:
+) -> LazySource:
     """A source of image files of any size: `files` are relative to `root`, each with its class, or None."""
 
     def item(index: int) -> Item:
         file, label = files[index]
         return Item(file, label, Encoded(root / file, str(root / file)))
 
-    return IndexedSource(name=name, count=len(files), item=item, labels=labels)
+    return indexed_source(name, len(files), item, labels=labels)
 
 
-def _open_flat(name: str, root: Path) -> IndexedSource:
+def _open_flat(name: str, root: Path) -> LazySource:
     return open_files(name, root, [(path.name, None) for path in sorted(root.iterdir()) if is_image(path)])
 
 
-def _open_classes(name: str, root: Path, classes: list[str]) -> IndexedSource:
+def _open_classes(name: str, root: Path, classes: list[str]) -> LazySource:
     if _holds_images(root, 0):
         raise DeployError(
             f"{root} holds both images and folders of images: expected class subfolders alone, or images alone; move "

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers import is_gzip, name_damage, open_inflated
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -61,7 +61,7 @@ def open_source(name: str, role: Role) -> ImageSource:
         raise DamagedFile(f"{file} has {size} bytes: expected {pixels + 16} for {count} images; download it again")
     labels = _labels_beside(file, count, needed=path.is_dir())
     part = StreamPart(count, pixels, partial(_items, file, (rows, columns), labels))
-    return StreamSource(name=name, parts=[part], mirror=False)
+    return stream_source(name, [part], mirror=False)
 
 
 def _items(file: Path, shape: tuple[int, int], labels: npt.NDArray[np.uint8] | None) -> Iterator[Item]:

@@ -16,7 +16,7 @@ from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers import name_damage
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -35,7 +35,7 @@ def recognise(path: Path) -> bool:
     return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, _role: Role) -> ImageSource:
     """Opens an .npz, which is one split whatever the role; only the labels are read, and nothing is unpickled.
 
     Grey images are not mirrored, since they are mostly digits and letters.
@@ -43,7 +43,6 @@ def open_source(name: str, role: Role) -> ImageSource:
     Raises:
         DeployError: it is damaged, or `images` or `labels` is missing or not as expected.
     """
-    del role
     path = Path(name)
     with name_damage(path, ".npz", DAMAGED), zipfile.ZipFile(path) as archive:
         keys = [member.removesuffix(".npy") for member in archive.namelist()]
@@ -58,7 +57,7 @@ def open_source(name: str, role: Role) -> ImageSource:
             raise DeployError(f"{path} has `images` in Fortran order: expected C order; use np.ascontiguousarray")
         classes = _read_labels(archive, path, shape[0]) if "labels" in keys else None
     part = StreamPart(shape[0], math.prod(shape), partial(_items, path, shape, classes))
-    return StreamSource(name=name, parts=[part], mirror=is_colour)
+    return stream_source(name, [part], mirror=is_colour)
 
 
 def _items(path: Path, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:

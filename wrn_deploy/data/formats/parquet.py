@@ -12,7 +12,7 @@ from typing import Any
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.decoding.decode import Encoded
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError, missing_package
 
 __all__ = ["open_source", "recognise"]
@@ -50,7 +50,7 @@ def open_source(name: str, role: Role) -> ImageSource:
             columns = _find_columns(parquet.schema_arrow, file)
             parts.extend(_row_groups(parquet.metadata, file, columns))
             labels = labels or _class_names(parquet.schema_arrow.metadata, columns)
-    return StreamSource(name=name, parts=parts, labels=labels)
+    return stream_source(name, parts, labels=labels)
 
 
 def _files_below(folder: Path) -> list[Path]:

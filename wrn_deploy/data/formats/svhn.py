@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -42,7 +42,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     if not first.is_file():
         raise DeployError(f"{path} lacks {first.name}: expected it there; download it, or give one of its files itself")
     parts = [_open(file) for file in (first, *(file for file in more if file.is_file()))]
-    return StreamSource(name=name, parts=parts, labels=tuple("0123456789"), mirror=False, mix=True)
+    return stream_source(name, parts, labels=tuple("0123456789"), mirror=False, mix=True)
 
 
 def _open(path: Path) -> StreamPart:

@@ -13,7 +13,7 @@ from pathlib import Path
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.sources import StreamPart, StreamSource
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -55,7 +55,7 @@ def open_source(name: str, role: Role) -> ImageSource:
             "of them; change the numbers, or download it again"
         )
     labels = _class_names(files[0].parent / CLASS_NAMES)
-    return StreamSource(name=name, parts=[_open_shard(file) for file in files], labels=labels)
+    return stream_source(name, [_open_shard(file) for file in files], labels=labels)
 
 
 def _files_in(folder: Path) -> list[Path]:

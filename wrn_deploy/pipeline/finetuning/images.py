@@ -24,7 +24,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.overlap import ImageSet
-from wrn_deploy.data.sampling.subset import EvenSample, Subset
+from wrn_deploy.data.sampling.subset import even_sample, subset
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
@@ -121,13 +121,13 @@ class FinetuneImages:
             DeployError: no image is left to train on, or the loss needs labels and one has none.
         """
         limit = self.options.limit
-        given = self._given if limit is None else EvenSample(self._given, limit)
+        given = self._given if limit is None else even_sample(self._given, limit)
         seen = self._read(given, progress)
         if self._tests is None:
             share = min(HELD_OUT, HELD_OUT_SHARE * len(seen.names)) / len(seen.names)
             held = [int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in seen.digests]
             tests = seen.part(held)
-            self.held_out = Subset(self._given, tests.names, len(tests.names), keep=True)
+            self.held_out = subset(self._given, tests.names, len(tests.names), keep=True)
         else:
             self.held_out = match_classes(self._tests, self.spec)
             tests = self._read(self.held_out, progress)
@@ -139,7 +139,7 @@ class FinetuneImages:
         self._check(train, tests)
         left_out = {name for name, one in zip(seen.names, held, strict=True) if one}
         names, keep = (left_out, False) if limit is None else (set(train.names) - left_out, True)
-        self.train = Subset(self._given, names, len(train.names), keep=keep)
+        self.train = subset(self._given, names, len(train.names), keep=keep)
         self.trained = ImageSet.of(train.digests)
         self.described = {
             "train": train.describe(self._given.name),

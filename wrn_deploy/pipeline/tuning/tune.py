@@ -18,7 +18,7 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.picture_file import write_svg
@@ -166,7 +166,7 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
-    sample = Batches(EvenSample(chosen, SAMPLE), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    sample = Batches(even_sample(chosen, SAMPLE), how, size, max_corrupt=corrupt, decoders=every.decoders)
     return CachedBatches(every), CachedBatches(sample)
 
 
