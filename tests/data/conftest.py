@@ -169,9 +169,9 @@ def mnist_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labe
 
 
 def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    told = tarfile.TarInfo(name)
-    told.size = len(content)
-    archive.addfile(told, BytesIO(content))
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    archive.addfile(header, BytesIO(content))
 
 
 @pytest.fixture

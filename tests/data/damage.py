@@ -1,4 +1,4 @@
-"""Damages a file everywhere, a little at a time, and sees that reading it ends well or with an error of ours."""
+"""Damages a file everywhere, a little at a time, and checks that reading it ends well or with an error of ours."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _read(name: Path) -> None:
 
 
 def peak_of_reading(name: Path, seed: int | None, limit_buffer: Callable[[object, str, int], None]) -> int:
-    """The most bytes that Python held while all images of a set were read."""
+    """The peak of the bytes that Python held while all images of a set were read."""
     limit_buffer(sources, "BUFFER_BYTES", 2**21)
     tracemalloc.start()
     try:

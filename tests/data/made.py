@@ -1,22 +1,32 @@
-"""A source of items that a test makes, and what they do in a process that decodes them."""
+"""Sources, images and preprocessing that several tests use; items that misbehave in a decoding process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from wrn_deploy.data import CorruptImage, Item
+from wrn_deploy.data import CorruptImage, Item, Role, open_data
 from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["HOW", "Made", "be_corrupt", "blunder", "die", "process_ids", "shade"]
+__all__ = [
+    "PLAIN", "RESIZED", "WRITTEN", "Made", "be_corrupt", "blunder", "die", "labels_of", "process_ids", "save_image",
+    "shade",
+]  # fmt: skip
 
-HOW = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
+PLAIN = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+RESIZED = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
+WRITTEN = (
+    "image_folder", "npz_file", "parquet_file", "cifar10_binary", "cifar100_binary", "cifar10_python",
+    "cifar100_python", "svhn_folder", "mnist_folder", "shards",
+)  # fmt: skip  # the fixtures of conftest.py, one a format
 
 
 class Made:
@@ -43,6 +53,16 @@ class Made:
             raise self.broken
 
 
+def save_image(path: Path, color: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (color, 0, 0)).save(path)
+    return path
+
+
+def labels_of(path: Path, role: Role = Role.TEST) -> list[tuple[str, int | None]]:
+    return [(item.name, item.label) for item in open_data(str(path), role).items()]
+
+
 def shade(index: int, size: int = 40) -> npt.NDArray[np.uint8]:
     return np.full((size, size, 3), index % 256, dtype=np.uint8)
 
@@ -62,6 +82,6 @@ def blunder() -> npt.NDArray[np.uint8]:
 
 
 def process_ids(decoders: Decoders) -> list[int]:
-    list(Batches(Made([partial(shade, 0)]), HOW, 1, decoders=decoders))
+    list(Batches(Made([partial(shade, 0)]), RESIZED, 1, decoders=decoders))
     assert decoders._pool is not None
-    return [one._process.pid for one in decoders._pool._processes]
+    return [process._process.pid for process in decoders._pool._processes]

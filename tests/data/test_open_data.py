@@ -1,4 +1,4 @@
-"""What every format keeps to, and what is said about data that is none."""
+"""Every format keeps the same promises, and an error describes data in no known format."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.data.made import WRITTEN
 from tests.data.properties import quickly
 from wrn_deploy.data import ImageSource, Role, check_label, open_data
 from wrn_deploy.errors import DeployError
-
-WRITTEN = (
-    *("image_folder", "npz_file", "parquet_file"),
-    *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
-    *("svhn_folder", "mnist_folder", "shards"),
-)
 
 
 @pytest.fixture(params=("digits", *WRITTEN))
@@ -99,13 +94,13 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
         open_data(str(tmp_path / "nowhere"), Role.TEST)
 
 
-def test_an_empty_folder_is_no_data(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_data(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="is not a readable data set: expected an image folder"):
         open_data(str(tmp_path), Role.TEST)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello, world", b"PK\x05\x06" + bytes(18)])
-def test_a_file_of_no_known_format_is_no_data(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_no_known_format_is_not_data(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(DeployError, match="is not a readable data set"):
         open_data(str(tmp_path / "data.npz"), Role.TEST)

@@ -72,11 +72,11 @@ def test_too_few_class_names_are_an_error(cifar10_binary: Path) -> None:
         open_data(str(cifar10_binary), Role.TEST)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_truncated_pickle_is_damaged(cifar10_python: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.99])
+def test_a_truncated_pickle_is_damaged(cifar10_python: Path, fraction: float) -> None:
     file = cifar10_python / "test_batch"
     content = file.read_bytes()
-    file.write_bytes(content[: int(len(content) * share)])
+    file.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(DeployError, match=r"test_batch is a damaged pickle .*: expected a whole file"):
         open_data(str(cifar10_python), Role.TEST)
 

@@ -1,8 +1,7 @@
-"""Streams out of .npz files, and what is wrong with those that cannot be read."""
+"""Streams out of .npz files, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 
-import tracemalloc
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.data import Role, open_data, sources
+from tests.data.damage import peak_of_reading
+from wrn_deploy.data import Role, open_data
 from wrn_deploy.errors import DeployError
 
 GOOD = np.zeros((3, 4, 5, 3), dtype=np.uint8)
@@ -70,10 +70,10 @@ def test_arrays_that_are_not_as_expected_are_named(tmp_path: Path, arrays: dict[
         _open(tmp_path, **arrays)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_file_is_damaged(npz_file: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_damaged(npz_file: Path, fraction: float) -> None:
     content = npz_file.read_bytes()
-    npz_file.write_bytes(content[: int(len(content) * share)])
+    npz_file.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(DeployError, match=r"digits\.npz is damaged .*: expected a whole \.npz file"):
         open_data(str(npz_file), Role.TEST)
 
@@ -99,19 +99,10 @@ def test_a_header_that_promises_more_images_than_there_are_is_found(tmp_path: Pa
 
 @pytest.mark.parametrize("seed", [None, 0])
 def test_a_large_set_is_never_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int | None) -> None:
-    monkeypatch.setattr(sources, "BUFFER_BYTES", 2**22)
     images = np.zeros((80, 512, 512, 3), dtype=np.uint8)
     np.savez_compressed(tmp_path / "large.npz", images=images)
-    tracemalloc.start()
-    try:
-        source = open_data(str(tmp_path / "large.npz"), Role.TEST)
-        order = None if seed is None else np.random.default_rng(seed)
-        assert sum(item.load().shape == (512, 512, 3) for item in source.items(order)) == 80
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert images.nbytes > 60e6
-    assert peak < 10e6
+    assert peak_of_reading(tmp_path / "large.npz", seed, monkeypatch.setattr) < 10e6
 
 
 def test_the_real_images_are_those_that_numpy_reads(shared_data: Path) -> None:

@@ -1,4 +1,4 @@
-"""Streams out of parquet files, and what is wrong with those that cannot be read."""
+"""Streams out of parquet files, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.data.made import PLAIN
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.spec import Preprocessing
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
-
-AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def _write(path: Path, **columns: Any) -> Path:
@@ -111,8 +109,8 @@ def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
     with pytest.raises(CorruptImage, match=r"a\.parquet row 2 cannot be decoded \(no known image format\)"):
         items[2].load()
     with pytest.raises(DeployError, match=r"row 1 cannot be decoded.*1 corrupt, none allowed"):
-        list(Batches(source, AS_IT_IS, 4))
-    batches = Batches(source, AS_IT_IS, 4, max_corrupt=2)
+        list(Batches(source, PLAIN, 4))
+    batches = Batches(source, PLAIN, 4, max_corrupt=2)
     (batch,) = batches
     assert batch.labels.tolist() == [0, 3]
     assert batches.corrupt == ["a.parquet row 1", "a.parquet row 2"]
@@ -141,10 +139,10 @@ def test_a_label_that_can_be_no_class_is_named(tmp_path: Path, label: int) -> No
         list(open_data(str(path), Role.TEST).items())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_file_is_damaged(parquet_file: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_damaged(parquet_file: Path, fraction: float) -> None:
     content = parquet_file.read_bytes()
-    parquet_file.write_bytes(content[: int(len(content) * share)])
+    parquet_file.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(DeployError, match=r"digits\.parquet is damaged .*: expected a whole parquet file"):
         open_data(str(parquet_file), Role.TEST)
 
@@ -159,7 +157,7 @@ def test_a_large_row_group_is_never_in_memory(tmp_path: Path) -> None:
     rows = [np.random.default_rng(0).bytes(2**15)] * 2000
     table = pa.table({"img": rows, "label": list(range(2000))})
     path = tmp_path / "large.parquet"
-    # One page is read at a time, so its size counts too: pyarrow writes 1024 rows a page unless told otherwise.
+    # One page is read at a time, so its size counts too: pyarrow writes 1024 rows a page by default.
     pq.write_table(table, path, row_group_size=2000, compression="none", use_dictionary=False, write_batch_size=32)
     del table
     assert path.stat().st_size > 60e6
@@ -178,7 +176,7 @@ def test_a_large_row_group_is_never_in_memory(tmp_path: Path) -> None:
 
 def test_the_real_test_images_can_all_be_read(shared_data: Path) -> None:
     source = open_data(str(shared_data / "cifar10"), Role.TEST)
-    batches = list(Batches(source, AS_IT_IS, 500))
+    batches = list(Batches(source, PLAIN, 500))
     labels = np.concatenate([batch.labels for batch in batches])
     assert np.bincount(labels).tolist() == [1000] * 10
     with np.load(shared_data / "cifar10" / "test-exact-1017.npz") as arrays:
