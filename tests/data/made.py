@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.spec import Preprocessing
 
 __all__ = [
-    "PLAIN", "RESIZED", "WRITTEN", "Made", "be_corrupt", "blunder", "die", "labels_of", "process_ids", "save_image",
-    "shade",
+    "PLAIN", "RESIZED", "WRITTEN", "Made", "Pixels", "be_corrupt", "blunder", "die", "encode", "labels_of",
+    "process_ids", "save_image", "shade",
 ]  # fmt: skip
 
+Pixels = npt.NDArray[np.uint8]
 PLAIN = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 RESIZED = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
 WRITTEN = (
@@ -36,7 +38,7 @@ class Made:
     labels: tuple[str, ...] = ()
     mirror = True
 
-    def __init__(self, loads: Sequence[Callable[[], npt.NDArray[np.uint8]]], broken: Exception | None = None) -> None:
+    def __init__(self, loads: Sequence[Callable[[], Pixels]], broken: Exception | None = None) -> None:
         self.loads = loads
         self.broken = broken
         self.taken = 0
@@ -53,6 +55,13 @@ class Made:
             raise self.broken
 
 
+def encode(image: Pixels) -> bytes:
+    """Encodes an image as PNG."""
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def save_image(path: Path, color: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (32, 32), (color, 0, 0)).save(path)
@@ -63,21 +72,21 @@ def labels_of(path: Path, role: Role = Role.TEST) -> list[tuple[str, int | None]
     return [(item.name, item.label) for item in open_data(str(path), role).items()]
 
 
-def shade(index: int, size: int = 40) -> npt.NDArray[np.uint8]:
+def shade(index: int, size: int = 40) -> Pixels:
     return np.full((size, size, 3), index % 256, dtype=np.uint8)
 
 
-def be_corrupt(text: str) -> npt.NDArray[np.uint8]:
+def be_corrupt(text: str) -> Pixels:
     raise CorruptImage(text)
 
 
-def die(code: int) -> npt.NDArray[np.uint8]:
+def die(code: int) -> Pixels:
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
 
 
-def blunder() -> npt.NDArray[np.uint8]:
+def blunder() -> Pixels:
     raise ZeroDivisionError("a bug")
 
 

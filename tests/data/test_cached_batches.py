@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import Pixels
 from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import Batches
@@ -29,7 +29,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     fit_item = preprocess.fit_item
 
-    def counting(item: Item, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    def counting(item: Item, preprocessing: Preprocessing) -> Pixels:
         counts[item.name] += 1
         return fit_item(item, preprocessing)
 

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.data.made import Pixels
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input, fit_image, normalize, scale_and_shift
 from wrn_deploy.errors import DeployError
@@ -21,7 +21,7 @@ PLAIN = Preprocessing(32, 32, MEAN, STD)
 IMAGENET = Preprocessing(224, 224, MEAN, STD, resize=256)
 
 
-def _reference(path: Path, method: Image.Resampling) -> npt.NDArray[np.uint8]:
+def _reference(path: Path, method: Image.Resampling) -> Pixels:
     """torchvision's Resize(256) and CenterCrop(224), as its source has them."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -58,12 +58,12 @@ def test_without_resizing_the_size_must_fit() -> None:
         fit_image(np.zeros((20, 30, 3), dtype=np.uint8), PLAIN, "cat.png")
 
 
-def test_an_image_of_the_right_size_is_left_alone(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_an_image_of_the_right_size_is_left_alone(digit_images: Pixels) -> None:
     image = digit_images[0]
     assert fit_image(image, PLAIN, "digit") is image
 
 
-def test_normalising_follows_the_formula(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_normalising_follows_the_formula(digit_images: Pixels) -> None:
     expected = (digit_images / 255.0 - np.array(MEAN)) / np.array(STD)
     result = normalize(digit_images, PLAIN)
     assert result.dtype == np.float32
@@ -71,7 +71,7 @@ def test_normalising_follows_the_formula(digit_images: npt.NDArray[np.uint8]) ->
     np.testing.assert_allclose(result, expected.transpose(0, 3, 1, 2), atol=2e-6)
 
 
-def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: Pixels) -> None:
     """So that any runtime can do the same, to the last bit."""
     scale, shift = scale_and_shift(PLAIN)
     assert [(str(one.dtype), one.shape) for one in (scale, shift)] == [("float32", (3,)), ("float32", (3,))]
@@ -80,7 +80,7 @@ def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: npt.
     np.testing.assert_array_equal(normalize(digit_images, PLAIN), expected)
 
 
-def test_pixels_are_left_to_graphs_that_take_them(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_pixels_are_left_to_graphs_that_take_them(digit_images: Pixels) -> None:
     plain = ModelSpec("wrn-10-1", "wrn", 10, 1, classes=10, preprocessing=PLAIN)
     np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, PLAIN))
     assert as_input(digit_images, dataclasses.replace(plain, interface=Interface(pixels=True))) is digit_images
@@ -103,7 +103,7 @@ def test_a_limit_ends_early(npz_file: Path, limit: int, sizes: list[int]) -> Non
     assert len(batches) == min(limit, 48)
 
 
-def test_images_without_labels_have_minus_one(tmp_path: Path, digit_images: npt.NDArray[np.uint8]) -> None:
+def test_images_without_labels_have_minus_one(tmp_path: Path, digit_images: Pixels) -> None:
     np.savez(tmp_path / "a.npz", images=digit_images)
     (batch,) = Batches(open_data(str(tmp_path / "a.npz"), Role.TEST), PLAIN, 64)
     assert set(batch.labels.tolist()) == {-1}

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.made import Pixels
 from tests.data.properties import quickly
 from wrn_deploy.data import Item, Role, open_data
 from wrn_deploy.data.sampling.subset import even_sample, subset
@@ -33,7 +33,7 @@ class Sorted:
         for number in range(self._count):
             yield Item(str(number), number // 10, partial(self._load, number))
 
-    def _load(self, number: int) -> npt.NDArray[np.uint8]:
+    def _load(self, number: int) -> Pixels:
         self.decoded.append(number)
         return np.zeros((2, 2, 3), dtype=np.uint8)
 

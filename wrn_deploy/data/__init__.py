@@ -1,4 +1,4 @@
-"""Defines what a source of labelled images is, and opens one by name or path; no torch."""
+"""Defines a source of labelled images, and opens one by name or path; no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST_LABEL = 2**31 - 1
 
 
 class Role(StrEnum):
-    """What the images are for; a source with two splits opens the one that fits."""
+    """The purpose of the images; a data set with two splits opens that of the role."""
 
     TRAIN = "train"
     TEST = "test"
@@ -60,7 +60,7 @@ def check_label(label: int, where: str) -> int:
 
 
 class ImageSource(Protocol):
-    """A set of images that can be iterated over again and again.
+    """A set of images that can be read any number of times.
 
     `labels` are the names of the classes (empty: unknown); `mirror`: a mirrored image keeps its class.
     """
@@ -84,7 +84,12 @@ def open_data(name: str, role: Role) -> ImageSource:
     since other formats are folders too. A path with `{` in it may stand for several files.
 
     Raises:
-        DeployError: there is no such data, its format is unknown, or it is unreadable or empty.
+        DeployError: the data does not exist, its format is unknown, or it is unreadable or empty.
+
+    Example:
+        >>> source = open_data("digits", Role.TEST)
+        >>> len(source), next(source.items()).load().shape
+        (359, (32, 32, 3))
     """
     formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
     path = Path(name)

@@ -47,7 +47,7 @@ def _name(image: AnyImage, index: int) -> str:
 
 
 def _read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
-    """The pixels, RGB uint8 HWC, which may be the caller's own array; `name` is for errors."""
+    """Returns the pixels, RGB uint8 HWC, which may be the caller's own array; `name` is for errors."""
     if isinstance(image, str | os.PathLike):
         return Encoded(Path(image), name)()
     if isinstance(image, bytes | bytearray | memoryview):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from tests.data.damage import peak_of_reading
+from tests.data.made import Pixels
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.errors import DeployError
 
@@ -24,7 +24,7 @@ def _open(path: Path, **arrays: Any) -> Any:
 
 
 def test_images_and_labels_come_in_the_order_of_the_file(
-    npz_file: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]
+    npz_file: Path, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     source = open_data(str(npz_file), Role.TEST)
     items = list(source.items())
@@ -34,7 +34,7 @@ def test_images_and_labels_come_in_the_order_of_the_file(
     assert source.mirror
 
 
-def test_grey_images_become_rgb_and_are_not_mirrored(tmp_path: Path, digit_images: npt.NDArray[np.uint8]) -> None:
+def test_grey_images_become_rgb_and_are_not_mirrored(tmp_path: Path, digit_images: Pixels) -> None:
     source = _open(tmp_path, images=digit_images[..., 0])
     np.testing.assert_array_equal(np.stack([item.load() for item in source.items()]), digit_images)
     assert {item.label for item in source.items()} == {None}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from tests.data.made import PLAIN
+from tests.data.made import PLAIN, Pixels, encode
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError, MachineError
@@ -28,7 +26,7 @@ def _write(path: Path, **columns: Any) -> Path:
 
 
 def test_images_and_labels_come_in_the_order_of_the_file(
-    parquet_file: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]
+    parquet_file: Path, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     items = list(open_data(str(parquet_file), Role.TEST).items())
     np.testing.assert_array_equal(np.stack([item.load() for item in items]), digit_images)
@@ -39,7 +37,7 @@ def test_images_and_labels_come_in_the_order_of_the_file(
 @pytest.mark.parametrize("label", ["label", "labels", "fine_label"])
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_plain_binary_columns_and_other_names_are_read(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], encode: Callable[..., bytes], label: str, kind: Any
+    tmp_path: Path, digit_images: Pixels, label: str, kind: Any
 ) -> None:
     encoded = pa.array([encode(digit_images[0])], type=kind)
     path = _write(tmp_path / "a.parquet", **{"id": ["x"], label: pa.array([7], type=pa.uint8()), "image": encoded})
@@ -48,7 +46,7 @@ def test_plain_binary_columns_and_other_names_are_read(
     np.testing.assert_array_equal(item.load(), digit_images[0])
 
 
-def test_images_without_labels_have_none(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+def test_images_without_labels_have_none(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.parquet", image=[encode(np.zeros((4, 4), dtype=np.uint8))])
     (item,) = open_data(str(path), Role.TEST).items()
     assert item.label is None
@@ -72,9 +70,7 @@ def test_a_description_of_another_kind_gives_no_names(parquet_file: Path, text: 
 
 @pytest.mark.parametrize("below", [".", "data"])
 @pytest.mark.parametrize("other", ["test", "validation", "val"])
-def test_the_role_chooses_among_the_files_of_a_folder(
-    tmp_path: Path, encode: Callable[..., bytes], below: str, other: str
-) -> None:
+def test_the_role_chooses_among_the_files_of_a_folder(tmp_path: Path, below: str, other: str) -> None:
     encoded = encode(np.zeros((4, 4), dtype=np.uint8))
     folder = tmp_path / "set" / below
     folder.mkdir(parents=True)
@@ -98,7 +94,7 @@ def test_a_missing_split_is_an_error(parquet_file: Path) -> None:
 
 
 def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], encode: Callable[..., bytes]
+    tmp_path: Path, digit_images: Pixels
 ) -> None:
     good = encode(digit_images[0])
     path = _write(tmp_path / "a.parquet", img=[good, good[:100], None, good], label=[0, 1, 2, 3])

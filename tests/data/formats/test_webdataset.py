@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.conftest import add_file
 from tests.data.damage import errors_of_damage, peak_of_reading
+from tests.data.made import encode
 from tests.data.properties import quickly
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.formats.webdataset import _expand
 from wrn_deploy.errors import DeployError
 
-Encode = Callable[[npt.NDArray[np.uint8]], bytes]
 Files = list[tuple[str, bytes]]
 
 
@@ -32,7 +30,7 @@ def _pack(path: Path, files: Files, form: int = tarfile.PAX_FORMAT) -> Path:
 
 
 @pytest.fixture
-def png(encode: Encode) -> bytes:
+def png() -> bytes:
     return encode(np.zeros((4, 5, 3), dtype=np.uint8))
 
 

@@ -59,7 +59,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _locate(folder: Path, file: str) -> str | None:
-    """The path of `file` relative to `folder`; None if it is not there."""
+    """Returns the path of `file` relative to `folder`; None if it does not exist."""
     candidates = [file, f"images/{file}", file.removeprefix(f"{folder.resolve().name}/")]
     return next((candidate for candidate in candidates if file and (folder / candidate).is_file()), None)
 

@@ -1,6 +1,6 @@
 """Reads the numeric arrays of MATLAB's level 5 files; the standard library and numpy only.
 
-`scipy.io.loadmat` is no substitute: a damaged type number makes it read outside its tables, which can end the process
+A damaged type number makes `scipy.io.loadmat` read outside its tables, which can end the process
 with SIGSEGV (scipy 1.17.1; bytes 145, 184 and 185 of a file that is not compressed).
 """
 
@@ -82,7 +82,7 @@ def _inflated(file: BinaryIO, size: int) -> memoryview:
 
 
 def _array(content: memoryview, order: str) -> tuple[str, npt.NDArray[np.generic] | None]:
-    """The name and the values of one variable; only the name is read of those that are not real numbers."""
+    """Returns the name and the values of one variable; only the name is read of those that are not real numbers."""
     elements = _elements(content, order)
     (_, flags), (_, sizes), (_, name) = (next(elements) for _ in range(3))
     (first,) = struct.unpack_from(f"{order}I", flags)

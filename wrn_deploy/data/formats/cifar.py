@@ -48,7 +48,7 @@ VERSIONS = (
 
 
 def recognise(path: Path) -> bool:
-    """A folder with the files of one of the four versions."""
+    """Recognises a folder with the files of one of the four versions."""
     return path.is_dir() and _find_version(path) is not None
 
 
@@ -84,7 +84,7 @@ def _items(file: Path, version: _Version) -> Iterator[Item]:
 
 
 def _find_version(folder: Path) -> _Version | None:
-    """The version whose files are there; CIFAR-100's short file names count only beside its file of class names."""
+    """Returns the version whose files exist; CIFAR-100's short file names count only beside its file of class names."""
     for version in VERSIONS:
         has_images = any((folder / file).is_file() for file in (*version.train, version.test))
         if has_images and (version.classes == 10 or (folder / version.names_file).is_file()):

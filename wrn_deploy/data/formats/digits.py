@@ -21,7 +21,7 @@ SIDE = 32  # the size of CIFAR's images, for which the small networks are made
 
 
 def recognise(_path: Path) -> bool:
-    """The digits have a name, not a path."""
+    """Recognises nothing: the digits have a name, not a path."""
     return False
 
 
@@ -43,7 +43,7 @@ def open_source(name: str, role: Role) -> ImageSource:
 
 
 def _enlarge(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """From 8x8 values of 0..16 to 32x32 RGB of 0..255, bicubic."""
+    """Enlarges 8x8 values of 0..16 to 32x32 RGB of 0..255, bicubic."""
     gray = np.rint(values * (255.0 / 16.0)).astype(np.uint8)
     image = Image.fromarray(gray).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return np.asarray(image.convert("RGB"), dtype=np.uint8)

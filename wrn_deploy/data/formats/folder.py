@@ -19,7 +19,7 @@ SPLIT_NAMES = (*SPLITS[Role.TRAIN], *SPLITS[Role.TEST])
 
 
 def recognise(path: Path) -> bool:
-    """A folder with a label file, or with images in it or up to two folders below."""
+    """Recognises a folder with a label file, or with images in it or up to two folders below."""
     return path.is_dir() and ((path / LABEL_FILE).is_file() or _holds_images(path, 2))
 
 
@@ -53,7 +53,7 @@ def open_source(name: str, role: Role) -> LazySource:
 def open_files(
     name: str, root: Path, files: Sequence[tuple[str, int | None]], labels: tuple[str, ...] = ()
 ) -> LazySource:
-    """A source of image files of any size: `files` are relative to `root`, each with its class, or None."""
+    """Returns a source of image files of any size: `files` are relative to `root`, each with its class, or None."""
 
     def item(index: int) -> Item:
         file, label = files[index]
@@ -101,7 +101,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _holds_images(folder: Path, depth: int) -> bool:
-    """Whether there is an image in `folder`, or in a folder up to `depth` below; stops at the first."""
+    """Whether an image is in `folder`, or in a folder up to `depth` below; stops at the first."""
     if any(is_image(path) for path in folder.iterdir()):
         return True
     return depth > 0 and any(_holds_images(subfolder, depth - 1) for subfolder in _subfolders(folder))

@@ -21,7 +21,7 @@ INSPECTED = 5  # files of a folder with tens of thousands
 
 
 def recognise(path: Path) -> bool:
-    """A folder whose subfolders, or those of its `train` or `val`, are all WordNet ids; or one of validation images."""
+    """Recognises class folders named by WordNet ids, also in `train` and `val`, and a folder of validation images."""
     return path.is_dir() and any(_holds_wnids(place) or _is_flat(place) for place in (path, *_splits(path)))
 
 
@@ -61,7 +61,7 @@ def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
 
 
 def _classes(root: Path, listed: set[str]) -> list[str]:
-    """The classes of the training images beside them; else all 1,000, or those listed if there are others."""
+    """Returns the classes of the training images beside them; else all 1,000, or those listed if there are others."""
     train = [place for place in _splits(root) if _holds_wnids(place)]
     found = sorted({path.name for place in train for path in place.iterdir() if WNID.fullmatch(path.name)})
     if listed <= set(found):

@@ -29,7 +29,7 @@ DAMAGED = (EOFError, OSError, OverflowError, MemoryError, ValueError, zlib.error
 
 
 def recognise(path: Path) -> bool:
-    """A folder with MNIST's images, or an idx file of images or labels; a truncated one too."""
+    """Recognises a folder with MNIST's images, or an idx file of images or labels; a truncated one too."""
     if path.is_dir():
         return any(_find(path, role) for role in FILES)
     try:
@@ -79,7 +79,7 @@ def _find(folder: Path, role: Role) -> Path | None:
 
 
 def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.uint8] | None:
-    """The labels, in the file with `labels` and `idx1` for `images` and `idx3` in its name."""
+    """Reads the labels from the file with `labels` and `idx1` instead of `images` and `idx3` in its name."""
     plain = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     file = next((images.with_name(name) for name in (plain, f"{plain}.gz") if images.with_name(name).is_file()), None)
     if file is None or file == images:
@@ -96,7 +96,7 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
 
 
 def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
-    """The dimensions."""
+    """Returns the dimensions."""
     found = _read(file, 4, "its header")
     if found != magic:
         raise EOFError(f"it begins with {found.hex()} instead of {magic.hex()}")
@@ -111,7 +111,7 @@ def _read(file: IO[bytes], count: int, part: str) -> bytes:
 
 
 def _check_end(file: IO[bytes]) -> None:
-    """Compares the checksum of a .gz, which is read last."""
+    """Reads on, so that the checksum of a .gz is compared."""
     if file.read(1):
         raise EOFError("there is more in it than its header says")
 

@@ -28,7 +28,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 
 
 def recognise(path: Path) -> bool:
-    """A zip file whose first member is an array; a truncated one too."""
+    """Recognises a zip file whose first member is an array; a truncated one too."""
     with path.open("rb") as file:
         head = file.read(30)
         name = file.read(int.from_bytes(head[26:28], "little"))
@@ -87,7 +87,7 @@ def _read_labels(archive: zipfile.ZipFile, path: Path, count: int) -> npt.NDArra
 
 
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """The shape of the array that follows, whether it is in Fortran order, and its type."""
+    """Returns the shape of the array that follows, whether it is in Fortran order, and its type."""
     version = npy_format.read_magic(member)
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     shape, column_major, dtype = read(member)

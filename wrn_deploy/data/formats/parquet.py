@@ -25,7 +25,7 @@ READ_BYTES = 2**20  # a row group may hold gigabytes: it is read in pieces of th
 
 
 def recognise(path: Path) -> bool:
-    """A file that starts as parquet does, a truncated one too, or a folder with *.parquet in it or one below."""
+    """Recognises a file that starts as parquet does, truncated or not, and a folder with *.parquet up to one below."""
     if path.is_dir():
         return bool(_files_below(path))
     with path.open("rb") as file:
@@ -131,7 +131,7 @@ def _items(file: Path, group: int, row: int, columns: tuple[str, ...]) -> Iterat
 
 
 def _values(batch: Any) -> tuple[list[bytes | None], list[int | None]]:
-    """The encoded images and the labels of some rows, copied, so that none of them keeps the others in memory."""
+    """Returns the encoded images and the labels of some rows, copied, so that none keeps the others in memory."""
     images = batch.column(0)
     encoded = images.to_pylist() if not hasattr(images, "field") else images.field("bytes").to_pylist()
     return encoded, batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(encoded)

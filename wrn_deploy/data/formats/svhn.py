@@ -22,7 +22,7 @@ EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N whole numbers from 1 
 
 
 def recognise(path: Path) -> bool:
-    """A MAT file, or a folder with one of the three files."""
+    """Recognises a MAT file, or a folder with one of the three files."""
     if path.is_dir():
         return any((path / file).is_file() for role in FILES for file in FILES[role])
     return is_mat_file(path)

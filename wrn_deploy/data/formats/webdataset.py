@@ -28,7 +28,7 @@ MAX_SHARDS = 10**6
 
 
 def recognise(path: Path) -> bool:
-    """A tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
+    """Recognises a tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
     if path.is_dir():
         return bool(_files_in(path))
     if path.exists():
@@ -144,7 +144,7 @@ def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
 
 
 def _key(member: Member) -> str:
-    """The name up to its first dot; empty for a hidden file, and for one without a dot."""
+    """Returns the name up to its first dot; empty for a hidden file, and for one without a dot."""
     folder, _, file_name = member.name.rpartition("/")
     stem, dot, _ = file_name.partition(".")
     return f"{folder}/{stem}" if stem and dot else ""
