@@ -24,18 +24,10 @@ __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize",
 
 
 def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
-    """Resizes the shorter side and crops the centre.
+    """Resizes the shorter side of an image (RGB, uint8, HWC) and crops the centre; `name` is for the error.
 
     The pixels are those of torchvision's Resize and CenterCrop on a Pillow image, with which published weights
     were measured: the longer side is rounded down, and half a pixel of the crop to even.
-
-    Args:
-        image: RGB, uint8, HWC.
-        preprocessing: the size, the crop and the interpolation.
-        name: the image's name, for the error.
-
-    Returns:
-        RGB, uint8, (height, width, 3).
 
     Raises:
         DeployError: without `preprocessing.resize`, the image does not have the network's input size.
@@ -178,8 +170,8 @@ class Batches:
         self.corrupt.append(item.name)
         allowed = count_allowed(self.max_corrupt, len(self))
         if len(self.corrupt) > allowed:
-            of = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
+            total = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
             raise DeployError(
-                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{of}: fix or remove it, or leave "
+                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{total}: fix or remove it, or leave "
                 "up to N such images out with --max-corrupt N, or X% of all with --max-corrupt X%"
             ) from error

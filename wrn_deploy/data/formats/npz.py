@@ -90,8 +90,7 @@ def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.
     """Returns the shape of the array that follows, whether it is in Fortran order, and its type."""
     version = npy_format.read_magic(member)
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, column_major, dtype = read(member)
-    return shape, column_major, dtype
+    return read(member)
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -105,7 +105,7 @@ def _class_names(file: Path) -> tuple[str, ...]:
         raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Sample:
     """The files of one sample so far; without their content if shards are only counted."""
 
