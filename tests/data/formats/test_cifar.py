@@ -21,11 +21,7 @@ VERSIONS = ("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_pyt
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("role", list(Role))
 def test_the_role_chooses_the_files(
-    version: str,
-    role: Role,
-    request: pytest.FixtureRequest,
-    digit_images: Pixels,
-    digit_labels: list[int],
+    version: str, role: Role, request: pytest.FixtureRequest, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     source = open_data(str(request.getfixturevalue(version)), role)
     part = slice(40) if role is Role.TRAIN else slice(40, None)
