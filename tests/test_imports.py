@@ -1,94 +1,157 @@
-"""The import rules: which layer may import which, and what stays light."""
+"""The house rules that a machine can check: which floor imports which, no circles, small folders, what stays light."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = (
-    "onnx",
-    "onnx_ir",
-    "onnxruntime",
-    "onnxscript",
-    "pyarrow",
-    "pycuda",
-    "safetensors",
-    "tensorrt",
-    "tensorrt_rtx",
+HEAVY = {
+    "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pyarrow", "pycuda", "safetensors", "tensorrt", "tensorrt_rtx",
     "torch",
-)
+}  # fmt: skip
+MAX_FILES = 12  # in one folder, beside its __init__.py
+GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quantization")  # of commands
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-FACTS = {"errors", "formatting", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging", "version"}
-BASE = FACTS | {"data", "runtime"}
+GROUND = {"errors", "formatting", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging", "version"}
+BASE = GROUND | {"data", "runtime"}
+LIBRARIES = {"models", "training", "export", "calib", "engines", "backends", "bench"}  # never one another
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(FACTS, FACTS),
-    "data": FACTS,
-    "runtime": FACTS | {"data"},
-    "embed": FACTS | {"runtime"},
-    **dict.fromkeys(("models", "training", "export", "calib", "engines", "backends", "bench"), BASE),
-    "rendering": FACTS | {"bench"},
-    "pipeline": BASE | {"models", "training", "export", "calib", "engines", "backends", "bench", "embed", "rendering"},
-    "cli": FACTS
-    | {
-        "calib",
-        "data",
-        "runtime",
-        "embed",
-        "pipeline",
-        "bench",
-        "models",
-        "training",
-        "engines",
-        "rendering",
-    },
+    **dict.fromkeys(GROUND, GROUND),
+    "data": GROUND,
+    "runtime": GROUND | {"data"},
+    "embed": GROUND | {"runtime"},
+    **dict.fromkeys(LIBRARIES, BASE),
+    "rendering": GROUND | {"bench"},
+    "pipeline": BASE | LIBRARIES | {"embed", "rendering"},
     "api": BASE | {"models", "pipeline"},
+    "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
     "__init__": {"errors", "runtime", "version", "api"},
 }
 
 
-def _sources() -> list[Path]:
+@cache
+def _sources() -> tuple[Path, ...]:
     folders = ("wrn_deploy", "export", "calib", "engines")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()]
-    return sorted(path for path in found if not any(part.is_symlink() for part in path.parents))
+    return tuple(sorted(path for path in found if not any(part.is_symlink() for part in path.parents)))
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "wrn_deploy" else ("wrn_deploy", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _layer(path: Path) -> str:
-    parts = path.relative_to(ROOT).parts
-    inside = parts[1:] if parts[0] == "wrn_deploy" else parts
-    return inside[0].removesuffix(".py")
+    return (*_module(path).split("."), "__init__")[1]
 
 
-def _imported_layers(path: Path) -> set[str]:
-    layers = set()
+def _imported(path: Path) -> set[str]:
+    """Modules of ours that the file imports, at its top, inside functions or for type checkers alone."""
+    modules = {_module(source) for source in _sources()}
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
-            module = node.module or ""
-            names = [f"{module}.{alias.name}" for alias in node.names] if module == "wrn_deploy" else [module]
-        layers |= {name.split(".")[1] for name in names if name.startswith("wrn_deploy.")}
-    return layers
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {
+            name if name in modules else name.rpartition(".")[0] for name in names if name.startswith("wrn_deploy")
+        }
+    return found
 
 
-@pytest.mark.parametrize("path", _sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_layer_imports_only_what_it_may(path: Path) -> None:
-    layer = _layer(path)
-    forbidden = _imported_layers(path) - MAY_IMPORT[layer] - {layer}
-    assert not forbidden, f"{path.relative_to(ROOT)} is in layer {layer}, which may not import {sorted(forbidden)}"
+def test_no_import_goes_up() -> None:
+    assert {_layer(path) for path in _sources()} == set(MAY_IMPORT), "every layer has its row in the table"
+    offenders = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _sources()
+        for name in sorted(_imported(path))
+        if not _may_import(_layer(path), name)
+    ]
+    assert not offenders
 
 
-def test_every_source_is_looked_at() -> None:
-    layers = {_layer(path) for path in _sources()}
-    assert {"bundle", "export", "calib", "engines", "cli", "pipeline", "backends"} <= layers
-    assert layers <= set(MAY_IMPORT)
+def _may_import(layer: str, module: str) -> bool:
+    target = (*module.split("."), "__init__")[1]
+    return target in MAY_IMPORT[layer] | {layer, "__init__"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "module"),
+    [
+        ("data", "wrn_deploy.runtime.runner"),
+        ("calib", "wrn_deploy.export.graph"),
+        ("bench", "wrn_deploy.rendering.html"),
+    ],
+)
+def test_the_table_forbids(layer: str, module: str) -> None:
+    assert not _may_import(layer, module)
+
+
+def _loaded_with(path: Path) -> set[str]:
+    """Modules of ours that are imported when the file is: not inside functions, not for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lazy = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) or _for_types(node)]
+    inside = {id(child) for node in lazy for child in ast.walk(node)}
+    modules = {_module(source) for source in _sources()}
+    names = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and id(node) not in inside
+        for alias in node.names
+    }
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def test_there_are_no_circles() -> None:
+    imports = {_module(path): _loaded_with(path) for path in _sources()}
+    while True:  # takes away what imports nothing that is left; what stays is a circle
+        free = {name for name, wanted in imports.items() if not wanted & imports.keys()}
+        if not free:
+            break
+        imports = {name: wanted for name, wanted in imports.items() if name not in free}
+    assert not imports, f"import circles among {sorted(imports)}"
+
+
+def test_folders_are_small_and_say_their_job() -> None:
+    folders = {path.parent for path in _sources()}
+    crowded = {
+        str(folder.relative_to(ROOT)): count
+        for folder in folders
+        if (count := sum(path.parent == folder and path.name != "__init__.py" for path in _sources())) > MAX_FILES
+    }
+    assert not crowded
+    silent = [path for path in _sources() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not silent, "every file, a folder's __init__.py too, opens with a sentence on its job"
+
+
+def test_tests_mirror_the_tree() -> None:
+    """A folder of tests has the name of a folder of sources, but for those that are about the whole."""
+    own = {"tests", "tests/benchmarks"}
+    sources = {str(path.parent.relative_to(ROOT)).removeprefix("wrn_deploy/") for path in _sources()}
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")} - own
+    assert {folder for folder in folders if folder.removeprefix("tests/") not in sources} <= {
+        f"tests/cli/{group}" for group in GROUPS
+    }
+
+
+CLI_GROUPS = {
+    f"tests/cli/{group}" for group in ("engines", "inference", "inspection", "measuring", "networks", "quantization")
+}
 
 
 def _loaded(statement: str) -> set[str]:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.pages import catalog as command
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import catalog, listed_models
-from wrn_deploy.models.catalog import count_entry, read_catalog
-
-ROOT = Path(__file__).resolve().parents[2]
+from wrn_deploy.models.catalog import count_network, read_catalog
 
 
 def test_every_entry_is_what_the_network_counts() -> None:
-    counted = {name: count_entry(name) for name in listed_models()}
+    counted = {name: count_network(name) for name in listed_models()}
     assert dict(read_catalog()) == counted, "run `python -m benchmarks.pages.catalog`"
     assert list(read_catalog()) == listed_models()
     assert len(counted) > 30
 
 
 def test_the_command_writes_the_committed_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    command = importlib.import_module("catalog")
-    monkeypatch.setattr(command, "count_entry", read_catalog().__getitem__)
+    monkeypatch.setattr(command, "count_network", read_catalog().__getitem__)
     assert command.catalog_text() == catalog.FILE.read_text(encoding="utf-8")
 
 

@@ -163,7 +163,7 @@ def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterato
     spec = _spec_of(network)
     from wrn_deploy.backends.pytorch.module import open_module
     from wrn_deploy.models.cost import shape_feature_maps
-    from wrn_deploy.models.feature_extractor import split_classifier
+    from wrn_deploy.models.image_classifier import split_classifier
 
     parts: tuple[nn.Module, ...] = (network,)
     if also is ExtraOutput.FEATURES:
