@@ -18,7 +18,7 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
@@ -165,7 +165,7 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
-    sample = Batches(EvenSample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
+    sample = Batches(even_sample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
     return CachedBatches(every), CachedBatches(sample)
 
 
