@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent", "share_interval"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "fraction_interval", "one_line", "percent"]
 
 
 def digits(value: float) -> str:
@@ -20,7 +20,7 @@ def percent(share: float) -> str:
     return ("> 99.99" if share < 1.0 and text == "100.00%" else text[:-1]) + " %"
 
 
-def share_interval(low: float, high: float) -> str:
+def fraction_interval(low: float, high: float) -> str:
     """Two shares (0..1) as in "96.41 to 99.23 %"."""
     return f"{100 * low:.2f} to {100 * high:.2f} %"
 

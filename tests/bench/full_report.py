@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wrn_deploy.bench.measuring.loadgen import Scenario
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import Boundary, Latency, LayerTime, LoadResult, Report, Row, Settings, WarmUp
 from wrn_deploy.bench.report.scores import Accuracy, ChangedImage, ClassScore
 from wrn_deploy.data import Role, open_data
@@ -53,8 +53,26 @@ MACHINE = Machine(
     "Linux x86_64", "AMD EPYC 9R14", 16, 131072, "3.12.11", Gpu("NVIDIA H200", "9.0", 143771, "580.95.05"), 0.42
 )
 STATES = (
-    Snapshot(0.42, "performance", 3702.4, 1980.0, 3201.0, 34.0, 118.4, ()),
-    Snapshot(9.87, "performance", 3688.1, 1755.0, 3201.0, 61.0, 512.9, ("SwPowerCap", "HwThermalSlowdown")),
+    Snapshot(
+        load_1min=0.42,
+        governor="performance",
+        cpu_mhz=3702.4,
+        gpu_mhz=1980.0,
+        gpu_memory_mhz=3201.0,
+        temperature_c=34.0,
+        power_w=118.4,
+        throttle_reasons=(),
+    ),
+    Snapshot(
+        load_1min=9.87,
+        governor="performance",
+        cpu_mhz=3688.1,
+        gpu_mhz=1755.0,
+        gpu_memory_mhz=3201.0,
+        temperature_c=61.0,
+        power_w=512.9,
+        throttle_reasons=("SwPowerCap", "HwThermalSlowdown"),
+    ),
 )
 WARNINGS = (
     "The GPU lowered its clock from 1980 to 1755 MHz while it was measured (SwPowerCap, HwThermalSlowdown); later "
@@ -67,7 +85,13 @@ def make_full_report() -> Report:
     source = random.Random(5)
     rows = tuple(_row(index, source) for index in range(len(CONTENDERS)))
     skipped = tuple(
-        Row(title.lower(), title, precision, skipped=reason, size_bytes=138_000_000 if "RTX" in title else None)
+        Row(
+            backend=title.lower(),
+            title=title,
+            precision=precision,
+            skipped=reason,
+            size_bytes=138_000_000 if "RTX" in title else None,
+        )
         for reason, names in zip(REASONS, SKIPPED, strict=True)
         for title, precision in names
     )
@@ -82,9 +106,13 @@ def make_full_report() -> Report:
         baseline="PyTorch fp32",
         machine=MACHINE,
         versions={"numpy": "2.4.6", "onnxruntime": "1.31.1", "tensorrt": "11.4.0.106", "torch": "2.13.0"},
-        settings=Settings(BATCHES, 30, 6.0, 20, 16, 1, Boundary.TRANSFER),
+        settings=Settings(
+            batches=BATCHES, rounds=30, duration_s=6.0, iterations=20, threads=16, streams=1, boundary=Boundary.TRANSFER
+        ),
         rows=rows + skipped,
-        conditions=Conditions(*STATES, energy_j=48211.0, git_revision="993c8b4+", warnings=WARNINGS),
+        environment=Environment(
+            before=STATES[0], after=STATES[1], energy_j=48211.0, git_revision="993c8b4+", warnings=WARNINGS
+        ),
     )
 
 
@@ -92,9 +120,9 @@ def _row(index: int, source: random.Random) -> Row:
     title, precision, once, share, noise, *_, size, peak = CONTENDERS[index]
     times = tuple(_latency(batch, once * (1 + (batch - 1) * share), noise, source) for batch in BATCHES)
     row = Row(
-        title.lower().replace(" ", "-"),
-        title,
-        precision,
+        backend=title.lower().replace(" ", "-"),
+        title=title,
+        precision=precision,
         artifact=f"onnx/{precision}.onnx",
         sha256=f"{source.getrandbits(256):064x}",
         size_bytes=size,
@@ -129,15 +157,15 @@ def _accuracy(index: int, source: random.Random) -> Accuracy:
     now[12] -= sum(now) - round(top1 * IMAGES)
     changed = 0 if index == 0 else 4 + 5 * lost
     return Accuracy(
-        IMAGES,
-        sum(now),
-        1.0 if index == 0 else 1 - changed / IMAGES,
-        round(top5 * IMAGES),
-        None if index == 0 else 0.0031 * (1 + 40 * lost),
-        None if index == 0 else 0.00042 * (1 + 40 * lost),
-        tuple(ClassScore(label, EACH, right) for label, right in zip(LABELS, now, strict=True)),
-        _changed(source, min(12, changed)) if lost else (),
-        changed if lost else 0,
+        images=IMAGES,
+        correct=sum(now),
+        agreement=1.0 if index == 0 else 1 - changed / IMAGES,
+        correct5=round(top5 * IMAGES),
+        max_error=None if index == 0 else 0.0031 * (1 + 40 * lost),
+        mean_error=None if index == 0 else 0.00042 * (1 + 40 * lost),
+        classes=tuple(ClassScore(label, EACH, right) for label, right in zip(LABELS, now, strict=True)),
+        changed=_changed(source, min(12, changed)) if lost else (),
+        changed_count=changed if lost else 0,
     )
 
 
@@ -148,7 +176,15 @@ def _changed(source: random.Random, count: int) -> tuple[ChangedImage, ...]:
         label, before, after = source.choice(LABELS), source.choice(LABELS), source.choice(LABELS)
         before, after = ((label, after), (before, label), (before, after))[source.choice((0, 0, 0, 1, 2))]
         if before != after:
-            found.append(ChangedImage(f"val_{number:08}.JPEG", label, before, after, _png(items[number].load())))
+            found.append(
+                ChangedImage(
+                    name=f"val_{number:08}.JPEG",
+                    label=label,
+                    before=before,
+                    after=after,
+                    png=_png(items[number].load()),
+                )
+            )
     return tuple(found)
 
 
@@ -180,6 +216,9 @@ def _load(
     scenario: Scenario, target: float | None, rate: float, times: tuple[float, float, float], queries: int
 ) -> LoadResult:
     valid = target is None or times[2] <= target
-    reason = None if valid else "Reduce target QPS to improve latency."
-    log = f"tensorrt-cuda-graph-int8-{scenario}"
-    return LoadResult(scenario.value, valid, target, rate, *times, queries, log, reason)
+    p50_ms, p90_ms, p99_ms = times
+    return LoadResult(
+        scenario=scenario.value, valid=valid, target_ms=target, samples_per_s=rate, p50_ms=p50_ms, p90_ms=p90_ms,
+        p99_ms=p99_ms, queries=queries, log=f"tensorrt-cuda-graph-int8-{scenario}",
+        reason=None if valid else "Reduce target QPS to improve latency.",
+    )  # fmt: skip

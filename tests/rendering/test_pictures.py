@@ -89,7 +89,7 @@ def test_ratios_need_a_baseline() -> None:
 
 
 def spread(*samples: tuple[float, ...]) -> Report:
-    rows = (Row("a", f"A{index}", Precision.FP32, latencies=(Latency(1, (some,), STEADY),))
+    rows = (Row(backend="a", title=f"A{index}", precision=Precision.FP32, latencies=(Latency(1, (some,), STEADY),))
             for index, some in enumerate(samples))  # fmt: skip
     return make_report(*rows)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.rendering.table import Line, Table, tables
 
@@ -17,7 +17,7 @@ MARKUP = re.compile(r"[\\`*<|~]|&(?=[#A-Za-z])|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![
 
 
 def to_markdown(report: Report) -> str:
-    """Heading, summary, warnings, tables, skipped rows, notes and conditions; ends with a line break."""
+    """Heading, summary, warnings, tables, skipped rows, notes and environment; ends with a line break."""
     model, data = heading(report)
     state = machine_state(report)
     blocks = [
@@ -28,8 +28,8 @@ def to_markdown(report: Report) -> str:
         _skipped(report),
         "## Notes",
         _list(_escape(note) for note in notes(report)),
-        "## Conditions",
-        _list(f"{name}: {_escape(value)}" for name, value in conditions(report)),
+        "## Environment",
+        _list(f"{name}: {_escape(value)}" for name, value in environment(report)),
         "" if state is None else _table(state),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"

@@ -1,20 +1,18 @@
-"""Says in words what a report's numbers mean, what makes them doubtful, and under which conditions they were taken."""
+"""Describes in words a report's numbers, warnings and environment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.ratios import CONFIDENCE, LEAST_ROUNDS
+from wrn_deploy.bench.report.environment import GPU_IDLE, Environment, Snapshot
+from wrn_deploy.bench.report.ratios import CONFIDENCE, MIN_ROUNDS
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
 
-__all__ = ["Skip", "conditions", "heading", "machine_state", "notes", "skips", "warnings"]
+__all__ = ["Skip", "environment", "heading", "machine_state", "notes", "skips", "warnings"]
 
 NAMES_SHOWN = 5
-IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def heading(report: Report) -> tuple[str, str]:
 
 
 def skips(report: Report) -> tuple[Skip, ...]:
-    """The skipped rows by reason, in the report's order; what is built all the same has its size."""
+    """The skipped rows by reason, in the report's order; files that were built have their size."""
     found: dict[str, list[str]] = {}
     for row in report.rows:
         if row.skipped is not None:
@@ -50,27 +48,32 @@ def skips(report: Report) -> tuple[Skip, ...]:
 def warnings(report: Report) -> tuple[str, ...]:
     """What makes the numbers doubtful, in sentences."""
     machine, found = report.machine, list[str]()
-    if report.conditions is not None:
-        found += [one_line(warning) for warning in report.conditions.warnings]
+    if report.environment is not None:
+        found += [one_line(warning) for warning in report.environment.warnings]
     elif report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
         found.append(f"Busy machine: {load}; the times may be too long.")
     restless = [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
     if restless:
         found.append(f"Times had not settled after warming up: {', '.join(one_line(row.name) for row in restless)}.")
-    return (*found, *_invalid_loads(report))
+    invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
+    for row, run in invalid:
+        reason = one_line(run.reason or "it gives no reason").rstrip(".")
+        found.append(f"LoadGen calls {one_line(run.scenario)} of {one_line(row.name)} invalid: {reason}.")
+    return tuple(found)
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the columns mean, and what was left out."""
+    """The meaning of the columns, and what was left out."""
     found = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
     if report.timed:
         found.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
         found.append("images/s is images a run / median; 1 MB is 10^6 bytes.")
-        found += _note_on_ratios(report)
+        if report.baseline is not None:
+            found.append(_note_on_ratios(one_line(report.baseline), report.settings.rounds))
     if report.reference is not None:
         name = one_line(report.reference)
-        found.append(f"Agreement: the share of images with the same top class as {name}.")
+        found.append(f"Agreement: the fraction of images with the same top class as {name}.")
         if any(row.accuracy is not None and row.accuracy.max_error is not None for row in report.rows):
             found.append(f"Max and mean error: of the logits, against those of {name}.")
     corrupt = [one_line(name) for name in report.corrupt]
@@ -83,10 +86,11 @@ def notes(report: Report) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conditions(report: Report) -> tuple[tuple[str, str], ...]:
-    """What was measured, on which machine and how, as (name, value)."""
+def environment(report: Report) -> tuple[tuple[str, str], ...]:
+    """What was measured, on which machine and with which options, as (name, value)."""
     machine, settings, gpu = report.machine, report.settings, report.machine.gpu
-    around = report.conditions
+    found = report.environment
+    turns = f"{count(settings.rounds, 'round')} of at most {count(settings.iterations, 'iteration')}"
     pairs = (
         ("CPU", f"{machine.cpu}, {count(machine.cores, 'core')}"),
         ("Memory", f"{digits(machine.memory_mib / 1024)} GiB"),
@@ -94,84 +98,64 @@ def conditions(report: Report) -> tuple[tuple[str, str], ...]:
         ("GPU details", "" if gpu is None else f"compute capability {gpu.compute_capability}, driver {gpu.driver}"),
         ("System", f"{machine.system}, Python {machine.python}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))),
-        ("Git revision", (around.git_revision if around else None) or ""),
+        ("Git revision", (found.git_revision if found else None) or ""),
         ("Threads", str(settings.threads)),
         ("Streams", str(settings.streams) if settings.streams > 1 else ""),
         ("Boundary", settings.boundary.value if report.timed else ""),
         ("Load", f"{machine.load_1min:g} before measuring (average of one minute)"),
-        *(() if around is None else _shares(around)),
-        ("Samples", _samples(report)),
-        ("Energy", f"{digits(around.energy_j)} J, the GPU" if around and around.energy_j is not None else ""),
+        *(_cpu_time(found) if found else ()),
+        ("Samples", f"{turns}, candidates interleaved" if report.timed else ""),
+        ("Energy", f"{digits(found.energy_j)} J, the GPU" if found and found.energy_j is not None else ""),
         ("Data", f"{report.data}, digest {report.data_digest[:12]}" if report.data_digest else report.data),
         ("Created", report.created),
     )
     return tuple((name, one_line(value)) for name, value in pairs if value)
 
 
-def _shares(around: Conditions) -> tuple[tuple[str, str], ...]:
-    """Who used the CPU's time."""
-    stolen = "" if around.steal is None else f"; {percent(around.steal)} of the time went to other machines"
+def _note_on_ratios(baseline: str, rounds: int) -> str:
+    if rounds < MIN_ROUNDS:
+        return f"Ratios to {baseline} need at least {MIN_ROUNDS} rounds; there were {rounds}."
     return (
-        ("CPU limit", _known(around.cpu_limit, "{:g} cores' worth of time".format)),
-        ("Other programs", _known(around.others_cores, "{:.2f} cores' worth of time while measuring".format) + stolen),
+        f"Time ratio: the median over the rounds of the time over {baseline}'s in the same round, with its bootstrap "
+        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that holds 1."
+    )
+
+
+def _cpu_time(found: Environment) -> tuple[tuple[str, str], ...]:
+    stolen = "" if found.steal is None else f"; {percent(found.steal)} of the time went to other machines"
+    return (
+        ("CPU limit", _known(found.cpu_limit, "{:g} cores' worth of time")),
+        ("Other programs", _known(found.others_cores, "{:.2f} cores' worth of time while measuring") + stolen),
     )
 
 
 def machine_state(report: Report) -> Table | None:
-    """The machine before and after measuring; None where nothing is known of it."""
-    if report.conditions is None:
+    """The machine before and after measuring; None: not known."""
+    if report.environment is None:
         return None
-    before, after = _state(report.conditions.before), _state(report.conditions.after)
-    lines = [Line((name, before[name], after[name])) for name in before if before[name] or after[name]]
+    before, after = _state(report.environment.before), _state(report.environment.after)
+    lines = tuple(Line((name, before[name], after[name])) for name in before if before[name] or after[name])
     headers = ("State", "before", "after")
-    about = "What the machine said of itself before the first round and after the last."
-    shown = Table(name="state", title="Before and after", about=about, headers=headers, lines=tuple(lines))
+    about = "The machine's state before the first round and after the last."
+    shown = Table(name="state", title="Before and after", about=about, headers=headers, lines=lines)
     return shown if lines else None
 
 
 def _state(snapshot: Snapshot) -> dict[str, str]:
     found = snapshot.throttle_reasons
-    reasons = None if found is None else tuple(name for name in found if name != IDLE)
+    reasons = "" if found is None else one_line(", ".join(name for name in found if name != GPU_IDLE)) or "no"
     return {
-        "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}".format),
+        "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}"),
         "CPU governor": one_line(snapshot.governor or ""),
-        "CPU clock": _known(snapshot.cpu_mhz, "{:.0f} MHz".format),
-        "CPU clock allowed": _known(snapshot.cpu_max_mhz, "{:.0f} MHz".format),
-        "GPU clock": _known(snapshot.gpu_mhz, "{:.0f} MHz".format),
-        "GPU memory clock": _known(snapshot.gpu_memory_mhz, "{:.0f} MHz".format),
-        "GPU temperature": _known(snapshot.temperature_c, "{:.0f} °C".format),
-        "GPU power": _known(snapshot.power_w, "{:.0f} W".format),
-        "GPU throttled": "" if reasons is None else one_line(", ".join(reasons)) or "no",
+        "CPU clock": _known(snapshot.cpu_mhz, "{:.0f} MHz"),
+        "CPU clock allowed": _known(snapshot.cpu_max_mhz, "{:.0f} MHz"),
+        "GPU clock": _known(snapshot.gpu_mhz, "{:.0f} MHz"),
+        "GPU memory clock": _known(snapshot.gpu_memory_mhz, "{:.0f} MHz"),
+        "GPU temperature": _known(snapshot.temperature_c, "{:.0f} °C"),
+        "GPU power": _known(snapshot.power_w, "{:.0f} W"),
+        "GPU throttled": reasons,
     }
 
 
-def _known(value: float | None, shown: Callable[[float], str]) -> str:
-    return "" if value is None else shown(value)
-
-
-def _invalid_loads(report: Report) -> list[str]:
-    return [
-        f"LoadGen calls {one_line(load.scenario)} of {one_line(row.name)} invalid: "
-        f"{one_line(load.reason or 'it gives no reason').rstrip('.')}."
-        for row in report.rows
-        for load in row.loads
-        if not load.valid
-    ]
-
-
-def _note_on_ratios(report: Report) -> list[str]:
-    if report.baseline is None:
-        return []
-    name, interval = one_line(report.baseline), f"bootstrap {CONFIDENCE:.0%} interval".replace("%", " %")
-    if report.settings.rounds < LEAST_ROUNDS:
-        return [f"Ratios to {name} need {LEAST_ROUNDS} rounds at least; there were {report.settings.rounds}."]
-    return [
-        f"Time ratio: the median over the rounds of the time over {name}'s in the same round, with its {interval}; "
-        "no difference is shown where that holds 1."
-    ]
-
-
-def _samples(report: Report) -> str:
-    settings = report.settings
-    turns = f"{count(settings.rounds, 'round')} of at most {count(settings.iterations, 'iteration')}"
-    return f"{turns}, candidates interleaved" if report.timed else ""
+def _known(value: float | None, shown: str) -> str:
+    return "" if value is None else shown.format(value)

@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, warnings
 from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
@@ -21,7 +21,7 @@ NAME = 17  # columns: names wrap where they are longer and the table needs the r
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints title, summary, warnings, tables, skipped rows, notes and conditions, wrapped to the console's width.
+    """Prints title, summary, warnings, tables, skipped rows, notes and environment, wrapped to the console's width.
 
     A table too wide for the console is continued below with its first columns again: no cell is cut.
     """
@@ -43,7 +43,7 @@ def print_report(report: Report, console: Console) -> None:
     for note in notes(report):
         _print(console, Text(note))
     console.print()
-    console.print(_pairs(conditions(report)))
+    console.print(_pairs(environment(report)))
     state = machine_state(report)
     if state is not None:
         console.print("", *_grids(state, console), sep="\n")

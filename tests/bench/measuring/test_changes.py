@@ -62,7 +62,9 @@ def test_without_pictures_images_have_names_alone() -> None:
 def test_changes_get_the_names_of_their_classes() -> None:
     shown = {3: ("3.png", "aaaa")}
     changes = (Change(3, 0, 1, 4), Change(5, 0, 1, 2))
-    assert to_images(changes, shown, LABELLED) == (ChangedImage("3.png", "ant", "bee", "eel", "aaaa"),)
+    assert to_images(changes, shown, LABELLED) == (
+        ChangedImage(name="3.png", label="ant", before="bee", after="eel", png="aaaa"),
+    )
 
 
 @pytest.mark.parametrize(("shape", "size"), [((32, 32), (32, 32)), ((96, 60), (60, 96)), ((224, 112), (48, 96))])

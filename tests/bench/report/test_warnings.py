@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.warnings import doubts
+from wrn_deploy.bench.report.environment import Environment, Snapshot
+from wrn_deploy.bench.report.warnings import find_warnings
 
 CALM = Snapshot()
 
@@ -55,10 +55,10 @@ CALM = Snapshot()
     ],
 )  # fmt: skip
 def test_what_is_beyond_its_limit_is_told_with_the_figure(told: dict[str, Any], said: str | None) -> None:
-    around = Conditions(**{"before": CALM, "after": CALM, **told})
-    assert doubts(around, 2) == (() if said is None else (said,))
+    around = Environment(**{"before": CALM, "after": CALM, **told})
+    assert find_warnings(around, 2) == (() if said is None else (said,))
 
 
 def test_several_doubts_are_all_told() -> None:
-    around = Conditions(CALM, CALM, others_cores=3.0, steal=0.5, cpu_throttles=2)
-    assert len(doubts(around, 4)) == 3
+    around = Environment(before=CALM, after=CALM, others_cores=3.0, steal=0.5, cpu_throttles=2)
+    assert len(find_warnings(around, 4)) == 3

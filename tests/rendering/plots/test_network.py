@@ -16,13 +16,21 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _conv(name: str, **changes: object) -> Layer:
-    layer = Layer(name, Kind.CONV, "3x3 Conv, 16 → 16", (16, 8, 8), 2304, 147456, "fp32")
+    layer = Layer(
+        name=name,
+        kind=Kind.CONV,
+        label="3x3 Conv, 16 → 16",
+        shape=(16, 8, 8),
+        parameters=2304,
+        macs=147456,
+        arithmetic="fp32",
+    )
     return dataclasses.replace(layer, **changes)  # type: ignore[arg-type]
 
 
 def residual(changes: dict[str, object] | None = None, blocks: int = 3) -> Network:
     """An input, a Conv, `blocks` residual blocks, and one with a Conv in its skip; `changes` to the second block."""
-    layers = [Layer("images", Kind.INPUT, "input", (3, 8, 8)), _conv("stem")]
+    layers = [Layer(name="images", kind=Kind.INPUT, label="input", shape=(3, 8, 8)), _conv("stem")]
     tensors = [Tensor(0, 1)]
     for block in range(blocks + 1):
         before, at = len(layers) - 1, len(layers)
@@ -34,7 +42,7 @@ def residual(changes: dict[str, object] | None = None, blocks: int = 3) -> Netwo
             layers.append(_conv(f"b.{block}.skip"))
             skip = at + 2
             tensors.append(Tensor(before, skip))
-        layers.append(Layer(f"b.{block}.add", Kind.SUM, "+ · ReLU", (16, 8, 8)))
+        layers.append(Layer(name=f"b.{block}.add", kind=Kind.SUM, label="+ · ReLU", shape=(16, 8, 8)))
         tensors += [Tensor(at + 1, len(layers) - 1), Tensor(skip, len(layers) - 1)]
     return Network("net", "fp32", tuple(layers), tuple(tensors))
 

@@ -19,7 +19,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def run_of(errors: Sequence[float | None], name: str = "run") -> Curves:
     points = tuple(
-        EpochPoint(index + 1, 2.0 / (index + 1), 0.1, None if error is None else error / 2, error)
+        EpochPoint(
+            epoch=index + 1,
+            loss=2.0 / (index + 1),
+            learning_rate=0.1,
+            train_error=None if error is None else error / 2,
+            test_error=error,
+        )
         for index, error in enumerate(errors)
     )
     return Curves(name, Path("log.jsonl"), points)

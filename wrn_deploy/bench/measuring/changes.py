@@ -65,7 +65,13 @@ def to_png(image: npt.NDArray[np.uint8], longest: int) -> bytes:
 def to_images(changes: Sequence[Change], shown: Shown, spec: ModelSpec) -> tuple[ChangedImage, ...]:
     """The changes with names instead of numbers."""
     return tuple(
-        ChangedImage(name, spec.label(change.label), spec.label(change.before), spec.label(change.after), png)
+        ChangedImage(
+            name=name,
+            label=spec.label(change.label),
+            before=spec.label(change.before),
+            after=spec.label(change.after),
+            png=png,
+        )
         for change in changes
         if change.index in shown
         for name, png in (shown[change.index],)

@@ -12,8 +12,8 @@ from pathlib import Path
 import wrn_deploy
 from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.warnings import doubts
+from wrn_deploy.bench.report.environment import Environment, Snapshot
+from wrn_deploy.bench.report.warnings import find_warnings
 
 __all__ = ["Watch", "git_revision", "watch_machine"]
 
@@ -51,30 +51,32 @@ class Watch:
         if len(self._during) >= MOST:
             self._during, self._every_s = self._during[1::2], 2 * self._every_s
 
-    def end(self, cores: int, revision: str | None) -> Conditions:
-        """The conditions, and what in them is doubtful for a program that may run on `cores`; ends the watch."""
+    def end(self, cores: int, revision: str | None) -> Environment:
+        """Ends the watch; returns the environment, with warnings for a program that may run on `cores` cores."""
         seconds, times = self._clock() - self._start.seconds, self._cpu.times()
         energy = self._gpu.energy_j() if self._gpu else None
-        around = Conditions(
-            self._before,
-            self._snapshot(),
-            None if energy is None or self._start.energy_j is None else round(energy - self._start.energy_j, 3),
-            revision,
+        environment = Environment(
+            before=self._before,
+            after=self._snapshot(),
+            energy_j=_difference(self._start.energy_j, energy),
+            git_revision=revision,
             during=tuple(self._during),
             cpu_limit=self._cpu.cpu_limit(),
             others_before=self._start.others,
         )
         if self._start.times is not None and times is not None and seconds > 0:
-            around = _with_times(around, self._start.times, times, seconds)
+            environment = _with_times(environment, self._start.times, times, seconds)
         if self._gpu is not None:
             self._gpu.close()
-        return replace(around, warnings=doubts(around, cores))
+        return replace(environment, warnings=find_warnings(environment, cores))
 
     def _snapshot(self) -> Snapshot:
         cpu, gpu = self._cpu.state(), self._gpu.read() if self._gpu else GpuState()
         return Snapshot(
-            cpu.load_1min, cpu.governor, cpu.mhz, gpu.mhz, gpu.memory_mhz, gpu.temperature_c, gpu.power_w,
-            gpu.throttle_reasons, cpu.max_mhz, round(self._clock() - self._start.seconds, 1),
+            load_1min=cpu.load_1min, governor=cpu.governor, cpu_mhz=cpu.mhz, gpu_mhz=gpu.mhz,
+            gpu_memory_mhz=gpu.memory_mhz, temperature_c=gpu.temperature_c, power_w=gpu.power_w,
+            throttle_reasons=gpu.throttle_reasons, cpu_max_mhz=cpu.max_mhz,
+            at_s=round(self._clock() - self._start.seconds, 1),
         )  # fmt: skip
 
 
@@ -83,16 +85,20 @@ def watch_machine() -> Watch:
     return Watch(Linux(), open_gpu())
 
 
-def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: float) -> Conditions:
+def _with_times(environment: Environment, first: CpuTimes, last: CpuTimes, seconds: float) -> Environment:
     others = (last.busy - first.busy) - (last.own - first.own)
     total = last.total - first.total
     return replace(
-        around,
+        environment,
         others_cores=round(max(0.0, others / seconds), 3),
         steal=round((last.steal - first.steal) / total, 5) if total > 0 else None,
-        held_s=None if last.held is None or first.held is None else round(last.held - first.held, 3),
+        held_s=_difference(first.held, last.held),
         cpu_throttles=None if last.throttles is None or first.throttles is None else last.throttles - first.throttles,
     )
+
+
+def _difference(first: float | None, last: float | None) -> float | None:
+    return None if first is None or last is None else round(last - first, 3)
 
 
 def git_revision(tree: Path | None = None) -> str | None:

@@ -1,15 +1,17 @@
-"""What surrounded a measurement and may have disturbed it, as data; `conditions.py` and `gpu_state.py` read it."""
+"""The environment of a measurement, and warnings about it, as data; `bench/measuring/` reads it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Conditions", "Snapshot"]
+__all__ = ["GPU_IDLE", "Environment", "Snapshot"]
+
+GPU_IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The machine at one moment; None: not known, or there is no such thing here.
+    """The machine at one moment; None: not known, or not present here.
 
     Args:
         load_1min: processes that wanted a core, the average of one minute.
@@ -18,9 +20,9 @@ class Snapshot:
         gpu_mhz: the clock of the GPU's processors.
         gpu_memory_mhz: the clock of its memory.
         temperature_c: of the GPU, in degrees Celsius.
-        power_w: what the GPU draws.
-        throttle_reasons: NVML's names of what holds the GPU's clock down, "GpuIdle" among them; empty: nothing does.
-        cpu_max_mhz: the highest clock that the CPU is allowed.
+        power_w: of the GPU.
+        throttle_reasons: NVML's names of what lowers the GPU's clock, "GpuIdle" among them; empty: nothing.
+        cpu_max_mhz: the maximum clock that the CPU is allowed.
         at_s: seconds since measuring began.
     """
 
@@ -36,21 +38,21 @@ class Snapshot:
     at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """The machine around a measurement, and what makes the numbers doubtful, in sentences.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine before, during and after a measurement, and warnings in sentences.
 
     Args:
-        before: before the first contender was opened.
-        after: when the last was done.
-        energy_j: what the GPU used in between.
-        git_revision: that of the program's own source tree, as `git describe --always --dirty` says it.
+        before: before the first candidate was opened.
+        after: after the last one was done.
+        energy_j: of the GPU, in between.
+        git_revision: of the program's own source tree, by `git describe --always --dirty`.
         warnings: what makes the numbers doubtful.
         during: every few seconds in between, while nothing was timed.
-        cpu_limit: the cores' worth of time that the control group allows; None: no limit.
-        others_before: of the load before, what this program had no part in.
+        cpu_limit: cores' worth of time that the control group allows; None: no limit.
+        others_before: the load before measuring, without this program's own.
         others_cores: cores' worth of time that other programs took in between.
-        steal: the share of the CPU's time that the hypervisor gave to other machines, 0..1.
+        steal: the fraction of the CPU's time that the hypervisor gave to other machines, 0..1.
         held_s: seconds for which the control group's limit stopped this program.
         cpu_throttles: how often the CPU's cores were too hot for their clock.
     """

@@ -157,7 +157,9 @@ class _Work:
         after, kept = self._judged(file, key, judge), watcher.kept
         if not after.is_better_than(before, by_labels=self.schedule.loss.needs_labels):
             after, kept = before, None
-        return Finetuned(key, before, tuple(watcher.looks), kept, after, difference)
+        return Finetuned(
+            key=key, before=before, looks=tuple(watcher.looks), kept=kept, after=after, difference=difference
+        )
 
     def _judged(self, file: Path, key: str, judge: Judge) -> Standing:
         return judge.judge(self._answer(file, key))

@@ -78,7 +78,10 @@ def network_of(model: ir.Model, name: str, precision: str) -> Network:
     reading = _Reading(expected)
     for value in model.graph.inputs:
         if value.name not in model.graph.initializers:
-            reading.made[value] = (reading.add(Layer(value_name(value), Kind.INPUT, "input", _shape(value))), None)
+            reading.made[value] = (
+                reading.add(Layer(name=value_name(value), kind=Kind.INPUT, label="input", shape=_shape(value))),
+                None,
+            )
     for node in model.graph:
         if node.op_type == "Constant" or not any(value in reading.made for value in node.inputs):
             continue
@@ -119,7 +122,7 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
     """One layer for all nodes of a group, with what they cost together."""
     place = reading.groups.get(group)
     if place is None:
-        layer = Layer(name_of(node).partition(".")[0], Kind.OTHER, group, ())
+        layer = Layer(name=name_of(node).partition(".")[0], kind=Kind.OTHER, label=group, shape=())
         place = reading.groups[group] = reading.add(layer, node)
     macs, arithmetic = reading.expected.get(name_of(node), (0, None))
     there = reading.layers[place]
@@ -139,9 +142,17 @@ def _layer(reading: _Reading, node: ir.Node) -> Layer:
         macs, arithmetic = reading.expected.get(name, (0, None))
         kind = Kind.CONV if node.op_type == "Conv" else Kind.LINEAR
         label = _conv_label(node) if kind is Kind.CONV else _linear_label(node)
-        return Layer(name, kind, label, shape, _constants(node), macs, arithmetic)
+        return Layer(
+            name=name,
+            kind=kind,
+            label=label,
+            shape=shape,
+            parameters=_constants(node),
+            macs=macs,
+            arithmetic=arithmetic,
+        )
     kind, label, parameters = _plain(reading, node)
-    return Layer(name, kind, label, shape, parameters)
+    return Layer(name=name, kind=kind, label=label, shape=shape, parameters=parameters)
 
 
 def _plain(reading: _Reading, node: ir.Node) -> tuple[Kind, str, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.bench.report.compare import Comparison, RowKey, Timed, compare_reports
-from wrn_deploy.bench.report.report import read_report
-from wrn_deploy.bench.report.shares import exceeds
+from wrn_deploy.bench.report.compare import Comparison, Timed, compare_reports
+from wrn_deploy.bench.report.report import RowKey, read_report
+from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
 
@@ -29,20 +29,20 @@ class Limits:
     strict: bool = False
 
 
-def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
+def compare_files(before: Path, after: Path, reference: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
     """The comparison of two reports, and notes on what else differs.
 
     Raises:
         DeployError: a file is no report, the two may not be compared, or they have nothing in common.
     """
     old, new = read_report(before), read_report(after)
-    reasons = obstacles(old, new, yardstick)
+    reasons = obstacles(old, new, reference)
     if reasons:
         raise DeployError(
             f"{before} and {after} may not be compared ({'; '.join(reasons)}): expected the same in both; "
             "measure both on one machine with the same options"
         )
-    found = compare_reports(old, new, yardstick)
+    found = compare_reports(old, new, reference)
     if not found.timed and not found.scored:
         why = f", and answers are not compared as {found.answers}" if found.answers else ""
         raise DeployError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.bench.report.shares import exceeds
+from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import GateError
 from wrn_deploy.spec import Precision
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
-from wrn_deploy.bench.report.environment import Conditions
+from wrn_deploy.bench.report.environment import Environment
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.warning import report_warnings
@@ -151,16 +151,16 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         if with_latency:
             time_rounds(entries, settings, progress, watch.look)
             run_loads(entries, options.loads, options.logs or Path(), progress)
-            conditions = watch.end(machine.cores, git_revision())
+            environment = watch.end(machine.cores, git_revision())
             ask_all(entries, images, progress)
         else:
             ask_all(entries, images, progress)
-            conditions = watch.end(machine.cores, git_revision())
+            environment = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
     report_warnings(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
-    measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, conditions=conditions)
+    measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, environment=environment)
     return _report(bundle, options, measured)
 
 
@@ -248,7 +248,7 @@ class _Measured:
     source: ImageSource
     machine: Machine
     settings: Settings
-    conditions: Conditions
+    environment: Environment
 
 
 def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Report:
@@ -273,7 +273,7 @@ def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Rep
         rows=tuple(
             entry.row(scores.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry is not reference)
         ),
-        conditions=measured.conditions,
+        environment=measured.environment,
     )
 
 

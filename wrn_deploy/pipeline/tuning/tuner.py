@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from wrn_deploy.bench.report.tuning import Budget, Layer, Trial, Tuning
+from wrn_deploy.bench.report.tuning import Budget, ConvCost, Trial, Tuning
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
@@ -101,13 +101,13 @@ class Tuner:
             chosen=None if kept is None else self.trials[kept],
         )
 
-    def _costs(self, reference: Reference) -> list[Layer]:
+    def _costs(self, reference: Reference) -> list[ConvCost]:
         """The error of each Conv alone in int8: never negative and nearly additive, unlike the gain of one in fp16."""
         layers, title = [], f"Costs of {len(self.macs)} Convs in int8, on {len(self.sample)} images"
         with self.progress.task(title, len(self.macs)) as advance:
             for name, macs in self.macs.items():
                 self.graphs.write_unwrapped([other for other in self.macs if other != name], self.file)
-                layers.append(Layer(name, macs, reference.compare(self.file, _ignore)))
+                layers.append(ConvCost(name, macs, reference.compare(self.file, _ignore)))
                 advance(1)
         return sorted(layers, key=lambda layer: (-layer.alone.error / layer.macs, layer.name))
 

@@ -18,7 +18,7 @@ LEFT = 24.0
 MARGIN = 170.0  # at the right of a block with one column, for what it costs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """Where a layer is drawn, in pixels; `column` 0 is the longest way."""
 
@@ -40,7 +40,7 @@ class Box:
         return self.top + self.height
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """What is drawn around a segment of several layers, or of several equal ones."""
 
@@ -56,7 +56,7 @@ class Frame:
         return self.width > 1.5 * BOX
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """All boxes by layer, the frames, and where the picture ends."""
 
@@ -87,11 +87,11 @@ def lay_out(network: Network, top: float, *, fold: bool) -> Layout:
             at += height + GAP
         if framed:
             width = columns * BOX + (columns - 1) * BESIDE + 2 * PADDING + SKIP
-            frames.append(Frame(segment, LEFT, start, width, at - GAP + PADDING - start))
+            frames.append(Frame(segment=segment, left=LEFT, top=start, width=width, height=at - GAP + PADDING - start))
             at += PADDING
     right = max((frame.left + frame.width + (0 if frame.wide else MARGIN) for frame in frames), default=0.0)
     right = max(right, *(box.left + box.width for box in boxes.values()))
-    return Layout(boxes, tuple(frames), tuple(segments), right + LEFT, at)
+    return Layout(boxes=boxes, frames=tuple(frames), segments=tuple(segments), width=right + LEFT, bottom=at)
 
 
 def _box(layer: Layer, place: int, where: tuple[float, float, float], column: int) -> Box:
@@ -99,7 +99,12 @@ def _box(layer: Layer, place: int, where: tuple[float, float, float], column: in
     left, top, row = where
     width, height = SMALL if layer.kind is Kind.SUM else BOX, _height(layer)
     return Box(
-        place, column, left + column * (BOX + BESIDE) + (BOX - width) / 2, top + (row - height) / 2, width, height
+        layer=place,
+        column=column,
+        left=left + column * (BOX + BESIDE) + (BOX - width) / 2,
+        top=top + (row - height) / 2,
+        width=width,
+        height=height,
     )
 
 

@@ -16,7 +16,7 @@ __all__ = ["Curves", "EpochPoint", "read_runs"]
 LOG = "log.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpochPoint:
     """One epoch, counted from 1; errors are top-1 in per cent; None: not in the log, or not finite."""
 
