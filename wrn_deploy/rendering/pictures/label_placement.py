@@ -29,11 +29,25 @@ class Box:
     right: float
     bottom: float
 
+    @property
+    def width(self) -> float:
+        """From left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """From top to bottom."""
+        return self.bottom - self.top
+
+    @property
+    def middle(self) -> Point:
+        """The centre."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
     def touches(self, other: Box) -> bool:
         """Whether they have an area in common."""
-        return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
-        )
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
 
     def holds(self, other: Box) -> bool:
         """Whether the other lies within it."""
@@ -70,12 +84,12 @@ def place_labels(points: Sequence[Point], words: Sequence[str], taken: Sequence[
 
 def point_label(words: str, point: Point, box: Box, style: str = "label") -> list[Markup]:
     """The label in its box, with a thin line to its point if it had to move away."""
-    lean = (box.left + box.right) / 2 - point[0]
+    center, middle = box.middle
+    lean = center - point[0]
     anchor, x = ("start", box.left + MARGIN) if lean > 0 else ("end", box.right - MARGIN)
     if abs(lean) < 1:
         anchor, x = "middle", point[0]
     parts = [text(x, box.bottom - 3.5, words, style, anchor)]
-    middle = (box.top + box.bottom) / 2
     if abs(middle - point[1]) > LINE:
         end = min(max(point[0], box.left), box.right)
         parts.insert(0, path("leader", f"M{point[0]:.1f} {point[1]:.1f}L{end:.1f} {middle:.1f}"))
