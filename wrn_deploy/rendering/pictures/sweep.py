@@ -10,7 +10,7 @@ from markupsafe import Markup
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import digits, one_line
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import LINE, spread_apart
+from wrn_deploy.rendering.pictures.label_placement import LINE, Label, draw_end_labels
 from wrn_deploy.rendering.pictures.svg import WIDE, Picture, mark, path, short, text
 
 __all__ = ["draw_batches"]
@@ -78,12 +78,6 @@ def _line(curve: _Curve, x_axis: Axis, y_axis: Axis) -> list[Markup]:
 
 
 def _names(curves: Sequence[_Curve], x_axis: Axis, y_axis: Axis, longest: int) -> list[Markup]:
-    """Each name at the height of its line's end, or as near as the others let it, with a thin line to it."""
-    ends = [(x_axis.at(curve.points[-1][0]), y_axis.at(curve.points[-1][1]), curve.row.name) for curve in curves]
-    ends.sort(key=lambda end: end[1])
-    heights = spread_apart([y for _, y, _ in ends], y_axis.end, y_axis.start)
-    parts, start = [], x_axis.end + 22
-    for (x, y, name), height in zip(ends, heights, strict=True):
-        parts.append(path("leader", f"M{x + 8:.1f} {y:.1f}L{start - 4:.1f} {height:.1f}"))
-        parts.append(text(start, height + 4, short(name, longest), "label"))
-    return parts
+    last = [(*curve.points[-1], short(curve.row.name, longest)) for curve in curves]
+    labels = [Label((x_axis.at(batch), y_axis.at(rate)), name) for batch, rate, name in last]
+    return draw_end_labels(labels, x_axis.end + 22, y_axis.end, y_axis.start)

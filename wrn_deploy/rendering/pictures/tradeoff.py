@@ -11,7 +11,7 @@ from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import digits, one_line, percent
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
 from wrn_deploy.rendering.pictures.bars import latency_bars
-from wrn_deploy.rendering.pictures.label_placement import Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.label_placement import Box, Label, Point, around, draw_labels
 from wrn_deploy.rendering.pictures.svg import WIDE, Picture, circle, mark, path, short, text
 
 __all__ = ["draw_tradeoff", "has_accuracy"]
@@ -58,7 +58,8 @@ def _front(ranking: Sequence[Ranked]) -> list[Ranked]:
 
 
 def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
-    x_axis, y_axis = _latency_axis(ranking, 46, width - 14), _accuracy_axis(ranking, HEIGHT - 46, 34)
+    x_axis = _latency_axis(ranking, 46, width - 14)
+    y_axis = Axis.of_percents([_top1(one) for one in ranking], HEIGHT - 46, 34, room=0.7)
     points = [(x_axis.at(one.latency.median_ms), y_axis.at(_top1(one))) for one in ranking]
     ends = [(x_axis.at(one.latency.min_ms), x_axis.at(one.latency.p90_ms)) for one in ranking]
     on_front = [point for one, point in zip(ranking, points, strict=True) if one in front]
@@ -91,13 +92,11 @@ def _labels(
     points: Sequence[Point], ends: Sequence[tuple[float, float]], words: Sequence[str], width: int
 ) -> list[Markup]:
     """Placed where they cover no mark and no whisker; the numbers first, which need to stand near."""
-    order = sorted(range(len(points)), key=lambda index: (not words[index].isdigit(), index))
+    labels = [Label(point, label) for point, label in zip(points, words, strict=True)]
+    labels.sort(key=lambda label: not label.words.isdigit())
     whiskers = [Box(low, y - 1.5, high, y + 1.5) for (low, high), (_, y) in zip(ends, points, strict=True)]
     taken = [*whiskers, *(around(point, RING) for point in points)]
-    ordered = [points[index] for index in order]
-    boxes = place_labels(ordered, [words[index] for index in order], taken, Box(46, 30, width, HEIGHT - 50))
-    labels = zip(order, ordered, boxes, strict=True)
-    return [part for index, point, box in labels for part in point_label(words[index], point, box)]
+    return draw_labels(labels, taken, Box(46, 30, width, HEIGHT - 50))
 
 
 def _steps(front: Sequence[Point], end: float) -> str:
@@ -128,13 +127,6 @@ def _latency_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
     if high / LOG_FROM <= low < high / 2:
         return Axis(0.0, high * 1.08, start, end)
     return Axis.around(low, high, start, end, log_from=LOG_FROM)
-
-
-def _accuracy_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
-    """At least one percentage point, so that a single image never looks like a gulf."""
-    values = [_top1(one) for one in ranking]
-    half, middle = max((max(values) - min(values)) * 0.7, 0.5), (max(values) + min(values)) / 2
-    return Axis(middle - half, middle + half, start, end)
 
 
 def _top1(one: Ranked) -> float:

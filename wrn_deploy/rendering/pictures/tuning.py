@@ -9,7 +9,7 @@ from markupsafe import Markup
 from wrn_deploy.bench.report.tuning import Trial, Tuning
 from wrn_deploy.formatting import percent
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Label, Point, around, draw_labels
 from wrn_deploy.rendering.pictures.svg import Picture, circle, path, text
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
@@ -17,7 +17,6 @@ __all__ = ["draw_tuning"]
 
 WIDTH, HEIGHT = 900, 460
 LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 20, 92, HEIGHT - 62
-LEAST = 0.5  # points of accuracy above and below the middle, so that a single image never looks like a gulf
 DIAMOND = "M0-8 8 0 0 8-8 0z"
 
 
@@ -58,8 +57,7 @@ def _describe(tuning: Tuning) -> str:
 def _accuracy_axis(tuning: Tuning) -> Axis:
     spread = [(100 * trial.score.top1, tuning.uncertainty(trial.score)) for trial in tuning.trials]
     values = [100 * tuning.reference.top1, *(top1 + side * error for top1, error in spread for side in (-1, 1))]
-    half, middle = max((max(values) - min(values)) * 0.55, LEAST), (max(values) + min(values)) / 2
-    return Axis(middle - half, middle + half, BOTTOM, TOP)
+    return Axis.of_percents(values, BOTTOM, TOP, room=0.55)
 
 
 def _reference(tuning: Tuning, y_axis: Axis) -> list[Markup]:
@@ -102,15 +100,12 @@ def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> list[Markup]:
 def _names(tuning: Tuning, points: Sequence[Point], taken: Sequence[Box]) -> list[Markup]:
     """How many Convs are in fp16 at each point of the frontier; the chosen one's first."""
     named = sorted(zip(tuning.frontier, points, strict=True), key=lambda pair: pair[0] != tuning.chosen)
-    words, ordered = [_name(trial, tuning) for trial, _ in named], [point for _, point in named]
-    marks = [around(point, 6.0) for point in ordered]
-    boxes = place_labels(ordered, words, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
-    labels = zip(words, ordered, boxes, strict=True)
-    return [
-        part
-        for name, point, box in labels
-        for part in point_label(name, point, box, "label strong" if name.startswith("chosen") else "label")
+    labels = [
+        Label(point, _name(trial, tuning), "label strong" if trial == tuning.chosen else "label")
+        for trial, point in named
     ]
+    marks = [around(label.point, 6.0) for label in labels]
+    return draw_labels(labels, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
 
 
 def _name(trial: Trial, tuning: Tuning) -> str:

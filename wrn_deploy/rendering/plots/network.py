@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor from one layer to another, by their indices; `codes` is the type it is quantized to (None: it is not)."""
+    """A tensor from one layer to another, by their indices; `codes` is its quantized type, None: not quantized."""
 
     source: int
     target: int

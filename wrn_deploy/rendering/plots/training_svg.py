@@ -11,7 +11,7 @@ from markupsafe import Markup
 from wrn_deploy.errors import UsageError
 from wrn_deploy.formatting import count, digits
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import spread_apart
+from wrn_deploy.rendering.pictures.label_placement import Label, draw_end_labels
 from wrn_deploy.rendering.pictures.svg import Picture, circle, path, short, text
 from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
 
@@ -99,13 +99,13 @@ def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
     ):
         shown, *others = ([found for point in points if (found := value(point)) is not None] for value in values)
         more = others[0] if others else []
-        axis = _axis(shown or more, more, (top + height, top))
+        axis = _axis(shown or more, more, top + height, top)
         panels.append(_Panel(caption=axis.caption(caption) + about, values=values, axis=axis, epochs=epochs))
         top += height + 44
     return panels
 
 
-def _axis(values: Sequence[float], others: Sequence[float], ends: tuple[float, float]) -> Axis:
+def _axis(values: Sequence[float], others: Sequence[float], start: float, end: float) -> Axis:
     """`values` are all shown; of the others as much as fits on a decade below them."""
     positive = [value for value in values if value > 0]
     high = max((*values, *others), default=1.0) or 1.0
@@ -113,8 +113,8 @@ def _axis(values: Sequence[float], others: Sequence[float], ends: tuple[float, f
         low = min(positive)
         under = [value for value in others if value < low]
         low = max(min(under), low / DECADE) if under else low
-        return Axis(low / 1.15, high * 1.1, *ends, log=True)
-    return Axis(0.0, high * 1.05, *ends)
+        return Axis(low / 1.15, high * 1.1, start, end, log=True)
+    return Axis(0.0, high * 1.05, start, end)
 
 
 def _key(runs: Sequence[Curves]) -> list[Markup]:
@@ -162,9 +162,8 @@ def _curve(run: Curves, index: int, panel: _Panel, order: int) -> list[Markup]:
 
 
 def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
-    """Rings around the least errors, and at the right each run's name, or for a single run each curve's."""
-    ends: list[tuple[float, float, str, int]] = []
-    parts = []
+    """Rings around the lowest errors, and at the right each run's name, or for a single run each curve's."""
+    labels, parts = [], []
     for index, run in enumerate(runs):
         if run.best is not None and run.best.test_error is not None:
             ring = panel.at(run.best.epoch, run.best.test_error)
@@ -172,10 +171,5 @@ def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
         named = (("test", TEST), ("training", TRAIN)) if len(runs) == 1 else ((short(run.name, LONGEST), TEST),)
         for name, value_of in named:
             known = [(point.epoch, value) for point in run.epochs if (value := value_of(point)) is not None]
-            ends += [(*panel.at(*last), name, index) for last in known[-1:]]
-    ends.sort(key=lambda end: end[1])
-    heights = spread_apart([end[1] for end in ends], panel.axis.end, panel.axis.start)
-    for (x, y, name, index), height in zip(ends, heights, strict=True):
-        parts.append(path("leader", f"M{x + 7:.1f} {y:.1f}L{RIGHT + 18} {height:.1f}"))
-        parts.append(text(RIGHT + 22, height + 4, name, "label", style=f"fill:var(--run{index})"))
-    return parts
+            labels += [Label(panel.at(*last), name, style=f"fill:var(--run{index})") for last in known[-1:]]
+    return [*parts, *draw_end_labels(labels, RIGHT + 22, panel.axis.end, panel.axis.start)]
