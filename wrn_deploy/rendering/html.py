@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,8 +103,7 @@ def _png_size(png: str) -> tuple[int, int]:
     """Width and height in pixels of a PNG file in base64; (0, 0): not a PNG, so not shown."""
     try:
         data = base64.b64decode(png, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return 0, 0
-    if not data.startswith(PNG) or len(data) < 24:
-        return 0, 0
-    return int.from_bytes(data[16:20]) or 1, int.from_bytes(data[20:24]) or 1
+    shown = data.startswith(PNG) and len(data) >= 24
+    return (int.from_bytes(data[16:20]) or 1, int.from_bytes(data[20:24]) or 1) if shown else (0, 0)

@@ -1,11 +1,11 @@
-"""Says in one sentence what a benchmark found, at the smallest batch size that was measured."""
+"""Summarizes a benchmark in one sentence, at the smallest batch size that was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wrn_deploy.bench.report.derived import Ranked
-from wrn_deploy.bench.report.report import Report, Row
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import digits, one_line, percent
 from wrn_deploy.rendering.table import verdict
 
@@ -35,12 +35,12 @@ def sentence(report: Report) -> str:
 
 def _names(level: Sequence[Ranked]) -> str:
     """Up to two names, and how many more there are."""
-    names = [one_line(one.row.name) for one in level[:2]] + ([f"{len(level) - 2} more"] if len(level) > 2 else [])
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    *names, last = [one_line(one.row.name) for one in level[:2]] + [f"{len(level) - 2} more"] * (len(level) > 2)
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def _lead(first: Ranked, other: Ranked) -> str:
-    """By the paired ratio of both, or by their medians if there are too few rounds for one."""
+    """By the paired ratio of both, or by their medians with too few rounds for one."""
     name, median = one_line(other.row.name), digits(other.latency.median_ms)
     if other.lead is None:
         factor = other.latency.median_ms / first.latency.median_ms
@@ -63,21 +63,14 @@ def _accuracy(report: Report, first: Ranked, other: Ranked | None) -> str:
 
 
 def _untimed(report: Report) -> str:
-    answered = [row for row in report.rows if row.accuracy is not None]
-    if len(answered) == 1 and not report.random_weights:
-        return _right(answered[0])
-    if answered and not report.random_weights:
-        found = [f"{one_line(row.name)} {percent(row.accuracy.top1)}" for row in answered if row.accuracy is not None]
-        return f"Top-1: {', '.join(found)}."
-    skipped = sum(row.skipped is not None for row in report.rows)
-    if skipped == 0:
-        return "Nothing was measured."
-    return f"Nothing was measured: {skipped} of {len(report.rows)} candidates skipped."
-
-
-def _right(row: Row) -> str:
     """As in "PyTorch fp32: top-1 93.90 % (955 of 1,017 images), top-5 99.80 %."."""
-    found = row.accuracy
-    assert found is not None
-    top5 = "" if found.top5 is None else f", top-5 {percent(found.top5)}"
-    return f"{one_line(row.name)}: top-1 {percent(found.top1)} ({found.correct:,} of {found.images:,} images){top5}."
+    answered = [] if report.random_weights else [(row.name, row.accuracy) for row in report.rows if row.accuracy]
+    if len(answered) == 1:
+        name, found = answered[0]
+        top5 = "" if found.top5 is None else f", top-5 {percent(found.top5)}"
+        images = f"{found.correct:,} of {found.images:,} images"
+        return f"{one_line(name)}: top-1 {percent(found.top1)} ({images}){top5}."
+    if answered:
+        return f"Top-1: {', '.join(f'{one_line(name)} {percent(found.top1)}' for name, found in answered)}."
+    skipped = sum(row.skipped is not None for row in report.rows)
+    return f"Nothing was measured{f': {skipped} of {len(report.rows)} candidates skipped' if skipped else ''}."

@@ -54,12 +54,12 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (None, "no training log can be read at"),
-        ("", "holds no epoch"),
-        ('{"epoch": 0}\n{"ep', "line 2 is no epoch of a training log"),
-        ('{"loss": 1.0}\n', "line 1 is no epoch"),
-        ('{"epoch": 0, "loss": "low"}\n', "line 1 is no epoch"),
-        ("[1]\n", "line 1 is no epoch"),
-        ("\xff\xfe", "it is no text"),
+        ("", "has no epochs"),
+        ('{"epoch": 0}\n{"ep', "line 2 is not an epoch of a training log"),
+        ('{"loss": 1.0}\n', "line 1 is not an epoch"),
+        ('{"epoch": 0, "loss": "low"}\n', "line 1 is not an epoch"),
+        ("[1]\n", "line 1 is not an epoch"),
+        ("\xff\xfe", "it is not a text file"),
     ],
 )
 def test_what_is_no_log_is_refused_with_its_line(tmp_path: Path, content: str | None, told: str) -> None:

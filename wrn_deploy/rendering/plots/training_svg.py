@@ -21,7 +21,7 @@ WIDTH, LEFT, RIGHT = 900, 56, 740
 KEY = 20.0  # pixels: a line of the runs' names
 DOTTED = 40  # epochs: up to here each has a dot
 LOG_SPREAD = 8.0
-DECADE = 10.0  # what a logarithmic axis shows below the least test error; training error falls to 0
+DECADE = 10.0  # what a logarithmic axis shows below the lowest test error; training error falls to 0
 LONGEST = 19  # letters of a name beside its curve
 RUNS = 8  # colours, as in palette.css
 
@@ -49,7 +49,7 @@ def draw_training(runs: Sequence[Curves]) -> Picture:
     """Error, loss and learning rate of the runs, one panel each.
 
     Raises:
-        UsageError: more runs than colours that can be told apart.
+        UsageError: more runs than distinct colours.
     """
     if len(runs) > RUNS:
         raise UsageError(f"{len(runs)} runs: expected {RUNS} at most in one picture")
@@ -80,7 +80,7 @@ def describe_run(run: Curves) -> str:
 def _outcome(run: Curves) -> str:
     parts = [count(len(run.epochs), "epoch")]
     if run.best is not None:
-        parts.append(f"least test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
+        parts.append(f"lowest test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
     if run.last.test_error is not None and run.last != run.best:
         parts.append(f"at the end {run.last.test_error:.2f} %")
     return ", ".join(parts)
@@ -93,7 +93,7 @@ def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
     epochs = Axis(low, high, LEFT, RIGHT) if high > low else Axis(low - 0.5, high + 0.5, LEFT, RIGHT)
     panels = []
     for caption, about, height, values in (
-        ("top-1 error, %", " (solid: test images, ring: least; dashed: while training)", 270, (TEST, TRAIN)),
+        ("top-1 error, %", " (solid: test images, ring: lowest; dashed: while training)", 270, (TEST, TRAIN)),
         ("loss", " (while training)", 120, (attrgetter("loss"),)),
         ("learning rate", "", 80, (attrgetter("learning_rate"),)),
     ):
