@@ -13,8 +13,7 @@ from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, read_report
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
-from wrn_deploy.rendering.notes import heading, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import heading, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
@@ -63,7 +62,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
     about = [
-        f"**{safe(name)}** on {safe(data)}: {safe(sentence(report))}",
+        f"**{safe(name)}** on {safe(data)}: {safe(summary(report))}",
         *([f"**{RANDOM_WEIGHTS}.**"] if report.random_weights else []),
         f"Median (min); {safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
     ]

@@ -30,8 +30,7 @@ from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
-from wrn_deploy.rendering.notes import environment, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import environment, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables, verdict
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
@@ -204,7 +203,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_the_sentence_says_what_was_found(text: str) -> None:
-    assert sentence(SENTENCES[text]) == text
+    assert summary(SENTENCES[text]) == text
 
 
 @pytest.mark.parametrize("name", RENDERINGS)

@@ -10,14 +10,12 @@ from functools import partial
 
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.formatting import count, one_line, percent
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, warnings
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
-from wrn_deploy.rendering.pictures.forest import draw_ratios
-from wrn_deploy.rendering.pictures.strips import draw_spread
+from wrn_deploy.rendering.pictures.spread import draw_ratios, draw_spread
 from wrn_deploy.rendering.pictures.svg import TEMPLATES, Picture
 from wrn_deploy.rendering.pictures.sweep import draw_batches
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff, has_accuracy
-from wrn_deploy.rendering.summary import sentence
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, tables
 
 __all__ = ["to_html"]
@@ -61,7 +59,7 @@ def to_html(report: Report) -> str:
         model=model,
         about=f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}",
         random_weights=RANDOM_WEIGHTS if report.random_weights else "",
-        summary=sentence(report).replace(" ms", "\N{NO-BREAK SPACE}ms").replace(" %", "\N{NO-BREAK SPACE}%"),
+        summary=summary(report).replace(" ms", "\N{NO-BREAK SPACE}ms").replace(" %", "\N{NO-BREAK SPACE}%"),
         warnings=warnings(report),
         tables={table.name: table for table in tables(report)},
         has_accuracy=has_accuracy(report),

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import Line, Table, tables
 
 __all__ = ["to_markdown"]
@@ -22,7 +21,7 @@ def to_markdown(report: Report) -> str:
     state = machine_state(report)
     blocks = [
         f"# Benchmark of {_escape(model)} on {_escape(data)}",
-        _escape(sentence(report)),
+        _escape(summary(report)),
         _list(f"**Warning:** {_escape(warning)}" for warning in warnings(report)),
         *(f"## {_escape(table.title)}\n\n{_table(table)}" for table in tables(report)),
         _skipped(report),

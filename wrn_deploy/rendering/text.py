@@ -10,8 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
 __all__ = ["print_report"]
@@ -29,7 +28,7 @@ def print_report(report: Report, console: Console) -> None:
     _print(console, Text.assemble((model, "bold"), f" on {data}"))
     if report.random_weights:
         _print(console, Text(RANDOM_WEIGHTS, "bold red"))
-    _print(console, Text(sentence(report)))
+    _print(console, Text(summary(report)))
     for warning in warnings(report):
         _print(console, Text.assemble(("Warning: ", "bold yellow"), warning))
     for table in tables(report):

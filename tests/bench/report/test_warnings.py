@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.bench.report.environment import Environment, Snapshot
-from wrn_deploy.bench.report.warnings import find_warnings
+from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
 
 CALM = Snapshot()
 

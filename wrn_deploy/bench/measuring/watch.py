@@ -12,8 +12,7 @@ from pathlib import Path
 import wrn_deploy
 from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
-from wrn_deploy.bench.report.environment import Environment, Snapshot
-from wrn_deploy.bench.report.warnings import find_warnings
+from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
 
 __all__ = ["Watch", "git_revision", "watch_machine"]
 
