@@ -29,7 +29,7 @@ LABELS = (
 IMAGES, EACH = 1000, 50
 BATCHES = (1, 8, 32)
 # Title, precision, ms at batch 1, how much cheaper an image is in a batch, noise, top-1, top-5, file, peak memory
-CONTENDERS = (
+CANDIDATES = (
     ("PyTorch", Precision.FP32, 169.0, 0.86, 0.060, 0.8120, 0.9530, 275_600_000, 1_310_000_000),
     ("PyTorch channels_last", Precision.BF16, 81.3, 0.80, 0.050, 0.8110, 0.9530, 275_600_000, 1_180_000_000),
     ("PyTorch torch.compile", Precision.FP32, 106.0, 0.90, 0.035, 0.8120, 0.9530, 275_600_000, 1_640_000_000),
@@ -81,9 +81,9 @@ WARNINGS = (
 
 
 def make_full_report() -> Report:
-    """Ten contenders at three batch sizes with everything that a row can have, and five that were skipped."""
+    """Ten candidates at three batch sizes with everything that a row can have, and five that were skipped."""
     source = random.Random(5)
-    rows = tuple(_row(index, source) for index in range(len(CONTENDERS)))
+    rows = tuple(_row(index, source) for index in range(len(CANDIDATES)))
     skipped = tuple(
         Row(
             backend=title.lower(),
@@ -117,7 +117,7 @@ def make_full_report() -> Report:
 
 
 def _row(index: int, source: random.Random) -> Row:
-    title, precision, once, share, noise, *_, size, peak = CONTENDERS[index]
+    title, precision, once, share, noise, *_, size, peak = CANDIDATES[index]
     times = tuple(_latency(batch, once * (1 + (batch - 1) * share), noise, source) for batch in BATCHES)
     row = Row(
         backend=title.lower().replace(" ", "-"),
@@ -146,7 +146,7 @@ def _latency(batch: int, median: float, noise: float, source: random.Random) -> 
 
 
 def _accuracy(index: int, source: random.Random) -> Accuracy:
-    *_, top1, top5, _, _ = CONTENDERS[index]
+    *_, top1, top5, _, _ = CANDIDATES[index]
     chance = random.Random(7)
     before = [min(EACH, max(20, round(chance.gauss(0.812, 0.08) * EACH))) for _ in LABELS]
     before[0] += round(0.812 * IMAGES) - sum(before)

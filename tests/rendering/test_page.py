@@ -1,4 +1,4 @@
-"""The page and its picture: complete, escaped, self-contained, and rendered by a browser where there is one."""
+"""The page and its picture: complete, escaped, self-contained, and rendered by a browser if one is installed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.bench.full_report import make_full_report
-from tests.bench.sample_reports import (
-    FP32,
-    FULL,
-    HOSTILE,
-    INT8,
-    MACHINE,
-    NO_ACCURACY,
-    REASON,
-    SKIPPED,
-    make_report,
-)
+from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report
 from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
 from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
@@ -179,7 +169,7 @@ def test_images_that_changed_are_pictures_with_words() -> None:
     text = to_html(make_full_report())
     shown = re.findall(r'<img class="squares" alt="([^"]+)" width="96" height="96" src="data:image/png;base64,', text)
     assert len(shown) == text.count("<img") > 10
-    assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", told) for told in shown)
+    assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", words) for words in shown)
     assert "29 images of 1000 got another class than from the reference; 10 of them are shown." in text
 
 

@@ -1,4 +1,4 @@
-"""What the pictures of a page show: fronts, ratios, spreads, batch sizes, bars; each tells it in words too."""
+"""The pictures of a page: fronts, ratios, spreads, batch sizes, bars; each is described in words too."""
 
 from __future__ import annotations
 

@@ -139,10 +139,10 @@ def test_warnings_say_what_to_beware_of() -> None:
     assert warnings(FULL) == ()
     busy = dataclasses.replace(FULL, machine=dataclasses.replace(MACHINE, load_1min=4.5))
     assert warnings(busy) == ("Busy machine: load 4.5 on 4 cores before measuring; the times may be too long.",)
-    told = dataclasses.replace(
+    warned = dataclasses.replace(
         busy, environment=Environment(before=Snapshot(), after=Snapshot(), warnings=("The GPU was hot.",))
     )
-    assert warnings(told) == ("The GPU was hot.",)
+    assert warnings(warned) == ("The GPU was hot.",)
     restless = dataclasses.replace(
         FP32, latencies=tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in FP32.latencies)
     )

@@ -184,7 +184,7 @@ def _known(value: float | None, shown: str) -> str:
 
 
 def _level(level: Sequence[Ranked]) -> str:
-    """Up to two names, and how many more there are."""
+    """Up to two names, and the number of others."""
     *names, last = [one_line(one.row.name) for one in level[:2]] + [f"{len(level) - 2} more"] * (len(level) > 2)
     return f"{', '.join(names)} and {last}" if names else last
 

@@ -58,7 +58,7 @@ class Table:
         return self.headers[column] in TEXTS
 
     def span(self, index: int) -> int:
-        """How many lines, from this one on, are about the same row."""
+        """The number of lines, from this one on, about the same row."""
         return 1 + sum(1 for _ in itertools.takewhile(lambda line: not line.first, self.lines[index + 1 :]))
 
 

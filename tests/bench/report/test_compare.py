@@ -33,8 +33,8 @@ def noisy(factor: float, seed: int, rounds: int = 30) -> list[float]:
 def test_rows_meet_by_backend_precision_and_batch() -> None:
     slower = measured("ONNX Runtime", Precision.INT8, 1.8, 351)
     found = compare_reports(A, make_report(slower, FP32))
-    told = [(timed.name, timed.batch, timed.verdict) for timed in found.timed]
-    assert told == [
+    found_rows = [(timed.name, timed.batch, timed.verdict) for timed in found.timed]
+    assert found_rows == [
         ("ONNX Runtime int8", 1, Verdict.SLOWER),
         ("ONNX Runtime int8", 8, Verdict.SLOWER),
         ("PyTorch fp32", 1, Verdict.NO_DIFFERENCE),

@@ -12,7 +12,7 @@ Rounds = list[list[float]]
 
 
 def noisy(random: np.random.Generator, load: npt.NDArray[np.float64], factor: float = 1.0, turn: int = 10) -> Rounds:
-    """Rounds of a contender of `factor` ms on a machine that is slowed by `load` in each round and, at times, more."""
+    """Rounds of a candidate of `factor` ms on a machine that is slowed by `load` in each round and, at times, more."""
     rounds = []
     for slowed in load:
         burst = 1.0 + (random.random() < 0.2) * random.exponential(1.0)
@@ -61,7 +61,7 @@ def test_a_tenth_is_found_and_nothing_is_not_on_a_noisy_machine() -> None:
         found += slower.low > 1.0
         same += not copy.shown
     assert found >= 95
-    assert same >= 93  # of 100; one in twenty may be told apart by chance
+    assert same >= 93  # of 100; one in twenty may differ by chance
 
 
 def test_rounds_without_both_are_left_out() -> None:

@@ -10,16 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bench.sample_reports import STEADY
-from wrn_deploy.bench.report.report import (
-    Accuracy,
-    Boundary,
-    Latency,
-    Report,
-    Row,
-    Settings,
-    WarmUp,
-    read_report,
-)
+from wrn_deploy.bench.report.report import Accuracy, Boundary, Latency, Report, Row, Settings, WarmUp, read_report
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, Machine
 from wrn_deploy.spec import Precision

@@ -1,4 +1,4 @@
-"""Shares with intervals."""
+"""Fractions with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks as pictures: blocks found by structure, folding, places, and what is told in words."""
+"""Networks as pictures: blocks found by structure, folding, places, and the description in words."""
 
 from __future__ import annotations
 
@@ -108,6 +108,8 @@ def test_the_picture_is_well_formed_and_all_of_it_is_inside(fold: bool) -> None:
 
 
 def test_the_words_name_blocks_counts_and_costs() -> None:
-    told = ET.fromstring(draw_network(residual()).to_file()).findtext(f"{SVG}desc") or ""
-    assert told.startswith("23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: ")
-    assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in told
+    described = ET.fromstring(draw_network(residual()).to_file()).findtext(f"{SVG}desc") or ""
+    assert described.startswith(
+        "23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: "
+    )
+    assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in described

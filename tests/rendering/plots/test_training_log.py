@@ -1,4 +1,4 @@
-"""Reading training logs: names, holes, and what is no log."""
+"""Reading training logs: names, holes, and files that are not logs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "no training log can be read at"),
         ("", "has no epochs"),
@@ -62,8 +62,8 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
         ("\xff\xfe", "it is not a text file"),
     ],
 )
-def test_what_is_no_log_is_refused_with_its_line(tmp_path: Path, content: str | None, told: str) -> None:
+def test_other_files_are_refused_with_the_line(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "log.jsonl").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DeployError, match=told):
+    with pytest.raises(DeployError, match=message):
         read_runs([tmp_path])

@@ -62,7 +62,7 @@ class Scored:
 
     @property
     def lost(self) -> int:
-        """How many right answers were lost; negative: gained."""
+        """Right answers lost; negative: gained."""
         return self.before - self.after
 
     @property

@@ -122,7 +122,7 @@ def _gpu_clock(found: Environment) -> Iterator[str]:
     reasons = dict.fromkeys(reason for state in states for reason in state)
     if reasons:
         slowed = sum(bool(state) for state in states)
-        yield f"The GPU's clock was held down in {slowed} of {len(states)} looks at it: {', '.join(reasons)}."
+        yield f"The GPU's clock was lowered in {slowed} of {len(states)} snapshots: {', '.join(reasons)}."
 
 
 def _changed(processor: str, clocks: Iterable[float | None]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from wrn_deploy.rendering.pictures.svg import WIDE, Picture, mark, path, short, 
 __all__ = ["draw_batches"]
 
 TOP, FOOT = 34.0, 46.0  # pixels: above and below
-LEAST = 260.0  # pixels from top to bottom
+MIN_HEIGHT = 260.0  # pixels from top to bottom
 LOG_FROM = 10.0
 
 
@@ -42,7 +42,7 @@ def draw_batches(report: Report, width: int) -> Picture | None:
     ]
     if not curves:
         return None
-    wide, bottom = width >= WIDE, TOP + max(LEAST, LINE * len(curves))
+    wide, bottom = width >= WIDE, TOP + max(MIN_HEIGHT, LINE * len(curves))
     batches = sorted({batch for curve in curves for batch, _ in curve.points})
     x_axis = Axis(batches[0], batches[-1], 52, width - (236 if wide else 156), log=True)
     y_axis = _rates(curves, bottom)

@@ -61,7 +61,7 @@ def _accuracy_axis(tuning: Tuning) -> Axis:
 
 
 def _reference(tuning: Tuning, y_axis: Axis) -> list[Markup]:
-    """fp32's accuracy, and the least that the budget allows if it lies in the picture."""
+    """fp32's accuracy, and the minimum that the budget allows, if it is in the picture."""
     top1, drop = 100 * tuning.reference.top1, tuning.budget.max_drop
     y, words = y_axis.at(top1), f"fp32 {top1:.2f}"
     parts = [path("reference", f"M{LEFT} {y:.1f}H{RIGHT}")]

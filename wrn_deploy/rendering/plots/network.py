@@ -10,7 +10,7 @@ __all__ = ["Layer", "LayerKind", "Network", "Segment", "Tensor", "segments_of"]
 
 
 class LayerKind(StrEnum):
-    """The kinds of layers that the picture tells apart."""
+    """The kinds of layers in the picture."""
 
     INPUT = "input"
     CONV = "conv"
