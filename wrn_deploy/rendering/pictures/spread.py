@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ BIN, HALF, THIN = 4.0, 10.0, 0.3  # pixels: the width of a bin; half the height 
 
 
 def draw_ratios(report: Report, batch: int, width: int) -> Picture | None:
-    """A lane for each row that has a ratio at the batch size; None: there is none."""
+    """A lane for each row that has a ratio at the batch size; None: none has."""
     derived = zip(report.rows, report.derived.rows, strict=True)
     found = [(row, ratio) for row, own in derived if (ratio := own.ratios.get(batch)) is not None]
     if not found:
@@ -40,7 +39,7 @@ def draw_ratios(report: Report, batch: int, width: int) -> Picture | None:
         body += [_interval(row, ratio, axis, lanes.middle(index)), *lanes.label(index, row.name, verdict(ratio))]
     return Picture(
         title=f"Times against {one_line(report.baseline or '')} at batch {batch}",
-        described="; ".join(_describe(row, ratio) for row, ratio in found),
+        described="; ".join(_describe_ratio(row, ratio) for row, ratio in found),
         width=width,
         height=lanes.height,
         body=body,
@@ -48,7 +47,7 @@ def draw_ratios(report: Report, batch: int, width: int) -> Picture | None:
 
 
 def _line_at_1(axis: Axis, lanes: Lanes) -> list[Markup]:
-    """The line, which leaves out texts above the lanes, and which side is which, in words."""
+    """The line, broken at the texts above the lanes, with the sides named."""
     x = axis.at(1.0)
     gaps = [] if lanes.wide else [lanes.middle(index) - 10 for index in range(lanes.count)]
     line = "".join(f"M{x:.1f} {top:g}v20" for top in gaps) or f"M{x:.1f} {lanes.top - 8:g}V{lanes.bottom:g}"
@@ -67,57 +66,51 @@ def _interval(row: Row, ratio: Ratio, axis: Axis, middle: float) -> Markup:
         "g",
         path(f"interval {row.precision}", f"M{low:.1f} {middle:g}H{high:.1f}"),
         circle(f"mark {row.precision}{'' if ratio.shown else ' hollow'}", at, middle, 3.5),
-        tooltip=_describe(row, ratio),
+        tooltip=_describe_ratio(row, ratio),
     )
 
 
-def _describe(row: Row, ratio: Ratio) -> str:
+def _describe_ratio(row: Row, ratio: Ratio) -> str:
     return f"{one_line(row.name)}: {ratio.value:.3f}, {ratio.low:.3f} to {ratio.high:.3f}, {verdict(ratio)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Strip:
-    """One row's samples in ms, and their statistics."""
-
-    row: Row
-    samples: npt.NDArray[np.float64]
-    summary: LatencySummary
-
-    def describe(self) -> str:
-        """In words."""
-        found = self.summary
-        times = f"median {digits(found.median_ms)}, p95 {digits(found.p95_ms)}, p99 {digits(found.p99_ms)} ms"
-        return f"{one_line(self.row.name)}: {times} of {found.count} runs, {digits(found.min_ms)} at least"
-
-
 def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
-    """A lane for each row measured at the batch size; None: there is none."""
-    strips = [
-        _Strip(row=row, samples=np.asarray(latency.samples_ms, dtype=np.float64), summary=summary)
+    """A lane for each row measured at the batch size; None: none was."""
+    found = [
+        (row, np.asarray(latency.samples_ms, dtype=np.float64), summary)
         for row, derived in zip(report.rows, report.derived.rows, strict=True)
         for latency, summary in zip(row.latencies, derived.latencies, strict=True)
         if latency.batch == batch
     ]
-    if not strips:
+    if not found:
         return None
-    lanes = Lanes(width, len(strips), values=170.0)
-    low, high = _ends([strip.samples for strip in strips])
+    lanes = Lanes(width, len(found), values=170.0)
+    low, high = _ends([samples for _, samples, _ in found])
     relative = high > RELATIVE * low
-    units = [strip.summary.median_ms if relative else 1.0 for strip in strips]
-    scaled = _ends([strip.samples / unit for strip, unit in zip(strips, units, strict=True)])
-    axis = Axis.around(*scaled, lanes.left, lanes.right, log_from=LOG_FROM)
+    units = [summary.median_ms if relative else 1.0 for _, _, summary in found]
+    scaled = [samples / unit for (_, samples, _), unit in zip(found, units, strict=True)]
+    axis = Axis.around(*_ends(scaled), lanes.left, lanes.right, log_from=LOG_FROM)
     body = lanes.grid(axis, f"{'time over its own median' if relative else 'ms a run'} at batch {batch}")
-    for index, (strip, unit) in enumerate(zip(strips, units, strict=True)):
-        found = strip.summary
-        value = " · ".join(digits(time) for time in (found.median_ms, found.p95_ms, found.p99_ms))
-        body += [_draw_strip(strip, unit, axis, lanes.middle(index)), *lanes.label(index, strip.row.name, value)]
-    return Picture(
-        title=f"Spread of the times at batch {batch}",
-        described="; ".join(strip.describe() for strip in strips),
-        width=width,
-        height=lanes.height,
-        body=body,
-    )
+    described = []
+    for index, (row, _, summary) in enumerate(found):
+        times = (summary.median_ms, summary.p95_ms, summary.p99_ms)
+        described.append(_describe_spread(row, summary))
+        middle, (median, p95, p99) = lanes.middle(index), (axis.at(time / units[index]) for time in times)
+        shape = element(
+            "g",
+            path(f"shape {row.precision}", _shape(scaled[index], axis, middle)),
+            path("whisker", f"M{median:.1f} {middle - 11:g}v22M{p95:.1f} {middle - 5:g}v10"),
+            circle("dot", p99, middle, 3),
+            tooltip=described[-1],
+        )
+        body += [shape, *lanes.label(index, row.name, " · ".join(map(digits, times)))]
+    title = f"Spread of the times at batch {batch}"
+    return Picture(title=title, described="; ".join(described), width=width, height=lanes.height, body=body)
+
+
+def _describe_spread(row: Row, found: LatencySummary) -> str:
+    times = f"median {digits(found.median_ms)}, p95 {digits(found.p95_ms)}, p99 {digits(found.p99_ms)} ms"
+    return f"{one_line(row.name)}: {times} of {found.count} runs, {digits(found.min_ms)} at least"
 
 
 def _ends(samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
@@ -125,20 +118,8 @@ def _ends(samples: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
     return float(every.min()), float(every.max())
 
 
-def _draw_strip(strip: _Strip, unit: float, axis: Axis, middle: float) -> Markup:
-    found = strip.summary
-    median, p95, p99 = (axis.at(time / unit) for time in (found.median_ms, found.p95_ms, found.p99_ms))
-    return element(
-        "g",
-        path(f"shape {strip.row.precision}", _shape(strip.samples / unit, axis, middle)),
-        path("whisker", f"M{median:.1f} {middle - 11:g}v22M{p95:.1f} {middle - 5:g}v10"),
-        circle("dot", p99, middle, 3),
-        tooltip=strip.describe(),
-    )
-
-
 def _shape(samples: npt.NDArray[np.float64], axis: Axis, middle: float) -> str:
-    """A violin: a histogram over the axis's pixels, smoothed over a bin's neighbours, drawn up and down."""
+    """A violin: a histogram over the axis's pixels, smoothed over neighbouring bins, drawn up and down."""
     bins = max(4, int((axis.end - axis.start) / BIN))
     edges = np.linspace(axis.start, axis.end, bins + 1)
     counts = np.histogram([axis.at(time) for time in samples], edges)[0].astype(np.float64)

@@ -167,7 +167,7 @@ def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
     for index, run in enumerate(runs):
         if run.best is not None and run.best.test_error is not None:
             ring = panel.at(run.best.epoch, run.best.test_error)
-            parts.append(circle("lowest", *ring, 5, style=f"stroke:var(--run{index})"))
+            parts.append(circle("least", *ring, 5, style=f"stroke:var(--run{index})"))
         named = (("test", TEST), ("training", TRAIN)) if len(runs) == 1 else ((short(run.name, LONGEST), TEST),)
         for name, value_of in named:
             known = [(point.epoch, value) for point in run.epochs if (value := value_of(point)) is not None]
