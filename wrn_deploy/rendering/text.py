@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,7 +16,7 @@ from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 __all__ = ["print_report"]
 
 UNBOUNDED = 1000  # columns: wider than any table
-NAME = 17  # columns: names wrap where they are longer and the table needs the room
+NAME = 17  # columns: longer names wrap if the table needs the room
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -42,7 +42,10 @@ def print_report(report: Report, console: Console) -> None:
     for note in notes(report):
         _print(console, Text(note))
     console.print()
-    console.print(_pairs(environment(report)))
+    pairs = Grid.grid(padding=(0, 2))
+    for name, value in environment(report):
+        pairs.add_row(Text(name, "dim"), Text(value, overflow="fold"))
+    console.print(pairs)
     state = machine_state(report)
     if state is not None:
         console.print("", *_grids(state, console), sep="\n")
@@ -73,13 +76,6 @@ def _grid(table: Table, columns: Sequence[int]) -> Grid:
     for line in table.lines:
         cells = [Text(cell, "bold" if column == line.strong else "") for column, cell in enumerate(line.cells)]
         grid.add_row(*(cells[column] for column in columns))
-    return grid
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Grid:
-    grid = Grid.grid(padding=(0, 2))
-    for name, value in pairs:
-        grid.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     return grid
 
 
