@@ -90,14 +90,10 @@ def rules(axis: Axis, left: float, right: float, limits: tuple[float, float] = (
 def scale(
     axis: Axis, bottom: float, *, width: float, ticks: Ticks | None = None, top: float | None = None
 ) -> list[Markup]:
-    """The base line of a horizontal axis with its ticks, and as many of their numbers as there is room for.
+    """The base line of a horizontal axis at the height `bottom`, with its ticks, and as many of their numbers as fit.
 
-    Args:
-        axis: its pixels are those of the base line.
-        bottom: the height of the base line.
-        width: of the picture, which the numbers keep within.
-        ticks: values and texts; None: the axis's own.
-        top: from here down each tick is a line through the picture; None: a short one below the base line.
+    The numbers stay within the `width` of the picture. `ticks` are values and texts (None: the axis's own); each is a
+    line from `top` to the base line (None: a short one below it).
     """
     parts, taken = [], -math.inf
     below = 19 if top is None else 16

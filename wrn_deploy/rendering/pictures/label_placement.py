@@ -94,8 +94,18 @@ def place_labels(points: Sequence[Point], words: Sequence[str], taken: Sequence[
 
 def draw_labels(labels: Sequence[Label], taken: Sequence[Box], frame: Box) -> list[Markup]:
     """The labels where `place_labels` puts them, each with a thin line to its point if it had to move away."""
+    parts = []
     boxes = place_labels([label.point for label in labels], [label.words for label in labels], taken, frame)
-    return [part for label, box in zip(labels, boxes, strict=True) for part in _draw_label(label, box)]
+    for label, box in zip(labels, boxes, strict=True):
+        (x, y), (center, middle) = label.point, box.middle
+        if abs(middle - y) > LINE:
+            end = min(max(x, box.left), box.right)
+            parts.append(path("leader", f"M{x:.1f} {y:.1f}L{end:.1f} {middle:.1f}"))
+        anchor, start = ("start", box.left + MARGIN) if center > x else ("end", box.right - MARGIN)
+        if abs(center - x) < 1:
+            anchor, start = "middle", x
+        parts.append(text(start, box.bottom - 3.5, label.words, label.kind, anchor))
+    return parts
 
 
 def draw_end_labels(labels: Sequence[Label], x: float, low: float, high: float) -> list[Markup]:
@@ -107,18 +117,6 @@ def draw_end_labels(labels: Sequence[Label], x: float, low: float, high: float) 
         parts.append(path("leader", f"M{end_x + 8:.1f} {end_y:.1f}L{x - 4:.1f} {height:.1f}"))
         parts.append(text(x, height + 4, label.words, label.kind, style=label.style))
     return parts
-
-
-def _draw_label(label: Label, box: Box) -> list[Markup]:
-    (x, y), (center, middle) = label.point, box.middle
-    anchor, start = ("start", box.left + MARGIN) if center > x else ("end", box.right - MARGIN)
-    if abs(center - x) < 1:
-        anchor, start = "middle", x
-    words = text(start, box.bottom - 3.5, label.words, label.kind, anchor)
-    if abs(middle - y) <= LINE:
-        return [words]
-    end = min(max(x, box.left), box.right)
-    return [path("leader", f"M{x:.1f} {y:.1f}L{end:.1f} {middle:.1f}"), words]
 
 
 def _spread_apart(wanted: Sequence[float], low: float, high: float) -> list[float]:

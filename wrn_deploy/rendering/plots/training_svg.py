@@ -33,7 +33,7 @@ TRAIN: Value = attrgetter("train_error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
-    """One part of the picture: its values (the second is dashed), and both axes; the other one is that of epochs."""
+    """One part of the picture: its values (the second is dashed), their axis, and that of epochs."""
 
     caption: str
     values: tuple[Value, ...]
@@ -41,7 +41,7 @@ class _Panel:
     epochs: Axis
 
     def at(self, epoch: int, value: float) -> tuple[float, float]:
-        """The pixels of a value; what lies below a logarithmic axis is drawn on its edge."""
+        """The pixels of a value; what is below a logarithmic axis is on its edge."""
         return self.epochs.at(epoch), self.axis.at(min(max(value, self.axis.low), self.axis.high))
 
 
@@ -69,21 +69,16 @@ def draw_training(runs: Sequence[Curves]) -> Picture:
 
 def describe_run(run: Curves) -> str:
     """The run in words."""
-    parts = [f"{run.name}: {_outcome(run)}"]
-    if run.last.train_error is not None:
-        parts.append(f"training error {run.last.train_error:.2f} %")
-    if run.last.loss is not None:
-        parts.append(f"loss {digits(run.last.loss)}")
-    return ", ".join(parts)
+    train_error = "" if run.last.train_error is None else f", training error {run.last.train_error:.2f} %"
+    loss = "" if run.last.loss is None else f", loss {digits(run.last.loss)}"
+    return f"{run.name}: {_outcome(run)}{train_error}{loss}"
 
 
 def _outcome(run: Curves) -> str:
-    parts = [count(len(run.epochs), "epoch")]
-    if run.best is not None:
-        parts.append(f"lowest test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
-    if run.last.test_error is not None and run.last != run.best:
-        parts.append(f"at the end {run.last.test_error:.2f} %")
-    return ", ".join(parts)
+    best, last = run.best, run.last
+    lowest = "" if best is None else f", lowest test error {best.test_error:.2f} % after epoch {best.epoch}"
+    end = f", at the end {last.test_error:.2f} %" if last.test_error is not None and last != best else ""
+    return f"{count(len(run.epochs), 'epoch')}{lowest}{end}"
 
 
 def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
@@ -106,7 +101,7 @@ def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
 
 
 def _axis(values: Sequence[float], others: Sequence[float], start: float, end: float) -> Axis:
-    """`values` are all shown; of the others as much as fits on a decade below them."""
+    """Holds all `values`, and of the others as many as fit on a decade below them."""
     positive = [value for value in values if value > 0]
     high = max((*values, *others), default=1.0) or 1.0
     if positive and high > LOG_SPREAD * min(positive):
@@ -121,16 +116,13 @@ def _key(runs: Sequence[Curves]) -> list[Markup]:
     parts = []
     for index, run in enumerate(runs):
         y = 52 + KEY * index
-        parts += [
-            path("swatch", f"M16 {y - 4:g}h22", style=f"stroke:var(--run{index})"),
-            text(46, y, short(run.name, 50), "label strong"),
-            text(WIDTH - 16, y, _outcome(run), anchor="end"),
-        ]
+        parts += [path("swatch", f"M16 {y - 4:g}h22", style=f"stroke:var(--run{index})")]
+        parts += [text(46, y, short(run.name, 50), "label strong"), text(WIDTH - 16, y, _outcome(run), anchor="end")]
     return parts
 
 
 def _frame(panel: _Panel, *, numbers: bool) -> list[Markup]:
-    """The panel's caption, lines and epochs; `numbers` are only at the lowest one's."""
+    """The panel's caption, lines and epochs, with `numbers` for the lowest panel."""
     bottom, epochs = panel.axis.start, panel.epochs
     whole = [value for value in epochs.ticks() if value == int(value) and value >= 1]
     if epochs.low == 1 and (not whole or epochs.at(whole[0]) - epochs.at(1) > 30):
@@ -144,21 +136,18 @@ def _frame(panel: _Panel, *, numbers: bool) -> list[Markup]:
 
 
 def _curve(run: Curves, index: int, panel: _Panel, order: int) -> list[Markup]:
-    """A line through the epochs that have a value; it is broken where one has none."""
-    parts, pieces, open_ = [], [], False
+    """A line through the epochs that have a value, broken at those that have none."""
+    line, dots, command = "", [], "M"
+    dotted = len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and order == 0)
     for point in run.epochs:
         value = panel.values[order](point)
         if value is not None:
             x, y = panel.at(point.epoch, value)
-            pieces.append(f"{'L' if open_ else 'M'}{x:.1f} {y:.1f}")
-            if len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and order == 0):
-                parts.append(circle("epoch", x, y, 2.5, style=f"fill:var(--run{index})"))
-        open_ = value is not None
-    if not pieces:
-        return []
-    style = "curve training" if order else "curve"
-    line = path(style, "".join(pieces), describe_run(run), style=f"stroke:var(--run{index})")
-    return [line, *parts]
+            line += f"{command}{x:.1f} {y:.1f}"
+            dots += [circle("epoch", x, y, 2.5, style=f"fill:var(--run{index})")] * dotted
+        command = "M" if value is None else "L"
+    kind, style = "curve training" if order else "curve", f"stroke:var(--run{index})"
+    return [path(kind, line, describe_run(run), style=style), *dots] if line else []
 
 
 def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
