@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "fraction_interval", "one_line", "percent"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent"]
 
 
 def digits(value: float) -> str:
@@ -18,11 +18,6 @@ def percent(fraction: float) -> str:
     """A fraction (0..1) with two decimals, as in "97.50 %"; "100.00 %" only for all of them, else "> 99.99 %"."""
     text = f"{fraction:.2%}"
     return ("> 99.99" if fraction < 1.0 and text == "100.00%" else text[:-1]) + " %"
-
-
-def fraction_interval(low: float, high: float) -> str:
-    """Two fractions (0..1) as in "96.41 to 99.23 %"."""
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
 def file_size(size_bytes: int | None) -> str:

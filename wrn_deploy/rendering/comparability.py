@@ -47,7 +47,10 @@ def obstacles(before: Report, after: Report, reference: RowKey | None = None) ->
 
 def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
     """What else differs, and what makes either report doubtful, in sentences; A is the older report."""
-    changed = [*_differences(OFTEN_THE_POINT, before, after), *_versions(before, after)]
+    changed, old, new = _differences(OFTEN_THE_POINT, before, after), before.versions, after.versions
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            changed.append(one_line(f"{name} {old.get(name, 'none')} and {new.get(name, 'none')}"))
     found = [f"Also different: {'; '.join(changed)}."] if changed else []
     measured = {row.key: row.sha256 for row in before.rows if row.skipped is None}
     again = [row for row in after.rows if row.skipped is None and row.key in measured]
@@ -65,12 +68,6 @@ def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
 def _differences(facts: Facts, before: Report, after: Report) -> list[str]:
     values = [(name, one_line(fact(before)), one_line(fact(after))) for name, fact in facts.items()]
     return [f"other {name}: {old} and {new}" for name, old, new in values if old != new]
-
-
-def _versions(before: Report, after: Report) -> list[str]:
-    old, new = before.versions, after.versions
-    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return [one_line(f"{name} {old.get(name, 'none')} and {new.get(name, 'none')}") for name in changed]
 
 
 def _images(report: Report) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, 
 
 __all__ = ["to_html"]
 
-DESK, PHONE = 900, 336  # pixels of a picture; which fits a phone of 360
+DESK, PHONE = 900, 336  # pixels of a picture; the latter fits a phone of 360
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
 
 
@@ -50,9 +49,8 @@ def to_html(report: Report) -> str:
     templates.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
 
     def by_batch(name: str, draw: Callable[[Report, int, int], Picture | None]) -> list[Figure]:
-        batches = report.settings.batches
-        drawn = (_figure(f"{name}-{batch}", partial(draw, report, batch), f"Batch {batch}") for batch in batches)
-        return list(itertools.chain.from_iterable(drawn))
+        drawn = [(batch, partial(draw, report, batch)) for batch in report.settings.batches]
+        return [figure for batch, at in drawn for figure in _figure(f"{name}-{batch}", at, f"Batch {batch}")]
 
     model, data = heading(report)
     return templates.get_template("report.html").render(

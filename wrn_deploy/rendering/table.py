@@ -10,7 +10,7 @@ from wrn_deploy.bench.report.derived import LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import ClassScore, LoadResult
-from wrn_deploy.formatting import digits, file_size, fraction_interval, one_line, percent
+from wrn_deploy.formatting import digits, file_size, one_line, percent
 
 __all__ = ["RANDOM_WEIGHTS", "Line", "Table", "artifacts", "class_losses", "tables", "verdict"]
 
@@ -151,7 +151,7 @@ def _cells_of_answers(row: Row, reference: str | None) -> list[Cells]:
         agreement = "" if found.agreement is None else percent(found.agreement)
         accuracy = (
             percent(found.top1),
-            fraction_interval(found.interval.low, found.interval.high),
+            f"{100 * found.interval.low:.2f} to {100 * found.interval.high:.2f} %",
             "" if found.top5 is None else percent(found.top5),
             "reference" if row.name == reference else agreement,
         )

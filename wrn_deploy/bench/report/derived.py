@@ -77,8 +77,8 @@ def derive(report: Report) -> Derived:
         times, base = rounds.get((name, batch)), rounds.get((other or "", batch))
         return None if name == other or times is None or base is None else paired_ratio(times, base)
 
-    def derive_row(row: Row) -> DerivedRow:
-        return DerivedRow(
+    rows = tuple(
+        DerivedRow(
             row=row.name,
             latencies=tuple(summarize(latency, report.settings.streams) for latency in row.latencies),
             ratios={latency.batch: ratio(row.name, report.baseline, latency.batch) for latency in row.latencies},
@@ -86,8 +86,8 @@ def derive(report: Report) -> Derived:
             top1_interval=row.accuracy.interval if row.accuracy else None,
             top5=row.accuracy.top5 if row.accuracy else None,
         )
-
-    rows = tuple(derive_row(row) for row in report.rows)
+        for row in report.rows
+    )
     batch = min((batch for _, batch in rounds), default=0)
     timed = [
         (row, one) for row, own in zip(report.rows, rows, strict=True) for one in own.latencies if one.batch == batch

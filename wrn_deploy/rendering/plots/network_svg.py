@@ -78,9 +78,8 @@ def _heading(network: Network, width: float) -> list[Markup]:
 
 
 def _frame(frame: Frame) -> Markup:
-    box = frame.box
-    style = "frame many" if frame.segment.count > 1 else "frame"
-    return rect(style, box.left, box.top, box.width, box.height, rx=6)
+    box, kind = frame.box, "frame many" if frame.segment.count > 1 else "frame"
+    return rect(kind, box.left, box.top, box.width, box.height, rx=6)
 
 
 def _costs(frame: Frame, network: Network) -> list[Markup]:
@@ -103,9 +102,9 @@ def _costs(frame: Frame, network: Network) -> list[Markup]:
 def _layer(layer: Layer, box: Box, largest: int) -> Markup:
     """A layer's box with its texts, and its MACs as a bar against the `largest` layer's."""
     x, y, width, height = box.left, box.top, box.width, box.height
-    costs = {"parameters": layer.parameters, "MACs": layer.macs}
-    facts = [shape_of(layer), *(f"{abbreviate(cost)} {unit}" for unit, cost in costs.items() if cost)]
-    facts = [fact for fact in facts if fact]
+    facts = [shape_of(layer)] if layer.shape else []
+    facts += [f"{abbreviate(layer.parameters)} parameters"] if layer.parameters else []
+    facts += [f"{abbreviate(layer.macs)} MACs"] if layer.macs else []
     style = "box norm" if layer.kind in (LayerKind.NORM, LayerKind.POOL) else "box"
     parts = [rect(style, x, y, width, height, rx=4)]
     if layer.arithmetic in tuple(Precision):
