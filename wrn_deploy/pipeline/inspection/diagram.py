@@ -33,9 +33,7 @@ PASSED = (*QDQ, "Cast", "Identity")
 JOINED = {"Relu": "ReLU", "Clip": "clip", "Reshape": "", "Flatten": "", "Squeeze": "", "Dropout": ""}
 # Nodes that this project puts in front of a network, by name or its first part, and what they do together.
 GROUPS = {
-    **dict.fromkeys(
-        ("interface.cast", "interface.transpose", "interface.mul", "interface.images"), "normalised pixels"
-    ),
+    **{f"interface.{name}": "normalised pixels" for name in ("cast", "transpose", "mul", "images")},
     "whitening": "contrast normalisation, ZCA whitening",
     "pixels": "the pixels' own codes",
 }
@@ -53,17 +51,13 @@ class _Reading:
     groups: dict[str, int] = field(default_factory=dict)
 
     def add(self, layer: Layer, node: ir.Node | None = None) -> int:
-        """A new layer, with tensors to it from whatever the node reads."""
+        """Adds a layer, with tensors to it from whatever the node reads; returns its place."""
         self.layers.append(layer)
-        if node is not None:
-            self.read(len(self.layers) - 1, node)
+        for value in node.inputs if node is not None else ():
+            if value is not None and value in self.made:
+                source, codes = self.made[value]
+                self.tensors[Tensor(source, len(self.layers) - 1, codes)] = None
         return len(self.layers) - 1
-
-    def read(self, place: int, node: ir.Node) -> None:
-        """Tensors to the layer at `place` from whatever the node reads."""
-        for source, codes in (self.made[value] for value in node.inputs if value in self.made and value is not None):
-            if source != place:
-                self.tensors[Tensor(source, place, codes)] = None
 
     def change(self, place: int, **changes: object) -> None:
         """Replaces fields of a layer."""

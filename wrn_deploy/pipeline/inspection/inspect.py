@@ -59,8 +59,7 @@ class GraphView:
     """An ONNX graph.
 
     `inputs` and `outputs` have name, type and shape; `parameters` are the elements of its initializers but for scales
-    and zero points; `macs` are for one image (None: the file does not give the shapes), `fractions` of them by
-    arithmetic.
+    and zero points; `macs` are for one image (None: a shape is unknown), `fractions` their parts by arithmetic.
     """
 
     file: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
@@ -27,9 +26,6 @@ from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-if TYPE_CHECKING:
-    from torch import nn
-
 __all__ = ["evaluate_target"]
 
 DEVICES = {"torch": "cpu", "torch_cuda": "cuda"}  # what runs weights alone: backends, and torch's names of devices
@@ -49,34 +45,13 @@ def evaluate_target(
     """
     if target.is_bundle:
         return evaluate_bundle(Bundle.open(target.path), options, progress)
-    backend = _backend(target, options, gated=gated)
+    backend_name = _backend(target, options, gated=gated)
     loaded = load_network(target.network, progress)
-    assert loaded.weights is not None, "weights are what is evaluated"
-    return _evaluate(loaded.network.to(DEVICES[backend]), loaded.weights, backend, options, progress)
-
-
-def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -> str:
-    """Returns the one of PyTorch's backends that evaluates the weights."""
-    named = options.backends or ("torch",)
-    alone = len(named) == 1 and named[0] in DEVICES and options.precision in (None, Precision.FP32)
-    if not alone or options.everything or gated:
-        raise UsageError(
-            f"{target.path} is not the folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
-            "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
-        )
-    runtime = find_runtime(named[0])
-    reason = runtime.unfit(None)
-    if reason is not None:
-        raise MachineError(f"{runtime.title} cannot run {target.path}: {reason}")
-    return named[0]
-
-
-def _evaluate(
-    network: nn.Module, weights: LoadedWeights, backend_name: str, options: MeasureOptions, progress: Progress
-) -> Report:
+    weights = loaded.weights
+    assert weights is not None, "weights are what is evaluated"
     import torch
 
-    with open_network(network) as (spec, backend):
+    with open_network(loaded.network.to(DEVICES[backend_name])) as (spec, backend):
         source = match_classes(open_data(options.data, Role.TEST), spec)
         check_labelled(source, spec.classes)
         machine = describe_machine()
@@ -113,6 +88,22 @@ def _evaluate(
         settings=settings,
         rows=(row,),
     )
+
+
+def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -> str:
+    """Returns the one of PyTorch's backends that evaluates the weights."""
+    named = options.backends or ("torch",)
+    alone = len(named) == 1 and named[0] in DEVICES and options.precision in (None, Precision.FP32)
+    if not alone or options.everything or gated:
+        raise UsageError(
+            f"{target.path} is not the folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
+            "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
+        )
+    runtime = find_runtime(named[0])
+    reason = runtime.unfit(None)
+    if reason is not None:
+        raise MachineError(f"{runtime.title} cannot run {target.path}: {reason}")
+    return named[0]
 
 
 def _describe_weights(weights: LoadedWeights, progress: Progress) -> None:
