@@ -19,12 +19,9 @@ from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-__all__ = [
-    "Overrides", "about_family", "build_model", "classifier_of", "describe_model", "layouts", "listed_models",
-    "logits_and_maps",
-]  # fmt: skip
+__all__ = ["Overrides", "about_family", "build_model", "classifier_of", "describe_model", "layouts", "listed_models"]
 
 FAMILIES = "wrn_deploy.models.families"
 
@@ -93,13 +90,6 @@ def build_model(spec: ModelSpec) -> nn.Module:
     from wrn_deploy.models.whitening import add_whitening
 
     return add_whitening(network, spec)
-
-
-def logits_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The logits (N, classes), and the last tensor of each resolution, (N, C, h, w), finest first."""
-    maps: list[Tensor] = []
-    logits: Tensor = network(images, maps=maps)
-    return logits, maps
 
 
 def classifier_of(network: nn.Module) -> nn.Linear:

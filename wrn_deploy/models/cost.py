@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wrn_deploy.models import build_model, classifier_of, logits_and_maps
+from wrn_deploy.models import build_model, classifier_of
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def shape_feature_maps(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
     """
     import torch
 
+    maps: list[torch.Tensor] = []
     with torch.device("meta"), torch.inference_mode():
-        network = build_model(spec).eval()
-        _, maps = logits_and_maps(network, torch.empty(1, *spec.core.input.shape))
+        build_model(spec).eval()(torch.empty(1, *spec.core.input.shape), maps=maps)
     shapes = [(tensor.shape[1], tensor.shape[2], tensor.shape[3]) for tensor in maps]
     return tuple(shape for shape in shapes if shape[1] * shape[2] > 1)

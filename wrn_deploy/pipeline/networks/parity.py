@@ -94,13 +94,14 @@ def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
     import torch
 
     from wrn_deploy.export.check import Computed
-    from wrn_deploy.models import classifier_of, logits_and_maps
+    from wrn_deploy.models import classifier_of
 
     features: list[npt.NDArray[np.float32]] = []
+    maps: list[torch.Tensor] = []
     hook = classifier_of(network).register_forward_pre_hook(lambda _module, read: features.append(read[0].numpy()))
     try:
         with torch.inference_mode():
-            logits, maps = logits_and_maps(network.eval(), torch.from_numpy(images))
+            logits = network.eval()(torch.from_numpy(images), maps=maps)
     finally:
         hook.remove()
     return Computed(logits.numpy(), features[-1], tuple(found.numpy() for found in maps))

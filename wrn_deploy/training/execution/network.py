@@ -46,19 +46,16 @@ class WholeBatchNorm(nn.BatchNorm2d):
         mean = whole[:-1] / count
         centred = input - mean.view(channels)
         variance = _sum_of_all(centred.square().sum((0, 2, 3))) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scaled = centred * torch.rsqrt(variance + self.eps).view(channels)
-        moved: torch.Tensor = scaled * self.weight.view(channels) + self.bias.view(channels)
-        return moved
-
-    def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
+        scaled = centred * torch.rsqrt(variance + self.eps).view(channels)
+        moved: torch.Tensor = scaled * self.weight.view(channels) + self.bias.view(channels)
+        return moved
 
 
 def with_whole_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:
