@@ -16,7 +16,7 @@ from wrn_deploy.spec import Preprocessing
 
 __all__ = ["HOW", "Made", "be_corrupt", "blunder", "die", "process_ids", "shade"]
 
-HOW = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
+HOW = Preprocessing(height=24, width=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=32)
 
 
 class Made:

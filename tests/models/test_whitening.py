@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.spec import ModelSpec, Preprocessing, Whitening
 
@@ -20,8 +21,8 @@ COUNT = 3 * 8 * 8
 
 
 def spec_of(side: int = 8) -> ModelSpec:
-    how = Preprocessing(side, side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
-    return dataclasses.replace(describe_model("wrn-10-1"), preprocessing=how, whitening=Whitening(100))
+    preprocessing = Preprocessing(height=side, width=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
+    return dataclasses.replace(describe_model("wrn-10-1"), preprocessing=preprocessing, whitening=Whitening(100))
 
 
 def _fitted(spec: ModelSpec) -> torch.nn.Module:
@@ -103,19 +104,19 @@ def test_large_images_are_refused_with_what_they_would_need() -> None:
 
 
 def test_a_description_with_another_normalisation_is_refused() -> None:
-    how = describe_model("wrn-10-1").preprocessing
+    preprocessing = describe_model("wrn-10-1").preprocessing
     with pytest.raises(DeployError, match="with whitening: expected 0,0,0 and 1,1,1"):
-        dataclasses.replace(spec_of(), preprocessing=how)
+        dataclasses.replace(spec_of(), preprocessing=preprocessing)
 
 
-@pytest.mark.parametrize("changes", [{"images": 0}, {"scale": -1.0}, {"bias": 0.0}, {"least": float("nan")}])
+@pytest.mark.parametrize("changes", [{"images": 0}, {"scale": -1.0}, {"bias": 0.0}, {"min_length": float("nan")}])
 def test_numbers_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(DeployError, match="expected positive numbers"):
         Whitening(**{"images": 1, **changes})  # type: ignore[arg-type]
 
 
-def test_descriptions_without_it_are_read_and_written_as_before() -> None:
+def test_descriptions_come_back_from_json_with_and_without_it() -> None:
     spec = describe_model("wrn-10-1")
-    assert "whitening" not in spec.to_json()
+    assert spec.to_json()["whitening"] is None
     assert ModelSpec.from_json(spec.to_json()) == spec
     assert ModelSpec.from_json(spec_of().to_json()) == spec_of()

@@ -164,7 +164,7 @@ class Calls:
 
     def _device(self, data: Any, tensor: CTensor, count: int) -> DeviceArray:
         address = int(self._ffi.cast("uintptr_t", data))
-        return DeviceArray(address, (count, *tensor.shape), tensor.dtype.name)
+        return DeviceArray(address=address, shape=(count, *tensor.shape), dtype=tensor.dtype.name)
 
     def _fill(self, target: Any, tensor: CTensor) -> None:
         name, room = tensor.name.encode(), len(target.name)

@@ -268,7 +268,7 @@ def test_memory_that_is_not_on_the_gpu_is_refused(built: Built) -> None:
         out = OnGpu(cuda, (4, 10))
         pinned = cuda.pagelocked_empty((4, 3, 32, 32), np.float32)
         for address in (pinned.ctypes.data, 1 << 46):
-            there = DeviceArray(address // 256 * 256, (4, 3, 32, 32), "float32")
+            there = DeviceArray(address=address // 256 * 256, shape=(4, 3, 32, 32), dtype="float32")
             with pytest.raises(DeployError, match="expected memory of the first CUDA GPU"):
                 backend.infer_on_device(there, (DeviceArray.of(out),), 0)
         del out, pinned

@@ -22,8 +22,8 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Backend
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
-HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-SPEC = ModelSpec("oracle", "none", 10, 1, 5, HOW)
+HOW = Preprocessing(height=2, width=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+SPEC = ModelSpec(name="oracle", family="none", depth=10, widen=1, classes=5, preprocessing=HOW)
 
 
 class Source:

@@ -26,7 +26,7 @@ from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
 
-AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_every_format_gives_the_same_batches(
 
 def test_real_images_are_the_same_to_the_last_bit(shared_data: Path, decoders: Decoders) -> None:
     source = open_data(str(shared_data / "imagenet"), Role.TEST)
-    how = Preprocessing(64, 64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=72)
+    how = Preprocessing(height=64, width=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=72)
     _same(list(Batches(source, how, 7, limit=40)), list(Batches(source, how, 7, limit=40, decoders=decoders)))
 
 
@@ -117,7 +117,7 @@ def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> Non
         (Made(loads, broken=DeployError("the file is damaged")), "the file is damaged"),
         (Made([*loads, partial(shade, 0, 30)]), None),
     ):
-        how = HOW if text else Preprocessing(40, 40, HOW.mean, HOW.std)
+        how = HOW if text else Preprocessing(height=40, width=40, mean=HOW.mean, std=HOW.std)
         batches = iter(Batches(source, how, 10, decoders=decoders if workers else None))
         assert [len(next(batches).names) for _ in range(10)] == [10] * 10
         with pytest.raises(DeployError, match=text or "image 100 is 30x30 pixels: expected 40x40"):
@@ -155,7 +155,7 @@ def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> N
 def test_images_are_taken_only_so_far_ahead(decoders: Decoders) -> None:
     """Whatever the data's size, so many images are in memory: three chunks a process and the batch."""
     loads: Any = [partial(shade, n, 300) for n in range(2000)]
-    how = Preprocessing(256, 256, HOW.mean, HOW.std, resize=256)
+    how = Preprocessing(height=256, width=256, mean=HOW.mean, std=HOW.std, resize=256)
     source = Made(loads)
     for count, _ in enumerate(Batches(source, how, 4, limit=200, decoders=decoders), 1):
         chunk = 2**20 // (3 * 256 * 256)
@@ -220,7 +220,7 @@ def test_the_processes_load_neither_torch_nor_the_command_line() -> None:
 
 
 def test_the_number_of_processes() -> None:
-    photographs = Preprocessing(224, 224, HOW.mean, HOW.std, resize=256)
+    photographs = Preprocessing(height=224, width=224, mean=HOW.mean, std=HOW.std, resize=256)
     assert choose_workers(3, AS_IT_IS, 1) == 3
     assert choose_workers(0, photographs, 10_000) == 0
     assert choose_workers(None, photographs, 10_000) == len(os.sched_getaffinity(0))

@@ -13,7 +13,7 @@ from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Preprocessing
 
-AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 Labels = list[tuple[str, int | None]]
 

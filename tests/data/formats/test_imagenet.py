@@ -16,7 +16,7 @@ from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-HOW = Preprocessing(16, 16, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=20)
+HOW = Preprocessing(height=16, width=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=20)
 TENCH, CRANE, OTHER_CRANE, TOILET = "n01440764", "n02012849", "n03126707", "n15075141"
 Labels = list[tuple[str, int | None]]
 
@@ -32,7 +32,9 @@ def _labels(path: Path, role: Role = Role.TEST) -> Labels:
 
 
 def _network(labels: tuple[str, ...] = ()) -> ModelSpec:
-    return ModelSpec("wrn-50-2", "resnet", 50, 2, classes=1000, preprocessing=HOW, labels=labels)
+    return ModelSpec(
+        name="wrn-50-2", family="resnet", depth=50, widen=2, classes=1000, preprocessing=HOW, labels=labels
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from wrn_deploy.spec import Preprocessing
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-AS_IT_IS = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def _write(path: Path, **columns: Any) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import contents
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
@@ -33,14 +34,6 @@ needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="Te
 SMALL = EngineOptions(profiles=(Profile(1, 2, 4),))
 FP16 = BuildOptions(precision=Precision.FP16, engine=SMALL, flavor=Flavor.RTX)
 INT8 = BuildOptions(precision=Precision.INT8, engine=SMALL, flavor=Flavor.RTX)
-
-
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @needs_rtx
@@ -91,19 +84,19 @@ def test_the_int8_plan_is_another_one_with_smaller_weights(made_bundle: Path) ->
 def test_the_same_plan_is_not_built_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_engine(bundle, INT8, Silent())
     monkeypatch.setattr("wrn_deploy.engines.build.build_plan", None)
-    told = Noted()
-    assert build_engine(Bundle.open(bundle.folder), INT8, told).sha256 == first.sha256
-    assert told.notes == [f"{bundle.folder}: int8-tensorrt_rtx.plan is up to date"]
+    progress = Noted()
+    assert build_engine(Bundle.open(bundle.folder), INT8, progress).sha256 == first.sha256
+    assert progress.notes == [f"{bundle.folder}: int8-tensorrt_rtx.plan is up to date"]
 
 
 @needs_rtx
 def test_rebuild_builds_what_is_up_to_date(bundle: Bundle) -> None:
     first = build_engine(bundle, FP16, Silent())
-    told = Noted()
-    again = build_engine(Bundle.open(bundle.folder), dataclasses.replace(FP16, rebuild=True), told)
+    progress = Noted()
+    again = build_engine(Bundle.open(bundle.folder), dataclasses.replace(FP16, rebuild=True), progress)
     assert again.recipe == first.recipe
     assert again.facts["seconds"] != first.facts["seconds"]
-    assert not [note for note in told.notes if "up to date" in note]
+    assert not [note for note in progress.notes if "up to date" in note]
 
 
 @needs_rtx
@@ -242,7 +235,7 @@ def test_an_experimental_graph_gives_a_plan_of_its_own(bundle: Bundle, precision
     old = bundle.artifacts["onnx-fp16"]
     with bundle.transaction() as step:
         step.file(f"{precision}.onnx").write_bytes((bundle.folder / old.path).read_bytes())
-        step.add(key, (old.kind, precision), f"{precision}.onnx", old.recipe, {})
+        step.add(key, kind=old.kind, precision=precision, path=f"{precision}.onnx", recipe=old.recipe)
     plan = build_engine(bundle, BuildOptions(precision=precision, engine=SMALL, flavor=Flavor.RTX), Silent())
     assert (plan.key, plan.precision) == (f"plan-{precision}-tensorrt_rtx", precision)
     assert list(plan.recipe.parents) == [key]
@@ -253,7 +246,7 @@ def test_a_graph_that_cannot_be_built_leaves_the_bundle_as_it_was(bundle: Bundle
     old = bundle.artifacts["onnx-fp16"]
     with bundle.transaction() as step:
         step.file("fp16.onnx").write_bytes(np.random.default_rng(0).bytes(500))
-        step.add("onnx-fp16", (old.kind, old.precision), "fp16.onnx", old.recipe, {})
+        step.add("onnx-fp16", kind=old.kind, precision=old.precision, path="fp16.onnx", recipe=old.recipe)
     before = (bundle.folder / "manifest.json").read_bytes()
     with pytest.raises(DeployError, match=r"tensorrt_rtx built no plan from fp16\.onnx"):
         build_engine(bundle, FP16, Silent())

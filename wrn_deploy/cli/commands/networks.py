@@ -13,7 +13,7 @@ from wrn_deploy.cli.options.declare import choice, either, flag, one_of, option,
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.recipes import DEFAULT, RECIPES
+from wrn_deploy.training.recipe import DEFAULT, RECIPES
 
 __all__ = ["app"]
 
@@ -116,7 +116,7 @@ def models(
 ) -> None:
     """List the networks: parameters, MACs, published accuracy, weights known by name."""
     from wrn_deploy.cli.show.models import show_model, show_models
-    from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
+    from wrn_deploy.models.catalog import list_models, list_network
 
     if name is None:
         show_models(list_models(), as_json=as_json)

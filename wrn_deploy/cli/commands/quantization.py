@@ -10,8 +10,7 @@ import typer
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.calib.qat.schedule import Loss, Schedule
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE

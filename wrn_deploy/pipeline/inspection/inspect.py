@@ -220,7 +220,7 @@ def _plan(file: Path, progress: Progress) -> PlanView:
 
 def _broken(file: Path) -> str | None:
     """What is wrong with a plan of no bundle, as far as its bytes tell."""
-    from wrn_deploy.backends.plan.deserialize import check_rtx_plan
+    from wrn_deploy.backends.plan.engine import check_rtx_plan
 
     flavor = plan_flavor(file)
     if flavor is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.sessions import open_profiled
+from wrn_deploy.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -108,7 +108,7 @@ class _Run:
 def _session(model: ir.Model, timing: TimingOptions, folder: Path) -> Iterator[_Run]:
     import onnx_ir as ir
 
-    session = open_profiled(ir.to_proto(model).SerializeToString(), timing.threads, folder)
+    session = open_session(ir.to_proto(model).SerializeToString(), timing.threads, traces=folder)
     run = _Run(session, {})
     try:
         run.feed = {value.name: _random(value, timing.batch) for value in session.get_inputs()}
