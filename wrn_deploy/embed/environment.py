@@ -86,11 +86,7 @@ def embedding_obstacle() -> str | None:
 
 
 def find_compiler() -> str:
-    """The C compiler.
-
-    Raises:
-        MachineError: there is none.
-    """
+    """The C compiler; raises MachineError if there is none."""
     found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if found is None:
         raise MachineError("there is no C compiler (cc, gcc or clang): install one, as in `apt install gcc`")

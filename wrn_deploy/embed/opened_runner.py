@@ -34,31 +34,19 @@ class OpenedRunner:
     outputs: tuple[CTensor, ...]
 
     def input(self, dtype: str) -> CTensor:
-        """The input for images of a dtype.
-
-        Raises:
-            UsageError: the runner takes no images of this dtype.
-        """
+        """The input for images of a dtype; raises UsageError if the runner takes none of it."""
         if dtype not in self.inputs:
             raise UsageError(f"images are {dtype}: this runner takes {' or '.join(self.inputs)}")
         return self.inputs[dtype]
 
     def output(self, index: int) -> CTensor:
-        """An output by its index.
-
-        Raises:
-            UsageError: there is no such output.
-        """
+        """An output by its index; raises UsageError if it has none."""
         if not 0 <= index < len(self.outputs):
             raise UsageError(f"output {index}: this runner has {len(self.outputs)}, counted from 0")
         return self.outputs[index]
 
     def targets(self, count: int) -> list[CTensor]:
-        """The outputs for `count` buffers.
-
-        Raises:
-            UsageError: `count` is neither 1 nor the number of outputs.
-        """
+        """The outputs for `count` buffers; raises UsageError if that is neither 1 nor the number of outputs."""
         if count not in (1, len(self.outputs)):
             names = ", ".join(output.name for output in self.outputs)
             raise UsageError(f"{count} buffers: expected 1, for {self.outputs[0].name}, or one for each of {names}")

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
@@ -117,7 +118,6 @@ def build_engine_command(
     as_json: opt.AsJson = False,
 ) -> None:
     """Build a TensorRT or TensorRT-RTX plan."""
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.results import show_artifacts
     from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 

@@ -10,6 +10,7 @@ import typer
 
 from wrn_deploy.bench.measuring.loadgen import Load, Scenario
 from wrn_deploy.bench.report.report import Boundary
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backends
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
@@ -109,7 +110,6 @@ def bench(
     A candidate is a backend at a precision. fp32 is always measured, as the reference. Variants and other runtimes,
     such as torch_compile and openvino, are measured if named, or with --all.
     """
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.measuring.measure import bench_bundle
     from wrn_deploy.pipeline.output_files import check_folder, write_reports

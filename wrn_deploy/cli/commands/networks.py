@@ -127,15 +127,16 @@ def models(
 @app.command()
 @takes_groups
 def train(
+    *,
     model: opt.Model,
     out: Annotated[Path, option("FOLDER", "For weights, checkpoint and log.")],
     recipe: RecipeFlags,
     execution: ExecutionFlags,
     network: opt.NetworkFlags,
-    decoding: opt.DecodingFlags,
     data: opt.Data = "digits",
     test_data: Annotated[str | None, option("DATA", "Test images. Default: the data's own.")] = None,
     resume: Annotated[bool, flag("--resume", "Continue the run in FOLDER after its last complete epoch.")] = False,
+    decoding: opt.DecodingFlags,
     as_json: opt.AsJson = False,
 ) -> None:
     """Train a network with a recipe: the WRN paper's, or another by name."""

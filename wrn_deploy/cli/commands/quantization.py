@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
@@ -86,20 +87,20 @@ class FinetuneFlags:
 @app.command()
 @takes_groups
 def calibrate(
+    *,
     bundle: opt.BundlePath,
     calib_data: Annotated[str, option("DATA", f"Images, labelled or not: {opt.DATA}.")],
     calibration: opt.CalibrationFlags,
     techniques: TechniqueFlags,
-    decoding: opt.DecodingFlags,
     equalize: Annotated[
         bool, either("equalize", "Rescale channels so that they share one scale well; exact.", TECHNIQUES)
     ] = True,
     fp8: Annotated[bool, flag("--fp8", "Experimental. Write a graph with fp8 codes too.")] = False,
     threads: opt.Threads = None,
+    decoding: opt.DecodingFlags,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.results import show_artifacts
     from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
     from wrn_deploy.pipeline.quantization.quantize import Quantization
@@ -134,7 +135,6 @@ def tune(
     Keeps as few multiply-accumulates in fp16 as it can find so that the budget is met: --max-drop, --min-agreement or
     both. Writes the int8 graph for TensorRT accordingly; exit code 3 if no set meets the budget.
     """
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.quantization import show_tuning
     from wrn_deploy.pipeline.output_files import check_picture
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
@@ -167,7 +167,6 @@ def finetune(
     Trains the weights, and their scales, through the exact arithmetic of the Q/DQ graphs, whose nodes stay. Writes
     the graphs that are better on held-out images; exit code 3 if none is.
     """
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.quantization import show_finetuning
     from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, check_finetuning, finetune_bundle
 

@@ -96,12 +96,7 @@ class NetworkFlags:
     resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
 
     def overrides(self, dropout: float | None = None) -> Overrides:
-        """The changes to the network's description.
-
-        Raises:
-            UsageError: mean or deviation is not three numbers.
-            DeployError: the file of labels cannot be read.
-        """
+        """The changes to the network's description; raises DeployError if a value or the file of labels is wrong."""
         from wrn_deploy.models import Overrides
         from wrn_deploy.pipeline.networks.labels import read_labels
 

@@ -28,16 +28,14 @@ ON_BY_DEFAULT = ("equalize", "exact_input")  # techniques of calibration, shown 
 def show_inspection(view: BundleView | GraphView | PlanView, *, as_json: bool) -> None:
     """Prints the view."""
     if as_json:
-        what = {BundleView: "bundle", GraphView: "graph", PlanView: "plan"}[type(view)]
-        print_json({"what": what, **dataclasses.asdict(view)})
-        return
-    match view:
-        case BundleView():
-            _show_bundle(view)
-        case GraphView():
-            _show_graph(view)
-        case PlanView():
-            _show_plan(view)
+        kind = {BundleView: "bundle", GraphView: "graph", PlanView: "plan"}[type(view)]
+        print_json({"what": kind, **dataclasses.asdict(view)})
+    elif isinstance(view, BundleView):
+        _show_bundle(view)
+    elif isinstance(view, GraphView):
+        _show_graph(view)
+    else:
+        _show_plan(view)
 
 
 def _show_bundle(view: BundleView) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
-from wrn_deploy.formatting import file_size
+from wrn_deploy.formatting import count, file_size
 
 if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
@@ -70,8 +70,7 @@ def show_training(result: TrainResult, *, as_json: bool) -> None:
         print_json({**dataclasses.asdict(result), "weights": str(result.weights), "best": str(result.best)})
         return
     top1 = f"{100 * result.test_top1:.2f} % top-1 on {result.test_images} test images"
-    epochs = f"{result.epochs} {'epoch' if result.epochs == 1 else 'epochs'}"
-    print_line(f"{result.weights}: {top1} after {epochs}, {result.seconds:.1f} s")
+    print_line(f"{result.weights}: {top1} after {count(result.epochs, 'epoch')}, {result.seconds:.1f} s")
     if result.best_top1 > result.test_top1:
         chosen = "selected on these test images, so optimistic"
         print_line(f"{result.best}: {100 * result.best_top1:.2f} % after epoch {result.best_epoch + 1}, {chosen}")
@@ -83,8 +82,8 @@ def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         print_json(dataclasses.asdict(diagnosis))
         return
     found = new_table("what", "here")
-    for what, here in diagnosis.found.items():
-        found.add_row(what, here)
+    for row in diagnosis.found.items():
+        found.add_row(*row)
     steps = new_table("step", "can be done here")
     for step, reason in diagnosis.steps.items():
         steps.add_row(step, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
