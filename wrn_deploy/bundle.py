@@ -119,8 +119,10 @@ class Bundle:
         settle(folder)
         manifest = folder / MANIFEST
         if not manifest.is_file():
-            remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
-            raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}")
+            raise DeployError(
+                f"{folder} is not a bundle: it has no {MANIFEST}. "
+                f"Make one with `wrn-deploy export MODEL --out {folder}`"
+            )
         try:
             record = json.loads(manifest.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:

@@ -12,7 +12,7 @@ from wrn_deploy.bench.measuring.logits import LogitErrors, LogitFile, open_logit
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["TOP", "Answers", "ask", "best_classes", "fill", "in_top"]
@@ -85,8 +85,10 @@ def ask(
 
 def _infer(backend: Backend, batch: Batch, spec: ModelSpec) -> list[Array]:
     """The outputs for the images of the batch."""
-    images = fill(as_input(batch.images, spec), backend.batches[0])
-    return [result[: len(batch.labels)] for result in infer(backend, images)]
+    backend.upload(fill(as_input(batch.images, spec), backend.batches[0]))
+    backend.execute()
+    backend.synchronize()
+    return [result[: len(batch.labels)] for result in backend.download()]
 
 
 def _check_labels(batch: Batch, classes: int) -> None:

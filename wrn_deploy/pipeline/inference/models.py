@@ -22,7 +22,7 @@ from wrn_deploy.models import Overrides
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
@@ -163,7 +163,7 @@ def open_network(network: nn.Module, also: ExtraOutput | None = None) -> Iterato
     spec = _spec_of(network)
     from wrn_deploy.backends.pytorch.network import open_module
     from wrn_deploy.models.cost import shape_feature_maps
-    from wrn_deploy.models.feature_extractor import split_classifier
+    from wrn_deploy.models.image_classifier import split_classifier
 
     parts: tuple[nn.Module, ...] = (network,)
     if also is ExtraOutput.FEATURES:
@@ -201,7 +201,10 @@ def _ask(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Array
             f"images are {images.dtype} {images.shape}: expected normalised float32 (N, "
             f"{', '.join(map(str, spec.input.shape))}), N at least 1"
         )
-    results = infer(backend, batch)
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    results = backend.download()
     for output, result in zip(backend.outputs, results, strict=True):
         if result.shape != (len(batch), *output.shape):
             raise DeployError(
