@@ -1,76 +1,83 @@
-"""Runs every guard on a calibration; each file of `guards/` is a guard."""
+"""Defines what guards check and the warnings they give, and runs them; loads neither numpy nor onnx by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
-from wrn_deploy.calib.collection.ranges import Histogram, Range
-from wrn_deploy.calib.collection.table import CalibrationTable
-from wrn_deploy.calib.placement import range_source
-from wrn_deploy.calib.warning import CalibrationWarning
 from wrn_deploy.plugins import load_plugin, plugin_names
+from wrn_deploy.progress import Progress
 
-__all__ = ["Calibrated", "Limits", "load_guards", "run_guards"]
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from wrn_deploy.calib.collection.ranges import Range, Threshold
+    from wrn_deploy.calib.collection.table import CalibrationTable
+
+__all__ = [
+    "Calibrated", "CalibrationWarning", "GuardLimits", "join_names", "load_guards", "report_warnings", "run_guards",
+]  # fmt: skip
 
 GUARDS = "wrn_deploy.calib.guards"
+SHOWN = 3  # names that a text lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The values at which the guards warn; docs/guards.md has the measurements behind them.
+class CalibrationWarning:
+    """One guard's warning; `dataclasses.asdict` gives what JSON can hold."""
 
-    Args:
-        steps: the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv.
-        own_noise: the rounding noise in a channel, as a share of the channel's range.
-        layer_noise: the same noise, as a share of the median range of the layer's channels.
-        gain: the first share, in units of its median over the layer.
-        spread: the relative difference between the thresholds of the two halves of the images; median over tensors.
-        clipped: the share of a tensor's nonzero values above its threshold.
-    """
+    id: str  # the guard's, never reused; docs/guards.md explains it
+    names: tuple[str, ...]  # the tensors, layers or files concerned, the worst first
+    numbers: Mapping[str, float]  # the measured values, and the limit that they exceed
+    found: str  # what the guard found, with the values
+    remedy: str  # why it matters and what to do
 
-    steps: float = 8.0
-    own_noise: float = 0.25
-    layer_noise: float = 0.1
-    gain: float = 10.0
-    spread: float = 0.15
-    clipped: float = 0.01
+    @property
+    def text(self) -> str:
+        """About two lines of a terminal."""
+        return f"{self.found}: {self.remedy} [{self.id}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardLimits:
+    """The values at which the guards warn; docs/guards.md has the measurements behind them."""
+
+    steps: float = 8.0  # the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv
+    own_noise: float = 0.25  # the rounding noise in a channel, as a fraction of the channel's range
+    layer_noise: float = 0.1  # the same noise, as a fraction of the median range of the layer's channels
+    gain: float = 10.0  # the first fraction, in units of its median over the layer
+    spread: float = 0.15  # the relative difference of the thresholds of both halves of the images, median over tensors
+    clipped: float = 0.01  # the fraction of a tensor's nonzero values above its threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """A calibration, as the guards check it.
+    """A calibration, as the guards check it."""
 
-    Args:
-        graph: the fp32 graph that was calibrated and is quantized, equalised if that was done.
-        ranges: its ranges from `collect_ranges`.
-        table: the chosen thresholds, and the number of images.
-        threshold: the method with its options, (histogram, amax) -> threshold.
-        float_convs: the Convs that stay in float, and so read nothing in int8.
-        limits: the values at which the guards warn.
-    """
-
-    graph: ir.Graph
-    ranges: Mapping[str, Range]
+    graph: ir.Graph  # the fp32 graph that was calibrated and is quantized, equalised if that was done
+    ranges: Mapping[str, Range]  # from `collect_ranges`
     table: CalibrationTable
-    threshold: Callable[[Histogram | None, float], float]
-    float_convs: Collection[str] = ()
-    limits: Limits = field(default_factory=Limits)
+    threshold: Threshold
+    float_convs: Collection[str] = ()  # the Convs that stay in float, and so read nothing in int8
+    limits: GuardLimits = field(default_factory=GuardLimits)
 
     def scale(self, tensor: str) -> float:
         """The int8 scale of `tensor`, which must be one that a placement quantizes."""
-        return self.table[range_source(self.graph, tensor)].symmetric_scale
+        from wrn_deploy.calib.placement import range_source
+
+        return self.table[range_source(self.graph, tensor)].scale_to(127.0)
 
     def range(self, tensor: str) -> Range | None:
         """The range of `tensor`; None if none was collected."""
+        from wrn_deploy.calib.placement import range_source
+
         return self.ranges.get(range_source(self.graph, tensor))
 
 
 def load_guards() -> list[ModuleType]:
-    """All guards, by id."""
+    """Returns all guards, by id."""
     return sorted((load_plugin(GUARDS, name) for name in plugin_names(GUARDS)), key=lambda guard: str(guard.ID))
 
 
@@ -78,3 +85,15 @@ def run_guards(calibrated: Calibrated) -> list[CalibrationWarning]:
     """Runs every guard; returns at most one warning from each, by id, and an empty list for a healthy network."""
     warnings = (guard.check(calibrated) for guard in load_guards())
     return [warning for warning in warnings if warning is not None]
+
+
+def join_names(names: Sequence[str]) -> str:
+    """The first names, as in "a, b, c and 4 more"."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def report_warnings(warnings: Iterable[CalibrationWarning], progress: Progress) -> None:
+    """Prints each warning through `progress`."""
+    for warning in warnings:
+        progress.warn(warning.text)

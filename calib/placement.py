@@ -46,7 +46,8 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
             inputs = [] if all(user.name in float_convs for user in users(node.outputs[0])) else [0]
         elif is_sum(node):
             skip = skip_index(node, depths)
-            inputs = [] if _made_by(node.inputs[1 - skip], float_convs) else [skip]
+            last = producer(node.inputs[1 - skip])
+            inputs = [] if last is not None and last.name in float_convs else [skip]
         else:
             inputs = []
         points += [Point(value_name(node.inputs[index]), node.name or "", index) for index in inputs]
@@ -58,7 +59,7 @@ def onnxruntime_values(graph: ir.Graph) -> list[str]:
 
     QLinearConv needs its output quantized too, after the ReLU if there is one. A sum is computed in integers if ReLU
     and Conv follow (post-activation nets), or BN, ReLU and Conv with a BN wide enough to be faster in integers
-    (`integer_norms.py`). Other sums before a BN stay in float, with their skips: quantizing them costs accuracy and
+    (`integer_norms`). Other sums before a BN stay in float, with their skips: quantizing them costs accuracy and
     saves next to nothing. The Convs of `onnxruntime_float_convs` stay in float.
     """
     values: dict[str, None] = {}
@@ -121,26 +122,15 @@ def skip_index(add: ir.Node, depths: Mapping[ir.Value | None, int]) -> int:
     return 0 if first < second else 1
 
 
-def _made_by(value: ir.Value | None, convs: Collection[str]) -> bool:
-    node = producer(value)
-    return node is not None and node.name in convs
-
-
 def _is_integer_sum(add: ir.Node) -> bool:
-    value = activated(add.outputs[0])
-    if value is not add.outputs[0]:
-        return _feeds_conv(value)
-    norms = [user for user in users(value) if user.op_type == "BatchNormalization"]
-    wide = [norm for norm in norms if (size_of(norm.inputs[1]) or 0) >= MIN_CHANNELS]
-    return any(_feeds_conv(activated(norm.outputs[0])) for norm in wide)
-
-
-def _feeds_conv(value: ir.Value) -> bool:
-    return any(user.op_type == "Conv" for user in users(value))
+    values = [activated(add.outputs[0])]
+    if values[0] is add.outputs[0]:
+        norms = [user for user in users(values[0]) if user.op_type == "BatchNormalization"]
+        values = [activated(norm.outputs[0]) for norm in norms if (size_of(norm.inputs[1]) or 0) >= MIN_CHANNELS]
+    return any(user.op_type == "Conv" for value in values for user in users(value))
 
 
 def _input_channels(conv: ir.Node) -> int:
     shape = shape_of(conv.inputs[1])
-    assert shape is not None
-    assert shape[1] is not None
-    return shape[1]
+    assert shape is not None, f"the weights of {conv.name} have no shape"
+    return shape[1] or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ __all__ = ["configure", "load_timing_cache", "save_timing_cache"]
 
 
 def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOptions) -> Any:
-    """An IBuilderConfig, without a timing cache and a progress monitor.
+    """Makes an IBuilderConfig, without a timing cache and a progress monitor.
 
     Raises:
         UsageError: a compute capability that this TensorRT-RTX does not know.
@@ -35,27 +36,26 @@ def configure(trt: TensorRT, builder: Any, source: TensorSpec, options: EngineOp
         module.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
     }
     for flag, wanted in flags.items():
-        if wanted:
-            config.set_flag(flag)
-        else:
-            config.clear_flag(flag)
+        (config.set_flag if wanted else config.clear_flag)(flag)
     if options.hardware is not None:
-        levels = {
-            Hardware.SAME_COMPUTE_CAPABILITY: module.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY,
-            Hardware.AMPERE_PLUS: module.HardwareCompatibilityLevel.AMPERE_PLUS,
-        }
-        config.hardware_compatibility_level = levels[options.hardware]
-    _add_profiles(builder, config, source, options)
-    if trt.flavor is Flavor.RTX:
-        _set_targets(module, config, options)
+        levels = module.HardwareCompatibilityLevel
+        ampere_plus = options.hardware is Hardware.AMPERE_PLUS
+        config.hardware_compatibility_level = levels.AMPERE_PLUS if ampere_plus else levels.SAME_COMPUTE_CAPABILITY
+    for profile in options.profiles:
+        ranges = builder.create_optimization_profile()
+        batches = (profile.minimum, profile.optimum, profile.maximum)
+        ranges.set_shape(source.name, *((batch, *source.shape) for batch in batches))
+        if config.add_optimization_profile(ranges) < 0:
+            raise DeployError(f"TensorRT refuses a profile of batches {batches} for {source.name}{source.shape}")
+    if trt.flavor is Flavor.RTX and options.compute_capabilities:
+        _set_targets(module, config, options.compute_capabilities)
     return config
 
 
 def load_timing_cache(config: Any, file: Path) -> Any:
-    """Gives a builder configuration the measured times in the file, or none if there is no file.
+    """Loads measured times into a builder configuration; returns the cache: keep it until the plan is built.
 
-    Returns:
-        The cache; keep it until the plan is built.
+    A missing file gives an empty cache.
 
     Raises:
         DeployError: the file is not a timing cache of this TensorRT version and this GPU.
@@ -69,7 +69,7 @@ def load_timing_cache(config: Any, file: Path) -> Any:
 
 
 def save_timing_cache(cache: Any, file: Path) -> None:
-    """Writes the measured times; other processes see the old file or the new one, never a part."""
+    """Writes the measured times; other processes see the old file or the new one, never a part of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     written = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -79,24 +79,13 @@ def save_timing_cache(cache: Any, file: Path) -> None:
         written.unlink(missing_ok=True)
 
 
-def _add_profiles(builder: Any, config: Any, source: TensorSpec, options: EngineOptions) -> None:
-    for profile in options.profiles:
-        ranges = builder.create_optimization_profile()
-        batches = (profile.minimum, profile.optimum, profile.maximum)
-        ranges.set_shape(source.name, *((batch, *source.shape) for batch in batches))
-        if config.add_optimization_profile(ranges) < 0:
-            raise DeployError(f"TensorRT refuses a profile of batches {batches} for {source.name}{source.shape}")
-
-
-def _set_targets(module: Any, config: Any, options: EngineOptions) -> None:
-    """TensorRT-RTX only: the compute capabilities that the plan is for, sorted, so that their order does not matter."""
+def _set_targets(module: Any, config: Any, targets: Collection[str]) -> None:
+    """TensorRT-RTX only: sets the compute capabilities of the plan, sorted, so that their order does not matter."""
     known = {name: value for name, value in module.ComputeCapability.__members__.items() if name != "NONE"}
-    unknown = [name for name in options.compute_capabilities if name not in known]
-    if unknown:
-        raise UsageError(f"--compute-capability {unknown[0]}: expected one of {', '.join(known)}")
-    if not options.compute_capabilities:
-        return
-    config.num_compute_capabilities = len(options.compute_capabilities)
-    for index, name in enumerate(sorted(options.compute_capabilities)):
+    for name in targets:
+        if name not in known:
+            raise UsageError(f"--compute-capability {name}: expected one of {', '.join(known)}")
+    config.num_compute_capabilities = len(targets)
+    for index, name in enumerate(sorted(targets)):
         if not config.set_compute_capability(known[name], index):
             raise DeployError(f"TensorRT-RTX refuses --compute-capability {name} here: leave it out")

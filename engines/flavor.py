@@ -42,14 +42,14 @@ def find_flavor(wanted: Flavor | None = None) -> TensorRT:
     Raises:
         MachineError: it is not installed, cannot be loaded, or is too old.
     """
-    there = installed_flavors()
-    if not there or (wanted is not None and wanted not in there):
-        what = {None: "no TensorRT is", Flavor.TENSORRT: "TensorRT is not", Flavor.RTX: "TensorRT-RTX is not"}[wanted]
+    installed = installed_flavors()
+    if not installed or (wanted is not None and wanted not in installed):
+        names = {None: "no TensorRT is", Flavor.TENSORRT: "TensorRT is not", Flavor.RTX: "TensorRT-RTX is not"}
         raise MachineError(
-            f"{what} installed: pip install 'wrn-deploy[gpu]' for TensorRT, or 'wrn-deploy[rtx]' for TensorRT-RTX, "
-            "which builds plans without a GPU too"
+            f"{names[wanted]} installed: pip install 'wrn-deploy[gpu]' for TensorRT, or 'wrn-deploy[rtx]' for "
+            "TensorRT-RTX, which builds plans without a GPU too"
         )
-    flavor = wanted or there[0]
+    flavor = wanted or installed[0]
     try:
         module = importlib.import_module(flavor.value)
     except (ImportError, OSError, RuntimeError) as error:

@@ -87,10 +87,8 @@ ONNX_LAYER = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f\[]|\s*$)")
 
 def arithmetic_of(text: str) -> Arithmetic:
     """The type that a tensor's description names."""
-    for word in re.findall(r"[a-z0-9]+", text.lower()):
-        if word in WORDS:
-            return WORDS[word]
-    return Arithmetic.UNKNOWN
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return next((WORDS[word] for word in words if word in WORDS), Arithmetic.UNKNOWN)
 
 
 def parse_json(text: str) -> list[EngineLayer]:
@@ -119,8 +117,7 @@ def parse_log(message: str) -> list[EngineLayer]:
 
 
 def _layer(entry: dict[str, Any] | str) -> EngineLayer:
-    if isinstance(entry, str):
-        return EngineLayer(name=entry, kind="", inputs=(), weights=(), outputs=(), tactic="", onnx=())
+    entry = {"Name": entry} if isinstance(entry, str) else entry
     texts = {key: str(entry.get(key, "")) for key in ("Name", "LayerType", "TacticName", "Metadata")}
     weights = [{**entry["Weights"], "Name": "Weights"}] if isinstance(entry.get("Weights"), dict) else []
     return EngineLayer(
@@ -167,11 +164,9 @@ def _logged(line: str) -> EngineLayer:
     data, _, fixed = inputs.partition("Constants: [")
     outputs, _, rest = rest.partition("TacticName: ")
     tactic, _, rest = rest.partition(", ")
-    onnx = ONNX_LAYER.findall(rest.partition("Metadata: ")[2])
-    reads, weights, writes = (_logged_tensors(part) for part in (data, fixed, outputs))
-    return EngineLayer(
-        name=name, kind=kind, inputs=reads, weights=weights, outputs=writes, tactic=tactic, onnx=tuple(onnx)
-    )
+    onnx = tuple(ONNX_LAYER.findall(rest.partition("Metadata: ")[2]))
+    reads, weights, writes = map(_logged_tensors, (data, fixed, outputs))
+    return EngineLayer(name=name, kind=kind, inputs=reads, weights=weights, outputs=writes, tactic=tactic, onnx=onnx)
 
 
 def _logged_tensors(text: str) -> tuple[EngineTensor, ...]:

@@ -1,4 +1,4 @@
-"""Collects TensorRT's messages during a build, and keeps its other output off the terminal."""
+"""TensorRT's messages: collects them during a build, keeps other output off the terminal, and explains errors."""
 
 from __future__ import annotations
 
@@ -7,27 +7,61 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wrn_deploy.engines.layers import LAYERS_IN_LOG
+from wrn_deploy.errors import DeployError, MachineError
 
-__all__ = ["BuildLog", "make_logger", "quiet_stderr"]
+__all__ = ["EXPLANATIONS", "MACHINE_EXPLANATIONS", "BuildLog", "explain", "make_logger", "quiet_stderr"]
 
 # Messages about the driver on a machine without a GPU; they do not concern the build itself.
 NO_GPU = re.compile(
     r"CUDA (initialization failure|driver).*(35|insufficient)|cudaError(InsufficientDriver)?.*35|error code 35",
     re.IGNORECASE,
 )
-MEMORY = {
-    "weights_bytes": re.compile(r"Total Weights Memory: (\d+) bytes", re.IGNORECASE),
-    "activation_bytes": re.compile(r"Total Activation Memory: (\d+) bytes", re.IGNORECASE),
-    "scratch_bytes": re.compile(r"Total Scratch Memory: (\d+) bytes", re.IGNORECASE),
+MEMORY = re.compile(r"Total (Weights|Activation|Scratch) Memory: (\d+) bytes", re.IGNORECASE)
+
+MIXED = "the graph mixes precisions without a Cast: export and calibrate again"
+FULL = "the GPU's memory is full: free some, or pass a smaller --workspace or smaller batches"
+DRIVER = "CUDA cannot be used: look at the GPU and its driver with nvidia-smi"
+# Part of TensorRT's message -> what it means for the graph or the options. The wording is that of TensorRT-RTX 1.7.1.
+EXPLANATIONS = {
+    "MODEL_DESERIALIZE_FAILED": "the file is not an ONNX graph, or it is truncated: export it again",
+    "Plugin not found": "the graph has an operator that this TensorRT does not know: expected one that "
+    "`wrn-deploy export` wrote",
+    "must be of same type": MIXED,
+    "must have same input types": MIXED,
+    "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime wants it: calibrate again",
+    "input has type Int32": "the graph has biases in integers, as ONNX Runtime wants it: calibrate again",
+    "Dimension mismatch": "the graph takes images of another size than the bundle says: export it again",
+    "check_turing_op_compatibility": "GPUs of SM75 lack an operation at this precision: build the fp16 graph, or leave "
+    "SM75 out",
+    "HW-specific datatypes": "a GPU that the plan is for lacks a type: fp8 needs SM89 or later, bf16 SM80; expected "
+    "only such targets",
+    "workspace limit": "expected more scratch memory: pass a larger --workspace, or none",
+    "no optimization profile": "no batch range was given: pass --profile",
+    "MIN<=OPT<=MAX": "expected min <= opt <= max batch",
+    "missing dimensions in profile": "the profile names another input than the graph has: export the model again",
+    "no graph outputs": "expected a whole ONNX graph: export it again",
+}
+# The same for what this machine lacks; looked at after those above.
+MACHINE_EXPLANATIONS = {
+    "generateForCurrent": "--compute-capability CURRENT needs a GPU and a driver that work: name the GPU's compute "
+    "capability, or leave it out",
+    "graph_jit.cpp": "--refit, like --strip, needs a GPU and a driver that work: build where they are, or without it",
+    "libnvinfer_lean": "--version-compatible puts TensorRT's lean runtime into the plan, and it is not installed: "
+    "install it, or build without --version-compatible",
+    "out of memory": FULL,
+    "OutOfMemory": FULL,
+    "cudaError": DRIVER,
+    "CUDA initialization failure": DRIVER,
+    "factory function returned nullptr": DRIVER,  # pybind11, if the builder cannot be made
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class BuildLog:
     """The builder's messages by severity, the memory figures it prints, in bytes, and its lists of layers.
 
@@ -42,10 +76,8 @@ class BuildLog:
 
     def take(self, severity: str, message: str) -> None:
         """Adds one message; `severity` is the name of a member of the logger's Severity."""
-        for key, pattern in MEMORY.items():
-            match = pattern.search(message)
-            if match:
-                self.memory[key] = int(match[1])
+        for kind, size in MEMORY.findall(message):
+            self.memory[f"{kind.lower()}_bytes"] = int(size)
         if LAYERS_IN_LOG in message:
             self.layer_lists.append(message)
         if NO_GPU.search(message):
@@ -89,3 +121,18 @@ def quiet_stderr(captured: list[str]) -> Iterator[None]:
             os.dup2(python.fileno(), 2)
             sink.seek(0)
             captured.extend(sink.read().decode("utf-8", "replace").splitlines())
+
+
+def explain(title: str, messages: Sequence[str]) -> DeployError:
+    """The error for a failed build.
+
+    Args:
+        title: what failed, as in "tensorrt_rtx built no plan from fp16.onnx".
+        messages: those of TensorRT, in their order.
+    """
+    text = " | ".join(dict.fromkeys(message.strip() for message in messages if message.strip())) or "it gave no reason"
+    for kind, explanations in ((DeployError, EXPLANATIONS), (MachineError, MACHINE_EXPLANATIONS)):
+        for words, meaning in explanations.items():
+            if words in text:
+                return kind(f"{title}: {meaning} ({text[:600]})")
+    return DeployError(f"{title}: {text[:600]}; expected a graph that `wrn-deploy export` wrote")

@@ -15,6 +15,13 @@ __all__ = ["CURRENT", "EngineOptions", "Hardware", "Profile", "check_flavor", "p
 
 CURRENT = "CURRENT"  # TensorRT-RTX's name for the compute capability of the GPU it builds on
 LEVELS = range(6)
+# Options that one flavor lacks, and what it has instead.
+INSTEAD = {
+    "--version-compatible": "its plans run only on the version that built them: build one with each version",
+    "--hardware-compatible": "its plans run on GPUs of several kinds anyway: name them with --compute-capability",
+    "--timing-cache": "it measures nothing ahead of time, and a timing cache does nothing there: leave it out",
+    "--compute-capability": "its plans are for the GPU that they are built on; --hardware-compatible allows for others",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +110,13 @@ class EngineOptions:
 
 def check_flavor(options: EngineOptions, flavor: Flavor) -> None:
     """Raises UsageError for an option that this TensorRT lacks, with what it has instead."""
-    if flavor is Flavor.RTX:
-        reasons = {
-            "--version-compatible": (
-                options.version_compatible,
-                "its plans run on the version that built them alone: build one with each version",
-            ),
-            "--hardware-compatible": (
-                options.hardware is not None,
-                "its plans run on GPUs of several kinds anyway: name them with --compute-capability",
-            ),
-            "--timing-cache": (
-                options.timing_cache is not None,
-                "it measures nothing ahead of time, and a timing cache does nothing there: leave it out",
-            ),
-        }
-    else:
-        reasons = {
-            "--compute-capability": (
-                bool(options.compute_capabilities),
-                "its plans are for the GPU that they are built on; --hardware-compatible allows for others",
-            )
-        }
-    for option, (given, why) in reasons.items():
+    rtx = flavor is Flavor.RTX
+    lacking = {
+        "--version-compatible": rtx and options.version_compatible,
+        "--hardware-compatible": rtx and options.hardware is not None,
+        "--timing-cache": rtx and options.timing_cache is not None,
+        "--compute-capability": not rtx and bool(options.compute_capabilities),
+    }
+    for option, given in lacking.items():
         if given:
-            raise UsageError(f"{option} with {flavor}: {why}")
+            raise UsageError(f"{option} with {flavor}: {INSTEAD[option]}")

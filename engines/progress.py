@@ -1,9 +1,10 @@
-"""The builder's own progress, as a share of the whole; and an interrupt, which cancels the build."""
+"""The builder's own progress, as a fraction of the whole; and an interrupt, which cancels the build."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,9 @@ class _Phase:
 
 
 class BuildProgress:
-    """The phases of a build, which nest, as one share; safe for several threads, as the builder's callbacks must be.
+    """The phases of a build, which nest, as one fraction; safe for several threads, as the builder's callbacks must be.
 
-    A phase counts as one step of the phase that it is in. The share never falls: phases can be announced late.
+    A phase counts as one step of the phase that it is in. The fraction never falls: phases can be announced late.
 
     Args:
         advance: called with the per cent done since the last call.
@@ -60,16 +61,16 @@ class BuildProgress:
             if phase is not None and phase.parent is None and not self._cancelled:
                 self._report(PER_CENT)
 
-    def _report(self, share: int | None = None) -> None:
+    def _report(self, percent: int | None = None) -> None:
         roots = [name for name, phase in self._open.items() if phase.parent is None]
-        now = share if share is not None else int(PER_CENT * max(map(self._share, roots), default=0.0))
+        now = percent if percent is not None else int(PER_CENT * max(map(self._fraction, roots), default=0.0))
         if now > self._reported:
             self._advance(now - self._reported)
             self._reported = now
 
-    def _share(self, name: str) -> float:
+    def _fraction(self, name: str) -> float:
         phase = self._open[name]
-        inside = sum(self._share(other) for other, child in self._open.items() if child.parent == name)
+        inside = sum(self._fraction(other) for other, child in self._open.items() if child.parent == name)
         return min(1.0, (phase.done + min(inside, 1.0)) / phase.steps)
 
 
@@ -99,27 +100,20 @@ def run_cancellable(work: Callable[[], bytes | None], cancel: Callable[[], None]
     On the thread that is inside of the builder a signal would wait until the builder is done. A second Ctrl-C no longer
     waits for the builder's next step.
     """
-    outcome: list[bytes | None] = []
-    failure: list[BaseException] = []
-    done = threading.Event()  # Python 3.11 takes a thread whose `join` was interrupted for ended
+    outcome: Future[bytes | None] = Future()  # Python 3.11 takes a thread whose `join` was interrupted for ended
 
     def run() -> None:
         try:
-            outcome.append(work())
-        except BaseException as error:  # noqa: BLE001  (raised again below, on the caller's thread)
-            failure.append(error)
-        finally:
-            done.set()
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised again on the caller's thread)
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=run, name="build", daemon=True)
     try:
         thread.start()
-        done.wait()
+        return outcome.result()
     except KeyboardInterrupt:
         cancel()
         if thread.ident is not None:  # it runs
-            done.wait()
+            wait([outcome])
         raise
-    if failure:
-        raise failure[0]
-    return outcome[0]

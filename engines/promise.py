@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -58,32 +59,29 @@ def expected_precisions(model: ir.Model) -> list[ExpectedPrecision]:
 
 
 def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, float]:
-    """The share of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
-    pairs = list(macs)
-    known = [(kind, count) for kind, count in pairs if count]
-    if len(known) < len(pairs):
-        return {}
-    total = sum(count for _, count in known)
-    sums = {kind: sum(count for found, count in known if found is kind) for kind in Arithmetic}
-    return {kind.value: count / total for kind, count in sums.items() if count}
+    """The fraction of all multiply-accumulates in each arithmetic that occurs; empty if one count is unknown."""
+    sums = Counter[Arithmetic]()
+    for kind, count in macs:
+        if not count:
+            return {}
+        sums[kind] += count
+    return {kind.value: sums[kind] / sums.total() for kind in Arithmetic if kind in sums}
 
 
 def _expected(node: ir.Node) -> ExpectedPrecision:
-    data, weights = node.inputs[0], node.inputs[1]
-    from_data, from_weights = _dequantizer(data), _dequantizer(weights)
-    around = [found for found in (from_data, from_weights) if found is not None]
+    weights = node.inputs[1]
+    around = [found for found in map(_dequantizer, node.inputs[:2]) if found is not None]
     before = [producer(input_of(found, 0), QUANTIZE) for found in around]
-    codes = {_arithmetic(codes_type(found)) for found in around} if len(around) == 2 else set()
-    arithmetic = codes.pop() if len(codes) == 1 else Arithmetic.UNKNOWN
+    codes = {_arithmetic(codes_type(found)) for found in around}
+    arithmetic = codes.pop() if len(around) == 2 and len(codes) == 1 else Arithmetic.UNKNOWN
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
         arithmetic = _float_type(weights)
-    names = tuple(name_of(found) for found in (*around, *before) if found is not None)
     return ExpectedPrecision(
         name=name_of(node),
         macs=macs_of(node),
         weights=size_of(weights) or 0,
         arithmetic=arithmetic,
-        around=names,
+        around=tuple(name_of(found) for found in (*around, *before) if found is not None),
     )
 
 

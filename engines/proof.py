@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,8 @@ from wrn_deploy.engines.promise import ExpectedPrecision, shares_of
 from wrn_deploy.errors import GateError
 
 __all__ = [
-    "HigherPrecision",
-    "PrecisionReport",
-    "Source",
-    "check_precision",
-    "computed_in",
-    "kernels_of",
-    "prove",
-    "unproved",
-]
+    "HigherPrecision", "PrecisionReport", "Source", "check_precision", "computed_in", "kernels_of", "prove", "unproved",
+]  # fmt: skip
 
 SHOWN = 5  # layers that a text lists
 BITS = {Arithmetic.INT8: 8, Arithmetic.FP8: 8, Arithmetic.BF16: 16, Arithmetic.FP16: 16, Arithmetic.FP32: 32}
@@ -53,7 +47,7 @@ class PrecisionReport:
 
     Attributes:
         source: where the engine's layers were read.
-        shares: shares of all multiply-accumulates by arithmetic, in the engine.
+        shares: the fraction of all multiply-accumulates in each arithmetic, in the engine.
         expected: the same, as the graph asks for.
         layers: how many layers run; None if they cannot be read.
         reformats: how many of them only change a type or a layout; None if they cannot be read.
@@ -70,20 +64,11 @@ class PrecisionReport:
     unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of the manifest."""
-
-        def rounded(shares: Mapping[str, float]) -> dict[str, float]:
-            return {kind: round(share, 6) for kind, share in shares.items()}
-
-        return {
-            "source": self.source.value,
-            "shares": rounded(self.shares),
-            "expected": rounded(self.expected),
-            "layers": self.layers,
-            "reformats": self.reformats,
-            "higher_precision": [dataclasses.asdict(layer) for layer in self.higher_precision],
-            "unknown": list(self.unknown),
-        }
+        """The entry of the manifest, with fractions to six digits."""
+        record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for name in ("shares", "expected"):
+            record[name] = {kind: round(fraction, 6) for kind, fraction in record[name].items()}
+        return record
 
 
 def unproved(expected: Sequence[ExpectedPrecision]) -> PrecisionReport:

@@ -84,10 +84,12 @@ def get_model(
     """
     from wrn_deploy.models import Overrides
     from wrn_deploy.pipeline.networks.network import NetworkOptions, load_network
+    from wrn_deploy.progress import Silent
 
     named = None if labels is None else tuple(labels)
     overrides = Overrides(classes=classes, labels=named, dropout=dropout, mean=mean, std=std, resize=resize)
-    return cast("Network", load_network(NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed)))
+    options = NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed)
+    return cast("Network", load_network(options, Silent()).network)
 
 
 @overload

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEQUANTIZE", "MULTIPLYING", "QUANTIZE",
-    "activated", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
-    "parameter", "producer", "shape_of", "size_of", "users", "value_name",
+    "activated", "array_of", "codes_type", "constant", "input_of", "is_fixed", "is_sum", "macs_of", "name_of", "origin",
+    "parameter", "producer", "shape_of", "size_of", "users", "value_name", "values_of",
 ]  # fmt: skip
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -33,9 +33,9 @@ def value_name(value: ir.Value | None) -> str:
     return (value.name or "") if value is not None else ""
 
 
-def input_of(node: ir.Node, index: int) -> ir.Value | None:
-    """An input; None if the node leaves it out."""
-    return node.inputs[index] if index < len(node.inputs) else None
+def input_of(node: ir.Node | None, index: int) -> ir.Value | None:
+    """An input; None if the node leaves it out, or without a node."""
+    return node.inputs[index] if node is not None and index < len(node.inputs) else None
 
 
 def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
@@ -47,6 +47,11 @@ def producer(value: ir.Value | None, *op_types: str) -> ir.Node | None:
 def users(value: ir.Value) -> list[ir.Node]:
     """The nodes that read the value, one for each use."""
     return [use.node for use in value.uses()]
+
+
+def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
+    """The graph's inputs and the outputs of its nodes, by name."""
+    return {value_name(value): value for value in (*graph.inputs, *(made for node in graph for made in node.outputs))}
 
 
 def origin(value: ir.Value | None, *passed: str) -> ir.Value | None:
@@ -68,12 +73,15 @@ def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
     return tensor.numpy() if tensor is not None else None
 
 
-def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
-    """A constant input of a node, in double.
+def array_of(value: ir.Value | None) -> npt.NDArray[Any]:
+    """The array of a value that must be a constant: callers know their graphs."""
+    array = constant(value)
+    assert array is not None, f"{value_name(value)!r} is not a constant"
+    return array
 
-    Raises:
-        AssertionError: the input is not constant; callers know their graphs.
-    """
+
+def parameter(node: ir.Node, index: int) -> npt.NDArray[np.float64]:
+    """An input of a node that must be a constant, in double."""
     import numpy as np
 
     value = input_of(node, index)

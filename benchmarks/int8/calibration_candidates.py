@@ -55,7 +55,7 @@ def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.collect import collect_ranges
-    from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
     from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
     from wrn_deploy.plugins import load_plugin
@@ -67,9 +67,8 @@ def _ours(graphs: tuple[Path, Path], images: Images, name: str) -> None:
 
     tensors = {}
     for tensor, found in collect_ranges(graphs[0], images(1), histograms=method.NEEDS_HISTOGRAM, threads=None).items():
-        amax = threshold(found.histogram, found.amax)
         found.disagreement(threshold)
-        tensors[tensor] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
+        tensors[tensor] = found.whole.clipped(threshold)
     table = CalibrationTable(
         method=name, percentile=None, data="", data_digest="", images=0, graph_sha256="", tensors=tensors
     )

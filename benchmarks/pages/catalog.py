@@ -12,8 +12,8 @@ import argparse
 import json
 import sys
 
-from wrn_deploy.models import listed_models
-from wrn_deploy.models.catalog import FILE, count_entry
+from wrn_deploy.models import describe_model, listed_models
+from wrn_deploy.models.catalog import FILE, count_network
 
 __all__ = ["catalog_text"]
 
@@ -36,11 +36,9 @@ def catalog_text() -> str:
     """The whole file as JSON, with one line for each family and each network."""
     families, networks = {}, {}
     for name in listed_models():
-        entry = count_entry(name)
-        families[entry.spec.family] = entry.about
-        networks[name] = {
-            "parameters": entry.cost.parameters, "macs": entry.cost.macs, "spec": entry.spec.to_json(),
-        }  # fmt: skip
+        model, spec = count_network(name), describe_model(name)
+        families[spec.family] = model.about
+        networks[name] = {"parameters": model.parameters, "macs": model.macs, "spec": spec.to_json()}
     parts = []
     for key, rows in (("families", families), ("networks", networks)):
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())

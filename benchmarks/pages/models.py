@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.pages.models_measured import measured_sections
 from benchmarks.pages.models_tables import accuracy_table, size_table, weight_table
-from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models
+from wrn_deploy.models.catalog import ListedModel, list_models
 
 __all__ = ["PAGE", "page"]
 

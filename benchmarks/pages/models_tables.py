@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.pages.markdown import safe, table
+from wrn_deploy.models.catalog import ListedModel
 from wrn_deploy.models.checkpoints.sources import WeightsSource
 from wrn_deploy.models.published import Quantity, macs_text, percent_text
-from wrn_deploy.pipeline.networks.catalogue import ListedModel
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["accuracy_table", "size_table", "weight_table"]

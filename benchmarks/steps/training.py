@@ -38,7 +38,7 @@ from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.training.execution.device import open_device
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import CachedImages, ImageOptions
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -132,7 +132,7 @@ def _step(way: Way, epoch: int) -> dict[str, float]:
     trainer = way.trainer
     seconds: dict[str, float] = {}
     lap = _laps(trainer.device.torch_device, seconds)
-    batch = next(way.images.train_batches(trainer.recipe, epoch, Shard()))
+    batch = next(way.images.train_batches(trainer.recipe, epoch, BatchShard()))
     images = trainer.device.arrange(batch.images)
     lap("data")
     trainer.optimizer.zero_grad()
@@ -217,7 +217,7 @@ def _measure_memory(name: str, given: Any) -> dict[str, Any]:
         trainer.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     before = _memory_now(trainer.device.torch_device)
     trainer.device.start_peak()
-    batch = next(way.images.train_batches(trainer.recipe, 0, Shard()))
+    batch = next(way.images.train_batches(trainer.recipe, 0, BatchShard()))
     kept: dict[int, int] = {}
     own = {each.untyped_storage().data_ptr() for each in trainer.network.parameters()}
 

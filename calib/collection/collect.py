@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import shutil
 import tempfile
 from collections import deque
@@ -24,11 +23,13 @@ import onnx_ir as ir
 from wrn_deploy.calib.collection.ranges import Histogram, Part, Range, split_of
 from wrn_deploy.calib.placement import calibrated_tensors
 from wrn_deploy.errors import DeployError
+from wrn_deploy.graph import producer, shape_of, value_name, values_of
+from wrn_deploy.machine import usable_cores
 from wrn_deploy.runtime.sessions import open_session
 
 __all__ = ["collect_ranges"]
 
-# Bytes of activations in memory at the same time: sets how many images are worked on at once.
+# Bytes of activations in memory at the same time: sets how many images run at once.
 WORKING_SET = 512 * 2**20
 
 HIGHS, LOWS, MEANS = "calibration/highs", "calibration/lows", "calibration/means"
@@ -36,7 +37,7 @@ HIGHS, LOWS, MEANS = "calibration/highs", "calibration/lows", "calibration/means
 Images = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Tensor:
     """A tensor to observe: its size for one image, and whether its values can be negative."""
 
@@ -52,10 +53,9 @@ def collect_ranges(
     """Collects the range of every tensor that a placement needs.
 
     Each image goes through the graph alone and on one thread, so that its activations depend on nothing else: ONNX
-    Runtime does not promise the same last bits for another batch size or number of threads. What is kept of the
-    activations merges exactly. So the ranges are bit-identical for every order and batch size of the images and every
-    number of threads (on one machine, with one version of ONNX Runtime). Several threads work on several images at the
-    same time, which takes less CPU time than one image on several threads.
+    Runtime does not promise the same last bits for another batch size or number of threads. What is kept of them merges
+    exactly. So the ranges are bit-identical for every order and batch size of the images and every number of threads
+    (on one machine, with one version of ONNX Runtime). Threads work on different images, which takes less CPU time.
 
     Args:
         graph: the fp32 ONNX file, without external data.
@@ -72,11 +72,13 @@ def collect_ranges(
         gc.collect()  # the loaded graph has cycles: its weights would stay in memory beside the session's
         session = open_session(probed, 1, plans_memory=False)
     fitting = WORKING_SET // sum(4 * tensor.size for tensor in tensors)
-    workers = [_Worker(session, tensors, histograms) for _ in range(max(1, min(threads or _cores(), fitting)))]
+    workers = [_Worker(session, tensors, histograms) for _ in range(max(1, min(threads or usable_cores(), fitting)))]
     _observe_all(workers, batches)
-    first, second = (reduce(_merged, (worker.splits[split] for worker in workers)) for split in (0, 1))
-    ranges = {tensor.name: Range(both) for tensor, both in zip(tensors, zip(first, second, strict=True), strict=True)}
-    if not any(found.values for found in ranges.values()):
+    ranges = {}
+    for index, tensor in enumerate(tensors):
+        first, second = (reduce(Part.merged, (worker.splits[split][index] for worker in workers)) for split in (0, 1))
+        ranges[tensor.name] = Range((first, second))
+    if not any(found.whole.values for found in ranges.values()):
         raise DeployError("calibration saw no image: expected at least one")
     return ranges
 
@@ -89,7 +91,7 @@ class _Worker:
         self.tensors = tensors
         self.source = session.get_inputs()[0].name
         self.exposed = [tensor.name for tensor in tensors if histograms and tensor.name != self.source]
-        self.splits = [[Part(Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
+        self.splits = [[Part(histogram=Histogram() if histograms else None) for _ in tensors] for _ in (0, 1)]
         # The outputs of the probes are concatenated over all tensors.
         counts = [tensor.channels for tensor in tensors]
         ends = np.cumsum(counts)
@@ -99,11 +101,10 @@ class _Worker:
     def observe(self, image: Images) -> None:
         """Adds the activations of one image, (1, 3, H, W)."""
         highs, negated, means, *outputs = self.session.run([HIGHS, LOWS, MEANS, *self.exposed], {self.source: image})
-        means = means.ravel()
         highs = highs.ravel() + np.float32(0.0)  # makes 0 of -0, of which the order would choose one
         lows = np.zeros_like(highs)
         lows[self.signed] = np.float32(0.0) - negated.ravel()
-        self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means))
+        self._check(np.isfinite(highs) & np.isfinite(lows) & np.isfinite(means.ravel()))
         values = {self.source: image, **dict(zip(self.exposed, outputs, strict=True))}
         split = self.splits[split_of(image)]
         for tensor, own, part in zip(self.tensors, self.channels, split, strict=True):
@@ -116,12 +117,8 @@ class _Worker:
         raise DeployError(f"{broken.name} has NaN or infinite values during calibration: expected finite activations")
 
 
-def _merged(first: list[Part], second: list[Part]) -> list[Part]:
-    return [one.merged(other) for one, other in zip(first, second, strict=True)]
-
-
 def _observe_all(workers: list[_Worker], batches: Iterable[Images]) -> None:
-    """Gives each image to a worker; holds few more images than there are workers."""
+    """Gives each image to a worker; keeps few more images than there are workers."""
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
@@ -154,11 +151,10 @@ def _add_probes(file: Path, copy: Path, histograms: bool) -> list[_Tensor]:
     weights need not be written anew (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
     """
     graph = ir.load(file).graph
-    names = calibrated_tensors(graph)
-    values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
+    names, values = calibrated_tensors(graph), values_of(graph)
     tensors = [_describe(values[name]) for name in names]
     signed = [tensor.name for tensor in tensors if tensor.signed]
-    known = {value.name for value in (*graph.inputs, *graph.outputs)}
+    known = {value_name(value) for value in (*graph.inputs, *graph.outputs)}
     probes = onnx.ModelProto()
     node = onnx.helper.make_node
     probes.graph.node.extend(
@@ -184,12 +180,8 @@ def _add_probes(file: Path, copy: Path, histograms: bool) -> list[_Tensor]:
 
 def _describe(value: ir.Value) -> _Tensor:
     """All dimensions but the batch are known; the exporter infers every shape."""
-    assert value.shape is not None, f"{value.name} has no shape"
-    dimensions = [int(dimension) for dimension in list(value.shape)[1:] if isinstance(dimension, int)]
-    producer = value.producer()
-    signed = producer is None or producer.op_type != "Relu"
-    return _Tensor(value.name or "", dimensions[0], math.prod(dimensions), signed)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sizes = [size for size in (shape_of(value) or ())[1:] if size is not None]
+    assert sizes, f"{value_name(value)} has no shape"
+    return _Tensor(
+        name=value_name(value), channels=sizes[0], size=math.prod(sizes), signed=producer(value, "Relu") is None
+    )

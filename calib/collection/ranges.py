@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "split_of"]
+from wrn_deploy.calib.collection.table import TensorRange
+
+__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "Threshold", "split_of"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192
-CHUNK = 2**15  # values that are looked at together: they and their bins stay in a core's cache
+CHUNK = 2**15  # values that are counted together: they and their bins stay in a core's cache
 
 Channels = npt.NDArray[np.float32]
 
@@ -21,10 +24,6 @@ Channels = npt.NDArray[np.float32]
 def split_of(image: Channels) -> int:
     """The split that an image belongs to, 0 or 1: about half of them each, by its pixels alone, not by its position."""
     return zlib.crc32(image.data) & 1
-
-
-def _nothing(value: float) -> Callable[[], Channels]:
-    return lambda: np.full(1, value, dtype=np.float32)
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class Histogram:
             np.multiply(chunk, scale, out=scaled[: chunk.size])
             np.abs(scaled[: chunk.size], out=scaled[: chunk.size])
             np.copyto(bins[: chunk.size], scaled[: chunk.size], casting="unsafe")
-            # Faster than bincount, which looks for the extremes first and makes a new array.
+            # Faster than bincount, which searches the extremes first and makes a new array.
             np.add.at(self.counts, bins[: chunk.size], 1)
 
     def merged(self, other: Histogram) -> Histogram:
@@ -74,13 +73,12 @@ class Histogram:
             self.counts = np.concatenate([merged, np.zeros(BINS // 2, dtype=np.int64)])
         self.exponent += times
 
-    def share_above(self, threshold: float) -> float:
-        """The share of values, 0..1, in the bins above `threshold` (to a bin's width)."""
-        first = int(np.ceil(threshold / self.width))
-        return float(self.counts[first:].sum() / max(1, self.counts.sum()))
+
+# A method with its options: (histogram, amax) -> the magnitude that int8's 127 stands for.
+Threshold = Callable[[Histogram | None, float], float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Part:
     """What one tensor's values were over some of the images.
 
@@ -89,13 +87,13 @@ class Part:
     """
 
     histogram: Histogram | None
-    lows: Channels = field(default_factory=_nothing(np.inf))
-    highs: Channels = field(default_factory=_nothing(-np.inf))
+    lows: Channels = field(default_factory=lambda: np.full(1, np.inf, dtype=np.float32))
+    highs: Channels = field(default_factory=lambda: np.full(1, -np.inf, dtype=np.float32))
     values: int = 0
 
     @property
     def low(self) -> float:
-        """The smallest value."""
+        """The smallest value; 0 behind a ReLU."""
         return float(self.lows.min())
 
     @property
@@ -107,6 +105,12 @@ class Part:
     def amax(self) -> float:
         """The largest magnitude; 0 without values."""
         return max(abs(self.low), abs(self.high)) if self.values else 0.0
+
+    @property
+    def channels(self) -> Channels:
+        """The largest magnitude of each channel, float32 (C,)."""
+        magnitudes: Channels = np.maximum(np.abs(self.lows), np.abs(self.highs))
+        return magnitudes
 
     def observe(self, lows: Channels, highs: Channels, size: int, values: npt.NDArray[np.float32] | None) -> None:
         """Adds `size` finite values: the extremes of each channel, and the values if there is a histogram."""
@@ -121,7 +125,19 @@ class Part:
         if histogram is not None and other.histogram is not None:
             histogram = histogram.merged(other.histogram)
         lows, highs = np.minimum(self.lows, other.lows), np.maximum(self.highs, other.highs)
-        return Part(histogram, lows, highs, self.values + other.values)
+        return Part(histogram=histogram, lows=lows, highs=highs, values=self.values + other.values)
+
+    def fraction_above(self, threshold: float) -> float:
+        """The fraction of values, 0..1, in the bins above `threshold`; 0 if that is `amax` or more."""
+        if self.histogram is None or threshold >= self.amax:
+            return 0.0
+        counts, first = self.histogram.counts, math.ceil(threshold / self.histogram.width)
+        return float(counts[first:].sum() / max(1, counts.sum()))
+
+    def clipped(self, threshold: Threshold) -> TensorRange:
+        """Returns the entry of the calibration table, with the threshold of a method."""
+        amax = threshold(self.histogram, self.amax)
+        return TensorRange(low=self.low, high=self.high, amax=amax, clipped=self.fraction_above(amax))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,50 +154,8 @@ class Range:
         """What the values of all images were."""
         return self.splits[0].merged(self.splits[1])
 
-    @property
-    def low(self) -> float:
-        """The smallest value; 0 behind a ReLU."""
-        return min(split.low for split in self.splits)
-
-    @property
-    def high(self) -> float:
-        """The largest value."""
-        return max(split.high for split in self.splits)
-
-    @property
-    def amax(self) -> float:
-        """The largest magnitude."""
-        return max(split.amax for split in self.splits)
-
-    @property
-    def channels(self) -> Channels:
-        """The largest magnitude of each channel, float32 (C,)."""
-        whole = self.whole
-        magnitudes: Channels = np.maximum(np.abs(whole.lows), np.abs(whole.highs))
-        return magnitudes
-
-    @property
-    def values(self) -> int:
-        """The number of values."""
-        return sum(split.values for split in self.splits)
-
-    @property
-    def histogram(self) -> Histogram | None:
-        """The histogram of all values, if one was collected."""
-        return self.whole.histogram
-
-    def share_above(self, threshold: float) -> float:
-        """The share of values whose magnitude is above `threshold`; 0 where that is `amax` or more."""
-        histogram = self.histogram
-        if histogram is None or threshold >= self.amax:
-            return 0.0
-        return histogram.share_above(threshold)
-
-    def disagreement(self, threshold: Callable[[Histogram | None, float], float]) -> float | None:
-        """The difference of the splits' thresholds, as a share of the larger one; None if a split has no image.
-
-        `threshold` is a method's, with its options: (histogram, amax) -> threshold.
-        """
+    def disagreement(self, threshold: Threshold) -> float | None:
+        """The difference of the splits' thresholds, as a fraction of the larger one; None if a split has no image."""
         if not all(split.values for split in self.splits):
             return None
         low, high = sorted(threshold(split.histogram, split.amax) for split in self.splits)

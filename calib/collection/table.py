@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ NARROWEST = 255 * 2.0**-126  # a narrower range has no normal float32 for its 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRange:
-    """The range of one tensor: exact `low` and `high`, the chosen threshold `amax`, the share of values it clips."""
+    """The range of one tensor: exact `low` and `high`, the chosen threshold `amax`, the fraction of values it clips."""
 
     low: float
     high: float
@@ -30,16 +31,11 @@ class TensorRange:
     @property
     def possible(self) -> bool:
         """Whether such a range and threshold can exist."""
-        finite = all(math.isfinite(value) for value in (self.low, self.high, self.amax))
+        finite = all(map(math.isfinite, (self.low, self.high, self.amax)))
         return finite and self.low <= self.high and self.amax >= 0.0 and 0.0 <= self.clipped <= 1.0
 
-    @property
-    def symmetric_scale(self) -> float:
-        """int8, zero point 0: the value of one step, amax / 127; 1 / 127 if the tensor is always zero."""
-        return self.scale_to(127.0)
-
     def scale_to(self, largest: float) -> float:
-        """Zero point 0: the scale that maps the code `largest` to amax, or to 1 if the tensor is always zero."""
+        """Zero point 0: the scale that maps the code `largest` (int8: 127) to amax, or to 1 if that is zero."""
         return (self.amax or 1.0) / largest
 
     @property
@@ -61,9 +57,8 @@ class Equalization:
     @property
     def possible(self) -> bool:
         """Whether it can be applied and undone: finite, with positive factors."""
-        factors = [value for values in self.factors.values() for value in values]
-        shifts = [value for values in self.shifts.values() for value in values]
-        return all(math.isfinite(value) for value in (*factors, *shifts)) and all(value > 0.0 for value in factors)
+        factors, shifts = (list(chain(*values.values())) for values in (self.factors, self.shifts))
+        return all(map(math.isfinite, factors + shifts)) and all(factor > 0.0 for factor in factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,9 @@ Factors = npt.NDArray[np.float64]  # one a channel, (C,)
 # f(d x) = d f(x) for d > 0, channel by channel: the output has the factors of the input (Nagel et al.,
 # arXiv:1906.04721, section 4.1, for ReLU).
 HOMOGENEOUS = frozenset({"Relu", "MaxPool", "AveragePool", "ReduceMean", "GlobalAveragePool", "Flatten"})
-ABSORBING = frozenset({"Conv", "BatchNormalization", "Gemm"})  # take up factors in their parameters, on either side
+# These take up factors in their parameters, on either side; the shapes of an output's and an input's factors beside
+# the weights.
+WEIGHTS = {"Conv": ((-1, 1, 1, 1), (1, -1, 1, 1)), "Gemm": ((-1, 1), (1, -1)), "BatchNormalization": ((-1,), (-1,))}
 
 
 def channel_classes(graph: ir.Graph) -> dict[str, str]:
@@ -42,7 +44,7 @@ def channel_classes(graph: ir.Graph) -> dict[str, str]:
         if node.op_type in HOMOGENEOUS or is_sum(node):
             for name in data:
                 parents[root(name)] = root(output)
-        elif node.op_type in ABSORBING and _rescalable(node):
+        elif node.op_type in WEIGHTS and _rescalable(node):
             root(output)
         else:
             fixed |= {*data, output}
@@ -64,10 +66,11 @@ def rescale(graph: ir.Graph, factors: Mapping[str, Factors]) -> None:
         return factors.get(classes.get(value_name(value), ""))
 
     for node in graph:
-        if node.op_type not in ABSORBING:
+        if node.op_type not in WEIGHTS:
             continue
         before, after = of(node.inputs[0]), of(node.outputs[0])
-        scales = [(1, _output_shape(node), after, 1.0), (1, _input_shape(node), before, -1.0), (2, (-1,), after, 1.0)]
+        across_outputs, across_inputs = WEIGHTS[node.op_type]
+        scales = [(1, across_outputs, after, 1.0), (1, across_inputs, before, -1.0), (2, (-1,), after, 1.0)]
         if node.op_type == "BatchNormalization":
             scales.append((3, (-1,), before, 1.0))
         for index, shape, factor, power in scales:
@@ -84,10 +87,9 @@ def shift(graph: ir.Graph, shifts: Mapping[str, Factors]) -> None:
     for name, moved in bias_moves(graph, shifts).items():
         own_parameter(graph, nodes[name], 2, parameter(nodes[name], 2) + moved)
     for node in graph:
-        if node.op_type == "BatchNormalization":
-            shifted = shifts.get(value_name(node.inputs[0]))
-            if shifted is not None:
-                own_parameter(graph, node, 3, parameter(node, 3) - shifted)
+        shifted = shifts.get(value_name(node.inputs[0])) if node.op_type == "BatchNormalization" else None
+        if shifted is not None:
+            own_parameter(graph, node, 3, parameter(node, 3) - shifted)
 
 
 def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Factors]:
@@ -106,9 +108,8 @@ def bias_moves(graph: ir.Graph, shifts: Mapping[str, Factors]) -> dict[str, Fact
             total = sum((shifts[name] for name in names if name in shifts), start=np.zeros(1))
             total = total - shifts.get(output, np.zeros(1))
             if np.any(total):
-                moves[
-                    next(name for name, value in zip(names, node.inputs, strict=True) if _is_free_conv(value, shifts))
-                ] = total
+                free = (value for value in node.inputs if producer(value, "Conv") and value_name(value) not in shifts)
+                moves[value_name(next(free))] = total
     return moves
 
 
@@ -127,19 +128,6 @@ def own_parameter(graph: ir.Graph, node: ir.Node, index: int, values: npt.NDArra
     graph.initializers.add(fresh)
 
 
-def _is_free_conv(value: ir.Value | None, shifts: Mapping[str, Factors]) -> bool:
-    return producer(value, "Conv") is not None and value_name(value) not in shifts
-
-
 def _rescalable(node: ir.Node) -> bool:
-    if node.op_type == "Gemm":
-        return node.attributes.get_int("transB", 0) == 1 and node.attributes.get_int("transA", 0) == 0
-    return node.op_type != "Conv" or node.attributes.get_int("group", 1) == 1
-
-
-def _output_shape(node: ir.Node) -> tuple[int, ...]:
-    return {"Conv": (-1, 1, 1, 1), "Gemm": (-1, 1), "BatchNormalization": (-1,)}[node.op_type]
-
-
-def _input_shape(node: ir.Node) -> tuple[int, ...]:
-    return {"Conv": (1, -1, 1, 1), "Gemm": (1, -1), "BatchNormalization": (-1,)}[node.op_type]
+    transposed = node.attributes.get_int("transB", 0) == 1 and node.attributes.get_int("transA", 0) == 0
+    return transposed if node.op_type == "Gemm" else node.attributes.get_int("group", 1) == 1

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.ranges import Part, Range
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import Factors, bias_moves, channel_classes, own_parameter, rescale, shift
 from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
-from wrn_deploy.graph import parameter, producer, users, value_name
+from wrn_deploy.graph import parameter, producer, users, value_name, values_of
 
 __all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
 
@@ -23,7 +22,7 @@ WIDEST = 64.0  # the largest ratio that is evened out: the range of a dead chann
 
 
 def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalization:
-    """The factors and shifts that bring the channels of each quantized tensor to like ranges.
+    """Finds the factors and shifts that bring the channels of each quantized tensor of the fp32 graph to like ranges.
 
     int8 activations have one scale per tensor: a channel with a hundredth of the range has a hundredth of the levels.
     Channel c, with span r_c and largest weight w_c that reads it (both relative to the largest of the tensor), gets
@@ -36,21 +35,22 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
 
     A tensor that only BN reads, as the sums of a pre-activation net, has no such weights: its factor is 1 / r_c. Its
     channels are centred too (`shift`): a channel that lies on one side of zero then needs at most half the range.
-
-    Args:
-        graph: the fp32 graph.
-        ranges: of every quantized tensor, by channel.
     """
-    points = tensorrt_points(graph)
-    shifts = {name: _midpoints(ranges[name]) for name in _centred(graph, points)}
-    classes = channel_classes(graph)
+    points, classes = tensorrt_points(graph), channel_classes(graph)
+    shifts: dict[str, Factors] = {}
+    for name in _centred(graph, points):
+        whole = ranges[name].whole
+        shifts[name] = (whole.lows.astype(np.float64) + whole.highs) / 2
     spans: dict[str, Factors] = {}
     for name in dict.fromkeys(range_source(graph, point.tensor) for point in points if point.tensor in classes):
-        span = _half_range(ranges[name]) if name in shifts else ranges[name].channels.astype(np.float64)
+        whole = ranges[name].whole
+        span = whole.channels.astype(np.float64)
+        if name in shifts:
+            span = (whole.highs.astype(np.float64) - whole.lows) / 2
         relative = span / (span.max() or 1.0)
         spans[classes[name]] = np.maximum(spans.get(classes[name], np.zeros(1)), relative)
     nodes = {node.name: node for node in graph}
-    factors = {}
+    factors: dict[str, Factors] = {}
     for class_, span in spans.items():
         convs = [nodes[point.node] for point in points if classes.get(point.tensor) == class_]
         weights = _input_weights([conv for conv in convs if conv.op_type == "Conv"])
@@ -58,98 +58,80 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
         factors[class_] = wanted if weights is None else wanted * _bounded(weights) ** (1.0 - ALPHA)
     # A shift is that of the tensor after it has been multiplied.
     moved = {name: middle * factors.get(classes.get(name, ""), np.ones(1)) for name, middle in shifts.items()}
-    return Equalization(factors=_plain(factors), shifts=_plain(moved))
+    return Equalization(
+        factors={name: values.tolist() for name, values in factors.items()},
+        shifts={name: values.tolist() for name, values in moved.items()},
+    )
 
 
-def equalize(model: ir.Model, how: Equalization) -> ir.Model:
-    """A copy of the fp32 graph, rescaled and shifted, in which each Conv has a bias; it computes the same logits."""
+def equalize(model: ir.Model, equalization: Equalization) -> ir.Model:
+    """Returns a copy of the fp32 graph, rescaled and shifted, with a bias for each Conv; the logits are the same."""
     changed = model.clone()
     for node in changed.graph:
         if node.op_type == "Conv" and len(node.inputs) < 3:
             node.resize_inputs(3)
             own_parameter(changed.graph, node, 2, np.zeros(len(parameter(node, 1))))
-    rescale(changed.graph, {name: np.asarray(values) for name, values in how.factors.items()})
-    shift(changed.graph, {name: np.asarray(values) for name, values in how.shifts.items()})
+    rescale(changed.graph, {name: np.asarray(values) for name, values in equalization.factors.items()})
+    shift(changed.graph, {name: np.asarray(values) for name, values in equalization.shifts.items()})
     return changed
 
 
-def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], how: Equalization) -> dict[str, Range]:
-    """The ranges after `equalize`, computed from those before it, without histograms: for the method `max`."""
+def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], equalization: Equalization) -> dict[str, Range]:
+    """Computes the ranges after `equalize` from those before it, without histograms: for the method `max`."""
     classes = channel_classes(graph)
-    shifts = {name: np.asarray(values) for name, values in how.shifts.items()}
+    shifts = {name: np.asarray(values) for name, values in equalization.shifts.items()}
     moves = {**{name: -values for name, values in shifts.items()}, **bias_moves(graph, shifts)}
 
     def moved(name: str, part: Part) -> Part:
-        factor = np.asarray(how.factors.get(classes.get(name, ""), [1.0]))
+        factor = np.asarray(equalization.factors.get(classes.get(name, ""), [1.0]))
         move = moves.get(name, np.zeros(1))
-        lows, highs = part.lows * factor + move, part.highs * factor + move
-        return Part(None, lows.astype(np.float32), highs.astype(np.float32), part.values)
+        lows, highs = ((values * factor + move).astype(np.float32) for values in (part.lows, part.highs))
+        return Part(histogram=None, lows=lows.astype(np.float32), highs=highs.astype(np.float32), values=part.values)
 
     return {name: Range((moved(name, found.splits[0]), moved(name, found.splits[1]))) for name, found in ranges.items()}
 
 
-def classifier_factors(graph: ir.Graph, how: Equalization) -> list[float] | None:
+def classifier_factors(graph: ir.Graph, equalization: Equalization) -> list[float] | None:
     """The factors of the pooled features, (F,), by which the classifier's weights are divided; None: they stay.
 
-    Args:
-        graph: the fp32 graph, equalised or not.
-        how: the equalisation.
+    `graph` is the fp32 graph, equalised or not.
     """
-    classes = channel_classes(graph)
-    read = [node.inputs[0] for node in graph if node.op_type == "Gemm"]
-    pooled = value_name(read[-1]) if read else ""
-    return how.factors.get(classes.get(pooled, ""))
+    read = [value_name(node.inputs[0]) for node in graph if node.op_type == "Gemm"]
+    return tensor_units(graph, equalization, read[-1])[0] if read else None
 
 
-def tensor_units(graph: ir.Graph, how: Equalization, name: str) -> tuple[list[float] | None, list[float] | None]:
-    """A tensor's factors, and the shifts that are then subtracted, (C,) each; None: no change.
+def tensor_units(
+    graph: ir.Graph, equalization: Equalization, name: str
+) -> tuple[list[float] | None, list[float] | None]:
+    """The factors of the tensor `name`, and the shifts that are then subtracted, (C,) each; None: no change.
 
-    Args:
-        graph: the fp32 graph, equalised or not.
-        how: the equalisation.
-        name: the tensor.
+    `graph` is the fp32 graph, equalised or not.
     """
-    return how.factors.get(channel_classes(graph).get(name, "")), how.shifts.get(name)
+    return equalization.factors.get(channel_classes(graph).get(name, "")), equalization.shifts.get(name)
 
 
 def _centred(graph: ir.Graph, points: list[Point]) -> list[str]:
     """The skips that can be shifted: written by a Conv or by a sum with a Conv, and read by BN and sums only."""
     nodes = {node.name: node for node in graph}
-    values = {value.name: value for node in graph for value in node.outputs}
-    found = []
-    for name in dict.fromkeys(point.tensor for point in points if nodes[point.node].op_type == "Add"):
-        value = values.get(name)
-        if value is None or producer(value, "Conv", "Add") is None:
-            continue
-        if all(user.op_type in {"BatchNormalization", "Add"} for user in users(value)):
-            found.append(name)
-    return found
-
-
-def _midpoints(found: Range) -> Factors:
-    whole = found.whole
-    return (whole.lows.astype(np.float64) + whole.highs) / 2
-
-
-def _half_range(found: Range) -> Factors:
-    whole = found.whole
-    return (whole.highs.astype(np.float64) - whole.lows) / 2
+    values = values_of(graph)
+    skips = dict.fromkeys(point.tensor for point in points if nodes[point.node].op_type == "Add")
+    return [
+        name
+        for name in skips
+        if producer(values[name], "Conv", "Add") is not None
+        and all(user.op_type in {"BatchNormalization", "Add"} for user in users(values[name]))
+    ]
 
 
 def _input_weights(convs: list[ir.Node]) -> Factors | None:
     """For each input channel, the largest weight that reads it, relative to the largest of its output channel."""
-    largest: Factors | None = None
+    found = []
     for conv in convs:
         weights = np.abs(parameter(conv, 1))
         peaks = weights.max(axis=(1, 2, 3), keepdims=True)
-        share: npt.NDArray[np.float64] = (weights / np.where(peaks > 0, peaks, 1.0)).max(axis=(0, 2, 3))
-        largest = share if largest is None else np.maximum(largest, share)
-    return largest
+        found.append((weights / np.where(peaks > 0, peaks, 1.0)).max(axis=(0, 2, 3)))
+    return np.max(found, axis=0) if found else None
 
 
 def _bounded(relative: Factors) -> Factors:
     return np.maximum(relative / (relative.max() or 1.0), 1.0 / WIDEST)
-
-
-def _plain(values: Mapping[str, Factors]) -> dict[str, list[float]]:
-    return {name: [float(value) for value in one] for name, one in values.items()}

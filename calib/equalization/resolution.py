@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 # These may stand between a tensor and the Conv that reads it; so may BN, whose gains count as part of the weights.
 THROUGH = frozenset({"Relu", "MaxPool", "AveragePool", "Add"})
-FAINT = 1e-3  # an output whose signal is below this share of its layer's median has dead weights, and is left out
+FAINT = 1e-3  # an output whose signal is below this fraction of its layer's median has dead weights, and is left out
 
 
 @dataclass(frozen=True, slots=True)

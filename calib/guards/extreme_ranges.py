@@ -8,17 +8,16 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Consumer, Floats, consumers, half_spans, steps_left
-from wrn_deploy.calib.guard import Calibrated
+from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.calib.warning import CalibrationWarning, join_names
-from wrn_deploy.graph import value_name
+from wrn_deploy.graph import value_name, values_of
 
 __all__ = ["ID", "check"]
 
 ID = "extreme-ranges"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Coarse:
     """A tensor, half of each channel's range, and the consumer that has the fewest steps in it."""
 
@@ -31,7 +30,7 @@ class _Coarse:
 def check(calibrated: Calibrated) -> CalibrationWarning | None:
     """Warns of tensors that leave fewer than `limits.steps` of 127 steps to the typical output of a Conv."""
     graph, limit = calibrated.graph, calibrated.limits.steps
-    values = {value.name: value for node in graph for value in (*node.inputs, *node.outputs) if value is not None}
+    values = values_of(graph)
     names = dict.fromkeys(point.tensor for point in tensorrt_points(graph, calibrated.float_convs))
     found = [worst for name in names if (worst := _worst(calibrated, values[name])) is not None]
     coarse = sorted((tensor for tensor in found if tensor.steps < limit), key=lambda tensor: tensor.steps)
@@ -57,12 +56,15 @@ def _worst(calibrated: Calibrated, value: ir.Value) -> _Coarse | None:
         return None
     scale = calibrated.scale(name)
     spans = half_spans(found.whole, 127.0 * scale)
-    cases = [_Coarse(name, spans, consumer, steps_left(consumer, spans, scale)) for consumer in consumers(value)]
+    cases = [
+        _Coarse(name=name, spans=spans, consumer=consumer, steps=steps_left(consumer, spans, scale))
+        for consumer in consumers(value)
+    ]
     return min(cases, key=lambda case: case.steps, default=None)
 
 
 def _channels(coarse: _Coarse) -> tuple[str, float]:
-    """Says which channel sets the scale and which channels count most, and gives the ratio of their spans.
+    """Describes which channel sets the scale and which channels count most; returns the ratio of their spans too.
 
     Those that count most are the fewest channels with half of the consumer's energy.
     """

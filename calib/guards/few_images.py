@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wrn_deploy.calib.guard import Calibrated
-from wrn_deploy.calib.warning import CalibrationWarning
+from wrn_deploy.calib.guard import Calibrated, CalibrationWarning
 
 __all__ = ["ID", "check"]
 
@@ -18,28 +17,20 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     The median, because single tensors can differ in any case: with 256 images some differ by 10 to 45 % in networks
     that lose no accuracy.
     """
-    images = calibrated.table.images
+    images, limit = calibrated.table.images, calibrated.limits.spread
     spreads = {name: found.disagreement(calibrated.threshold) for name, found in calibrated.ranges.items()}
     known = {name: spread for name, spread in spreads.items() if spread is not None}
-    remedy = f"the scales are unstable; use more images, {4 * images} to begin with (--calib-size {4 * images})"
-    if not known:
-        return CalibrationWarning(
-            id=ID,
-            names=(),
-            numbers={"images": float(images)},
-            found=f"{images} calibration images cannot be halved to measure how stable the scales are",
-            remedy=remedy,
-        )
-    median = float(np.median([*known.values()]))
-    if median <= calibrated.limits.spread:
-        return None
     names = tuple(sorted(known, key=lambda name: -known[name]))
-    worst = known[names[0]]
-    return CalibrationWarning(
-        id=ID,
-        names=names,
-        numbers={"images": float(images), "median": median, "worst": worst, "limit": calibrated.limits.spread},
-        found=f"{images} calibration images are few: their halves give thresholds {median:.0%} apart in the median "
-        f"tensor, {worst:.0%} in {names[0]}",
-        remedy=remedy,
-    )
+    numbers = {"images": float(images)}
+    found = f"{images} calibration images cannot be halved to measure how stable the scales are"
+    if known:
+        median, worst = float(np.median([*known.values()])), known[names[0]]
+        if median <= limit:
+            return None
+        numbers |= {"median": median, "worst": worst, "limit": limit}
+        found = (
+            f"{images} calibration images are few: their halves give thresholds {median:.0%} apart in the median "
+            f"tensor, {worst:.0%} in {names[0]}"
+        )
+    remedy = f"the scales are unstable; use more images, {4 * images} to begin with (--calib-size {4 * images})"
+    return CalibrationWarning(id=ID, names=names, numbers=numbers, found=found, remedy=remedy)

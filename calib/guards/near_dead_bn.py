@@ -9,9 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Floats, bn_gains, input_energy
-from wrn_deploy.calib.guard import Calibrated
+from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.calib.warning import CalibrationWarning, join_names
 from wrn_deploy.graph import input_of, producer, users, value_name
 
 __all__ = ["ID", "check"]
@@ -55,14 +54,14 @@ def _noisy(calibrated: Calibrated, node: ir.Node, quantized: Collection[str]) ->
     """The layer of a node if it has noisy channels, else None.
 
     A channel is noisy if its noise is large compared with its own range, with the layer's typical range, and with the
-    layer's typical share of noise. If all channels of a layer have noise, the scale of its input is the cause, of which
-    `extreme-ranges` warns.
+    layer's typical fraction of noise. If all channels of a layer have noise, the scale of its input is the cause:
+    `extreme-ranges` warns of that.
     """
     noise, spans = _noise(calibrated, node, quantized), _spans(calibrated, node)
     if noise is None or spans is None or not spans.any():
         return None
-    share, living, limits = noise / spans.clip(1e-30), spans > 0.0, calibrated.limits
-    own = share / max(limits.own_noise, limits.gain * float(np.median(share[living])))
+    fraction, living, limits = noise / spans.clip(1e-30), spans > 0.0, calibrated.limits
+    own = fraction / max(limits.own_noise, limits.gain * float(np.median(fraction[living])))
     excess = np.minimum(own, noise / (limits.layer_noise * float(np.median(spans[living]))))
     order = np.argsort(-excess, kind="stable")
     channels = tuple(int(channel) for channel in order if excess[channel] > 1.0)
@@ -88,10 +87,6 @@ def _noise(calibrated: Calibrated, node: ir.Node, quantized: Collection[str]) ->
 def _spans(calibrated: Calibrated, node: ir.Node) -> Floats | None:
     """The range of each output channel, (C,), or that behind the ReLU if only this was collected."""
     output = node.outputs[0]
-    values = [output, *(user.outputs[0] for user in users(output) if user.op_type == "Relu")]
-    name = next((value.name for value in values if value.name in calibrated.ranges), None)
-    if name is None:
-        return None
-    whole = calibrated.ranges[name].whole
-    spans: Floats = whole.highs.astype(np.float64) - whole.lows
-    return spans
+    names = map(value_name, [output, *(user.outputs[0] for user in users(output) if user.op_type == "Relu")])
+    found = next((calibrated.ranges[name] for name in names if name in calibrated.ranges), None)
+    return None if found is None else found.whole.highs.astype(np.float64) - found.whole.lows

@@ -1,1 +1,1 @@
-"""Checks Q/DQ graphs, whoever wrote them, for what keeps a runtime from running them in integers."""
+"""Checks Q/DQ graphs, of any tool, for what keeps a runtime from running them in integers."""

@@ -1,4 +1,4 @@
-"""Answers what the rules ask about a whole Q/DQ graph: its nodes by type, float types, depths and costs."""
+"""Runs the rules on a Q/DQ graph, and answers what they ask about it: nodes by type, float types, depths, costs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,35 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from wrn_deploy.calib.lint.finding import Finding, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import is_int8, quantized_data, quantized_weights
 from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
-from wrn_deploy.graph import (
-    DEQUANTIZE,
-    QUANTIZE,
-    codes_type,
-    input_of,
-    is_fixed,
-    is_sum,
-    macs_of,
-    name_of,
-    value_name,
-)
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, codes_type, input_of, is_fixed, is_sum, macs_of, name_of, value_name
+from wrn_deploy.plugins import load_plugin, plugin_names
 
-__all__ = ["GraphFacts"]
+__all__ = ["GraphFacts", "guess_target", "lint_graph", "load_rules"]
+
+RULES = "wrn_deploy.calib.lint.rules"
+
+
+def load_rules() -> list[Rule]:
+    """Returns all rules, by id."""
+    return sorted((rule for name in plugin_names(RULES) for rule in load_plugin(RULES, name).RULES), key=lambda r: r.id)
+
+
+def lint_graph(model: ir.Model, target: Target) -> list[Finding]:
+    """Finds every place where `model` breaks a rule for `target`; errors first, then by rule and graph order."""
+    facts = GraphFacts(model)
+    rules = [rule for rule in load_rules() if target in rule.targets]
+    findings = [Finding(rule, place) for rule in rules for place in rule.check(facts)]
+    return sorted(findings, key=lambda finding: [*Severity].index(finding.rule.severity))
+
+
+def guess_target(model: ir.Model) -> Target:
+    """Returns ONNX Runtime if a tensor is quantized to uint8, as its CPU kernels need; else TensorRT."""
+    unsigned = any(codes_type(node) is ir.DataType.UINT8 for node in GraphFacts(model).activation_quantizers)
+    return Target.ONNXRUNTIME if unsigned else Target.TENSORRT
 
 
 class GraphFacts:
@@ -35,7 +48,12 @@ class GraphFacts:
         self.quantizers = self.of(QUANTIZE)
         self.dequantizers = self.of(DEQUANTIZE)
         self.qdq = [*self.quantizers, *self.dequantizers]
+        self.activation_quantizers = [node for node in self.quantizers if not is_fixed(input_of(node, 0))]
+        self.sums = [node for node in self.nodes if is_sum(node)]  # the residual sums
         self.convs = self.of("Conv")
+        self.int8_convs = [conv for conv in self.convs if is_int8(conv)]  # data and weights are both quantized
+        floats = [conv for conv in self.convs if not quantized_data(conv) and not quantized_weights(conv)]
+        self.float_convs = floats if self.quantizers else []  # of a quantized graph
 
     def of(self, *op_types: str) -> list[ir.Node]:
         """The nodes of these types, in graph order."""
@@ -45,16 +63,6 @@ class GraphFacts:
     def has_fp8(self) -> bool:
         """Whether codes are float8e4m3fn, which no rule covers."""
         return any(codes_type(node) is ir.DataType.FLOAT8E4M3FN for node in self.qdq)
-
-    @cached_property
-    def activation_quantizers(self) -> list[ir.Node]:
-        """The Q of activations, not those of weights."""
-        return [node for node in self.quantizers if not is_fixed(input_of(node, 0))]
-
-    @cached_property
-    def sums(self) -> list[ir.Node]:
-        """The residual sums."""
-        return [node for node in self.nodes if is_sum(node)]
 
     @cached_property
     def depths(self) -> dict[ir.Value | None, int]:
@@ -92,21 +100,10 @@ class GraphFacts:
         known = {name: macs for name, macs in found.items() if macs}
         return known if len(known) == len(found) else {}
 
-    def macs_share(self, convs: list[ir.Node]) -> float | None:
-        """The share of `convs` in the multiply-accumulates of all Convs; None if a shape is unknown."""
+    def macs_fraction(self, convs: list[ir.Node]) -> float | None:
+        """The fraction of all Convs' multiply-accumulates that `convs` do; None if a shape is unknown."""
         total = sum(self.macs.values())
         return sum(self.macs[value_name(conv.outputs[0])] for conv in convs) / total if total else None
-
-    @cached_property
-    def int8_convs(self) -> list[ir.Node]:
-        """The Convs whose data and weights are both quantized."""
-        return [conv for conv in self.convs if is_int8(conv)]
-
-    @cached_property
-    def float_convs(self) -> list[ir.Node]:
-        """The Convs of a quantized graph whose data and weights are both float."""
-        convs = self.convs if self.quantizers else []
-        return [conv for conv in convs if not quantized_data(conv) and not quantized_weights(conv)]
 
     def is_kept_float(self, conv: ir.Node) -> bool:
         """Whether the graph's metadata names the Conv as float on purpose."""

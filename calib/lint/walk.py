@@ -23,14 +23,9 @@ from wrn_deploy.graph import (
 )
 
 __all__ = [
-    "INTEGER_OPERATORS",
     "at", "axis_of", "before_qdq", "brief", "dequantizer_of", "is_affine", "is_dequantized", "is_int8", "made_by_conv",
     "quantized_data", "quantized_weights", "same_scale", "scale_of", "typed_name", "zero_point_of",
 ]  # fmt: skip
-
-INTEGER_OPERATORS = (
-    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearAdd", "QLinearConv", "QLinearMatMul",
-)  # fmt: skip
 
 
 def at(node: ir.Node, detail: str) -> Place:
@@ -55,8 +50,7 @@ def is_dequantized(value: ir.Value | None) -> bool:
 
 def before_qdq(value: ir.Value | None) -> ir.Value | None:
     """The value before its Q and DQ; the value itself if it has none."""
-    dequantizer = dequantizer_of(value)
-    quantizer = producer(input_of(dequantizer, 0), QUANTIZE) if dequantizer is not None else None
+    quantizer = producer(input_of(dequantizer_of(value), 0), QUANTIZE)
     return input_of(quantizer, 0) if quantizer is not None else value
 
 
@@ -77,9 +71,8 @@ def is_int8(conv: ir.Node) -> bool:
 
 def is_affine(node: ir.Node) -> bool:
     """Whether it is BN, or a Mul or Add of a constant, which BN is lowered to."""
-    if node.op_type == "BatchNormalization":
-        return True
-    return node.op_type in ("Mul", "Add") and len(node.inputs) == 2 and any(map(is_fixed, node.inputs))
+    lowered = node.op_type in ("Mul", "Add") and len(node.inputs) == 2 and any(map(is_fixed, node.inputs))
+    return lowered or node.op_type == "BatchNormalization"
 
 
 def made_by_conv(value: ir.Value | None) -> ir.Node | None:
@@ -91,8 +84,8 @@ def made_by_conv(value: ir.Value | None) -> ir.Node | None:
     return node
 
 
-def scale_of(node: ir.Node) -> npt.NDArray[Any] | None:
-    """The scale of a Q or DQ; None if it is computed at run time."""
+def scale_of(node: ir.Node | None) -> npt.NDArray[Any] | None:
+    """The scale of a Q or DQ; None if it is computed at run time, or without a node."""
     return constant(input_of(node, 1))
 
 

@@ -1,4 +1,4 @@
-"""Calibration by least relative entropy (Migacz, "8-bit inference with TensorRT", GTC 2017)."""
+"""Calibration by the smallest relative entropy (Migacz, "8-bit inference with TensorRT", GTC 2017)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["NEEDS_HISTOGRAM", "threshold"]
 
 NEEDS_HISTOGRAM = True
 
-LEVELS = 128  # magnitudes that symmetric int8 tells apart
-STEP = 32  # thresholds are tried at every so many bins
+LEVELS = 128  # magnitudes that symmetric int8 distinguishes
+STEP = 32  # bins from one tried threshold to the next
 MERGED = 2  # neighbouring bins taken together: the published method works on about 2,048 bins of the used range
 
 Floats = npt.NDArray[np.float64]
 
 
 def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> float:
-    """The threshold for which the clipped distribution and its image on 128 levels are nearest, `amax` at most.
+    """Returns the threshold for which the clipped distribution and its image on 128 levels are nearest, `amax` at most.
 
     Nearest in the sense of Kullback and Leibler. The first bin is replaced by the second, as published calibrators do:
     behind a ReLU most values are exactly zero, which every scale represents.
@@ -38,13 +38,15 @@ def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> f
 def _divergences(counts: Floats, kept: npt.NDArray[np.int64]) -> Floats:
     """KL divergence, for each of `kept`, of that many first bins (outliers in the last one) from their image on LEVELS.
 
-    With p the share of a bin and q that of its image, which is the same for all filled bins of a level, the sum of
-    p log(p/q) is that of p log p over bins less that of p log q over levels: sums over neighbouring bins, which are
+    p is the fraction of values in a bin, q that of its image, which is the same for all filled bins of a level. The sum
+    of p log(p/q) is that of p log p over bins less that of p log q over levels: sums over neighbouring bins, which are
     differences of cumulated ones, so that all candidates are computed at once.
     """
     total = counts.sum()
     logs = np.log(counts, out=np.zeros_like(counts), where=counts > 0)
-    mass, filled, entropy = (_cumulated(values) for values in (counts, counts > 0, counts * logs))
+    terms = (counts, counts > 0, counts * logs)
+    # Entry n of each is the sum of the first n values.
+    mass, filled, entropy = (np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)]) for values in terms)
     edges = np.arange(LEVELS + 1) * kept[:, None] // LEVELS  # of the levels, (candidates, LEVELS + 1)
     sums, occupied = np.diff(mass[edges], axis=1), np.diff(filled[edges], axis=1)
     level = sums / np.maximum(occupied, 1.0) / np.maximum(mass[kept], 1.0)[:, None]
@@ -60,8 +62,3 @@ def _divergences(counts: Floats, kept: npt.NDArray[np.int64]) -> Floats:
     lost = (outliers - gained) / total  # mass that the image cannot represent at all
     divergences = p_log_p - p_log_q + lost * np.log(BINS)
     return np.where(mass[kept] > 0, divergences, np.inf)
-
-
-def _cumulated(values: npt.NDArray[np.generic]) -> Floats:
-    """Entry n is the sum of the first n values."""
-    return np.concatenate([np.zeros(1), np.cumsum(values, dtype=np.float64)])

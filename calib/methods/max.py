@@ -10,5 +10,5 @@ NEEDS_HISTOGRAM = False
 
 
 def threshold(_histogram: Histogram | None, amax: float, _percentile: float) -> float:
-    """The magnitude that int8's 127 stands for: `amax` itself."""
+    """Returns the magnitude that int8's 127 stands for: `amax` itself."""
     return amax

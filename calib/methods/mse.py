@@ -1,4 +1,4 @@
-"""Calibration by least squared error between the values and their int8 images."""
+"""Calibration by the smallest squared error between the values and their int8 images."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["NEEDS_HISTOGRAM", "threshold"]
 
 NEEDS_HISTOGRAM = True
 
-LEVELS = 127  # magnitudes above zero that symmetric int8 tells apart
-CANDIDATES = 128  # thresholds that are tried, evenly from a share of amax to amax
-LEAST = 0.05  # the lowest of them, as a share of amax
+LEVELS = 127  # magnitudes above zero that symmetric int8 distinguishes
+CANDIDATES = 128  # thresholds that are tried, evenly from a fraction of amax to amax
+LOWEST = 0.05  # the lowest of them, as a fraction of amax
 
 Floats = npt.NDArray[np.float64]
 
 
 def threshold(histogram: Histogram | None, amax: float, _percentile: float) -> float:
-    """The threshold with the least sum of squared errors over the histogram's bin centres, `amax` at most."""
+    """Returns the threshold with the smallest sum of squared errors over the bins' centres, `amax` at most."""
     assert histogram is not None
     if amax <= LEVELS * histogram.width:
-        return amax  # always zero, or so tiny that the histogram cannot tell the levels apart
-    shares = np.linspace(LEAST, 1.0, CANDIDATES)
-    best = shares[_errors(histogram.counts, shares * (amax / histogram.width)).argmin()]
+        return amax  # always zero, or so tiny that the histogram cannot separate the levels
+    fractions = np.linspace(LOWEST, 1.0, CANDIDATES)
+    best = fractions[_errors(histogram.counts, fractions * (amax / histogram.width)).argmin()]
     return float(best * amax)
 
 

@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.placement import conv_depths
 from wrn_deploy.calib.writing.exact_input import PIXELS
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, input_of, producer, users, value_name
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, input_of, producer, users, value_name
 
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasNames:
-    """The initializers of an int32 bias: its codes and scale, and the two scales that this is the product of."""
+    """The initializers of an int32 bias: its codes and scale, and the two scales whose product this is."""
 
     codes: str
     scale: str
@@ -36,11 +36,9 @@ def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
     for node in graph:
         if node.op_type == QUANTIZE and everything and value_name(node.inputs[0]) != PIXELS:
             yield value_name(node.inputs[1])
-        elif node.op_type == "Conv" and (stored := producer(input_of(node, 1), DEQUANTIZE)) is not None:
-            codes = constant(stored.inputs[0])
-            assert codes is not None
-            if everything or codes[0].size == 1:
-                yield value_name(stored.inputs[1])
+        stored = producer(input_of(node, 1), DEQUANTIZE) if node.op_type == "Conv" else None
+        if stored is not None and (everything or array_of(stored.inputs[0])[0].size == 1):
+            yield value_name(stored.inputs[1])
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:
@@ -56,24 +54,20 @@ def floats_of(graph: ir.Graph) -> Iterator[str]:
         for index in places.get(node.op_type, ()):
             value = input_of(node, index)
             if value is not None and value.const_value is not None:
-                assert value.const_value.dtype.is_floating_point(), f"{value.name} is no float"
+                assert value.const_value.dtype.is_floating_point(), f"{value.name} is not a float"
                 yield value_name(value)
 
 
 def integer_biases_of(graph: ir.Graph) -> Iterator[BiasNames]:
     """The biases of Convs that are stored as int32 with a DQ."""
     for node in graph:
-        if node.op_type != "Conv":
-            continue
         values, weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in range(3))
-        if bias is not None:
-            assert weights is not None
-            assert values is not None
+        if node.op_type == "Conv" and bias is not None:
             yield BiasNames(
-                codes=value_name(bias.inputs[0]),
-                scale=value_name(bias.inputs[1]),
-                input_scale=value_name(values.inputs[1]),
-                weight_scale=value_name(weights.inputs[1]),
+                codes=value_name(input_of(bias, 0)),
+                scale=value_name(input_of(bias, 1)),
+                input_scale=value_name(input_of(values, 1)),
+                weight_scale=value_name(input_of(weights, 1)),
             )
 
 
@@ -85,7 +79,7 @@ def tied_scales(graph: ir.Graph) -> dict[str, tuple[str, ...]]:
         if before is None:
             continue
         behind = [user for user in users(node.outputs[0]) if user.op_type == QUANTIZE]
-        names = [value_name(before.inputs[1]), *(value_name(quantizer.inputs[1]) for quantizer in behind)]
-        together = tuple(dict.fromkeys(name for one in names for name in (*tied.get(one, ()), one)))
+        names = [value_name(quantizer.inputs[1]) for quantizer in (before, *behind)]
+        together = tuple(dict.fromkeys(name for tie in names for name in (*tied.get(tie, ()), tie)))
         tied.update(dict.fromkeys(together, together))
     return tied

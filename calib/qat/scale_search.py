@@ -5,57 +5,62 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from torch import Tensor
 
-from wrn_deploy.calib.rounding.execute import OPERATORS, Inputs, Step, TorchGraph
+from wrn_deploy.calib.rounding.execute import OPERATORS, GraphStep, Inputs, TorchGraph
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
 
 __all__ = ["search_scales"]
 
 FINEST, STEPS_PER_OCTAVE = 14, 4  # down to 2**-14 of the scale, in steps of the fourth root of two
-WORTH = 0.8  # a scale changes only if the error falls below this share: the weights' rounding was fitted to it
+WORTH = 0.8  # a scale changes only if the error falls below this fraction: the weights' rounding was fitted to it
 HOPELESS = 4.0  # the search ends at this multiple of the smallest error: finer scales clip even more
 
+Readers = list[tuple[GraphStep, Tensor | None]]  # what reads a tensor; a Conv's weights, None for another step
 
-def search_scales(graph: TorchGraph, scales: Collection[str], images: torch.Tensor) -> dict[str, float]:
-    """Factors for the scales of activations, below 1, by the name of the scale; the other scales stay.
+quantize, dequantize = OPERATORS[QUANTIZE], OPERATORS[DEQUANTIZE]
+
+
+def search_scales(graph: TorchGraph, scales: Collection[str], images: Tensor) -> dict[str, float]:
+    """Returns factors below 1 for the scales of activations, by the name of the scale; the other scales stay.
 
     Calibration considers a tensor alone. Here the error of a scale is the squared change of the outputs of the Convs
     that read the tensor, with their stored weights, and of the sum if it is a skip: a channel with large values and
     small weights may be clipped, so that the others have levels. If int8 with one scale per tensor has collapsed,
     nothing of the image reaches the logits, and there is no gradient to follow; this search needs none.
-
-    Args:
-        graph: the Q/DQ graph.
-        scales: the names of the scales to search.
-        images: a batch, normalised; activations are computed with the scales found so far.
+    Activations of the normalised `images` are computed with the scales found so far.
     """
-    readers = _readers(graph)
-    found: dict[str, float] = {}
+    factors: dict[str, float] = {}
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
-        if step.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
+        if step.op_type not in {QUANTIZE, DEQUANTIZE}:
             return inputs
-        name = step.inputs[1]
-        if step.op_type == "QuantizeLinear" and name in scales and name not in found:
-            found[name] = _best(inputs, [(reader, _weights(graph, reader)) for reader in readers[step.output]])
-        values, scale, zero_point = inputs
+        name, (values, scale, zero_point) = step.inputs[1], inputs
         assert scale is not None
-        return [values, scale * found[name], zero_point] if name in found else inputs
+        if step.op_type == QUANTIZE and name in scales and name not in factors:
+            assert values is not None
+            assert zero_point is not None
+            readers = [(reader, _weights(graph, reader)) for reader in _readers(graph, step.output)]
+            factors[name] = _best_factor(values, scale, zero_point, readers)
+        return [values, scale * factors.get(name, 1.0), zero_point]
 
     with torch.no_grad():
         graph.run(images, before=before)
-    return {name: factor for name, factor in found.items() if factor < 1.0}
+    return {name: factor for name, factor in factors.items() if factor < 1.0}
 
 
-def _best(inputs: Inputs, readers: list[tuple[Step, torch.Tensor | None]]) -> float:
-    values, scale, zero_point = inputs
-    assert values is not None
-    assert scale is not None
+def _best_factor(values: Tensor, scale: Tensor, zero_point: Tensor, readers: Readers) -> float:
+    """Tries finer scales, and returns the factor with the smallest change of what the readers compute."""
     best, min_error, limit = 1.0, float("inf"), float("inf")
     for index in range(FINEST * STEPS_PER_OCTAVE + 1):
         factor = 2.0 ** (-index / STEPS_PER_OCTAVE)
-        codes = OPERATORS["QuantizeLinear"]([values, scale * factor, zero_point], {})
-        wrong = OPERATORS["DequantizeLinear"]([codes, scale * factor, zero_point], {}) - values
-        error = sum(float(_seen(wrong, *reader).square().sum()) for reader in readers)
+        codes = quantize(values, scale * factor, zero_point)
+        change = dequantize(codes, scale * factor, zero_point) - values
+        changes = (
+            change if weights is None else OPERATORS["Conv"](change, weights, **reader.attributes)
+            for reader, weights in readers
+        )
+        error = sum(float(seen.square().sum()) for seen in changes)
         limit = WORTH * error if index == 0 else limit
         if error < min_error:
             best, min_error = factor, error
@@ -64,31 +69,25 @@ def _best(inputs: Inputs, readers: list[tuple[Step, torch.Tensor | None]]) -> fl
     return best if min_error <= limit else 1.0
 
 
-def _seen(wrong: torch.Tensor, reader: Step, weights: torch.Tensor | None) -> torch.Tensor:
-    """The change of the reader's output for a change of its input."""
-    return wrong if weights is None else OPERATORS["Conv"]([wrong, weights], reader.attributes)
+def _readers(graph: TorchGraph, codes: str) -> list[GraphStep]:
+    """The steps that read the output of a Q after its DQ, as data, in graph order per DQ."""
 
-
-def _readers(graph: TorchGraph) -> dict[str, list[Step]]:
-    """For each output of a Q, the steps that read it after its DQ."""
-    users: dict[str, list[Step]] = {}
-    for step in graph.steps:
-        for name in step.inputs[:1] if step.op_type == "Conv" else step.inputs:
-            users.setdefault(name, []).append(step)
-    quantizers = [step for step in graph.steps if step.op_type == "QuantizeLinear"]
-    return {
-        one.output: [
-            reader for dequantizer in users.get(one.output, []) for reader in users.get(dequantizer.output, [])
+    def users(name: str) -> list[GraphStep]:
+        return [
+            step
+            for step in graph.steps
+            for value in (step.inputs[:1] if step.op_type == "Conv" else step.inputs)
+            if value == name
         ]
-        for one in quantizers
-    }
+
+    return [reader for dequantizer in users(codes) for reader in users(dequantizer.output)]
 
 
-def _weights(graph: TorchGraph, reader: Step) -> torch.Tensor | None:
+def _weights(graph: TorchGraph, reader: GraphStep) -> Tensor | None:
     """The weights of a Conv, dequantized; None for another step."""
     if reader.op_type != "Conv":
         return None
     if reader.inputs[1] in graph.constants:
         return graph.constants[reader.inputs[1]]
     stored = next(step for step in graph.steps if step.output == reader.inputs[1])
-    return OPERATORS["DequantizeLinear"]([graph.constants[name] for name in stored.inputs], stored.attributes)
+    return dequantize(*(graph.constants[name] for name in stored.inputs), **stored.attributes)

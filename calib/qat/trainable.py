@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -13,6 +15,7 @@ from wrn_deploy.calib.qat.parameters import BiasNames, codes_of, floats_of, inte
 from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
 from wrn_deploy.calib.writing.for_onnxruntime import LARGEST_BIAS
 from wrn_deploy.calib.writing.qdq import SMALLEST
+from wrn_deploy.graph import array_of
 
 __all__ = ["Trainable"]
 
@@ -23,14 +26,16 @@ SCALES, FLOATS = 0.1, 0.02
 Values = dict[str, torch.Tensor]
 
 
-class _Trained(Protocol):
-    """Initializers that are computed from one tensor, `parameter`, which is zero at the start: no change."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trained:
+    """Initializers that are computed from one tensor, `parameter`, which is zero at the start: no change.
+
+    `constants` takes the initializers that were computed before, and returns these by name, rounded as they are stored.
+    """
 
     parameter: torch.Tensor
     relative_rate: float
-
-    def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        """The initializers by name, rounded as they are stored; `made` has those that were computed before."""
+    constants: Callable[[Mapping[str, torch.Tensor]], Values]
 
 
 class Trainable:
@@ -50,48 +55,42 @@ class Trainable:
     def __init__(self, model: ir.Model, graph: TorchGraph, *, scales: bool) -> None:
         self._model, self._given = model, graph.constants
         tied = tied_scales(model.graph)
-        found = dict.fromkeys(scales_of(model.graph, everything=scales))
-        groups = dict.fromkeys(tied.get(name, (name,)) for name in found)
-        self._scales = [_Scale(names, self._value(names[0]), self._is_half(names[0])) for names in groups]
-        self._parts: list[_Trained] = [*self._scales]  # first: integer biases are made of them
-        self._parts += [
-            _Codes(name, self._value(name)) for name in codes_of(model.graph) if self._value(name)[0].numel() > 1
+        groups = dict.fromkeys(tied.get(name, (name,)) for name in scales_of(model.graph, everything=scales))
+        self._scales = {names: _scale(names, self._value(names[0]), self._is_half(names[0])) for names in groups}
+        codes = [name for name in codes_of(model.graph) if self._value(name)[0].numel() > 1]
+        floats = dict.fromkeys(floats_of(model.graph))
+        self._parts = [
+            *self._scales.values(),  # first: integer biases are made of them
+            *(_codes(name, self._value(name)) for name in codes),
+            *(_float(name, self._value(name), self._is_half(name)) for name in floats),
+            *(_integer_bias(names, graph.constants) for names in integer_biases_of(model.graph)),
         ]
-        self._parts += [
-            _Float(name, self._value(name), self._is_half(name)) for name in dict.fromkeys(floats_of(model.graph))
-        ]
-        self._parts += [_IntegerBias(names, graph.constants) for names in integer_biases_of(model.graph)]
 
     @property
     def activation_scales(self) -> list[str]:
         """The trained scales of activations that belong to one tensor."""
-        return [scale.names[0] for scale in self._scales if scale.parameter.ndim == 0 and len(scale.names) == 1]
+        return [names[0] for names, scale in self._scales.items() if scale.parameter.ndim == 0 and len(names) == 1]
 
     def rescale(self, factors: Mapping[str, float]) -> None:
         """Multiplies these scales."""
-        for scale in self._scales:
-            if scale.names[0] in factors:
-                scale.multiply(factors[scale.names[0]])
+        with torch.no_grad():
+            for names, scale in self._scales.items():
+                if names[0] in factors:
+                    scale.parameter.add_(math.log(factors[names[0]]))
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
         """The parameters with their learning rates, as groups of an optimizer."""
-        rates = dict.fromkeys(part.relative_rate for part in self._parts)
-        return [
-            {
-                "params": [part.parameter for part in self._parts if part.relative_rate == relative],
-                "lr": rate * relative,
-            }
-            for relative in rates
-        ]
+        parts: dict[float, list[torch.Tensor]] = {}
+        for part in self._parts:
+            parts.setdefault(part.relative_rate, []).append(part.parameter)
+        return [{"params": parameters, "lr": rate * relative} for relative, parameters in parts.items()]
 
     def constants(self) -> Values:
-        """The graph's initializers as computed from the parameters, with gradients."""
-        made: Values = dict(self._given)
+        """Computes the graph's initializers from the parameters, with gradients."""
         changed: Values = {}
+        made = ChainMap(changed, self._given)
         for part in self._parts:
-            new = part.constants(made)
-            made |= new
-            changed |= new
+            changed.update(part.constants(made))
         return changed
 
     def state(self) -> list[torch.Tensor]:
@@ -110,8 +109,7 @@ class Trainable:
             values = self.constants()
         for name, tensor in values.items():
             initializer = self._model.graph.initializers[name]
-            assert initializer.const_value is not None
-            stored = initializer.const_value.numpy()
+            stored = array_of(initializer)
             array = tensor.numpy().reshape(stored.shape).astype(stored.dtype)
             initializer.const_value = ir.Tensor(array, name=name)
 
@@ -119,91 +117,59 @@ class Trainable:
         return self._given[name].float()
 
     def _is_half(self, name: str) -> bool:
-        stored = self._model.graph.initializers[name].const_value
-        return stored is not None and stored.dtype == ir.DataType.FLOAT16
+        return bool(array_of(self._model.graph.initializers[name]).dtype == "float16")
 
 
-class _Codes:
+def _zeros(values: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(values, requires_grad=True)
+
+
+def _codes(name: str, codes: torch.Tensor) -> _Trained:
     """The int8 weights of a Conv, (O, I, kh, kw): the parameter is in steps of int8."""
+    parameter, free = _zeros(codes), (codes != 0).any(dim=0, keepdim=True)
 
-    relative_rate = 1.0
+    def constants(_made: Mapping[str, torch.Tensor]) -> Values:
+        return {name: torch.clamp(round_through(codes + parameter * free), -127, 127)}
 
-    def __init__(self, name: str, codes: torch.Tensor) -> None:
-        self.parameter = torch.zeros_like(codes, requires_grad=True)
-        self._name, self._codes = name, codes
-        self._free = (codes != 0).any(dim=0, keepdim=True)
-
-    def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        del made
-        return {self._name: torch.clamp(round_through(self._codes + self.parameter * self._free), -127, 127)}
+    return _Trained(parameter=parameter, relative_rate=1.0, constants=constants)
 
 
-class _Scale:
+def _scale(names: tuple[str, ...], scale: torch.Tensor, is_half: bool) -> _Trained:
     """A scale, one number or one per output channel, under all its names: the parameter is added to its logarithm."""
+    parameter = _zeros(scale)
 
-    relative_rate = SCALES
+    def constants(_made: Mapping[str, torch.Tensor]) -> Values:
+        changed = torch.clamp(scale * torch.exp(parameter), min=SMALLEST)
+        return dict.fromkeys(names, _as_stored(changed, is_half))
 
-    def __init__(self, names: tuple[str, ...], scale: torch.Tensor, is_half: bool) -> None:
-        self.parameter = torch.zeros_like(scale, requires_grad=True)
-        self.names, self._scale, self._is_half = names, scale, is_half
-
-    def multiply(self, factor: float) -> None:
-        """Multiplies the scale by a factor."""
-        with torch.no_grad():
-            self.parameter += math.log(factor)
-
-    def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        del made
-        scale = torch.clamp(self._scale * torch.exp(self.parameter), min=SMALLEST)
-        return dict.fromkeys(self.names, _as_stored(scale, self._is_half))
+    return _Trained(parameter=parameter, relative_rate=SCALES, constants=constants)
 
 
-class _Float:
+def _float(name: str, value: torch.Tensor, is_half: bool) -> _Trained:
     """Any other parameter in float: a bias, the factors of a BN, a classifier, a Conv that is not int8."""
+    parameter, unit = _zeros(value), _unit(value)
 
-    relative_rate = FLOATS
+    def constants(_made: Mapping[str, torch.Tensor]) -> Values:
+        return {name: _as_stored(value + parameter * unit, is_half)}
 
-    def __init__(self, name: str, value: torch.Tensor, is_half: bool) -> None:
-        self.parameter = torch.zeros_like(value, requires_grad=True)
-        self._name, self._value, self._unit, self._is_half = name, value, _unit(value), is_half
-
-    def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        del made
-        return {self._name: _as_stored(self._value + self.parameter * self._unit, self._is_half)}
+    return _Trained(parameter=parameter, relative_rate=FLOATS, constants=constants)
 
 
-class _IntegerBias:
+def _integer_bias(names: BiasNames, given: Mapping[str, torch.Tensor]) -> _Trained:
     """An int32 bias (O,): the parameter changes its value; the codes follow from it and the scales."""
+    bias = given[names.codes].float() * given[names.scale]
+    parameter, unit = _zeros(bias), _unit(bias)
 
-    relative_rate = FLOATS
+    def constants(made: Mapping[str, torch.Tensor]) -> Values:
+        scale = made[names.input_scale] * made[names.weight_scale]
+        steps = round_through((bias + parameter * unit) / scale)
+        return {names.scale: scale, names.codes: torch.clamp(steps, -LARGEST_BIAS, LARGEST_BIAS)}
 
-    def __init__(self, names: BiasNames, given: Mapping[str, torch.Tensor]) -> None:
-        self._names = names
-        self._bias = given[names.codes].float() * given[names.scale]
-        self._unit = _unit(self._bias)
-        self.parameter = torch.zeros_like(self._bias, requires_grad=True)
-
-    def constants(self, made: Mapping[str, torch.Tensor]) -> Values:
-        scale = made[self._names.input_scale] * made[self._names.weight_scale]
-        steps = round_through((self._bias + self.parameter * self._unit) / scale)
-        return {self._names.scale: scale, self._names.codes: torch.clamp(steps, -LARGEST_BIAS, LARGEST_BIAS)}
-
-
-class _HalfThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(_context: Any, values: torch.Tensor) -> torch.Tensor:
-        return values.half().float()
-
-    @staticmethod
-    def backward(_context: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        return gradients[0]
+    return _Trained(parameter=parameter, relative_rate=FLOATS, constants=constants)
 
 
 def _as_stored(values: torch.Tensor, is_half: bool) -> torch.Tensor:
-    if not is_half:
-        return values
-    rounded: torch.Tensor = _HalfThrough.apply(values)  # type: ignore[no-untyped-call]
-    return rounded
+    return round_through(values, lambda exact: exact.half().float()) if is_half else values
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:

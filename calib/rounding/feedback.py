@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from wrn_deploy.calib.rounding.execute import Inputs, Step, TorchGraph
+from wrn_deploy.calib.rounding.execute import GraphStep, Inputs, TorchGraph
 from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.calib.writing.qdq import weights_of
 
-__all__ = ["Corrections", "correct"]
+__all__ = ["correct"]
 
 LARGEST = 2304  # weights of an output channel that compensate each other (256 channels of 3x3): moments are K x K
-DAMPING = 1e-3  # added to the diagonal of the moments, as a share of its mean
+DAMPING = 1e-3  # added to the diagonal of the moments, as a fraction of its mean
 COLUMNS = 128  # weights whose errors reach the later ones in one matrix product
 POSITIONS = 65536  # positions of the input per matrix product
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
-    """Which corrections to make: rounding with error feedback, and correcting each channel's mean by the bias."""
-
-    feedback: bool
-    bias: bool
-
-
-def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Corrections, advance: Callable[[], None]) -> None:
+def correct(
+    qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, advance: Callable[[], None], *, feedback: bool, bias: bool
+) -> None:
     """Changes codes and biases of the Q/DQ graph, in place.
 
     Convs are handled in the graph's order, each with the inputs that the quantized layers before it give: those are
@@ -39,30 +32,26 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
     takes the difference of each output channel's mean to that of the fp32 graph (Nagel et al., arXiv:1906.04721); this
     comes second, since rounding changes the mean.
 
-    Args:
-        qdq: a graph with int8 weights stored with a DQ.
-        fp32: the graph that `qdq` was made from, with Convs of the same names.
-        images: normalised, (N, 3, H, W); they and their activations are in memory at once.
-        how: which corrections.
-        advance: called after each Conv.
+    `qdq` has int8 weights stored with a DQ, and was made from `fp32`, whose Convs have the same names. `images` are
+    normalised, (N, 3, H, W); they and their activations are in memory at once. `advance` is called after each Conv.
     """
     graph = TorchGraph(qdq)
-    means = _channel_means(TorchGraph(fp32), images) if how.bias else {}
+    means = _channel_means(TorchGraph(fp32), images) if bias else {}
     stored = find_int8_weights(qdq)
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
         conv = stored.get(step.name)
         if step.op_type != "Conv" or conv is None:
             return inputs
         values = inputs[0]
         assert values is not None
-        if how.feedback:
+        if feedback:
             weights = torch.from_numpy(weights_of(fp32.graph, step.name))
-            moments = _input_moments(values, weights.shape[2:], step, how.bias)
+            moments = _input_moments(values, weights.shape[2:], step, centred=bias)
             codes = _round_with_feedback(weights, torch.from_numpy(conv.scale), moments)
             conv.set_codes(codes.to(torch.int8).numpy())
         inputs = [values, torch.from_numpy(conv.weights), torch.from_numpy(conv.bias)]
-        if how.bias:
+        if bias:
             mean = _channel_mean(step, inputs)
             conv.set_bias(conv.bias + (means[step.name] - mean).numpy().astype(np.float32))
             inputs[2] = torch.from_numpy(conv.bias)
@@ -76,7 +65,7 @@ def correct(qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Correction
 def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.Tensor]:
     means: dict[str, torch.Tensor] = {}
 
-    def before(step: Step, inputs: Inputs) -> Inputs:
+    def before(step: GraphStep, inputs: Inputs) -> Inputs:
         if step.op_type == "Conv":
             means[step.name] = _channel_mean(step, inputs)
         return inputs
@@ -86,7 +75,7 @@ def _channel_means(graph: TorchGraph, images: torch.Tensor) -> dict[str, torch.T
     return means
 
 
-def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
+def _channel_mean(step: GraphStep, inputs: Inputs) -> torch.Tensor:
     """The mean of a Conv's output, (O,), in double: mean(W x + b) = W mean(x) + b over its input's windows x."""
     values, weights, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
     assert values is not None
@@ -99,7 +88,7 @@ def _channel_mean(step: Step, inputs: Inputs) -> torch.Tensor:
     return mean if bias is None else mean + bias.double()
 
 
-def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[torch.Tensor]:
+def _windows(values: torch.Tensor, kernel: torch.Size, step: GraphStep) -> Iterator[torch.Tensor]:
     """Yields the inputs of each output position, (positions, I * kh * kw), a few images at a time."""
     top, left = tuple(step.attributes.get("pads", (0,) * 4))[:2]
     strides = tuple(step.attributes.get("strides", (1, 1)))
@@ -108,7 +97,7 @@ def _windows(values: torch.Tensor, kernel: torch.Size, step: Step) -> Iterator[t
         yield columns.transpose(1, 2).reshape(-1, columns.shape[1])
 
 
-def _input_moments(values: torch.Tensor, kernel: torch.Size, step: Step, centred: bool) -> list[torch.Tensor]:
+def _input_moments(values: torch.Tensor, kernel: torch.Size, step: GraphStep, *, centred: bool) -> list[torch.Tensor]:
     """The second moments E[x x^T] of the Conv's windows x, in double: one (K, K) per block of input channels.
 
     With `centred`, the covariance: a bias that is corrected afterwards absorbs every change of the mean.
@@ -144,7 +133,7 @@ def _round_block(steps: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
     greedily. Rounding weight j costs least if the weights k that are still free change by
         -(w_j - q_j) [H^-1]_jk / [H^-1]_jj,
     where H has only j and the free weights left (optimal brain surgeon, Hassibi and Stork, NIPS 1992; OBQ, Frantar et
-    al., arXiv:2208.11580). In GPTQ (arXiv:2210.17323) all channels share one order, so that H does too.
+    al., arXiv:2208.11580). In GPTQ (arXiv:2210.17323) all channels have one order, so that H does too.
 
     Args:
         steps: weights in units of their scale, (O, K).

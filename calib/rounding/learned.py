@@ -11,23 +11,24 @@ import torch
 
 from wrn_deploy.calib.rounding.execute import TorchGraph, round_through
 from wrn_deploy.calib.writing.int8_weights import Int8Weights, find_int8_weights
+from wrn_deploy.graph import value_name
 
 __all__ = ["Learning", "learn_rounding"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learning:
-    """Length and rates: in steps of int8 for weights, in a layer's mean magnitude for biases."""
+    """Length and rates of learning the rounding."""
 
     steps: int = 600
     batch: int = 32
-    weight_rate: float = 0.005
-    bias_rate: float = 0.0005
+    weight_rate: float = 0.005  # in steps of int8
+    bias_rate: float = 0.0005  # in the mean magnitude of a layer's biases
     seed: int = 0
 
 
 def learn_rounding(
-    qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, how: Learning, advance: Callable[[], None]
+    qdq: ir.Model, fp32: ir.Model, images: torch.Tensor, learning: Learning, advance: Callable[[], None]
 ) -> None:
     """Changes codes and biases of the Q/DQ graph, in place, so that its logits come nearer to those of the fp32 graph.
 
@@ -44,20 +45,21 @@ def learn_rounding(
         qdq: a graph with int8 weights stored with a DQ.
         fp32: the graph that `qdq` was made from.
         images: normalised, (N, 3, H, W).
-        how: length, batch size and rates.
+        learning: length, batch size and rates.
         advance: called after each step.
     """
     student, teacher = TorchGraph(qdq), TorchGraph(fp32)
     convs = [_Learned(conv, student) for conv in find_int8_weights(qdq).values()]
-    rates = [
-        {"params": [conv.weight_change for conv in convs], "lr": how.weight_rate},
-        {"params": [conv.bias_change for conv in convs], "lr": how.bias_rate},
-    ]
-    optimizer = torch.optim.Adam(rates)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
-    generator = torch.Generator().manual_seed(how.seed)
-    for _ in range(how.steps):
-        batch = _mixed(images, how.batch, generator)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [conv.weight_change for conv in convs], "lr": learning.weight_rate},
+            {"params": [conv.bias_change for conv in convs], "lr": learning.bias_rate},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, learning.steps)
+    generator = torch.Generator().manual_seed(learning.seed)
+    for _ in range(learning.steps):
+        batch = _mixed(images, learning.batch, generator)
         with torch.no_grad():
             wanted = teacher.run(batch)
         constants = {name: value for conv in convs for name, value in conv.constants().items()}
@@ -76,7 +78,7 @@ class _Learned:
 
     def __init__(self, conv: Int8Weights, graph: TorchGraph) -> None:
         self.conv = conv
-        self.codes_name, self.bias_name = conv.codes_value.name or "", conv.bias_value.name or ""
+        self.codes_name, self.bias_name = value_name(conv.codes_value), value_name(conv.bias_value)
         self.codes = torch.from_numpy(conv.codes.astype(np.float32))
         self.bias = graph.constants[self.bias_name].float()
         self.unit = float(self.bias.abs().mean()) or 1.0
@@ -100,6 +102,6 @@ class _Learned:
 def _mixed(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
     """`size` images, each mixed with another one in a random proportion; half of the batches are mirrored."""
     first, second = (images[torch.randint(len(images), (size,), generator=generator)] for _ in range(2))
-    share = torch.rand(size, 1, 1, 1, generator=generator)
-    mixed = share * first + (1.0 - share) * second
+    fraction = torch.rand(size, 1, 1, 1, generator=generator)
+    mixed = fraction * first + (1.0 - fraction) * second
     return mixed.flip(3) if torch.rand(1, generator=generator) < 0.5 else mixed

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import TensorRange
 from wrn_deploy.calib.equalization.channels import own_parameter
+from wrn_deploy.calib.writing.qdq import Floats, add_constant, output_of
 from wrn_deploy.graph import parameter, users
 from wrn_deploy.spec import Preprocessing
 
@@ -19,8 +19,8 @@ ONE = 127.0 * UNIT  # the value of the fourth channel
 RANGE = TensorRange(low=-128.0 * UNIT, high=127.0 * UNIT, amax=127.0 * UNIT, clipped=0.0)
 
 
-def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
-    """A copy of the graph, with the same input and logits, whose first Convs read `value - 128` of each pixel.
+def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
+    """Returns a copy of the graph, with the same input and logits, whose first Convs read `value - 128` of each pixel.
 
     A normalised image x has 256 levels per channel, but with one scale for three channels of different means and
     deviations few levels fall on a code of int8. The pixel's value - 128 = 255 std x + (255 mean - 128) always does;
@@ -36,8 +36,8 @@ def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
     convs = users(image)
     if not convs or any(conv.op_type != "Conv" or conv.attributes.get_int("group", 1) != 1 for conv in convs):
         return changed
-    factor = 255.0 * UNIT * np.asarray(how.std, dtype=np.float64)
-    offset = UNIT * (255.0 * np.asarray(how.mean, dtype=np.float64) - 128.0)
+    factor = 255.0 * UNIT * np.asarray(preprocessing.std, dtype=np.float64)
+    offset = UNIT * (255.0 * np.asarray(preprocessing.mean, dtype=np.float64) - 128.0)
     pixels = _add_codes(graph, image, factor, offset)
     for conv in convs:
         weights = parameter(conv, 1) / factor.reshape(1, -1, 1, 1)
@@ -47,25 +47,16 @@ def read_pixels(model: ir.Model, how: Preprocessing) -> ir.Model:
     return changed
 
 
-def _add_codes(
-    graph: ir.Graph, image: ir.Value, factor: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]
-) -> ir.Value:
+def _add_codes(graph: ir.Graph, image: ir.Value, factor: Floats, offset: Floats) -> ir.Value:
     """The value input * factor + offset, with a fourth channel of ONE; (N, 3, H, W) -> (N, 4, H, W)."""
-    constants: dict[str, npt.NDArray[np.generic]] = {
-        f"{PIXELS}.factor": factor.astype(np.float32).reshape(1, -1, 1, 1),
-        f"{PIXELS}.offset": offset.astype(np.float32).reshape(1, -1, 1, 1),
-        f"{PIXELS}.one": np.asarray(ONE, dtype=np.float32),
-        f"{PIXELS}.pads": np.array([0, 0, 0, 0, 0, 1, 0, 0], dtype=np.int64),
-    }
-    made = [ir.val(name, const_value=ir.Tensor(values, name=name)) for name, values in constants.items()]
-    for value in made:
-        graph.initializers.add(value)
-    multiply = ir.node("Mul", [image, made[0]], name=f"{PIXELS}.mul")
-    add = ir.node("Add", [multiply.outputs[0], made[1]], name=f"{PIXELS}.add")
-    pad = ir.node("Pad", [add.outputs[0], made[3], made[2]], {"mode": "constant"}, name=PIXELS)
     assert image.shape is not None
-    wide = ir.Shape([image.shape[0], 4, *list(image.shape)[2:]])
-    for node, shape in ((multiply, image.shape), (add, image.shape), (pad, wide)):
-        node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = node.name, image.type, shape
+    scale = add_constant(graph, f"{PIXELS}.factor", factor.astype(np.float32).reshape(1, -1, 1, 1))
+    moved = add_constant(graph, f"{PIXELS}.offset", offset.astype(np.float32).reshape(1, -1, 1, 1))
+    one = add_constant(graph, f"{PIXELS}.one", np.asarray(ONE, dtype=np.float32))
+    pads = add_constant(graph, f"{PIXELS}.pads", np.array([0, 0, 0, 0, 0, 1, 0, 0], dtype=np.int64))
+    multiply = ir.node("Mul", [image, scale], name=f"{PIXELS}.mul")
+    add = ir.node("Add", [output_of(multiply, image.type, image.shape), moved], name=f"{PIXELS}.add")
+    summed = output_of(add, image.type, image.shape)
+    pad = ir.node("Pad", [summed, pads, one], {"mode": "constant"}, name=PIXELS)
     graph.insert_before(graph[0], [multiply, add, pad])
-    return pad.outputs[0]
+    return output_of(pad, image.type, ir.Shape([image.shape[0], 4, *list(image.shape)[2:]]))

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.placement import TAKEN_TOGETHER
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, constant, producer, shape_of, users, value_name
+from wrn_deploy.calib.writing.qdq import output_of
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, input_of, producer, shape_of, users
 
 __all__ = ["fold_strides"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Axis:
     """One axis of a Conv of stride 2: of even `size`, with `kernel` weights and padding `before` and `after`.
 
@@ -57,33 +58,32 @@ def fold_strides(model: ir.Model) -> ir.Model:
     its own int8 weights in other places and zeros between, and takes half the time (7x7 on 224x224 pixels).
     """
     for node in [node for node in model.graph if node.op_type == "Conv"]:
-        quantizer, stored = _quantizer(node), _codes(node)
-        if quantizer is None or stored is None or not _is_foldable(node, _array(stored).shape[1]):
+        quantizer, dequantizer = _quantizer(node), producer(node.inputs[1], DEQUANTIZE)
+        if quantizer is None or dequantizer is None:
             continue
-        axes = _axes(node, quantizer.inputs[0], _array(stored).shape[2:])
+        _, channels, *kernel = array_of(dequantizer.inputs[0]).shape
+        axes = _axes(node, quantizer.inputs[0], kernel) if _is_foldable(node, channels) else None
         if axes is not None and all(axis.folded_after >= 0 for axis in axes):
-            _fold(model.graph, node, quantizer, axes)
+            _fold(model.graph, node, quantizer, dequantizer, axes)
     return model
 
 
-def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, axes: tuple[_Axis, _Axis]) -> None:
-    image, codes, weights_dq = quantizer.inputs[0], _codes(conv), conv.inputs[1]
+def _fold(graph: ir.Graph, conv: ir.Node, quantizer: ir.Node, dequantizer: ir.Node, axes: tuple[_Axis, _Axis]) -> None:
+    image, codes = quantizer.inputs[0], dequantizer.inputs[0]
     assert image is not None
     assert image.shape is not None
     assert codes is not None
-    assert weights_dq is not None
-    weights = _folded(_array(codes), axes)
+    weights = _folded(array_of(codes), axes)
     codes.const_value = ir.Tensor(weights, name=codes.name)
-    codes.shape = weights_dq.shape = ir.Shape(weights.shape)
+    codes.shape = dequantizer.outputs[0].shape = ir.Shape(weights.shape)
     pads = [axis.folded_before for axis in axes] + [axis.folded_after for axis in axes]
     for name, values in (("kernel_shape", list(weights.shape[2:])), ("pads", pads), ("strides", [1, 1])):
         conv.attributes.add(ir.AttrInt64s(name, values))
     fold = ir.node("SpaceToDepth", [image], {"blocksize": 2}, name=f"{image.name}.folded")
-    folded = fold.outputs[0]
-    folded.name, folded.type = f"{image.name}.folded", image.type
-    folded.shape = ir.Shape([image.shape[0], weights.shape[1], *(axis.size // 2 for axis in axes)])
+    shape = ir.Shape([image.shape[0], weights.shape[1], *(axis.size // 2 for axis in axes)])
+    folded = output_of(fold, image.type, shape)
     for user in (quantizer, users(quantizer.outputs[0])[0]):
-        user.outputs[0].shape = folded.shape
+        user.outputs[0].shape = shape
     graph.insert_before(quantizer, fold)
     quantizer.replace_input_with(0, folded)
 
@@ -106,32 +106,22 @@ def _is_foldable(conv: ir.Node, channels: int) -> bool:
     return plain and conv.attributes.get_int("group", 1) == 1 and channels % TAKEN_TOGETHER != 0
 
 
-def _axes(conv: ir.Node, image: ir.Value | None, kernel: tuple[int, ...]) -> tuple[_Axis, _Axis] | None:
+def _axes(conv: ir.Node, image: ir.Value | None, kernel: list[int]) -> tuple[_Axis, _Axis] | None:
     """The two axes; None if a size is odd or unknown."""
     height, width = (shape_of(image) or (None, None, None, None))[2:]
     top, left, bottom, right = conv.attributes.get_ints("pads", [0, 0, 0, 0])
     if height is None or width is None or height % 2 or width % 2:
         return None
-    return _Axis(height, kernel[0], top, bottom), _Axis(width, kernel[1], left, right)
+    return (
+        _Axis(size=height, kernel=kernel[0], before=top, after=bottom),
+        _Axis(size=width, kernel=kernel[1], before=left, after=right),
+    )
 
 
 def _quantizer(conv: ir.Node) -> ir.Node | None:
     """The Q of the Conv's data, if nothing else reads its input or its output."""
-    dequantizer = producer(conv.inputs[0], DEQUANTIZE)
-    quantizer = producer(dequantizer.inputs[0], QUANTIZE) if dequantizer is not None else None
-    if dequantizer is None or quantizer is None or quantizer.inputs[0] is None:
-        return None
-    values = (quantizer.inputs[0], quantizer.outputs[0], dequantizer.outputs[0])
-    return quantizer if all(len(users(value)) == 1 for value in values) else None
-
-
-def _codes(conv: ir.Node) -> ir.Value | None:
-    """The stored int8 weights; None if the Conv's weights are in float."""
-    dequantizer = producer(conv.inputs[1], DEQUANTIZE)
-    return dequantizer.inputs[0] if dequantizer is not None else None
-
-
-def _array(value: ir.Value) -> npt.NDArray[np.generic]:
-    array = constant(value)
-    assert array is not None, f"{value_name(value)} is not a constant"
-    return array
+    data = input_of(conv, 0)
+    codes = input_of(producer(data, DEQUANTIZE), 0)
+    quantizer = producer(codes, QUANTIZE)
+    values = (input_of(quantizer, 0), codes, data)
+    return quantizer if all(value is not None and len(users(value)) == 1 for value in values) else None

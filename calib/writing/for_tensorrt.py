@@ -1,7 +1,8 @@
-"""Writes Q/DQ graphs for TensorRT: symmetric int8 in the fp16 graph, or other codes, at `tensorrt_points`."""
+"""Writes Q/DQ graphs for TensorRT: symmetric int8 in the fp16 graph, or fp8 (experimental), at `tensorrt_points`."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Collection
 
@@ -10,20 +11,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import CalibrationTable
-from wrn_deploy.calib.placement import range_source, tensorrt_points
-from wrn_deploy.calib.writing.qdq import (
-    INT8,
-    Codec,
-    Scale,
-    quantize_value,
-    quantize_weights,
-    rounded_up,
-    weight_scale,
-    weights_of,
-    without_unused,
-)
+from wrn_deploy.calib.placement import conv_depths, range_source, tensorrt_points
+from wrn_deploy.calib.writing import qdq
+from wrn_deploy.calib.writing.qdq import FP8, INT8, Codec, Scale, rounded_up, weight_scale
 
-__all__ = ["FLOAT_CONVS", "quantize_for_tensorrt", "write_codes"]
+__all__ = ["FLOAT_CONVS", "first_convs", "quantize_for_tensorrt", "quantize_fp8"]
 
 FLOAT_CONVS = "wrn_deploy.float_convs"  # metadata of the model: a JSON list of the Convs that are float on purpose
 
@@ -36,7 +28,7 @@ def quantize_for_tensorrt(
     *,
     per_channel: bool = True,
 ) -> ir.Model:
-    """A copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
+    """Returns a copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
 
     Activations have one scale per tensor, Conv weights one per output channel (axis 0; without `per_channel` all of a
     Conv's channels have the same, to measure the cost of that). Weights are stored as int8 with a DQ only; biases and
@@ -49,10 +41,39 @@ def quantize_for_tensorrt(
         wanted = weight_scale(weights)
         return wanted if per_channel else np.full_like(wanted, wanted.max())
 
-    return write_codes(fp32, fp16, table, codec=INT8, float_convs=float_convs, scales=scales)
+    return _write_codes(fp32, fp16, table, codec=INT8, float_convs=float_convs, scales=scales)
 
 
-def write_codes(
+def quantize_fp8(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.Model:
+    """Returns a copy of the fp16 graph with float8e4m3fn Q/DQ, but for MaxPools and the first Convs.
+
+    A tensor's largest magnitude becomes 448, the largest number of float8e4m3fn (Micikevicius et al., "FP8 formats for
+    deep learning", arXiv:2209.05433). The relative precision of the codes is the same everywhere. So clipping gains
+    nothing, and the method's threshold is not used; and a Conv's weights have one scale, with which TensorRT-RTX 1.7
+    makes the Conv's output fp16 (with one per channel it makes it fp32, and rescales it in another kernel).
+
+    Weights are stored as codes with a DQ only; biases and the classifier stay in fp16, and so do the first Convs: of
+    the 256 levels of a pixel, 3 bits of mantissa keep few (int8 has a code for each, see `exact_input.py`).
+    """
+    whole = {
+        name: dataclasses.replace(found, amax=max(abs(found.low), abs(found.high)), clipped=0.0)
+        for name, found in table.tensors.items()
+    }
+
+    def scales(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        return np.asarray(weight_scale(weights, FP8).max())
+
+    unclipped = dataclasses.replace(table, tensors=whole)
+    return _write_codes(fp32, fp16, unclipped, codec=FP8, float_convs=first_convs(fp32.graph), scales=scales)
+
+
+def first_convs(graph: ir.Graph) -> list[str]:
+    """The Convs without another Conv before them: they read the images."""
+    depths = conv_depths(graph)
+    return [node.name or "" for node in graph if node.op_type == "Conv" and depths[node.outputs[0]] == 1]
+
+
+def _write_codes(
     fp32: ir.Model,
     fp16: ir.Model,
     table: CalibrationTable,
@@ -61,15 +82,9 @@ def write_codes(
     float_convs: Collection[str],
     scales: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
 ) -> ir.Model:
-    """As `quantize_for_tensorrt`, with codes of any type around zero.
+    """Returns a copy of `fp16` with codes of any type around zero; the table and the weights are those of `fp32`.
 
-    Args:
-        fp32: the graph that the table and the weights are from.
-        fp16: the graph to copy.
-        table: the tensors' ranges.
-        codec: the codes.
-        float_convs: the Convs that stay in fp16.
-        scales: from a Conv's weights to their scales, one per output channel or a scalar; they are rounded up to fp16.
+    `scales` gives the scales of a Conv's weights, one per output channel or a scalar; they are rounded up to fp16.
     """
     model = fp16.clone()
     graph = model.graph
@@ -84,11 +99,11 @@ def write_codes(
         if value not in dequantized:
             found = table[range_source(fp32.graph, point.tensor)]
             scale = rounded_up(np.asarray(found.scale_to(codec.largest)), np.float16)
-            dequantized[value] = quantize_value(graph, value, Scale(scale, codec.zeros()))
+            dequantized[value] = qdq.quantize_value(graph, value, Scale(scale, codec.zeros()))
         node.replace_input_with(point.index, dequantized[value])
         if node.op_type == "Conv":
-            weights = weights_of(fp32.graph, node.name or "")
-            quantize_weights(graph, node, weights, rounded_up(scales(weights), np.float16), codec)
+            weights = qdq.weights_of(fp32.graph, node.name or "")
+            qdq.quantize_weights(graph, node, weights, rounded_up(scales(weights), np.float16), codec)
     if float_convs:
         model.metadata_props[FLOAT_CONVS] = json.dumps(sorted(float_convs))
-    return without_unused(model)
+    return qdq.without_unused(model)

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.writing.qdq import INT32
+from wrn_deploy.graph import DEQUANTIZE, array_of, input_of, parameter, producer
 
 __all__ = ["Int8Weights", "copy_rounding", "find_int8_weights"]
 
 Floats = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Weights:
     """The stored values of a Conv: int8 codes (O, I, kh, kw), scale (O,), bias (O,) in float or int32 with a scale."""
 
@@ -27,12 +28,12 @@ class Int8Weights:
     @property
     def codes(self) -> npt.NDArray[np.int8]:
         """The codes."""
-        return _numpy(self.codes_value).astype(np.int8)
+        return array_of(self.codes_value).astype(np.int8)
 
     @property
     def scale(self) -> Floats:
         """The value of one step of int8, one per output channel."""
-        return _numpy(self.scale_value).astype(np.float32)
+        return array_of(self.scale_value).astype(np.float32)
 
     @property
     def weights(self) -> Floats:
@@ -43,7 +44,7 @@ class Int8Weights:
     @property
     def bias(self) -> Floats:
         """The bias, dequantized."""
-        bias = _numpy(self.bias_value).astype(np.float32)
+        bias = array_of(self.bias_value).astype(np.float32)
         return bias if self.bias_scale is None else bias * self.bias_scale
 
     def set_codes(self, codes: npt.NDArray[np.integer]) -> None:
@@ -53,28 +54,29 @@ class Int8Weights:
     def set_bias(self, bias: npt.NDArray[np.floating]) -> None:
         """Replaces the bias, rounded to the type that the graph stores."""
         if self.bias_scale is None:
-            _store(self.bias_value, bias.astype(_numpy(self.bias_value).dtype))
+            _store(self.bias_value, bias.astype(array_of(self.bias_value).dtype))
         else:
             steps = np.rint(bias.astype(np.float64) / self.bias_scale)
             _store(self.bias_value, np.clip(steps, -INT32, INT32).astype(np.int32))
 
 
 def find_int8_weights(model: ir.Model) -> dict[str, Int8Weights]:
-    """The Convs by name; those with float weights or without a bias are left out."""
+    """Finds the Convs by name; those with float weights or without a bias are left out."""
     found = {}
     for node in model.graph:
-        if node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[1] is None or node.inputs[2] is None:
+        weights, bias = (producer(input_of(node, index), DEQUANTIZE) for index in (1, 2))
+        bias_value = input_of(bias, 0) or input_of(node, 2)
+        if node.op_type != "Conv" or weights is None or bias_value is None:
             continue
-        weights, bias = node.inputs[1].producer(), node.inputs[2].producer()
-        if weights is None or weights.op_type != "DequantizeLinear":
-            continue
-        codes, scale = weights.inputs[0], weights.inputs[1]
+        codes, scale, *_ = weights.inputs
         assert codes is not None
         assert scale is not None
-        stored_bias = node.inputs[2] if bias is None else bias.inputs[0]
-        assert stored_bias is not None
-        bias_scale = None if bias is None or bias.inputs[1] is None else _numpy(bias.inputs[1]).astype(np.float32)
-        found[node.name or ""] = Int8Weights(codes, scale, stored_bias, bias_scale)
+        found[node.name or ""] = Int8Weights(
+            codes_value=codes,
+            scale_value=scale,
+            bias_value=bias_value,
+            bias_scale=parameter(bias, 1).astype(np.float32) if bias is not None else None,
+        )
     return found
 
 
@@ -84,13 +86,8 @@ def copy_rounding(source: ir.Model, target: ir.Model) -> None:
     for name, conv in find_int8_weights(target).items():
         if name in originals:
             conv.set_codes(originals[name].codes)
-            _store(conv.scale_value, _numpy(originals[name].scale_value))
+            _store(conv.scale_value, array_of(originals[name].scale_value))
             conv.set_bias(originals[name].bias)
-
-
-def _numpy(value: ir.Value) -> npt.NDArray[np.generic]:
-    assert value.const_value is not None
-    return value.const_value.numpy()
 
 
 def _store(value: ir.Value, values: npt.NDArray[np.generic]) -> None:

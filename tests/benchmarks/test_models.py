@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.pages import models
 from wrn_deploy.models import listed_models
+from wrn_deploy.models.catalog import ListedModel, list_models, list_network
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.models.published import Count, Published, Quantity
-from wrn_deploy.pipeline.networks.catalogue import ListedModel, list_models, list_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.models.families.wrn import PreActivationBlock, WideResNet
 
 __all__ = ["LOUD", "NEAR_DEAD", "Damage", "write_collapsed"]
@@ -24,15 +25,15 @@ __all__ = ["LOUD", "NEAR_DEAD", "Damage", "write_collapsed"]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Which rescalings: powers of two, so that they are exact; 0 for none. `share` of a layer's channels are met."""
+    """Which rescalings: powers of two, so that they are exact; 0 for none. `fraction` of a layer's channels are met."""
 
     loud: int = 0
     near_dead: int = 0
-    share: float = 0.25
+    fraction: float = 0.25
 
 
 LOUD = Damage(loud=8)  # gammas 256 times the others'
-NEAR_DEAD = Damage(near_dead=8, share=0.4)  # a variance of 2**-16 of what it was, mostly below BN's epsilon
+NEAR_DEAD = Damage(near_dead=8, fraction=0.4)  # a variance of 2**-16 of what it was, mostly below BN's epsilon
 
 
 def write_collapsed(model: str, weights: Path, damage: Damage, out: Path) -> Path:
@@ -54,7 +55,7 @@ def write_collapsed(model: str, weights: Path, damage: Damage, out: Path) -> Pat
 def _make_loud(block: PreActivationBlock, damage: Damage) -> None:
     """Between the block's Convs: BN's gamma and beta times 2**loud, what reads the channel divided by it."""
     factor = 2.0**damage.loud
-    met = _met(block.bn2.num_features, damage.share)
+    met = _met(block.bn2.num_features, damage.fraction)
     block.bn2.weight[met] *= factor
     block.bn2.bias[met] *= factor
     block.conv2.weight[:, met] /= factor
@@ -65,7 +66,7 @@ def _make_near_dead(writers: list[nn.Conv2d], readers: list[nn.BatchNorm2d], dam
     if not damage.near_dead:
         return
     factor = 2.0**-damage.near_dead
-    met = _met(readers[0].num_features, damage.share)
+    met = _met(readers[0].num_features, damage.fraction)
     for conv in writers:
         conv.weight[met] *= factor
     for bn in readers:
@@ -77,8 +78,8 @@ def _make_near_dead(writers: list[nn.Conv2d], readers: list[nn.BatchNorm2d], dam
         bn.weight[met] = (gain / factor * (bn.running_var[met].double() + bn.eps).sqrt()).float()
 
 
-def _met(channels: int, share: float) -> slice:
-    return slice(0, max(1, int(channels * share)))
+def _met(channels: int, fraction: float) -> slice:
+    return slice(0, max(1, int(channels * fraction)))
 
 
 def _blocks(network: WideResNet) -> Iterator[PreActivationBlock]:

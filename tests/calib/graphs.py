@@ -56,7 +56,7 @@ def users(value: ir.Value) -> list[str]:
 
 def constant(value: ir.Value | None) -> npt.NDArray[Any]:
     assert value is not None
-    assert value.const_value is not None, f"{value.name} is no constant"
+    assert value.const_value is not None, f"{value.name} is not a constant"
     return value.const_value.numpy()
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.calib.collection.ranges import Histogram
-from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.guard import Calibrated
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -23,9 +23,9 @@ __all__ = ["calibrated", "images_of"]
 
 def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
     """Some training images, normalised for the bundle in `folder`."""
-    how = Bundle.open(folder).spec.preprocessing
-    batch = next(iter(Batches(EvenSample(open_data(data, Role.TRAIN), count), how, count)))
-    return normalize(batch.images, how)
+    preprocessing = Bundle.open(folder).spec.preprocessing
+    batch = next(iter(Batches(EvenSample(open_data(data, Role.TRAIN), count), preprocessing, count)))
+    return normalize(batch.images, preprocessing)
 
 
 def calibrated(
@@ -38,10 +38,7 @@ def calibrated(
         return float(plugin.threshold(histogram, amax, percentile))
 
     ranges = collect_ranges(graph, [images], histograms=True, threads=1)
-    tensors = {}
-    for name, found in ranges.items():
-        amax = threshold(found.histogram, found.amax)
-        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
+    tensors = {name: found.whole.clipped(threshold) for name, found in ranges.items()}
     table = CalibrationTable(
         method=method,
         percentile=percentile,

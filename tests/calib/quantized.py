@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.collection.collect import collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
-from wrn_deploy.calib.collection.table import CalibrationTable, Equalization, TensorRange
+from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
 from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
 from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
@@ -37,13 +37,11 @@ def with_biases(model: ir.Model) -> ir.Model:
 
 
 def quantized(
-    model: ir.Model, images: Images, folder: Path, how: Preprocessing | None = None, per_channel: bool = True
+    model: ir.Model, images: Images, folder: Path, preprocessing: Preprocessing | None = None, per_channel: bool = True
 ) -> tuple[ir.Model, ir.Model]:
-    """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `how`, it reads pixels."""
+    """The fp32 graph that is quantized, and its int8 graph for TensorRT; with `preprocessing`, it reads pixels."""
     ranges = ranges_of(model, images, folder)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in ranges.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,
@@ -53,7 +51,7 @@ def quantized(
         graph_sha256="0" * 64,
         tensors={**tensors, PIXELS: RANGE},
     )
-    source = model if how is None else read_pixels(model, how)
+    source = model if preprocessing is None else read_pixels(model, preprocessing)
     return source, quantize_for_tensorrt(source, convert_fp16(source), table, per_channel=per_channel)
 
 

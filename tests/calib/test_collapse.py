@@ -1,4 +1,4 @@
-"""The collapse of int8 on checkpoints that fp32 cannot tell from healthy ones, and that equalisation fixes it."""
+"""The collapse of int8 on checkpoints that look healthy in fp32, and that equalisation fixes it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LOST = {"loud": 0.5, "near-dead": 0.03}  # at least, by a network that tells ten
 
 
 def top1(folder: Path, graph: str, data: str = "digits") -> float:
-    """The share of test images that a graph of the bundle answers rightly, 0..1."""
-    how = Bundle.open(folder).spec.preprocessing
+    """The fraction of test images that a graph of the bundle answers rightly, 0..1."""
+    preprocessing = Bundle.open(folder).spec.preprocessing
     infer = infer_with(open_session(folder / graph, 1))
-    batches = Batches(open_data(data, Role.TEST), how, 128)
-    right = [infer(normalize(batch.images, how)).argmax(axis=1) == batch.labels for batch in batches]
+    batches = Batches(open_data(data, Role.TEST), preprocessing, 128)
+    right = [infer(normalize(batch.images, preprocessing)).argmax(axis=1) == batch.labels for batch in batches]
     return float(np.concatenate(right).mean())
 
 

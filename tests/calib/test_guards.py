@@ -14,10 +14,9 @@ import pytest
 
 from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
 from tests.calib.guarded import calibrated, images_of
-from wrn_deploy.calib.guard import Limits, load_guards, run_guards
-from wrn_deploy.calib.warning import CalibrationWarning, join_names, report_warnings
+from wrn_deploy.calib.guard import CalibrationWarning, GuardLimits, join_names, load_guards, report_warnings, run_guards
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.pipeline.quantization.overlap import ID as OVERLAP
+from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 
@@ -166,9 +165,9 @@ def test_clipping_one_value_in_a_hundred_is_a_warning(digits: Digits, graphs: di
 
 
 def test_the_clipped_share_is_that_of_the_nonzero_values(digits: Digits, graphs: dict[str, Path]) -> None:
-    """The pixels have no zeros; behind a ReLU, the same share of all values is a larger one of the others."""
+    """The pixels have no zeros; behind a ReLU, the same fraction of all values is a larger one of the others."""
     seen = calibrated(graphs["healthy"], digits(256), percentile=99.9)
-    strict = dataclasses.replace(seen, limits=Limits(clipped=0.0))
+    strict = dataclasses.replace(seen, limits=GuardLimits(clipped=0.0))
     warning = by_id(run_guards(strict))["clipped"]
     assert warning.names[0].endswith(".relu")
     assert warning.numbers["worst"] > 1.2 * max(found.clipped for found in seen.table.tensors.values())
@@ -176,7 +175,7 @@ def test_the_clipped_share_is_that_of_the_nonzero_values(digits: Digits, graphs:
 
 def test_limits_silence_a_guard(digits: Digits, graphs: dict[str, Path]) -> None:
     seen = calibrated(graphs["loud"], digits(64))
-    assert run_guards(dataclasses.replace(seen, limits=Limits(steps=0.0))) == []
+    assert run_guards(dataclasses.replace(seen, limits=GuardLimits(steps=0.0))) == []
 
 
 def test_a_warning_is_short_and_can_be_kept(digits: Digits, graphs: dict[str, Path]) -> None:
@@ -210,8 +209,8 @@ def test_lists_are_cut_short() -> None:
 
 def test_every_guard_is_documented() -> None:
     ids = [str(guard.ID) for guard in load_guards()]
-    assert len({*ids, OVERLAP}) == len(ids) + 1
+    assert len({*ids, CALIBRATION.warning}) == len(ids) + 1
     text = DOCS.read_text(encoding="utf-8")
-    missing = [id_ for id_ in (*ids, OVERLAP) if f"`{id_}`" not in text]
+    missing = [id_ for id_ in (*ids, CALIBRATION.warning) if f"`{id_}`" not in text]
     assert not missing
-    assert np.all([f"{limit:g}" in text for limit in dataclasses.astuple(Limits())])
+    assert np.all([f"{limit:g}" in text for limit in dataclasses.astuple(GuardLimits())])

@@ -80,8 +80,8 @@ def test_activations_come_back_to_half_a_step_or_to_the_end_of_the_range(
     zero_point = 0 if type_ is torch.int8 else data.draw(st.integers(limits.min, limits.max))
     scale, zero = torch.tensor(step), torch.tensor(zero_point, dtype=type_)
     given_ = torch.tensor(values)
-    codes = OPERATORS["QuantizeLinear"]([given_, scale, zero], {})
-    back = OPERATORS["DequantizeLinear"]([codes, scale, zero], {})
+    codes = OPERATORS["QuantizeLinear"](given_, scale, zero)
+    back = OPERATORS["DequantizeLinear"](codes, scale, zero)
     low, high = ((limit - zero_point) * step for limit in (limits.min, limits.max))
     assert torch.equal(codes, codes.round())
     assert torch.all((codes >= limits.min) & (codes <= limits.max))
@@ -181,15 +181,15 @@ def random_ranges(model: ir.Model, seed: int) -> dict[str, Range]:
     for name in calibrated_tensors(model.graph):
         span = 10.0 ** random.uniform(-3, 0, channels[name])
         lows = random.choice([-1.0, 0.0, 0.5], channels[name]) * span
-        part = Part(None, lows.astype(np.float32), (lows + span).astype(np.float32), 1)
-        ranges[name] = Range((part, Part(None)))
+        part = Part(histogram=None, lows=lows.astype(np.float32), highs=(lows + span).astype(np.float32), values=1)
+        ranges[name] = Range((part, Part(histogram=None)))
     return ranges
 
 
 @given(networks, st.integers(0, 2**32 - 1))
 def test_an_equalized_graph_gives_the_same_answers(model: ir.Model, seed: int) -> None:
-    how = find_equalization(model.graph, random_ranges(model, seed))
-    assert same_answers(model, equalize(model, how))
+    equalization = find_equalization(model.graph, random_ranges(model, seed))
+    assert same_answers(model, equalize(model, equalization))
 
 
 @given(networks, st.integers(0, 2**32 - 1))

@@ -12,8 +12,7 @@ from wrn_deploy.bench.measuring.loadgen import Load, Scenario
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target as Runtime
-from wrn_deploy.calib.qat.schedule import Loss, Schedule
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.app import load_command
 from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.engines.flavor import Flavor

@@ -124,16 +124,16 @@ def refusal(
 
 
 @pytest.mark.parametrize("data", [b"garbage" * 100, b"\xff" * 4096])
-def test_garbage_is_no_graph(rtx: TensorRT, tmp_path: Path, data: bytes) -> None:
+def test_garbage_is_refused(rtx: TensorRT, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "graph.onnx").write_bytes(data)
-    assert "no ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
+    assert "not an ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_graph_is_refused(rtx: TensorRT, made_bundle: Path, tmp_path: Path, share: float) -> None:
     whole = (made_bundle / "fp16.onnx").read_bytes()
     (tmp_path / "graph.onnx").write_bytes(whole[: int(share * len(whole))])
-    assert "no ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
+    assert "not an ONNX graph, or it is truncated" in refusal(rtx, tmp_path / "graph.onnx")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 64])
@@ -199,7 +199,7 @@ def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) 
     assert "as ONNX Runtime wants it" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
 
 
-def test_bytes_that_are_no_plan_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_bytes_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wrn_deploy.engines.build._build", lambda *_arguments, **_options: b"ftrt and more")
     with pytest.raises(DeployError, match=r"returned b'ftrt'\.\.\.: expected a plan that starts with b'vtrt'"):
         build(rtx, made_bundle / "fp16.onnx")

@@ -88,12 +88,7 @@ TENSORRT_11 = {
                 {"Name": "scale", "Dimensions": [1, 16, 1, 1], "DataType": "Float", "Format": "Channel major format"},
             ],
             "Outputs": [
-                {
-                    "Name": "arg",
-                    "Dimensions": [1, 16, 32, 32],
-                    "DataType": "Float",
-                    "Format": "Channel major format",
-                }
+                {"Name": "arg", "Dimensions": [1, 16, 32, 32], "DataType": "Float", "Format": "Channel major format"}
             ],
             "TacticName": "",
             "StreamId": 0,
@@ -182,7 +177,7 @@ def test_the_types_that_texts_name(text: str, wanted: str) -> None:
 
 
 def test_names_alone_are_layers_of_which_nothing_more_is_known() -> None:
-    """What an engine tells that was built with less verbosity."""
+    """The description of an engine that was built with less verbosity."""
     (layer,) = parse_json('{"Layers": ["conv1 + relu1"], "Bindings": ["images"]}')
     assert (layer.name, layer.kind, layer.inputs, layer.onnx) == ("conv1 + relu1", "", (), ())
 
@@ -193,7 +188,7 @@ def test_dynamic_dimensions_have_no_number_of_elements() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", '{"Layers": 3}', "null", "[" * 100_000])
-def test_what_is_no_description_is_refused(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(DeployError, match="the engine's description"):
         parse_json(text)
 

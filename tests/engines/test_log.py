@@ -1,4 +1,4 @@
-"""What TensorRT says while it builds, sorted; and what libraries print themselves, kept off the terminal."""
+"""TensorRT's messages, sorted and explained; and what libraries print themselves, kept off the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.engines.log import BuildLog, quiet_stderr
+from wrn_deploy.engines.log import EXPLANATIONS, MACHINE_EXPLANATIONS, BuildLog, explain, quiet_stderr
+from wrn_deploy.errors import DeployError, MachineError
 
 
 def test_messages_are_sorted_by_severity() -> None:
@@ -40,7 +41,7 @@ def test_memory_figures_are_read_from_any_message() -> None:
         "Unable to determine GPU memory usage: CUDA driver version is insufficient for CUDA runtime version",
     ],
 )
-def test_a_missing_driver_is_no_error_of_the_build(noise: str) -> None:
+def test_a_missing_driver_is_not_an_error_of_the_build(noise: str) -> None:
     log = BuildLog()
     log.take("ERROR", noise)
     log.take("WARNING", noise)
@@ -89,3 +90,43 @@ def test_no_file_descriptor_is_left_open() -> None:
             os.write(2, b"x\n")
     assert len([*Path("/proc/self/fd").iterdir()]) == before
     assert captured == ["x"] * 5
+
+
+def test_an_explained_message_keeps_tensorrts_own_words() -> None:
+    error = explain("no plan", ["  [E] Plugin not found  ", "", "[E] Plugin not found"])
+    assert str(error) == (
+        "no plan: the graph has an operator that this TensorRT does not know: "
+        "expected one that `wrn-deploy export` wrote ([E] Plugin not found)"
+    )
+
+
+def test_an_unknown_message_is_quoted() -> None:
+    error = explain("no plan", ["strange", "stranger"])
+    assert str(error) == "no plan: strange | stranger; expected a graph that `wrn-deploy export` wrote"
+    assert "it gave no reason" in str(explain("no plan", []))
+    assert len(str(explain("no plan", ["x" * 5000]))) < 1000
+
+
+@pytest.mark.parametrize("words", [*EXPLANATIONS, *MACHINE_EXPLANATIONS])
+def test_every_explanation_says_what_to_do(words: str) -> None:
+    kind = MachineError if words in MACHINE_EXPLANATIONS else DeployError
+    meaning = {**EXPLANATIONS, **MACHINE_EXPLANATIONS}[words]
+    error = explain("no plan", [f"[E] {words} and more"])
+    assert type(error) is kind
+    assert meaning in str(error)
+    assert any(word in meaning for word in ("again", "pass", "look", "expected", "leave", "install", "build"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA initialization failure with error: 35. Please check your CUDA installation",
+        "Cuda Runtime (cudaErrorMemoryAllocation: out of memory)",
+        "pybind11::init(): factory function returned nullptr",
+    ],
+)
+def test_what_the_machine_lacks_is_not_a_fault_of_the_graph(message: str) -> None:
+    error = explain("no plan", [message])
+    assert isinstance(error, MachineError)
+    assert error.exit_code == 4
+    assert type(explain("no plan", ["Dimension mismatch"])) is DeployError

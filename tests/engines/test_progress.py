@@ -1,4 +1,4 @@
-"""How the builder's nested phases become one share of the whole, and how a build is cancelled."""
+"""How the builder's nested phases become one fraction of the whole, and how a build is cancelled."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from wrn_deploy.engines.progress import BuildProgress, run_cancellable
 
 
 @pytest.fixture
-def told() -> list[int]:
+def reported() -> list[int]:
     return []
 
 
-def test_a_phase_inside_counts_as_one_step_of_its_parent(told: list[int]) -> None:
-    phases = BuildProgress(told.append)
+def test_a_phase_inside_counts_as_one_step_of_its_parent(reported: list[int]) -> None:
+    phases = BuildProgress(reported.append)
     phases.start("build", None, 4)
     assert phases.step("build")
-    assert sum(told) == 25
+    assert sum(reported) == 25
     phases.start("optimize", "build", 2)
     phases.step("optimize")
-    assert sum(told) == 37
+    assert sum(reported) == 37
     phases.start("time", "optimize", 5)
     phases.step("time")
-    assert sum(told) == 40
+    assert sum(reported) == 40
     phases.finish("time")
     phases.step("optimize")
     phases.finish("optimize")
     phases.step("build")
-    assert sum(told) == 50
+    assert sum(reported) == 50
     phases.finish("build")
-    assert sum(told) == 100
+    assert sum(reported) == 100
 
 
-def test_the_share_never_falls_and_never_passes_the_whole(told: list[int]) -> None:
-    """Real builders announce phases late, tell of more steps than they said, and forget to finish."""
-    phases = BuildProgress(told.append)
+def test_the_fraction_never_falls_and_never_passes_the_whole(reported: list[int]) -> None:
+    """Real builders announce phases late, report more steps than they announced, and forget to finish."""
+    phases = BuildProgress(reported.append)
     phases.start("build", None, 2)
     for _ in range(5):
         phases.step("build")
@@ -48,29 +48,29 @@ def test_the_share_never_falls_and_never_passes_the_whole(told: list[int]) -> No
     phases.finish("never started")
     phases.start("late", "build", 3)
     phases.finish("build")
-    assert sum(told) == 100
-    assert min(told) > 0
+    assert sum(reported) == 100
+    assert min(reported) > 0
 
 
-def test_many_threads_may_tell(told: list[int]) -> None:
-    phases = BuildProgress(told.append)
+def test_many_threads_may_report(reported: list[int]) -> None:
+    phases = BuildProgress(reported.append)
     phases.start("build", None, 4000)
     threads = [threading.Thread(target=lambda: [phases.step("build") for _ in range(1000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(told) == 100
+    assert sum(reported) == 100
 
 
-def test_a_cancelled_build_ends_at_its_next_step(told: list[int]) -> None:
-    phases = BuildProgress(told.append)
+def test_a_cancelled_build_ends_at_its_next_step(reported: list[int]) -> None:
+    phases = BuildProgress(reported.append)
     phases.start("build", None, 3)
     assert phases.step("build")
     phases.cancel()
     assert not phases.step("build")
     phases.finish("build")
-    assert sum(told) < 100
+    assert sum(reported) < 100
 
 
 def test_work_gives_its_result_or_its_error_to_the_caller() -> None:

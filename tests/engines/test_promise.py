@@ -1,4 +1,4 @@
-"""What a graph promises: which of its layers multiply how often, and in what."""
+"""The precision that a graph asks for: which of its layers multiply, how often, and in which arithmetic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wrn_deploy.engines.promise import ExpectedPrecision, expected_precisions, s
 CONV1_MACS = 16 * 3 * 3 * 3 * 32 * 32  # weights x positions of the output
 
 
-def promised(file: Path) -> dict[str, ExpectedPrecision]:
+def expected(file: Path) -> dict[str, ExpectedPrecision]:
     return {node.name: node for node in expected_precisions(ir.load(file))}
 
 
@@ -29,7 +29,7 @@ def promised(file: Path) -> dict[str, ExpectedPrecision]:
     ],
 )
 def test_each_graph_of_a_bundle(made_bundle: Path, graph: str, conv: str, classifier: str) -> None:
-    layers = promised(made_bundle / graph)
+    layers = expected(made_bundle / graph)
     assert layers["block2.0.conv2"].arithmetic == conv
     assert layers["fc"].arithmetic == classifier
     assert layers["fc"].macs == layers["fc"].weights == 64 * 10
@@ -38,14 +38,14 @@ def test_each_graph_of_a_bundle(made_bundle: Path, graph: str, conv: str, classi
 
 
 def test_macs_are_those_of_the_network(made_bundle: Path) -> None:
-    layers = promised(made_bundle / "fp32.onnx")
+    layers = expected(made_bundle / "fp32.onnx")
     assert layers["conv1"].macs == CONV1_MACS
     assert sum(layer.macs or 0 for layer in layers.values()) == pytest.approx(10.8e6, rel=0.5)
     assert shares_of((layer.arithmetic, layer.macs) for layer in layers.values()) == {"fp32": 1.0}
 
 
 def test_the_q_and_dq_that_feed_a_layer_are_named(made_bundle: Path) -> None:
-    names = promised(made_bundle / "int8-tensorrt.onnx")["block1.0.conv2"].around
+    names = expected(made_bundle / "int8-tensorrt.onnx")["block1.0.conv2"].around
     assert set(names) == {"block1.0.conv1.relu.q", "block1.0.conv1.relu.dq", "block1.0.conv2.weight.dq"}
 
 
@@ -84,7 +84,7 @@ def test_a_matmul_multiplies_at_each_position_before_the_channels() -> None:
     assert _one_layer(node, [4, 5], ["n", 8, 4, 5]).macs == 20 * 8 * 4
 
 
-def test_bf16_is_told_by_the_weights() -> None:
+def test_the_weights_show_bf16() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="c")
     layer = _one_layer(node, [8, 8, 1, 1], ["n", 8, 4, 4], kind=TensorProto.BFLOAT16)
     assert layer.arithmetic is Arithmetic.BF16

@@ -1,4 +1,4 @@
-"""The proof: real engines keep what their graphs promise, and one that does not is found out."""
+"""The proof: real engines compute what their graphs ask for, and one that does not is found."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="Te
 
 
 def built(file: Path) -> tuple[list[ExpectedPrecision], str]:
-    """A graph's promises, and what the builder printed of its engine."""
+    """What a graph asks for, and what the builder printed of its engine."""
     plan = build_plan(find_flavor(Flavor.RTX), file, IMAGES, EngineOptions(), Silent())
     (message,) = plan.layer_lists
     return expected_precisions(ir.load(file)), message
@@ -162,7 +162,7 @@ def test_names_that_begin_alike_are_not_mixed_up() -> None:
     assert computed_in(CONV1, [other]) == "unknown"
 
 
-def test_a_layer_that_is_not_found_is_said_to_be_unknown_and_is_no_failure() -> None:
+def test_a_layer_that_is_not_found_is_reported_as_unknown_and_is_not_a_failure() -> None:
     second = ExpectedPrecision(name="conv2", macs=3000, weights=4608, arithmetic=Arithmetic.INT8)
     proof = prove([CONV1, second], [layer("conv1_myl0_1", "correlation", "int8", "int8")], Source.LOG)
     assert (proof.unknown, proof.higher_precision) == (("conv2",), ())
@@ -177,7 +177,7 @@ def test_a_list_in_which_nothing_is_found_proves_nothing() -> None:
     assert (proof.source, proof.layers, proof.shares) == (Source.GRAPH, None, {"int8": 1.0})
 
 
-def test_more_than_promised_is_no_failure() -> None:
+def test_fewer_bits_than_asked_for_are_not_a_failure() -> None:
     halves = dataclasses.replace(CONV1, arithmetic=Arithmetic.FP16)
     proof = prove([halves], [layer("conv1", "CaskConvolution", "int8", "int8")], Source.LOG)
     assert (proof.shares, proof.higher_precision) == ({"int8": 1.0}, ())

@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.export.graph import export_graph
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import read_weights
 from wrn_deploy.models.random_init import build_random
 from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.runtime.sessions import infer_with, open_session

@@ -11,18 +11,18 @@ import pytest
 from benchmarks.pages import catalog as command
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import catalog, listed_models
-from wrn_deploy.models.catalog import count_entry, read_catalog
+from wrn_deploy.models.catalog import count_network, read_catalog
 
 
 def test_every_entry_is_what_the_network_counts() -> None:
-    counted = {name: count_entry(name) for name in listed_models()}
+    counted = {name: count_network(name) for name in listed_models()}
     assert dict(read_catalog()) == counted, "run `python -m benchmarks.pages.catalog`"
     assert list(read_catalog()) == listed_models()
     assert len(counted) > 30
 
 
 def test_the_command_writes_the_committed_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "count_entry", read_catalog().__getitem__)
+    monkeypatch.setattr(command, "count_network", read_catalog().__getitem__)
     assert command.catalog_text() == catalog.FILE.read_text(encoding="utf-8")
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from wrn_deploy.models import describe_model
+from wrn_deploy.models.catalog import list_models
 from wrn_deploy.models.cost import count_cost
-from wrn_deploy.pipeline.networks.catalogue import list_models
 
 
 def test_wrn_50_2_costs_11_40_gmac() -> None:

@@ -128,7 +128,7 @@ def test_an_unknown_name_gets_the_near_ones(name: str, near: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "resnet50x", "wrn-16", "wrn-16-2-3", "wrn--16-2", "wrn-16-2\n", "wrn-" + 5000 * "9"]
 )
-def test_what_is_no_name_is_an_error_with_the_expected_form(name: str) -> None:
+def test_what_is_not_a_name_is_an_error_with_the_expected_form(name: str) -> None:
     with pytest.raises(DeployError, match="expected wrn-<depth>-<widen>, as in wrn-28-10"):
         describe_model(name)
 

@@ -152,14 +152,14 @@ def test_the_imagenet_networks_stride_in_the_3x3_convolution(name: str) -> None:
 def test_a_pre_activation_network_sums_without_bn_or_relu_until_the_end() -> None:
     """A block whose last Conv is zero is the identity, whatever its BNs do (He et al. 2016, equation 3)."""
     torch.manual_seed(0)
-    block = preresnet.PreActivationBottleneck(32, 8, 1, 1)
+    block = preresnet.PreActivationBottleneck(32, 32, 1)
     nn.init.zeros_(block.conv3.weight)
     images = torch.randn(2, 32, 5, 5)
     assert torch.equal(block(images), images)
 
 
 def test_where_the_width_changes_the_skip_reads_the_blocks_own_bn_and_relu() -> None:
-    block = preresnet.PreActivationBottleneck(16, 8, 1, 2).eval()
+    block = preresnet.PreActivationBottleneck(16, 32, 2).eval()
     nn.init.zeros_(block.conv3.weight)
     images = -torch.rand(2, 16, 6, 6)  # nothing is left of them behind a ReLU
     assert block.downsample is not None

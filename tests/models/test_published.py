@@ -91,7 +91,9 @@ def test_the_best_accuracy_is_that_of_one_data_set() -> None:
     best = read_published()["wrn-28-10"].best("CIFAR-10")
     assert best is not None
     assert (best.top1, best.weights) == (96.11, "paper's recipe, mean/std normalisation, dropout 0.3")
-    only = Published(accuracies=(PublishedAccuracy("SVHN", 98.0, None, "paper's", "somewhere"),))
+    only = Published(
+        accuracies=(PublishedAccuracy(data="SVHN", top1=98.0, top5=None, weights="paper's", source="somewhere"),)
+    )
     assert only.best("CIFAR-10") is None
 
 
@@ -126,9 +128,9 @@ def test_the_tables_are_read_as_they_stand() -> None:
     assert found["small"].counts == (Count(Quantity.PARAMETERS, 1000, 1, "a paper, table 1"),)
     assert found["large-1.5"].counts == (Count(Quantity.PARAMETERS, 36_500_000, 100_000, "a paper, table 1"),)
     assert found["small"].accuracies == (
-        PublishedAccuracy("CIFAR-10", 93.15, None, "a recipe", "a paper, table 2"),
-        PublishedAccuracy("CIFAR-100", 69.11, None, "a recipe", "a paper, table 2"),
-        PublishedAccuracy("ImageNet", 69.758, 89.078, "a file", "a zoo"),
+        PublishedAccuracy(data="CIFAR-10", top1=93.15, top5=None, weights="a recipe", source="a paper, table 2"),
+        PublishedAccuracy(data="CIFAR-100", top1=69.11, top5=None, weights="a recipe", source="a paper, table 2"),
+        PublishedAccuracy(data="ImageNet", top1=69.758, top5=89.078, weights="a file", source="a zoo"),
     )
     assert [one.top1 for one in found["large-1.5"].accuracies] == [96.0]
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.spec import ModelSpec, Preprocessing, Whitening
 
@@ -20,8 +21,8 @@ COUNT = 3 * 8 * 8
 
 
 def spec_of(side: int = 8) -> ModelSpec:
-    how = Preprocessing(height=side, width=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
-    return dataclasses.replace(describe_model("wrn-10-1"), preprocessing=how, whitening=Whitening(100))
+    preprocessing = Preprocessing(height=side, width=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=side)
+    return dataclasses.replace(describe_model("wrn-10-1"), preprocessing=preprocessing, whitening=Whitening(100))
 
 
 def _fitted(spec: ModelSpec) -> torch.nn.Module:
@@ -103,9 +104,9 @@ def test_large_images_are_refused_with_what_they_would_need() -> None:
 
 
 def test_a_description_with_another_normalisation_is_refused() -> None:
-    how = describe_model("wrn-10-1").preprocessing
+    preprocessing = describe_model("wrn-10-1").preprocessing
     with pytest.raises(DeployError, match="with whitening: expected 0,0,0 and 1,1,1"):
-        dataclasses.replace(spec_of(), preprocessing=how)
+        dataclasses.replace(spec_of(), preprocessing=preprocessing)
 
 
 @pytest.mark.parametrize("changes", [{"images": 0}, {"scale": -1.0}, {"bias": 0.0}, {"min_length": float("nan")}])

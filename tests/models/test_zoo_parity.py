@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.models.fitting import fit_weights
 from tests.models.zoos import timm_or_skip, torchvision_or_skip
 from wrn_deploy.data.preprocess import fit_image, normalize
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources
-from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights
+from wrn_deploy.models.checkpoints.weights import Checkpoint
 from wrn_deploy.spec import Preprocessing
 
 TORCHVISION = [source for source in read_sources().values() if source.name.startswith("torchvision/")]
@@ -66,22 +67,26 @@ def test_what_is_known_of_torchvision_s_weights_is_what_it_says(source: WeightsS
     metrics, transforms = weights.meta["_metrics"]["ImageNet-1K"], weights.transforms()
     assert weights.url == source.url
     assert (metrics["acc@1"], metrics["acc@5"]) == (source.accuracy.top1, source.accuracy.top5)
-    how = source.preprocessing
-    assert (transforms.resize_size, transforms.crop_size) == ([how.resize], [how.height])
-    assert (tuple(transforms.mean), tuple(transforms.std)) == (how.mean, how.std)
-    assert transforms.interpolation.value == how.interpolation
+    preprocessing = source.preprocessing
+    assert (transforms.resize_size, transforms.crop_size) == ([preprocessing.resize], [preprocessing.height])
+    assert (tuple(transforms.mean), tuple(transforms.std)) == (preprocessing.mean, preprocessing.std)
+    assert transforms.interpolation.value == preprocessing.interpolation
 
 
 @pytest.mark.parametrize("source", TIMM, ids=lambda source: source.name)
 def test_what_is_known_of_timm_s_weights_is_what_it_says(source: WeightsSource) -> None:
     config = timm_or_skip().get_pretrained_cfg(source.name.removeprefix("timm/"))
-    how = source.preprocessing
+    preprocessing = source.preprocessing
     assert config.hf_hub_id == source.repository
-    assert (config.interpolation, tuple(config.mean), tuple(config.std)) == (how.interpolation, how.mean, how.std)
+    assert (config.interpolation, tuple(config.mean), tuple(config.std)) == (
+        preprocessing.interpolation,
+        preprocessing.mean,
+        preprocessing.std,
+    )
     tested, crop = config.test_input_size or config.input_size, config.test_crop_pct or config.crop_pct
     at_224 = crop if tested[1] == 224 else config.crop_pct
     assert 224 in (tested[1], config.input_size[1])
-    assert how.resize == math.floor(224 / at_224)
+    assert preprocessing.resize == math.floor(224 / at_224)
     assert (source.accuracy.size, source.accuracy.resize) == (tested[1], math.floor(tested[1] / crop))
 
 
@@ -97,12 +102,16 @@ def test_an_image_becomes_the_same_input_as_with_torchvision(name: str, size: tu
 @pytest.mark.parametrize("tag", ["racm_in1k", "tv2_in1k"])
 def test_an_image_becomes_the_same_input_as_with_timm(tag: str, size: tuple[int, int]) -> None:
     timm = timm_or_skip()
-    how = read_sources()[f"timm/wide_resnet50_2.{tag}"].preprocessing
+    preprocessing = read_sources()[f"timm/wide_resnet50_2.{tag}"].preprocessing
     crop = {"racm_in1k": 0.875, "tv2_in1k": 0.965}[tag]
     transforms = timm.data.create_transform(
-        (3, 224, 224), interpolation=how.interpolation, crop_pct=crop, mean=how.mean, std=how.std
+        (3, 224, 224),
+        interpolation=preprocessing.interpolation,
+        crop_pct=crop,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
     )
-    _assert_same_input(transforms(_image(size)), _image(size), how)
+    _assert_same_input(transforms(_image(size)), _image(size), preprocessing)
 
 
 def _image(size: tuple[int, int]) -> Image.Image:
@@ -110,6 +119,6 @@ def _image(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
 
 
-def _assert_same_input(theirs: torch.Tensor, image: Image.Image, how: Preprocessing) -> None:
-    ours = normalize(fit_image(np.asarray(image), how, "image")[None], how)[0]
+def _assert_same_input(theirs: torch.Tensor, image: Image.Image, preprocessing: Preprocessing) -> None:
+    ours = normalize(fit_image(np.asarray(image), preprocessing, "image")[None], preprocessing)[0]
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)

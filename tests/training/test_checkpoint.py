@@ -1,4 +1,4 @@
-"""Training checkpoints: everything comes back bit for bit, a crash leaves the old one, and damage is told."""
+"""Training checkpoints: everything comes back bit for bit, a crash leaves the old one, and damage is reported."""
 
 from __future__ import annotations
 
@@ -175,10 +175,10 @@ def test_all_that_differs_is_named_and_nothing_else(file: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_told(file: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_reported(file: Path, fraction: float) -> None:
     content = file.read_bytes()
-    file.write_bytes(content[: int(share * len(content))])
+    file.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(DeployError, match=r"checkpoint\.safetensors is not a training checkpoint .*: remove it to"):
         restore_checkpoint(file, _trainer(), POINT)
 
@@ -190,14 +190,14 @@ def test_weights_alone_are_no_training_checkpoint(file: Path) -> None:
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "3", "null", "{}", '{"history": 3}', '{"history": [{"epoch": 0}]}'])
-def test_a_record_that_is_none_is_told(file: Path, record: str) -> None:
+def test_a_record_that_is_none_is_reported(file: Path, record: str) -> None:
     _rewrite(file, record)
     with pytest.raises(DeployError, match="is not a training checkpoint"):
         restore_checkpoint(file, _trainer(), POINT)
 
 
 @pytest.mark.parametrize("damage", ["missing", "other shape", "left over"])
-def test_tensors_that_are_not_the_networks_are_told(file: Path, damage: str) -> None:
+def test_tensors_that_are_not_the_networks_are_reported(file: Path, damage: str) -> None:
     tensors = load_file(file)
     if damage == "missing":
         del tensors["momentum.conv1.weight"]

@@ -17,11 +17,11 @@ from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.training.train import TrainOptions, train_model
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import ImageOptions, StreamedImages
 from wrn_deploy.training.recipe import TrainRecipe
 
-HOW = Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), resize=32)
+PREPROCESSING = Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), resize=32)
 
 
 class Heard:
@@ -60,9 +60,10 @@ def test_streamed_batches_are_the_same_with_processes(folder: Path, resized_crop
         passes = []
         for decoders in (None, two):
             images = StreamedImages(
-                source=source, options=ImageOptions(preprocessing=HOW, classes=2, decoders=decoders, max_corrupt=1)
+                source=source,
+                options=ImageOptions(preprocessing=PREPROCESSING, classes=2, decoders=decoders, max_corrupt=1),
             )
-            passes.append(list(images.train_batches(recipe, 3, Shard())))
+            passes.append(list(images.train_batches(recipe, 3, BatchShard())))
     assert [len(ready.labels) for ready in passes[0]] == [8, 8, 8, 8, 3]
     for one, other in zip(*passes, strict=True):
         assert torch.equal(one.images, other.images)

@@ -19,7 +19,7 @@ from wrn_deploy.training.images import CACHE_BYTES, ImageOptions, Images, open_i
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
 
-HOW = Preprocessing(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+PREPROCESSING = Preprocessing(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 @dataclass
@@ -63,7 +63,7 @@ def _linear() -> nn.Module:
 
 
 def _images(source: Shades, cache_bytes: int = CACHE_BYTES) -> Images:
-    return open_images(source, ImageOptions(preprocessing=HOW, classes=2), cache_bytes=cache_bytes)
+    return open_images(source, ImageOptions(preprocessing=PREPROCESSING, classes=2), cache_bytes=cache_bytes)
 
 
 def _recipe(**options: Any) -> TrainRecipe:
@@ -93,7 +93,7 @@ def test_it_learns() -> None:
     assert epochs[-1].train_top1 == epochs[-1].test_top1 == 1.0
 
 
-def test_streamed_and_held_images_are_learned_from_alike() -> None:
+def test_streamed_and_cached_images_are_learned_from_alike() -> None:
     for make in (_trainer, _streaming):
         epochs = _run(make(shades(64), epochs=4))
         assert epochs[-1].train_top1 > 0.9
@@ -140,10 +140,10 @@ def test_one_step_is_that_of_sgd_with_nesterov_momentum_and_decay() -> None:
     torch.testing.assert_close(layer.weight.detach(), weights - 0.05 * (1 + 0.9) * gradient)
 
 
-def test_the_progress_is_told_of_each_image() -> None:
-    told: list[int] = []
-    list(_trainer(shades(20), shades(10), epochs=2).run(0, told.append))
-    assert sum(told) == 2 * (20 + 10)
+def test_the_progress_counts_each_image() -> None:
+    seen: list[int] = []
+    list(_trainer(shades(20), shades(10), epochs=2).run(0, seen.append))
+    assert sum(seen) == 2 * (20 + 10)
 
 
 def test_testing_changes_neither_weights_nor_statistics() -> None:
@@ -156,9 +156,9 @@ def test_testing_changes_neither_weights_nor_statistics() -> None:
 
 
 def test_a_last_batch_of_one_image_is_left_out_because_bn_has_no_variance() -> None:
-    told: list[int] = []
-    epochs = list(_trainer(shades(9), shades(2), epochs=1).run(0, told.append))
-    assert told == [8, 2]
+    seen: list[int] = []
+    epochs = list(_trainer(shades(9), shades(2), epochs=1).run(0, seen.append))
+    assert seen == [8, 2]
     assert np.isfinite(epochs[0].loss)
 
 
@@ -173,7 +173,7 @@ def test_one_image_is_too_few() -> None:
 )
 @pytest.mark.parametrize("in_test", [False, True])
 @pytest.mark.parametrize("make", [_trainer, _streaming])
-def test_a_label_that_cannot_be_is_told_with_its_image(
+def test_a_label_that_cannot_be_is_reported_with_its_image(
     label: int | None, text: str, in_test: bool, make: Callable[..., Trainer]
 ) -> None:
     wrong = shades(10)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from wrn_deploy.errors import UsageError
-from wrn_deploy.training.recipe import LearningRateSchedule, TrainRecipe
-from wrn_deploy.training.recipes import DEFAULT, RECIPES, find_recipe
+from wrn_deploy.training.recipe import DEFAULT, RECIPES, LearningRateSchedule, TrainRecipe, find_recipe
 
 
 def _drops(recipe: TrainRecipe) -> list[int]:

@@ -10,7 +10,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Whitening
 from wrn_deploy.training.whitening import contrast_normalized, fit_whitening
 
-HOW = Whitening(images=400)
+WHITENING = Whitening(images=400)
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -24,11 +24,11 @@ def images() -> Pixels:
 
 
 def _fit(images: Pixels, size: int = 64) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    return fit_whitening((images[at : at + size] for at in range(0, len(images), size)), HOW, lambda _count: None)
+    return fit_whitening((images[at : at + size] for at in range(0, len(images), size)), WHITENING, lambda _count: None)
 
 
 def test_contrast_is_normalised_image_by_image(images: Pixels) -> None:
-    vectors = contrast_normalized(images[:5], HOW)
+    vectors = contrast_normalized(images[:5], WHITENING)
     for image, vector in zip(images[:5], vectors, strict=True):
         plain = image.transpose(2, 0, 1).ravel() / 255.0
         plain = plain - plain.mean()
@@ -36,7 +36,7 @@ def test_contrast_is_normalised_image_by_image(images: Pixels) -> None:
 
 
 def test_the_fit_is_what_plain_numpy_gives(images: Pixels) -> None:
-    vectors = contrast_normalized(images, HOW)
+    vectors = contrast_normalized(images, WHITENING)
     values, directions = np.linalg.eigh(np.cov(vectors, rowvar=False, bias=True) + 0.1 * np.eye(vectors.shape[1]))
     mean, matrix = _fit(images)
     assert mean == pytest.approx(vectors.mean(axis=0), abs=1e-5)
@@ -45,7 +45,7 @@ def test_the_fit_is_what_plain_numpy_gives(images: Pixels) -> None:
 
 
 def test_what_comes_out_is_white_but_for_directions_of_little_variance(images: Pixels) -> None:
-    vectors = contrast_normalized(images, HOW)
+    vectors = contrast_normalized(images, WHITENING)
     variances, directions = np.linalg.eigh(np.cov(vectors, rowvar=False, bias=True))
     mean, matrix = _fit(images)
     whitened = (vectors - mean) @ matrix

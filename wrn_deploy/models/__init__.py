@@ -90,11 +90,9 @@ def listed_models() -> list[str]:
 def build_model(spec: ModelSpec) -> nn.Module:
     """The network, untrained, on the current default device."""
     network: nn.Module = _family(spec.family).build(spec)
-    if spec.whitening is not None:
-        from wrn_deploy.models.whitening import add_whitening
+    from wrn_deploy.models.whitening import add_whitening
 
-        return add_whitening(network, spec)
-    return network
+    return add_whitening(network, spec)
 
 
 def logits_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,7 +56,7 @@ class Count:
         return f"{self.value / SCALES[letter]:.{decimals}f} {letter}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedAccuracy:
     """A published accuracy: `top1` and `top5` in percent of images; where errors are published, 100 minus the error.
 
@@ -104,22 +104,22 @@ def read_published() -> Mapping[str, Published]:
 def parse_published(text: str) -> dict[str, Published]:
     """Reads the tables in the order of the file; raises ValueError for anything that `published.toml` does not have."""
     tables = tomllib.loads(text)
-    counts: dict[str, list[Count]] = {}
-    accuracies: dict[str, list[PublishedAccuracy]] = {}
+    counts: dict[str, list[Count]] = defaultdict(list)
+    accuracies: dict[str, list[PublishedAccuracy]] = defaultdict(list)
     try:
-        for name, count in itertools.chain.from_iterable(map(_counts, tables.pop("counts"))):
-            counts.setdefault(name, []).append(count)
+        for table in tables.pop("counts"):
+            for name, figure in table["networks"].items():
+                value, unit = (figure, 1) if isinstance(figure, int) else _rounded(figure)
+                counts[name].append(Count(Quantity(table["quantity"]), value, unit, table["source"]))
         for kind in ("errors", "accuracies"):
             for table in tables.pop(kind):
                 for name, accuracy in _accuracies(table, errors=kind == "errors"):
-                    accuracies.setdefault(name, []).append(accuracy)
+                    accuracies[name].append(accuracy)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a table is not as expected: {error!r}") from error
     if tables:
         raise ValueError(f"unknown tables {', '.join(tables)}: expected counts, errors and accuracies")
-    return {
-        name: Published(tuple(counts.get(name, ())), tuple(accuracies.get(name, ()))) for name in accuracies | counts
-    }
+    return {name: Published(tuple(counts[name]), tuple(accuracies[name])) for name in {**accuracies, **counts}}
 
 
 def macs_text(macs: int) -> str:
@@ -130,15 +130,6 @@ def macs_text(macs: int) -> str:
 def percent_text(value: float) -> str:
     """Two decimals, or three where they were published: "96.11 %", "78.468 %"."""
     return f"{value:.3f}".removesuffix("0") + " %"
-
-
-def _counts(table: dict[str, Any]) -> Iterator[tuple[str, Count]]:
-    for name, published in table["networks"].items():
-        if isinstance(published, int):
-            value, unit = published, 1
-        else:
-            value, unit = _rounded(published)
-        yield name, Count(Quantity(table["quantity"]), value, unit, table["source"])
 
 
 def _rounded(text: str) -> tuple[int, int]:
@@ -159,4 +150,5 @@ def _accuracies(table: dict[str, Any], *, errors: bool) -> Iterator[tuple[str, P
             raise ValueError(f"{name} has {len(percent)} figures: expected {width} for each of {table['data']}")
         for data, first in zip(table["data"], range(0, len(percent), width), strict=False):
             top5 = percent[first + 1] if width == 2 else None
-            yield name, PublishedAccuracy(data, percent[first], top5, table["weights"], table["source"])
+            made = {"weights": table["weights"], "source": table["source"]}
+            yield name, PublishedAccuracy(data=data, top1=percent[first], top5=top5, **made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +34,6 @@ class Colours:
     factors: torch.Tensor
     light: torch.Tensor
 
-    def part(self, which: slice) -> Colours:
-        """The rows `which`."""
-        return Colours(self.order[which], self.factors[which], self.light[which])
-
-    def to(self, device: torch.device) -> Colours:
-        """A copy on a device."""
-        return Colours(self.order.to(device), self.factors.to(device), self.light.to(device))
-
 
 @dataclass(frozen=True, slots=True)
 class Moves:
@@ -56,15 +49,19 @@ class Moves:
     mirrored: torch.Tensor
     colours: Colours | None = None
 
-    def part(self, which: slice) -> Moves:
-        """The rows `which`."""
-        colours = None if self.colours is None else self.colours.part(which)
-        return Moves(self.offsets[which], self.mirrored[which], colours)
+    def part(self, rows: slice) -> Moves:
+        """Some of the rows."""
+        return self._map(lambda values: values[rows])
 
     def to(self, device: torch.device) -> Moves:
         """A copy on a device."""
-        colours = None if self.colours is None else self.colours.to(device)
-        return Moves(self.offsets.to(device), self.mirrored.to(device), colours)
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Moves:
+        colours = self.colours
+        if colours is not None:
+            colours = Colours(change(colours.order), change(colours.factors), change(colours.light))
+        return Moves(change(self.offsets), change(self.mirrored), colours)
 
 
 def draw_moves(recipe: TrainRecipe, count: int, random: np.random.Generator) -> Moves:

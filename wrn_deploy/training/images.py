@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from wrn_deploy.data.preprocess import Batches, scale_and_shift
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
 from wrn_deploy.training.augment import Moves, change_colours, draw_moves, take_moved
-from wrn_deploy.training.execution.sharding import Shard, ShardSource
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.recipe import TrainRecipe
-from wrn_deploy.training.resized_crop import CropSource
+from wrn_deploy.training.sources import CropSource, ShardSource
 
 __all__ = ["CACHE_BYTES", "CachedImages", "DeviceBatch", "ImageOptions", "Images", "StreamedImages", "open_images"]
 
@@ -61,27 +60,6 @@ class DeviceBatch:
     batch_size: int
 
 
-class Images(Protocol):
-    """A data set for training or testing."""
-
-    @property
-    def corrupt(self) -> list[str]:
-        """The names of the images that the last pass left out."""
-
-    @property
-    def name(self) -> str:
-        """The name of the data set."""
-
-    def __len__(self) -> int:
-        """The number of images."""
-
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """All images in the epoch's own order, augmented; the last batch may be short."""
-
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """All images in the source's order, as they are."""
-
-
 def open_images(
     source: ImageSource,
     options: ImageOptions,
@@ -120,7 +98,7 @@ def open_images(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedImages:
-    """All images on the device, `pixels` uint8 (N, H, W, 3), `labels` int64 (N,)."""
+    """All images on the device, `pixels` uint8 (N, H, W, 3), `labels` int64 (N,); `corrupt` names those left out."""
 
     name: str
     pixels: torch.Tensor
@@ -132,33 +110,34 @@ class CachedImages:
         """The number of images."""
         return len(self.labels)
 
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`: a uniformly random order."""
+    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: BatchShard) -> Iterator[DeviceBatch]:
+        """All images in a random order of the epoch, augmented; the last batch may be short."""
         device = self.options.device
         order = torch.from_numpy(_random(recipe, epoch, ORDER).permutation(len(self))).to(device)
         moves = draw_moves(recipe, len(self), _random(recipe, epoch, MOVES)).to(device)
         normalize = _Normalizer(self.options)
-        for first in range(0, len(self), recipe.batch_size):
-            whole = min(recipe.batch_size, len(self) - first)
-            own = shard.of(whole)
-            which = slice(first + own.start, first + own.stop)
-            index, part = order[which], moves.part(which)
+        for rows, whole in self._parts(recipe.batch_size, shard):
+            index, part = order[rows], moves.part(rows)
             images = normalize(take_moved(self.pixels, index, part), part)
             yield DeviceBatch(images=images, labels=self.labels[index], batch_size=whole)
 
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`."""
+    def test_batches(self, size: int, shard: BatchShard) -> Iterator[DeviceBatch]:
+        """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
+        for rows, whole in self._parts(size, shard):
+            yield DeviceBatch(images=normalize(self.pixels[rows]), labels=self.labels[rows], batch_size=whole)
+
+    def _parts(self, size: int, shard: BatchShard) -> Iterator[tuple[slice, int]]:
+        """This process's rows of each batch, and the size of the whole batch."""
         for first in range(0, len(self), size):
             whole = min(size, len(self) - first)
             own = shard.of(whole)
-            which = slice(first + own.start, first + own.stop)
-            yield DeviceBatch(images=normalize(self.pixels[which]), labels=self.labels[which], batch_size=whole)
+            yield slice(first + own.start, first + own.stop), whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedImages:
-    """Images that are decoded again in each epoch, in constant memory."""
+    """Images that are decoded again in each epoch, in constant memory; `corrupt` names those the last pass left out."""
 
     source: ImageSource
     options: ImageOptions
@@ -173,16 +152,13 @@ class StreamedImages:
         """The number of images."""
         return len(self.source)
 
-    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`: the source's random order."""
+    def train_batches(self, recipe: TrainRecipe, epoch: int, shard: BatchShard) -> Iterator[DeviceBatch]:
+        """All images in the source's random order, augmented; the last batch may be short."""
         order, random = _random(recipe, epoch, ORDER), _random(recipe, epoch, MOVES)
         source, preprocessing = self.source, self.options.preprocessing
         if recipe.resized_crop:
             crops = np.random.default_rng([recipe.seed, epoch, MOVES, 1])
-            source = CropSource(
-                source=source, height=preprocessing.height, width=preprocessing.width, random=crops, name=source.name,
-                labels=source.labels, mirror=source.mirror,
-            )  # fmt: skip
+            source = CropSource(source, preprocessing.height, preprocessing.width, crops)
             preprocessing = dataclasses.replace(preprocessing, resize=None)
         normalize, device = _Normalizer(self.options), self.options.device
         for pixels, labels, whole in self._read(source, preprocessing, recipe.batch_size, shard, order):
@@ -191,8 +167,8 @@ class StreamedImages:
             images = normalize(take_moved(pixels, index, moves), moves)
             yield DeviceBatch(images=images, labels=labels, batch_size=whole)
 
-    def test_batches(self, size: int, shard: Shard) -> Iterator[DeviceBatch]:
-        """See `Images`."""
+    def test_batches(self, size: int, shard: BatchShard) -> Iterator[DeviceBatch]:
+        """All images in the source's order, unchanged."""
         normalize = _Normalizer(self.options)
         for pixels, labels, whole in self._read(self.source, self.options.preprocessing, size, shard, None):
             yield DeviceBatch(images=normalize(pixels), labels=labels, batch_size=whole)
@@ -202,36 +178,30 @@ class StreamedImages:
         source: ImageSource,
         preprocessing: Preprocessing,
         size: int,
-        shard: Shard,
+        shard: BatchShard,
         order: np.random.Generator | None,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
         """Pixels and labels of this process on the device, and the size of the whole batch."""
         count, options = len(source), self.options
         if shard.size > 1:
             if options.max_corrupt:
-                raise UsageError(
-                    "--max-corrupt with several processes: expected 0; their batches would not be the same"
-                )
-            source = ShardSource(
-                source=source, shard=shard, batch_size=size, name=source.name, labels=source.labels,
-                mirror=source.mirror,
-            )  # fmt: skip
+                raise UsageError("--max-corrupt with several processes: expected 0; their batches would differ")
+            source = ShardSource(source, shard, size)
+        per_process, corrupt = size // shard.size, options.max_corrupt
         batches = Batches(
-            source,
-            preprocessing,
-            size // shard.size,
-            order=order,
-            max_corrupt=options.max_corrupt,
-            decoders=options.decoders,
+            source, preprocessing, per_process, order=order, max_corrupt=corrupt, decoders=options.decoders
         )
         for step, batch in enumerate(batches):
             _check_labels(batch.labels, options.classes, batch.names)
-            arrays = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+            arrays = (torch.from_numpy(array) for array in (batch.images, batch.labels))
             if options.device.type == "cuda":  # pinned memory is copied while the GPU works
-                arrays = arrays[0].pin_memory(), arrays[1].pin_memory()
+                arrays = (array.pin_memory() for array in arrays)
             pixels, labels = (array.to(options.device, non_blocking=True) for array in arrays)
             yield pixels, labels, len(labels) if shard.size == 1 else min(size, count - step * size)
         self.corrupt[:] = batches.corrupt
+
+
+Images = CachedImages | StreamedImages
 
 
 class _Normalizer:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +15,18 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.training.execution.batch_norm import equalize_statistics
 from wrn_deploy.training.execution.device import TrainDevice, cpu_device
+from wrn_deploy.training.execution.network import equalize_statistics
 from wrn_deploy.training.execution.options import Amp
+from wrn_deploy.training.execution.processes import ProcessGroup
 from wrn_deploy.training.images import DeviceBatch, Images
-from wrn_deploy.training.metrics import Metrics, MetricSums
 from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["Epoch", "Trainer"]
 
 TEST_BATCH = 256
 CHECK_EVERY = 32  # steps; reading a number from the GPU after each would leave it idle
+TOP5_CLASSES = 100  # the fewest classes for a top-5
 DROPOUT = 2  # the stream of random numbers for it; `images.py` has the others
 
 
@@ -73,13 +76,17 @@ class Trainer:
         self, network: nn.Module, recipe: TrainRecipe, train: Images, test: Images, device: TrainDevice | None = None
     ) -> None:
         self.device = device or cpu_device()
-        _check_batch(recipe.batch_size, self.device.processes.shard.size)
+        size, processes = recipe.batch_size, self.device.processes.shard.size
+        if size % processes or size < 2 * processes:
+            raise UsageError(
+                f"batches of {size} in {processes} processes: expected a multiple, at least two images per process; "
+                "change --batch-size"
+            )
         self.network = self.device.prepare(network)
         self.recipe = recipe
         self.optimizer = _optimizer(self.network, recipe, self.device)
         self.scaler = torch.amp.GradScaler(self.device.torch_device.type, enabled=self.device.execution.amp is Amp.FP16)
-        self.train = train
-        self.test = test
+        self.train, self.test = train, test
         self._wrapped = self.device.processes.wrap(self.network)
 
     def run(self, first: int, advance: Callable[[int], None]) -> Iterator[Epoch]:
@@ -110,11 +117,12 @@ class Trainer:
                 peak_bytes=self.device.peak_bytes(),
             )
 
-    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> Metrics:
+    def _train_epoch(self, epoch: int, advance: Callable[[int], None]) -> _Metrics:
         processes = self.device.processes
-        torch.manual_seed(_dropout_seed(self.recipe, epoch) + processes.shard.rank)
+        random = np.random.default_rng([self.recipe.seed, epoch, DROPOUT])
+        torch.manual_seed(int(random.integers(2**62)) + processes.shard.rank)
         self.network.train()
-        sums = MetricSums(self.device.torch_device)
+        sums = _MetricSums(self.device.torch_device)
         steps = math.ceil(len(self.train) / self.recipe.batch_size)
         for step, batch in enumerate(self.train.train_batches(self.recipe, epoch, processes.shard)):
             if batch.batch_size < 2 * processes.shard.size:  # BN has no variance over one image
@@ -136,7 +144,7 @@ class Trainer:
             )
         return metrics
 
-    def _step(self, batch: DeviceBatch, sums: MetricSums) -> None:
+    def _step(self, batch: DeviceBatch, sums: _MetricSums) -> None:
         processes = self.device.processes
         # BN needs two images; the same number of parts in all processes.
         parts = min(self.device.execution.accumulate, batch.batch_size // processes.shard.size // 2)
@@ -150,10 +158,7 @@ class Trainer:
                 )
             # DDP averages the processes' gradients, and the batch's loss is the mean over all of its images.
             scaled = self.scaler.scale(loss * (processes.shard.size / batch.batch_size))
-            if index + 1 < parts:
-                with processes.no_sync(self._wrapped):
-                    scaled.backward()  # type: ignore[no-untyped-call]
-            else:
+            with contextlib.nullcontext() if index + 1 == parts else processes.no_sync(self._wrapped):
                 scaled.backward()  # type: ignore[no-untyped-call]
             sums.add(loss, logits, labels)
         self.scaler.step(self.optimizer)
@@ -165,10 +170,10 @@ class Trainer:
             if not bool(torch.isfinite(tensor).all()):
                 raise DeployError(_diverged(f"{name} became NaN or infinite", epoch))
 
-    def _evaluate(self, advance: Callable[[int], None]) -> Metrics:
+    def _evaluate(self, advance: Callable[[int], None]) -> _Metrics:
         """In the same precision as training."""
         self.network.eval()
-        sums = MetricSums(self.device.torch_device)
+        sums = _MetricSums(self.device.torch_device)
         with torch.inference_mode(), self.device.autocast():
             for batch in self.test.test_batches(TEST_BATCH, self.device.processes.shard):
                 logits = self.network(self.device.arrange(batch.images))
@@ -180,20 +185,52 @@ class Trainer:
         return metrics
 
 
-def _check_batch(size: int, processes: int) -> None:
-    if size % processes or size < 2 * processes:
-        raise UsageError(
-            f"batches of {size} in {processes} processes: expected a multiple, at least two images per process; "
-            "change --batch-size"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metrics:
+    """Over `images` images: mean loss, and top-1 and top-5 (0..1); `top5` is None below 100 classes."""
+
+    images: int
+    loss: float
+    top1: float
+    top5: float | None
+
+
+class _MetricSums:
+    """Sums of loss, correct answers, labels among the best five, and images; on the device, so that no step waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self._has_top5 = False
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Adds the sum of the losses, logits (N, classes) and labels (N,) of some images."""
+        logits = logits.detach()
+        self._has_top5 = logits.shape[1] >= TOP5_CLASSES
+        top1 = (logits.argmax(1) == labels).sum()
+        top5 = (logits.topk(5).indices == labels[:, None]).sum() if self._has_top5 else top1
+        count = torch.full_like(top1, len(labels))
+        self._sums += torch.stack([loss.detach().double(), top1.double(), top5.double(), count.double()])
+
+    def loss(self) -> float:
+        """The sum of the losses so far in this process; waits for the device."""
+        return float(self._sums[0])
+
+    def metrics(self, processes: ProcessGroup) -> _Metrics | None:
+        """The means over all processes; None without images."""
+        loss, top1, top5, count = processes.sum(self._sums).tolist()
+        if not count:
+            return None
+        return _Metrics(
+            images=int(count), loss=loss / count, top1=top1 / count, top5=top5 / count if self._has_top5 else None
         )
 
 
 def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> torch.optim.SGD:
     """SGD; without `decay_norms`, weight decay applies only to parameters with more than one dimension."""
     parameters = list(network.parameters())
-    groups = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
+    groups: list[dict[str, Any]] = [{"params": [each for each in parameters if recipe.decay_norms or each.ndim > 1]}]
     if not recipe.decay_norms:
-        groups.append({"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0})  # type: ignore[dict-item]
+        groups.append({"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0})
     return torch.optim.SGD(
         groups,
         recipe.learning_rate,
@@ -204,15 +241,11 @@ def _optimizer(network: nn.Module, recipe: TrainRecipe, device: TrainDevice) -> 
     )
 
 
-def _dropout_seed(recipe: TrainRecipe, epoch: int) -> int:
-    return int(np.random.default_rng([recipe.seed, epoch, DROPOUT]).integers(2**62))
-
-
-def _check_loss(sums: MetricSums, epoch: int) -> None:
+def _check_loss(sums: _MetricSums, epoch: int) -> None:
     loss = sums.loss()
     if not math.isfinite(loss):
         raise DeployError(_diverged(f"the loss became {loss}", epoch))
 
 
-def _diverged(what: str, epoch: int) -> str:
-    return f"{what} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"
+def _diverged(symptom: str, epoch: int) -> str:
+    return f"{symptom} in epoch {epoch + 1}: training diverged; lower the learning rate (--lr)"

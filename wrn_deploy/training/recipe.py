@@ -1,14 +1,19 @@
-"""A training recipe as data: its numbers, and the learning rate at any time; the standard library only."""
+"""Training recipes as data: their numbers, the learning rate at any time, and those known by name with their sources.
+
+The standard library only.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from wrn_deploy.errors import UsageError
+from wrn_deploy.plugins import near_names
 
-__all__ = ["LearningRateSchedule", "TrainRecipe"]
+__all__ = ["DEFAULT", "RECIPES", "LearningRateSchedule", "NamedRecipe", "TrainRecipe", "find_recipe"]
 
 
 class LearningRateSchedule(StrEnum):
@@ -20,7 +25,7 @@ class LearningRateSchedule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRecipe:
-    """SGD with Nesterov momentum; the defaults are the WRN paper's for CIFAR (`recipes.py` has the others by name).
+    """SGD with Nesterov momentum; the defaults are the WRN paper's for CIFAR (`RECIPES` has the others by name).
 
     Args:
         epochs: passes over the data.
@@ -97,3 +102,68 @@ class TrainRecipe:
         rising = done / self.warm_up if done < self.warm_up else 1.0
         falling = (1.0 - done) / (1.0 - self.warm_up) if done >= self.warm_up else 1.0
         return float(self.learning_rate * rising * falling)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedRecipe:
+    """A recipe with its source, and the dropout and normalisation that belong to it.
+
+    Args:
+        recipe: the numbers.
+        source: where they are published, or how they were chosen.
+        dropout: probability between the convolutions of a block, if the network has dropout there.
+        mean: normalises the images; None, with `std`: measured on the training images.
+        std: standard deviation, likewise.
+    """
+
+    recipe: TrainRecipe
+    source: str
+    dropout: float = 0.0
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+DEFAULT = "paper"
+
+RECIPES: Mapping[str, NamedRecipe] = {
+    # Mean and deviation of the training images ("meanstd" in the authors' README, which they recommend over whitening).
+    # The paper's networks with dropout have 0.3 on CIFAR: give --dropout.
+    "paper": NamedRecipe(
+        recipe=TrainRecipe(),
+        source="Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016, section 3; "
+        "github.com/szagoruyko/wide-residual-networks, scripts/train_cifar.sh and train.lua",
+    ),
+    # No augmentation; images are only divided by 255.
+    "svhn": NamedRecipe(
+        recipe=TrainRecipe(epochs=160, learning_rate=0.01, milestones=(0.5, 0.75), drop=0.1, shift=0, mirror=False),
+        source="Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016, section 3 (WRN-16-8 with dropout); "
+        "github.com/szagoruyko/wide-residual-networks, scripts/train_svhn.sh",
+        dropout=0.4,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    ),
+    # The code that the paper's ImageNet networks were trained with.
+    "imagenet": NamedRecipe(
+        recipe=TrainRecipe(
+            epochs=90, batch_size=256, weight_decay=1e-4, milestones=(1 / 3, 2 / 3), drop=0.1, shift=0,
+            resized_crop=True, jitter=0.4, lighting=0.1,
+        ),
+        source="github.com/facebookarchive/fb.resnet.torch: opts.lua, train.lua, datasets/imagenet.lua, TRAINING.md",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    ),
+    # The shape is that of Smith and Topin, Super-Convergence (arXiv:1708.07120), without its last phase.
+    "one-cycle": NamedRecipe(
+        recipe=TrainRecipe(
+            epochs=15, learning_rate=0.2, schedule=LearningRateSchedule.ONE_CYCLE, warm_up=0.25, label_smoothing=0.1
+        ),
+        source="the schedule of Smith and Topin, Super-Convergence, arXiv:1708.07120; numbers: docs/training.md",
+    ),
+}  # fmt: skip
+
+
+def find_recipe(name: str) -> NamedRecipe:
+    """The recipe called `name`, as in `find_recipe("paper").recipe`; UsageError for an unknown name, with near ones."""
+    if name in RECIPES:
+        return RECIPES[name]
+    raise UsageError(f"unknown recipe {name!r}{near_names(name, [*RECIPES])}: expected one of {', '.join(RECIPES)}")

@@ -1,4 +1,4 @@
-"""Rules 4xx: the rest of the graph. To add one, add a check function and its entry in RULES."""
+"""Rules 4xx: the rest of the graph. To add one, add a check and its entry in RULES."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
-from wrn_deploy.calib.lint.walk import INTEGER_OPERATORS, at
+from wrn_deploy.calib.lint.walk import at
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, input_of, name_of, users
 
 __all__ = ["RULES"]
 
 FLOAT, HALF, HALVES = ir.DataType.FLOAT, ir.DataType.FLOAT16, (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+INTEGER_OPERATORS = (
+    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearAdd", "QLinearConv", "QLinearMatMul",
+)  # fmt: skip
 CONVERSIONS = ("Cast", QUANTIZE, DEQUANTIZE)  # these convert and do not compute
 
 
@@ -90,35 +93,25 @@ def integer_operators(facts: GraphFacts) -> Iterator[Place]:
 
 
 RULES = (
-    Rule(
-        id="QDQ401", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_island,
-        title="nodes in fp32 between Casts in an fp16 graph",
-        cost="Conversions on both sides, and arithmetic at half the speed.",
-        fix="Compute them in fp16; BN behind a Conv can be folded into it.",
-    ),
-    Rule(
-        id="QDQ402", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_float_part,
-        title="the float part of the graph is in fp32",
-        cost="What is not int8 (skips, sums, BN, pooling, the classifier) moves twice the bytes of fp16 and computes "
-             "at half its speed or less.",
-        fix="Insert the Q/DQ into the fp16 graph.",
-    ),
-    Rule(
-        id="QDQ403", severity=Severity.ERROR, check=old_opset,
-        title="Q/DQ have fp16 scales in an opset below 19",
-        cost="The file is no valid ONNX: ONNX Runtime refuses it, and what a parser makes of it is not defined.",
-        fix="Convert the graph to opset 19 or later before adding Q/DQ.",
-    ),
-    Rule(
-        id="QDQ404", severity=Severity.ERROR, check=no_qdq,
-        title="the graph has no Q/DQ",
-        cost="Nothing runs in int8.",
-        fix="Calibrate, which writes a graph with Q/DQ.",
-    ),
-    Rule(
-        id="QDQ405", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=integer_operators,
-        title="the graph is quantized with integer operators",
-        cost="TensorRT refuses the file.",
-        fix="Quantize in the QDQ format; quantize_static: quant_format=QuantFormat.QDQ.",
-    ),
+    Rule(id="QDQ401", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_island,
+         title="nodes in fp32 between Casts in an fp16 graph",
+         cost="Conversions on both sides, and arithmetic at half the speed.",
+         fix="Compute them in fp16; BN behind a Conv can be folded into it."),
+    Rule(id="QDQ402", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_float_part,
+         title="the float part of the graph is in fp32",
+         cost="What is not int8 (skips, sums, BN, pooling, the classifier) moves twice the bytes of fp16 and computes "
+              "at half its speed or less.",
+         fix="Insert the Q/DQ into the fp16 graph."),
+    Rule(id="QDQ403", severity=Severity.ERROR, check=old_opset,
+         title="Q/DQ have fp16 scales in an opset below 19",
+         cost="The file is not valid ONNX: ONNX Runtime refuses it, and what a parser makes of it is not defined.",
+         fix="Convert the graph to opset 19 or later before adding Q/DQ."),
+    Rule(id="QDQ404", severity=Severity.ERROR, check=no_qdq,
+         title="the graph has no Q/DQ",
+         cost="Nothing runs in int8.",
+         fix="Calibrate, which writes a graph with Q/DQ."),
+    Rule(id="QDQ405", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=integer_operators,
+         title="the graph is quantized with integer operators",
+         cost="TensorRT refuses the file.",
+         fix="Quantize in the QDQ format; quantize_static: quant_format=QuantFormat.QDQ."),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules 5xx: ONNX Runtime's CPU provider. To add one, add a check function and its entry in RULES."""
+"""Rules 5xx: ONNX Runtime's CPU provider. To add one, add a check and its entry in RULES."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def full_range_weights(facts: GraphFacts) -> Iterator[Place]:
     """
     for conv in facts.int8_convs:
         data, weights = dequantizer_of(input_of(conv, 0)), dequantizer_of(input_of(conv, 1))
-        codes = constant(input_of(weights, 0)) if weights is not None else None
+        codes = constant(input_of(weights, 0))
         if data is None or codes is None or codes.dtype != np.int8 or codes_type(data) is not ir.DataType.UINT8:
             continue
         if codes.min() < -64 or codes.max() > 63:
@@ -106,34 +106,24 @@ def full_range_weights(facts: GraphFacts) -> Iterator[Place]:
 
 
 RULES = (
-    Rule(
-        id="QDQ501", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=signed_activations,
-        title="activations are int8, not uint8",
-        cost="On x86-64 CPUs the kernels are up to ten times slower.",
-        fix="Quantize activations to uint8; quantize_static: activation_type=QuantType.QUInt8.",
-    ),
-    Rule(
-        id="QDQ502", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=float_output,
-        title="the output of a quantized Conv is not quantized",
-        cost="No QLinearConv is formed: the Conv runs in float, with a DQ before it.",
-        fix="Quantize the output of the Conv, behind its ReLU, for all of its users.",
-    ),
-    Rule(
-        id="QDQ503", severity=Severity.NOTE, targets=(Target.ONNXRUNTIME,), check=float_bias,
-        title="the bias of a quantized Conv is not int32",
-        cost="Before ONNX Runtime 1.21 no QLinearConv is formed: the Conv runs in float.",
-        fix="Store the bias as int32 with a DQ, in steps of data scale x weight scale.",
-    ),
-    Rule(
-        id="QDQ504", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=float_sum,
-        title="a residual sum before a Conv is computed in float",
-        cost="Its inputs are converted to float and back.",
-        fix="Quantize both inputs of the sum and its output, behind the ReLU.",
-    ),
-    Rule(
-        id="QDQ505", severity=Severity.NOTE, targets=(Target.ONNXRUNTIME,), check=full_range_weights,
-        title="int8 weights use more than 7 bits with uint8 activations",
-        cost="On x86-64 CPUs without VNNI sums of two products saturate, which costs accuracy.",
-        fix="Nothing on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True).",
-    ),
+    Rule(id="QDQ501", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=signed_activations,
+         title="activations are int8, not uint8",
+         cost="On x86-64 CPUs the kernels are up to ten times slower.",
+         fix="Quantize activations to uint8; quantize_static: activation_type=QuantType.QUInt8."),
+    Rule(id="QDQ502", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=float_output,
+         title="the output of a quantized Conv is not quantized",
+         cost="No QLinearConv is formed: the Conv runs in float, with a DQ before it.",
+         fix="Quantize the output of the Conv, behind its ReLU, for all of its users."),
+    Rule(id="QDQ503", severity=Severity.NOTE, targets=(Target.ONNXRUNTIME,), check=float_bias,
+         title="the bias of a quantized Conv is not int32",
+         cost="Before ONNX Runtime 1.21 no QLinearConv is formed: the Conv runs in float.",
+         fix="Store the bias as int32 with a DQ, in steps of data scale x weight scale."),
+    Rule(id="QDQ504", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=float_sum,
+         title="a residual sum before a Conv is computed in float",
+         cost="Its inputs are converted to float and back.",
+         fix="Quantize both inputs of the sum and its output, behind the ReLU."),
+    Rule(id="QDQ505", severity=Severity.NOTE, targets=(Target.ONNXRUNTIME,), check=full_range_weights,
+         title="int8 weights use more than 7 bits with uint8 activations",
+         cost="On x86-64 CPUs without VNNI sums of two products saturate, which costs accuracy.",
+         fix="Nothing on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True)."),
 )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Rules 1xx: where Q/DQ must and must not stand. To add one, add a check function and its entry in RULES.
+"""Rules 101 to 109 and 113: where Q/DQ must and must not stand. To add one, add a check and its entry in RULES.
 
 "NVIDIA" stands for TensorRT's documentation, "Explicit Quantization", Q/DQ Layer-Placement Recommendations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import onnx_ir as ir
 
@@ -20,8 +20,6 @@ from wrn_deploy.calib.lint.walk import (
     is_dequantized,
     is_int8,
     made_by_conv,
-    quantized_data,
-    quantized_weights,
     same_scale,
     scale_of,
     typed_name,
@@ -174,37 +172,6 @@ def requantized(facts: GraphFacts) -> Iterator[Place]:
             yield at(quantizer, f"right behind {name_of(dequantizer)}")
 
 
-def float_conv(facts: GraphFacts) -> Iterable[Place]:
-    """Convs without any Q/DQ in a quantized graph, with their share of the work.
-
-    NVIDIA: "Quantize all inputs of weighted operations (Convolution, Transposed Convolution, and GEMM)".
-    """
-    return [_with_share(facts, conv) for conv in facts.float_convs if not facts.is_kept_float(conv)]
-
-
-def kept_float_conv(facts: GraphFacts) -> Iterable[Place]:
-    """Convs without any Q/DQ that the graph's metadata names as float on purpose, with their share of the work.
-
-    The key is `wrn_deploy.float_convs`: a JSON list of names of Conv nodes.
-    """
-    return [_with_share(facts, conv) for conv in facts.float_convs if facts.is_kept_float(conv)]
-
-
-def _with_share(facts: GraphFacts, conv: ir.Node) -> Place:
-    share = facts.macs_share([conv])
-    return at(conv, f"{100 * share:.1f} % of the Convs' MACs" if share is not None else "")
-
-
-def float_weights(facts: GraphFacts) -> Iterable[Place]:
-    """Convs of which only the data is quantized.
-
-    NVIDIA: "Quantize all inputs of weighted operations". ONNX Runtime from 1.21 on quantizes such weights by itself
-    (microsoft/onnxruntime #22969).
-    """
-    convs = [conv for conv in facts.convs if quantized_data(conv) and not quantized_weights(conv)]
-    return [at(conv, f"{value_name(input_of(conv, 1))} is float") for conv in convs]
-
-
 def q_without_dq(facts: GraphFacts) -> Iterator[Place]:
     """Q without users, or with users that compute.
 
@@ -218,107 +185,50 @@ def q_without_dq(facts: GraphFacts) -> Iterator[Place]:
             yield at(quantizer, f"read by {', '.join(wrong) or 'nothing'}")
 
 
-def float_data(facts: GraphFacts) -> Iterator[Place]:
-    """Convs of which only the weights are quantized; an operator between a DQ and the Conv makes its data float again.
-
-    NVIDIA: "Quantize all inputs of weighted operations". ONNX Runtime forms QLinearConv under the same condition.
-    """
-    for conv in facts.convs:
-        if quantized_weights(conv) and not quantized_data(conv):
-            data = input_of(conv, 0)
-            made = producer(data)
-            by = f", made by {typed_name(made)}" if made is not None else ""
-            yield at(conv, f"{value_name(data)} is float{by}")
-
-
 RULES = (
-    Rule(
-        id="QDQ101", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=float_skip,
-        title="the skip input of a residual sum is not quantized",
-        cost="Conv and sum are one kernel, whose output takes the precision of the skip: float is written to memory, "
-             "and the next Q is a kernel of its own.",
-        fix="Put Q/DQ on the skip input of the sum: the identity, or the output of the downsampling Conv.",
-    ),
-    Rule(
-        id="QDQ102", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=split_activation,
-        title="Q/DQ stand between a Conv, BN or sum and the BN or ReLU behind it",
-        cost="The Conv is not fused with what follows: one more kernel, one more tensor in memory, and values are "
-             "rounded twice.",
-        fix="Remove these Q/DQ; quantize behind the ReLU.",
-    ),
-    Rule(
-        id="QDQ103", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=both_sum_inputs,
-        title="both inputs of a residual sum are quantized",
-        cost="The Q/DQ between the Conv and the sum keep them apart: two kernels, and one more tensor written and "
-             "read.",
-        fix="Remove the Q/DQ on the Conv's side; leave those on the skip.",
-    ),
-    Rule(
-        id="QDQ104", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=float_max_pool,
-        title="a MaxPool next to int8 Convs works on floats",
-        cost="It reads and writes tensors of twice the size, often the network's largest.",
-        fix="Quantize the input of the MaxPool, with the same scale as its output.",
-    ),
-    Rule(
-        id="QDQ105", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=quantized_classifier,
-        title="the classifier's input, the pooled features, is quantized",
-        cost="Accuracy: calibration may clip it (cosine with fp32 0.037 instead of 0.966, measured), and one small "
-             "product is no faster.",
-        fix="Leave the Gemm or MatMul behind the global pooling in float.",
-    ),
-    Rule(
-        id="QDQ106", severity=Severity.NOTE, targets=(Target.TENSORRT,), check=read_as_both,
-        title="a tensor is read both in int8 and in float",
-        cost="It is written to memory twice, and the kernel before it cannot write int8 alone.",
-        fix="Quantize it once for all of its users, if the accuracy allows it.",
-    ),
-    Rule(
-        id="QDQ107", severity=Severity.WARNING, check=two_scales,
-        title="a tensor is quantized with different scales for different users",
-        cost="It is written to memory once for each scale, and the kernel before it can write only one of them.",
-        fix="Use one scale for the tensor: that of its whole range.",
-    ),
-    Rule(
-        id="QDQ108", severity=Severity.NOTE, check=same_twice,
-        title="a tensor is quantized twice with the same scale",
-        cost="Two nodes for one; a runtime that does not merge them writes the tensor twice.",
-        fix="Let all users read the output of one DQ.",
-    ),
-    Rule(
-        id="QDQ109", severity=Severity.WARNING, check=requantized,
-        title="a tensor is dequantized and quantized again with nothing between",
-        cost="A kernel that only rounds a second time.",
-        fix="Use one scale, and remove the inner DQ and Q.",
-    ),
-    Rule(
-        id="QDQ110", severity=Severity.WARNING, check=float_conv,
-        title="a Conv is left in float",
-        cost="It runs at half the speed of int8 or less, and its neighbours convert between int8 and float.",
-        fix="Put Q/DQ on its data and its weights; or, if it is float for accuracy, leave it.",
-    ),
-    Rule(
-        id="QDQ111", severity=Severity.NOTE, check=kept_float_conv,
-        title="a Conv is in float on purpose",
-        cost="It runs at half the speed of int8 or less, and its neighbours convert between int8 and float.",
-        fix="Nothing to fix: it was chosen for accuracy or speed.",
-    ),
-    Rule(
-        id="QDQ112", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=float_weights,
-        title="a Conv has quantized data and float weights",
-        cost="It runs in float: the Q/DQ on its data cost time and accuracy and give nothing.",
-        fix="Quantize the weights too, along axis 0, or remove the Q/DQ.",
-    ),
-    Rule(
-        id="QDQ113", severity=Severity.ERROR, check=q_without_dq,
-        title="the output of a Q is read by no DQ",
-        cost="Where nothing reads it, the tensor is float after all; where another node reads the codes, the file "
-             "cannot be built or run.",
-        fix="Put a DQ with the same scale behind the Q, and let the users read that; or remove the Q.",
-    ),
-    Rule(
-        id="QDQ114", severity=Severity.ERROR, check=float_data,
-        title="a Conv has quantized weights and float data",
-        cost="It runs in float: the quantized weights cost accuracy and give no speed.",
-        fix="Put Q/DQ directly on its data, or leave its weights in float.",
-    ),
+    Rule(id="QDQ101", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=float_skip,
+         title="the skip input of a residual sum is not quantized",
+         cost="Conv and sum are one kernel, whose output takes the precision of the skip: float is written to memory, "
+              "and the next Q is a kernel of its own.",
+         fix="Put Q/DQ on the skip input of the sum: the identity, or the output of the downsampling Conv."),
+    Rule(id="QDQ102", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=split_activation,
+         title="Q/DQ stand between a Conv, BN or sum and the BN or ReLU behind it",
+         cost="The Conv is not fused with what follows: one more kernel, one more tensor in memory, and values are "
+              "rounded twice.",
+         fix="Remove these Q/DQ; quantize behind the ReLU."),
+    Rule(id="QDQ103", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=both_sum_inputs,
+         title="both inputs of a residual sum are quantized",
+         cost="The Q/DQ between the Conv and the sum keep them apart: two kernels, and one more tensor written and "
+              "read.",
+         fix="Remove the Q/DQ on the Conv's side; leave those on the skip."),
+    Rule(id="QDQ104", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=float_max_pool,
+         title="a MaxPool next to int8 Convs works on floats",
+         cost="It reads and writes tensors of twice the size, often the network's largest.",
+         fix="Quantize the input of the MaxPool, with the same scale as its output."),
+    Rule(id="QDQ105", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=quantized_classifier,
+         title="the classifier's input, the pooled features, is quantized",
+         cost="Accuracy: calibration may clip it (cosine with fp32 0.037 instead of 0.966, measured), and one small "
+              "product is no faster.",
+         fix="Leave the Gemm or MatMul behind the global pooling in float."),
+    Rule(id="QDQ106", severity=Severity.NOTE, targets=(Target.TENSORRT,), check=read_as_both,
+         title="a tensor is read both in int8 and in float",
+         cost="It is written to memory twice, and the kernel before it cannot write int8 alone.",
+         fix="Quantize it once for all of its users, if the accuracy allows it."),
+    Rule(id="QDQ107", severity=Severity.WARNING, check=two_scales,
+         title="a tensor is quantized with different scales for different users",
+         cost="It is written to memory once for each scale, and the kernel before it can write only one of them.",
+         fix="Use one scale for the tensor: that of its whole range."),
+    Rule(id="QDQ108", severity=Severity.NOTE, check=same_twice,
+         title="a tensor is quantized twice with the same scale",
+         cost="Two nodes for one; a runtime that does not merge them writes the tensor twice.",
+         fix="Let all users read the output of one DQ."),
+    Rule(id="QDQ109", severity=Severity.WARNING, check=requantized,
+         title="a tensor is dequantized and quantized again with nothing between",
+         cost="A kernel that only rounds a second time.",
+         fix="Use one scale, and remove the inner DQ and Q."),
+    Rule(id="QDQ113", severity=Severity.ERROR, check=q_without_dq,
+         title="the output of a Q is read by no DQ",
+         cost="If nothing reads it, the tensor is float after all; if another node reads the codes, the file "
+              "cannot be built or run.",
+         fix="Put a DQ with the same scale behind the Q, and let the users read that; or remove the Q."),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules 2xx: scales, zero points and types of codes. To add one, add a check function and its entry in RULES."""
+"""Rules 2xx: scales, zero points and types of codes. To add one, add a check and its entry in RULES."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wrn_deploy.graph import QUANTIZE, codes_type, input_of, is_fixed, name_of, 
 
 __all__ = ["RULES"]
 
-LEAST = 2.0**-126  # the smallest normal float32; fp16 subnormals lie above it
+MIN_SCALE = 2.0**-126  # the smallest normal float32; fp16 subnormals lie above it
 FP16 = np.finfo(np.float16)
 REFUSED = (ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT4, ir.DataType.FLOAT8E5M2)
 
@@ -28,7 +28,7 @@ def bad_scale(facts: GraphFacts) -> Iterator[Place]:
     for node in facts.qdq:
         scale = scale_of(node)
         values = scale.astype(np.float64) if scale is not None else np.ones(1)
-        bad = values[~(np.isfinite(values) & (values >= LEAST))]
+        bad = values[~(np.isfinite(values) & (values >= MIN_SCALE))]
         if bad.size:
             yield at(node, f"{brief(bad)} in {value_name(input_of(node, 1))}")
 
@@ -44,7 +44,7 @@ def subnormal_scale(facts: GraphFacts) -> Iterator[Place]:
             continue
         small = scale[(scale > 0) & (scale < FP16.smallest_normal)]
         if small.size:
-            yield at(node, f"{small.size} of {scale.size}, the least {brief(small.min())}")
+            yield at(node, f"{small.size} of {scale.size}, the smallest {brief(small.min())}")
 
 
 def overflowing_scale(facts: GraphFacts) -> Iterator[Place]:
@@ -119,56 +119,40 @@ def computed_scale(facts: GraphFacts) -> Iterator[Place]:
     for node in facts.qdq:
         computed = [value_name(value) for value in node.inputs[1:] if not is_fixed(value)]
         if computed:
-            yield at(node, f"{', '.join(computed)} is no constant")
+            yield at(node, f"{', '.join(computed)} is not a constant")
 
 
 RULES = (
-    Rule(
-        id="QDQ201", severity=Severity.ERROR, check=bad_scale,
-        title="a scale is zero, negative, NaN, infinite or a float32 subnormal",
-        cost="The file cannot be built, or its values are NaN or zero.",
-        fix="Calibrate again; give a tensor that is always zero any positive scale.",
-    ),
-    Rule(
-        id="QDQ202", severity=Severity.NOTE, targets=(Target.TENSORRT,), check=subnormal_scale,
-        title="a scale is an fp16 subnormal",
-        cost="It is inexact, by half of itself for the smallest one; what it belongs to is nearly always zero.",
-        fix="Look at that tensor or those channels: they may be dead. Else keep the scale in fp32.",
-    ),
-    Rule(
-        id="QDQ203", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=overflowing_scale,
-        title="dequantized values overflow fp16",
-        cost="Large values become infinite, and then NaN.",
-        fix="Keep this part of the graph in fp32, or calibrate with a method that clips.",
-    ),
-    Rule(
-        id="QDQ204", severity=Severity.ERROR, check=q_dq_differ,
-        title="a DQ has another scale or zero point than the Q before it",
-        cost="Every value of the tensor is wrong by the same factor.",
-        fix="Let both read the same scale and zero point.",
-    ),
-    Rule(
-        id="QDQ205", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=zero_point,
-        title="a zero point is not zero",
-        cost="TensorRT refuses the file.",
-        fix="Calibrate symmetrically; in quantize_static: ActivationSymmetric and WeightSymmetric, with QInt8.",
-    ),
-    Rule(
-        id="QDQ206", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=code_type,
-        title="codes are not int8",
-        cost="uint8 codes above 127, half of the range, are clipped; other types are refused.",
-        fix="Use int8 zero points.",
-    ),
-    Rule(
-        id="QDQ207", severity=Severity.ERROR, check=channel_activations,
-        title="an activation is quantized with a scale a channel",
-        cost="A Conv cannot sum integers of different scales: it runs in float.",
-        fix="Calibrate one scale a tensor.",
-    ),
-    Rule(
-        id="QDQ208", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=computed_scale,
-        title="a scale or zero point is computed at run time",
-        cost="The builder refuses the file or crashes; nothing could be fused.",
-        fix="Calibrate, and store the scales as constants.",
-    ),
+    Rule(id="QDQ201", severity=Severity.ERROR, check=bad_scale,
+         title="a scale is zero, negative, NaN, infinite or a float32 subnormal",
+         cost="The file cannot be built, or its values are NaN or zero.",
+         fix="Calibrate again; give a tensor that is always zero any positive scale."),
+    Rule(id="QDQ202", severity=Severity.NOTE, targets=(Target.TENSORRT,), check=subnormal_scale,
+         title="a scale is an fp16 subnormal",
+         cost="It is inexact, by half of itself for the smallest one; what it belongs to is nearly always zero.",
+         fix="Look at that tensor or those channels: they may be dead. Else keep the scale in fp32."),
+    Rule(id="QDQ203", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=overflowing_scale,
+         title="dequantized values overflow fp16",
+         cost="Large values become infinite, and then NaN.",
+         fix="Keep this part of the graph in fp32, or calibrate with a method that clips."),
+    Rule(id="QDQ204", severity=Severity.ERROR, check=q_dq_differ,
+         title="a DQ has another scale or zero point than the Q before it",
+         cost="Every value of the tensor is wrong by the same factor.",
+         fix="Let both read the same scale and zero point."),
+    Rule(id="QDQ205", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=zero_point,
+         title="a zero point is not zero",
+         cost="TensorRT refuses the file.",
+         fix="Calibrate symmetrically; in quantize_static: ActivationSymmetric and WeightSymmetric, with QInt8."),
+    Rule(id="QDQ206", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=code_type,
+         title="codes are not int8",
+         cost="uint8 codes above 127, half of the range, are clipped; other types are refused.",
+         fix="Use int8 zero points."),
+    Rule(id="QDQ207", severity=Severity.ERROR, check=channel_activations,
+         title="an activation is quantized with one scale per channel",
+         cost="A Conv cannot sum integers of different scales: it runs in float.",
+         fix="Calibrate one scale per tensor."),
+    Rule(id="QDQ208", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=computed_scale,
+         title="a scale or zero point is computed at run time",
+         cost="The builder refuses the file or crashes; nothing could be fused.",
+         fix="Calibrate, and store the scales as constants."),
 )  # fmt: skip

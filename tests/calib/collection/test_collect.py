@@ -60,17 +60,17 @@ def test_ranges_are_those_of_the_activations(made_bundle: Path, trained_graph: i
     activations["images"] = digits
     ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits), histograms=True, threads=1)
     assert set(ranges) == set(names) == set(activations)
-    for name, found in ranges.items():
-        values = activations[name]
+    for name, splits in ranges.items():
+        found, values = splits.whole, activations[name]
         assert found.values == values.size
         assert found.low == pytest.approx(values.min(), rel=1e-4, abs=1e-5)
         assert found.high == pytest.approx(values.max(), rel=1e-4, abs=1e-5)
         np.testing.assert_allclose(found.channels, np.abs(values).max(axis=(0, 2, 3)), rtol=1e-4, atol=1e-5)
         assert found.histogram is not None
         assert found.histogram.counts.sum() == values.size
-        shares = [found.share_above(share * found.amax) for share in (0.1, 0.5)]
-        wanted = [float((np.abs(values) > share * found.amax).mean()) for share in (0.1, 0.5)]
-        assert shares == pytest.approx(wanted, abs=2e-3)
+        fractions = [found.fraction_above(fraction * found.amax) for fraction in (0.1, 0.5)]
+        wanted = [float((np.abs(values) > fraction * found.amax).mean()) for fraction in (0.1, 0.5)]
+        assert fractions == pytest.approx(wanted, abs=2e-3)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -115,8 +115,8 @@ def test_the_splits_are_those_of_the_images_themselves(made_bundle: Path, digits
         members = [found for found in alone if found["images"].splits[split].values]
         assert 4 <= len(members) <= 12
         for name, found in together.items():
-            assert found.splits[split].values == sum(member[name].values for member in members)
-            assert found.splits[split].high == max(member[name].high for member in members)
+            assert found.splits[split].values == sum(member[name].whole.values for member in members)
+            assert found.splits[split].high == max(member[name].whole.high for member in members)
 
 
 def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path, digits: Images) -> None:
@@ -126,12 +126,12 @@ def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path
         for histograms in (False, True)
     )
     for name, found in without.items():
-        np.testing.assert_allclose(found.channels, with_[name].channels, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.whole.channels, with_[name].whole.channels, rtol=1e-4, atol=1e-5)
 
 
 def test_histograms_are_made_only_where_they_are_needed(made_bundle: Path, digits: Images) -> None:
     ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[:4]), histograms=False, threads=1)
-    assert all(found.histogram is None and found.amax > 0 for found in ranges.values())
+    assert all(found.whole.histogram is None and found.whole.amax > 0 for found in ranges.values())
 
 
 def test_without_images_there_is_no_table(made_bundle: Path) -> None:

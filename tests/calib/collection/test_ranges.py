@@ -13,7 +13,7 @@ Values = npt.NDArray[np.float32]
 
 def observed(*batches: Values) -> Part:
     """Batches of one channel, of any shape."""
-    part = Part(Histogram())
+    part = Part(histogram=Histogram())
     for batch in batches:
         part.observe(batch.min(keepdims=True).ravel(), batch.max(keepdims=True).ravel(), batch.size, batch)
     return part
@@ -63,7 +63,7 @@ def test_merged_parts_are_what_one_pass_gives_in_any_order(seed: int) -> None:
     whole = observed(values)
     for _ in range(10):
         parts = [observed(batch) for batch in any_split(values, dice)]
-        merged = Part(Histogram())
+        merged = Part(histogram=Histogram())
         for part in parts:
             merged = merged.merged(part) if dice.random() < 0.5 else part.merged(merged)
         assert same(merged, whole), f"{len(parts)} parts"
@@ -135,7 +135,7 @@ def test_minimum_and_maximum_are_exact() -> None:
 
 def one_half(values: Values, histogram: bool = True) -> Part:
     """`values` is (C, count)."""
-    part = Part(Histogram() if histogram else None)
+    part = Part(histogram=Histogram() if histogram else None)
     part.observe(values.min(axis=1), values.max(axis=1), values.size, values)
     return part
 
@@ -143,25 +143,25 @@ def one_half(values: Values, histogram: bool = True) -> Part:
 def test_each_channel_has_its_largest_magnitude() -> None:
     first = np.array([[1.0, -5.0], [0.5, 0.25], [0.0, 0.0]], dtype=np.float32)
     second = np.array([[2.0, 3.0], [-0.75, 0.0], [0.0, 0.0]], dtype=np.float32)
-    found = Range((one_half(first), one_half(second)))
+    found = Range((one_half(first), one_half(second))).whole
     assert found.channels.dtype == np.float32
     assert [*found.channels] == [5.0, 0.75, 0.0]
     assert (found.low, found.high, found.amax, found.values) == (-5.0, 3.0, 5.0, 12)
-    assert same(found.whole, Range((one_half(second), one_half(first))).whole)
+    assert same(found, Range((one_half(second), one_half(first))).whole)
 
 
 def test_a_half_without_images_changes_nothing() -> None:
     values = np.random.default_rng(2).normal(size=(4, 100)).astype(np.float32)
-    full, empty = one_half(values), Part(Histogram())
+    full, empty = one_half(values), Part(histogram=Histogram())
     for found in (Range((full, empty)), Range((empty, full))):
         assert same(found.whole, full)
-        assert [*found.channels] == [*np.abs(values).max(axis=1)]
-        assert (found.low, found.high, found.amax) == (full.low, full.high, full.amax)
+        assert [*found.whole.channels] == [*np.abs(values).max(axis=1)]
+        assert (found.whole.low, found.whole.high, found.whole.amax) == (full.low, full.high, full.amax)
         assert found.disagreement(lambda _histogram, amax: amax) is None
     assert empty.amax == 0.0
 
 
-def test_the_halves_thresholds_tell_how_settled_they_are() -> None:
+def test_the_halves_thresholds_show_how_settled_they_are() -> None:
     values = np.random.default_rng(2).normal(size=(1, 100)).astype(np.float32)
     equal = Range((one_half(values), one_half(-values)))
     assert equal.disagreement(lambda _histogram, amax: amax) == 0.0
@@ -172,16 +172,16 @@ def test_the_halves_thresholds_tell_how_settled_they_are() -> None:
     assert Range((zeros, zeros)).disagreement(lambda _histogram, amax: amax) == 0.0
 
 
-def test_the_share_above_a_threshold_is_counted_to_a_bin() -> None:
+def test_the_fraction_above_a_threshold_is_counted_to_a_bin() -> None:
     values = np.linspace(0, 1, 10_001, dtype=np.float32)
-    kept = Range((one_half(values[None, ::2]), one_half(values[None, 1::2])))
-    assert kept.share_above(0.9) == pytest.approx(0.1, abs=3e-4)
-    assert kept.share_above(1.0) == 0.0
-    assert kept.share_above(2.0) == 0.0
-    assert Range((Part(None), Part(None))).share_above(0.1) == 0.0
+    kept = Range((one_half(values[None, ::2]), one_half(values[None, 1::2]))).whole
+    assert kept.fraction_above(0.9) == pytest.approx(0.1, abs=3e-4)
+    assert kept.fraction_above(1.0) == 0.0
+    assert kept.fraction_above(2.0) == 0.0
+    assert Range((Part(histogram=None), Part(histogram=None))).whole.fraction_above(0.1) == 0.0
 
 
 def test_without_a_histogram_only_the_range_is_kept() -> None:
     half = one_half(np.array([[-2.0, 3.0]], dtype=np.float32), histogram=False)
-    found = Range((half, half))
+    found = Range((half, half)).whole
     assert (found.low, found.high, found.amax, found.values, found.histogram) == (-2.0, 3.0, 3.0, 4, None)

@@ -36,7 +36,7 @@ def test_an_unknown_tensor_says_what_to_do() -> None:
 
 
 def test_symmetric_scale_puts_the_threshold_at_127() -> None:
-    assert TensorRange(low=-1.0, high=3.0, amax=2.54, clipped=0.0).symmetric_scale == pytest.approx(0.02)
+    assert TensorRange(low=-1.0, high=3.0, amax=2.54, clipped=0.0).scale_to(127.0) == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_asymmetric_range_is_clipped_and_holds_zero(
 def test_every_scale_is_a_number_that_can_divide(low: float, high: float) -> None:
     found = TensorRange(low=low, high=high, amax=max(-low, high), clipped=0.0)
     scale, zero_point = found.asymmetric
-    for value in (np.float32(scale), np.float32(found.symmetric_scale)):
+    for value in (np.float32(scale), np.float32(found.scale_to(127.0))):
         assert np.isfinite(value)
         assert value >= 0
     assert np.float32(scale) >= np.finfo(np.float32).tiny
@@ -82,7 +82,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a number beyond all floats": lambda record: record["tensors"]["images"].update(amax=10**400),
     "a negative threshold": lambda record: record["tensors"]["images"].update(amax=-1.0),
     "a minimum above the maximum": lambda record: record["tensors"]["images"].update(low=3.0),
-    "a share above one": lambda record: record["tensors"]["images"].update(clipped=1.5),
+    "a fraction above one": lambda record: record["tensors"]["images"].update(clipped=1.5),
     "another format": lambda record: record.update(format=3),
     "no equalization": lambda record: record.pop("equalization"),
     "a factor of zero": lambda record: record["equalization"]["factors"].update(conv1=[1.0, 0.0]),

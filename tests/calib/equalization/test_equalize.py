@@ -46,13 +46,13 @@ def test_the_logits_stay(name: str, digits: Images, tmp_path: Path, request: pyt
 
 def test_the_logits_of_a_bottleneck_network_stay(bottleneck_graph: ir.Model, tmp_path: Path) -> None:
     images = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
-    how = find_equalization(bottleneck_graph.graph, ranges_of(bottleneck_graph, images, tmp_path))
+    equalization = find_equalization(bottleneck_graph.graph, ranges_of(bottleneck_graph, images, tmp_path))
     assert {"layer1.0.conv1.relu", "layer1.0.conv2.relu"} <= {
-        name for name, class_ in channel_classes(bottleneck_graph.graph).items() if class_ in how.factors
+        name for name, class_ in channel_classes(bottleneck_graph.graph).items() if class_ in equalization.factors
     }
-    assert set(how.shifts) == {f"layer{index}.0.downsample.0" for index in (1, 2, 3, 4)}
+    assert set(equalization.shifts) == {f"layer{index}.0.downsample.0" for index in (1, 2, 3, 4)}
     wanted = logits(bottleneck_graph, images)
-    got = logits(equalize(bottleneck_graph, how), images)
+    got = logits(equalize(bottleneck_graph, equalization), images)
     assert np.abs(got - wanted).max() <= 1e-3 * np.abs(wanted).max()
 
 
@@ -61,7 +61,9 @@ def test_channels_become_alike(trained_graph: ir.Model, digits: Images, tmp_path
     before = ranges_of(model, digits, tmp_path)
     after = ranges_of(equalized_graph(model, digits, tmp_path), digits, tmp_path)
     for name in (name for name in before if name.endswith(".conv1.relu")):
-        ratios = [float(found.channels.max() / np.median(found.channels)) for found in (before[name], after[name])]
+        ratios = [
+            float(found.whole.channels.max() / np.median(found.whole.channels)) for found in (before[name], after[name])
+        ]
         assert ratios[0] > 15
         assert ratios[1] < 8
 
@@ -84,11 +86,12 @@ def test_ranges_of_the_equal_graph_follow_from_those_of_the_first(
     longer_graph: ir.Model, digits: Images, tmp_path: Path
 ) -> None:
     ranges = ranges_of(longer_graph, digits, tmp_path)
-    how = find_equalization(longer_graph.graph, ranges)
-    measured = ranges_of(equalize(longer_graph, how), digits, tmp_path)
-    for name, found in equalized_ranges(longer_graph.graph, ranges, how).items():
-        assert found.channels == pytest.approx(measured[name].channels, rel=1e-3, abs=1e-3 * measured[name].amax)
-        assert found.values == measured[name].values
+    equalization = find_equalization(longer_graph.graph, ranges)
+    measured = ranges_of(equalize(longer_graph, equalization), digits, tmp_path)
+    for name, found in equalized_ranges(longer_graph.graph, ranges, equalization).items():
+        wanted = measured[name].whole
+        assert found.whole.channels == pytest.approx(wanted.channels, rel=1e-3, abs=1e-3 * wanted.amax)
+        assert found.whole.values == wanted.values
 
 
 def test_nothing_to_do_adds_biases_alone(trained_graph: ir.Model, digits: Images) -> None:

@@ -208,9 +208,7 @@ DEFECTS = {
     "QDQ502": Defect({"block1.0.conv1"}, lambda model: unquantize(model, CONV), "trained_onnxruntime"),
     "QDQ503": Defect({"block1.0.conv1"}, _float_bias, "trained_onnxruntime"),
     "QDQ504": Defect(
-        {"layer1.0.add", "layer1.1.add"},
-        lambda model: unquantize(model, "layer1.1.add", 1),
-        "bottleneck_onnxruntime",
+        {"layer1.0.add", "layer1.1.add"}, lambda model: unquantize(model, "layer1.1.add", 1), "bottleneck_onnxruntime"
     ),
     "QDQ505": Defect({""}, _eight_bits, "trained_onnxruntime", _seven_bits),
 }

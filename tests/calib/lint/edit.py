@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from wrn_deploy.calib.lint.check import lint_graph
+from wrn_deploy.calib.lint.facts import lint_graph
 from wrn_deploy.calib.lint.finding import Severity, Target
 from wrn_deploy.calib.lint.walk import before_qdq
 from wrn_deploy.graph import constant

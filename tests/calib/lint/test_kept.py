@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.calib.graphs import plain_table
-from wrn_deploy.calib.lint.check import lint_graph
+from wrn_deploy.calib.lint.facts import lint_graph
 from wrn_deploy.calib.lint.finding import Severity, Target
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS, quantize_for_tensorrt
 from wrn_deploy.export.half import convert_fp16

@@ -15,8 +15,7 @@ import pytest
 from tests.calib.lint.defects import DEFECTS
 from tests.calib.lint.edit import add_node, array_of, found, node_of, quantize, severities, store, unquantize
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.lint.check import guess_target, lint_graph
-from wrn_deploy.calib.lint.facts import GraphFacts
+from wrn_deploy.calib.lint.facts import GraphFacts, guess_target, lint_graph
 from wrn_deploy.calib.lint.finding import Severity, Target
 from wrn_deploy.calib.placement import tensorrt_points
 from wrn_deploy.engines.build import build_plan
@@ -171,7 +170,7 @@ def test_what_model_opt_writes_has_no_errors(trained_graph: ir.Model) -> None:
     nodes = found(model, TENSORRT)
     assert set(nodes) == {"QDQ106", "QDQ108", "QDQ304", "QDQ402"}
     assert len(nodes["QDQ304"]) == 9
-    assert GraphFacts(model).macs_share(GraphFacts(model).int8_convs) == 1.0
+    assert GraphFacts(model).macs_fraction(GraphFacts(model).int8_convs) == 1.0
     unquantize(model, "block3.0.add", 1)
     assert found(model, TENSORRT)["QDQ101"] == ["block3.0.add"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.calib.lint.defects import DEFECTS
 from tests.calib.lint.edit import found
-from wrn_deploy.calib.lint.check import load_rules
+from wrn_deploy.calib.lint.facts import load_rules
 from wrn_deploy.calib.lint.finding import Rule, Severity, Target
 
 RULES = {rule.id: rule for rule in load_rules()}

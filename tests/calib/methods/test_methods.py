@@ -18,7 +18,7 @@ Values = npt.NDArray[np.float64]
 
 
 def kept_of(values: Values) -> Part:
-    kept = Part(Histogram())
+    kept = Part(histogram=Histogram())
     stored = values.astype(np.float32)
     kept.observe(stored.min(keepdims=True), stored.max(keepdims=True), stored.size, stored)
     return kept

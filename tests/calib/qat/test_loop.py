@@ -13,9 +13,9 @@ import torch
 
 from tests.calib.qat.test_trainable import nodes_of, values_of
 from tests.calib.quantized import logits, quantized, with_biases
+from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.calib.qat.loop import Answer, finetune_graph
 from wrn_deploy.calib.qat.scale_search import search_scales
-from wrn_deploy.calib.qat.schedule import Loss, Schedule
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
 
@@ -54,8 +54,8 @@ def test_the_loss_falls_and_the_best_is_kept(made: tuple[ir.Model, ir.Model], di
     source, int8 = made
     labels = logits(source, digits[:16]).argmax(axis=1)
     trained, watched = int8.clone(), Watched(best=4)
-    how = Schedule(steps=10, batch=16, rate=0.01, loss=loss)
-    finetune_graph(trained, source, batches(digits[:16], labels), how, watched)
+    schedule = Schedule(steps=10, batch=16, rate=0.01, loss=loss)
+    finetune_graph(trained, source, batches(digits[:16], labels), schedule, watched)
     assert watched.steps == 10
     assert [step for step, *_ in watched.looks] == [2, 4, 6, 8, 10]
     rates = [rate for _, rate, _, _ in watched.looks]

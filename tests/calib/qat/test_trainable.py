@@ -12,15 +12,14 @@ import torch
 
 from tests.calib.graphs import constant
 from tests.calib.quantized import logits, quantized, ranges_of, with_biases
-from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.qat.parameters import tied_scales
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS
 from wrn_deploy.calib.writing.fold_strides import fold_strides
-from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
+from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 from wrn_deploy.calib.writing.int8_weights import find_int8_weights
-from wrn_deploy.calib.writing.integer_norms import integer_norms
 from wrn_deploy.models import describe_model
 
 Images = npt.NDArray[np.float32]
@@ -32,9 +31,7 @@ def for_tensorrt(model: ir.Model, images: Images, folder: Path) -> ir.Model:
 
 def for_onnxruntime(model: ir.Model, images: Images, folder: Path) -> ir.Model:
     ranges = ranges_of(model, images, folder)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in ranges.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in ranges.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,

@@ -12,7 +12,7 @@ import torch
 
 from tests.calib.quantized import error, logits, quantized, with_biases
 from wrn_deploy.calib.rounding.execute import TorchGraph
-from wrn_deploy.calib.rounding.feedback import LARGEST, Corrections, correct
+from wrn_deploy.calib.rounding.feedback import LARGEST, correct
 from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
 from wrn_deploy.calib.writing.int8_weights import copy_rounding, find_int8_weights
 from wrn_deploy.errors import DeployError
@@ -26,7 +26,7 @@ def made(trained_graph: ir.Model, digits: Images, tmp_path: Path) -> tuple[ir.Mo
 
 
 def nothing() -> None:
-    """Is told of progress."""
+    """Ignores progress."""
 
 
 def rounded(
@@ -35,7 +35,7 @@ def rounded(
     source, int8 = made
     changed = int8.clone()
     # a clone shares its constants' values, which are replaced and never written to
-    correct(changed, source, torch.from_numpy(digits[:32]), Corrections(feedback=feedback, bias=bias), nothing)
+    correct(changed, source, torch.from_numpy(digits[:32]), nothing, feedback=feedback, bias=bias)
     return source, changed
 
 
@@ -76,7 +76,7 @@ def test_bias_correction_brings_back_a_mean(made: tuple[ir.Model, ir.Model], dig
     wrong = int8.clone()
     conv = find_int8_weights(wrong)["block2.0.conv1"]
     conv.set_bias(conv.bias + 0.5)
-    correct(wrong, source, torch.from_numpy(digits[:32]), Corrections(feedback=False, bias=True), nothing)
+    correct(wrong, source, torch.from_numpy(digits[:32]), nothing, feedback=False, bias=True)
     assert (
         np.abs(find_int8_weights(wrong)["block2.0.conv1"].bias - find_int8_weights(int8)["block2.0.conv1"].bias).max()
         < 0.1

@@ -22,29 +22,30 @@ Images = npt.NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def how() -> Preprocessing:
+def preprocessing() -> Preprocessing:
     return describe_model("wrn-10-1").preprocessing
 
 
 @pytest.fixture(scope="module")
-def noise(how: Preprocessing) -> tuple[npt.NDArray[np.uint8], Images]:
+def noise(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.uint8], Images]:
     """Every value in every channel, on the border too."""
-    pixels = np.random.default_rng(0).integers(0, 256, size=(8, how.height, how.width, 3)).astype(np.uint8)
-    return pixels, normalize(pixels, how)
+    size = (8, preprocessing.height, preprocessing.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, size=size).astype(np.uint8)
+    return pixels, normalize(pixels, preprocessing)
 
 
 def test_the_logits_stay(
-    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], how: Preprocessing
+    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], preprocessing: Preprocessing
 ) -> None:
-    changed = read_pixels(trained_graph, how)
+    changed = read_pixels(trained_graph, preprocessing)
     onnx.checker.check_model(ir.to_proto(changed), full_check=True)
     assert np.allclose(logits(changed, noise[1]), logits(trained_graph, noise[1]), rtol=1e-4, atol=1e-4)
 
 
 def test_every_pixel_is_a_code_in_fp16_too(
-    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], how: Preprocessing
+    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], preprocessing: Preprocessing
 ) -> None:
-    half = convert_fp16(read_pixels(trained_graph, how))
+    half = convert_fp16(read_pixels(trained_graph, preprocessing))
     pixels = next(value for node in half.graph for value in node.outputs if value.name == PIXELS)
     half.graph.outputs[:] = [pixels]
     codes = logits(half, noise[1]).astype(np.float64) / UNIT
@@ -80,16 +81,16 @@ def test_without_it_hardly_a_pixel_is_a_code(
 
 
 def test_images_are_quantized_without_any_error(
-    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], how: Preprocessing, tmp_path: Path
+    trained_graph: ir.Model, noise: tuple[npt.NDArray[np.uint8], Images], preprocessing: Preprocessing, tmp_path: Path
 ) -> None:
-    _, int8 = quantized(with_biases(trained_graph), noise[1], tmp_path, how)
+    _, int8 = quantized(with_biases(trained_graph), noise[1], tmp_path, preprocessing)
     codes = _read_by_conv1(int8, noise[1]) / UNIT
     assert np.array_equal(codes[:, :3] + 128, noise[0].transpose(0, 3, 1, 2))
 
 
-def test_an_input_that_others_read_is_left_alone(trained_graph: ir.Model, how: Preprocessing) -> None:
+def test_an_input_that_others_read_is_left_alone(trained_graph: ir.Model, preprocessing: Preprocessing) -> None:
     model = trained_graph.clone()
     image = model.graph.inputs[0]
     relu = ir.node("Relu", [image], name="other")
     model.graph.append(relu)
-    assert all(node.name != PIXELS for node in read_pixels(model, how).graph)
+    assert all(node.name != PIXELS for node in read_pixels(model, preprocessing).graph)

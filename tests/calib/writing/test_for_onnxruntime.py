@@ -22,8 +22,7 @@ from tests.calib.graphs import (
 )
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.placement import range_source
-from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-from wrn_deploy.calib.writing.integer_norms import integer_norms
+from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 
 Images = npt.NDArray[np.float32]
 
@@ -88,11 +87,7 @@ def test_the_conv_that_reads_the_images_stays_in_float_and_is_named(written: ir.
     ],
 )
 def test_onnxruntime_runs_convs_and_wide_norms_in_integers(
-    name: str,
-    integer: dict[str, int],
-    in_float: dict[str, int],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
+    name: str, integer: dict[str, int], in_float: dict[str, int], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(name)
     quantized = integer_norms(quantize_for_onnxruntime(model, plain_table(model.graph)))

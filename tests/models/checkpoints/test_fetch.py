@@ -1,4 +1,4 @@
-"""Weights by name, downloaded from a server on this machine: cached, checked, and told clearly where it fails."""
+"""Weights by name, downloaded from a server on this machine: cached, checked, and reported clearly if it fails."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(
     assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
 
 
-def test_a_damaged_file_in_the_cache_is_told(by_url: WeightsSource, tmp_path: Path) -> None:
+def test_a_damaged_file_in_the_cache_is_reported(by_url: WeightsSource, tmp_path: Path) -> None:
     kept = tmp_path / "torch" / "hub" / "checkpoints" / by_url.file
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"half")
@@ -112,7 +112,7 @@ def test_without_a_network_the_machine_cannot_do_it(by_url: WeightsSource, monke
     assert f"to {Path(torch.hub.get_dir()) / 'checkpoints' / by_url.file}, or pass --weights FILE" in str(error.value)
 
 
-def test_a_cache_that_cannot_be_written_is_told(
+def test_a_cache_that_cannot_be_written_is_reported(
     by_url: WeightsSource, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.models import foreign
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model, layouts
 from wrn_deploy.models.checkpoints.layout import UNIT_VARIANCE, KeyLayout
-from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import Checkpoint, read_weights
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import ModelSpec
 
@@ -151,7 +152,7 @@ def test_a_miss_names_the_file_s_own_keys_and_the_layout(renamed: Renamed, layou
     assert f"taken for the layout of {layout}: 1 missing: {gone}; 1 left over: odd.scale." in str(error.value)
 
 
-def test_another_number_of_classes_is_told_whatever_the_layout() -> None:
+def test_another_number_of_classes_is_reported_whatever_the_layout() -> None:
     network, _ = _filled("wrn-10-1", classes=7)
     spec = describe_model("wrn-10-1")
     with pytest.raises(DeployError, match=r"has 7 classes, wrn-10-1 expects 10 \(output\.weight .*: pass --classes 7$"):
@@ -197,7 +198,7 @@ def _write_as_hickle(file: Path, state: State) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npz", "hdf5"])
-def test_a_damaged_file_of_arrays_is_told(kind: str, tmp_path: Path) -> None:
+def test_a_damaged_file_of_arrays_is_reported(kind: str, tmp_path: Path) -> None:
     network, _ = _filled("wrn-10-1")
     state = {key: value.detach().clone() for key, value in foreign.authors_cifar(network).items()}
     file = tmp_path / "weights"
@@ -220,7 +221,7 @@ def test_arrays_of_python_objects_are_pickles_and_refused(tmp_path: Path) -> Non
 
 
 def test_a_template_may_count_from_another_number() -> None:
-    layout = KeyLayout("x", ((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
+    layout = KeyLayout(name="x", rules=((r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "stage{1}.unit{2:+1}.bn{3:-1}.{4}"),))
     assert layout.key("layer2.10.bn3.bias") == "stage2.unit11.bn2.bias"
     assert layout.key("fc.bias") == "fc.bias"
     assert layout.key("a.layer2.10.bn3.bias") == "a.layer2.10.bn3.bias"

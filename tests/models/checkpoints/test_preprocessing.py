@@ -61,7 +61,7 @@ def test_a_published_file_under_any_name_is_known_by_its_digest(tmp_path: Path) 
     assert found.why == "published with torchvision/wide_resnet50_2.IMAGENET1K_V2"
 
 
-def test_a_published_file_of_another_network_is_told(tmp_path: Path) -> None:
+def test_a_published_file_of_another_network_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         DeployError, match=r"is torchvision/resnet50\.IMAGENET1K_V2, of resnet-50: expected weights of w"
     ):
@@ -94,7 +94,7 @@ def test_timm_s_size_for_training_counts_where_that_for_tests_is_not_the_network
     ],
     ids=repr,
 )
-def test_a_configuration_that_cannot_be_met_is_told(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
+def test_a_configuration_that_cannot_be_met_is_reported(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
     _config(tmp_path, **changes)
     with pytest.raises(DeployError, match=text) as error:
         _found(tmp_path)
@@ -115,6 +115,6 @@ def test_a_normalising_layer_gives_mean_and_deviation(tmp_path: Path) -> None:
 
 
 def test_one_line_tells_it() -> None:
-    told = describe_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
-    assert told == "shorter side 256 (bicubic), centre 224x224, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
+    text = describe_preprocessing(find_source("timm/wide_resnet50_2.racm_in1k").preprocessing)
+    assert text == "shorter side 256 (bicubic), centre 224x224, mean 0.485,0.456,0.406, std 0.229,0.224,0.225"
     assert describe_preprocessing(describe_model("wrn-16-2").preprocessing).startswith("32x32, mean 0.4914,")

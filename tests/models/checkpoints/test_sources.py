@@ -54,7 +54,7 @@ def test_an_accuracy_says_the_size_it_was_measured_at() -> None:
     assert (accuracy.top1, accuracy.size, accuracy.resize) == (82.280, 288, 303)
 
 
-def test_an_unknown_name_is_told_with_near_ones() -> None:
+def test_an_unknown_name_is_reported_with_near_ones() -> None:
     with pytest.raises(DeployError, match=r"'timm/wide_resnet50_2\.racm' \(did you mean timm/wide_resnet50_2\.racm_in"):
         find_source("timm/wide_resnet50_2.racm")
 

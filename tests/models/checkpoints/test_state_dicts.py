@@ -1,4 +1,4 @@
-"""Wrappers and prefixes around state dicts: what training scripts save is unwrapped, and what was taken is told."""
+"""Wrappers and prefixes around state dicts: what training scripts save is unwrapped, and what was taken is reported."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.match import Match
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import read_weights
 
 State = dict[str, torch.Tensor]
 Wrap = Callable[[State, State], Any]  # (the wanted state, another of the same network) -> what is saved
@@ -73,7 +74,7 @@ def _same(found: State, wanted: State) -> bool:
     ],
     ids=["bare", "net", "optimizer beside", "several deep", "compiled", "three prefixes", "Lightning", "AveragedModel"],
 )  # fmt: skip
-def test_wrappers_and_prefixes_are_taken_off_and_told(wrap: Wrap, name: str, tmp_path: Path) -> None:
+def test_wrappers_and_prefixes_are_taken_off_and_reported(wrap: Wrap, name: str, tmp_path: Path) -> None:
     found, match = _loaded(wrap(WANTED, OTHER), tmp_path)
     assert _same(found, WANTED)
     assert match.name == name
@@ -121,7 +122,7 @@ def test_a_part_of_the_name_from_the_left_is_enough(tmp_path: Path) -> None:
     assert _same(_loaded(saved, tmp_path, key="model")[0], OTHER)
 
 
-def test_a_name_that_the_file_does_not_have_is_told_with_those_it_has(tmp_path: Path) -> None:
+def test_a_name_that_the_file_does_not_have_is_reported_with_those_it_has(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--weights-key 'ema': no such weights in the file; there are net_avg, net$"):
         _loaded({"net": WANTED, "net_avg": OTHER}, tmp_path, key="ema")
 

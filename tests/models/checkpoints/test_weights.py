@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
-from wrn_deploy.models.checkpoints.weights import Checkpoint, fit_weights, read_weights, write_weights
+from wrn_deploy.models.checkpoints.weights import Checkpoint, read_weights, write_weights
 from wrn_deploy.spec import ModelSpec
 
 State = dict[str, torch.Tensor]

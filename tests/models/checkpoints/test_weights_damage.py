@@ -53,18 +53,18 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "weights"
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=rf"no weights at .*absent\.pth: {EXPECTED}"):
         read_weights(tmp_path / "absent.pth")
 
 
-def test_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=rf"{tmp_path} is a folder: {EXPECTED}"):
         read_weights(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7])
-def test_an_empty_file_is_told_with_its_size(file: Path, size: int) -> None:
+def test_an_empty_file_is_reported_with_its_size(file: Path, size: int) -> None:
     file.write_bytes(bytes(size))
     with pytest.raises(DeployError, match=rf"weights holds {size} bytes: {EXPECTED}; copy it again"):
         read_weights(file)
@@ -72,7 +72,7 @@ def test_an_empty_file_is_told_with_its_size(file: Path, size: int) -> None:
 
 @pytest.mark.parametrize("cut", [8, 9, 16, 100, 1000, 0.1, 0.5, 0.9, -100, -1])
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
-def test_a_truncated_file_is_told(whole: dict[str, bytes], kind: str, cut: float, file: Path) -> None:
+def test_a_truncated_file_is_reported(whole: dict[str, bytes], kind: str, cut: float, file: Path) -> None:
     content = whole[kind]
     file.write_bytes(content[: int(cut * len(content)) if isinstance(cut, float) else cut])
     with pytest.raises(DeployError, match=r"weights is damaged(, | or )truncated.*: expected a "):
@@ -139,7 +139,7 @@ def test_what_was_not_run_is_named(kind: str, file: Path) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_state_dict_is_refused(content: object, file: Path) -> None:
+def test_what_is_not_a_state_dict_is_refused(content: object, file: Path) -> None:
     file.write_bytes(_saved(content, "zip"))
     with pytest.raises(DeployError, match="that is not a state dict: expected names and tensors only"):
         read_weights(file)
@@ -164,13 +164,13 @@ def test_other_kinds_of_files_are_no_checkpoints(content: bytes, file: Path) -> 
 
 
 @pytest.mark.parametrize("described", ["{", "[]", "{}", '{"name": "wrn-10-1"}', "3", "null"])
-def test_a_damaged_description_in_a_safetensors_file_is_told(described: str, file: Path) -> None:
+def test_a_damaged_description_in_a_safetensors_file_is_reported(described: str, file: Path) -> None:
     file.write_bytes(save({"conv1.weight": torch.zeros(2)}, metadata={METADATA: described}))
     with pytest.raises(DeployError, match="weights is damaged or truncated"):
         read_weights(file)
 
 
-def test_a_description_that_cannot_be_is_told_with_the_file(file: Path) -> None:
+def test_a_description_that_cannot_be_is_reported_with_the_file(file: Path) -> None:
     record = {**describe_model("wrn-10-1").to_json(), "classes": 1}
     file.write_bytes(save({"conv1.weight": torch.zeros(2)}, metadata={METADATA: json.dumps(record)}))
     with pytest.raises(DeployError, match=r"weights is damaged or truncated \(1 classes: expected at least 2\)"):

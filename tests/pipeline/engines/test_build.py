@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import contents
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
@@ -33,14 +34,6 @@ needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="Te
 SMALL = EngineOptions(profiles=(Profile(1, 2, 4),))
 FP16 = BuildOptions(precision=Precision.FP16, engine=SMALL, flavor=Flavor.RTX)
 INT8 = BuildOptions(precision=Precision.INT8, engine=SMALL, flavor=Flavor.RTX)
-
-
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @needs_rtx
@@ -91,19 +84,19 @@ def test_the_int8_plan_is_another_one_with_smaller_weights(made_bundle: Path) ->
 def test_the_same_plan_is_not_built_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_engine(bundle, INT8, Silent())
     monkeypatch.setattr("wrn_deploy.engines.build.build_plan", None)
-    told = Noted()
-    assert build_engine(Bundle.open(bundle.folder), INT8, told).sha256 == first.sha256
-    assert told.notes == [f"{bundle.folder}: int8-tensorrt_rtx.plan is up to date"]
+    progress = Noted()
+    assert build_engine(Bundle.open(bundle.folder), INT8, progress).sha256 == first.sha256
+    assert progress.notes == [f"{bundle.folder}: int8-tensorrt_rtx.plan is up to date"]
 
 
 @needs_rtx
 def test_rebuild_builds_what_is_up_to_date(bundle: Bundle) -> None:
     first = build_engine(bundle, FP16, Silent())
-    told = Noted()
-    again = build_engine(Bundle.open(bundle.folder), dataclasses.replace(FP16, rebuild=True), told)
+    progress = Noted()
+    again = build_engine(Bundle.open(bundle.folder), dataclasses.replace(FP16, rebuild=True), progress)
     assert again.recipe == first.recipe
     assert again.facts["seconds"] != first.facts["seconds"]
-    assert not [note for note in told.notes if "up to date" in note]
+    assert not [note for note in progress.notes if "up to date" in note]
 
 
 @needs_rtx

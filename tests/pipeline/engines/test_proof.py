@@ -1,4 +1,4 @@
-"""The proof within a build: told, kept in the manifest, and a gate that leaves the bundle as it was."""
+"""The proof within a build: reported, kept in the manifest, and a gate that leaves the bundle as it was."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import contents
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines import build as engine
 from wrn_deploy.engines.build import BuiltPlan
@@ -27,32 +28,20 @@ no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="with a GPU the inspe
 INT8 = BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX, rebuild=True)
 
 
-class Told(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
 @no_gpu
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
 def test_a_build_proves_its_precision_without_a_gpu(bundle: Bundle, precision: Precision) -> None:
-    told = Told()
-    plan = build_engine(bundle, dataclasses.replace(INT8, precision=precision), told)
+    progress = Noted()
+    plan = build_engine(bundle, dataclasses.replace(INT8, precision=precision), progress)
     proof = Bundle.open(bundle.folder).artifacts[plan.key].facts["precision"]
     assert proof["source"] == "builder log"
     assert proof["shares"] == proof["expected"]
     assert proof["shares"][precision] > 0.99
     assert (proof["higher_precision"], proof["unknown"]) == ([], [])
     assert proof["layers"] > proof["reformats"] >= 0
-    (note,) = told.notes
+    (note,) = progress.notes
     assert re.search(rf"% {precision}.*\(proved by the layers that the builder printed; \d+ layers, \d+ of", note)
-    assert told.warnings == []
+    assert progress.warnings == []
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
@@ -89,30 +78,30 @@ def test_without_layers_what_the_graph_asks_for_is_not_called_proved(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(monkeypatch, "Layers:\n", "Nothing:\n")
-    told = Told()
-    plan = build_engine(bundle, INT8, told)
+    progress = Noted()
+    plan = build_engine(bundle, INT8, progress)
     assert plan.facts["precision"]["source"] == "graph"
     assert plan.facts["precision"]["shares"]["int8"] > 0.99
     assert plan.facts["precision"]["layers"] is None
-    assert "asked for by the graph, not proved" in told.notes[-1]
+    assert "asked for by the graph, not proved" in progress.notes[-1]
 
 
 @no_gpu
 def test_a_layer_that_cannot_be_found_is_warned_of(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(monkeypatch, r"block1\.0\.conv2", "else")
-    told = Told()
-    plan = build_engine(bundle, INT8, told)
+    progress = Noted()
+    plan = build_engine(bundle, INT8, progress)
     assert plan.facts["precision"]["unknown"] == ["block1.0.conv2"]
-    assert told.warnings == ["not found in the engine, so not proved: block1.0.conv2"]
+    assert progress.warnings == ["not found in the engine, so not proved: block1.0.conv2"]
 
 
 def test_without_onnx_ir_nothing_is_claimed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnx_ir" else real(name))
-    told = Told()
-    plan = build_engine(bundle, INT8, told)
+    progress = Noted()
+    plan = build_engine(bundle, INT8, progress)
     assert plan.facts["precision"] == {"source": "none", "shares": {}, "expected": {}}
-    assert "precision not proved" in told.warnings[-1]
+    assert "precision not proved" in progress.warnings[-1]
 
 
 @pytest.mark.gpu

@@ -31,8 +31,8 @@ from wrn_deploy.pipeline.finetuning.judge import check_arithmetic
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
+from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
-from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_all, open_session
@@ -66,9 +66,9 @@ def ruined_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def mended_bundle(ruined_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fixed_bundle(ruined_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It, fine-tuned."""
-    folder = tmp_path_factory.mktemp("mended") / "bundle"
+    folder = tmp_path_factory.mktemp("fixed") / "bundle"
     shutil.copytree(ruined_bundle, folder)
     finetune_bundle(Bundle.open(folder), SHORT, Silent())
     return folder
@@ -82,36 +82,36 @@ def ruined(ruined_bundle: Path, tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def mended(mended_bundle: Path, tmp_path: Path) -> Bundle:
+def fixed(fixed_bundle: Path, tmp_path: Path) -> Bundle:
     """A copy that a test may change."""
-    shutil.copytree(mended_bundle, tmp_path / "mended")
-    return Bundle.open(tmp_path / "mended")
+    shutil.copytree(fixed_bundle, tmp_path / "fixed")
+    return Bundle.open(tmp_path / "fixed")
 
 
-def test_a_collapsed_graph_is_mended(mended_bundle: Path) -> None:
+def test_a_collapsed_graph_is_fixed(fixed_bundle: Path) -> None:
     """Judged on the test images, which it neither trained on nor was chosen by."""
-    before, after = (agreement(mended_bundle, f"int8-tensorrt{end}.onnx", "digits") for end in ("-ptq", ""))
+    before, after = (agreement(fixed_bundle, f"int8-tensorrt{end}.onnx", "digits") for end in ("-ptq", ""))
     assert before < 0.6, "nothing was ruined"
     assert after > before + 0.25
 
 
-def test_the_graph_keeps_its_nodes_and_lints_clean(mended_bundle: Path) -> None:
-    before, after = (ir.load(mended_bundle / f"int8-tensorrt{end}.onnx") for end in ("-ptq", ""))
+def test_the_graph_keeps_its_nodes_and_lints_clean(fixed_bundle: Path) -> None:
+    before, after = (ir.load(fixed_bundle / f"int8-tensorrt{end}.onnx") for end in ("-ptq", ""))
     assert nodes_of(after) == nodes_of(before)
     assert after.metadata_props == before.metadata_props
-    report = lint_file(mended_bundle / "int8-tensorrt.onnx", None)
+    report = lint_file(fixed_bundle / "int8-tensorrt.onnx", None)
     assert {finding.rule.severity for finding in report.findings} <= {Severity.NOTE}
 
 
-def test_what_is_written(ruined_bundle: Path, mended_bundle: Path) -> None:
-    old, bundle = Bundle.open(ruined_bundle), Bundle.open(mended_bundle)
+def test_what_is_written(ruined_bundle: Path, fixed_bundle: Path) -> None:
+    old, bundle = Bundle.open(ruined_bundle), Bundle.open(fixed_bundle)
     made, kept = bundle.find(GRAPH, ""), bundle.find(BEFORE, "")
     assert (kept.sha256, kept.recipe) == (old.artifacts[GRAPH].sha256, old.artifacts[GRAPH].recipe)
     assert made.recipe.parents[BEFORE] == kept.sha256
-    told = made.recipe.options["finetune"]
-    assert (told["steps"], told["rate"], told["loss"]) == (24, 0.1, "distill")
-    assert told["train"]["images"] + told["held_out"]["images"] == 400
-    assert set(told["train"]) == {"data", "data_digest", "images", "labels_digest"}
+    options = made.recipe.options["finetune"]
+    assert (options["steps"], options["rate"], options["loss"]) == (24, 0.1, "distill")
+    assert options["train"]["images"] + options["held_out"]["images"] == 400
+    assert set(options["train"]) == {"data", "data_digest", "images", "labels_digest"}
     record = read_finetuning(bundle.file(bundle.find("finetuning", "")))
     (graph,) = record.improved
     assert made.facts["agreement"] == graph.after.agreement > graph.before.agreement
@@ -123,28 +123,28 @@ def test_what_is_written(ruined_bundle: Path, mended_bundle: Path) -> None:
 
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
-def test_a_plan_is_built_and_proved(mended: Bundle) -> None:
+def test_a_plan_is_built_and_proved(fixed: Bundle) -> None:
     plan = build_engine(
-        mended, BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX), Silent()
+        fixed, BuildOptions(precision=Precision.INT8, engine=EngineOptions(), flavor=Flavor.RTX), Silent()
     )
-    assert plan.recipe.parents[GRAPH] == mended.artifacts[GRAPH].sha256
+    assert plan.recipe.parents[GRAPH] == fixed.artifacts[GRAPH].sha256
 
 
-def test_the_same_fine_tuning_is_not_done_again(mended: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, told = contents(mended.folder), Noted()
+def test_the_same_fine_tuning_is_not_done_again(fixed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, progress = contents(fixed.folder), Noted()
     monkeypatch.setattr("wrn_deploy.calib.qat.loop.finetune_graph", None)
-    again = finetune_bundle(mended, SHORT, told)
-    assert again == read_finetuning(mended.folder / "finetuning.json")
-    assert any("up to date" in note for note in told.notes)
-    assert contents(mended.folder) == before
+    again = finetune_bundle(fixed, SHORT, progress)
+    assert again == read_finetuning(fixed.folder / "finetuning.json")
+    assert any("up to date" in note for note in progress.notes)
+    assert contents(fixed.folder) == before
 
 
-def test_it_starts_anew_from_the_calibrated_graph_and_is_repeatable(ruined: Bundle, mended: Bundle) -> None:
+def test_it_starts_anew_from_the_calibrated_graph_and_is_repeatable(ruined: Bundle, fixed: Bundle) -> None:
     few = dataclasses.replace(SHORT, schedule=Schedule(steps=3, batch=8, rate=0.1))
-    made = [finetune_bundle(bundle, few, Silent()) for bundle in (ruined, mended)]
+    made = [finetune_bundle(bundle, few, Silent()) for bundle in (ruined, fixed)]
     assert made[0] == made[1]
     assert made[0].improved
-    assert ruined.artifacts[GRAPH].sha256 == mended.artifacts[GRAPH].sha256
+    assert ruined.artifacts[GRAPH].sha256 == fixed.artifacts[GRAPH].sha256
 
 
 def test_what_is_not_better_is_not_written(ruined: Bundle) -> None:
@@ -180,20 +180,20 @@ def test_both_graphs_and_an_interface(interface_bundle: Bundle) -> None:
         assert np.corrcoef(outputs["features"].ravel(), wanted["features"].ravel())[0, 1] > 0.9
 
 
-def test_calibrating_again_keeps_it_and_otherwise_replaces_it_with_a_warning(mended: Bundle) -> None:
-    before, told = contents(mended.folder), Noted()
-    calibrate_bundle(mended, PLAIN, told)
-    assert contents(mended.folder) == before
-    calibrate_bundle(mended, dataclasses.replace(PLAIN, size=33), told)
-    assert any("replaces fine-tuned int8 graphs" in text for text in told.warnings)
-    assert "finetune" not in mended.artifacts[GRAPH].recipe.options
+def test_calibrating_again_keeps_it_and_otherwise_replaces_it_with_a_warning(fixed: Bundle) -> None:
+    before, progress = contents(fixed.folder), Noted()
+    calibrate_bundle(fixed, PLAIN, progress)
+    assert contents(fixed.folder) == before
+    calibrate_bundle(fixed, dataclasses.replace(PLAIN, size=33), progress)
+    assert any("replaces fine-tuned int8 graphs" in text for text in progress.warnings)
+    assert "finetune" not in fixed.artifacts[GRAPH].recipe.options
 
 
-def test_tuning_starts_from_the_calibrated_graph(mended: Bundle) -> None:
-    told, calibrated = Noted(), mended.artifacts[BEFORE].sha256
-    tune_bundle(mended, TuneOptions(data="digits", max_drop=100.0, limit=64), told)
-    assert mended.artifacts[GRAPH].sha256 == calibrated
-    assert any("replaces the fine-tuned int8 graph" in text for text in told.warnings)
+def test_tuning_starts_from_the_calibrated_graph(fixed: Bundle) -> None:
+    progress, calibrated = Noted(), fixed.artifacts[BEFORE].sha256
+    tune_bundle(fixed, TuneOptions(data="digits", max_drop=100.0, limit=64), progress)
+    assert fixed.artifacts[GRAPH].sha256 == calibrated
+    assert any("replaces the fine-tuned int8 graph" in text for text in progress.warnings)
 
 
 def test_a_tuned_graph_keeps_its_fp16_convs(ruined: Bundle) -> None:
@@ -224,8 +224,8 @@ def test_held_out_images_are_never_trained_on(bundle: Bundle, tmp_path: Path) ->
         images = FinetuneImages(
             bundle.spec, FinetuneOptions(data=str(tmp_path / "twice.npz"), test_data=tests, shift=0, mirror=False)
         )
-        told = Noted()
-        images.read(told)
+        progress = Noted()
+        images.read(progress)
         held = {image_digest(image) for group in images.judged_by(8) for image in group.images}
         trained = {
             image_digest(image)
@@ -237,18 +237,17 @@ def test_held_out_images_are_never_trained_on(bundle: Bundle, tmp_path: Path) ->
         assert not held & trained
         assert len(images.train) == sum(1 for _ in images.train.items())
         assert images.described["train"]["images"] == len(images.train)
-        assert any("30 of 80 images" in text for text in told.warnings) == (tests is not None)
+        assert any("30 of 80 images" in text for text in progress.warnings) == (tests is not None)
 
 
-def test_images_that_were_trained_on_are_told_when_they_are_evaluated(mended_bundle: Path) -> None:
-    bundle = Bundle.open(mended_bundle)
+def test_evaluating_images_that_were_trained_on_is_a_warning(fixed_bundle: Path) -> None:
+    bundle = Bundle.open(fixed_bundle)
     digests = {}
     for role in Role:
         batch = next(iter(Batches(open_data("digits", role), bundle.spec.preprocessing, 100)))
         digests[role] = [image_digest(image) for image in batch.images]
-    assert check_trained_overlap(bundle, digests[Role.TEST]) is None
-    warning = check_trained_overlap(bundle, digests[Role.TRAIN])
-    assert warning is not None
+    assert check_overlap(bundle, digests[Role.TEST]) == []
+    warning = next(found for found in check_overlap(bundle, digests[Role.TRAIN]) if found.id == "trained-on")
     assert "fine-tuned on" in warning.text
     assert 10 < warning.numbers["shared"] < 50
 

@@ -99,9 +99,9 @@ class Calibrated:
 
 def _small(name: str) -> ModelSpec:
     spec = describe_model(name)
-    how = dataclasses.replace(spec.preprocessing, height=SIDE, width=SIDE, resize=SIDE)
+    preprocessing = dataclasses.replace(spec.preprocessing, height=SIDE, width=SIDE, resize=SIDE)
     widen = 0.125 if name == "vgg" else spec.widen  # its 512 channels take their time
-    return dataclasses.replace(spec, classes=10, preprocessing=how, widen=widen)
+    return dataclasses.replace(spec, classes=10, preprocessing=preprocessing, widen=widen)
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)

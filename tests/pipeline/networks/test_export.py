@@ -155,13 +155,13 @@ def test_a_real_checkpoint_is_exported_with_parity(shared_data: Path, tmp_path: 
         assert bundle.artifacts[key].facts["parity"][-1]["argmax_equal"] >= least
     with np.load(shared_data / "cifar10" / "test-exact-1017.npz") as arrays:
         images, labels = arrays["images"], arrays["labels"]
-    how = bundle.spec.preprocessing
-    batch = ((images / 255.0 - how.mean) / how.std).astype(np.float32).transpose(0, 3, 1, 2)
+    preprocessing = bundle.spec.preprocessing
+    batch = ((images / 255.0 - preprocessing.mean) / preprocessing.std).astype(np.float32).transpose(0, 3, 1, 2)
     found = infer_with(open_session(bundle.file(bundle.artifacts["onnx-fp32"])))(np.ascontiguousarray(batch))
     assert int((found.argmax(1) == labels).sum()) == 955
 
 
-def test_what_is_told_are_the_figures_of_the_manifest(tmp_path: Path) -> None:
+def test_what_is_reported_are_the_figures_of_the_manifest(tmp_path: Path) -> None:
     progress = Listening()
     bundle = export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", random_weights=True), progress)
     for precision, note in zip(("fp32", "fp16"), progress.notes, strict=True):

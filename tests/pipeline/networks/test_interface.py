@@ -74,13 +74,13 @@ def test_the_calibration_is_the_same(made_bundle: Path, made_interface_bundle: P
 def test_pixels_and_normalised_images_are_answered_alike(
     made_bundle: Path, made_interface_bundle: Path, name: str
 ) -> None:
-    how = Bundle.open(made_bundle).spec.preprocessing
-    pixels = next(iter(Batches(open_data("digits", Role.TEST), how, 50))).images
+    preprocessing = Bundle.open(made_bundle).spec.preprocessing
+    pixels = next(iter(Batches(open_data("digits", Role.TEST), preprocessing, 50))).images
     plain, wrapped = (
         infer_all(open_session(folder / f"{name}.onnx", threads=1, fuses_qdq=name != "int8-tensorrt"))
         for folder in (made_bundle, made_interface_bundle)
     )
-    logits, found = plain(normalize(pixels, how))["logits"], wrapped(pixels)
+    logits, found = plain(normalize(pixels, preprocessing))["logits"], wrapped(pixels)
     np.testing.assert_array_equal(found["top_logits"], -np.sort(-logits, axis=1)[:, :3])
     np.testing.assert_array_equal(found["top_classes"][:, 0], logits.argmax(axis=1))
 
@@ -133,8 +133,8 @@ def test_a_wrong_normalisation_inside_is_stopped_and_nothing_is_written(
 ) -> None:
     right = scale_and_shift
 
-    def wrong(how: Any) -> Any:
-        scale, shift = right(how)
+    def wrong(preprocessing: Any) -> Any:
+        scale, shift = right(preprocessing)
         return scale * np.float32(1.01), shift
 
     monkeypatch.setattr(interface, "scale_and_shift", wrong)
@@ -158,9 +158,9 @@ def test_a_graph_is_written_with_the_interface(made_interface_bundle: Path, tmp_
 
 
 def test_calibrating_again_has_nothing_to_do(interface_bundle: Bundle) -> None:
-    told = Noted()
-    calibrate_bundle(interface_bundle, CalibrateOptions(data="digits", size=128), told)
-    assert any("up to date" in note for note in told.notes)
+    log = Noted()
+    calibrate_bundle(interface_bundle, CalibrateOptions(data="digits", size=128), log)
+    assert any("up to date" in note for note in log.notes)
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "onnxruntime"])

@@ -39,7 +39,7 @@ SIXTEEN = CalibrateOptions(data="digits", size=16)
 
 
 class Noted(Silent):
-    """Keeps what it is told."""
+    """Keeps notes and warnings."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -134,11 +134,11 @@ def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
 def test_the_same_calibration_is_not_done_again(bundle: Bundle) -> None:
     calibrate_bundle(bundle, SIXTEEN, Silent())
     before = {path.name: path.stat().st_mtime_ns for path in bundle.folder.iterdir() if path.is_file()}
-    told = Noted()
+    progress = Noted()
     with no_inference():
-        again = calibrate_bundle(Bundle.open(bundle.folder), SIXTEEN, told)
+        again = calibrate_bundle(Bundle.open(bundle.folder), SIXTEEN, progress)
     assert again.sha256 == bundle.artifacts["calibration"].sha256
-    assert any("up to date" in note for note in told.notes)
+    assert any("up to date" in note for note in progress.notes)
     after = {path.name: path.stat().st_mtime_ns for path in bundle.folder.iterdir() if path.is_file()}
     assert {name: time for name, time in after.items() if not name.startswith(".")} == {
         name: time for name, time in before.items() if not name.startswith(".")
@@ -220,9 +220,9 @@ def test_a_model_exported_with_another_normalisation_needs_another_table(bundle:
 def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Path) -> None:
     pixels = next(iter(Batches(open_data("digits", Role.TRAIN), bundle.spec.preprocessing, 5))).images
     np.savez(tmp_path / "few.npz", images=pixels, labels=np.zeros(5, dtype=np.uint8))
-    told = Noted()
-    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8), told)
-    assert any("has 5 images, fewer than --calib-size 8" in text for text in told.warnings)
+    progress = Noted()
+    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8), progress)
+    assert any("has 5 images, fewer than --calib-size 8" in text for text in progress.warnings)
     assert table_of(bundle).images == 5
 
 
@@ -238,10 +238,10 @@ def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path:
     with pytest.raises(DeployError, match=r"3\.png"):
         calibrate_bundle(bundle, options, Silent())
     assert bundle.artifacts["calibration"].sha256 == before
-    told = Noted()
-    calibrate_bundle(bundle, dataclasses.replace(options, max_corrupt=1), told)
+    progress = Noted()
+    calibrate_bundle(bundle, dataclasses.replace(options, max_corrupt=1), progress)
     assert table_of(bundle).images == 5
-    assert any("3.png" in text for text in told.warnings)
+    assert any("3.png" in text for text in progress.warnings)
 
 
 def test_activations_that_are_not_finite_leave_the_bundle_as_it_was(bundle: Bundle) -> None:
@@ -305,8 +305,8 @@ def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, sha
         return collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=threads)
 
     wanted, found = collected(7, 1), collected(32, 3)
-    for name, one in wanted.items():
-        other = found[name]
+    for name, splits in wanted.items():
+        one, other = splits.whole, found[name].whole
         assert (one.low, one.high, one.values) == (other.low, other.high, other.values)
         assert one.histogram is not None
         assert other.histogram is not None

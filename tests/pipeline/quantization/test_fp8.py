@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions
@@ -22,18 +23,8 @@ OPTIONS = CalibrateOptions(data="digits", size=128)
 has_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="no TensorRT-RTX")
 
 
-class Listening(Silent):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_the_graph_stands_beside_those_of_int8_and_tells_how_it_was_made(bundle: Bundle) -> None:
-    before, progress = dict(bundle.artifacts), Listening()
+    before, progress = dict(bundle.artifacts), Noted()
     added = add_fp8(bundle, OPTIONS, progress)
     there = Bundle.open(bundle.folder).artifacts
     assert there == {**before, FP8_GRAPH: added}
@@ -46,7 +37,7 @@ def test_the_graph_stands_beside_those_of_int8_and_tells_how_it_was_made(bundle:
 
 
 def test_it_is_made_once_for_a_table(bundle: Bundle) -> None:
-    first, progress = add_fp8(bundle, OPTIONS, Silent()), Listening()
+    first, progress = add_fp8(bundle, OPTIONS, Silent()), Noted()
     assert add_fp8(bundle, OPTIONS, progress) == first
     assert progress.notes == [f"{bundle.folder}: the fp8 graph is up to date"]
 

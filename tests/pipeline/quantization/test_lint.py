@@ -104,7 +104,7 @@ def test_convs_that_are_float_on_purpose_are_notes(graph: Path, tmp_path: Path, 
         (b"\x08\x0a", "holds a graph without nodes"),
     ],
 )
-def test_files_that_are_no_graphs(content: bytes | None, words: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(content: bytes | None, words: str, tmp_path: Path) -> None:
     file = tmp_path / "graph.onnx"
     if content is not None:
         file.write_bytes(content)
@@ -115,7 +115,7 @@ def test_files_that_are_no_graphs(content: bytes | None, words: str, tmp_path: P
     assert "expected an ONNX graph" in str(caught.value)
 
 
-def test_a_folder_is_no_graph(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="cannot be read"):
         lint_file(tmp_path, None)
 

@@ -19,11 +19,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.models.fitting import fit_weights
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.models import Overrides, build_model
-from wrn_deploy.models.checkpoints.weights import fit_weights, read_weights
+from wrn_deploy.models.checkpoints.weights import read_weights
 from wrn_deploy.pipeline.training.train import BEST, LOG, RUN, STATE, WEIGHTS, TrainOptions, train_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Preprocessing
@@ -74,7 +75,7 @@ def options_for(data: Path, out: Path, **changes: Any) -> TrainOptions:
 
 
 class Interrupted(Silent):
-    """Ctrl-C after so many images of the training."""
+    """Ctrl-C after N images of the training."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -326,11 +327,11 @@ def test_one_cycle_with_mixed_precision_goes_on_exactly_too(
     data: Path, tmp_path: Path, recipe: TrainRecipe, execution: ExecutionOptions
 ) -> None:
     """The rate differs from step to step, and fp16's loss scale is part of the state."""
-    how = {"recipe": recipe, "execution": execution}
-    train_model(options_for(data, tmp_path / "straight", **how), Silent())
+    changes = {"recipe": recipe, "execution": execution}
+    train_model(options_for(data, tmp_path / "straight", **changes), Silent())
     with pytest.raises(KeyboardInterrupt):
-        train_model(options_for(data, tmp_path / "run", **how), Interrupted(2 * COUNT + 16))
-    train_model(options_for(data, tmp_path / "run", resume=True, **how), Silent())
+        train_model(options_for(data, tmp_path / "run", **changes), Interrupted(2 * COUNT + 16))
+    train_model(options_for(data, tmp_path / "run", resume=True, **changes), Silent())
     _assert_same_run(tmp_path / "run", tmp_path / "straight")
     rates = [line["learning_rate"] for line in _epochs(tmp_path / "run")]
     assert rates[0] > rates[1] > rates[2] > 0
@@ -377,7 +378,7 @@ class Warned(Interrupted):
         self.warnings.append(text)
 
 
-def test_the_run_is_described_with_every_session_and_other_conditions_are_told(data: Path, tmp_path: Path) -> None:
+def test_the_run_is_described_with_every_session_and_other_conditions_are_reported(data: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_model(options_for(data, tmp_path), Interrupted(2 * COUNT + 1))
     listener = Warned(10**9)
@@ -411,7 +412,7 @@ def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path)
     assert len(listener.warnings) == 2  # training and test images are the same here
 
 
-def test_a_damaged_checkpoint_is_told(data: Path, straight: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported(data: Path, straight: Path, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes((straight / STATE).read_bytes()[:1000])
     with pytest.raises(DeployError, match=r"is not a training checkpoint .*: remove it to start again"):
         train_model(options_for(data, tmp_path, resume=True), Silent())
@@ -449,7 +450,7 @@ def test_out_must_be_a_folder(data: Path, tmp_path: Path) -> None:
         (1, [0], r"has too few images to train on: expected at least 2"),
     ],
 )
-def test_data_that_cannot_be_learned_from_is_told_and_no_run_is_left(
+def test_data_that_cannot_be_learned_from_is_reported_and_no_run_is_left(
     tmp_path: Path, count: int, labels: list[int] | None, text: str
 ) -> None:
     file = _write_npz(tmp_path / "set.npz", count, labels)

@@ -26,9 +26,8 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
-from wrn_deploy.pipeline.training.spec import ReadOptions
+from wrn_deploy.pipeline.training.spec import fit_network
 from wrn_deploy.pipeline.training.train import LOG, STATE, WEIGHTS, TrainOptions, train_model
-from wrn_deploy.pipeline.training.whiten import fit_network
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing, Whitening
 from wrn_deploy.training.recipe import TrainRecipe
@@ -39,15 +38,19 @@ SIDE = 16
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, ModelSpec, Path]:
     """A network with whitening fitted on digits, and its weights; small images, so that the matrix is small."""
-    how = Preprocessing(height=SIDE, width=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
-    spec = dataclasses.replace(describe_model("wrn-10-1"), preprocessing=how, whitening=Whitening(500))
+    preprocessing = Preprocessing(height=SIDE, width=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
+    spec = dataclasses.replace(describe_model("wrn-10-1"), preprocessing=preprocessing, whitening=Whitening(500))
     digits = open_data("digits", Role.TRAIN)
-    images = next(iter(Batches(digits, how, 64))).images
-    made = build_random(dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, how)), seed=0)
+    images = next(iter(Batches(digits, preprocessing, 64))).images
+    made = build_random(
+        dataclasses.replace(spec, whitening=None), torch.from_numpy(normalize(images, preprocessing)), seed=0
+    )
     whitened = build_model(spec).eval()
     whitened.load_state_dict(made.state_dict(), strict=False)
-    fit_network(whitened, spec, digits, ReadOptions(workers=1), Silent())
-    file = tmp_path_factory.mktemp("whitened") / WEIGHTS
+    folder = tmp_path_factory.mktemp("whitened")
+    options = TrainOptions(model=spec.name, data="digits", out=folder, recipe=TrainRecipe(), workers=1)
+    fit_network(whitened, spec, digits, options, Silent())
+    file = folder / WEIGHTS
     write_weights(whitened, spec, file)
     return whitened, spec, file
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,9 @@ from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
-from wrn_deploy.pipeline.quantization.quantize import mixed_graphs
-from wrn_deploy.pipeline.tuning.measure import Reference
+from wrn_deploy.pipeline.quantization.quantize import mixed_graph
 from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
+from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Reference
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision, Preprocessing
 
@@ -72,20 +70,15 @@ def planted(planted_bundle: Path, tmp_path: Path) -> Bundle:
 def spoil_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs with a Conv in fp16 get another classifier, so that none of them answers as fp32 does."""
 
-    def spoiled(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], ir.Model]:
-        mixed = mixed_graphs(bundle, base)
+    def spoiled(*args: Any, **options: Any) -> ir.Model:
+        model = mixed_graph(*args, **options)
+        bias = model.graph.initializers["fc.bias"]
+        assert bias.const_value is not None
+        steps = np.arange(0, 100, 10, dtype=np.float16)
+        bias.const_value = ir.Tensor(bias.const_value.numpy() + steps, name=bias.name)
+        return model
 
-        def graph_of(float_convs: Collection[str]) -> ir.Model:
-            model = mixed(float_convs)
-            bias = model.graph.initializers["fc.bias"]
-            assert bias.const_value is not None
-            steps = np.arange(0, 100, 10, dtype=np.float16)
-            bias.const_value = ir.Tensor(bias.const_value.numpy() + steps, name=bias.name)
-            return model
-
-        return graph_of
-
-    monkeypatch.setattr("wrn_deploy.pipeline.tuning.tuner.mixed_graphs", spoiled)
+    monkeypatch.setattr("wrn_deploy.pipeline.tuning.tuner.mixed_graph", spoiled)
 
 
 def score_of(bundle: Bundle, float_convs: tuple[str, ...], folder: Path) -> tuple[Score, Score]:
@@ -104,9 +97,9 @@ def test_the_layer_that_collapses_is_found_and_kept(
     decoded: Counter[str] = Counter()
     fit_item = preprocess.fit_item
 
-    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+    def counting(item: Item, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
         decoded[item.name] += 1
-        return fit_item(item, how)
+        return fit_item(item, preprocessing)
 
     with monkeypatch.context() as patch:
         patch.setattr(preprocess, "fit_item", counting)
@@ -182,13 +175,13 @@ def test_nothing_is_kept_where_all_int8_meets_the_budget(bundle: Bundle) -> None
 def test_the_same_tuning_is_not_done_again(planted: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     options = dataclasses.replace(ONE_POINT, calibrate=PLAIN)
     first = tune_bundle(planted, options, Silent())
-    before, told = contents(planted.folder), Noted()
+    before, progress = contents(planted.folder), Noted()
     monkeypatch.setattr("wrn_deploy.pipeline.tuning.tune.Tuner", None)
     monkeypatch.setattr("wrn_deploy.pipeline.quantization.calibrate.write_graphs", None)
-    again = tune_bundle(Bundle.open(planted.folder), options, told)
+    again = tune_bundle(Bundle.open(planted.folder), options, progress)
     assert again == first
-    assert any("up to date" in note for note in told.notes)
-    assert str(planted.folder) in told.notes[-1]
+    assert any("up to date" in note for note in progress.notes)
+    assert str(planted.folder) in progress.notes[-1]
     assert contents(planted.folder) == before
 
 
@@ -270,9 +263,9 @@ def test_images_without_labels_are_refused_before_any_work(planted: Bundle, tmp_
 
 
 def test_a_budget_finer_than_an_image_is_a_warning(bundle: Bundle) -> None:
-    told = Noted()
-    tune_bundle(bundle, TuneOptions(data="digits", max_drop=0.1, min_agreement=0.0, limit=64), told)
-    assert any("one of 64 images is 1.56 points of top-1, more than --max-drop 0.1" in text for text in told.warnings)
+    noted = Noted()
+    tune_bundle(bundle, TuneOptions(data="digits", max_drop=0.1, min_agreement=0.0, limit=64), noted)
+    assert any("one of 64 images is 1.56 points of top-1, more than --max-drop 0.1" in text for text in noted.warnings)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_loop import HOW, shades
+from tests.training.test_loop import PREPROCESSING, shades
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.training.execution import device as device_module
-from wrn_deploy.training.execution.activation_checkpointing import blocks_of
 from wrn_deploy.training.execution.device import cpu_device, open_device
+from wrn_deploy.training.execution.network import blocks_of
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import CachedImages, ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -159,9 +159,9 @@ def test_a_gpu_that_pytorch_cannot_use_is_not_passed_over_in_silence(monkeypatch
 @pytest.mark.parametrize("cache_bytes", [2**20, 0])
 def test_images_are_normalised_on_the_device_to_the_numbers_of_every_other_step(cache_bytes: int) -> None:
     source = shades(21)
-    images = open_images(source, ImageOptions(preprocessing=HOW, classes=2), cache_bytes=cache_bytes)
-    wanted = [normalize(batch.images, HOW) for batch in Batches(source, HOW, 8)]
-    found = list(images.test_batches(8, Shard()))
+    images = open_images(source, ImageOptions(preprocessing=PREPROCESSING, classes=2), cache_bytes=cache_bytes)
+    wanted = [normalize(batch.images, PREPROCESSING) for batch in Batches(source, PREPROCESSING, 8)]
+    found = list(images.test_batches(8, BatchShard()))
     assert [batch.batch_size for batch in found] == [8, 8, 5]
     for batch, numbers in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(batch.images.numpy(), numbers)
@@ -185,7 +185,7 @@ def test_the_best_five_are_counted_from_100_classes_on() -> None:
     images = _noise(20, 100)
     trainer = Trainer(network, TrainRecipe(epochs=1, batch_size=10, learning_rate=1e-6), images, images)
     (epoch,) = trainer.run(0, lambda _images: None)
-    logits = network(next(iter(images.test_batches(20, Shard()))).images)
+    logits = network(next(iter(images.test_batches(20, BatchShard()))).images)
     near = (logits.topk(5).indices == images.labels[:, None]).any(1).float().mean()
     assert epoch.test_top5 == pytest.approx(float(near))
     assert epoch.train_top5 is not None

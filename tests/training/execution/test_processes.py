@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.execution import together
-from tests.training.test_loop import HOW, shades
+from tests.training.test_loop import PREPROCESSING, shades
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.training.execution.device import cpu_device
 from wrn_deploy.training.execution.options import Device, ExecutionOptions
-from wrn_deploy.training.execution.processes import Single, find_processes
-from wrn_deploy.training.execution.sharding import Shard, ShardSource
+from wrn_deploy.training.execution.processes import BatchShard, Single, find_processes
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
+from wrn_deploy.training.sources import ShardSource
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,33 +44,23 @@ def _assert_near(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
         torch.testing.assert_close(found[key], tensor, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "held"), [("whole", 2**20), ("streamed", 0)])
-def test_two_processes_learn_what_one_learns(two: Path, tmp_path: Path, name: str, held: int) -> None:
-    alone = together.train(together.trainer_for(ExecutionOptions(device=Device.CPU), held), tmp_path)
+@pytest.mark.parametrize(("name", "cache_bytes"), [("whole", 2**20), ("streamed", 0)])
+def test_two_processes_learn_what_one_learns(two: Path, tmp_path: Path, name: str, cache_bytes: int) -> None:
+    alone = together.train(together.trainer_for(ExecutionOptions(device=Device.CPU), cache_bytes), tmp_path)
     _assert_near(load_file(two / f"{name}.safetensors"), alone)
 
 
-def test_norms_of_shares_are_other_norms_and_the_comparison_sees_it(two: Path, tmp_path: Path) -> None:
+def test_norms_of_parts_are_other_norms_and_the_comparison_sees_it(two: Path, tmp_path: Path) -> None:
     alone = together.train(together.trainer_for(ExecutionOptions(device=Device.CPU)), tmp_path)
     with pytest.raises(AssertionError):
-        _assert_near(load_file(two / "shares.safetensors"), alone)
+        _assert_near(load_file(two / "local.safetensors"), alone)
 
 
 @pytest.mark.parametrize(("count", "batch", "size"), [(45, 8, 2), (7, 6, 3), (64, 16, 4), (3, 8, 4)])
 def test_all_processes_together_take_each_image_of_each_batch_once(count: int, batch: int, size: int) -> None:
     source = shades(count)
     whole = [item.name for item in source.items(np.random.default_rng(3))]
-    parts = [
-        ShardSource(
-            source=source,
-            shard=Shard(rank=rank, size=size),
-            batch_size=batch,
-            name=source.name,
-            labels=source.labels,
-            mirror=source.mirror,
-        )
-        for rank in range(size)
-    ]
+    parts = [ShardSource(source, BatchShard(rank=rank, size=size), batch) for rank in range(size)]
     taken = [[item.name for item in part.items(np.random.default_rng(3))] for part in parts]
     assert [len(part) for part in parts] == [len(names) for names in taken]
     for first in range(0, count, batch):
@@ -83,9 +73,9 @@ def test_all_processes_together_take_each_image_of_each_batch_once(count: int, b
 @pytest.mark.parametrize(("size", "processes"), [(9, 2), (4, 3), (2, 2)])
 def test_a_batch_that_cannot_be_shared_is_refused(size: int, processes: int) -> None:
     class Three(Single):
-        shard = Shard(rank=0, size=processes)
+        shard = BatchShard(rank=0, size=processes)
 
-    images = open_images(shades(10), ImageOptions(preprocessing=HOW, classes=2))
+    images = open_images(shades(10), ImageOptions(preprocessing=PREPROCESSING, classes=2))
     device = dataclasses.replace(cpu_device(), processes=Three())
     with pytest.raises(UsageError, match=f"batches of {size} in {processes} processes: expected a multiple"):
         Trainer(together.network(), TrainRecipe(batch_size=size), images, images, device)
@@ -99,6 +89,6 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
         find_processes({"WORLD_SIZE": "2"}, on_cpu=True)
 
 
-def test_a_number_of_processes_that_is_none_is_told() -> None:
+def test_a_number_of_processes_that_is_none_is_reported() -> None:
     with pytest.raises(UsageError, match="WORLD_SIZE 'two' in the environment: expected a number"):
         find_processes({"WORLD_SIZE": "two"}, on_cpu=True)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.training.test_loop import HOW, shades
+from tests.training.test_loop import PREPROCESSING, shades
 from wrn_deploy.models import describe_model
 from wrn_deploy.training.checkpoint import ResumePoint, restore_checkpoint, save_checkpoint
 from wrn_deploy.training.execution.device import open_device
@@ -34,7 +34,7 @@ def network() -> nn.Module:
 
 def trainer_for(execution: ExecutionOptions, cache_bytes: int = CACHE_BYTES) -> Trainer:
     """45 images make the last batch one of 5, whose parts are not equal."""
-    images = open_images(shades(45), ImageOptions(preprocessing=HOW, classes=2), cache_bytes=cache_bytes)
+    images = open_images(shades(45), ImageOptions(preprocessing=PREPROCESSING, classes=2), cache_bytes=cache_bytes)
     return Trainer(network(), RECIPE, images, images, open_device(execution))
 
 
@@ -60,20 +60,20 @@ def resume(trainer: Trainer, folder: Path) -> dict[str, torch.Tensor]:
 
 def main(folder: Path) -> None:
     processes = open_device(ExecutionOptions(device=Device.CPU)).processes
-    for name, execution, held in (
+    for name, execution, cache_bytes in (
         ("whole", ExecutionOptions(device=Device.CPU), CACHE_BYTES),
         ("streamed", ExecutionOptions(device=Device.CPU), 0),
         ("parts", ExecutionOptions(device=Device.CPU, accumulate=2), CACHE_BYTES),
-        ("shares", ExecutionOptions(device=Device.CPU, sync_norms=False), CACHE_BYTES),
+        ("local", ExecutionOptions(device=Device.CPU, sync_norms=False), CACHE_BYTES),
     ):
-        straight = train(trainer_for(execution, held), folder)
+        straight = train(trainer_for(execution, cache_bytes), folder)
         if processes.shard.rank == 0:
             save_file(straight, folder / f"{name}.safetensors")
         own = torch.cat([tensor.double().flatten() for tensor in straight.values()])
         assert torch.equal(processes.sum(own.clone()), own * processes.shard.size), f"{name}: the processes differ"
-        train(trainer_for(execution, held), folder, stop_after=2)
+        train(trainer_for(execution, cache_bytes), folder, stop_after=2)
         torch.distributed.barrier()
-        resumed = resume(trainer_for(execution, held), folder)
+        resumed = resume(trainer_for(execution, cache_bytes), folder)
         for key, tensor in resumed.items():
             assert torch.equal(tensor, straight[key]), f"{name}: {key} is another one after a break"
     processes.close()

@@ -40,7 +40,7 @@ def models(
 ) -> None:
     """List the networks: parameters, MACs, published accuracy, weights known by name."""
     from wrn_deploy.cli.show.models import show_model, show_models
-    from wrn_deploy.pipeline.networks.catalogue import list_models, list_network
+    from wrn_deploy.models.catalog import list_models, list_network
 
     if name is None:
         show_models(list_models(), as_json=as_json)

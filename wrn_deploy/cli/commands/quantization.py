@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.calib.qat.schedule import Loss
+from wrn_deploy.calib.options import Loss
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups
 from wrn_deploy.cli.options.quantization import TECHNIQUES, TechniqueFlags

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Rounding, WeightScales
 from wrn_deploy.cli.options.declare import choice, either, option
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from wrn_deploy.cli.options.declare import choice, either, flag, one_of, option
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
-from wrn_deploy.training.recipes import DEFAULT, RECIPES
+from wrn_deploy.training.recipe import DEFAULT, RECIPES
 
 __all__ = ["ExecutionFlags", "RecipeFlags"]
 

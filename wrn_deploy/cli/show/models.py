@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
+from wrn_deploy.models.catalog import ListedModel
 from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing
 from wrn_deploy.models.published import Quantity, macs_text, percent_text
-from wrn_deploy.pipeline.networks.catalogue import ListedModel
 
 __all__ = ["show_model", "show_models"]
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+from wrn_deploy.bundle import sha256_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, missing_package
 from wrn_deploy.models.checkpoints.sources import WeightsSource
 from wrn_deploy.progress import Progress
@@ -49,7 +50,12 @@ def _from_url(source: WeightsSource, progress: Progress) -> Path:
 
     cached = _cache_file(source)
     if cached.is_file():
-        _check_digest(source, cached)
+        digest = sha256_of(cached)
+        if not digest.startswith(source.sha256):
+            raise DamagedFile(
+                f"{cached} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove "
+                "it to download it again"
+            )
         return cached
     cached.parent.mkdir(parents=True, exist_ok=True)
     address = _address(source)
@@ -60,8 +66,6 @@ def _from_url(source: WeightsSource, progress: Progress) -> Path:
         raise DeployError(
             f"{address} answers {error.code} {error.reason}: expected {source.file}. {_by_hand(source)}"
         ) from error
-    except URLError:
-        raise
     except RuntimeError as error:  # torch's error for a wrong digest
         raise DamagedFile(
             f"{address} sent a file that is not the published one ({error}): try again, or pass --weights FILE"
@@ -95,17 +99,6 @@ def _cache_file(source: WeightsSource) -> Path:
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints" / source.file
-
-
-def _check_digest(source: WeightsSource, cached: Path) -> None:
-    from wrn_deploy.bundle import sha256_of
-
-    digest = sha256_of(cached)
-    if not digest.startswith(source.sha256):
-        raise DamagedFile(
-            f"{cached} is not {source.name}: its sha256 begins with {digest[:8]}, expected {source.sha256}; remove it "
-            "to download it again"
-        )
 
 
 def _address(source: WeightsSource) -> str:

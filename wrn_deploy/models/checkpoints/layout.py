@@ -12,7 +12,7 @@ __all__ = ["OWN", "UNIT_VARIANCE", "KeyLayout"]
 UNIT_VARIANCE = 1.0 - 1e-5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLayout:
     r"""One way of naming a family's tensors.
 
@@ -57,7 +57,7 @@ class KeyLayout:
         return any(re.fullmatch(pattern, key) for pattern in self.unused)
 
 
-OWN = KeyLayout("wrn-deploy")
+OWN = KeyLayout(name="wrn-deploy")
 
 
 def _fill(template: str, match: re.Match[str]) -> str:

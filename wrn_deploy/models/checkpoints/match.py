@@ -1,4 +1,9 @@
-"""Recognises which state dict of a checkpoint, under which prefix and in which layout, is a network; torch only."""
+"""Finds the state dicts in a checkpoint, and which one, under which prefix and in which layout, is a network.
+
+If a file has a network and the moving average (EMA) of its weights, the average comes first: timm's, torchvision's and
+most training scripts report its accuracy. Two write it under the network's own name: mmengine's hook swaps the two
+before it saves (`ema_state_dict` has the network as it was trained), mmcv's keeps the trained values in `ema_...`.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,25 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models.checkpoints.layout import KeyLayout
-from wrn_deploy.models.checkpoints.state_dicts import State, preference
 
-__all__ = ["Match", "find_match", "is_count"]
+__all__ = ["Match", "State", "find_match", "is_count", "state_dicts"]
 
+State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
+MAX_DEPTH = 8  # levels of wrappers
+AVERAGED = re.compile(r"(^|[._])(ema|swa|average[d]?|avg)($|[._])", re.IGNORECASE)
+NOT_FIRST = re.compile(r"(^|[._])(teacher|unaveraged|old)($|[._])", re.IGNORECASE)
+SWAPPED = "ema_state_dict"  # of mmengine, if it has a count `steps`
+BUFFER = "ema_"  # of mmcv
 COUNTS = ("num_batches_tracked", "n_averaged", "steps")  # of BN, of torch's averaged models, of mmengine's
-NORMALIZER = {
-    "mean": re.compile(r"(.*\.)?_?(mean|mu|image_mean)"),
-    "std": re.compile(r"(.*\.)?_?(std|sigma|image_std)"),
-}
+NORMALIZER = (re.compile(r"(.*\.)?_?(mean|mu|image_mean)"), re.compile(r"(.*\.)?_?(std|sigma|image_std)"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +38,7 @@ class Match:
 
     Args:
         layout: how its tensors are named.
-        path: of the state dict in the file, as in "state_dict"; "" if it is the file itself.
-        prefix: of all its keys, as in "module.".
+        name: what `--weights-key` takes for it, path and prefix of the state dict; "" for a bare one.
         pairs: our key -> key in the state dict, whether or not it is there.
         state: the state dict.
         others: names of other state dicts in the file that are such a network too, as `--weights-key` takes them.
@@ -39,21 +46,15 @@ class Match:
     """
 
     layout: KeyLayout
-    path: str
-    prefix: str
+    name: str
     pairs: Mapping[str, str]
     state: State
     others: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """What `--weights-key` takes for it: path and prefix; "" for a bare state dict."""
-        return _name(self.path, self.prefix)
-
     def normalizer(self) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
         """Mean and deviation of a normalising layer before the network, as in RobustBench's; None without one."""
-        mean, std = (_three(self.state, NORMALIZER[name]) for name in ("mean", "std"))
+        mean, std = (_three(self.state, pattern) for pattern in NORMALIZER)
         return None if mean is None or std is None else (mean, std)
 
 
@@ -74,10 +75,57 @@ class _Candidate:
 
     @property
     def name(self) -> str:
-        return _name(self.path, self.prefix)
+        return ".".join(filter(None, (self.path, self.prefix.removesuffix("."))))
 
-    def is_called(self, wanted: str) -> bool:
-        return not wanted or self.name == wanted or self.name.startswith(wanted + ".")
+
+def state_dicts(loaded: Any) -> dict[str, State]:
+    """All state dicts in a loaded file by their path ("" is the whole file), the preferred ones first."""
+    return dict(sorted(dict(_walk(loaded, (), 0)).items(), key=lambda found: _order(*found)))
+
+
+def _preference(path: str) -> int:
+    """The rank of a path, lowest first: 0 for an average of weights, 1 for a network, 2 for a teacher and the like."""
+    if NOT_FIRST.search(path):
+        return 2
+    return 0 if AVERAGED.search(path) else 1
+
+
+def _order(path: str, state: State) -> int:
+    last = path.rpartition(".")[2]
+    trained = last == BUFFER + "*" or (last == SWAPPED and "steps" in state)
+    return 2 if trained else _preference(path)
+
+
+def _walk(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, State]]:
+    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
+        return
+    tensors = {key: item for key, item in value.items() if isinstance(key, str) and torch.is_tensor(item)}
+    if tensors:
+        yield from _unmixed(".".join(path), tensors)
+    parts = _parts(value)
+    if parts is not None:  # the authors' first PyTorch code saved parameters and BN statistics apart
+        yield ".".join((*path, "params + stats")), parts
+        return
+    for key, item in value.items():
+        if isinstance(key, str):
+            yield from _walk(item, (*path, key), depth + 1)
+
+
+def _parts(value: Mapping[Any, Any]) -> State | None:
+    params, stats = value.get("params"), value.get("stats")
+    if not isinstance(params, Mapping) or not isinstance(stats, Mapping):
+        return None
+    both = {**params, **stats}
+    return both if both and all(isinstance(key, str) and torch.is_tensor(item) for key, item in both.items()) else None
+
+
+def _unmixed(path: str, tensors: State) -> Iterator[tuple[str, State]]:
+    """The state dict, and separately the buffers of mmcv's hook, which flattens their names."""
+    flat = {BUFFER + key.replace(".", "_"): key for key in tensors}
+    buffers = {flat[key]: tensor for key, tensor in tensors.items() if key in flat}
+    yield path, {key: tensor for key, tensor in tensors.items() if key not in flat}
+    if buffers:
+        yield ".".join(filter(None, (path, BUFFER + "*"))), buffers
 
 
 def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[KeyLayout], wanted: str = "") -> Match:
@@ -94,12 +142,14 @@ def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[KeyLa
     """
     names = {layout: layout.names(own) for layout in layouts}
     candidates = [guess for path, state in states.items() for guess in _guesses(path, state, own, names)]
-    named = [guess for guess in candidates if guess.is_called(wanted)]
+    named = [guess for guess in candidates if not wanted or f"{guess.name}.".startswith(f"{wanted}.")]
     if not named:
         known = ", ".join(dict.fromkeys(guess.name for guess in candidates if guess.whole)) or "no others"
         raise UsageError(f"--weights-key {wanted!r}: no such weights in the file; there are {known}")
-    order = {path: rank for rank, path in enumerate(states)}
-    best = max(named, key=lambda guess: (guess.fitting, guess.found, -order[guess.path], -preference(guess.prefix)))
+    order = [*states]
+    best = max(
+        named, key=lambda guess: (guess.fitting, guess.found, -order.index(guess.path), -_preference(guess.prefix))
+    )
     return _match(best, states[best.path], candidates)
 
 
@@ -146,25 +196,16 @@ def _match(best: _Candidate, state: State, candidates: list[_Candidate]) -> Matc
         and not is_count(key)
         and not (key.startswith(prefix) and layout.leaves_out(key.removeprefix(prefix)))
         and not (beside and key.startswith(beside))
-        and not _is_normalizer(key, state[key])
+        and not (state[key].numel() == 3 and any(pattern.fullmatch(key) for pattern in NORMALIZER))
     )
     return Match(
         layout=layout,
-        path=best.path,
-        prefix=prefix,
+        name=best.name,
         pairs=pairs,
         state=state,
         others=tuple(dict.fromkeys(guess.name for guess in whole)),
         left_over=left_over,
     )
-
-
-def _name(path: str, prefix: str) -> str:
-    return ".".join(filter(None, (path, prefix.removesuffix("."))))
-
-
-def _is_normalizer(key: str, tensor: torch.Tensor) -> bool:
-    return tensor.numel() == 3 and any(pattern.fullmatch(key) for pattern in NORMALIZER.values())
 
 
 def _three(state: State, pattern: re.Pattern[str]) -> tuple[float, float, float] | None:

@@ -90,12 +90,12 @@ def find_source(name: str) -> WeightsSource:
         DeployError: no such weights are known; the text names near ones.
     """
     sources = read_sources()
-    if name not in sources:
-        raise DeployError(
-            f"no weights are known as {name!r}{near_names(name, list(sources))}: expected a file, or a name as in "
-            f"timm/wide_resnet50_2.racm_in1k; `wrn-deploy models --json` lists them"
-        )
-    return sources[name]
+    if name in sources:
+        return sources[name]
+    raise DeployError(
+        f"no weights are known as {name!r}{near_names(name, [*sources])}: expected a file, or a name as in "
+        "timm/wide_resnet50_2.racm_in1k; `wrn-deploy models --json` lists them"
+    )
 
 
 def sources_of(network: str) -> tuple[WeightsSource, ...]:

@@ -12,13 +12,11 @@ from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.models import layouts
-from wrn_deploy.models.checkpoints.arrays import HDF5, is_npz, read_hdf5, read_npz
-from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
-from wrn_deploy.models.checkpoints.pickled import read_pickled, refuse_code
-from wrn_deploy.models.checkpoints.state_dicts import State, state_dicts
+from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
+from wrn_deploy.models.checkpoints.match import Match, State, find_match, is_count, state_dicts
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["Checkpoint", "apply_match", "fit_weights", "match_weights", "read_weights", "write_weights"]
+__all__ = ["Checkpoint", "apply_match", "match_weights", "read_weights", "write_weights"]
 
 METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
 EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
@@ -64,10 +62,11 @@ def read_weights(file: Path) -> Checkpoint:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
         return _read_safetensors(file)
-    if start.startswith(HDF5):
-        return _with_tensors(Checkpoint(file, {"": read_hdf5(file)}))
-    if is_npz(file):
-        return _with_tensors(Checkpoint(file, {"": read_npz(file)}))
+    if start.startswith(HDF5) or is_npz(file):
+        arrays = read_hdf5(file) if start.startswith(HDF5) else read_npz(file)
+        if not arrays:
+            raise DeployError(f"{file} holds no arrays: expected a network's weights by name")
+        return Checkpoint(file, {"": arrays})
     loaded, passed_over = read_pickled(file)
     states = state_dicts(loaded)
     if not states and passed_over:
@@ -80,12 +79,14 @@ def read_weights(file: Path) -> Checkpoint:
 
 
 def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
-    """Writes the network's state dict with its description as safetensors."""
+    """Replaces `file` with the network's state dict and description as safetensors; a crash leaves the old file."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
-    file.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+    written = file.with_suffix(".tmp")
+    written.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+    written.replace(file)
 
 
 def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
@@ -105,20 +106,7 @@ def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, k
     own = {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
     match = find_match(checkpoint.states, own, layouts(spec.family), key)
     _check_keys(match, own, checkpoint.file, spec)
-    taken = {key: match.state[key] for key in match.pairs.values()}
-    _check_kinds(taken, checkpoint.file)
-    _check_values(taken, checkpoint.file)
-    return match
-
-
-def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
-    """Loads the checkpoint into the network in fp32, and returns what was taken.
-
-    Raises:
-        DeployError, UsageError: as `match_weights`; the network is not changed.
-    """
-    match = match_weights(network, checkpoint, spec, key)
-    apply_match(network, match)
+    _check_values({key: match.state[key] for key in match.pairs.values()}, checkpoint.file)
     return match
 
 
@@ -139,38 +127,36 @@ def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: M
     }
     if match.layout.refused and len(missing) < len(match.pairs) / 2:
         raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
-    if not (missing or match.left_over or differing):
-        return
     shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
     found = _other_classes(match, differing, own, spec)
     if found and not missing and not match.left_over:
         raise DeployError(
             f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
         )
-    found_wrong = [
-        f"{len(keys)} {what}: {', '.join(keys[:MAX_NAMED])}{', ...' if len(keys) > MAX_NAMED else ''}"
-        for what, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
+    problems = [
+        f"{len(keys)} {problem}: {', '.join(keys[:MAX_NAMED])}{', ...' if len(keys) > MAX_NAMED else ''}"
+        for problem, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
         if keys
     ]
-    raise DeployError(
-        f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
-        f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(found_wrong)}. "
-        "Give the model name that these weights belong to"
-    )
+    if problems:
+        raise DeployError(
+            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+            f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(problems)}. "
+            "Give the model name that these weights belong to"
+        )
 
 
 def _other_classes(match: Match, differing: Mapping[str, str], own: Mapping[str, torch.Size], spec: ModelSpec) -> int:
     """The number of classes in the file if it differs in nothing else; else 0."""
     owners = {name.rpartition(".")[0] for name in differing}
-    if len(differing) != 2 or len(owners) != 1:
-        return 0
     there = {match.state[key].shape[:1] for key in differing.values()}
     here = {own[name][:1] for name in differing}
     rest = all(match.state[key].shape[1:] == own[name][1:] for name, key in differing.items())
-    return next(iter(there))[0] if rest and len(there) == 1 and here == {torch.Size([spec.classes])} else 0
+    alone = len(differing) == 2 and len(owners) == len(there) == 1 and here == {torch.Size([spec.classes])}
+    return next(iter(there))[0] if alone and rest else 0
 
 
-def _check_kinds(tensors: State, file: Path) -> None:
+def _check_values(tensors: State, file: Path) -> None:
     odd = [
         f"{key} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device.type})"
         for key, tensor in tensors.items()
@@ -181,21 +167,12 @@ def _check_kinds(tensors: State, file: Path) -> None:
             f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:MAX_NAMED])}: "
             "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
         )
-
-
-def _check_values(tensors: State, file: Path) -> None:
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
     if bad:
         raise DeployError(
             f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:MAX_NAMED])}: expected finite "
             "weights; its training diverged or the file is damaged"
         )
-
-
-def _with_tensors(checkpoint: Checkpoint) -> Checkpoint:
-    if not checkpoint.tensors:
-        raise DeployError(f"{checkpoint.file} holds no arrays: expected a network's weights by name")
-    return checkpoint
 
 
 def _read_safetensors(file: Path) -> Checkpoint:

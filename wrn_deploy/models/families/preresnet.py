@@ -3,7 +3,7 @@
 Torch only. Published code differs in details; this is the layout of imgclsmob's `preresnet200b`:
 
 - the stem is Conv, BN, ReLU and MaxPool, and every block, the first one too, begins with BN and ReLU;
-- where the width changes, the block and its skip share that BN and ReLU, as in the authors' code; the skip is a Conv;
+- if the width changes, the block and its skip share that BN and ReLU, as in the authors' code; the skip is a Conv;
 - the stride is that of the 3x3 Conv, as in fb.resnet.torch;
 - BN and ReLU follow the last block.
 
@@ -18,21 +18,14 @@ from torch import nn
 from torch.nn import functional
 
 from wrn_deploy.models.checkpoints.layout import KeyLayout
-from wrn_deploy.models.families.resnet import IMAGENET
-from wrn_deploy.models.image_classifier import ImageClassifier
+from wrn_deploy.models.families.resnet import IMAGENET, WIDTHS, ImageNetResNet
+from wrn_deploy.models.image_classifier import stack_groups
 from wrn_deploy.spec import ModelSpec
 
 __all__ = [
-    "BLOCKS",
-    "BRANCH",
-    "LAYOUTS",
-    "LISTED",
-    "PreActivationBottleneck",
-    "PreActivationResNet",
-    "build",
-    "describe",
-    "initialize",
-]
+    "BLOCKS", "BRANCH", "LAYOUTS", "LISTED", "UNIT_RULES", "PreActivationBottleneck", "build", "describe",
+    "weaken_branches",
+]  # fmt: skip
 
 # Blocks in each of the four groups, by depth; 26 is for tests.
 BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -42,17 +35,20 @@ LISTED = ("preresnet-200",)
 # would double the variance of what runs along the skips until BN has learned its statistics.
 BRANCH = 0.25
 
+UNIT_RULES = (  # pytorchcv's names in the blocks and the classifier, also for CIFAR
+    (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
+    (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
+    (r"layer(\d)\.(\d+)\.downsample\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
+    (r"fc\.(.+)", "output.{1}"),
+)
 LAYOUTS = (
     KeyLayout(
-        "pytorchcv",
-        (
+        name="pytorchcv",
+        rules=(
             (r"conv1\.weight", "features.init_block.conv.weight"),
             (r"bn1\.(.+)", "features.init_block.bn.{1}"),
-            (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
-            (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
-            (r"layer(\d)\.(\d+)\.downsample\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
             (r"bn2\.(.+)", "features.post_activ.bn.{1}"),
-            (r"fc\.(.+)", "output.{1}"),
+            *UNIT_RULES,
         ),
         note="taken for one whose name there ends in b, as preresnet200b (the 3x3 convolution has the stride); those "
         "without have the same keys and compute something else",
@@ -70,47 +66,18 @@ def describe(name: str) -> ModelSpec | None:
 
 def build(spec: ModelSpec) -> nn.Module:
     """The network of `spec`, initialised by He et al., fan-out, with weak residual branches."""
-    return PreActivationResNet(BLOCKS[spec.depth], int(spec.widen), spec.classes, spec.dropout)
+    groups = stack_groups(PreActivationBottleneck, WIDTHS, BLOCKS[spec.depth], widen=int(spec.widen))
+    network = ImageNetResNet(groups, WIDTHS[-1], spec, pre_activation=True)
+    weaken_branches(network, BRANCH)
+    return network
 
 
-class PreActivationResNet(ImageClassifier):
-    """A pre-activation bottleneck ResNet: images (N, 3, H, W) -> logits (N, classes)."""
-
-    def __init__(self, blocks: tuple[int, ...], widen: int, classes: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _group(64, 64, widen, 1, blocks[0])
-        self.layer2 = _group(256, 128, widen, 2, blocks[1])
-        self.layer3 = _group(512, 256, widen, 2, blocks[2])
-        self.layer4 = _group(1024, 512, widen, 2, blocks[3])
-        self.bn2 = nn.BatchNorm2d(2048)
-        self.dropout = dropout
-        self.fc = nn.Linear(2048, classes)
-        initialize(self)
-
-    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """The sums at the ends of the groups, before any BN, at strides 4, 8, 16 and 32."""
-        features = functional.relu(self.bn1(self.conv1(images)))
-        first = self.layer1(functional.max_pool2d(features, 3, stride=2, padding=1))
-        second = self.layer2(first)
-        third = self.layer3(second)
-        return [first, second, third, self.layer4(third)]
-
-    def activated(self, features: torch.Tensor) -> torch.Tensor:
-        """BN and ReLU after the last sum."""
-        return functional.relu(self.bn2(features))
-
-
-def initialize(network: nn.Module, branch: float = BRANCH) -> None:
-    """Initialises by He et al., fan-out, with weak residual branches: the last Conv of each is multiplied."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def weaken_branches(network: nn.Module, factor: float) -> None:
+    """Multiplies the last Conv of each residual branch."""
     for module in network.modules():
         if isinstance(module, PreActivationBottleneck):
             with torch.no_grad():
-                module.conv3.weight.mul_(branch)
+                module.conv3.weight.mul_(factor)
 
 
 class PreActivationBottleneck(nn.Module):
@@ -119,28 +86,23 @@ class PreActivationBottleneck(nn.Module):
     The stride is that of the 3x3 Conv, or of the first one with `strides_first`.
     """
 
-    def __init__(self, width_in: int, planes: int, widen: int, stride: int, *, strides_first: bool = False) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, *, widen: int = 1, strides_first: bool = False) -> None:
         super().__init__()
-        inner, outer = planes * widen, planes * 4
+        inner = width // 4 * widen
         first, second = (stride, 1) if strides_first else (1, stride)
         self.bn1 = nn.BatchNorm2d(width_in)
         self.conv1 = nn.Conv2d(width_in, inner, 1, first, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, second, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
-        self.downsample = nn.Conv2d(width_in, outer, 1, stride, bias=False) if width_in != outer else None
+        self.conv3 = nn.Conv2d(inner, width, 1, bias=False)
+        self.downsample = nn.Conv2d(width_in, width, 1, stride, bias=False) if width_in != width else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, width_in, H, W) -> (N, 4 * planes, H / stride, W / stride)."""
+        """(N, width_in, H, W) -> (N, width, H / stride, W / stride)."""
         activated = functional.relu(self.bn1(x))
         skip = x if self.downsample is None else self.downsample(activated)
         inner = functional.relu(self.bn2(self.conv1(activated)))
         inner = functional.relu(self.bn3(self.conv2(inner)))
         summed: torch.Tensor = self.conv3(inner) + skip
         return summed
-
-
-def _group(width_in: int, planes: int, widen: int, stride: int, blocks: int) -> nn.Sequential:
-    first = PreActivationBottleneck(width_in, planes, widen, stride)
-    return nn.Sequential(first, *(PreActivationBottleneck(planes * 4, planes, widen, 1) for _ in range(blocks - 1)))

@@ -1,7 +1,7 @@
 """The pre-activation bottleneck ResNet for CIFAR (He et al., "Identity Mappings in Deep Residual Networks", 2016).
 
 Torch only. ResNet-164 and ResNet-1001, as in the authors' code (resnet-1k-layers): three groups, the stride is that of
-a block's first Conv, no BN after the stem, and where the width changes the skip is a Conv of the block's first ReLU.
+a block's first Conv, no BN after the stem, and if the width changes the skip is a Conv of the block's first ReLU.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models.checkpoints.layout import KeyLayout
-from wrn_deploy.models.families import preresnet
-from wrn_deploy.models.families.preresnet import BRANCH, PreActivationBottleneck, initialize
+from wrn_deploy.models.families.preresnet import BLOCKS, BRANCH, UNIT_RULES, PreActivationBottleneck, weaken_branches
 from wrn_deploy.models.families.wrn import CIFAR10
-from wrn_deploy.models.image_classifier import ImageClassifier
+from wrn_deploy.models.image_classifier import ImageClassifier, initialize_convs, run_groups, stack_groups
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["LAYOUTS", "LISTED", "CifarPreActivationResNet", "build", "describe"]
@@ -26,14 +25,11 @@ LISTED = ("preresnet-164", "preresnet-1001")
 
 LAYOUTS = (
     KeyLayout(
-        "pytorchcv",
-        (
+        name="pytorchcv",
+        rules=(
             (r"conv1\.weight", "features.init_block.weight"),
-            (r"layer(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
-            (r"layer(\d)\.(\d+)\.bn(\d)\.(.+)", "features.stage{1}.unit{2:+1}.body.conv{3}.bn.{4}"),
-            (r"layer(\d)\.(\d+)\.downsample\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
             (r"bn1\.(.+)", "features.post_activ.bn.{1}"),
-            (r"fc\.(.+)", "output.{1}"),
+            *UNIT_RULES,
         ),
         refused="its 3x3 convolutions have the stride, and here, as in the authors' code, a block's first one has it, "
         "so that these tensors make another network; expected a checkpoint of the authors' network",
@@ -42,7 +38,7 @@ LAYOUTS = (
 
 
 def describe(name: str) -> ModelSpec | None:
-    """`preresnet-164` or another depth of 9n+2; None for other families' names, DeployError where it cannot be.
+    """`preresnet-164` or another depth of 9n+2; None for other families' names, DeployError if it cannot be built.
 
     Depths that are also ImageNet's, 101 and 200, are CIFAR's with `-cifar` appended.
     """
@@ -50,15 +46,15 @@ def describe(name: str) -> ModelSpec | None:
     if match is None:
         return None
     depth = int(match[1])
-    if not match[2] and depth in preresnet.BLOCKS:
+    if not match[2] and depth in BLOCKS:
         return None
     if depth < 11 or (depth - 2) % 9 != 0:
         below = max(11, depth - (depth - 2) % 9)
         raise DeployError(
             f"{name} cannot be built: expected a depth of 9n+2, as in preresnet-{below} or preresnet-{below + 9}; or "
-            f"one of ImageNet's: {', '.join(map(str, preresnet.BLOCKS))}"
+            f"one of ImageNet's: {', '.join(map(str, BLOCKS))}"
         )
-    ending = "-cifar" if depth in preresnet.BLOCKS else ""
+    ending = "-cifar" if depth in BLOCKS else ""
     name = f"preresnet-{depth}{ending}"
     return ModelSpec(name=name, family="preresnet_cifar", depth=depth, widen=1, classes=10, preprocessing=CIFAR10)
 
@@ -74,27 +70,21 @@ class CifarPreActivationResNet(ImageClassifier):
     def __init__(self, blocks: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.layer1 = _group(16, 16, 1, blocks)
-        self.layer2 = _group(64, 32, 2, blocks)
-        self.layer3 = _group(128, 64, 2, blocks)
+        self.layer1, self.layer2, self.layer3 = stack_groups(
+            PreActivationBottleneck, (16, 64, 128, 256), [blocks] * 3, strides_first=True
+        )
         self.bn1 = nn.BatchNorm2d(256)
         self.dropout = dropout
         self.fc = nn.Linear(256, classes)
         # So that a group of any depth adds as much to its input: the rounding of fp16 would grow from block to block.
-        initialize(self, min(BRANCH, blocks**-0.5))
+        initialize_convs(self)
+        weaken_branches(self, min(BRANCH, blocks**-0.5))
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
-        first = self.layer1(self.conv1(images))
-        second = self.layer2(first)
-        return [first, second, self.layer3(second)]
+        return run_groups(self.conv1(images), self.layer1, self.layer2, self.layer3)
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
         """BN and ReLU after the last sum."""
         return functional.relu(self.bn1(features))
-
-
-def _group(width_in: int, planes: int, stride: int, blocks: int) -> nn.Sequential:
-    first = PreActivationBottleneck(width_in, planes, 1, stride, strides_first=True)
-    return nn.Sequential(first, *(PreActivationBottleneck(planes * 4, planes, 1, 1) for _ in range(blocks - 1)))

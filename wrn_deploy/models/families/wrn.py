@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models.checkpoints.layout import KeyLayout
-from wrn_deploy.models.image_classifier import ImageClassifier
+from wrn_deploy.models.image_classifier import ImageClassifier, initialize_convs, run_groups, stack_groups
 from wrn_deploy.models.wrn_names import WrnKind, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -24,23 +24,23 @@ BOTTLENECK_DEPTHS = (50, 101)  # ImageNet depths with a single width: for anothe
 # Checkpoints of other projects. Those with `refused` have the same tensors, but their networks compute something else.
 LAYOUTS = (
     KeyLayout(
-        "xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench ...
-        (
+        name="xternalz/WideResNet-pytorch",  # and what followed it: TRADES, RobustBench ...
+        rules=(
             (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.convShortcut.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
         ),
         unused=(r"sub_block1\..+",),  # TRADES's code makes a second first group, and never calls it
     ),
     KeyLayout(
-        "google-research/augmix",
-        (
+        name="google-research/augmix",
+        rules=(
             (r"block(\d)\.(\d+)\.shortcut\.weight", "block{1}.layer.{2}.conv_shortcut.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "block{1}.layer.{2}.{3}"),
         ),
     ),
     KeyLayout(
-        "szagoruyko/wide-residual-networks",  # the authors' code for PyTorch
-        (
+        name="szagoruyko/wide-residual-networks",  # the authors' code for PyTorch
+        rules=(
             (r"conv1\.weight", "conv0"),
             (r"block(\d)\.(\d+)\.conv(\d)\.weight", "group{1:-1}.block{2}.conv{3:-1}"),
             (r"block(\d)\.(\d+)\.shortcut\.weight", "group{1:-1}.block{2}.convdim"),
@@ -49,8 +49,8 @@ LAYOUTS = (
         ),
     ),
     KeyLayout(
-        "pytorchcv",  # wrn16_10_cifar10 and its like
-        (
+        name="pytorchcv",  # wrn16_10_cifar10 and its like
+        rules=(
             (r"conv1\.weight", "features.init_block.weight"),
             (r"block(\d)\.(\d+)\.conv(\d)\.weight", "features.stage{1}.unit{2:+1}.body.conv{3}.conv.weight"),
             (r"block(\d)\.(\d+)\.shortcut\.weight", "features.stage{1}.unit{2:+1}.identity_conv.weight"),
@@ -60,8 +60,8 @@ LAYOUTS = (
         ),
     ),
     KeyLayout(
-        "mmrazor",
-        (
+        name="mmrazor",
+        rules=(
             (r"block(\d)\.(\d+)\.shortcut\.weight", "backbone.layer{1}.{2}.downsample.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "backbone.layer{1}.{2}.{3}"),
             (r"fc\.(.+)", "head.fc.{1}"),
@@ -69,8 +69,8 @@ LAYOUTS = (
         ),
     ),
     KeyLayout(
-        "meliketoy/wide-resnet.pytorch",  # and bmsookim's
-        (
+        name="meliketoy/wide-resnet.pytorch",  # and bmsookim's
+        rules=(
             (r"block(\d)\.(\d+)\.shortcut\.weight", "layer{1}.{2}.shortcut.0.weight"),
             (r"block(\d)\.(\d+)\.(.+)", "layer{1}.{2}.{3}"),
             (r"fc\.(.+)", "linear.{1}"),
@@ -79,8 +79,8 @@ LAYOUTS = (
         "that these tensors make another network than the paper's WRN-d-k; expected a checkpoint of the paper's",
     ),
     KeyLayout(
-        "deepmind/deepmind-research",  # adversarial_robustness; in RobustBench: DMWideResNet
-        (
+        name="deepmind/deepmind-research",  # adversarial_robustness; in RobustBench: DMWideResNet
+        rules=(
             (r"conv1\.weight", "init_conv.weight"),
             (r"block(\d)\.(\d+)\.conv(\d)\.weight", "layer.{1:-1}.block.{2}.conv_{3:-1}.weight"),
             (r"block(\d)\.(\d+)\.shortcut\.weight", "layer.{1:-1}.block.{2}.shortcut.weight"),
@@ -124,24 +124,17 @@ class WideResNet(ImageClassifier):
 
     def __init__(self, depth: int, widen: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        blocks = (depth - 4) // 6
-        widths = (16, 16 * widen, 32 * widen, 64 * widen)
-        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.block1 = _group(widths[0], widths[1], 1, blocks, dropout)
-        self.block2 = _group(widths[1], widths[2], 2, blocks, dropout)
-        self.block3 = _group(widths[2], widths[3], 2, blocks, dropout)
+        widths, counts = (16, 16 * widen, 32 * widen, 64 * widen), [(depth - 4) // 6] * 3
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.block1, self.block2, self.block3 = stack_groups(PreActivationBlock, widths, counts, dropout=dropout)
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.fc = nn.Linear(widths[3], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialize_convs(self)
         nn.init.zeros_(self.fc.bias)
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The sums at the ends of the groups, before any BN, at strides 1, 2 and 4."""
-        first = self.block1(self.conv1(images))
-        second = self.block2(first)
-        return [first, second, self.block3(second)]
+        return run_groups(self.conv1(images), self.block1, self.block2, self.block3)
 
     def activated(self, features: torch.Tensor) -> torch.Tensor:
         """BN and ReLU after the last sum."""
@@ -149,7 +142,7 @@ class WideResNet(ImageClassifier):
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-Conv, twice, plus the skip; where the width changes the skip is a 1x1 Conv of the first ReLU."""
+    """BN-ReLU-Conv, twice, plus the skip; if the width changes, the skip is a 1x1 Conv of the first ReLU."""
 
     def __init__(self, width_in: int, width: int, stride: int, dropout: float) -> None:
         super().__init__()
@@ -169,8 +162,3 @@ class PreActivationBlock(nn.Module):
             inner = functional.dropout(inner, self.dropout, self.training)
         summed: torch.Tensor = self.conv2(inner) + skip
         return summed
-
-
-def _group(width_in: int, width: int, stride: int, blocks: int, dropout: float) -> nn.Sequential:
-    first = PreActivationBlock(width_in, width, stride, dropout)
-    return nn.Sequential(first, *(PreActivationBlock(width, width, 1, dropout) for _ in range(blocks - 1)))

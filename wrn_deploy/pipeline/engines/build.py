@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.state import GRAPH, find_calibrated
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.options import EngineOptions
 
 __all__ = ["BuildOptions", "build_engine"]
+
+# The options among a plan's facts.
+KEPT = ("profiles", "version_compatible", "hardware", "compute_capabilities", "refit", "strip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +76,10 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     graph = _graph(bundle, options, progress)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"
-    there = None if options.rebuild else bundle.current(key, recipe)
-    if there is not None:
-        progress.note(f"{bundle.folder}: {there.path} is up to date")
-        return there
+    current = None if options.rebuild else bundle.current(key, recipe)
+    if current is not None:
+        progress.note(f"{bundle.folder}: {current.path} is up to date")
+        return current
     built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
     facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
     path = f"{options.precision}-{trt.flavor}.plan"
@@ -90,25 +93,15 @@ def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifac
     calibrate = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
     match options.precision:
         case Precision.INT8:
-            return _int8_graph(bundle, options, progress, calibrate)
+            if options.calibrate is not None:
+                calibrate_bundle(bundle, options.calibrate, progress)
+            return find_calibrated(bundle, GRAPH)
         case Precision.FP8:
             return bundle.find("onnx-fp8-tensorrt", f"{calibrate} --fp8")
         case Precision.BF16:
             return bundle.find("onnx-bf16", f"{export} --bf16")
         case _:
             return bundle.find(f"onnx-{options.precision}", export)
-
-
-def _int8_graph(bundle: Bundle, options: BuildOptions, progress: Progress, remedy: str) -> Artifact:
-    if options.calibrate is not None:
-        calibrate_bundle(bundle, options.calibrate, progress)
-    try:
-        bundle.find("calibration", remedy)
-        return bundle.find("onnx-int8-tensorrt", remedy)
-    except DeployError as error:
-        raise UsageError(
-            f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
-        ) from error
 
 
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
@@ -131,12 +124,7 @@ def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorR
         "compute_capability": gpu.compute_capability if gpu else None,
         "gpu": gpu.name if gpu else None,
         "driver": gpu.driver if gpu else None,
-        "profiles": engine["profiles"],
-        "version_compatible": engine["version_compatible"],
-        "hardware": engine["hardware"],
-        "compute_capabilities": engine["compute_capabilities"],
-        "refit": engine["refit"],
-        "strip": engine["strip"],
+        **{name: engine[name] for name in KEPT},
         "inputs": [dataclasses.asdict(bundle.spec.input)],
         "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
         "seconds": built.seconds,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wrn_deploy.calib.guard import join_names
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.progress import Progress
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.build import BuiltPlan
     from wrn_deploy.engines.flavor import TensorRT
     from wrn_deploy.engines.layers import EngineLayer
-    from wrn_deploy.engines.proof import PrecisionReport, Source
+    from wrn_deploy.engines.proof import Source
 
 __all__ = ["NO_PROOF", "PROVED_HOW", "as_percent", "prove_plan"]
 
@@ -49,21 +50,24 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
     reports = [prove(expected, layers, source) for layers in engines] or [unproved(expected)]
     worst = max(reports, key=lambda report: (len(report.higher_precision), len(report.unknown)))
     check_precision(worst, str(graph))
-    _report(worst, progress)
+    reformats = "" if worst.reformats is None else f"; {worst.layers} layers, {worst.reformats} of them reformats"
+    progress.note(f"MACs of one image: {as_percent(worst.shares)} ({PROVED_HOW[worst.source]}{reformats})")
+    if worst.unknown:
+        progress.warn(f"not found in the engine, so not proved: {join_names(worst.unknown)}")
     return worst.to_json()
 
 
 def as_percent(shares: Mapping[str, float]) -> str:
-    """Shares as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; never 100 % if there are others."""
+    """Fractions as a text, the largest first, as in "99.3 % int8, 0.7 % fp16"; never 100 % if there are others."""
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{_percent(share)} {kind}" for kind, share in ordered) or "not known"
+    return ", ".join(f"{_percent(fraction)} {kind}" for kind, fraction in ordered) or "not known"
 
 
-def _percent(share: float) -> str:
-    text = f"{100 * share:.1f} %"
-    if text == "100.0 %" and share < 1:
+def _percent(fraction: float) -> str:
+    text = f"{100 * fraction:.1f} %"
+    if text == "100.0 %" and fraction < 1:
         return ">99.9 %"
-    return "<0.1 %" if text == "0.0 %" and share > 0 else text
+    return "<0.1 %" if text == "0.0 %" and fraction > 0 else text
 
 
 def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Source, list[list[EngineLayer]]]:
@@ -77,13 +81,3 @@ def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Sourc
         except DeployError as error:  # a plan for another GPU
             progress.note(f"the engine cannot be inspected here: {error}")
     return Source.LOG, [parse_log(message) for message in built.layer_lists]
-
-
-def _report(report: PrecisionReport, progress: Progress) -> None:
-    reformats = "" if report.reformats is None else f"; {report.layers} layers, {report.reformats} of them reformats"
-    progress.note(f"MACs of one image: {as_percent(report.shares)} ({PROVED_HOW[report.source]}{reformats})")
-    if report.unknown:
-        some = ", ".join(report.unknown[:3]) + (
-            f" and {len(report.unknown) - 3} more" if len(report.unknown) > 3 else ""
-        )
-        progress.warn(f"not found in the engine, so not proved: {some}")

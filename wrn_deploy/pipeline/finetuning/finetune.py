@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing, read_finetuning
+from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finetuning
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.calib.qat.schedule import Loss, Schedule
-from wrn_deploy.errors import DeployError, GateError, UsageError, missing_package
+from wrn_deploy.calib.options import Loss, Schedule
+from wrn_deploy.errors import GateError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
-from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, add_trained_images, before_finetuning
+from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.overlap import FINETUNING
+from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
@@ -58,7 +60,10 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     """
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "export", "fine-tuning")
-    made = {f"onnx-int8-{target}": _calibrated(bundle, f"onnx-int8-{target}") for target in options.targets}
+    made = {}
+    for key in (f"onnx-int8-{target}" for target in options.targets):
+        advice = ": fine-tuning starts from a calibrated bundle"
+        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
     images = FinetuneImages(bundle.spec, options)
     images.read(progress)
     schedule = images.schedule
@@ -72,13 +77,12 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         work = _Work(bundle=bundle, images=images, schedule=schedule, folder=Path(folder), threads=options.threads)
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
-        described = images.described
         result = Finetuning(
             model=bundle.spec.name,
             random_weights=bundle.random_weights,
-            data=described["train"]["data"],
-            images=described["train"]["images"],
-            held_out=described["held_out"]["data"],
+            data=asked["train"]["data"],
+            images=asked["train"]["images"],
+            held_out=asked["held_out"]["data"],
             schedule=dataclasses.asdict(schedule),
             reference=judge.reference,
             graphs=graphs,
@@ -95,14 +99,14 @@ def check_finetuning(result: Finetuning) -> None:
     """The gate: raises GateError if no graph got better."""
     if result.improved:
         return
-    stood = "; ".join(
+    measured = "; ".join(
         f"{graph.key}: loss {graph.before.loss:.4g} before, "
         f"{min((look.standing.loss for look in graph.looks), default=graph.after.loss):.4g} at best, "
         f"{100 * graph.before.agreement:.2f} % as fp32 before"
         for graph in result.graphs
     )
     raise GateError(
-        f"no graph got better on {result.reference.images} held-out images ({stood}): expected a lower loss and no "
+        f"no graph got better on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
         "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
         "images. The bundle is as it was"
     )
@@ -110,7 +114,7 @@ def check_finetuning(result: Finetuning) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """The inputs of training, and the folder for the trained graphs."""
+    """The inputs of training, and the folder for the trained graphs, which have no interface."""
 
     bundle: Bundle
     images: FinetuneImages
@@ -118,13 +122,9 @@ class _Work:
     folder: Path
     threads: int | None
 
-    def trained(self, key: str) -> Path:
-        """The file of a trained graph, without the bundle's interface."""
-        return self.folder / f"{key}.onnx"
-
     def judge(self, progress: Progress) -> Judge:
         """Computes fp32's answers to the held-out images."""
-        batches = self.images.judged_by(64 if self.bundle.spec.preprocessing.height < 64 else 8)
+        batches = self.images.judged_by(images_together(self.bundle.spec))
         fp32 = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
         with (
             progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
@@ -141,39 +141,27 @@ class _Work:
 
         model = read_unwrapped(self.bundle.file(made))
         fp32 = read_unwrapped(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
-        file = self.trained(key)
+        file = self.folder / f"{key}.onnx"
         ir.save(model, file)
-        before = self._judged(file, key, judge)
+        before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
         title = f"Fine-tuning {key} on {len(self.images.train)} images"
         with progress.task(title, self.schedule.steps) as advance:
-            watcher = Watcher(key, judge, start, self.schedule.loss, advance)
+            watcher = Watcher(key=key, judge=judge, start=start, count=advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
-        watcher.tell(progress)
+        watcher.report(progress)
         ir.save(model, file)
-        difference = check_arithmetic(
-            key, answer_with(TorchGraph(model)), self._answer(file, key), judge.first_images, file
-        )
-        after, kept = self._judged(file, key, judge), watcher.kept
+        trained, written = answer_with(TorchGraph(model)), self._answer(file, key)
+        difference = check_arithmetic(key, trained, written, judge.first_images, file)
+        after, kept = judge.judge(self._answer(file, key)), watcher.kept
         if not after.is_better_than(before, by_labels=self.schedule.loss.needs_labels):
             after, kept = before, None
-        return Finetuned(key, before, tuple(watcher.looks), kept, after, difference)
-
-    def _judged(self, file: Path, key: str, judge: Judge) -> Standing:
-        return judge.judge(self._answer(file, key))
+        return Finetuned(
+            key=key, before=before, looks=tuple(watcher.looks), kept=kept, after=after, difference=difference
+        )
 
     def _answer(self, file: Path, key: str) -> Any:
         return infer_with(open_session(file, self.threads, fuses_qdq=not key.endswith("-tensorrt")))
-
-
-def _calibrated(bundle: Bundle, key: str) -> Artifact:
-    remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
-    try:
-        for needed in ("calibration", "onnx-fp32"):
-            bundle.find(needed, remedy)
-        return before_finetuning(bundle, key, remedy)
-    except DeployError as error:
-        raise UsageError(f"{error}: fine-tuning starts from a calibrated bundle") from error
 
 
 def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
@@ -186,8 +174,10 @@ def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
 def _record_recipe(recipes: dict[str, Recipe]) -> Recipe:
     """The recipe of the report, from those of all graphs."""
     parents = {BEFORE[key]: recipe.parents[BEFORE[key]] for key, recipe in recipes.items()}
-    one = next(iter(recipes.values()))
-    return Recipe(parents=parents, options={FINETUNE: one.options[FINETUNE], "graphs": list(recipes)}, tools=one.tools)
+    first = next(iter(recipes.values()))
+    return Recipe(
+        parents=parents, options={FINETUNE: first.options[FINETUNE], "graphs": list(recipes)}, tools=first.tools
+    )
 
 
 def _current(bundle: Bundle, recipes: dict[str, Recipe]) -> Finetuning | None:
@@ -204,11 +194,8 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
     """Writes the improved graphs, those from before, the report and the list of images, all or nothing."""
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.table import read_table
-
     bundle = work.bundle
-    fp32 = read_unwrapped(bundle.file(bundle.artifacts["onnx-fp32"]))
-    equalization = read_table(bundle.file(bundle.artifacts["calibration"])).equalization
+    fp32, table = read_equalized(bundle)
     with bundle.transaction() as step:
         for graph in result.improved:
             before, path = made[graph.key], bundle.artifacts[graph.key].path
@@ -222,25 +209,22 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
                 recipe=before.recipe,
                 facts=before.facts,
             )
-            trained = ir.load(work.trained(graph.key))
-            write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=equalization)
-            facts = {**before.facts, **_facts(graph)}
+            trained = ir.load(work.folder / f"{graph.key}.onnx")
+            write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=table.equalization)
+            facts = {
+                **before.facts,
+                "finetuned_steps": graph.kept,
+                "agreement_before": graph.before.agreement,
+                "agreement": graph.after.agreement,
+                "top1_before": graph.before.top1,
+                "top1_finetuned": graph.after.top1,
+            }
             step.add(
                 graph.key, kind=Kind.ONNX, precision=Precision.INT8, path=path, recipe=recipes[graph.key], facts=facts
             )
         step.file(FILE).write_text(result.to_json(), encoding="utf-8")
         record = step.add(RECORD, kind=Kind.REPORT, precision=Precision.INT8, path=FILE, recipe=_record_recipe(recipes))
-        add_trained_images(step, record, work.images.trained)
-
-
-def _facts(graph: Finetuned) -> dict[str, Any]:
-    return {
-        "finetuned_steps": graph.kept,
-        "agreement_before": graph.before.agreement,
-        "agreement": graph.after.agreement,
-        "top1_before": graph.before.top1,
-        "top1_finetuned": graph.after.top1,
-    }
+        FINETUNING.add(step, record, work.images.trained)
 
 
 @contextlib.contextmanager

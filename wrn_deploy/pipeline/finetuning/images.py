@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.calib.qat.schedule import Schedule
+from wrn_deploy.calib.options import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.data.sampling.subset import EvenSample, Subset
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.pipeline.quantization.images import ReadImage, check_labels, describe_images, read_images
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.recipe import TrainRecipe
 
 __all__ = ["FinetuneImages", "FinetuneOptions"]
 
-HELD_OUT, HELD_OUT_SHARE = 500, 0.2  # images of the training data that are not trained on, at most
+HELD_OUT, HELD_OUT_FRACTION = 500, 0.2  # images of the training data that are not trained on, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +72,6 @@ class FinetuneOptions:
             )
 
 
-@dataclass(slots=True)
-class _Set:
-    """Names, digests and labels of some images, without their pixels."""
-
-    names: list[str] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-
-    def part(self, chosen: list[bool]) -> _Set:
-        rows = zip(self.names, self.digests, self.labels, strict=True)
-        kept = [row for row, wanted in zip(rows, chosen, strict=True) if wanted]
-        return _Set(*(list(column) for column in zip(*kept, strict=True))) if kept else _Set()
-
-    def describe(self, name: str) -> dict[str, Any]:
-        images = hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()
-        labelled = b"".join(
-            digest + label.to_bytes(8, "little", signed=True)
-            for digest, label in sorted(zip(self.digests, self.labels, strict=True))
-        )
-        labels = hashlib.sha256(labelled).hexdigest()
-        return {"data": Path(name).name, "data_digest": images, "images": len(self.names), "labels_digest": labels}
-
-
 class FinetuneImages:
     """The images to train on and the held-out ones; `read` divides them by their pixels, not by their names.
 
@@ -122,28 +97,27 @@ class FinetuneImages:
         """
         limit = self.options.limit
         given = self._given if limit is None else EvenSample(self._given, limit)
-        seen = self._read(given, progress)
+        seen = read_images(self._batches(given, 64), progress)
         if self._tests is None:
-            share = min(HELD_OUT, HELD_OUT_SHARE * len(seen.names)) / len(seen.names)
-            held = [int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in seen.digests]
-            tests = seen.part(held)
-            self.held_out = Subset(self._given, tests.names, len(tests.names), keep=True)
+            fraction = min(HELD_OUT, HELD_OUT_FRACTION * len(seen)) / len(seen)
+            tests = [image for image in seen if int.from_bytes(image.digest[:8], "big") < fraction * 2.0**64]
+            self.held_out = Subset(self._given, [image.name for image in tests], len(tests), keep=True)
         else:
             self.held_out = match_classes(self._tests, self.spec)
-            tests = self._read(self.held_out, progress)
-            known = set(tests.digests)
-            held = [digest in known for digest in seen.digests]
-            if any(held):
-                progress.warn(f"{sum(held)} of {len(held)} images of {given.name} are held out, too: not trained on")
-        train = seen.part([not one for one in held])
+            tests = read_images(self._batches(self.held_out, 64), progress)
+        known = {image.digest for image in tests}
+        train = [image for image in seen if image.digest not in known]
+        both = len(seen) - len(train)
+        if both and self._tests is not None:
+            progress.warn(f"{both} of {len(seen)} images of {given.name} are held out, too: not trained on")
         self._check(train, tests)
-        left_out = {name for name, one in zip(seen.names, held, strict=True) if one}
-        names, keep = (left_out, False) if limit is None else (set(train.names) - left_out, True)
-        self.train = Subset(self._given, names, len(train.names), keep=keep)
-        self.trained = ImageSet.of(train.digests)
+        left_out = {image.name for image in seen if image.digest in known}
+        names, keep = (left_out, False) if limit is None else ({image.name for image in train} - left_out, True)
+        self.train = Subset(self._given, names, len(train), keep=keep)
+        self.trained = ImageSet.of(image.digest for image in train)
         self.described = {
-            "train": train.describe(self._given.name),
-            "held_out": tests.describe(self.held_out.name),
+            "train": describe_images(train, self._given, labels=True),
+            "held_out": describe_images(tests, self.held_out, labels=True),
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "mirror": self._mirror,
             "shift": self.options.shift,
@@ -185,34 +159,13 @@ class FinetuneImages:
     def _batches(self, source: ImageSource, size: int) -> Batches:
         return Batches(source, self.preprocessing, size, max_corrupt=self.options.max_corrupt, decoders=self._decoders)
 
-    def _read(self, source: ImageSource, progress: Progress) -> _Set:
-        found, digest = _Set(), DataDigest()
-        batches = self._batches(source, 64)
-        name = Path(source.name).name
-        with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
-            for batch in batches:
-                digest.add(batch.images)
-                found.names += batch.names
-                found.labels += map(int, batch.labels)
-                advance(len(batch.labels))
-        found.digests += digest.digests
-        if batches.corrupt:
-            progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
-        return found
-
-    def _check(self, train: _Set, tests: _Set) -> None:
-        if not train.names or not tests.names:
+    def _check(self, train: list[ReadImage], tests: list[ReadImage]) -> None:
+        if not train or not tests:
             raise DeployError(
-                f"{self._given.name} gives {len(train.names)} images to train on and {len(tests.names)} to judge by: "
-                "expected some of both; give more images, or others with --test-data"
+                f"{self._given.name} gives {len(train)} images to train on and {len(tests)} to judge by: expected some "
+                "of both; give more images, or others with --test-data"
             )
-        if not self.options.schedule.loss.needs_labels:
-            return
-        for images in (train, tests):
-            for name, label in zip(images.names, images.labels, strict=True):
-                if not 0 <= label < self.spec.classes:
-                    found = "no label" if label < 0 else f"label {label}"
-                    raise DeployError(
-                        f"{name} has {found}: expected 0 to {self.spec.classes - 1} for --loss "
-                        f"{self.options.schedule.loss}; `--loss distill` needs no labels"
-                    )
+        loss = self.options.schedule.loss
+        if loss.needs_labels:
+            reason = f" for --loss {loss}; `--loss distill` needs no labels"
+            check_labels((*train, *tests), self.spec.classes, reason)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bench.report.finetuning import Look, Standing
-from wrn_deploy.calib.qat.schedule import TEMPERATURE, Loss
+from wrn_deploy.calib.options import TEMPERATURE, Loss
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, GateError
@@ -21,15 +23,16 @@ Logits = npt.NDArray[np.float32]
 Answer = Callable[[Logits], Logits]
 
 # How far the logits of ONNX Runtime may be from those that were trained with: the root of the mean squared difference,
-# as a share of the logits' own deviation. fp16 rounding moves values over the edge between two codes here and there.
+# as a fraction of the logits' own deviation. fp16 rounding moves values over the edge between two codes here and there.
 TOLERANCE = 0.1
 
 
 class Judge:
-    """fp32's logits on the held-out images, which other graphs are judged by; holds one float32 per class and image."""
+    """fp32's logits on the held-out images, which other graphs are judged by; keeps one float32 per class and image."""
 
     def __init__(self, batches: CachedBatches, loss: Loss, fp32: Answer, advance: Callable[[int], None]) -> None:
-        self._batches, self._loss = batches, loss
+        self.loss = loss
+        self._batches = batches
         self._wanted: list[Logits] = []
         labelled = True
         for batch in batches:
@@ -60,42 +63,45 @@ class Judge:
                     "the learning rate (--lr), or see with `wrn-deploy eval` whether the graph gave them before"
                 )
             answers = logits.argmax(axis=1)
-            total += _loss(logits, wanted, batch.labels, self._loss)
+            total += _loss(logits, wanted, batch.labels, self.loss)
             same += int((answers == wanted.argmax(axis=1)).sum())
             correct += int((answers == batch.labels).sum())
             images += len(logits)
         return Standing(images, total / images, same, correct if self._labelled else None)
 
 
+@dataclass(slots=True, kw_only=True)
 class Watcher:
-    """Remembers the best step: better than the start, and with the lowest loss."""
+    """Remembers the best step in `kept`: better than the start, and with the lowest loss; None: there was none."""
 
-    def __init__(self, key: str, judge: Judge, start: Standing, loss: Loss, advance: Callable[[int], None]) -> None:
-        self._key, self._judge, self._start, self._best = key, judge, start, start
-        self._loss, self._advance = loss, advance
-        self.looks: list[Look] = []
-        self.kept: int | None = None
+    key: str
+    judge: Judge
+    start: Standing
+    count: Callable[[int], None]
+    looks: list[Look] = field(default_factory=list)
+    kept: int | None = None
+    lowest: float = math.inf
 
     def advance(self) -> None:
         """Counts a step."""
-        self._advance(1)
+        self.count(1)
 
     def look(self, step: int, rate: float, loss: float, answer: Answer) -> bool:
         """Judges the graph; returns whether it is the best so far."""
-        standing = self._judge.judge(answer)
+        standing = self.judge.judge(answer)
         self.looks.append(Look(step, rate, loss, standing))
-        better = standing.is_better_than(self._start, by_labels=self._loss.needs_labels)
-        if not better or standing.loss >= self._best.loss:
+        better = standing.is_better_than(self.start, by_labels=self.judge.loss.needs_labels)
+        if not better or standing.loss >= self.lowest:
             return False
-        self._best, self.kept = standing, step
+        self.lowest, self.kept = standing.loss, step
         return True
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         """Notes one line per look."""
         for look in self.looks:
             progress.note(
-                f"{self._key}, step {look.step}: loss {look.loss:.4f} in training, {look.standing.loss:.4f} held out "
-                f"({100 * look.standing.agreement:.2f} % as fp32); before: {self._start.loss:.4f}"
+                f"{self.key}, step {look.step}: loss {look.loss:.4f} in training, {look.standing.loss:.4f} held out "
+                f"({100 * look.standing.agreement:.2f} % as fp32); before: {self.start.loss:.4f}"
             )
 
 

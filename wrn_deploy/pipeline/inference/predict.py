@@ -120,7 +120,7 @@ def predict_target(target: BundleOrWeights, options: PredictOptions, progress: P
         DeployError: bad weights; or as `predict_images`.
         MachineError: as `predict_images`.
     """
-    model = target.path if target.is_bundle else load_network(target.network, progress)
+    model = target.path if target.is_bundle else load_network(target.network, progress).network
     return predict_images(model, options, progress)
 
 

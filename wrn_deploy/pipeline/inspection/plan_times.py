@@ -18,9 +18,9 @@ from wrn_deploy.pipeline.inspection.node_times import RUNS, WARM_UP, NodeTime, R
 from wrn_deploy.progress import Progress
 
 if TYPE_CHECKING:
+    from wrn_deploy.engines.inspector import LayerTimer
     from wrn_deploy.engines.layers import EngineLayer
     from wrn_deploy.engines.promise import ExpectedPrecision
-    from wrn_deploy.engines.timing import LayerTimer
 
 __all__ = ["TimedPlans", "time_plans"]
 
@@ -42,7 +42,7 @@ def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progre
         DeployError: a plan is in no bundle, or is not the file that its manifest describes.
         MachineError: there is no GPU, or not that TensorRT.
     """
-    from wrn_deploy.engines.timing import LayerTimer
+    from wrn_deploy.engines.inspector import LayerTimer
     from wrn_deploy.pipeline.quantization.lint import lint_file
 
     found = [_plan(file) for file in files]

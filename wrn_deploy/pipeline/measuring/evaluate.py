@@ -21,8 +21,7 @@ from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.models.published import percent_text
 from wrn_deploy.pipeline.inference.models import BundleOrWeights, images_together, open_network
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, check_labelled, evaluate_bundle, settings_of
-from wrn_deploy.pipeline.networks.network import load_with_weights
-from wrn_deploy.pipeline.networks.weights import LoadedWeights
+from wrn_deploy.pipeline.networks.network import LoadedWeights, load_network
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
@@ -51,7 +50,7 @@ def evaluate_target(
     if target.is_bundle:
         return evaluate_bundle(Bundle.open(target.path), options, progress)
     backend = _backend(target, options, gated=gated)
-    loaded = load_with_weights(target.network, progress)
+    loaded = load_network(target.network, progress)
     assert loaded.weights is not None, "weights are what is evaluated"
     return _evaluate(loaded.network.to(DEVICES[backend]), loaded.weights, backend, options, progress)
 

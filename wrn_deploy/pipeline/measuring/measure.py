@@ -15,7 +15,7 @@ from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.warning import report_warnings
+from wrn_deploy.calib.guard import report_warnings
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
@@ -25,7 +25,6 @@ from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
 from wrn_deploy.pipeline.measuring.scoring import score_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
-from wrn_deploy.pipeline.quantization.state import check_trained_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import default_pairs, examine, known_pairs, runtimes
 from wrn_deploy.spec import EXPERIMENTAL, Precision
@@ -159,7 +158,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     seen = next(entry.answers.images for entry in entries if entry.answers is not None)
-    report_warnings(filter(None, [check_overlap(bundle, seen), check_trained_overlap(bundle, seen)]), progress)
+    report_warnings(check_overlap(bundle, seen), progress)
     measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, conditions=conditions)
     return _report(bundle, options, measured)
 

@@ -12,8 +12,8 @@ from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
+from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
-from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights, network_of
 from wrn_deploy.pipeline.quantization.base_graph import write_wrapped
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
@@ -88,9 +88,11 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     _check_packages()
     spec, taken = _read(options, progress)
     bundle = Bundle.create(options.out, spec, options.random_weights)
-    weights = Recipe(options=_weights_options(options, spec.core, taken), tools={"wrn-deploy": __version__})
+    origin = {"seed": options.seed} if taken is None else taken.origin
+    weights = Recipe(options={"model": spec.core.to_json(), **origin}, tools={"wrn-deploy": __version__})
     if _up_to_date(bundle, weights, options):
-        progress.note(f"{bundle.folder}: weights, {_list_precisions(options)} graphs are up to date")
+        *others, last = _precisions(options)
+        progress.note(f"{bundle.folder}: weights, {', '.join(others)} and {last} graphs are up to date")
         return Bundle.open(bundle.folder)
     network = _random(spec, options.seed) if taken is None else network_of(taken)
     _write(bundle, network, weights, options, progress)
@@ -114,10 +116,10 @@ def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOp
         with progress.task(f"Exporting {spec.name} to ONNX"):
             fp32 = export_graph(network, spec)
         parent = weights
-        graphs = [(Precision.FP32, fp32), (Precision.FP16, convert_fp16(fp32))]
+        graphs = {Precision.FP32: fp32, Precision.FP16: convert_fp16(fp32)}
         if options.bf16:
-            graphs.append((Precision.BF16, convert_bf16(fp32)))
-        for precision, model in graphs:
+            graphs[Precision.BF16] = convert_bf16(fp32)
+        for precision, model in graphs.items():
             check_structure(model, spec.core)
             file = f"{precision}.onnx"
             ir.save(model, step.file(file))
@@ -141,36 +143,31 @@ def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOp
 
 def _precisions(options: ExportOptions) -> tuple[Precision, ...]:
     """The precisions of the graphs to write; each after the first is made from fp32."""
-    return (Precision.FP32, Precision.FP16, *((Precision.BF16,) if options.bf16 else ()))
-
-
-def _list_precisions(options: ExportOptions) -> str:
-    *others, last = _precisions(options)
-    return f"{', '.join(others)} and {last}"
+    return (Precision.FP32, Precision.FP16, Precision.BF16)[: 3 if options.bf16 else 2]
 
 
 def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, LoadedWeights | None]:
+    """The description of what to export, with its interface, and the weights; None for random ones."""
+    from wrn_deploy.models.cost import count_features, shape_feature_maps
+
+    loaded = None
     if options.weights is None:
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
-        return _with_interface(options.overrides.apply(describe_model(options.model)), options), None
-    request = WeightsRequest(
-        model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
-    )
-    loaded = load_weights(request, progress)
-    return _with_interface(loaded.spec, options), loaded
-
-
-def _with_interface(spec: ModelSpec, options: ExportOptions) -> ModelSpec:
-    from wrn_deploy.models.cost import count_features, shape_feature_maps
-
+        spec = options.overrides.apply(describe_model(options.model))
+    else:
+        network = NetworkOptions(
+            model=options.model, weights=options.weights, key=options.weights_key, overrides=options.overrides
+        )
+        loaded = load_weights(network, progress)
+        spec = loaded.spec
     if options.top_k is not None and not 1 <= options.top_k <= spec.classes:
         raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
     features = count_features(spec) if options.features else 0
     maps = shape_feature_maps(spec) if options.feature_maps else ()
     return dataclasses.replace(
         spec, interface=Interface(pixels=options.pixels, top_k=options.top_k, features=features, feature_maps=maps)
-    )
+    ), loaded
 
 
 def _random(spec: ModelSpec, seed: int) -> nn.Module:
@@ -179,10 +176,6 @@ def _random(spec: ModelSpec, seed: int) -> nn.Module:
     from wrn_deploy.models.random_init import build_random
 
     return build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed)
-
-
-def _weights_options(options: ExportOptions, spec: ModelSpec, taken: LoadedWeights | None) -> dict[str, Any]:
-    return {"model": spec.to_json(), **({"seed": options.seed} if taken is None else taken.origin)}
 
 
 def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
@@ -206,13 +199,6 @@ def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool
 
 
 def _check_packages() -> None:
-    for package, extra in (
-        ("torch", "export"),
-        ("safetensors", "export"),
-        ("onnx", "export"),
-        ("onnxscript", "export"),
-        ("onnx_ir", "export"),
-        ("onnxruntime", "cpu"),
-    ):
+    for package in ("torch", "safetensors", "onnx", "onnxscript", "onnx_ir", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise missing_package(package, extra, "exporting a model")
+            raise missing_package(package, "cpu" if package == "onnxruntime" else "export", "exporting a model")

@@ -1,21 +1,29 @@
-"""Loads a network in PyTorch by its name, with its weights and its description, for the zoo and for `eval`."""
+"""Loads a network in PyTorch: finds its weights by file or name, matches them, and chooses the preprocessing."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.bundle import sha256_of
+from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model, describe_model
-from wrn_deploy.pipeline.networks.weights import LoadedWeights, WeightsRequest, load_weights
-from wrn_deploy.progress import Progress, Silent
+from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing, find_preprocessing, published_as
+from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source, read_sources
+from wrn_deploy.progress import Progress
+from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LoadedNetwork", "NetworkOptions", "load_network", "load_with_weights"]
+    from wrn_deploy.models.checkpoints.match import Match
+    from wrn_deploy.models.checkpoints.weights import Checkpoint
+
+__all__ = ["LoadedNetwork", "LoadedWeights", "NetworkOptions", "load_network", "load_weights", "network_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +31,11 @@ class NetworkOptions:
     """Which network, with which weights, and what is changed of its description.
 
     Args:
-        model: its name; None: the one that the weights name.
-        weights: a file, or weights known by name; None: untrained.
+        model: its name, as in "wrn-50-2"; None: the one that the weights name.
+        weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k"; None: untrained.
         overrides: changes to the description.
         seed: of untrained weights, 0 to 2**63 - 1.
-        key: which state dict of the file, if it has several.
+        key: the state dict to take, if the file has several; "": the preferred one.
     """
 
     model: str | None = None
@@ -43,6 +51,16 @@ class NetworkOptions:
             raise UsageError(f"seed {self.seed}: expected 0 to 2**63 - 1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedWeights:
+    """A checkpoint, its match with the network of `spec`, and where it came from: `origin`, in JSON types."""
+
+    spec: ModelSpec
+    checkpoint: Checkpoint
+    match: Match
+    origin: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedNetwork:
     """A network in eval mode with its description as the attribute `spec`, and its weights; None if it is untrained."""
@@ -51,45 +69,115 @@ class LoadedNetwork:
     weights: LoadedWeights | None
 
 
-def load_network(options: NetworkOptions, progress: Progress | None = None) -> nn.Module:
-    """The network alone of `load_with_weights`."""
-    return load_with_weights(options, Silent() if progress is None else progress).network
-
-
-def load_with_weights(options: NetworkOptions, progress: Progress) -> LoadedNetwork:
+def load_network(options: NetworkOptions, progress: Progress) -> LoadedNetwork:
     """The network, with its weights if any are given.
 
     Example:
-        >>> loaded = load_with_weights(NetworkOptions(model="wrn-16-2", seed=1), Silent())
+        >>> loaded = load_network(NetworkOptions(model="wrn-16-2", seed=1), Silent())
         >>> loaded.network.spec.classes
         10
 
     Raises:
-        UsageError: no network is given and the file does not name one; or the file has no state dict of that key.
-        DeployError: no such network or weights, or they do not fit each other.
-        MachineError: torch, safetensors, or the package that downloads the weights is missing.
+        MachineError: torch or safetensors is missing.
+        DeployError: no such network; or as `load_weights`.
     """
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "loading weights")
-    usual = None if options.model is None else describe_model(options.model)  # says what is missing before torch is
+    usual = None if options.model is None else describe_model(options.model)  # reports a missing torch
     import torch
 
-    from wrn_deploy.models.checkpoints.weights import apply_match
-
-    loaded = None
-    if options.weights is not None:
-        request = WeightsRequest(
-            model=options.model, weights=os.fspath(options.weights), key=options.key, overrides=options.overrides
-        )
-        loaded = load_weights(request, progress)
-        spec = loaded.spec
-    else:
-        assert usual is not None
-        spec = options.overrides.apply(usual)
+    loaded = None if options.weights is None else load_weights(options, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        network = build_model(spec)
-    if loaded is not None:
-        apply_match(network, loaded.match)
-    network.__dict__["spec"] = spec  # a plain attribute: no part of the state dict, and known to copies and pickles
-    return LoadedNetwork(network.eval(), loaded)
+        if loaded is not None:
+            spec, network = loaded.spec, network_of(loaded)
+        else:
+            assert usual is not None
+            spec = options.overrides.apply(usual)
+            network = build_model(spec).eval()
+    network.__dict__["spec"] = spec  # a plain attribute: not part of the state dict, and kept by copies and pickles
+    return LoadedNetwork(network, loaded)
+
+
+def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
+    """Finds the weights, downloads them if they are known by name, and matches them to the network.
+
+    Notes report which state dict was taken in which layout, and which preprocessing was chosen and why.
+
+    Example:
+        >>> loaded = load_weights(NetworkOptions(model="wrn-50-2", weights="wide_resnet50_2.pth"), Silent())
+        >>> network_of(loaded)(torch.zeros(1, *loaded.spec.input.shape))
+
+    Raises:
+        UsageError: the file has no state dict of that key, or does not name its network and none is given.
+        DeployError: no such file or name, weights of another network, or a file that is not a checkpoint of it.
+        MachineError: a package is missing, or the download needs a network and there is none.
+    """
+    import torch
+
+    from wrn_deploy.models.checkpoints.weights import match_weights, read_weights
+
+    assert options.weights is not None
+    named = None if options.model is None else describe_model(options.model)
+    file, source = _find(os.fspath(options.weights), named, progress)
+    checkpoint, digest = read_weights(file), sha256_of(file)
+    described = checkpoint.spec
+    usual = named or described
+    if usual is None:
+        published = source or published_as(digest)
+        if published is None:
+            raise UsageError(f"{file} does not say which network it is of: expected --model, as in wrn-16-2")
+        usual = describe_model(published.network)
+    if described is not None and described.name != usual.name:
+        raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
+    spec = options.overrides.apply(described or usual)
+    with torch.device("meta"):  # the names and shapes of its tensors
+        empty = build_model(spec)
+    match = match_weights(empty, checkpoint, spec, options.key)
+    origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
+    if described is None:
+        found = find_preprocessing(usual, file, digest, source=source, normalizer=match.normalizer())
+        spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
+        _report(match, checkpoint, progress)
+        changed = ", with your changes" if spec.preprocessing != found.preprocessing else ""
+        progress.note(f"preprocessing: {describe_preprocessing(spec.preprocessing)} ({found.why}{changed})")
+        origin["preprocessing"] = found.why
+        if found.source is not None:
+            origin["published"] = found.source.name
+    return LoadedWeights(spec=spec, checkpoint=checkpoint, match=match, origin=origin)
+
+
+def network_of(loaded: LoadedWeights) -> nn.Module:
+    """The network with its weights, in eval mode, on the CPU."""
+    from wrn_deploy.models.checkpoints.weights import apply_match
+
+    network = build_model(loaded.spec)
+    apply_match(network, loaded.match)
+    return network.eval()
+
+
+def _find(name: str, network: ModelSpec | None, progress: Progress) -> tuple[Path, WeightsSource | None]:
+    from wrn_deploy.models.checkpoints.fetch import fetch_weights
+
+    publishers = {known.partition("/")[0] for known in read_sources()}
+    if Path(name).exists() or name.partition("/")[0] not in publishers:
+        return Path(name), None
+    source = find_source(name)
+    if network is not None and source.network != network.name:
+        raise DeployError(
+            f"{name} are weights of {source.network}, not of {network.name}: expected one of {network.name}'s, or the "
+            f"model {source.network}"
+        )
+    return fetch_weights(source, progress), source
+
+
+def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:
+    place = f", from {match.name} in it" if match.name else ""
+    progress.note(f"{checkpoint.file}: layout of {match.layout.name}{place}")
+    if match.others:
+        others = " and ".join(name or "a bare state dict" for name in match.others)
+        progress.note(f"the file has {others} too: --weights-key NAME takes another")
+    if match.layout.note:
+        progress.warn(f"{match.layout.name}: {match.layout.note}")
+    if checkpoint.passed_over:
+        progress.note(f"ignored, since they are not tensors: {', '.join(checkpoint.passed_over)}")

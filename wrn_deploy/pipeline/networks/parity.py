@@ -43,12 +43,9 @@ def core_parity(
     sizes = _sizes(spec)
     images = probe_images(spec, max(sizes))
     graph = infer_with(open_session(_runnable(file, precision)))
-
-    def reference(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return _computed(network, batch).logits
-
+    batches = [images[-size:] for size in sizes]
     with progress.task(f"Checking the {precision} graph against PyTorch at batches {', '.join(map(str, sizes))}"):
-        found = check_parity(reference, graph, [images[-size:] for size in sizes], precision)
+        found = check_parity(lambda batch: _computed(network, batch).logits, graph, batches, precision)
     worst = max(found, key=lambda parity: parity.max_abs / parity.largest_logit)
     progress.note(
         f"{precision}: largest error {worst.max_abs:.2g} on logits up to {worst.largest_logit:.3g}, cosine at least "
@@ -88,8 +85,9 @@ def _sizes(spec: ModelSpec) -> tuple[int, ...]:
 
 def _pixels(spec: ModelSpec, count: int) -> npt.NDArray[np.uint8]:
     """The embedded digits at the network's size, (count, H, W, 3)."""
-    how = dataclasses.replace(spec.preprocessing, resize=spec.preprocessing.resize or spec.preprocessing.height)
-    return next(iter(Batches(open_data("digits", Role.TEST), how, count))).images
+    resize = spec.preprocessing.resize or spec.preprocessing.height
+    preprocessing = dataclasses.replace(spec.preprocessing, resize=resize)
+    return next(iter(Batches(open_data("digits", Role.TEST), preprocessing, count))).images
 
 
 def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
@@ -105,7 +103,7 @@ def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
             logits, maps = logits_and_maps(network.eval(), torch.from_numpy(images))
     finally:
         hook.remove()
-    return Computed(logits.numpy(), features[-1], tuple(one.numpy() for one in maps))
+    return Computed(logits.numpy(), features[-1], tuple(found.numpy() for found in maps))
 
 
 def _runnable(file: Path, precision: Precision) -> Path | bytes:

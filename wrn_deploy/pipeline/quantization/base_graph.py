@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.table import Equalization
-    from wrn_deploy.export.interface import Units
+    from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 
-__all__ = ["read_unwrapped", "unwrapped_file", "write_wrapped"]
+__all__ = ["read_equalized", "read_unwrapped", "unwrapped_file", "write_wrapped"]
 
 
 def read_unwrapped(file: Path) -> ir.Model:
@@ -26,6 +26,16 @@ def read_unwrapped(file: Path) -> ir.Model:
     from wrn_deploy.export.interface import unwrap
 
     return unwrap(ir.load(file))
+
+
+def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
+    """The fp32 graph of a calibrated bundle without an interface, equalized by the table, and the table."""
+    from wrn_deploy.calib.collection.table import read_table
+    from wrn_deploy.calib.equalization.equalize import equalize
+
+    fp32, table = (bundle.file(bundle.artifacts[key]) for key in ("onnx-fp32", "calibration"))
+    found = read_table(table)
+    return equalize(read_unwrapped(fp32), found.equalization), found
 
 
 @contextlib.contextmanager
@@ -62,29 +72,16 @@ def write_wrapped(
     import numpy as np
     import onnx_ir as ir
 
-    from wrn_deploy.calib.equalization.equalize import classifier_factors
-    from wrn_deploy.export.interface import wrap
+    from wrn_deploy.calib.equalization.equalize import classifier_factors, tensor_units
+    from wrn_deploy.export.interface import Units, find_feature_maps, wrap
 
     if spec == spec.core:
         ir.save(model, file)
     elif fp32 is None or equalization is None:
         ir.save(wrap(model, spec), file)
     else:
-        factors = classifier_factors(fp32.graph, equalization)
-        units = None if factors is None else np.asarray(factors, dtype=np.float32)
-        ir.save(wrap(model, spec, units, _map_units(model, fp32, equalization)), file)
-
-
-def _map_units(model: ir.Model, fp32: ir.Model, equalization: Equalization) -> dict[str, Units]:
-    """What equalization did to the feature maps, by the names of their tensors, which all precisions share."""
-    import numpy as np
-
-    from wrn_deploy.calib.equalization.equalize import tensor_units
-    from wrn_deploy.export.interface import Units, find_feature_maps
-
-    found = {}
-    for value in find_feature_maps(model.graph):
-        units = tensor_units(fp32.graph, equalization, value.name or "")
-        factors, shifts = (None if one is None else np.asarray(one, dtype=np.float32) for one in units)
-        found[value.name or ""] = Units(factors, shifts)
-    return found
+        factors, maps = classifier_factors(fp32.graph, equalization), {}
+        for name in (value.name or "" for value in find_feature_maps(model.graph)):  # all precisions share these names
+            units = tensor_units(fp32.graph, equalization, name)
+            maps[name] = Units(*(None if unit is None else np.asarray(unit, dtype=np.float32) for unit in units))
+        ir.save(wrap(model, spec, None if factors is None else np.asarray(factors, dtype=np.float32), maps), file)

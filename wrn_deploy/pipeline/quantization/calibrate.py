@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
-from wrn_deploy.calib.warning import CalibrationWarning, report_warnings
+from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
+from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
-from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
-from wrn_deploy.pipeline.quantization.overlap import IMAGES, add_images, images_recipe
-from wrn_deploy.pipeline.quantization.quantize import Quantization, images_for_rounding, write_graphs
-from wrn_deploy.pipeline.quantization.state import GRAPH, UNTUNED, is_finetuned, is_tuned, made_by
+from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
+from wrn_deploy.pipeline.quantization.quantize import Quantization, write_graphs
+from wrn_deploy.pipeline.quantization.state import GRAPH, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.ranges import Histogram, Range
@@ -69,19 +66,21 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         parents={weights.key: weights.sha256, fp32.key: fp32.sha256}, options=images.describe(), tools=tools
     )
     artifact = bundle.current("calibration", recipe)
-    graphs = _GraphRecipes(fp32=fp32, fp16=fp16, quantization=options.quantization, tools=tools)
-    if artifact is not None and graphs.current(bundle, artifact) and bundle.current(IMAGES, images_recipe(artifact)):
-        progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
-        return artifact
+    recipes = functools.partial(_graph_recipes, fp32=fp32, fp16=fp16, options=options.quantization, tools=tools)
+    if artifact is not None:
+        made = all(made_by(bundle, key, graph_recipe) for key, graph_recipe in recipes(artifact).items())
+        if made and CALIBRATION.find(bundle):
+            progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
+            return artifact
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
     if artifact is None:
-        with unwrapped_file(bundle.file(fp32), bundle.spec) as graph:
-            table, equalized, warnings = _calibrate(graph, fp32.sha256, method, images, progress)
+        with unwrapped_file(bundle.file(fp32), bundle.spec) as core:
+            table, equalized, warnings = _calibrate(core, fp32.sha256, method, images, progress)
     else:
-        table, equalized = _read_table(bundle.file(artifact), bundle.file(fp32))
+        equalized, table = read_equalized(bundle)
         warnings = [CalibrationWarning(**warning) for warning in artifact.facts.get("guards", [])]
     report_warnings(warnings, progress)
     with bundle.transaction() as step:
@@ -95,30 +94,24 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
             recipe=recipe,
             facts=facts,
         )
-        _write_graphs(step, equalized, table, images, progress)
-        del equalized  # frees its weights before sessions are opened
-        graphs.add(step, artifact)
-        add_images(step, artifact, images.digests)
+        for key, graph in write_graphs(equalized, table, images, progress).items():
+            file = step.file(GRAPHS[key])
+            write_wrapped(graph, file, bundle.spec, fp32=equalized, equalization=table.equalization)
+        del equalized, graph  # frees their weights before sessions are opened
+        for key, graph_recipe in recipes(artifact).items():
+            step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
+        CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
         with progress.task("Comparing the int8 graphs with fp32"):
             staged = {key: step.file(file) for key, file in GRAPHS.items()}
-            compare_with_fp32(bundle.file(fp32), staged, images, progress)
+            images.compare(bundle.file(fp32), staged, progress)
     return artifact
-
-
-def _read_table(table: Path, fp32: Path) -> tuple[CalibrationTable, ir.Model]:
-    """The table in a file, and the graph equalized by it."""
-    from wrn_deploy.calib.collection.table import read_table
-    from wrn_deploy.calib.equalization.equalize import equalize
-
-    found = read_table(table)
-    return found, equalize(read_unwrapped(fp32), found.equalization)
 
 
 def _calibrate(
     graph: Path, graph_sha256: str, method: Any, images: CalibrationImages, progress: Progress
 ) -> tuple[CalibrationTable, ir.Model, list[CalibrationWarning]]:
     """The table of the unwrapped fp32 graph in `graph`, the graph equalized by it, and what the guards warn of."""
-    from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
+    from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.guard import Calibrated, run_guards
 
     options = images.options
@@ -127,25 +120,16 @@ def _calibrate(
         return float(method.threshold(histogram, amax, options.percentile))
 
     equalization, ranges, equalized = _collect(graph, method.NEEDS_HISTOGRAM, images, progress)
-    tensors = {}
-    for name, found in ranges.items():
-        amax = threshold(found.histogram, found.amax)
-        tensors[name] = TensorRange(low=found.low, high=found.high, amax=amax, clipped=found.share_above(amax))
     table = CalibrationTable(
         method=options.method,
         percentile=options.percentile if options.method == "percentile" else None,
-        data=Path(images.source.name).name,
-        data_digest=images.digest,
-        images=images.count,
+        **images.described,
         graph_sha256=graph_sha256,
-        tensors=tensors,
+        tensors={name: found.whole.clipped(threshold) for name, found in ranges.items()},
         equalization=equalization,
     )
-    return (
-        table,
-        equalized,
-        run_guards(Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)),
-    )
+    calibrated = Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)
+    return table, equalized, run_guards(calibrated)
 
 
 def _collect(
@@ -166,15 +150,14 @@ def _collect(
     threads = images.options.threads
 
     def collect(graph: Path) -> dict[str, Range]:
-        with progress.task(f"Collecting ranges on {images.count} images", images.count) as advance:
-            counted = _counted(images.normalized(), advance)
-            return collect_ranges(graph, counted, histograms=histograms, threads=threads)
+        with progress.task(f"Collecting ranges on {len(images.digests)} images", len(images.digests)) as advance:
+            return collect_ranges(graph, images.normalized(advance), histograms=histograms, threads=threads)
 
     if not images.options.equalize:
         return Equalization(), collect(fp32), equalize(ir.load(fp32), Equalization())
-    first = images.first_split() if histograms else images.normalized()
     with progress.task("Collecting the channels' ranges, to equalise them") as advance:
-        ranges = collect_ranges(fp32, _counted(first, advance), histograms=False, threads=threads)
+        first = images.first_split(advance) if histograms else images.normalized(advance)
+        ranges = collect_ranges(fp32, first, histograms=False, threads=threads)
     model = ir.load(fp32)
     found = find_equalization(model.graph, ranges)
     if not histograms:
@@ -186,56 +169,13 @@ def _collect(
         return found, collect(equalized), ir.load(equalized)
 
 
-def _counted(
-    batches: Iterable[npt.NDArray[np.float32]], advance: Callable[[int], None]
-) -> Iterator[npt.NDArray[np.float32]]:
-    """The same batches; `advance` gets the number of images of each."""
-    for batch in batches:
-        yield batch
-        advance(len(batch))
-
-
-def _write_graphs(
-    step: Transaction, equalized: ir.Model, table: CalibrationTable, images: CalibrationImages, progress: Progress
-) -> None:
-    """Stages the int8 graphs."""
-    quantization = images.options.quantization
-    chosen = images.first(images_for_rounding(equalized, images.count)) if quantization.needs_images else None
-    graphs = write_graphs(
-        equalized, table, quantization, preprocessing=images.preprocessing, images=chosen, progress=progress
-    )
-    for key, graph in graphs.items():
-        file = step.file(GRAPHS[key])
-        write_wrapped(graph, file, images.spec, fp32=equalized, equalization=table.equalization)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _GraphRecipes:
-    """How the int8 graphs are made from the fp32 and fp16 graphs and a table."""
-
-    fp32: Artifact
-    fp16: Artifact
-    quantization: Quantization
-    tools: dict[str, str]
-
-    def add(self, step: Transaction, table: Artifact) -> None:
-        """Adds the staged graphs to the transaction."""
-        for key, file in GRAPHS.items():
-            step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=file, recipe=self._recipe(key, table))
-
-    def current(self, bundle: Bundle, table: Artifact) -> bool:
-        """Whether the bundle has all of them, made by these recipes, even if they were tuned or fine-tuned since."""
-        return all(self._is_current(bundle, key, self._recipe(key, table)) for key in GRAPHS)
-
-    def _is_current(self, bundle: Bundle, key: str, recipe: Recipe) -> bool:
-        if made_by(bundle, key, recipe):
-            return True
-        return is_tuned(bundle.artifacts.get(key)) and bundle.current(UNTUNED, recipe) is not None
-
-    def _recipe(self, key: str, table: Artifact) -> Recipe:
-        used = (table, self.fp32, self.fp16) if key == GRAPH else (table, self.fp32)  # the CPU's needs no fp16 graph
-        return Recipe(
-            parents={parent.key: parent.sha256 for parent in used},
-            options=self.quantization.describe(),
-            tools=self.tools,
-        )
+def _graph_recipes(
+    table: Artifact, *, fp32: Artifact, fp16: Artifact, options: Quantization, tools: dict[str, str]
+) -> dict[str, Recipe]:
+    """How the int8 graphs are made, by artifact key; the graph for ONNX Runtime needs no fp16 graph."""
+    parents = {key: (table, fp32, fp16) if key == GRAPH else (table, fp32) for key in GRAPHS}
+    described = options.describe()
+    return {
+        key: Recipe(parents={made.key: made.sha256 for made in used}, options=described, tools=tools)
+        for key, used in parents.items()
+    }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.machine import package_versions
-from wrn_deploy.pipeline.quantization.agreement import compare_with_fp32
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, write_wrapped
+from wrn_deploy.pipeline.quantization.base_graph import read_equalized, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import PACKAGES
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.progress import Progress
@@ -34,13 +33,10 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     if current is not None:
         progress.note(f"{bundle.folder}: the fp8 graph is up to date")
         return current
-    from wrn_deploy.calib.collection.table import read_table
-    from wrn_deploy.calib.equalization.equalize import equalize
-    from wrn_deploy.calib.writing.for_fp8 import quantize_fp8
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_fp8
     from wrn_deploy.export.half import convert_fp16
 
-    found = read_table(bundle.file(table))
-    equalized = equalize(read_unwrapped(bundle.file(fp32)), found.equalization)
+    equalized, found = read_equalized(bundle)
     with bundle.transaction() as step:
         graph = quantize_fp8(equalized, convert_fp16(equalized), found)
         write_wrapped(graph, step.file(FILE), bundle.spec, fp32=equalized, equalization=found.equalization)
@@ -48,6 +44,5 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
             FP8_GRAPH, kind=Kind.ONNX, precision=Precision.FP8, path=FILE, recipe=recipe, facts={"experimental": True}
         )
         with progress.task("Comparing the fp8 graph with fp32"):
-            images = CalibrationImages(bundle, options)
-            compare_with_fp32(bundle.file(fp32), {FP8_GRAPH: step.file(FILE)}, images, progress)
+            CalibrationImages(bundle, options).compare(bundle.file(fp32), {FP8_GRAPH: step.file(FILE)}, progress)
     return artifact

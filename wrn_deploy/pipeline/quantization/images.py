@@ -1,38 +1,42 @@
-"""The options of a calibration, and its images, which are decoded once."""
+"""The options of a calibration, and its images, which are decoded once; compares quantized graphs with fp32 on some."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collection.ranges import split_of
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
-from wrn_deploy.data.sampling.digest import DataDigest
+from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.subset import EvenSample
-from wrn_deploy.errors import UsageError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.sessions import infer_all, open_session
 
-__all__ = ["CalibrateOptions", "CalibrationImages"]
+__all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
 
 Floats = npt.NDArray[np.float32]
+CHECKED, CHECK_BATCH = 32, 4  # images that graphs are compared on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrateOptions:
-    """What to calibrate on, and how.
+    """The images to calibrate on, and the techniques.
 
     Attributes:
         data: real images; labels are not needed.
@@ -77,48 +81,41 @@ class CalibrationImages:
         self._batches = CachedBatches(
             Batches(self.source, self.preprocessing, 64, max_corrupt=options.max_corrupt, decoders=decoders)
         )
-        self.digest = ""
         self.digests: tuple[bytes, ...] = ()
-        self.count = 0
+        self.described: dict[str, Any] = {}
 
     def read(self, progress: Progress) -> None:
-        """Decodes every image: finds corrupt ones before any other work, and computes the digest."""
-        digest = DataDigest()
-        with progress.task(f"Reading {len(self._batches)} calibration images", len(self._batches)) as advance:
-            for batch in self._batches:
-                digest.add(batch.images)
-                advance(len(batch.images))
-        self.count, self.digest, self.digests = len(digest), digest.hexdigest(), digest.digests
+        """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
+        images = read_images(self._batches, progress)
+        self.digests = tuple(image.digest for image in images)
+        self.described = describe_images(images, self.source, labels=False)
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
             )
-        corrupt = self._batches.corrupt
-        if corrupt:
-            progress.warn(f"left out {len(corrupt)} corrupt calibration images: {', '.join(corrupt)}")
 
     def describe(self) -> dict[str, Any]:
         """Everything that the table depends on: the images themselves, the method and its options."""
         chosen = {"percentile": self.options.percentile} if self.options.method == "percentile" else {}
         return {
-            "data": Path(self.source.name).name,
-            "data_digest": self.digest,
-            "images": self.count,
+            **self.described,
             "method": self.options.method,
             "equalize": self.options.equalize,
             "preprocessing": dataclasses.asdict(self.preprocessing),
             **chosen,
         }
 
-    def normalized(self) -> Iterator[Floats]:
-        """The images one by one, normalised, (1, 3, H, W)."""
-        return (normalize(pixels, self.preprocessing) for pixels in self._batches.pixels(1))
+    def normalized(self, advance: Callable[[int], None]) -> Iterator[Floats]:
+        """Yields the images one by one, normalised, (1, 3, H, W); advances with each."""
+        for pixels in self._batches.pixels(1):
+            yield normalize(pixels, self.preprocessing)
+            advance(1)
 
-    def first_split(self) -> Iterator[Floats]:
+    def first_split(self, advance: Callable[[int], None]) -> Iterator[Floats]:
         """The images that `split_of` puts into split 1, about half of them; all images if it puts none there."""
-        chosen = (image for image in self.normalized() if split_of(image))
+        chosen = (image for image in self.normalized(advance) if split_of(image))
         first = next(chosen, None)
-        return self.normalized() if first is None else itertools.chain([first], chosen)
+        return self.normalized(advance) if first is None else itertools.chain([first], chosen)
 
     def first(self, count: int) -> Floats:
         """The first `count` images, normalised, (count, 3, H, W)."""
@@ -127,3 +124,58 @@ class CalibrationImages:
     def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
         """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
         return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))
+
+    def compare(self, fp32: Path, graphs: Mapping[str, Path], progress: Progress) -> None:
+        """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
+
+        `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+        """
+        batches = [*itertools.islice(self.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
+
+        def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
+            infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
+            return np.concatenate([best_classes(infer(batch)) for batch in batches])
+
+        expected = argmax(fp32)
+        for key, graph in graphs.items():
+            same = int((argmax(graph, fuses_qdq=not key.endswith("-tensorrt")) == expected).sum())
+            progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")
+
+
+class ReadImage(NamedTuple):
+    """An image without its pixels; the label is negative if it has none."""
+
+    digest: bytes
+    label: int
+    name: str
+
+
+def read_images(batches: Batches | CachedBatches, progress: Progress) -> list[ReadImage]:
+    """Reads every image: finds corrupt ones before any other work, and warns of those that were left out."""
+    name, found = Path(batches.source.name).name, list[ReadImage]()
+    with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
+        for batch in batches:
+            found.extend(map(ReadImage, map(image_digest, batch.images), map(int, batch.labels), batch.names))
+            advance(len(batch.labels))
+    if batches.corrupt:
+        progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
+    return found
+
+
+def describe_images(images: Iterable[ReadImage], source: ImageSource, *, labels: bool) -> dict[str, Any]:
+    """The images of a source in a recipe, independent of their order: digests of their pixels and of their labels."""
+    ordered = sorted(images)
+    pixels = hashlib.sha256(b"".join(image.digest for image in ordered)).hexdigest()
+    described = {"data": Path(source.name).name, "data_digest": pixels, "images": len(ordered)}
+    if labels:
+        labelled = b"".join(image.digest + image.label.to_bytes(8, "little", signed=True) for image in ordered)
+        described["labels_digest"] = hashlib.sha256(labelled).hexdigest()
+    return described
+
+
+def check_labels(images: Iterable[ReadImage], classes: int, reason: str) -> None:
+    """Raises DeployError if an image has no label, or one outside of the classes; the text ends with `reason`."""
+    for image in images:
+        if not 0 <= image.label < classes:
+            found = "no label" if image.label < 0 else f"label {image.label}"
+            raise DeployError(f"{image.name} has {found}: expected 0 to {classes - 1}{reason}")

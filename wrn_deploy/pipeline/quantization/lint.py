@@ -12,11 +12,11 @@ from wrn_deploy.pipeline.read_graph import EXPECTED, read_graph
 __all__ = ["Finding", "LintReport", "Severity", "Target", "check_findings", "lint_file"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
     """The counts of a graph and the findings in it.
 
-    `guessed`: the target follows from the graph's zero points. `int8_share`: the share of the Convs'
+    `guessed`: the target follows from the graph's zero points. `int8_share`: the fraction of the Convs'
     multiply-accumulates that can run in int8, None if the file does not give the shapes.
     """
 
@@ -44,8 +44,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         MachineError: onnx is not installed.
     """
     model = read_graph(file, "linting a graph")
-    from wrn_deploy.calib.lint.check import guess_target, lint_graph
-    from wrn_deploy.calib.lint.facts import GraphFacts
+    from wrn_deploy.calib.lint.facts import GraphFacts, guess_target, lint_graph
     from wrn_deploy.export.interface import unwrap
 
     model = unwrap(model)  # the interface normalises pixels in float, which is not the network's doing
@@ -58,7 +57,8 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
             )
         assumed = target or guess_target(model)
         findings = lint_graph(model, assumed)
-        int8, share = facts.int8_convs, facts.macs_share(facts.int8_convs)
+        int8 = facts.int8_convs
+        fraction = facts.macs_fraction(int8)
     except (OSError, TypeError, ValueError) as error:  # tensors in missing files, or of wrong sizes
         raise DamagedFile(f"{file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
     return LintReport(
@@ -70,7 +70,7 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
         dequantizers=len(facts.dequantizers),
         int8_convs=len(int8),
         float_convs=len(facts.convs) - len(int8),
-        int8_share=share,
+        int8_share=fraction,
         findings=tuple(findings),
     )
 

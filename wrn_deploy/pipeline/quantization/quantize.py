@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.techniques import Rounding, WeightScales
+from wrn_deploy.calib.options import Rounding, WeightScales
 from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped
 from wrn_deploy.progress import Progress
-from wrn_deploy.spec import Preprocessing
+from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.table import CalibrationTable
+    from wrn_deploy.pipeline.quantization.images import CalibrationImages
 
-__all__ = ["Quantization", "Rounding", "WeightScales", "images_for_rounding", "mixed_graphs", "write_graphs"]
+__all__ = ["Quantization", "Rounding", "WeightScales", "mixed_graph", "write_graphs"]
 
-HELD = 64 * 2**20  # bytes of one tensor's values that rounding may hold: all images of 32x32, about 20 of 224x224
-FEWEST = 8  # images that rounding uses, however large they are
+ROUNDING_BYTES = 64 * 2**20  # of one tensor's values that rounding may keep: all images of 32x32, about 20 of 224x224
+MIN_IMAGES = 8  # that rounding uses, however large they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,75 +64,57 @@ class Quantization:
 
 
 def write_graphs(
-    equalized: ir.Model,
-    table: CalibrationTable,
-    quantization: Quantization,
-    *,
-    preprocessing: Preprocessing,
-    images: npt.NDArray[np.float32] | None,
-    progress: Progress,
+    equalized: ir.Model, table: CalibrationTable, images: CalibrationImages, progress: Progress
 ) -> dict[str, ir.Model]:
-    """The int8 graphs by artifact key.
+    """The int8 graphs by artifact key, with the techniques in the options of `images`.
 
     Args:
         equalized: the bundle's fp32 graph, equalized by the table.
         table: the tensors' ranges.
-        quantization: the techniques.
-        preprocessing: what happens to images before they reach the graph.
-        images: normalised, (N, 3, H, W); None if the techniques need none.
+        images: those that were calibrated on; the first of them are used for rounding.
         progress: advances with each Conv or step.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
-    from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
-    from wrn_deploy.calib.writing.integer_norms import integer_norms
+    from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
 
+    quantization, preprocessing = images.options.quantization, images.preprocessing
+    per_channel = quantization.weights is WeightScales.CHANNEL
     source, for_tensorrt = _for_tensorrt(
-        equalized,
-        table,
-        preprocessing,
-        exact_input=quantization.exact_input,
-        per_channel=quantization.weights is WeightScales.CHANNEL,
+        equalized, table, preprocessing, exact_input=quantization.exact_input, per_channel=per_channel
     )
     for_onnxruntime = quantize_for_onnxruntime(equalized, table)
-    if images is not None:
-        _round("TensorRT", for_tensorrt, fp32=source, images=images, quantization=quantization, progress=progress)
+    if quantization.needs_images:
+        chosen = images.first(_images_for_rounding(equalized, len(images.digests)))
+        _round("TensorRT", for_tensorrt, fp32=source, images=chosen, quantization=quantization, progress=progress)
         # Bias correction and learning are left out for ONNX Runtime: measured, its finer activations gain nothing.
         rounding = Rounding.FEEDBACK if quantization.rounding is Rounding.LEARNED else quantization.rounding
         simpler = dataclasses.replace(quantization, bias_correction=False, rounding=rounding)
-        _round("ONNX Runtime", for_onnxruntime, fp32=equalized, images=images, quantization=simpler, progress=progress)
+        _round("ONNX Runtime", for_onnxruntime, fp32=equalized, images=chosen, quantization=simpler, progress=progress)
     return {"onnx-int8-tensorrt": for_tensorrt, "onnx-int8-onnxruntime": fold_strides(integer_norms(for_onnxruntime))}
 
 
-def mixed_graphs(bundle: Bundle, base: ir.Model) -> Callable[[Collection[str]], ir.Model]:
-    """A function from names of Convs to the bundle's unwrapped graph for TensorRT with these Convs in fp16.
+def mixed_graph(
+    base: ir.Model, float_convs: Collection[str], *, fp32: ir.Model, table: CalibrationTable, spec: ModelSpec
+) -> ir.Model:
+    """The graph for TensorRT, without an interface, with these Convs in fp16.
 
-    The other Convs keep the codes and biases that they have in `base`, in which all are int8.
+    The other Convs keep the codes and biases that they have in `base`, in which all are int8. `fp32` is equalized by
+    the table.
     """
-    from wrn_deploy.calib.collection.table import read_table
-    from wrn_deploy.calib.equalization.equalize import equalize
     from wrn_deploy.calib.writing.exact_input import PIXELS
     from wrn_deploy.calib.writing.int8_weights import copy_rounding
 
-    remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
-    table = read_table(bundle.file(bundle.find("calibration", remedy)))
-    equalized = equalize(read_unwrapped(bundle.file(bundle.find("onnx-fp32", remedy))), table.equalization)
     exact_input = any(value.name == PIXELS for node in base.graph for value in node.outputs)
-
-    def mixed(float_convs: Collection[str]) -> ir.Model:
-        _, graph = _for_tensorrt(
-            equalized, table, bundle.spec.preprocessing, exact_input=exact_input, float_convs=float_convs
-        )
-        copy_rounding(base, graph)
-        return graph
-
-    return mixed
+    _, graph = _for_tensorrt(fp32, table, spec.preprocessing, exact_input=exact_input, float_convs=float_convs)
+    copy_rounding(base, graph)
+    return graph
 
 
-def images_for_rounding(fp32: ir.Model, count: int) -> int:
-    """How many of `count` images rounding uses: as many as fit into HELD bytes with their largest tensor, or FEWEST."""
+def _images_for_rounding(fp32: ir.Model, count: int) -> int:
+    """How many of `count` images rounding uses: as many as fit into ROUNDING_BYTES with their largest tensor."""
     shapes = [value.shape for node in fp32.graph for value in node.outputs if value.shape is not None]
     largest = max(int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
-    return min(count, max(FEWEST, HELD // (4 * largest)))
+    return min(count, max(MIN_IMAGES, ROUNDING_BYTES // (4 * largest)))
 
 
 def _for_tensorrt(
@@ -171,16 +152,16 @@ def _round(
         raise missing_package("torch", "export", f"--rounding {quantization.rounding} (`nearest` needs none)")
     import torch
 
-    from wrn_deploy.calib.rounding.feedback import Corrections, correct
+    from wrn_deploy.calib.rounding.feedback import correct
     from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 
     tensor = torch.from_numpy(images)
-    corrections = Corrections(feedback=quantization.rounding is not Rounding.NEAREST, bias=quantization.bias_correction)
+    feedback, bias = quantization.rounding is not Rounding.NEAREST, quantization.bias_correction
     convs = len(find_int8_weights(int8))
-    if corrections.feedback or corrections.bias:
+    if feedback or bias:
         with progress.task(f"Rounding {convs} Convs for {target} on {len(images)} images", convs) as advance:
-            correct(int8, fp32, tensor, corrections, lambda: advance(1))
+            correct(int8, fp32, tensor, lambda: advance(1), feedback=feedback, bias=bias)
     if quantization.rounding is Rounding.LEARNED:
         learning = Learning(steps=quantization.learning_steps)
         with progress.task(f"Learning the rounding for {target}", learning.steps) as advance:

@@ -24,23 +24,14 @@ LOG, RUN = "log.jsonl", "run.json"
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate")
 # What changes the rounding of sums, and nothing else of the run.
 EXACT = (
-    "device",
-    "gpu",
-    "processes",
-    "threads",
-    "channels_last",
-    "compiled",
-    "checkpointing",
-    "deterministic",
-    "torch",
-)
+    "device", "gpu", "processes", "threads", "channels_last", "compiled", "checkpointing", "deterministic", "torch",
+)  # fmt: skip
 
 
 def describe_session(device: TrainDevice, first_epoch: int) -> dict[str, Any]:
     """The environment of a run, or of its continuation from `first_epoch`."""
     import torch
 
-    machine = describe_machine()
     gpu = torch.cuda.get_device_name(device.torch_device) if device.torch_device.type == "cuda" else None
     return {
         "first_epoch": first_epoch,
@@ -49,7 +40,7 @@ def describe_session(device: TrainDevice, first_epoch: int) -> dict[str, Any]:
         "processes": device.processes.shard.size,
         "threads": torch.get_num_threads(),
         **{name: value for name, value in dataclasses.asdict(device.execution).items() if name != "device"},
-        "machine": dataclasses.asdict(machine),
+        "machine": dataclasses.asdict(describe_machine()),
         "torch": torch.__version__,
         "versions": {"wrn-deploy": __version__, **package_versions(*PACKAGES)},
     }

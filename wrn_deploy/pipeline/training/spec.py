@@ -1,27 +1,32 @@
-"""Describes a network before it is trained: the data's classes, and mean and deviation of its images."""
+"""Describes a network before it is trained, and measures its images: classes, mean and deviation, whitening."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wrn_deploy.data import ImageSource
-from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.progress import Progress
-from wrn_deploy.spec import ModelSpec
-from wrn_deploy.training.recipe import TrainRecipe
-from wrn_deploy.training.recipes import find_recipe
+from wrn_deploy.spec import ModelSpec, Whitening
+from wrn_deploy.training.recipe import TrainRecipe, find_recipe
+from wrn_deploy.training.whitening import LIMIT, fit_whitening
 
-__all__ = ["ReadOptions", "TrainPlan", "check_classes", "describe_training", "plan_training"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wrn_deploy.pipeline.training.train import TrainOptions
+
+__all__ = ["TrainPlan", "check_classes", "describe_training", "fit_network", "plan_training"]
 
 MEASURED = 10_000  # images that mean and deviation are measured on
 
@@ -32,14 +37,6 @@ class TrainPlan:
 
     recipe: TrainRecipe
     overrides: Overrides
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOptions:
-    """How many corrupt images to leave out, and how many processes decode (None: see `choose_workers`)."""
-
-    max_corrupt: MaxCorrupt = 0
-    workers: int | None = None
 
 
 def plan_training(name: str, changes: Mapping[str, Any], overrides: Overrides) -> TrainPlan:
@@ -81,21 +78,59 @@ def check_classes(train: ImageSource, test: ImageSource) -> None:
         )
 
 
-def describe_training(
-    model: str, overrides: Overrides, train: ImageSource, reading: ReadOptions, progress: Progress
-) -> ModelSpec:
-    """The network's description with the data's classes, and the data's mean and deviation unless they are given."""
+def describe_training(options: TrainOptions, train: ImageSource, progress: Progress) -> ModelSpec:
+    """The network's description with the data's classes, and the data's mean and deviation unless they are given.
+
+    A network that whitens its input takes images of 0..1.
+
+    Raises:
+        UsageError: a mean or a deviation is given for a network that whitens.
+    """
+    overrides = options.overrides
+    if options.whiten:
+        if overrides.mean is not None or overrides.std is not None:
+            raise UsageError(
+                "--whiten with a mean or a deviation, from --mean, --std or the recipe: expected one of them; "
+                "whitening subtracts a mean of its own"
+            )
+        overrides = dataclasses.replace(overrides, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     if train.labels and overrides.labels is None and overrides.classes in (None, len(train.labels)):
         overrides = dataclasses.replace(overrides, labels=train.labels)
-    spec = overrides.apply(describe_model(model))
+    spec = overrides.apply(describe_model(options.model))
+    if options.whiten:
+        return dataclasses.replace(spec, whitening=Whitening(min(len(train), LIMIT)))
     if overrides.mean is not None and overrides.std is not None:
         return spec
-    with Decoders(choose_workers(reading.workers, spec.preprocessing, min(len(train), MEASURED))) as decoders:
-        batches = Batches(
-            train, spec.preprocessing, 256, limit=MEASURED, max_corrupt=reading.max_corrupt, decoders=decoders
-        )
+    with _open_batches(train, spec, options, size=256, limit=MEASURED) as batches:
         mean, std = _measure_channels(batches, progress)
     return Overrides(mean=overrides.mean or mean, std=overrides.std or std).apply(spec)
+
+
+def fit_network(
+    network: nn.Module, spec: ModelSpec, train: ImageSource, options: TrainOptions, progress: Progress
+) -> None:
+    """Fits the network's whitening, if it has one, on the training images: one pass, without augmentation."""
+    if spec.whitening is None:
+        return
+    import torch
+
+    count = min(len(train), spec.whitening.images)
+    with (
+        _open_batches(train, spec, options, size=250, limit=count) as batches,
+        progress.task("Fitting the whitening", count) as advance,
+    ):
+        mean, matrix = fit_whitening((batch.images for batch in batches), spec.whitening, advance)
+    whitening = network.get_submodule("whitening")
+    whitening.load_state_dict({"mean": torch.from_numpy(mean), "matrix": torch.from_numpy(matrix)})
+
+
+@contextlib.contextmanager
+def _open_batches(
+    source: ImageSource, spec: ModelSpec, options: TrainOptions, *, size: int, limit: int
+) -> Iterator[Batches]:
+    preprocessing, corrupt = spec.preprocessing, options.max_corrupt
+    with Decoders(choose_workers(options.workers, preprocessing, min(len(source), limit))) as decoders:
+        yield Batches(source, preprocessing, size, limit=limit, max_corrupt=corrupt, decoders=decoders)
 
 
 def _measure_channels(

@@ -23,8 +23,7 @@ from wrn_deploy.pipeline.training.record import (
     note_epoch,
     write_run,
 )
-from wrn_deploy.pipeline.training.spec import ReadOptions, check_classes, describe_training
-from wrn_deploy.pipeline.training.whiten import describe_whitened, fit_network
+from wrn_deploy.pipeline.training.spec import check_classes, describe_training, fit_network
 from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.execution.options import ExecutionOptions
@@ -127,9 +126,7 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     train = open_data(options.data, Role.TRAIN)
     test = open_data(options.test_data or options.data, Role.TEST)
     check_classes(train, test)
-    reading = ReadOptions(max_corrupt=options.max_corrupt, workers=options.workers)
-    describe = describe_whitened if options.whiten else describe_training
-    spec = describe(options.model, options.overrides, train, reading, progress)
+    spec = describe_training(options, train, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
     result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
     device.processes.close()
@@ -154,8 +151,7 @@ def _run(
     torch.manual_seed(options.recipe.seed)
     network = build_model(spec)
     if not options.resume:
-        reading = ReadOptions(max_corrupt=options.max_corrupt, workers=options.workers)
-        fit_network(network, spec, train, reading, progress)
+        fit_network(network, spec, train, options, progress)
     point = ResumePoint(spec=spec, recipe=options.recipe, train=Path(train.name).name, test=Path(test.name).name)
     with Decoders(choose_workers(options.workers, spec.preprocessing, len(train))) as decoders:
         reader = ImageOptions(
@@ -188,6 +184,7 @@ def _run(
 
 def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> ResumePoint:
     """Trains to the end; the first process writes a checkpoint and a line after each epoch."""
+    from wrn_deploy.models.checkpoints.weights import write_weights
     from wrn_deploy.training.checkpoint import save_checkpoint
 
     recipe, spec, first = point.recipe, point.spec, len(point.history)
@@ -202,7 +199,7 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
                 append_epoch(out, epoch)
             note_epoch(point.history[first:], recipe.epochs, progress)
     if writes:
-        _write_weights(trainer.network, spec, out / WEIGHTS)
+        write_weights(trainer.network, spec, out / WEIGHTS)
     return point
 
 
@@ -252,13 +249,7 @@ def _best(history: Sequence[Epoch]) -> Epoch:
 
 def _keep_best(out: Path, network: nn.Module, point: ResumePoint) -> None:
     """Writes the weights if the last epoch is the best so far."""
-    if _best(point.history) == point.history[-1]:
-        _write_weights(network, point.spec, out / BEST)
-
-
-def _write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     from wrn_deploy.models.checkpoints.weights import write_weights
 
-    written = file.with_suffix(".tmp")
-    write_weights(network, spec, written)
-    written.replace(file)
+    if _best(point.history) == point.history[-1]:
+        write_weights(network, point.spec, out / BEST)

@@ -7,14 +7,13 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
 from wrn_deploy.progress import Progress
 
-__all__ = ["WithoutNotes", "copy_artifacts", "made_in", "scratch_copy"]
+__all__ = ["WithoutNotes", "copy_new", "scratch_copy"]
 
 MANIFEST = "manifest.json"
 
@@ -23,18 +22,10 @@ class WithoutNotes:
     """A progress that drops notes, since they name the folder of a scratch copy."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def task(self, title: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-        """Passed on."""
-        return self._progress.task(title, total)
+        self.task, self.warn = progress.task, progress.warn
 
     def note(self, text: str) -> None:
-        """Dropped."""
-
-    def warn(self, text: str) -> None:
-        """Passed on."""
-        self._progress.warn(text)
+        """Drops it."""
 
 
 @contextlib.contextmanager
@@ -50,26 +41,22 @@ def scratch_copy(bundle: Bundle) -> Iterator[Bundle]:
         yield Bundle.open(folder)
 
 
-def made_in(copy: Bundle, bundle: Bundle) -> list[Artifact]:
-    """The artifacts of the copy that are new or differ from the bundle's."""
-    there = {key: _plain(artifact) for key, artifact in bundle.artifacts.items()}
-    return [artifact for key, artifact in copy.artifacts.items() if there.get(key) != _plain(artifact)]
-
-
-def copy_artifacts(copy: Bundle, artifacts: Collection[Artifact], step: Transaction) -> None:
-    """Adds these artifacts of the copy to a transaction of the bundle."""
-    for artifact in artifacts:
-        file = step.file(artifact.path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(copy.file(artifact), file)
-        step.add(
-            artifact.key,
-            kind=artifact.kind,
-            precision=artifact.precision,
-            path=artifact.path,
-            recipe=artifact.recipe,
-            facts=artifact.facts,
-        )
+def copy_new(copy: Bundle, bundle: Bundle, step: Transaction, *, but: Collection[str]) -> None:
+    """Adds the copy's artifacts that differ from the bundle's to a transaction, except for the keys in `but`."""
+    old = {key: _plain(artifact) for key, artifact in bundle.artifacts.items()}
+    for key, artifact in copy.artifacts.items():
+        if key not in but and old.get(key) != _plain(artifact):
+            file = step.file(artifact.path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(copy.file(artifact), file)
+            step.add(
+                key,
+                kind=artifact.kind,
+                precision=artifact.precision,
+                path=artifact.path,
+                recipe=artifact.recipe,
+                facts=artifact.facts,
+            )
 
 
 def _plain(artifact: Artifact) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
@@ -19,21 +19,14 @@ from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import EvenSample
-from wrn_deploy.errors import DeployError, GateError, UsageError
+from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
+from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.picture_file import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
-from wrn_deploy.pipeline.quantization.state import (
-    GRAPH,
-    TUNE,
-    UNTUNED,
-    before_finetuning,
-    is_finetuned,
-    is_tuned,
-    made_by,
-)
-from wrn_deploy.pipeline.tuning.measure import describe_images
-from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_artifacts, made_in, scratch_copy
+from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
+from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
+from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
 from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
@@ -52,8 +45,8 @@ class TuneOptions:
 
     Attributes:
         data: images with labels.
-        max_drop: the most points of top-1 that may be lost against fp32.
-        min_agreement: the least share of images that must keep fp32's argmax, in per cent.
+        max_drop: how many points of top-1 may be lost against fp32.
+        min_agreement: how many images must keep fp32's argmax, in per cent.
         calibrate: how to calibrate first (None: use the bundle's own table).
         threads: CPU threads (None: one per core).
         limit: use the first `limit` images of `data` (None: all).
@@ -102,32 +95,39 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     for key in ("onnx-fp32", "onnx-fp16"):
         bundle.find(key, remedy)
     if options.calibrate is None:
-        _all_int8(bundle)
+        find_all_int8(bundle)
     labelled, sample = _images(bundle, options)
+    images = read_images(labelled, progress)
+    check_labels(images, bundle.spec.classes, ", to measure accuracy")
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
-        "labelled": describe_images(labelled, bundle.spec.classes, progress),
-        "sample": describe_images(sample, None, progress),
+        "labelled": describe_images(images, labelled.source, labels=True),
+        "sample": describe_images(read_images(sample, progress), sample.source, labels=False),
     }
     budget = Budget(options.max_drop, options.min_agreement)
-    _check_budget(asked["labelled"]["images"], options, progress)
+    if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
+        progress.warn(
+            f"one of {len(images)} images is {100 / len(images):.2f} points of top-1, more than --max-drop "
+            f"{options.max_drop:g}: not one may be lost; more images would measure it"
+        )
     with contextlib.ExitStack() as stack:
         work = bundle
         if options.calibrate is not None:
             work = stack.enter_context(scratch_copy(bundle))
             _untune(work)
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
-        base = _all_int8(work)
-        recipe = _recipe(base.recipe, asked)
+        base = find_all_int8(work)
+        made, tools = base.recipe, package_versions(*PACKAGES)
+        recipe = Recipe(parents=made.parents, options={**made.options, TUNE: asked}, tools={**made.tools, **tools})
         if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
         graphs = MixedGraphs(work, base)
-        tuner = Tuner(work, graphs, labelled=labelled, sample=sample, threads=options.threads, progress=progress)
+        tuner = Tuner(graphs=graphs, labelled=labelled, sample=sample, threads=options.threads, progress=progress)
         tuning = tuner.tune(budget)
         if tuning.chosen is not None:
-            _write(bundle, work, graphs, recipe=recipe, tuning=tuning, progress=progress)
+            _write(bundle, graphs, recipe, tuning, progress)
     return tuning
 
 
@@ -135,16 +135,16 @@ def check_tuning(tuning: Tuning) -> None:
     """The gate: raises GateError if no set met the budget."""
     if tuning.chosen is not None:
         return
-    half = tuning.trials[-1].score
-    if tuning.budget.met(half, tuning.reference):
+    fp16 = tuning.trials[-1].score
+    if tuning.budget.met(fp16, tuning.reference):
         raise GateError(
             f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; take the "
             "fp16 plan (build-engine --fp16), or allow for more. The bundle is as it was"
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
-        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(half):.2f} points are lost and "
-        f"{100 * half.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
+        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(fp16):.2f} points are lost and "
+        f"{100 * fp16.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
         "expected less; allow for more, or measure on more images. The bundle is as it was"
     )
 
@@ -159,40 +159,14 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
 
     Each is decoded once, since every trial reads all of them again.
     """
-    how = bundle.spec.preprocessing
-    size = 64 if how.height < 64 else 8
+    preprocessing, size = bundle.spec.preprocessing, images_together(bundle.spec)
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
-    every = Batches(labelled, how, size, limit=options.limit, max_corrupt=options.max_corrupt)
-    every.decoders = Decoders(choose_workers(options.workers, how, len(every)))
-    sample = Batches(EvenSample(chosen, SAMPLE), how, size, max_corrupt=corrupt, decoders=every.decoders)
+    every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
+    every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
+    sample = Batches(EvenSample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
     return CachedBatches(every), CachedBatches(sample)
-
-
-def _check_budget(images: int, options: TuneOptions, progress: Progress) -> None:
-    if options.max_drop is not None and exceeds(1, images, options.max_drop):
-        progress.warn(
-            f"one of {images} images is {100 / images:.2f} points of top-1, more than --max-drop {options.max_drop:g}: "
-            "not one may be lost; more images would measure it"
-        )
-
-
-def _all_int8(work: Bundle) -> Artifact:
-    """The graph with every Conv in int8, which tuning keeps beside the tuned graph.
-
-    Raises:
-        UsageError: the bundle is not calibrated, or the graphs are stale.
-    """
-    remedy = f"wrn-deploy calibrate {work.folder} --calib-data DATA"
-    try:
-        work.find("calibration", remedy)
-        made = before_finetuning(work, GRAPH, remedy)
-        return work.find(UNTUNED, remedy) if is_tuned(made) else made
-    except DeployError as error:
-        raise UsageError(
-            f"{error}, or pass --calib-data DATA: int8 is calibrated on real images, never on random ones"
-        ) from error
 
 
 def _untune(work: Bundle) -> None:
@@ -206,17 +180,9 @@ def _untune(work: Bundle) -> None:
             )
 
 
-def _recipe(base: Recipe, asked: dict[str, Any]) -> Recipe:
-    """The recipe of the all-int8 graph, with the budget and the images of the tuning."""
-    return Recipe(
-        parents=base.parents, options={**base.options, TUNE: asked}, tools={**base.tools, **package_versions(*PACKAGES)}
-    )
-
-
-def _write(
-    bundle: Bundle, work: Bundle, graphs: MixedGraphs, *, recipe: Recipe, tuning: Tuning, progress: Progress
-) -> None:
-    """Copies what `work` made to the bundle, with the chosen graph, the all-int8 one and the report, all or nothing."""
+def _write(bundle: Bundle, graphs: MixedGraphs, recipe: Recipe, tuning: Tuning, progress: Progress) -> None:
+    """Copies new artifacts to the bundle, with the chosen graph, the all-int8 one and the report, all or nothing."""
+    work = graphs.bundle
     assert tuning.chosen is not None
     facts = {
         "float_convs": list(tuning.chosen.float_convs),
@@ -229,8 +195,7 @@ def _write(
         progress.warn(f"{bundle.folder}: this replaces the fine-tuned int8 graph; run `wrn-deploy finetune` again")
     path, untuned, record = work.artifacts[GRAPH].path, "int8-untuned.onnx", "tuning.json"
     with bundle.transaction() as step:
-        new = [artifact for artifact in made_in(work, bundle) if artifact.key not in (GRAPH, UNTUNED, RECORD)]
-        copy_artifacts(work, new, step)
+        copy_new(work, bundle, step, but=(GRAPH, UNTUNED, RECORD))
         graphs.write((), step.file(untuned))
         step.add(UNTUNED, kind=Kind.ONNX, precision=Precision.INT8, path=untuned, recipe=graphs.base.recipe)
         graphs.write(tuning.chosen.float_convs, step.file(path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,7 @@ from torch import nn
 
 from wrn_deploy.errors import MachineError
 from wrn_deploy.machine import find_gpu, peak_rss_bytes
-from wrn_deploy.training.execution.activation_checkpointing import checkpoint_blocks
-from wrn_deploy.training.execution.batch_norm import with_whole_batch_norms
+from wrn_deploy.training.execution.network import checkpoint_blocks, with_whole_batch_norms
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 from wrn_deploy.training.execution.processes import Distributed, ProcessGroup, Single, find_processes
 
@@ -56,17 +54,13 @@ class TrainDevice:
 
     def arrange(self, images: torch.Tensor) -> torch.Tensor:
         """Images in the memory format of the network."""
-        if self.execution.channels_last:
-            return images.contiguous(memory_format=torch.channels_last)
-        return images.contiguous()
+        order = torch.channels_last if self.execution.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=order)
 
-    @contextlib.contextmanager
-    def kernels(self) -> Iterator[None]:
+    def kernels(self) -> contextlib.AbstractContextManager[None]:
         """Within it, cuDNN uses deterministic kernels, or searches for the fastest ones."""
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=not self.execution.deterministic, deterministic=self.execution.deterministic
-        ):
-            yield
+        exact = self.execution.deterministic
+        return torch.backends.cudnn.flags(enabled=True, benchmark=not exact, deterministic=exact)
 
     def start_peak(self) -> None:
         """Resets the peak of memory, on a GPU; a CPU cannot."""
@@ -108,7 +102,5 @@ def _no_cuda() -> str:
 def cpu_device(execution: ExecutionOptions | None = None) -> TrainDevice:
     """One process on the CPU."""
     return TrainDevice(
-        torch_device=torch.device("cpu"),
-        execution=execution or ExecutionOptions(device=Device.CPU),
-        processes=Single(),
+        torch_device=torch.device("cpu"), execution=execution or ExecutionOptions(device=Device.CPU), processes=Single()
     )

@@ -1,4 +1,4 @@
-"""The processes that train together: a single one, or several that Hugging Face's accelerate connects."""
+"""The processes that train together, one or several that accelerate connects, and which part of a batch each takes."""
 
 from __future__ import annotations
 
@@ -6,55 +6,49 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.training.execution.sharding import Shard
 
-__all__ = ["Distributed", "ProcessGroup", "Single", "find_processes"]
+__all__ = ["BatchShard", "Distributed", "ProcessGroup", "Single", "find_processes"]
 
 
-class ProcessGroup(Protocol):
-    """What the loop needs of the other processes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchShard:
+    """Process `rank` of `size`, counted from 0. Its parts of a batch are contiguous and differ by one image at most."""
 
-    shard: Shard
+    rank: int = 0
+    size: int = 1
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose gradients, after a backward pass, are the mean over all processes."""
-
-    def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Within it, a backward pass of what `wrap` returned keeps this process's own gradients."""
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in each of them."""
-
-    def close(self) -> None:
-        """Waits for the other processes and closes the group, at the end of a run."""
+    def of(self, count: int) -> slice:
+        """The slice of a batch of `count` images that belongs to this process."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
 
 class Single:
-    """One process."""
+    """One process, which does nothing of what `Distributed` does."""
 
-    shard = Shard()
+    shard = BatchShard()
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network itself."""
+        """The network whose gradients, after a backward pass, are the mean over all processes: itself."""
         return network
 
     def no_sync(self, network: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Changes nothing."""
+        """Within it, a backward pass of what `wrap` returned keeps this process's own gradients."""
         del network
         return contextlib.nullcontext()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The values themselves."""
+        """The sum over all processes, in each of them: the values themselves."""
         return values
 
     def close(self) -> None:
-        """Returns at once."""
+        """Waits for the other processes and closes the group, at the end of a run: returns at once."""
 
 
 class Distributed:
@@ -66,10 +60,10 @@ class Distributed:
             from accelerate.utils import DistributedDataParallelKwargs
         except ImportError as error:
             raise missing_package("accelerate", "multi-gpu", "training in several processes") from error
-        # `norms.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
+        # `network.py` keeps BN's statistics equal, so that DDP need not broadcast the first process's.
         options = DistributedDataParallelKwargs(broadcast_buffers=False)
         self._accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[options])
-        self.shard = Shard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
+        self.shard = BatchShard(rank=self._accelerator.process_index, size=self._accelerator.num_processes)
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +89,9 @@ class Distributed:
         """A barrier; then the process group is closed."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
+
+
+ProcessGroup = Single | Distributed
 
 
 def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGroup:

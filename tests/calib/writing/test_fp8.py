@@ -16,8 +16,7 @@ from tests.calib.graphs import check_activations, check_is_valid, constant, op_t
 from tests.calib.quantized import ranges_of
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.placement import tensorrt_points
-from wrn_deploy.calib.writing.for_fp8 import first_convs, quantize_fp8
-from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
+from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS, first_convs, quantize_fp8
 from wrn_deploy.calib.writing.qdq import FP8, INT8, Codec
 from wrn_deploy.export.half import convert_fp16
 from wrn_deploy.runtime.sessions import infer_with, open_session
@@ -129,9 +128,7 @@ def test_a_trained_network_keeps_its_answers(
     trained_graph: ir.Model, trained_half: ir.Model, digits: npt.NDArray[np.float32], tmp_path: Path
 ) -> None:
     found = ranges_of(trained_graph, digits, tmp_path)
-    tensors = {
-        name: TensorRange(low=kept.low, high=kept.high, amax=kept.amax, clipped=0.0) for name, kept in found.items()
-    }
+    tensors = {name: kept.whole.clipped(lambda _histogram, amax: amax) for name, kept in found.items()}
     table = CalibrationTable(
         method="max",
         percentile=None,

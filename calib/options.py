@@ -1,4 +1,4 @@
-"""The schedule of fine-tuning an int8 graph: loss, length and rate, as data; the standard library only."""
+"""The options of int8 graphs, by name: how they are written and fine-tuned; the standard library only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from enum import StrEnum
 
 from wrn_deploy.errors import UsageError
 
-__all__ = ["TEMPERATURE", "Loss", "Schedule"]
+__all__ = ["TEMPERATURE", "Loss", "Rounding", "Schedule", "WeightScales"]
 
 TEMPERATURE = 4.0  # of distillation: Hinton et al., arXiv:1503.02531, found 2.5 to 4 best for small networks
 LOOKS = 5  # how often the graph is judged by the held-out images
+
+
+class Rounding(StrEnum):
+    """How weights become integers: each to the nearest, with feedback of errors, or learned after that."""
+
+    NEAREST = "nearest"
+    FEEDBACK = "feedback"
+    LEARNED = "learned"
+
+
+class WeightScales(StrEnum):
+    """What has a scale of its own: each output channel of a Conv, or the Conv's weights as a whole."""
+
+    CHANNEL = "per-channel"
+    TENSOR = "per-tensor"
 
 
 class Loss(StrEnum):
@@ -29,23 +44,14 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The options of the training loop.
+    """The options of fine-tuning."""
 
-    Attributes:
-        steps: of the optimizer; the rate falls to 0 over them along a cosine.
-        batch: images per step.
-        rate: of Adam at the start, in steps of int8 for weights; other values' rates are in proportion to it.
-        loss: the target.
-        scales: whether to train the scales of activations and weights.
-        seed: of order and augmentation.
-    """
-
-    steps: int = 200
-    batch: int = 64
-    rate: float = 0.01
+    steps: int = 200  # of the optimizer; the rate falls to 0 over them along a cosine
+    batch: int = 64  # images per step
+    rate: float = 0.01  # of Adam at the start, in steps of int8 for weights; other rates are in proportion to it
     loss: Loss = Loss.DISTILL
-    scales: bool = True
-    seed: int = 0
+    scales: bool = True  # whether to train the scales of activations and weights
+    seed: int = 0  # of order and augmentation
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:

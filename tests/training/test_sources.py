@@ -7,10 +7,10 @@ import pytest
 
 from tests.training.test_loop import shades
 from wrn_deploy.spec import Preprocessing
-from wrn_deploy.training.execution.sharding import Shard
+from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.recipe import TrainRecipe
-from wrn_deploy.training.resized_crop import MIN_AREA, CropSource, crop_box
+from wrn_deploy.training.sources import MIN_AREA, CropSource, crop_box
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(100, 100), (80, 120), (375, 500)])
@@ -34,26 +34,17 @@ def test_boxes_lie_within_the_image_and_have_the_areas_and_shapes_that_are_wante
 
 def test_an_image_that_no_box_fits_gives_its_centre() -> None:
     assert crop_box(1, 3000, np.random.default_rng(0)) is None
-    source = shades(2)
-    cropped = CropSource(
-        source=source,
-        height=4,
-        width=4,
-        random=np.random.default_rng(0),
-        name=source.name,
-        labels=source.labels,
-        mirror=source.mirror,
-    )
+    cropped = CropSource(shades(2), 4, 4, np.random.default_rng(0))
     assert all(item.load().shape == (4, 4, 3) for item in cropped.items())
 
 
 def test_training_takes_crops_of_the_input_size_in_an_order_that_a_seed_repeats() -> None:
-    how = Preprocessing(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=3)
+    preprocessing = Preprocessing(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=3)
     recipe = TrainRecipe(epochs=2, batch_size=8, shift=0, resized_crop=True, jitter=0.4, lighting=0.1)
     taken = []
     for epoch in (0, 0, 1):
-        images = open_images(shades(20), ImageOptions(preprocessing=how, classes=2), cache_bytes=0)
-        taken.append([batch.images for batch in images.train_batches(recipe, epoch, Shard())])
+        images = open_images(shades(20), ImageOptions(preprocessing=preprocessing, classes=2), cache_bytes=0)
+        taken.append([batch.images for batch in images.train_batches(recipe, epoch, BatchShard())])
         assert [tuple(batch.shape) for batch in taken[-1]] == [(8, 3, 2, 2), (8, 3, 2, 2), (4, 3, 2, 2)]
     first, second, other = (np.concatenate([each.numpy() for each in batches]) for batches in taken)
     np.testing.assert_array_equal(first, second)

@@ -1,45 +1,63 @@
-"""Crops of random size and shape, scaled to the input's size while images are decoded; numpy and Pillow only."""
+"""Views of a source for training: a process's part of each batch, and crops of random size; numpy and Pillow only."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item
 
-__all__ = ["CropSource", "crop_box"]
+if TYPE_CHECKING:  # decoding processes import this module, and need no torch
+    from wrn_deploy.training.execution.processes import BatchShard
+
+__all__ = ["CropSource", "ShardSource", "crop_box"]
 
 TRIES = 10
 MIN_AREA = 0.08
 SHAPES = (3 / 4, 4 / 3)
 
 
-@dataclass(slots=True, kw_only=True)
+class ShardSource:
+    """A process's part of each batch of a source: it skips the other images without decoding them."""
+
+    def __init__(self, source: ImageSource, shard: BatchShard, batch_size: int) -> None:
+        self.name, self.labels, self.mirror = source.name, source.labels, source.mirror
+        self._source, self._shard, self._batch_size = source, shard, batch_size
+
+    def __len__(self) -> int:
+        """The number of images of this process."""
+        whole, rest = divmod(len(self._source), self._batch_size)
+        own, last = (self._shard.of(count) for count in (self._batch_size, rest))
+        return int(whole * (own.stop - own.start) + last.stop - last.start)
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        """This process's images, in the source's order."""
+        items = self._source.items(order)
+        while batch := list(itertools.islice(items, self._batch_size)):
+            yield from batch[self._shard.of(len(batch))]
+
+
 class CropSource:
     """A source whose images are random crops of `height` x `width`; `random` draws a seed for each image."""
 
-    source: ImageSource
-    height: int
-    width: int
-    random: np.random.Generator
-    name: str
-    labels: tuple[str, ...]
-    mirror: bool
+    def __init__(self, source: ImageSource, height: int, width: int, random: np.random.Generator) -> None:
+        self.name, self.labels, self.mirror = source.name, source.labels, source.mirror
+        self._source, self._size, self._random = source, (height, width), random
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self.source)
+        return len(self._source)
 
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
         """The source's images in its order; decoding an image crops it."""
-        size = (self.height, self.width)
-        for item in self.source.items(order):
-            yield Item(item.name, item.label, partial(_load, item.load, size, int(self.random.integers(2**62))))
+        for item in self._source.items(order):
+            yield Item(item.name, item.label, partial(_load, item.load, self._size, int(self._random.integers(2**62))))
 
 
 def crop_box(rows: int, columns: int, random: np.random.Generator) -> tuple[int, int, int, int] | None:

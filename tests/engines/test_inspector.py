@@ -1,4 +1,4 @@
-"""Timing an engine's layers: what TensorRT and PyCUDA are told, and in which order; on stand-ins for both."""
+"""Timing an engine's layers: which calls TensorRT and PyCUDA get, and in which order; on stand-ins for both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.plan.fake_gpu import Allocation, FakeDriver
 from tests.engines.test_layers import TENSORRT_11
-from wrn_deploy.engines.timing import LayerTimer
+from wrn_deploy.engines.inspector import LayerTimer
 from wrn_deploy.errors import DeployError, MachineError
 
 SHAPES = {"images": (-1, 3, 4, 4), "logits": (-1, 5)}
