@@ -15,7 +15,7 @@ from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.guard import Calibrated
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.plugins import load_plugin
 
 __all__ = ["calibrated", "images_of"]
@@ -24,7 +24,7 @@ __all__ = ["calibrated", "images_of"]
 def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
     """Some training images, normalised for the bundle in `folder`."""
     preprocessing = Bundle.open(folder).spec.preprocessing
-    batch = next(iter(Batches(EvenSample(open_data(data, Role.TRAIN), count), preprocessing, count)))
+    batch = next(iter(Batches(even_sample(open_data(data, Role.TRAIN), count), preprocessing, count)))
     return normalize(batch.images, preprocessing)
 
 

@@ -47,7 +47,7 @@ def with_corrupt(pngs: Path) -> Path:
 @pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("command", [("calibrate", "--calib-data"), ("eval", "--data")], ids=lambda command: command[0])
 class TestData:
-    """What is wrong with a data set is told by every command that reads one."""
+    """Every command that reads a data set reports what is wrong with it."""
 
     def _refused(self, cli: Cli, bundle: Bundle, command: tuple[str, str], data: Path | str) -> str:
         before = contents(bundle.folder)

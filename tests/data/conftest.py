@@ -6,22 +6,20 @@ import gzip
 import pickle
 import struct
 import tarfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
+from tests.data.made import Pixels, encode
 from wrn_deploy.data import Role, open_data
 
 COUNT = 48  # images in each written set; CIFAR's test file has the last 8 of them
 
 
 @pytest.fixture(scope="session")
-def digit_images() -> npt.NDArray[np.uint8]:
+def digit_images() -> Pixels:
     items = list(open_data("digits", Role.TRAIN).items())[:COUNT]
     return np.stack([item.load() for item in items])
 
@@ -32,23 +30,8 @@ def digit_labels() -> list[int]:
     return [item.label for item in items if item.label is not None]
 
 
-@pytest.fixture(scope="session")
-def encode() -> Callable[[npt.NDArray[np.uint8]], bytes]:
-    def png(image: npt.NDArray[np.uint8]) -> bytes:
-        stream = BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        return stream.getvalue()
-
-    return png
-
-
 @pytest.fixture
-def image_folder(
-    tmp_path: Path,
-    digit_images: npt.NDArray[np.uint8],
-    digit_labels: list[int],
-    encode: Callable[[npt.NDArray[np.uint8]], bytes],
-) -> Path:
+def image_folder(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     """Class subfolders 0 to 9."""
     for index, (image, label) in enumerate(zip(digit_images, digit_labels, strict=True)):
         folder = tmp_path / "folder" / str(label)
@@ -58,19 +41,14 @@ def image_folder(
 
 
 @pytest.fixture
-def npz_file(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def npz_file(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     path = tmp_path / "digits.npz"
     np.savez_compressed(path, images=digit_images, labels=np.array(digit_labels, dtype=np.uint8))
     return path
 
 
 @pytest.fixture
-def parquet_file(
-    tmp_path: Path,
-    digit_images: npt.NDArray[np.uint8],
-    digit_labels: list[int],
-    encode: Callable[[npt.NDArray[np.uint8]], bytes],
-) -> Path:
+def parquet_file(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     """Three row groups."""
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
@@ -82,13 +60,13 @@ def parquet_file(
 
 
 @pytest.fixture
-def planes(digit_images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def planes(digit_images: Pixels) -> Pixels:
     """The images as CIFAR has them: one row an image, red, green and blue planes."""
     return digit_images.transpose(0, 3, 1, 2).reshape(COUNT, -1)
 
 
 @pytest.fixture
-def cifar10_binary(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def cifar10_binary(tmp_path: Path, planes: Pixels, digit_labels: list[int]) -> Path:
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     records = np.concatenate([np.array(digit_labels, dtype=np.uint8)[:, np.newaxis], planes], axis=1)
@@ -100,7 +78,7 @@ def cifar10_binary(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: 
 
 
 @pytest.fixture
-def cifar100_binary(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def cifar100_binary(tmp_path: Path, planes: Pixels, digit_labels: list[int]) -> Path:
     """The fine label is 90 + digit, the coarse one 7."""
     folder = tmp_path / "cifar-100-binary"
     folder.mkdir()
@@ -113,7 +91,7 @@ def cifar100_binary(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels:
 
 
 @pytest.fixture
-def cifar10_python(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def cifar10_python(tmp_path: Path, planes: Pixels, digit_labels: list[int]) -> Path:
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
@@ -127,7 +105,7 @@ def cifar10_python(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: 
 
 
 @pytest.fixture
-def cifar100_python(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def cifar100_python(tmp_path: Path, planes: Pixels, digit_labels: list[int]) -> Path:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
     for name, part in (("train", slice(40)), ("test", slice(40, None))):
@@ -140,7 +118,7 @@ def cifar100_python(tmp_path: Path, planes: npt.NDArray[np.uint8], digit_labels:
 
 
 @pytest.fixture
-def svhn_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def svhn_folder(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     """The first 24 images for training, 16 extra, 8 to test; compressed, as the real files are."""
     io = pytest.importorskip("scipy.io")
     folder = tmp_path / "svhn"
@@ -152,13 +130,13 @@ def svhn_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_label
     return folder
 
 
-def write_idx(file: Path, array: npt.NDArray[np.uint8]) -> None:
+def write_idx(file: Path, array: Pixels) -> None:
     content = struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
     file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
 
 
 @pytest.fixture
-def mnist_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]) -> Path:
+def mnist_folder(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     """40 images of 32x32 for training, compressed, and 8 to test, plain."""
     folder, labels = tmp_path / "mnist", np.array(digit_labels, dtype=np.uint8)
     folder.mkdir()
@@ -169,18 +147,13 @@ def mnist_folder(tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labe
 
 
 def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    told = tarfile.TarInfo(name)
-    told.size = len(content)
-    archive.addfile(told, BytesIO(content))
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    archive.addfile(header, BytesIO(content))
 
 
 @pytest.fixture
-def shards(
-    tmp_path: Path,
-    digit_images: npt.NDArray[np.uint8],
-    digit_labels: list[int],
-    encode: Callable[[npt.NDArray[np.uint8]], bytes],
-) -> Path:
+def shards(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     """A folder of three shards, one of them compressed; labels in .cls files."""
     folder = tmp_path / "shards"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Damages a file everywhere, a little at a time, and sees that reading it ends well or with an error of ours."""
+"""Damages a file everywhere, a little at a time, and checks that reading it ends well or with an error of ours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wrn_deploy.data import CorruptImage, Role, open_data
-from wrn_deploy.data.sampling import shuffle
+from wrn_deploy.data import CorruptImage, Role, open_data, sources
 from wrn_deploy.errors import DeployError
 
 __all__ = ["errors_of_damage", "peak_of_reading"]
@@ -44,8 +43,8 @@ def _read(name: Path) -> None:
 
 
 def peak_of_reading(name: Path, seed: int | None, limit_buffer: Callable[[object, str, int], None]) -> int:
-    """The most bytes that Python held while all images of a set were read."""
-    limit_buffer(shuffle, "BUFFER_BYTES", 2**21)
+    """The peak of the bytes that Python held while all images of a set were read."""
+    limit_buffer(sources, "BUFFER_BYTES", 2**21)
     tracemalloc.start()
     try:
         source = open_data(str(name), Role.TRAIN)

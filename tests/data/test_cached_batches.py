@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import Pixels
 from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import describe_model
 from wrn_deploy.spec import Preprocessing
 
-HOW = describe_model("wrn-10-1").preprocessing
+PREPROCESSING = describe_model("wrn-10-1").preprocessing
 COUNT = 20
 
 
@@ -29,16 +29,16 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     fit_item = preprocess.fit_item
 
-    def counting(item: Item, how: Preprocessing) -> npt.NDArray[np.uint8]:
+    def counting(item: Item, preprocessing: Preprocessing) -> Pixels:
         counts[item.name] += 1
-        return fit_item(item, how)
+        return fit_item(item, preprocessing)
 
     monkeypatch.setattr(preprocess, "fit_item", counting)
     return counts
 
 
 def batches() -> Batches:
-    return Batches(EvenSample(open_data("digits", Role.TRAIN), COUNT), HOW, 8)
+    return Batches(even_sample(open_data("digits", Role.TRAIN), COUNT), PREPROCESSING, 8)
 
 
 def passes(cached: CachedBatches, count: int) -> Iterator[tuple[list[int], list[str], bytes]]:
@@ -63,7 +63,9 @@ def test_every_pass_gives_the_same_and_only_the_first_decodes(decoded: Counter[s
 def test_more_pixels_than_the_bound_are_decoded_in_each_pass(
     decoded: Counter[str], monkeypatch: pytest.MonkeyPatch, room: int, decodings: int
 ) -> None:
-    monkeypatch.setattr("wrn_deploy.data.cached_batches.CACHE_BYTES", COUNT * HOW.height * HOW.width * 3 - room)
+    monkeypatch.setattr(
+        "wrn_deploy.data.cached_batches.CACHE_BYTES", COUNT * PREPROCESSING.height * PREPROCESSING.width * 3 - room
+    )
     first, second, third = passes(CachedBatches(batches()), 3)
     assert first == second == third
     assert set(decoded.values()) == {decodings}
@@ -89,16 +91,16 @@ def test_pixels_come_in_any_size_up_to_the_batch(size: int) -> None:
 def test_what_is_corrupt_is_left_out_of_every_pass(tmp_path: Path) -> None:
     from PIL import Image
 
-    for item in EvenSample(open_data("digits", Role.TRAIN), 6).items():
+    for item in even_sample(open_data("digits", Role.TRAIN), 6).items():
         Image.fromarray(item.load()).save(tmp_path / f"{item.name.replace('/', '-')}.png")
     broken = sorted(tmp_path.glob("*.png"))[2]
     broken.write_bytes(b"no image")
     source = open_data(str(tmp_path), Role.TRAIN)
-    cached = CachedBatches(Batches(source, HOW, 4, max_corrupt=1))
+    cached = CachedBatches(Batches(source, PREPROCESSING, 4, max_corrupt=1))
     first, second = passes(cached, 2)
     assert first == second
     assert len(first[1]) == 5
     assert len(cached.corrupt) == 1
     assert len(cached) == 6
     with pytest.raises(DeployError, match=broken.name):
-        [*CachedBatches(Batches(source, HOW, 4))]
+        [*CachedBatches(Batches(source, PREPROCESSING, 4))]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import Pixels, encode
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-Encode = Callable[[npt.NDArray[np.uint8]], bytes]
 SPEC = ModelSpec(
     name="wrn-10-1",
     family="wrn",
@@ -28,9 +26,7 @@ NAMED = dataclasses.replace(SPEC, labels=tuple("0123456789"))
 
 
 @pytest.fixture
-def sevens_and_threes(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int], encode: Encode
-) -> Path:
+def sevens_and_threes(tmp_path: Path, digit_images: Pixels, digit_labels: list[int]) -> Path:
     for index, (image, label) in enumerate(zip(digit_images, digit_labels, strict=True)):
         if label in (3, 7):
             folder = tmp_path / "some" / str(label)

@@ -1,27 +1,23 @@
-"""What every format keeps to, and what is said about data that is none."""
+"""Every format keeps the same promises, and an error describes data in no known format."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.data.made import WRITTEN, Pixels
 from tests.data.properties import quickly
+from wrn_deploy import data
 from wrn_deploy.data import ImageSource, Role, check_label, open_data
 from wrn_deploy.errors import DeployError
-
-WRITTEN = (
-    *("image_folder", "npz_file", "parquet_file"),
-    *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
-    *("svhn_folder", "mnist_folder", "shards"),
-)
 
 
 @pytest.fixture(params=("digits", *WRITTEN))
@@ -82,7 +78,7 @@ def test_two_passes_can_go_on_at_once(source: ImageSource) -> None:
 
 @pytest.mark.parametrize("fixture", WRITTEN)
 def test_every_format_gives_the_pixels_that_were_written(
-    fixture: str, request: pytest.FixtureRequest, digit_images: npt.NDArray[np.uint8]
+    fixture: str, request: pytest.FixtureRequest, digit_images: Pixels
 ) -> None:
     source = open_data(str(request.getfixturevalue(fixture)), Role.TRAIN)
     written = sorted(image.tobytes() for image in digit_images[: len(source)])
@@ -99,13 +95,13 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
         open_data(str(tmp_path / "nowhere"), Role.TEST)
 
 
-def test_an_empty_folder_is_no_data(tmp_path: Path) -> None:
+def test_an_empty_folder_is_not_data(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="is not a readable data set: expected an image folder"):
         open_data(str(tmp_path), Role.TEST)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello, world", b"PK\x05\x06" + bytes(18)])
-def test_a_file_of_no_known_format_is_no_data(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_no_known_format_is_not_data(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(DeployError, match="is not a readable data set"):
         open_data(str(tmp_path / "data.npz"), Role.TEST)
@@ -120,6 +116,10 @@ def test_a_set_without_images_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", images=np.zeros((0, 32, 32, 3), dtype=np.uint8))
     with pytest.raises(DeployError, match="holds no images: expected at least one"):
         open_data(str(tmp_path / "none.npz"), Role.TEST)
+
+
+def test_the_example_of_open_data_runs() -> None:
+    assert doctest.testmod(data) == doctest.TestResults(failed=0, attempted=2)
 
 
 def test_opening_loads_no_optional_library() -> None:

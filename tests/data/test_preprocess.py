@@ -7,21 +7,21 @@ import re
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.data.made import Pixels
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input, fit_image, normalize, scale_and_shift
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-AS_IT_IS = Preprocessing(height=32, width=32, mean=MEAN, std=STD)
+PLAIN = Preprocessing(height=32, width=32, mean=MEAN, std=STD)
 IMAGENET = Preprocessing(height=224, width=224, mean=MEAN, std=STD, resize=256)
 
 
-def _reference(path: Path, method: Image.Resampling) -> npt.NDArray[np.uint8]:
+def _reference(path: Path, method: Image.Resampling) -> Pixels:
     """torchvision's Resize(256) and CenterCrop(224), as its source has them."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -36,10 +36,10 @@ def _reference(path: Path, method: Image.Resampling) -> npt.NDArray[np.uint8]:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_real_images_are_fitted_as_torchvision_does(shared_data: Path, interpolation: str) -> None:
     folder = shared_data / "imagenet" / "images"
-    how = Preprocessing(height=224, width=224, mean=MEAN, std=STD, resize=256, interpolation=interpolation)
+    preprocessing = Preprocessing(height=224, width=224, mean=MEAN, std=STD, resize=256, interpolation=interpolation)
     for item in list(open_data(str(folder), Role.TEST).items())[::10]:
         expected = _reference(folder / item.name, Image.Resampling[interpolation.upper()])
-        np.testing.assert_array_equal(fit_image(item.load(), how, item.name), expected)
+        np.testing.assert_array_equal(fit_image(item.load(), preprocessing, item.name), expected)
 
 
 @pytest.mark.parametrize("size", [(57, 131), (131, 57), (1, 1), (33, 300), (256, 255)])
@@ -55,39 +55,39 @@ def test_an_odd_sized_grey_image_is_fitted(tmp_path: Path, size: tuple[int, int]
 def test_without_resizing_the_size_must_fit() -> None:
     text = "cat.png is 30x20 pixels: expected 32x32, the size this model was trained on; resize it first, or export"
     with pytest.raises(DeployError, match=re.escape(text)):
-        fit_image(np.zeros((20, 30, 3), dtype=np.uint8), AS_IT_IS, "cat.png")
+        fit_image(np.zeros((20, 30, 3), dtype=np.uint8), PLAIN, "cat.png")
 
 
-def test_an_image_of_the_right_size_is_left_alone(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_an_image_of_the_right_size_is_left_alone(digit_images: Pixels) -> None:
     image = digit_images[0]
-    assert fit_image(image, AS_IT_IS, "digit") is image
+    assert fit_image(image, PLAIN, "digit") is image
 
 
-def test_normalising_follows_the_formula(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_normalising_follows_the_formula(digit_images: Pixels) -> None:
     expected = (digit_images / 255.0 - np.array(MEAN)) / np.array(STD)
-    result = normalize(digit_images, AS_IT_IS)
+    result = normalize(digit_images, PLAIN)
     assert result.dtype == np.float32
     assert result.flags.c_contiguous
     np.testing.assert_allclose(result, expected.transpose(0, 3, 1, 2), atol=2e-6)
 
 
-def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: Pixels) -> None:
     """So that any runtime can do the same, to the last bit."""
-    scale, shift = scale_and_shift(AS_IT_IS)
+    scale, shift = scale_and_shift(PLAIN)
     assert [(str(one.dtype), one.shape) for one in (scale, shift)] == [("float32", (3,)), ("float32", (3,))]
     planes = digit_images.transpose(0, 3, 1, 2).astype(np.float32)
     expected = planes * scale[:, None, None] + shift[:, None, None]
-    np.testing.assert_array_equal(normalize(digit_images, AS_IT_IS), expected)
+    np.testing.assert_array_equal(normalize(digit_images, PLAIN), expected)
 
 
-def test_pixels_are_left_to_graphs_that_take_them(digit_images: npt.NDArray[np.uint8]) -> None:
-    plain = ModelSpec(name="wrn-10-1", family="wrn", depth=10, widen=1, classes=10, preprocessing=AS_IT_IS)
-    np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, AS_IT_IS))
+def test_pixels_are_left_to_graphs_that_take_them(digit_images: Pixels) -> None:
+    plain = ModelSpec(name="wrn-10-1", family="wrn", depth=10, widen=1, classes=10, preprocessing=PLAIN)
+    np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, PLAIN))
     assert as_input(digit_images, dataclasses.replace(plain, interface=Interface(pixels=True))) is digit_images
 
 
 def test_batches_have_the_size_and_the_last_one_the_rest(npz_file: Path, digit_labels: list[int]) -> None:
-    batches = Batches(open_data(str(npz_file), Role.TEST), AS_IT_IS, 20)
+    batches = Batches(open_data(str(npz_file), Role.TEST), PLAIN, 20)
     for _ in range(2):
         found = list(batches)
         assert [len(batch.images) for batch in found] == [20, 20, 8]
@@ -98,21 +98,21 @@ def test_batches_have_the_size_and_the_last_one_the_rest(npz_file: Path, digit_l
 
 @pytest.mark.parametrize(("limit", "sizes"), [(5, [5]), (20, [20]), (25, [20, 5]), (100, [20, 20, 8])])
 def test_a_limit_ends_early(npz_file: Path, limit: int, sizes: list[int]) -> None:
-    batches = Batches(open_data(str(npz_file), Role.TEST), AS_IT_IS, 20, limit=limit)
+    batches = Batches(open_data(str(npz_file), Role.TEST), PLAIN, 20, limit=limit)
     assert [len(batch.images) for batch in batches] == sizes
     assert len(batches) == min(limit, 48)
 
 
-def test_images_without_labels_have_minus_one(tmp_path: Path, digit_images: npt.NDArray[np.uint8]) -> None:
+def test_images_without_labels_have_minus_one(tmp_path: Path, digit_images: Pixels) -> None:
     np.savez(tmp_path / "a.npz", images=digit_images)
-    (batch,) = Batches(open_data(str(tmp_path / "a.npz"), Role.TEST), AS_IT_IS, 64)
+    (batch,) = Batches(open_data(str(tmp_path / "a.npz"), Role.TEST), PLAIN, 64)
     assert set(batch.labels.tolist()) == {-1}
 
 
 def test_a_random_order_mixes_the_batches(npz_file: Path) -> None:
     source = open_data(str(npz_file), Role.TEST)
-    (straight,) = Batches(source, AS_IT_IS, 48)
-    (mixed,) = Batches(source, AS_IT_IS, 48, order=np.random.default_rng(0))
+    (straight,) = Batches(source, PLAIN, 48)
+    (mixed,) = Batches(source, PLAIN, 48, order=np.random.default_rng(0))
     assert straight.names != mixed.names
     assert sorted(straight.names) == sorted(mixed.names)
 

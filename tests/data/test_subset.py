@@ -1,4 +1,4 @@
-"""An EvenSample and a Subset choose the right images, always the same, and decode nothing in vain."""
+"""An even sample and a subset choose the right images, always the same, and decode nothing in vain."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.made import Pixels
 from tests.data.properties import quickly
 from wrn_deploy.data import Item, Role, open_data
-from wrn_deploy.data.sampling.subset import EvenSample, Subset
+from wrn_deploy.data.sampling.subset import even_sample, subset
 
 
 class Sorted:
@@ -33,20 +33,20 @@ class Sorted:
         for number in range(self._count):
             yield Item(str(number), number // 10, partial(self._load, number))
 
-    def _load(self, number: int) -> npt.NDArray[np.uint8]:
+    def _load(self, number: int) -> Pixels:
         self.decoded.append(number)
         return np.zeros((2, 2, 3), dtype=np.uint8)
 
 
 def chosen(total: int, count: int) -> list[int]:
-    return [int(item.name) for item in EvenSample(Sorted(total), count).items()]
+    return [int(item.name) for item in even_sample(Sorted(total), count).items()]
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 10, 97, 1000])
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 999, 1000])
 def test_as_many_as_asked_for_at_even_distances(total: int, count: int) -> None:
     numbers = chosen(total, count)
-    assert len(numbers) == len(EvenSample(Sorted(total), count)) == min(count, total)
+    assert len(numbers) == len(even_sample(Sorted(total), count)) == min(count, total)
     assert numbers[0] == 0
     gaps = np.diff([*numbers, total])
     assert gaps.min() >= 1
@@ -63,12 +63,12 @@ def test_a_sample_is_of_distinct_sorted_images(total: int, count: int) -> None:
 
 
 def test_sorted_classes_are_all_there_and_balanced() -> None:
-    labels = [item.label for item in EvenSample(Sorted(100), 30).items()]
+    labels = [item.label for item in even_sample(Sorted(100), 30).items()]
     assert [labels.count(label) for label in range(10)] == [3] * 10
 
 
 def test_the_same_ones_every_time() -> None:
-    spread = EvenSample(open_data("digits", Role.TRAIN), 20)
+    spread = even_sample(open_data("digits", Role.TRAIN), 20)
     first, second = ([item.name for item in spread.items()] for _ in range(2))
     assert first == second
     assert len(set(first)) == 20
@@ -76,13 +76,13 @@ def test_the_same_ones_every_time() -> None:
 
 def test_only_the_chosen_ones_are_decoded() -> None:
     source = Sorted(100)
-    for item in EvenSample(source, 10).items():
+    for item in even_sample(source, 10).items():
         item.load()
     assert source.decoded == [*range(0, 100, 10)]
 
 
 def test_it_is_a_source_like_the_one_it_chooses_from() -> None:
-    spread = EvenSample(Sorted(10), 5)
+    spread = even_sample(Sorted(10), 5)
     assert (spread.name, spread.labels, spread.mirror) == ("sorted", ("a", "b"), True)
 
 
@@ -91,7 +91,7 @@ def test_it_is_a_source_like_the_one_it_chooses_from() -> None:
 def test_a_subset_and_its_complement_are_the_whole(total: int, wanted: set[int], seed: int | None) -> None:
     wanted = {number for number in wanted if number < total}
     source, names = Sorted(total), {str(number) for number in wanted}
-    kept, others = Subset(source, names, len(wanted), keep=True), Subset(source, names, total - len(wanted), keep=False)
+    kept, others = subset(source, names, len(wanted), keep=True), subset(source, names, total - len(wanted), keep=False)
     orders = [None if seed is None else np.random.default_rng(seed) for _ in range(2)]
     found = [[int(item.name) for item in part.items(order)] for part, order in zip((kept, others), orders, strict=True)]
     assert [len(part) for part in found] == [len(kept), len(others)]

@@ -57,7 +57,7 @@ def test_the_header_is_strict_c(library: Path, tmp_path: Path, standard: str) ->
 
 @pytest.mark.parametrize("standard", ["c++11", "c++17", "c++20"])
 def test_the_header_is_strict_cpp(library: Path, program: Path, tmp_path: Path, standard: str) -> None:
-    del program  # it is skipped where there is no compiler for C++
+    del program  # it is skipped without a C++ compiler
     (tmp_path / "it.cpp").write_text('#include "wrn_runner.h"\nint main() { return wrn_abi_version() != 1; }\n')
     compiler = shutil.which("g++") or "clang++"
     command = [compiler, f"-std={standard}", *STRICT, f"-I{library / 'include'}", "-c", str(tmp_path / "it.cpp")]

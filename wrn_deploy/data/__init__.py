@@ -1,11 +1,13 @@
-"""Defines what a source of labelled images is, and opens one by name or path; no torch."""
+"""Defines a source of labelled images, and opens one by name or path; no torch."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +23,7 @@ LAST_LABEL = 2**31 - 1
 
 
 class Role(StrEnum):
-    """What the images are for; a source with two splits opens the one that fits."""
+    """The purpose of the images; a data set with two splits opens that of the role."""
 
     TRAIN = "train"
     TEST = "test"
@@ -58,7 +60,7 @@ def check_label(label: int, where: str) -> int:
 
 
 class ImageSource(Protocol):
-    """A set of images that can be iterated over again and again.
+    """A set of images that can be read any number of times.
 
     `labels` are the names of the classes (empty: unknown); `mirror`: a mirrored image keeps its class.
     """
@@ -77,23 +79,27 @@ class ImageSource(Protocol):
 def open_data(name: str, role: Role) -> ImageSource:
     """Opens a data set by its name, or the file or folder at that path, recognised by its content.
 
-    A format is a file in `wrn_deploy/data/formats` with `NAMES` (data sets known by name),
-    `recognise(path) -> bool` and `open_source(name, role) -> ImageSource`. `folder` is asked last, since
-    other formats are folders too. A path with `{` in it may stand for several files.
+    A format is a file in `wrn_deploy/data/formats` with `recognise(path) -> bool` and
+    `open_source(name, role) -> ImageSource`, and `NAMES` if it has data sets with a name. `folder` is asked last,
+    since other formats are folders too. A path with `{` in it may stand for several files.
 
     Raises:
-        DeployError: there is no such data, its format is unknown, or it is unreadable or empty.
+        DeployError: the data does not exist, its format is unknown, or it is unreadable or empty.
+
+    Example:
+        >>> source = open_data("digits", Role.TEST)
+        >>> len(source), next(source.items()).load().shape
+        (359, (32, 32, 3))
     """
-    names = sorted(plugin_names(FORMATS), key=lambda format_name: (format_name == "folder", format_name))
-    formats = [load_plugin(FORMATS, format_name) for format_name in names]
+    formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
     path = Path(name)
     for format_ in formats:
-        if name in format_.NAMES or ((path.exists() or "{" in name) and format_.recognise(path)):
+        if name in _names(format_) or ((path.exists() or "{" in name) and _is_recognised(path, format_)):
             source: ImageSource = format_.open_source(name, role)
             if len(source) == 0:
                 raise DeployError(f"{name} holds no images: expected at least one")
             return source
-    known_names = [known for format_ in formats for known in format_.NAMES]
+    known_names = [known for format_ in formats for known in _names(format_)]
     if not path.exists():
         raise DeployError(
             f"no data at {name!r}{near_names(name, known_names)}: expected a path, or one of the names "
@@ -104,3 +110,13 @@ def open_data(name: str, role: Role) -> ImageSource:
         ".npz with `images` and `labels`, a parquet file with `img` and `label`, WebDataset's .tar shards, or a folder "
         "of CIFAR-10/100, SVHN or MNIST"
     )
+
+
+def _names(format_: ModuleType) -> tuple[str, ...]:
+    return getattr(format_, "NAMES", ())
+
+
+def _is_recognised(path: Path, format_: ModuleType) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(format_.recognise(path))
+    return False

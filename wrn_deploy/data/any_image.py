@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wrn_deploy.data.decoding.decode import decode_image, pixels_of
+from wrn_deploy.data.decoding.decode import Encoded, pixels_of
 from wrn_deploy.data.preprocess import fit_image
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["AnyImage", "fit_images"]
@@ -47,25 +47,17 @@ def _name(image: AnyImage, index: int) -> str:
 
 
 def _read_image(image: AnyImage, name: str) -> npt.NDArray[np.uint8]:
-    """The pixels, RGB uint8 HWC, which may be the caller's own array; `name` is for errors."""
+    """Returns the pixels, RGB uint8 HWC, which may be the caller's own array; `name` is for errors."""
     if isinstance(image, str | os.PathLike):
-        return _read_file(Path(image))
+        return Encoded(Path(image), name)()
     if isinstance(image, bytes | bytearray | memoryview):
-        return decode_image(bytes(image), name)
+        return Encoded(bytes(image), name)()
     if isinstance(image, np.ndarray):
         return _check_pixels(image, name)
     if isinstance(image, Image.Image):
         return pixels_of(image, name)
     kind = f"{type(image).__module__}.{type(image).__qualname__}"
     raise DeployError(f"{name} is a {kind.removeprefix('builtins.')}: {EXPECTED}")
-
-
-def _read_file(file: Path) -> npt.NDArray[np.uint8]:
-    try:
-        return decode_image(file.read_bytes(), str(file))
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise DamagedFile(f"{file} cannot be read ({reason}): expected an image file") from error
 
 
 def _check_pixels(pixels: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from wrn_deploy.data import ImageSource, Item
 from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_indices
+from wrn_deploy.data.sources import LazySource
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec
 
@@ -28,7 +29,7 @@ def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
         return source
     imagenet = ilsvrc_indices(source.labels, spec.labels) if spec.classes == CLASSES else None
     if imagenet is not None:
-        return _Relabelled(source, spec.labels, imagenet)
+        return _relabel(source, spec.labels, imagenet)
     if not spec.labels:
         if len(source.labels) == spec.classes:
             return source
@@ -49,22 +50,12 @@ def match_classes(source: ImageSource, spec: ModelSpec) -> ImageSource:
             f"{source.name} has {len(unknown)} classes that {spec.name} does not have ({shown}): expected some of "
             f"{', '.join(spec.labels[:3])}, ...; name them alike, or export with --labels FILE"
         )
-    return _Relabelled(source, spec.labels, [spec.labels.index(label) for label in source.labels])
+    return _relabel(source, spec.labels, [spec.labels.index(label) for label in source.labels])
 
 
-class _Relabelled:
-    """A source whose items have the network's class indices."""
+def _relabel(source: ImageSource, labels: tuple[str, ...], indices: list[int]) -> ImageSource:
+    def read(order: np.random.Generator | None) -> Iterator[Item]:
+        for item in source.items(order):
+            yield item if item.label is None else Item(item.name, indices[item.label], item.load)
 
-    def __init__(self, source: ImageSource, labels: tuple[str, ...], indices: list[int]) -> None:
-        self.name = source.name
-        self.labels = labels
-        self.mirror = source.mirror
-        self._source = source
-        self._indices = indices
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        for item in self._source.items(order):
-            yield item if item.label is None else Item(item.name, self._indices[item.label], item.load)
+    return LazySource(name=source.name, count=len(source), read=read, labels=labels, mirror=source.mirror)

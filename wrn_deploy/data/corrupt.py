@@ -25,7 +25,7 @@ MaxCorrupt: TypeAlias = int | Percent
 
 
 def count_allowed(max_corrupt: MaxCorrupt, images: int) -> int:
-    """The number of corrupt images allowed among `images`, rounded down: 1 % of 50 is 0."""
+    """Returns the number of corrupt images allowed among `images`, rounded down: 1 % of 50 is 0."""
     return int(images * max_corrupt.value / 100.0) if isinstance(max_corrupt, Percent) else max_corrupt
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_wnid
+from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
 from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
@@ -48,7 +48,7 @@ def read_ground_truth(file: Path) -> dict[str, str]:
                 rows = csv.DictReader(stream)
                 return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
         pairs = [line.split() for line in _lines(file)]
-        return {Path(name).name: ilsvrc_wnid(_index(int(index))) for name, index in pairs}
+        return {Path(name).name: ilsvrc_wnid(int(index)) for name, index in pairs}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
@@ -62,12 +62,6 @@ def _by_number(wnids: Iterator[str]) -> dict[str, str]:
 
 def _lines(file: Path) -> Iterator[str]:
     return (line.strip() for line in file.read_text(encoding="ascii").splitlines() if line.strip())
-
-
-def _index(index: int) -> int:
-    if not 0 <= index < CLASSES:
-        raise ValueError(f"class index {index}")
-    return index
 
 
 def _read_meta(file: Path) -> dict[int, str]:

@@ -13,21 +13,25 @@ CLASSES = 1000
 
 
 @functools.cache
-def _known() -> tuple[tuple[str, str], ...]:
-    """(wnid, name), sorted by wnid; the names are those of Keras' imagenet_class_index.json, WordNet's first lemmas."""
+def _known() -> tuple[tuple[str, str, str], ...]:
+    """(wnid, name, unique name), sorted by wnid; the names are those of Keras' imagenet_class_index.json."""
     text = resources.files("wrn_deploy.data").joinpath("imagenet_classes.txt").read_text(encoding="ascii")
     rows = [line.split(" ", 1) for line in text.splitlines()]
-    return tuple((wnid, name) for wnid, name in rows)
+    counts = Counter(name for _, name in rows)
+    return tuple((wnid, name, name if counts[name] == 1 else f"{name} ({wnid})") for wnid, name in rows)
 
 
 def ilsvrc_wnid(index: int) -> str:
-    """Returns the WordNet id of a class index, 0 to 999."""
+    """Returns the WordNet id of a class index; raises ValueError outside 0 to 999."""
+    if not 0 <= index < CLASSES:
+        raise ValueError(f"class index {index}")
     return _known()[index][0]
 
 
 def class_names(wnids: Sequence[str]) -> tuple[str, ...]:
     """Returns a unique name for each id: two classes are named crane. An id outside ILSVRC is its own name."""
-    return tuple(_names().get(wnid, wnid) for wnid in wnids)
+    names = {wnid: unique for wnid, _, unique in _known()}
+    return tuple(names.get(wnid, wnid) for wnid in wnids)
 
 
 def ilsvrc_indices(labels: Sequence[str], among: Sequence[str] = ()) -> list[int] | None:
@@ -35,21 +39,10 @@ def ilsvrc_indices(labels: Sequence[str], among: Sequence[str] = ()) -> list[int
 
     Also None if `among`, the names of a network's classes, has another class at one of the indices.
     """
-    plain = Counter(name for _, name in _known())
-    found: dict[str, int] = {}
-    for index, (wnid, name) in enumerate(_known()):
-        found |= dict.fromkeys([wnid, _names()[wnid], *([name] if plain[name] == 1 else [])], index)
-    indices = [found.get(label, -1) for label in labels]
+    known = {text: index for index, (wnid, _, unique) in enumerate(_known()) for text in (wnid, unique)}
+    indices = [known.get(label, -1) for label in labels]
     if -1 in indices or len(set(indices)) < len(indices):
         return None
-    for index in indices if among else ():
-        wnid, name = _known()[index]
-        if among[index] not in (wnid, name, _names()[wnid]):
-            return None
+    if among and any(among[index] not in _known()[index] for index in indices):
+        return None
     return indices
-
-
-@functools.cache
-def _names() -> dict[str, str]:
-    plain = Counter(name for _, name in _known())
-    return {wnid: name if plain[name] == 1 else f"{name} ({wnid})" for wnid, name in _known()}

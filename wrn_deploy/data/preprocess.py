@@ -24,18 +24,10 @@ __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize",
 
 
 def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
-    """Resizes the shorter side and crops the centre.
+    """Resizes the shorter side of an image (RGB, uint8, HWC) and crops the centre; `name` is for the error.
 
     The pixels are those of torchvision's Resize and CenterCrop on a Pillow image, with which published weights
     were measured: the longer side is rounded down, and half a pixel of the crop to even.
-
-    Args:
-        image: RGB, uint8, HWC.
-        preprocessing: the size, the crop and the interpolation.
-        name: the image's name, for the error.
-
-    Returns:
-        RGB, uint8, (height, width, 3).
 
     Raises:
         DeployError: without `preprocessing.resize`, the image does not have the network's input size.
@@ -82,11 +74,11 @@ def _fit_picture(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArra
 
 
 def normalize(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """(value / 255 - mean) / std a channel: uint8 NHWC -> float32 NCHW, contiguous."""
+    """Computes (value / 255 - mean) / std per channel: uint8 NHWC -> float32 NCHW, contiguous."""
     scale, shift = scale_and_shift(preprocessing)
     count, height, width, channels = images.shape
     normalized = np.empty((count, channels, height, width), dtype=np.float32)
-    for channel in range(channels):  # takes a quarter of the time of whole images, which would be made twice
+    for channel in range(channels):  # takes a quarter of the time of whole images, which would be copied twice
         plane = normalized[:, channel]
         np.multiply(images[..., channel], scale[channel], out=plane)
         plane += shift[channel]
@@ -94,14 +86,14 @@ def normalize(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> np
 
 
 def scale_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The factor of a pixel and what is then added, (3,) each; computed in float64 and rounded once."""
+    """Returns a pixel's factor and the summand, (3,) each; computed in float64 and rounded once."""
     std = np.asarray(preprocessing.std, dtype=np.float64)
     shift = -np.asarray(preprocessing.mean, dtype=np.float64) / std
     return (1.0 / (255.0 * std)).astype(np.float32), shift.astype(np.float32)
 
 
 def as_input(images: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Pixels (uint8 NHWC) as the graphs of a bundle take them: unchanged, or normalised here."""
+    """Returns pixels (uint8 NHWC) as the graphs of a bundle take them: unchanged, or normalised here."""
     return images if spec.interface.pixels else normalize(images, spec.preprocessing)
 
 
@@ -138,35 +130,31 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         self.corrupt = []
-        images: list[npt.NDArray[np.uint8]] = []
-        items: list[Item] = []
         taken = 0
-        with contextlib.closing(self._fitted()) as fitted:
-            for item, outcome in fitted:
-                if isinstance(outcome, CorruptImage):
-                    self._leave_out(item, outcome)
-                    continue
-                if isinstance(outcome, Exception):
-                    raise outcome
-                images.append(outcome)
-                items.append(item)
-                taken += 1
-                if len(images) == self.size:
-                    yield _batch(images, items)
-                    images, items = [], []
-                if taken == self.limit:
-                    break
-        if images:
-            yield _batch(images, items)
-        elif taken == 0:
+        with contextlib.closing(self._readable()) as readable:
+            wanted = itertools.islice(readable, self.limit)
+            while decoded := list(itertools.islice(wanted, self.size)):
+                taken += len(decoded)
+                labels = np.array([-1 if item.label is None else item.label for item, _ in decoded], dtype=np.int64)
+                yield Batch(np.stack([image for _, image in decoded]), labels, tuple(item.name for item, _ in decoded))
+        if not taken:
             raise DeployError(f"{self.source.name} gave no readable image: expected at least one")
 
     def __len__(self) -> int:
         """The number of images, if none is corrupt."""
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
-    def _fitted(self) -> Generator[tuple[Item, Outcome]]:
-        """At most as many images as may be needed, so that none is decoded in vain."""
+    def _readable(self) -> Generator[tuple[Item, npt.NDArray[np.uint8]]]:
+        for item, outcome in self._outcomes():
+            if isinstance(outcome, CorruptImage):
+                self._leave_out(item, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                yield item, outcome
+
+    def _outcomes(self) -> Iterator[tuple[Item, Outcome]]:
+        """Decodes at most as many images as may be needed."""
         max_items = None if self.limit is None else self.limit + count_allowed(self.max_corrupt, len(self))
         items = itertools.islice(self.source.items(self.order), max_items)
         if self.decoders is not None and self.decoders.count:
@@ -182,13 +170,8 @@ class Batches:
         self.corrupt.append(item.name)
         allowed = count_allowed(self.max_corrupt, len(self))
         if len(self.corrupt) > allowed:
-            of = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
+            total = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
             raise DeployError(
-                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{of}: fix or remove it, or leave "
+                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{total}: fix or remove it, or leave "
                 "up to N such images out with --max-corrupt N, or X% of all with --max-corrupt X%"
             ) from error
-
-
-def _batch(images: list[npt.NDArray[np.uint8]], items: list[Item]) -> Batch:
-    labels = np.array([-1 if item.label is None else item.label for item in items], dtype=np.int64)
-    return Batch(np.stack(images), labels, tuple(item.name for item in items))

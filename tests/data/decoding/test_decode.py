@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.data.made import Pixels, encode
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.decoding.decode import Encoded
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "PA", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
-def test_every_colour_mode_becomes_rgb(tmp_path: Path, digit_images: npt.NDArray[np.uint8], mode: str) -> None:
+def test_every_colour_mode_becomes_rgb(tmp_path: Path, digit_images: Pixels, mode: str) -> None:
     suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tif"}.get(mode, "png")
     gray = Image.fromarray(digit_images[0]).convert("L")
     if mode == "I;16":
@@ -75,9 +74,7 @@ def test_a_file_damaged_anywhere_is_read_or_called_corrupt(tmp_path: Path, suffi
     assert all(text.startswith(f"{path} cannot be decoded") for text in found)
 
 
-def test_an_absurdly_large_image_is_corrupt(
-    image_folder: Path, monkeypatch: pytest.MonkeyPatch, encode: Callable[..., bytes]
-) -> None:
+def test_an_absurdly_large_image_is_corrupt(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (image_folder / "3" / "large.png").write_bytes(encode(np.zeros((64, 64), dtype=np.uint8)))
     item = next(item for item in open_data(str(image_folder), Role.TEST).items() if "large" in item.name)
@@ -109,7 +106,7 @@ def test_code_in_an_image_file_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "ppm", "gif", "tif"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
 def test_the_picture_is_the_same_as_the_pixels_and_needs_its_file_no_more(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], suffix: str, mode: str
+    tmp_path: Path, digit_images: Pixels, suffix: str, mode: str
 ) -> None:
     path = tmp_path / f"a.{suffix}"
     kept = "RGB" if mode == "P" and suffix in ("jpg", "webp", "ppm") else mode

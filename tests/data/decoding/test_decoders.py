@@ -18,15 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.made import HOW, Made, be_corrupt, blunder, die, process_ids, shade
+from tests.data.made import PLAIN, RESIZED, WRITTEN, Made, be_corrupt, blunder, die, process_ids, shade
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.spec import Preprocessing
-
-AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +33,11 @@ def decoders() -> Iterator[Decoders]:
         yield two
 
 
-def _same(one: list[Batch], other: list[Batch]) -> None:
-    assert [batch.names for batch in one] == [batch.names for batch in other]
-    for first, second in zip(one, other, strict=True):
+def _same(left: list[Batch], right: list[Batch]) -> None:
+    assert [batch.names for batch in left] == [batch.names for batch in right]
+    for first, second in zip(left, right, strict=True):
         np.testing.assert_array_equal(first.images, second.images)
         np.testing.assert_array_equal(first.labels, second.labels)
-
-
-WRITTEN = (
-    *("image_folder", "npz_file", "parquet_file"),
-    *("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_python"),
-    *("svhn_folder", "mnist_folder", "shards"),
-)
 
 
 @pytest.mark.parametrize("fixture", ["digits", *WRITTEN])
@@ -57,32 +48,35 @@ def test_every_format_gives_the_same_batches(
     name = fixture if fixture == "digits" else str(request.getfixturevalue(fixture))
     source = open_data(name, Role.TRAIN)
     passes = []
-    for how in (None, decoders):
+    for used in (None, decoders):
         order = None if seed is None else np.random.default_rng(seed)
-        passes.append(list(Batches(source, HOW, 17, order=order, decoders=how)))
+        passes.append(list(Batches(source, RESIZED, 17, order=order, decoders=used)))
     _same(*passes)
 
 
 def test_real_images_are_the_same_to_the_last_bit(shared_data: Path, decoders: Decoders) -> None:
     source = open_data(str(shared_data / "imagenet"), Role.TEST)
-    how = Preprocessing(height=64, width=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=72)
-    _same(list(Batches(source, how, 7, limit=40)), list(Batches(source, how, 7, limit=40, decoders=decoders)))
+    preprocessing = Preprocessing(height=64, width=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=72)
+    _same(
+        list(Batches(source, preprocessing, 7, limit=40)),
+        list(Batches(source, preprocessing, 7, limit=40, decoders=decoders)),
+    )
 
 
 def test_the_caller_draws_the_same_numbers_between_batches(npz_file: Path, decoders: Decoders) -> None:
     """Augmentation may draw from the generator that the order was drawn from, however far ahead images are taken."""
     drawn = []
-    for how in (None, decoders):
+    for used in (None, decoders):
         random = np.random.default_rng(7)
         source = open_data(str(npz_file), Role.TRAIN)
-        drawn.append([int(random.integers(1000)) for _ in Batches(source, AS_IT_IS, 5, order=random, decoders=how)])
+        drawn.append([int(random.integers(1000)) for _ in Batches(source, PLAIN, 5, order=random, decoders=used)])
     assert drawn[0] == drawn[1]
 
 
 def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None:
     loads = [partial(be_corrupt, f"bad {n}") if n % 50 == 3 else partial(shade, n) for n in range(200)]
-    straight = Batches(Made(loads), HOW, 16, max_corrupt=4)
-    parallel = Batches(Made(loads), HOW, 16, max_corrupt=4, decoders=decoders)
+    straight = Batches(Made(loads), RESIZED, 16, max_corrupt=4)
+    parallel = Batches(Made(loads), RESIZED, 16, max_corrupt=4, decoders=decoders)
     _same(list(straight), list(parallel))
     assert parallel.corrupt == straight.corrupt == ["image 3", "image 53", "image 103", "image 153"]
 
@@ -90,20 +84,18 @@ def test_corrupt_images_are_left_out_and_named_alike(decoders: Decoders) -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_percentage_of_corrupt_images_is_allowed_and_no_more(workers: int, decoders: Decoders) -> None:
     loads = [partial(be_corrupt, f"bad {n}") if n in (20, 90, 120) else partial(shade, n) for n in range(200)]
-    how = decoders if workers else None
-    batches = Batches(Made(loads), HOW, 16, max_corrupt=Percent(1.5), decoders=how)
+    used = decoders if workers else None
+    batches = Batches(Made(loads), RESIZED, 16, max_corrupt=Percent(1.5), decoders=used)
     assert sum(len(batch.names) for batch in batches) == 197
     with pytest.raises(DeployError, match=r"bad 120; 3 corrupt, 2 allowed of 200: fix or remove it"):
-        list(Batches(Made(loads), HOW, 16, max_corrupt=Percent(1.0), decoders=how))
+        list(Batches(Made(loads), RESIZED, 16, max_corrupt=Percent(1.0), decoders=used))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_limit_counts_good_images_and_what_lies_behind_it_is_of_no_concern(
-    workers: int, decoders: Decoders
-) -> None:
+def test_the_limit_counts_good_images_and_ignores_those_after_it(workers: int, decoders: Decoders) -> None:
     loads = [partial(be_corrupt, "bad") if n in (2, 30) else partial(shade, n) for n in range(40)]
     source = Made([*loads, *[partial(shade, 0, 5)] * 8], broken=DeployError("damaged behind it"))
-    batches = Batches(source, HOW, 10, limit=25, max_corrupt=1, decoders=decoders if workers else None)
+    batches = Batches(source, RESIZED, 10, limit=25, max_corrupt=1, decoders=decoders if workers else None)
     assert [len(batch.names) for batch in batches] == [10, 10, 5]
     assert batches.corrupt == ["image 2"]
     assert source.taken <= 26
@@ -117,8 +109,8 @@ def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> Non
         (Made(loads, broken=DeployError("the file is damaged")), "the file is damaged"),
         (Made([*loads, partial(shade, 0, 30)]), None),
     ):
-        how = HOW if text else Preprocessing(height=40, width=40, mean=HOW.mean, std=HOW.std)
-        batches = iter(Batches(source, how, 10, decoders=decoders if workers else None))
+        preprocessing = RESIZED if text else Preprocessing(height=40, width=40, mean=RESIZED.mean, std=RESIZED.std)
+        batches = iter(Batches(source, preprocessing, 10, decoders=decoders if workers else None))
         assert [len(next(batches).names) for _ in range(10)] == [10] * 10
         with pytest.raises(DeployError, match=text or "image 100 is 30x30 pixels: expected 40x40"):
             next(batches)
@@ -126,38 +118,38 @@ def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> Non
 
 def test_an_error_of_the_program_is_shown_with_its_place(decoders: Decoders) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug") as caught:
-        list(Batches(Made([blunder]), HOW, 1, decoders=decoders))
+        list(Batches(Made([blunder]), RESIZED, 1, decoders=decoders))
     assert "in blunder" in "".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize(("code", "cause"), [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
 def test_a_process_that_dies_is_an_error_and_the_next_pass_has_new_ones(code: int, cause: str) -> None:
-    with Decoders(1) as one:
+    with Decoders(1) as single:
         with pytest.raises(DeployError, match=rf"decoded image 0 \.\.\. image 1 died \({cause}\).*--workers 0"):
-            list(Batches(Made([partial(shade, 0), partial(die, code)]), HOW, 1, decoders=one))
-        assert len(list(Batches(Made([partial(shade, 0)]), HOW, 1, decoders=one))) == 1
+            list(Batches(Made([partial(shade, 0), partial(die, code)]), RESIZED, 1, decoders=single))
+        assert len(list(Batches(Made([partial(shade, 0)]), RESIZED, 1, decoders=single))) == 1
 
 
 def test_what_cannot_be_sent_is_an_error(decoders: Decoders) -> None:
     with pytest.raises(DeployError, match=r"image 0 cannot be sent to a decoding process .*--workers 0"):
-        list(Batches(Made([lambda: shade(0)]), HOW, 1, decoders=decoders))
+        list(Batches(Made([lambda: shade(0)]), RESIZED, 1, decoders=decoders))
 
 
 def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> None:
     loads: Any = [partial(shade, n) for n in range(300)]
     for _ in range(3):
-        first = next(iter(Batches(Made(loads), HOW, 8, decoders=decoders)))
+        first = next(iter(Batches(Made(loads), RESIZED, 8, decoders=decoders)))
         assert first.labels.tolist() == list(range(8))
-    pairs = zip(*(Batches(Made(loads), HOW, 30, decoders=decoders) for _ in range(2)), strict=True)
+    pairs = zip(*(Batches(Made(loads), RESIZED, 30, decoders=decoders) for _ in range(2)), strict=True)
     assert all(one.names == other.names for one, other in pairs)
 
 
 def test_images_are_taken_only_so_far_ahead(decoders: Decoders) -> None:
-    """Whatever the data's size, so many images are in memory: three chunks a process and the batch."""
+    """Whatever the data's size, only three chunks per process and the batch are in memory."""
     loads: Any = [partial(shade, n, 300) for n in range(2000)]
-    how = Preprocessing(height=256, width=256, mean=HOW.mean, std=HOW.std, resize=256)
+    preprocessing = Preprocessing(height=256, width=256, mean=RESIZED.mean, std=RESIZED.std, resize=256)
     source = Made(loads)
-    for count, _ in enumerate(Batches(source, how, 4, limit=200, decoders=decoders), 1):
+    for count, _ in enumerate(Batches(source, preprocessing, 4, limit=200, decoders=decoders), 1):
         chunk = 2**20 // (3 * 256 * 256)
         assert source.taken <= 4 * count + 2 * 3 * chunk + chunk
 
@@ -183,12 +175,12 @@ def test_processes_end_with_what_started_them() -> None:
 PROGRAM = """
 import sys, time
 from functools import partial
-from tests.data.made import HOW, Made, process_ids, shade
+from tests.data.made import RESIZED, Made, process_ids, shade
 from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.data.preprocess import Batches
 decoders = Decoders(2)
 print(*process_ids(decoders), 'torch' in sys.modules, flush=True)
-for batch in Batches(Made([partial(shade, n, 500) for n in range(10000)]), HOW, 2, decoders=decoders):
+for batch in Batches(Made([partial(shade, n, 500) for n in range(10000)]), RESIZED, 2, decoders=decoders):
     print('.', end='', flush=True)
 """
 
@@ -220,11 +212,11 @@ def test_the_processes_load_neither_torch_nor_the_command_line() -> None:
 
 
 def test_the_number_of_processes() -> None:
-    photographs = Preprocessing(height=224, width=224, mean=HOW.mean, std=HOW.std, resize=256)
-    assert choose_workers(3, AS_IT_IS, 1) == 3
+    photographs = Preprocessing(height=224, width=224, mean=RESIZED.mean, std=RESIZED.std, resize=256)
+    assert choose_workers(3, PLAIN, 1) == 3
     assert choose_workers(0, photographs, 10_000) == 0
     assert choose_workers(None, photographs, 10_000) == len(os.sched_getaffinity(0))
-    assert choose_workers(None, AS_IT_IS, 10_000) == 0
+    assert choose_workers(None, PLAIN, 10_000) == 0
     assert choose_workers(None, photographs, 10) == 0
     with pytest.raises(UsageError, match="-1 decoding processes: expected 0"):
         Decoders(-1)
@@ -236,4 +228,4 @@ def test_warnings_about_an_image_do_not_matter(tmp_path: Path, decoders: Decoder
     (tmp_path / "2.png").write_bytes(b"none")
     source: ImageSource = open_data(str(tmp_path), Role.TEST)
     with pytest.raises(DeployError, match=re.escape(f"{tmp_path}/2.png cannot be decoded (no known image format)")):
-        list(Batches(source, HOW, 8, decoders=decoders))
+        list(Batches(source, RESIZED, 8, decoders=decoders))

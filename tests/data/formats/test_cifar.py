@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import Pixels
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.errors import DamagedFile, DeployError
 
@@ -21,11 +21,7 @@ VERSIONS = ("cifar10_binary", "cifar100_binary", "cifar10_python", "cifar100_pyt
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("role", list(Role))
 def test_the_role_chooses_the_files(
-    version: str,
-    role: Role,
-    request: pytest.FixtureRequest,
-    digit_images: npt.NDArray[np.uint8],
-    digit_labels: list[int],
+    version: str, role: Role, request: pytest.FixtureRequest, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     source = open_data(str(request.getfixturevalue(version)), role)
     part = slice(40) if role is Role.TRAIN else slice(40, None)
@@ -72,11 +68,11 @@ def test_too_few_class_names_are_an_error(cifar10_binary: Path) -> None:
         open_data(str(cifar10_binary), Role.TEST)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_truncated_pickle_is_damaged(cifar10_python: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.99])
+def test_a_truncated_pickle_is_damaged(cifar10_python: Path, fraction: float) -> None:
     file = cifar10_python / "test_batch"
     content = file.read_bytes()
-    file.write_bytes(content[: int(len(content) * share)])
+    file.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(DeployError, match=r"test_batch is a damaged pickle .*: expected a whole file"):
         open_data(str(cifar10_python), Role.TEST)
 
@@ -136,7 +132,7 @@ def test_a_pickle_of_something_else_is_described(cifar10_python: Path, table: An
         open_data(str(cifar10_python), Role.TEST)
 
 
-def _python2_pickle(planes: npt.NDArray[np.uint8], labels: list[int]) -> bytes:
+def _python2_pickle(planes: Pixels, labels: list[int]) -> bytes:
     """The opcodes that Python 2 and its numpy wrote, as in the published files."""
     dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     shape = b"(K\x01K" + bytes([len(planes)]) + b"M\x00\x0c\x86"
@@ -147,7 +143,7 @@ def _python2_pickle(planes: npt.NDArray[np.uint8], labels: list[int]) -> bytes:
 
 
 def test_the_pickles_of_python_2_are_read(
-    cifar10_python: Path, planes: npt.NDArray[np.uint8], digit_images: npt.NDArray[np.uint8], digit_labels: list[int]
+    cifar10_python: Path, planes: Pixels, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     (cifar10_python / "test_batch").write_bytes(_python2_pickle(planes[:9], digit_labels[:9]))
     items = list(open_data(str(cifar10_python), Role.TEST).items())
@@ -155,18 +151,14 @@ def test_the_pickles_of_python_2_are_read(
     assert [item.label for item in items] == digit_labels[:9]
 
 
-def test_an_array_in_column_order_is_read(
-    cifar10_python: Path, planes: npt.NDArray[np.uint8], digit_images: npt.NDArray[np.uint8]
-) -> None:
+def test_an_array_in_column_order_is_read(cifar10_python: Path, planes: Pixels, digit_images: Pixels) -> None:
     table = {b"data": np.asfortranarray(planes[:3]), b"labels": [0, 1, 2]}
     (cifar10_python / "test_batch").write_bytes(pickle.dumps(table, protocol=4))
     items = open_data(str(cifar10_python), Role.TEST).items()
     np.testing.assert_array_equal(np.stack([item.load() for item in items]), digit_images[:3])
 
 
-def test_a_pickle_damaged_anywhere_is_read_or_called_damaged(
-    cifar10_python: Path, planes: npt.NDArray[np.uint8]
-) -> None:
+def test_a_pickle_damaged_anywhere_is_read_or_called_damaged(cifar10_python: Path, planes: Pixels) -> None:
     """numpy itself can crash on some of these: see `_PickledArray`."""
     file = cifar10_python / "test_batch"
     content = _python2_pickle(planes[:1], [7])

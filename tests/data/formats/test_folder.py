@@ -6,79 +6,66 @@ import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
+from tests.data.made import PLAIN, labels_of, save_image
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import Preprocessing
-
-AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 Labels = list[tuple[str, int | None]]
 
 
-def _save(path: Path, color: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (32, 32), (color, 0, 0)).save(path)
-    return path
-
-
-def _labels(path: Path, role: Role = Role.TEST) -> Labels:
-    return [(item.name, item.label) for item in open_data(str(path), role).items()]
-
-
 def test_class_subfolders_are_the_classes_in_sorted_order(tmp_path: Path) -> None:
     for file in ("dog/b.jpg", "dog/a.JPEG", "cat/x.png", "ant/deep/er/y.webp", ".git/z.png", "dog/notes.txt"):
-        _save(tmp_path / file) if not file.endswith("txt") else (tmp_path / file).write_text("none")
+        save_image(tmp_path / file) if not file.endswith("txt") else (tmp_path / file).write_text("none")
     (tmp_path / "bee").mkdir()
     source = open_data(str(tmp_path), Role.TEST)
     assert source.labels == ("ant", "bee", "cat", "dog")
-    assert _labels(tmp_path) == [("ant/deep/er/y.webp", 0), ("cat/x.png", 2), ("dog/a.JPEG", 3), ("dog/b.jpg", 3)]
+    assert labels_of(tmp_path) == [("ant/deep/er/y.webp", 0), ("cat/x.png", 2), ("dog/a.JPEG", 3), ("dog/b.jpg", 3)]
 
 
 def test_images_without_labels_have_none(tmp_path: Path) -> None:
     for file in ("b.png", "a.BMP", "c.ppm", ".hidden.png"):
-        _save(tmp_path / file)
-    assert _labels(tmp_path) == [("a.BMP", None), ("b.png", None), ("c.ppm", None)]
+        save_image(tmp_path / file)
+    assert labels_of(tmp_path) == [("a.BMP", None), ("b.png", None), ("c.ppm", None)]
     assert open_data(str(tmp_path), Role.TEST).labels == ()
 
 
 def test_a_single_folder_named_images_is_no_class(tmp_path: Path) -> None:
-    _save(tmp_path / "images" / "a.png")
-    assert _labels(tmp_path) == [("a.png", None)]
+    save_image(tmp_path / "images" / "a.png")
+    assert labels_of(tmp_path) == [("a.png", None)]
 
 
 @pytest.mark.parametrize("other", ["test", "val", "validation", "VAL"])
 def test_the_role_chooses_the_split_and_the_classes_are_those_of_both(tmp_path: Path, other: str) -> None:
     for file in ("train/cat/1.png", "train/dog/2.png", f"{other}/ant/3.png", f"{other}/dog/4.png"):
-        _save(tmp_path / file)
-    assert _labels(tmp_path, Role.TRAIN) == [("cat/1.png", 1), ("dog/2.png", 2)]
-    assert _labels(tmp_path, Role.TEST) == [("ant/3.png", 0), ("dog/4.png", 2)]
+        save_image(tmp_path / file)
+    assert labels_of(tmp_path, Role.TRAIN) == [("cat/1.png", 1), ("dog/2.png", 2)]
+    assert labels_of(tmp_path, Role.TEST) == [("ant/3.png", 0), ("dog/4.png", 2)]
     assert open_data(str(tmp_path), Role.TEST).labels == ("ant", "cat", "dog")
 
 
 def test_an_unlabelled_test_folder_is_passed_over_for_val(tmp_path: Path) -> None:
     for file in ("train/cat/1.png", "val/cat/2.png", "test/3.png"):
-        _save(tmp_path / file)
-    assert _labels(tmp_path, Role.TEST) == [("cat/2.png", 0)]
+        save_image(tmp_path / file)
+    assert labels_of(tmp_path, Role.TEST) == [("cat/2.png", 0)]
 
 
 def test_a_class_may_be_named_train(tmp_path: Path) -> None:
     for file in ("train/1.png", "bus/2.png"):
-        _save(tmp_path / file)
-    assert _labels(tmp_path) == [("bus/2.png", 0), ("train/1.png", 1)]
+        save_image(tmp_path / file)
+    assert labels_of(tmp_path) == [("bus/2.png", 0), ("train/1.png", 1)]
 
 
 def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
-    _save(tmp_path / "train" / "cat" / "1.png")
+    save_image(tmp_path / "train" / "cat" / "1.png")
     with pytest.raises(DeployError, match="has only the split train: expected a folder test or val"):
         open_data(str(tmp_path), Role.TEST)
 
 
 def test_images_beside_class_folders_are_an_error(tmp_path: Path) -> None:
     for file in ("cat/1.png", "2.png"):
-        _save(tmp_path / file)
+        save_image(tmp_path / file)
     with pytest.raises(DeployError, match="holds both images and folders of images: expected class subfolders alone"):
         open_data(str(tmp_path), Role.TEST)
 
@@ -98,26 +85,26 @@ def test_a_label_file_names_the_classes(
     tmp_path: Path, text: str, expected: Labels, labels: tuple[str, ...], below: str
 ) -> None:
     for name in ("a.png", "b.png"):
-        _save(tmp_path / below / name)
+        save_image(tmp_path / below / name)
     (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
-    assert _labels(tmp_path) == [(below + name, label) for name, label in expected]
+    assert labels_of(tmp_path) == [(below + name, label) for name, label in expected]
     assert open_data(str(tmp_path), Role.TEST).labels == labels
 
 
 def test_the_label_file_beside_a_folder_counts_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train/a.png", "test/a.png", "test/b.png", "other/c.png"):
-        _save(tmp_path / name)
+        save_image(tmp_path / name)
     (tmp_path / "labels.csv").write_text("file,class\ntrain/a.png,x\ntest/a.png,y\ntest/b.png,z\n")
-    assert _labels(tmp_path / "test") == [("a.png", 1), ("b.png", 2)]
-    assert _labels(tmp_path / "other") == [("c.png", None)]
+    assert labels_of(tmp_path / "test") == [("a.png", 1), ("b.png", 2)]
+    assert labels_of(tmp_path / "other") == [("c.png", None)]
     monkeypatch.chdir(tmp_path / "test")
-    assert _labels(Path()) == [("a.png", 1), ("b.png", 2)]
+    assert labels_of(Path()) == [("a.png", 1), ("b.png", 2)]
 
 
 def test_a_file_of_that_name_that_is_about_something_else_is_ignored(tmp_path: Path) -> None:
-    _save(tmp_path / "set" / "a.png")
+    save_image(tmp_path / "set" / "a.png")
     (tmp_path / "labels.csv").write_text("city,country\nBerlin,Germany\n")
-    assert _labels(tmp_path / "set") == [("a.png", None)]
+    assert labels_of(tmp_path / "set") == [("a.png", None)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +122,7 @@ def test_a_file_of_that_name_that_is_about_something_else_is_ignored(tmp_path: P
     ],
 )
 def test_a_wrong_label_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:
-    _save(tmp_path / "a.png")
+    save_image(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DeployError, match=re.escape(message)):
         open_data(str(tmp_path), Role.TEST)
@@ -159,8 +146,8 @@ def test_corrupt_images_are_an_error_or_left_out_and_listed(image_folder: Path) 
     victim.write_bytes(victim.read_bytes()[:-60])
     source = open_data(str(image_folder), Role.TEST)
     with pytest.raises(DeployError, match=rf"{re.escape(str(victim))} cannot be decoded .*; 1 corrupt, none allowed"):
-        list(Batches(source, AS_IT_IS, 16))
-    batches = Batches(source, AS_IT_IS, 16, max_corrupt=1)
+        list(Batches(source, PLAIN, 16))
+    batches = Batches(source, PLAIN, 16, max_corrupt=1)
     assert sum(len(batch.images) for batch in batches) == 47
     assert batches.corrupt == [f"3/{victim.name}"]
 
@@ -169,11 +156,11 @@ def test_one_corrupt_image_more_than_allowed_is_an_error(image_folder: Path) -> 
     for victim in sorted(image_folder.glob("3/*.PNG"))[:2]:
         victim.write_bytes(b"none")
     with pytest.raises(DeployError, match="2 corrupt, 1 allowed: fix or remove it"):
-        list(Batches(open_data(str(image_folder), Role.TEST), AS_IT_IS, 16, max_corrupt=1))
+        list(Batches(open_data(str(image_folder), Role.TEST), PLAIN, 16, max_corrupt=1))
 
 
 def test_a_file_that_is_gone_is_corrupt(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.png")
+    path = save_image(tmp_path / "a.png")
     (item,) = open_data(str(tmp_path), Role.TEST).items()
     path.unlink()
     with pytest.raises(CorruptImage, match=r"a\.png cannot be read \(No such file or directory\)"):

@@ -9,31 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.made import RESIZED, labels_of, save_image
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.imagenet_classes import class_names, ilsvrc_indices, ilsvrc_wnid
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
-from wrn_deploy.spec import ModelSpec, Preprocessing
+from wrn_deploy.spec import ModelSpec
 
-HOW = Preprocessing(height=16, width=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=20)
 TENCH, CRANE, OTHER_CRANE, TOILET = "n01440764", "n02012849", "n03126707", "n15075141"
-Labels = list[tuple[str, int | None]]
-
-
-def _save(path: Path, color: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (24, 24), (color, 0, 0)).save(path)
-    return path
-
-
-def _labels(path: Path, role: Role = Role.TEST) -> Labels:
-    return [(item.name, item.label) for item in open_data(str(path), role).items()]
 
 
 def _network(labels: tuple[str, ...] = ()) -> ModelSpec:
     return ModelSpec(
-        name="wrn-50-2", family="resnet", depth=50, widen=2, classes=1000, preprocessing=HOW, labels=labels
+        name="wrn-50-2", family="resnet", depth=50, widen=2, classes=1000, preprocessing=RESIZED, labels=labels
     )
 
 
@@ -41,9 +30,9 @@ def _network(labels: tuple[str, ...] = ()) -> ModelSpec:
 def flat(tmp_path: Path) -> Path:
     """Two classes to train on, and three validation images in one folder."""
     for wnid in (TENCH, TOILET):
-        _save(tmp_path / "set" / "train" / wnid / f"{wnid}_1.JPEG")
+        save_image(tmp_path / "set" / "train" / wnid / f"{wnid}_1.JPEG")
     for number in (1, 2, 3):
-        _save(tmp_path / "set" / "val" / f"ILSVRC2012_val_{number:08}.JPEG", number)
+        save_image(tmp_path / "set" / "val" / f"ILSVRC2012_val_{number:08}.JPEG", number)
     return tmp_path / "set"
 
 
@@ -66,14 +55,14 @@ def test_the_list_of_classes_is_that_of_the_shared_index(shared_data: Path) -> N
 @pytest.mark.parametrize("split", ["", "train/", "val/"])
 def test_class_folders_get_names(tmp_path: Path, split: str) -> None:
     for wnid in (TENCH, CRANE, OTHER_CRANE, "n00000001"):
-        _save(tmp_path / f"{split}{wnid}" / "1.JPEG")
+        save_image(tmp_path / f"{split}{wnid}" / "1.JPEG")
     source = open_data(str(tmp_path), Role.TRAIN if split == "train/" else Role.TEST)
     assert source.labels == ("n00000001", "tench", f"crane ({CRANE})", f"crane ({OTHER_CRANE})")
 
 
 def test_a_part_of_the_classes_has_the_indices_of_a_network_for_all(tmp_path: Path) -> None:
     for wnid in (TENCH, OTHER_CRANE, TOILET):
-        _save(tmp_path / wnid / "1.JPEG")
+        save_image(tmp_path / wnid / "1.JPEG")
     source = open_data(str(tmp_path), Role.TEST)
     assert [item.label for item in source.items()] == [0, 1, 2]
     assert [item.label for item in match_classes(source, _network()).items()] == [0, 517, 999]
@@ -113,7 +102,7 @@ def _tensorflow(folder: Path) -> None:
 def test_validation_images_in_one_folder_get_their_classes_from_a_file(flat: Path, write: Any) -> None:
     write(flat)
     names = [f"ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2, 3)]
-    assert _labels(flat) == list(zip(names, (0, 1, 0), strict=True))
+    assert labels_of(flat) == list(zip(names, (0, 1, 0), strict=True))
     assert (
         open_data(str(flat), Role.TEST).labels == open_data(str(flat), Role.TRAIN).labels == ("tench", "toilet_tissue")
     )
@@ -122,7 +111,7 @@ def test_validation_images_in_one_folder_get_their_classes_from_a_file(flat: Pat
     assert len(alone.labels) == 1000
 
 
-def test_without_such_a_file_its_names_are_told(flat: Path) -> None:
+def test_without_such_a_file_the_error_names_it(flat: Path) -> None:
     with pytest.raises(DeployError, match="without their classes: expected the devkit's ILSVRC2012_validation_ground"):
         open_data(str(flat), Role.TEST)
     (flat / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n3\n")
@@ -139,7 +128,7 @@ def test_without_such_a_file_its_names_are_told(flat: Path) -> None:
         ("\xff", "cannot be read"),
     ],
 )
-def test_a_file_that_does_not_tell_them_is_an_error(flat: Path, text: str, words: str) -> None:
+def test_a_file_without_the_classes_is_an_error(flat: Path, text: str, words: str) -> None:
     (flat / "val" / "val.txt").write_text(text, encoding="latin-1")
     with pytest.raises(DeployError, match=words):
         open_data(str(flat), Role.TEST)
@@ -147,7 +136,7 @@ def test_a_file_that_does_not_tell_them_is_an_error(flat: Path, text: str, words
 
 def test_a_label_file_of_ours_comes_first(flat: Path) -> None:
     (flat / "val" / "labels.csv").write_text("file,class_index\nILSVRC2012_val_00000002.JPEG,7\n")
-    assert _labels(flat / "val") == [("ILSVRC2012_val_00000002.JPEG", 7)]
+    assert labels_of(flat / "val") == [("ILSVRC2012_val_00000002.JPEG", 7)]
 
 
 def test_its_odd_files_are_read_by_their_content(tmp_path: Path) -> None:
@@ -160,7 +149,7 @@ def test_its_odd_files_are_read_by_their_content(tmp_path: Path) -> None:
     colours.convert("CMYK").save(folder / "n01440764_3.JPEG", "JPEG", quality=100)
     colours.convert("L").save(folder / "n01440764_4.JPEG", "JPEG", quality=100)
     colours.convert("RGBA").save(folder / "n01440764_5.JPEG", "PNG")
-    (batch,) = Batches(open_data(str(tmp_path), Role.TRAIN), HOW, 8)
+    (batch,) = Batches(open_data(str(tmp_path), Role.TRAIN), RESIZED, 8)
     grey = 123
     expected = [[200, 100, 50]] * 3 + [[grey, grey, grey], [200, 100, 50]]
     np.testing.assert_allclose(batch.images.mean(axis=(1, 2)), expected, atol=3)

@@ -1,4 +1,4 @@
-"""MNIST's idx files, plain and compressed, and what is wrong with those that cannot be read."""
+"""MNIST's idx files, plain and compressed, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 
@@ -77,12 +77,7 @@ def _floats(content: bytes) -> bytes:
     ("which", "change", "plain", "zipped"),
     [
         ("images-idx3", _cut, "has 4719 bytes: expected 4720 for 6 images", "is damaged (it ends in image 5 of 6)"),
-        (
-            "images-idx3",
-            _more,
-            "has 4721 bytes: expected 4720",
-            "is damaged (there is more in it",
-        ),
+        ("images-idx3", _more, "has 4721 bytes: expected 4720", "is damaged (there is more in it"),
         ("labels-idx1", _cut, "is damaged (it ends in its labels)", "is damaged (it ends in its labels)"),
         ("labels-idx1", _more, "is damaged (there is more in it", "is damaged (there is more in it"),
         ("labels-idx1", lambda content: content[:4] + b"\0\0\0\7" + content[8:], *["has 7 labels for 6 images"] * 2),

@@ -1,27 +1,23 @@
-"""Streams out of parquet files, and what is wrong with those that cannot be read."""
+"""Streams out of parquet files, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import PLAIN, Pixels, encode
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.spec import Preprocessing
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
-
-AS_IT_IS = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def _write(path: Path, **columns: Any) -> Path:
@@ -30,7 +26,7 @@ def _write(path: Path, **columns: Any) -> Path:
 
 
 def test_images_and_labels_come_in_the_order_of_the_file(
-    parquet_file: Path, digit_images: npt.NDArray[np.uint8], digit_labels: list[int]
+    parquet_file: Path, digit_images: Pixels, digit_labels: list[int]
 ) -> None:
     items = list(open_data(str(parquet_file), Role.TEST).items())
     np.testing.assert_array_equal(np.stack([item.load() for item in items]), digit_images)
@@ -41,7 +37,7 @@ def test_images_and_labels_come_in_the_order_of_the_file(
 @pytest.mark.parametrize("label", ["label", "labels", "fine_label"])
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_plain_binary_columns_and_other_names_are_read(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], encode: Callable[..., bytes], label: str, kind: Any
+    tmp_path: Path, digit_images: Pixels, label: str, kind: Any
 ) -> None:
     encoded = pa.array([encode(digit_images[0])], type=kind)
     path = _write(tmp_path / "a.parquet", **{"id": ["x"], label: pa.array([7], type=pa.uint8()), "image": encoded})
@@ -50,7 +46,7 @@ def test_plain_binary_columns_and_other_names_are_read(
     np.testing.assert_array_equal(item.load(), digit_images[0])
 
 
-def test_images_without_labels_have_none(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+def test_images_without_labels_have_none(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.parquet", image=[encode(np.zeros((4, 4), dtype=np.uint8))])
     (item,) = open_data(str(path), Role.TEST).items()
     assert item.label is None
@@ -74,9 +70,7 @@ def test_a_description_of_another_kind_gives_no_names(parquet_file: Path, text: 
 
 @pytest.mark.parametrize("below", [".", "data"])
 @pytest.mark.parametrize("other", ["test", "validation", "val"])
-def test_the_role_chooses_among_the_files_of_a_folder(
-    tmp_path: Path, encode: Callable[..., bytes], below: str, other: str
-) -> None:
+def test_the_role_chooses_among_the_files_of_a_folder(tmp_path: Path, below: str, other: str) -> None:
     encoded = encode(np.zeros((4, 4), dtype=np.uint8))
     folder = tmp_path / "set" / below
     folder.mkdir(parents=True)
@@ -100,7 +94,7 @@ def test_a_missing_split_is_an_error(parquet_file: Path) -> None:
 
 
 def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
-    tmp_path: Path, digit_images: npt.NDArray[np.uint8], encode: Callable[..., bytes]
+    tmp_path: Path, digit_images: Pixels
 ) -> None:
     good = encode(digit_images[0])
     path = _write(tmp_path / "a.parquet", img=[good, good[:100], None, good], label=[0, 1, 2, 3])
@@ -111,8 +105,8 @@ def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
     with pytest.raises(CorruptImage, match=r"a\.parquet row 2 cannot be decoded \(no known image format\)"):
         items[2].load()
     with pytest.raises(DeployError, match=r"row 1 cannot be decoded.*1 corrupt, none allowed"):
-        list(Batches(source, AS_IT_IS, 4))
-    batches = Batches(source, AS_IT_IS, 4, max_corrupt=2)
+        list(Batches(source, PLAIN, 4))
+    batches = Batches(source, PLAIN, 4, max_corrupt=2)
     (batch,) = batches
     assert batch.labels.tolist() == [0, 3]
     assert batches.corrupt == ["a.parquet row 1", "a.parquet row 2"]
@@ -141,10 +135,10 @@ def test_a_label_that_can_be_no_class_is_named(tmp_path: Path, label: int) -> No
         list(open_data(str(path), Role.TEST).items())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_file_is_damaged(parquet_file: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_damaged(parquet_file: Path, fraction: float) -> None:
     content = parquet_file.read_bytes()
-    parquet_file.write_bytes(content[: int(len(content) * share)])
+    parquet_file.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(DeployError, match=r"digits\.parquet is damaged .*: expected a whole parquet file"):
         open_data(str(parquet_file), Role.TEST)
 
@@ -159,7 +153,7 @@ def test_a_large_row_group_is_never_in_memory(tmp_path: Path) -> None:
     rows = [np.random.default_rng(0).bytes(2**15)] * 2000
     table = pa.table({"img": rows, "label": list(range(2000))})
     path = tmp_path / "large.parquet"
-    # One page is read at a time, so its size counts too: pyarrow writes 1024 rows a page unless told otherwise.
+    # One page is read at a time, so its size counts too: pyarrow writes 1024 rows a page by default.
     pq.write_table(table, path, row_group_size=2000, compression="none", use_dictionary=False, write_batch_size=32)
     del table
     assert path.stat().st_size > 60e6
@@ -178,7 +172,7 @@ def test_a_large_row_group_is_never_in_memory(tmp_path: Path) -> None:
 
 def test_the_real_test_images_can_all_be_read(shared_data: Path) -> None:
     source = open_data(str(shared_data / "cifar10"), Role.TEST)
-    batches = list(Batches(source, AS_IT_IS, 500))
+    batches = list(Batches(source, PLAIN, 500))
     labels = np.concatenate([batch.labels for batch in batches])
     assert np.bincount(labels).tolist() == [1000] * 10
     with np.load(shared_data / "cifar10" / "test-exact-1017.npz") as arrays:

@@ -1,4 +1,4 @@
-"""SVHN's .mat files, beside scipy's own reader, and what is wrong with those that cannot be read."""
+"""SVHN's .mat files, beside scipy's own reader, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 

@@ -1,26 +1,24 @@
-"""Tar shards, beside the library's own tarfile, and what is wrong with those that cannot be read."""
+"""Tar shards, beside the library's own tarfile, and errors that say why one cannot be read."""
 
 from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.conftest import add_file
 from tests.data.damage import errors_of_damage, peak_of_reading
+from tests.data.made import encode
 from tests.data.properties import quickly
 from wrn_deploy.data import CorruptImage, Role, open_data
 from wrn_deploy.data.formats.webdataset import _expand
 from wrn_deploy.errors import DeployError
 
-Encode = Callable[[npt.NDArray[np.uint8]], bytes]
 Files = list[tuple[str, bytes]]
 
 
@@ -32,12 +30,12 @@ def _pack(path: Path, files: Files, form: int = tarfile.PAX_FORMAT) -> Path:
 
 
 @pytest.fixture
-def png(encode: Encode) -> bytes:
+def png() -> bytes:
     return encode(np.zeros((4, 5, 3), dtype=np.uint8))
 
 
 def test_a_pattern_names_shards(shards: Path, digit_labels: list[int]) -> None:
-    (shards / "digits-000.tar.gz").rename(shards / "digits-000.tar")  # what it is shows in its content
+    (shards / "digits-000.tar.gz").rename(shards / "digits-000.tar")  # recognised by its content
     source = open_data(f"{shards}/digits-{{000..002}}.tar", Role.TEST)
     items = list(source.items())
     assert [item.label for item in items] == digit_labels
@@ -74,7 +72,7 @@ def test_the_role_chooses_among_the_shards_of_a_folder(tmp_path: Path, png: byte
 
 
 @pytest.mark.parametrize(
-    ("told", "label"),
+    ("extra", "label"),
     [
         ([("cls", b"7\n")], 7),
         ([("json", b'{"label": 8}')], 8),
@@ -85,8 +83,10 @@ def test_the_role_chooses_among_the_shards_of_a_folder(tmp_path: Path, png: byte
         ([], None),
     ],
 )
-def test_a_label_is_in_one_of_the_files_of_a_sample(tmp_path: Path, png: bytes, told: Files, label: int | None) -> None:
-    files = [("d/1.5/a.PNG", png), *((f"d/1.5/a.{end}", content) for end, content in told), ("d/1.5/b.json", b"{}")]
+def test_a_label_is_in_one_of_the_files_of_a_sample(
+    tmp_path: Path, png: bytes, extra: Files, label: int | None
+) -> None:
+    files = [("d/1.5/a.PNG", png), *((f"d/1.5/a.{end}", content) for end, content in extra), ("d/1.5/b.json", b"{}")]
     (item,) = open_data(str(_pack(tmp_path / "a.tar", files)), Role.TEST).items()
     assert item.label == label
     assert item.load().shape == (4, 5, 3)
@@ -143,7 +143,7 @@ def test_a_corrupt_image_in_a_shard_is_named(tmp_path: Path, png: bytes) -> None
     first, second = open_data(str(path), Role.TEST).items()
     with pytest.raises(CorruptImage, match=rf"{re.escape(str(path))}/a\.png cannot be decoded"):
         first.load()
-    assert second.load().shape == (4, 5, 3)  # what it is shows in its content
+    assert second.load().shape == (4, 5, 3)  # recognised by its content
 
 
 def test_a_damaged_header_does_not_end_the_archive_without_a_word(shards: Path) -> None:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.data.made import Pixels
 from wrn_deploy.data.sampling.digest import DataDigest, image_digest
 
 
-def _digest(*batches: npt.NDArray[np.uint8]) -> str:
+def _digest(*batches: Pixels) -> str:
     digest = DataDigest()
     for batch in batches:
         digest.add(batch)
     return digest.hexdigest()
 
 
-def test_order_and_batch_size_do_not_matter(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_order_and_batch_size_do_not_matter(digit_images: Pixels) -> None:
     whole = _digest(digit_images)
     assert _digest(*np.array_split(digit_images, 7)) == whole
     assert _digest(np.random.default_rng(0).permutation(digit_images)) == whole
 
 
-def test_a_changed_missing_or_doubled_image_matters(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_a_changed_missing_or_doubled_image_matters(digit_images: Pixels) -> None:
     changed = digit_images.copy()
     changed[3, 0, 0, 0] ^= 1
     others = {_digest(changed), _digest(digit_images[1:]), _digest(digit_images, digit_images[:1])}
@@ -46,7 +46,7 @@ def test_the_digest_is_the_documented_one() -> None:
     assert _digest(image[np.newaxis]) == hashlib.sha256(expected).hexdigest()
 
 
-def test_more_can_be_added_after_a_digest_was_taken(digit_images: npt.NDArray[np.uint8]) -> None:
+def test_more_can_be_added_after_a_digest_was_taken(digit_images: Pixels) -> None:
     digest = DataDigest()
     digest.add(digit_images[:10])
     first = digest.hexdigest()
@@ -56,6 +56,6 @@ def test_more_can_be_added_after_a_digest_was_taken(digit_images: npt.NDArray[np
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), dtype=np.float32), np.zeros((2, 2), dtype=np.uint8)])
-def test_only_uint8_images_have_a_digest(image: npt.NDArray[np.uint8]) -> None:
+def test_only_uint8_images_have_a_digest(image: Pixels) -> None:
     with pytest.raises(AssertionError):
         image_digest(image)

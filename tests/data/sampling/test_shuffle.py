@@ -1,4 +1,4 @@
-"""What the shuffle buffer promises."""
+"""The shuffle buffer and interleaving keep their promises."""
 
 from __future__ import annotations
 

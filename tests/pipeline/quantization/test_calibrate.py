@@ -22,7 +22,7 @@ from wrn_deploy.calib.lint.finding import Severity
 from wrn_deploy.data import Item, Role, open_data, preprocess
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
@@ -102,7 +102,7 @@ def test_each_image_is_decoded_once_and_beyond_the_bound_again_for_the_same_bits
     copy = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
     options = dataclasses.replace(SIXTEEN, workers=0)
     calibrate_bundle(bundle, options, Silent())
-    chosen = [item.name for item in EvenSample(open_data("digits", Role.TRAIN), 16).items()]
+    chosen = [item.name for item in even_sample(open_data("digits", Role.TRAIN), 16).items()]
     assert decoded == dict.fromkeys(chosen, 1)
 
     monkeypatch.setattr("wrn_deploy.data.cached_batches.CACHE_BYTES", 0)
@@ -118,7 +118,7 @@ def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
     calibrate_bundle(bundle, SIXTEEN, Silent())
     table, how = table_of(bundle), bundle.spec.preprocessing
     digest = DataDigest()
-    for batch in Batches(EvenSample(open_data("digits", Role.TRAIN), 16), how, 5):
+    for batch in Batches(even_sample(open_data("digits", Role.TRAIN), 16), how, 5):
         digest.add(batch.images)
     assert (table.images, table.data, table.data_digest) == (16, "digits", digest.hexdigest())
     assert (table.method, table.percentile) == ("mse", None)
@@ -229,7 +229,7 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
 def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path: Path) -> None:
     from PIL import Image
 
-    for index, item in enumerate(EvenSample(open_data("digits", Role.TRAIN), 6).items()):
+    for index, item in enumerate(even_sample(open_data("digits", Role.TRAIN), 6).items()):
         (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
         Image.fromarray(item.load()).save(tmp_path / "images" / "0" / f"{index}.png")
     (tmp_path / "images" / "0" / "3.png").write_bytes(b"no image")
@@ -298,7 +298,7 @@ def test_int8_agrees_with_fp32_on_real_photographs(cifar_bundle: Path, shared_da
 
 def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, shared_data: Path) -> None:
     how = Bundle.open(cifar_bundle).spec.preprocessing
-    source = EvenSample(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
+    source = even_sample(open_data(str(shared_data / "cifar10" / "train-exact-8068.npz"), Role.TRAIN), 32)
 
     def collected(size: int, threads: int) -> dict[str, Range]:
         images = (normalize(batch.images, how) for batch in Batches(source, how, size))

@@ -11,7 +11,7 @@ from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.overlap import ImageSet
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION, check_overlap
 
@@ -23,7 +23,7 @@ def digests(source: ImageSource, bundle: Bundle) -> list[bytes]:
 @pytest.fixture
 def listed(bundle: Bundle) -> Bundle:
     """With the list of 128 calibration images, as the calibration step stages it."""
-    calibrated = digests(EvenSample(open_data("digits", Role.TRAIN), 128), bundle)
+    calibrated = digests(even_sample(open_data("digits", Role.TRAIN), 128), bundle)
     table = bundle.artifacts["calibration"]
     with bundle.transaction() as step:
         shutil.copy(bundle.file(table), step.file(table.path))
@@ -44,14 +44,14 @@ def test_other_images_give_no_warning(listed: Bundle) -> None:
 
 
 def test_shared_images_are_counted(listed: Bundle) -> None:
-    calibrated = digests(EvenSample(open_data("digits", Role.TRAIN), 128), listed)
+    calibrated = digests(even_sample(open_data("digits", Role.TRAIN), 128), listed)
     (warning,) = check_overlap(listed, digests(open_data("digits", Role.TEST), listed)[:60] + calibrated[:17])
     assert warning.found == "17 of 77 evaluation images are also calibration images"
     assert warning.numbers == {"shared": 17, "evaluated": 77}
 
 
 def test_a_list_of_another_table_is_not_asked(listed: Bundle) -> None:
-    calibrated = digests(EvenSample(open_data("digits", Role.TRAIN), 128), listed)
+    calibrated = digests(even_sample(open_data("digits", Role.TRAIN), 128), listed)
     table = listed.artifacts["calibration"]
     with listed.transaction() as step:
         step.file(table.path).write_text(listed.file(table).read_text(encoding="utf-8") + " ", encoding="utf-8")

@@ -27,8 +27,8 @@ class _PickledDtype:
         if code not in ("u1", b"u1"):
             raise ValueError(f"an array of type {code!r}, not u1")
 
-    def __setstate__(self, state: object) -> None:
-        del state
+    def __setstate__(self, _state: object) -> None:
+        """Restores nothing."""
 
 
 class _PickledArray:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 
 from wrn_deploy.data import check_label
 from wrn_deploy.errors import DamagedFile, DeployError
 
-__all__ = ["LABEL_FILE", "LabelledFiles", "read_label_file"]
+__all__ = ["LABEL_FILE", "read_label_file"]
 
 LABEL_FILE = "labels.csv"
 COLUMNS = ("class_index", "label", "class")
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledFiles:
-    """Files relative to the image folder, each with its class; `labels` is empty if the classes are numbers."""
-
-    files: list[tuple[str, int | None]]
-    labels: tuple[str, ...]
-
-
-def read_label_file(folder: Path) -> LabelledFiles | None:
+def read_label_file(folder: Path) -> tuple[list[tuple[str, int]], tuple[str, ...]] | None:
     """Reads the classes of the images of `folder` from the `labels.csv` in it or beside it; None without one.
+
+    Returns the files, relative to `folder`, each with its class, and the class names (none if classes are numbers).
 
     Its header has `file` and one of `class_index`, `label` and `class`. Whole numbers are class indices; anything
     else is a class name, and the sorted names are the classes. A file is relative to `folder` or to its `images`
@@ -50,8 +44,10 @@ def read_label_file(folder: Path) -> LabelledFiles | None:
             f"{path} lists {len(missing)} images, the first {missing[0]!r}, that are not in {folder} or its `images` "
             "subfolder: expected all of them there; add them, or take their lines out"
         )
-    _check_unique(files, path)
-    return LabelledFiles([*files], labels)
+    twice = [file for file, count in Counter(file for file, _ in files).items() if count > 1]
+    if twice:
+        raise DeployError(f"{path} lists {twice[0]!r} twice: expected every image once; take one of the lines out")
+    return files, labels
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -63,7 +59,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _locate(folder: Path, file: str) -> str | None:
-    """The path of `file` relative to `folder`; None if it is not there."""
+    """Returns the path of `file` relative to `folder`; None if it does not exist."""
     candidates = [file, f"images/{file}", file.removeprefix(f"{folder.resolve().name}/")]
     return next((candidate for candidate in candidates if file and (folder / candidate).is_file()), None)
 
@@ -89,11 +85,3 @@ def _classes(rows: list[dict[str, str]], path: Path) -> tuple[list[int], tuple[s
 
 def _is_whole_number(text: str) -> bool:
     return text.isascii() and text.removeprefix("-").isdigit()
-
-
-def _check_unique(files: list[tuple[str, int]], path: Path) -> None:
-    seen: set[str] = set()
-    for file, _ in files:
-        if file in seen:
-            raise DeployError(f"{path} lists {file!r} twice: expected every image once; take one of the lines out")
-        seen.add(file)

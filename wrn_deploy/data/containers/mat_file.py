@@ -1,6 +1,6 @@
 """Reads the numeric arrays of MATLAB's level 5 files; the standard library and numpy only.
 
-`scipy.io.loadmat` is no substitute: a damaged type number makes it read outside its tables, which can end the process
+A damaged type number makes `scipy.io.loadmat` read outside its tables, which can end the process
 with SIGSEGV (scipy 1.17.1; bytes 145, 184 and 185 of a file that is not compressed).
 """
 
@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.data.containers import name_damage
 from wrn_deploy.errors import DeployError
 
 __all__ = ["is_mat_file", "read_arrays"]
@@ -35,20 +36,18 @@ def is_mat_file(path: Path) -> bool:
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic] | None]:
-    """All variables of a file by name, in memory as a whole; None for one that is not an array of real numbers.
+    """Reads all variables of a file by name, in memory as a whole; None for one that is not an array of real numbers.
 
     Raises:
         DeployError: the file is damaged, of another version of MATLAB's format, or does not fit in memory.
     """
     try:
-        with path.open("rb") as file:
+        with name_damage(path, "MAT", DAMAGED), path.open("rb") as file:
             header = file.read(128)
             if header.startswith((b"MATLAB 7.3", b"\x89HDF")):
                 raise DeployError(f"{path} is a MAT file of version 7.3: expected version 5; save it with -v7")
             order = {b"IM": "<", b"MI": ">"}[header[126:128]]
             return dict(_variables(file, path.stat().st_size, order))
-    except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole MAT file; download it again") from error
     except MemoryError as error:
         raise DeployError(
             f"{path} does not fit in memory: expected room for all of its arrays, 1.6 GB for SVHN's extra_32x32.mat; "
@@ -73,7 +72,7 @@ def _variables(file: BinaryIO, end: int, order: str) -> Iterator[tuple[str, npt.
 
 
 def _inflated(file: BinaryIO, size: int) -> memoryview:
-    """What the next `size` bytes inflate to; zlib compares the checksum."""
+    """Inflates the next `size` bytes; zlib compares the checksum."""
     inflate, content = zlib.decompressobj(), bytearray()
     for start in range(0, size, READ_BYTES):
         content += inflate.decompress(file.read(min(READ_BYTES, size - start)))
@@ -83,7 +82,7 @@ def _inflated(file: BinaryIO, size: int) -> memoryview:
 
 
 def _array(content: memoryview, order: str) -> tuple[str, npt.NDArray[np.generic] | None]:
-    """The name and the values of one variable; nothing behind the name is read of those that are not real numbers."""
+    """Returns the name and the values of one variable; only the name is read of those that are not real numbers."""
     elements = _elements(content, order)
     (_, flags), (_, sizes), (_, name) = (next(elements) for _ in range(3))
     (first,) = struct.unpack_from(f"{order}I", flags)
@@ -95,7 +94,7 @@ def _array(content: memoryview, order: str) -> tuple[str, npt.NDArray[np.generic
 
 
 def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and content of each element: a tag of 8 bytes, then the content, filled up to a multiple of 8 bytes.
+    """Yields type and content of each element: a tag of 8 bytes, then the content, padded to a multiple of 8 bytes.
 
     Up to 4 bytes may stand in the tag itself, whose size is then in the upper half of the type.
     """

@@ -5,17 +5,15 @@ At a damaged or missing header `tarfile` stops as if the archive ended there: im
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import Self
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.data.containers import name_damage, open_inflated
 
 __all__ = ["Member", "is_tar", "members"]
 
@@ -35,7 +33,7 @@ class Member:
 def is_tar(path: Path) -> bool:
     """Whether the file begins with the header of a tar file, also inside gzip."""
     try:
-        with _open(path) as file:
+        with open_inflated(path) as file:
             header = file.read(tarfile.BLOCKSIZE)
         return header[257:262] == b"ustar" or bool(tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape"))
     except DAMAGED:
@@ -43,12 +41,12 @@ def is_tar(path: Path) -> bool:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The regular files of the archive, which may be compressed with gzip.
+    """Yields the regular files of the archive, which may be compressed with gzip.
 
     Raises:
-        DeployError: the archive is damaged, or ends without a block of zeros; `Member.read` raises it too.
+        DamagedFile: the archive is damaged, or ends without a block of zeros; `Member.read` raises it too.
     """
-    with _name_damage(path), _open(path) as file:
+    with name_damage(path, "tar", DAMAGED), open_inflated(path) as file:
         try:
             with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header, encoding="utf-8") as archive:
                 while header := archive.next():
@@ -63,7 +61,7 @@ def members(path: Path) -> Iterator[Member]:
                 pass
 
 
-class _EndMark(Exception):  # noqa: N818 - it is no error
+class _EndMark(Exception):  # noqa: N818 - it is not an error
     """The block of zeros behind the last member."""
 
 
@@ -78,27 +76,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _read(path: Path, archive: tarfile.TarFile, header: tarfile.TarInfo) -> bytes:
-    with _name_damage(path):
+    with name_damage(path, "tar", DAMAGED):
         content = archive.extractfile(header)
         assert content is not None, header  # it is a regular file
         return content.read()
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        is_zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        if not is_zipped:
-            yield file
-            return
-        with gzip.open(file) as inflated:
-            yield cast("IO[bytes]", inflated)
-
-
-@contextmanager
-def _name_damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGED as error:
-        raise DeployError(f"{path} is damaged ({error}): expected a whole tar file; download it again") from error

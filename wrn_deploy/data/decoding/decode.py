@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
 
-__all__ = ["IMAGE_SUFFIXES", "Encoded", "decode_image", "pixels_of"]
+__all__ = ["IMAGE_SUFFIXES", "Encoded", "pixels_of"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -31,13 +31,21 @@ UNDECODABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Loads an encoded image, given as its content or its file; `name` is for errors."""
+    """Decodes an image of any colour mode, given as its content or its file; `name` is for errors.
+
+    Transparency is dropped, 16-bit grey keeps its upper 8 bits, the EXIF orientation is not applied (the training
+    sets' usual loaders do not either), and an animation gives its first frame.
+    """
 
     content: bytes | Path
     name: str
 
     def __call__(self) -> npt.NDArray[np.uint8]:
-        """Returns the pixels as `decode_image` does; raises CorruptImage also if the file cannot be read."""
+        """Returns the pixels: RGB, uint8, HWC, not writable.
+
+        Raises:
+            CorruptImage: it is truncated, damaged, not an image, absurdly large, or cannot be read.
+        """
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
@@ -53,28 +61,13 @@ class Encoded:
             return self.content
         try:
             return self.content.read_bytes()
-        except OSError as error:
-            reason = error.strerror
-            raise CorruptImage(f"{self.name} cannot be read ({reason}): expected a readable image file") from error
-
-
-def decode_image(encoded: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Decodes an image of any colour mode; `name` is for errors.
-
-    Transparency is dropped, 16-bit grey keeps its upper 8 bits, the EXIF orientation is not applied (the training
-    sets' usual loaders do not either), and an animation gives its first frame.
-
-    Returns:
-        RGB, uint8, HWC; not writable.
-
-    Raises:
-        CorruptImage: the bytes are truncated, damaged, not an image, or an absurdly large one.
-    """
-    return Encoded(encoded, name)()
+        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            reason = getattr(error, "strerror", None) or error
+            raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
 
 
 def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
-    """Returns the pixels of a Pillow image of any colour mode as `decode_image` does.
+    """Returns the pixels of a Pillow image of any colour mode as `Encoded` does.
 
     Raises:
         CorruptImage: the file of the image, which Pillow reads only now, is damaged.

@@ -26,7 +26,7 @@ from wrn_deploy.spec import Preprocessing
 
 __all__ = ["Decoders", "Outcome", "choose_workers"]
 
-CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the most that is requested of a process at once
+CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the maximum requested of a process at once
 AHEAD = 3  # chunks that are requested of each process before they are needed
 EXIT_TIMEOUT_S = 5  # of a killed process
 MIN_IMAGES = 64  # fewer are decoded before a process has started
@@ -73,25 +73,23 @@ class Decoders:
         Raises:
             DeployError: a process died, or an item cannot be sent to it.
         """
-        pool, chunks = self._started(), _chunks(items, preprocessing)
+        pool = self._started()
         pending: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
-        trouble: Exception | None = None
+        failed: Exception | None = None
         try:
-            while True:
-                while trouble is None and len(pending) < AHEAD * self.count:
-                    chunk = next(chunks, None)
-                    if chunk is None:
-                        break
-                    if isinstance(chunk, Exception):
-                        trouble = chunk
-                    else:
-                        pending.append((chunk, pool.submit(chunk, preprocessing)))
-                if not pending:
+            for chunk in _chunks(items, preprocessing):
+                if isinstance(chunk, Exception):
+                    failed = chunk
                     break
+                pending.append((chunk, pool.submit(chunk, preprocessing)))
+                if len(pending) == AHEAD * self.count:
+                    asked, answer = pending.popleft()
+                    yield from zip(asked, answer.result(), strict=True)
+            while pending:
                 asked, answer = pending.popleft()
                 yield from zip(asked, answer.result(), strict=True)
-            if trouble is not None:
-                raise trouble
+            if failed is not None:
+                raise failed
         except KeyboardInterrupt:  # else Python would wait for the last answers before it exits
             self.close()
             raise
@@ -126,17 +124,14 @@ def _chunks(items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[lis
     size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // (3 * preprocessing.height * preprocessing.width)))
     chunk: list[Item] = []
     failed: Exception | None = None
-    stream = iter(items)
-    while failed is None:
-        try:
-            chunk.append(next(stream))
-        except StopIteration:
-            break
-        except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
-            failed = error
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
+        failed = error
     if chunk:
         yield chunk
     if failed is not None:
@@ -191,7 +186,13 @@ class _Process:
         self._connection = Connection(ours.detach())
 
     def decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
-        request = _pickled(items, preprocessing)
+        try:
+            request = pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise DeployError(
+                f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be "
+                "pickled, such as a partial of a module's function; or decode in one process, --workers 0"
+            ) from error
         try:
             self._connection.send_bytes(request)
             errors: list[Exception | None] | Exception = self._connection.recv()
@@ -230,13 +231,3 @@ class _Process:
             f"the process that decoded {named} died ({cause}): expected it to live; if memory ran out use "
             "fewer --workers; with --workers 0 the image that causes it is the last one reached"
         )
-
-
-def _pickled(items: list[Item], preprocessing: Preprocessing) -> bytes:
-    try:
-        return pickle.dumps((preprocessing, items), protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise DeployError(
-            f"{items[0].name} cannot be sent to a decoding process ({error}): expected a `load` that can be pickled, "
-            "such as a partial of a module's function; or decode in one process, --workers 0"
-        ) from error

@@ -37,14 +37,14 @@ def serve(socket: int) -> None:
             try:
                 fitted.append(fit_item(item, preprocessing))
                 outcomes.append(None)
-            except DeployError as error:
-                outcomes.append(error)
             except Exception as error:  # noqa: BLE001 (the other process raises it)
-                outcomes.append(_portable(error))
+                outcomes.append(error if isinstance(error, DeployError) else _portable(error))
         try:
             connection.send(outcomes)
             for image in fitted:
-                _write(socket, np.ascontiguousarray(image).reshape(-1).data)
+                content = np.ascontiguousarray(image).reshape(-1).data
+                while content:
+                    content = content[os.write(socket, content) :]
         except OSError:  # the other end is closed
             return
 
@@ -57,8 +57,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 (whatever its class does)
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _write(socket: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(socket, content) :]

@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data import Item, Role
 from wrn_deploy.data.containers.label_file import LABEL_FILE, read_label_file
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
+from wrn_deploy.data.sources import LazySource, indexed_source
 from wrn_deploy.errors import DeployError
 
-__all__ = ["NAMES", "SPLIT_NAMES", "FolderSource", "is_image", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["SPLIT_NAMES", "is_image", "open_files", "open_source", "recognise"]
 
 SPLITS = {Role.TRAIN: ("train", "training"), Role.TEST: ("test", "val", "validation", "valid")}  # the first one wins
 SPLIT_NAMES = (*SPLITS[Role.TRAIN], *SPLITS[Role.TEST])
 
 
-@dataclass(slots=True)
-class FolderSource:
-    """Image files of any size: `files` are relative to `root`, each with its class, or None."""
-
-    name: str
-    root: Path
-    files: list[tuple[str, int | None]]
-    labels: tuple[str, ...] = ()
-    mirror: bool = True
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.files)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the order of their names or of the label file, or in a uniformly random one."""
-        for index in range(len(self)) if order is None else order.permutation(len(self)):
-            file, label = self.files[index]
-            yield Item(file, label, Encoded(self.root / file, str(self.root / file)))
-
-
 def recognise(path: Path) -> bool:
-    """A folder with a label file, or with images in it or up to two folders below."""
-    try:
-        return path.is_dir() and ((path / LABEL_FILE).is_file() or _holds_images(path, 2))
-    except OSError:
-        return False
+    """Recognises a folder with a label file, or with images in it or up to two folders below."""
+    return path.is_dir() and ((path / LABEL_FILE).is_file() or _holds_images(path, 2))
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role) -> LazySource:
     """Opens an image folder: the label file decides, then `train` and `test` subfolders, then class subfolders.
 
     The sorted names of the subfolders are the classes, an empty one included; images may lie deeper in them. With
@@ -64,7 +36,8 @@ def open_source(name: str, role: Role) -> ImageSource:
     root = Path(name)
     listed = read_label_file(root)
     if listed is not None:
-        return FolderSource(name, root, listed.files, listed.labels)
+        files, labels = listed
+        return open_files(name, root, files, labels)
     folders = _subfolders(root)
     splits = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES and _holds_classes(folder)]
     if splits:
@@ -77,11 +50,23 @@ def open_source(name: str, role: Role) -> ImageSource:
     return _open_flat(name, root)
 
 
-def _open_flat(name: str, root: Path) -> FolderSource:
-    return FolderSource(name, root, [(path.name, None) for path in sorted(root.iterdir()) if is_image(path)])
+def open_files(
+    name: str, root: Path, files: Sequence[tuple[str, int | None]], labels: tuple[str, ...] = ()
+) -> LazySource:
+    """Returns a source of image files of any size: `files` are relative to `root`, each with its class, or None."""
+
+    def item(index: int) -> Item:
+        file, label = files[index]
+        return Item(file, label, Encoded(root / file, str(root / file)))
+
+    return indexed_source(name, len(files), item, labels=labels)
 
 
-def _open_classes(name: str, root: Path, classes: list[str]) -> FolderSource:
+def _open_flat(name: str, root: Path) -> LazySource:
+    return open_files(name, root, [(path.name, None) for path in sorted(root.iterdir()) if is_image(path)])
+
+
+def _open_classes(name: str, root: Path, classes: list[str]) -> LazySource:
     if _holds_images(root, 0):
         raise DeployError(
             f"{root} holds both images and folders of images: expected class subfolders alone, or images alone; move "
@@ -93,7 +78,7 @@ def _open_classes(name: str, root: Path, classes: list[str]) -> FolderSource:
             folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
             paths = (Path(parent, name) for name in sorted(names))
             files.extend((path.relative_to(root).as_posix(), label) for path in paths if is_image(path))
-    return FolderSource(name, root, files, tuple(classes))
+    return open_files(name, root, files, tuple(classes))
 
 
 def _choose_split(splits: list[Path], role: Role, name: str) -> Path:
@@ -116,7 +101,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _holds_images(folder: Path, depth: int) -> bool:
-    """Whether there is an image in `folder`, or in a folder up to `depth` below; stops at the first."""
+    """Whether an image is in `folder`, or in a folder up to `depth` below; stops at the first."""
     if any(is_image(path) for path in folder.iterdir()):
         return True
     return depth > 0 and any(_holds_images(subfolder, depth - 1) for subfolder in _subfolders(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -13,20 +14,15 @@ from wrn_deploy.data.ground_truth import find_ground_truth, read_ground_truth
 from wrn_deploy.data.imagenet_classes import CLASSES, class_names, ilsvrc_wnid
 from wrn_deploy.errors import DeployError
 
-__all__ = ["NAMES", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 WNID = re.compile(r"n\d{8}")
 INSPECTED = 5  # files of a folder with tens of thousands
 
 
 def recognise(path: Path) -> bool:
-    """A folder whose subfolders, or those of its `train` or `val`, are all WordNet ids; or one of validation images."""
-    try:
-        return path.is_dir() and any(_holds_wnids(place) or _is_flat(place) for place in (path, *_splits(path)))
-    except OSError:
-        return False
+    """Recognises class folders named by WordNet ids, also in `train` and `val`, and a folder of validation images."""
+    return path.is_dir() and any(_holds_wnids(place) or _is_flat(place) for place in (path, *_splits(path)))
 
 
 def open_source(name: str, role: Role) -> ImageSource:
@@ -43,9 +39,7 @@ def open_source(name: str, role: Role) -> ImageSource:
     if flat is not None and (flat == root or role is Role.TEST) and read_label_file(flat) is None:
         return _open_flat(name, flat, root)
     source = folder.open_source(name, role)
-    assert isinstance(source, folder.FolderSource), source
-    source.labels = class_names(source.labels)
-    return source
+    return dataclasses.replace(source, labels=class_names(source.labels))
 
 
 def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
@@ -63,11 +57,11 @@ def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
         raise DeployError(f"{truth} does not have {unknown[0]} of {images}: expected all of its {len(files)} images")
     order = _classes(root, set(classes.values()))
     index = {wnid: number for number, wnid in enumerate(order)}
-    return folder.FolderSource(name, images, [(file, index[classes[file]]) for file in files], class_names(order))
+    return folder.open_files(name, images, [(file, index[classes[file]]) for file in files], class_names(order))
 
 
 def _classes(root: Path, listed: set[str]) -> list[str]:
-    """The classes of the training images beside them; else all 1,000, or those listed if there are others."""
+    """Returns the classes of the training images beside them; else all 1,000, or those listed if there are others."""
     train = [place for place in _splits(root) if _holds_wnids(place)]
     found = sorted({path.name for place in train for path in place.iterdir() if WNID.fullmatch(path.name)})
     if listed <= set(found):

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.containers import is_gzip, name_damage, open_inflated
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
 
-__all__ = ["NAMES", "MnistSource", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 FILES = {Role.TRAIN: "train-images", Role.TEST: "t10k-images"}
 ENDINGS = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
@@ -32,46 +28,12 @@ SIDE, PADDED_SIDE = 28, 32  # MNIST's, and that of LeNet-5's input and of CIFAR'
 DAMAGED = (EOFError, OSError, OverflowError, MemoryError, ValueError, zlib.error, struct.error)
 
 
-@dataclass(slots=True)
-class MnistSource:
-    """Grey images, `shape` (N, rows, columns); `classes` None: unknown. Digits and letters are never mirrored.
-
-    Images of 28 x 28 get a black border of 2 pixels, which gives them the size of CIFAR's, for which the small networks
-    are made; no pixel changes.
-    """
-
-    name: str
-    file: Path
-    shape: tuple[int, int, int]
-    classes: npt.NDArray[np.uint8] | None
-    labels: tuple[str, ...] = ()
-    mirror: bool = False
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return self.shape[0]
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the file's order, or in a random one as far as a shuffle buffer reaches."""
-        stream = self._stream()
-        return stream if order is None else shuffled(stream, order, buffer_capacity(math.prod(self.shape[1:])))
-
-    def _stream(self) -> Iterator[Item]:
-        with _opened(self.file) as file:
-            _read_header(file, IMAGES)
-            for index in range(len(self)):
-                pixels = _read(file, math.prod(self.shape[1:]), f"image {index} of {len(self)}")
-                label = None if self.classes is None else int(self.classes[index])
-                yield Item(f"{self.file.name} image {index}", label, partial(_to_rgb, pixels, self.shape[1:]))
-            _check_end(file)
-
-
 def recognise(path: Path) -> bool:
-    """A folder with MNIST's images, or an idx file of images or labels; a truncated one too."""
+    """Recognises a folder with MNIST's images, or an idx file of images or labels; a truncated one too."""
+    if path.is_dir():
+        return any(_find(path, role) for role in FILES)
     try:
-        if path.is_dir():
-            return any(_find(path, role) for role in FILES)
-        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+        with open_inflated(path) as file:
             return file.read(4) in (IMAGES, LABELS)
     except DAMAGED:
         return False
@@ -80,6 +42,9 @@ def recognise(path: Path) -> bool:
 def open_source(name: str, role: Role) -> ImageSource:
     """Opens the images of the role in a folder, or a file of images; the labels are in the file beside it.
 
+    Images of 28 x 28 get a black border of 2 pixels, which gives them the size of CIFAR's, for which the small networks
+    are made; no pixel changes. Digits and letters are never mirrored.
+
     Raises:
         DeployError: a file is missing or damaged, or the numbers of images and labels differ.
     """
@@ -87,14 +52,26 @@ def open_source(name: str, role: Role) -> ImageSource:
     file = _find(path, role) if path.is_dir() else path
     if file is None:
         raise DeployError(f"{path} lacks {FILES[role]}-idx3-ubyte: expected it there, or with .gz; download it")
-    with _opened(file) as stream:
+    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
         count, rows, columns = _read_header(stream, IMAGES)
     if 0 in (rows, columns):
         raise DamagedFile(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
-    own = math.prod((count, rows, columns)) + 16
-    if not _is_zipped(file) and (size := file.stat().st_size) != own:
-        raise DamagedFile(f"{file} has {size} bytes: expected {own} for {count} images; download it again")
-    return MnistSource(name, file, (count, rows, columns), _labels_beside(file, count, needed=path.is_dir()))
+    pixels = count * rows * columns
+    if not is_gzip(file) and (size := file.stat().st_size) != pixels + 16:
+        raise DamagedFile(f"{file} has {size} bytes: expected {pixels + 16} for {count} images; download it again")
+    labels = _labels_beside(file, count, needed=path.is_dir())
+    part = StreamPart(count, pixels, partial(_items, file, (rows, columns), labels))
+    return stream_source(name, [part], mirror=False)
+
+
+def _items(file: Path, shape: tuple[int, int], labels: npt.NDArray[np.uint8] | None) -> Iterator[Item]:
+    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
+        count = _read_header(stream, IMAGES)[0]
+        for index in range(count):
+            pixels = _read(stream, math.prod(shape), f"image {index} of {count}")
+            label = None if labels is None else int(labels[index])
+            yield Item(f"{file.name} image {index}", label, partial(_to_rgb, pixels, shape))
+        _check_end(stream)
 
 
 def _find(folder: Path, role: Role) -> Path | None:
@@ -102,14 +79,14 @@ def _find(folder: Path, role: Role) -> Path | None:
 
 
 def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.uint8] | None:
-    """The labels, in the file with `labels` and `idx1` for `images` and `idx3` in its name."""
+    """Reads the labels from the file with `labels` and `idx1` instead of `images` and `idx3` in its name."""
     plain = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     file = next((images.with_name(name) for name in (plain, f"{plain}.gz") if images.with_name(name).is_file()), None)
     if file is None or file == images:
         if needed:
             raise DeployError(f"{images.parent} lacks {plain}: expected the labels of {images.name} there; download it")
         return None
-    with _opened(file) as stream:
+    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
         (found,) = _read_header(stream, LABELS)
         if found != count:
             raise DamagedFile(f"{file} has {found} labels for {count} images: expected one each; download both again")
@@ -118,22 +95,8 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
     return labels
 
 
-def _is_zipped(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
-            yield cast("IO[bytes]", file)
-    except DAMAGED as error:
-        raise DamagedFile(f"{path} is damaged ({error}): expected a whole idx file; download it again") from error
-
-
 def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
-    """The dimensions."""
+    """Returns the dimensions."""
     found = _read(file, 4, "its header")
     if found != magic:
         raise EOFError(f"it begins with {found.hex()} instead of {magic.hex()}")
@@ -148,7 +111,7 @@ def _read(file: IO[bytes], count: int, part: str) -> bytes:
 
 
 def _check_end(file: IO[bytes]) -> None:
-    """Compares the checksum of a .gz, which is read last."""
+    """Reads on, so that the checksum of a .gz is compared."""
     if file.read(1):
         raise EOFError("there is more in it than its header says")
 

@@ -6,8 +6,6 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -17,12 +15,11 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.data.containers import name_damage
+from wrn_deploy.data.sources import StreamPart, stream_source
+from wrn_deploy.errors import DeployError
 
-__all__ = ["NAMES", "NpzSource", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 EXPECTED = "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are known, `labels`, whole numbers (N,)"
 
@@ -30,60 +27,24 @@ EXPECTED = "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
-@dataclass(slots=True)
-class NpzSource:
-    """The images of an .npz: `shape` is that of `images`, `classes` int64 (N,) or None.
-
-    Grey images are not mirrored, since they are mostly digits and letters.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    classes: npt.NDArray[np.int64] | None
-    mirror: bool
-    labels: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return self.shape[0]
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the file's order, or in a random one as far as a shuffle buffer reaches."""
-        stream = self._stream()
-        return stream if order is None else shuffled(stream, order, buffer_capacity(math.prod(self.shape[1:])))
-
-    def _stream(self) -> Iterator[Item]:
-        path, size = Path(self.name), math.prod(self.shape[1:])
-        with _reading(path), zipfile.ZipFile(path) as archive, archive.open("images.npy") as member:
-            _read_header(member)
-            for index in range(len(self)):
-                pixels = member.read(size)
-                if len(pixels) < size:
-                    raise EOFError(f"it ends in image {index} of {len(self)}")
-                label = None if self.classes is None else int(self.classes[index])
-                yield Item(f"{path.name} image {index}", label, partial(_to_rgb, pixels, self.shape[1:]))
-
-
 def recognise(path: Path) -> bool:
-    """A zip file whose first member is an array; a truncated one too."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(30)
-            name = file.read(int.from_bytes(head[26:28], "little"))
-    except OSError:
-        return False
+    """Recognises a zip file whose first member is an array; a truncated one too."""
+    with path.open("rb") as file:
+        head = file.read(30)
+        name = file.read(int.from_bytes(head[26:28], "little"))
     return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, _role: Role) -> ImageSource:
     """Opens an .npz, which is one split whatever the role; only the labels are read, and nothing is unpickled.
+
+    Grey images are not mirrored, since they are mostly digits and letters.
 
     Raises:
         DeployError: it is damaged, or `images` or `labels` is missing or not as expected.
     """
-    del role
     path = Path(name)
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with name_damage(path, ".npz", DAMAGED), zipfile.ZipFile(path) as archive:
         keys = [member.removesuffix(".npy") for member in archive.namelist()]
         if "images" not in keys:
             raise DeployError(f"{path} holds {', '.join(keys)}: {EXPECTED}; rename its arrays and save it again")
@@ -95,7 +56,20 @@ def open_source(name: str, role: Role) -> ImageSource:
         if column_major:
             raise DeployError(f"{path} has `images` in Fortran order: expected C order; use np.ascontiguousarray")
         classes = _read_labels(archive, path, shape[0]) if "labels" in keys else None
-    return NpzSource(name, shape, classes, mirror=is_colour)
+    part = StreamPart(shape[0], math.prod(shape), partial(_items, path, shape, classes))
+    return stream_source(name, [part], mirror=is_colour)
+
+
+def _items(path: Path, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:
+    size = math.prod(shape[1:])
+    with name_damage(path, ".npz", DAMAGED), zipfile.ZipFile(path) as archive, archive.open("images.npy") as member:
+        _read_header(member)
+        for index in range(shape[0]):
+            pixels = member.read(size)
+            if len(pixels) < size:
+                raise EOFError(f"it ends in image {index} of {shape[0]}")
+            label = None if classes is None else int(classes[index])
+            yield Item(f"{path.name} image {index}", label, partial(_to_rgb, pixels, shape[1:]))
 
 
 def _read_labels(archive: zipfile.ZipFile, path: Path, count: int) -> npt.NDArray[np.int64]:
@@ -113,19 +87,10 @@ def _read_labels(archive: zipfile.ZipFile, path: Path, count: int) -> npt.NDArra
 
 
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """The shape of the array that follows, whether it is in Fortran order, and its type."""
+    """Returns the shape of the array that follows, whether it is in Fortran order, and its type."""
     version = npy_format.read_magic(member)
     read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, column_major, dtype = read(member)
-    return shape, column_major, dtype
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGED as error:
-        raise DamagedFile(f"{path} is damaged ({error}): expected a whole .npz file; copy or save it again") from error
+    return read(member)
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wrn_deploy.data import ImageSource, Item, Role, check_label
+from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.decoding.decode import Encoded
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
-from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.data.sources import StreamPart, stream_source
+from wrn_deploy.errors import DeployError, missing_package
 
-__all__ = ["NAMES", "ParquetSource", "RowGroup", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -27,49 +24,12 @@ ROWS_AT_ONCE = 64
 READ_BYTES = 2**20  # a row group may hold gigabytes: it is read in pieces of this size
 
 
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """A part of a file that can be read by itself; `columns` are the images' and, if there is one, the labels'."""
-
-    file: Path
-    index: int
-    first_row: int
-    rows: int
-    size_bytes: int
-    columns: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class ParquetSource:
-    """The images of one or more parquet files."""
-
-    name: str
-    groups: list[RowGroup]
-    labels: tuple[str, ...] = ()
-    mirror: bool = True
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return sum(group.rows for group in self.groups)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the files' order, or with shuffled row groups and then a shuffle buffer."""
-        if order is None:
-            return _stream(self.groups)
-        groups = [self.groups[index] for index in order.permutation(len(self.groups))]
-        image_bytes = sum(group.size_bytes for group in groups) // max(1, len(self))
-        return shuffled(_stream(groups), order, buffer_capacity(image_bytes))
-
-
 def recognise(path: Path) -> bool:
-    """A file that starts as parquet does, a truncated one too, or a folder with *.parquet in it or one below."""
-    try:
-        if path.is_dir():
-            return bool(_files_below(path))
-        with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-    except OSError:
-        return False
+    """Recognises a file that starts as parquet does, truncated or not, and a folder with *.parquet up to one below."""
+    if path.is_dir():
+        return bool(_files_below(path))
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def open_source(name: str, role: Role) -> ImageSource:
@@ -83,14 +43,14 @@ def open_source(name: str, role: Role) -> ImageSource:
         MachineError: pyarrow is not installed.
     """
     path = Path(name)
-    groups: list[RowGroup] = []
+    parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
     for file in _choose_files(path, role) if path.is_dir() else [path]:
         with _open_file(file) as parquet:
             columns = _find_columns(parquet.schema_arrow, file)
-            groups.extend(_row_groups(parquet.metadata, file, columns))
+            parts.extend(_row_groups(parquet.metadata, file, columns))
             labels = labels or _class_names(parquet.schema_arrow.metadata, columns)
-    return ParquetSource(name, groups, labels)
+    return stream_source(name, parts, labels=labels)
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -117,11 +77,11 @@ def _open_file(file: Path) -> Iterator[Any]:
         from pyarrow import parquet as pq
     except ImportError as error:
         raise missing_package("pyarrow", "parquet", "reading parquet files") from error
-    try:
-        with pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
-            yield parquet
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(f"{file} is damaged ({error}): expected a whole parquet file; download it again") from error
+    with (
+        name_damage(file, "parquet", (pa.ArrowException, OSError)),
+        pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet,
+    ):
+        yield parquet
 
 
 def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
@@ -141,11 +101,12 @@ def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
     return (image, label)
 
 
-def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[RowGroup]:
+def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[StreamPart]:
     first_row = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        yield RowGroup(file, index, first_row, group.num_rows, group.total_byte_size, columns)
+        read = partial(_items, file, index, first_row, columns)
+        yield StreamPart(group.num_rows, group.total_byte_size, read)
         first_row += group.num_rows
 
 
@@ -157,22 +118,20 @@ def _class_names(metadata: dict[bytes, bytes] | None, columns: tuple[str, ...]) 
         return ()  # not from Hugging Face, or its classes have no names
 
 
-def _stream(groups: list[RowGroup]) -> Iterator[Item]:
-    for group in groups:
-        row = group.first_row
-        with _open_file(group.file) as parquet:
-            options = {"row_groups": [group.index], "columns": [*group.columns], "use_threads": False}
-            for batch in parquet.iter_batches(ROWS_AT_ONCE, **options):
-                images, labels = _values(batch)
-                for encoded, label in zip(images, labels, strict=True):
-                    name = f"{group.file.name} row {row}"
-                    index = None if label is None else check_label(label, name)
-                    yield Item(name, index, Encoded(encoded or b"", f"{group.file} row {row}"))
-                    row += 1
+def _items(file: Path, group: int, row: int, columns: tuple[str, ...]) -> Iterator[Item]:
+    """Yields the images of a row group, whose first row is `row`."""
+    with _open_file(file) as parquet:
+        options = {"row_groups": [group], "columns": [*columns], "use_threads": False}
+        for batch in parquet.iter_batches(ROWS_AT_ONCE, **options):
+            for encoded, label in zip(*_values(batch), strict=True):
+                name = f"{file.name} row {row}"
+                index = None if label is None else check_label(label, name)
+                yield Item(name, index, Encoded(encoded or b"", f"{file} row {row}"))
+                row += 1
 
 
 def _values(batch: Any) -> tuple[list[bytes | None], list[int | None]]:
-    """The encoded images and the labels of some rows, copied, so that none of them keeps the others in memory."""
+    """Returns the encoded images and the labels of some rows, copied, so that none keeps the others in memory."""
     images = batch.column(0)
     encoded = images.to_pylist() if not hasattr(images, "field") else images.field("bytes").to_pylist()
     return encoded, batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(encoded)

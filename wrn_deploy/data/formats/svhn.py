@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,82 +11,41 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, interleave, shuffled
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError
 
-__all__ = ["NAMES", "SvhnSource", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 # ufldl.stanford.edu/housenumbers, "Format 2"; y is 1 to 9 for these digits, and 10 for the digit 0.
 FILES = {Role.TRAIN: ("train_32x32.mat", "extra_32x32.mat"), Role.TEST: ("test_32x32.mat",)}
 EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N whole numbers from 1 to 10"
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """The content of one file: `pixels` (height, width, 3, N) in column-major order, `digits` (N,)."""
-
-    name: str
-    pixels: npt.NDArray[np.uint8]
-    digits: npt.NDArray[np.uint8]
-
-    def items(self) -> Iterator[Item]:
-        for index, digit in enumerate(self.digits):
-            yield Item(f"{self.name} image {index}", int(digit), partial(np.ascontiguousarray, self.pixels[..., index]))
-
-
-@dataclass(slots=True)
-class SvhnSource:
-    """One split of SVHN, never mirrored: a mirrored 2 is not a 2."""
-
-    name: str
-    files: list[_File]
-    labels: tuple[str, ...] = tuple("0123456789")
-    mirror: bool = False
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return sum(len(file.digits) for file in self.files)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the files' order, or with mixed files and a shuffle buffer."""
-        if order is None:
-            return (item for file in self.files for item in file.items())
-        streams = [(len(file.digits), file.items()) for file in self.files]
-        image_bytes = int(np.prod(self.files[0].pixels.shape[:3]))
-        return shuffled(interleave(streams, order), order, buffer_capacity(image_bytes))
-
-
 def recognise(path: Path) -> bool:
-    """A MAT file, or a folder with one of the three files."""
-    try:
-        if path.is_dir():
-            return any((path / file).is_file() for role in FILES for file in FILES[role])
-        return is_mat_file(path)
-    except OSError:
-        return False
+    """Recognises a MAT file, or a folder with one of the three files."""
+    if path.is_dir():
+        return any((path / file).is_file() for role in FILES for file in FILES[role])
+    return is_mat_file(path)
 
 
 def open_source(name: str, role: Role) -> ImageSource:
     """Opens one file, which is one split for any role, or the files of the role in a folder.
 
     In a folder, the training images are `train_32x32.mat` and, if it is there, `extra_32x32.mat`: the paper trains on
-    both.
+    both, and a random order mixes them. Digits are never mirrored: a mirrored 2 is not a 2.
 
     Raises:
         DeployError: a file is missing, damaged or too large for the memory, or has other arrays or labels.
     """
     path = Path(name)
-    if not path.is_dir():
-        return SvhnSource(name, [_open(path)])
-    first, *more = (path / file for file in FILES[role])
+    first, *more = (path / file for file in FILES[role]) if path.is_dir() else [path]
     if not first.is_file():
         raise DeployError(f"{path} lacks {first.name}: expected it there; download it, or give one of its files itself")
-    return SvhnSource(name, [_open(file) for file in (first, *(file for file in more if file.is_file()))])
+    parts = [_open(file) for file in (first, *(file for file in more if file.is_file()))]
+    return stream_source(name, parts, labels=tuple("0123456789"), mirror=False, mix=True)
 
 
-def _open(path: Path) -> _File:
+def _open(path: Path) -> StreamPart:
     arrays = read_arrays(path)
     if not {"X", "y"} <= arrays.keys():
         raise DeployError(f"{path} holds {', '.join(arrays) or 'nothing'}: {EXPECTED}")
@@ -105,7 +63,12 @@ def _open(path: Path) -> _File:
             f"{path} image {wrong[0]} has label {found[wrong[0]]:g}: expected 1 to 10, where 10 is the digit 0"
         )
     images = pixels.astype(np.uint8, copy=False).reshape((*shape[:3], count), order="F")
-    return _File(path.name, images, found.astype(np.uint8) % 10)
+    return StreamPart(count, images.nbytes, partial(_items, path.name, images, found.astype(np.uint8) % 10))
+
+
+def _items(name: str, pixels: npt.NDArray[np.uint8], digits: npt.NDArray[np.uint8]) -> Iterator[Item]:
+    for index, digit in enumerate(digits):
+        yield Item(f"{name} image {index}", int(digit), partial(np.ascontiguousarray, pixels[..., index]))
 
 
 def _kind(array: npt.NDArray[np.generic] | None) -> str:

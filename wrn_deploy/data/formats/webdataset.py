@@ -7,19 +7,16 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
-from wrn_deploy.data.sampling.shuffle import buffer_capacity, shuffled
+from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
 
-__all__ = ["NAMES", "Shard", "WebDatasetSource", "open_source", "recognise"]
-
-NAMES: tuple[str, ...] = ()
+__all__ = ["open_source", "recognise"]
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 SPLITS = {Role.TRAIN: ("train",), Role.TEST: ("test", "val", "validation")}  # words of file names; the first one wins
@@ -30,46 +27,12 @@ RANGE = re.compile(r"(\d+)\.\.(\d+)")
 MAX_SHARDS = 10**6
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One tar file: how many images it holds, and the bytes of all of them."""
-
-    file: Path
-    images: int
-    size_bytes: int
-
-
-@dataclass(slots=True)
-class WebDatasetSource:
-    """The images of some shards, in constant memory."""
-
-    name: str
-    shards: list[Shard]
-    labels: tuple[str, ...] = ()
-    mirror: bool = True
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return sum(shard.images for shard in self.shards)
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """All images in the shards' order, or with shuffled shards and then a shuffle buffer."""
-        if order is None:
-            return _stream(self.shards)
-        shards = [self.shards[index] for index in order.permutation(len(self.shards))]
-        image_bytes = sum(shard.size_bytes for shard in shards) // max(1, len(self))
-        return shuffled(_stream(shards), order, buffer_capacity(image_bytes))
-
-
 def recognise(path: Path) -> bool:
-    """A tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
-    try:
-        if path.is_dir():
-            return bool(_files_in(path))
-        if path.exists():
-            return is_tar(path)
-    except OSError:
-        return False
+    """Recognises a tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
+    if path.is_dir():
+        return bool(_files_in(path))
+    if path.exists():
+        return is_tar(path)
     return bool(BRACES.search(str(path))) and path.name.lower().endswith(ENDINGS)
 
 
@@ -91,7 +54,8 @@ def open_source(name: str, role: Role) -> ImageSource:
             f"{name} names {len(files)} shards, and {len(missing)} are missing, the first {missing[0]}: expected all "
             "of them; change the numbers, or download it again"
         )
-    return WebDatasetSource(name, [_count(file) for file in files], _class_names(files[0].parent / CLASS_NAMES))
+    labels = _class_names(files[0].parent / CLASS_NAMES)
+    return stream_source(name, [_open_shard(file) for file in files], labels=labels)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -141,11 +105,10 @@ def _class_names(file: Path) -> tuple[str, ...]:
         raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Sample:
-    """The files of one key so far; without their content if shards are only counted."""
+    """The files of one sample so far; without their content if shards are only counted."""
 
-    key: str
     image: str = ""
     encoded: bytes = b""
     size_bytes: int = 0
@@ -154,36 +117,37 @@ class _Sample:
     is_labelled: bool = False
 
 
-def _count(file: Path) -> Shard:
-    images = size = 0
-    for sample in _samples(file, contents=False):
-        images += 1
-        size += sample.size_bytes
-    return Shard(file, images, size)
+def _open_shard(file: Path) -> StreamPart:
+    sizes = [sample.size_bytes for sample in _samples(file, contents=False)]
+    return StreamPart(len(sizes), sum(sizes), partial(_items, file))
 
 
-def _stream(shards: list[Shard]) -> Iterator[Item]:
-    for shard in shards:
-        for sample in _samples(shard.file, contents=True):
-            name = f"{shard.file.name}/{sample.image}"
-            load = Encoded(sample.encoded, f"{shard.file}/{sample.image}")
-            yield Item(name, _label(sample, name), load)
+def _items(file: Path) -> Iterator[Item]:
+    for sample in _samples(file, contents=True):
+        name = f"{file.name}/{sample.image}"
+        yield Item(name, _label(sample, name), Encoded(sample.encoded, f"{file}/{sample.image}"))
 
 
 def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
     """Yields the samples with an image; other members are skipped."""
-    sample = _Sample("")
-    for member in members(file):
-        folder, _, file_name = member.name.rpartition("/")
-        stem, dot, _ = file_name.partition(".")
-        if not stem or not dot:
-            continue
-        key = f"{folder}/{stem}"
-        if key != sample.key:
-            yield from _finished(sample, file)
-            sample = _Sample(key)
-        _take(sample, member, file, contents=contents)
-    yield from _finished(sample, file)
+    for key, group in itertools.groupby(filter(_key, members(file)), _key):
+        sample = _Sample()
+        for member in group:
+            _take(sample, member, file, contents=contents)
+        if sample.image:
+            yield sample
+        elif sample.is_labelled:
+            raise DeployError(
+                f"{file} has a label for {key.removeprefix('/')} apart from its image: expected the files of a sample "
+                "side by side; pack it again with sorted names (tar --sort=name)"
+            )
+
+
+def _key(member: Member) -> str:
+    """Returns the name up to its first dot; empty for a hidden file, and for one without a dot."""
+    folder, _, file_name = member.name.rpartition("/")
+    stem, dot, _ = file_name.partition(".")
+    return f"{folder}/{stem}" if stem and dot else ""
 
 
 def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> None:
@@ -198,16 +162,6 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
         sample.label = member.read() if contents else b""
     elif suffix == ".json" and contents:
         sample.record = member.read()
-
-
-def _finished(sample: _Sample, file: Path) -> Iterator[_Sample]:
-    if sample.image:
-        yield sample
-    elif sample.is_labelled:
-        raise DeployError(
-            f"{file} has a label for {sample.key.removeprefix('/')} apart from its image: expected the files of a "
-            "sample side by side; pack it again with sorted names (tar --sort=name)"
-        )
 
 
 def _label(sample: _Sample, name: str) -> int | None:

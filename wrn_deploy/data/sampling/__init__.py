@@ -1,1 +1,1 @@
-"""Which images are taken, in which order, and how a set of images is recognised again."""
+"""Chooses images and their order, and identifies sets of images."""

@@ -11,7 +11,7 @@ __all__ = ["DataDigest", "image_digest"]
 
 
 def image_digest(image: npt.NDArray[np.uint8]) -> bytes:
-    """The sha256 over the shape (three little-endian int64) and the pixels of a uint8 HWC image."""
+    """Returns the sha256 over the shape (three little-endian int64) and the pixels of a uint8 HWC image."""
     assert image.dtype == np.uint8, image.dtype
     assert image.ndim == 3, image.shape
     digest = hashlib.sha256(np.array(image.shape, dtype="<i8").tobytes())
@@ -43,5 +43,5 @@ class DataDigest:
         return tuple(self._digests)
 
     def hexdigest(self) -> str:
-        """The digest of the images added so far; more can be added afterwards."""
+        """Returns the digest of the images added so far; more can be added afterwards."""
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()

@@ -19,13 +19,13 @@ KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """The first bytes of the images' digests (`data.digest.image_digest`), without order or repetition."""
+    """The first bytes of the images' digests (`data.sampling.digest.image_digest`), without order or repetition."""
 
     starts: frozenset[bytes]
 
     @classmethod
     def of(cls, digests: Iterable[bytes]) -> Self:
-        """The set of the images with these sha256."""
+        """Returns the set of the images with these sha256."""
         return cls(frozenset(digest[:KEPT] for digest in digests))
 
     def __len__(self) -> int:
@@ -33,11 +33,11 @@ class ImageSet:
         return len(self.starts)
 
     def count(self, digests: Iterable[bytes]) -> int:
-        """The number of these images that are in the set; an image that is given twice counts twice."""
+        """Counts these images that are in the set; an image that is given twice counts twice."""
         return sum(digest[:KEPT] in self.starts for digest in digests)
 
     def to_text(self) -> str:
-        """A header, and a sorted line of 16 hexadecimal digits per image: equal sets make equal files."""
+        """Returns a header, and a sorted line of 16 hexadecimal digits per image: equal sets make equal files."""
         return "\n".join([HEADER, *sorted(start.hex() for start in self.starts)]) + "\n"
 
 
@@ -45,7 +45,7 @@ def read_image_set(file: Path) -> ImageSet:
     """Reads what `to_text` wrote.
 
     Raises:
-        DeployError: the file is damaged, or of another format.
+        DamagedFile: the file is damaged, or of another format.
     """
     try:
         header, *lines = file.read_text(encoding="ascii").splitlines()

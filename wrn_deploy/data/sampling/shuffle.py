@@ -7,16 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["buffer_capacity", "interleave", "shuffled"]
-
-BUFFER_BYTES = 64 * 2**20
+__all__ = ["interleave", "shuffled"]
 
 T = TypeVar("T")
-
-
-def buffer_capacity(image_bytes: int) -> int:
-    """The number of images of about `image_bytes` that a shuffle buffer of 64 MiB holds, at least two."""
-    return max(2, BUFFER_BYTES // max(1, image_bytes))
 
 
 def shuffled(items: Iterable[T], order: np.random.Generator, capacity: int) -> Iterator[T]:

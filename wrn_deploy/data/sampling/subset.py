@@ -7,47 +7,32 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from wrn_deploy.data import ImageSource, Item
+from wrn_deploy.data.sources import LazySource
 
-__all__ = ["EvenSample", "Subset"]
+__all__ = ["even_sample", "subset"]
 
 
-class EvenSample:
-    """`count` images at even distances, the same ones every time: of a source sorted by class, some of all classes."""
+def even_sample(source: ImageSource, count: int) -> LazySource:
+    """Returns `count` images at even distances, the same in every pass: all classes, if the source is sorted by class.
 
-    def __init__(self, source: ImageSource, count: int) -> None:
-        self.name = source.name
-        self.labels = source.labels
-        self.mirror = source.mirror
-        self._source = source
-        self._count = min(count, len(source))
+    Its items come in the source's order; it has no random one, since other images would then be chosen.
+    """
+    total, count = len(source), min(count, len(source))
 
-    def __len__(self) -> int:
-        return self._count
-
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """The images in the source's order; `order` must be None, since other ones would then be chosen."""
-        assert order is None, "an EvenSample has one order"
-        total = len(self._source)
-        for index, item in enumerate(self._source.items()):
-            if index * self._count // total != (index - 1) * self._count // total:
+    def read(order: np.random.Generator | None) -> Iterator[Item]:
+        assert order is None, "an even sample has one order"
+        for index, item in enumerate(source.items()):
+            if index * count // total != (index - 1) * count // total:
                 yield item
 
+    return LazySource(name=source.name, count=count, read=read, labels=source.labels, mirror=source.mirror)
 
-class Subset:
-    """The images with the given names, or with `keep` off all others; `count` is their number."""
 
-    def __init__(self, source: ImageSource, names: Collection[str], count: int, *, keep: bool) -> None:
-        self.name = source.name
-        self.labels = source.labels
-        self.mirror = source.mirror
-        self._source = source
-        self._names = frozenset(names)
-        self._count = count
-        self._keep = keep
+def subset(source: ImageSource, names: Collection[str], count: int, *, keep: bool) -> LazySource:
+    """Returns the images with the given names, or without `keep` all others; `count` is their number."""
+    chosen = frozenset(names)
 
-    def __len__(self) -> int:
-        return self._count
+    def read(order: np.random.Generator | None) -> Iterator[Item]:
+        return (item for item in source.items(order) if (item.name in chosen) is keep)
 
-    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
-        """The images in the source's order, or in a random one."""
-        return (item for item in self._source.items(order) if (item.name in self._names) is self._keep)
+    return LazySource(name=source.name, count=count, read=read, labels=source.labels, mirror=source.mirror)

@@ -21,7 +21,7 @@ from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.overlap import ImageSet
-from wrn_deploy.data.sampling.subset import EvenSample, Subset
+from wrn_deploy.data.sampling.subset import even_sample, subset
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.images import ReadImage, check_labels, describe_images, read_images
 from wrn_deploy.progress import Progress
@@ -96,12 +96,12 @@ class FinetuneImages:
             DeployError: no image is left to train on, or the loss needs labels and one has none.
         """
         limit = self.options.limit
-        given = self._given if limit is None else EvenSample(self._given, limit)
+        given = self._given if limit is None else even_sample(self._given, limit)
         seen = read_images(self._batches(given, 64), progress)
         if self._tests is None:
             fraction = min(HELD_OUT, HELD_OUT_FRACTION * len(seen)) / len(seen)
             tests = [image for image in seen if int.from_bytes(image.digest[:8], "big") < fraction * 2.0**64]
-            self.held_out = Subset(self._given, [image.name for image in tests], len(tests), keep=True)
+            self.held_out = subset(self._given, [image.name for image in tests], len(tests), keep=True)
         else:
             self.held_out = match_classes(self._tests, self.spec)
             tests = read_images(self._batches(self.held_out, 64), progress)
@@ -113,7 +113,7 @@ class FinetuneImages:
         self._check(train, tests)
         left_out = {image.name for image in seen if image.digest in known}
         names, keep = (left_out, False) if limit is None else ({image.name for image in train} - left_out, True)
-        self.train = Subset(self._given, names, len(train), keep=keep)
+        self.train = subset(self._given, names, len(train), keep=keep)
         self.trained = ImageSet.of(image.digest for image in train)
         self.described = {
             "train": describe_images(train, self._given, labels=True),

@@ -22,7 +22,7 @@ from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.sampling.digest import image_digest
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
@@ -76,7 +76,7 @@ class CalibrationImages:
         self.preprocessing = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
-        self.source = EvenSample(source, options.size)
+        self.source = even_sample(source, options.size)
         decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self.source)))
         self._batches = CachedBatches(
             Batches(self.source, self.preprocessing, 64, max_corrupt=options.max_corrupt, decoders=decoders)

@@ -18,11 +18,11 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
-from wrn_deploy.data.sampling.subset import EvenSample
+from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
-from wrn_deploy.pipeline.picture_file import write_svg
+from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
@@ -165,7 +165,7 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
-    sample = Batches(EvenSample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
+    sample = Batches(even_sample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
     return CachedBatches(every), CachedBatches(sample)
 
 
