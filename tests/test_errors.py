@@ -89,7 +89,7 @@ def test_data_that_cannot_be_read_is_damaged(made_bundle: Path, tmp_path: Path) 
     with pytest.raises(CorruptImage, match=r"image\.png cannot be decoded"):
         predict(made_bundle, tmp_path / "image.png", backend="onnxruntime", precision="fp32")
     (tmp_path / "report.json").write_text("[]")
-    with pytest.raises(DamagedFile, match=r"report\.json is no benchmark report"):
+    with pytest.raises(DamagedFile, match=r"report\.json is not a benchmark report"):
         read_report(tmp_path / "report.json")
 
 

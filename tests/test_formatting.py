@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wrn_deploy.formatting import abbreviate, count, digits, file_size, one_line, percent, share_interval
+from wrn_deploy.formatting import abbreviate, count, digits, file_size, one_line, percent
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,6 @@ def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
 
 def test_only_all_is_100_percent() -> None:
     assert (percent(0.975), percent(1.0), percent(49999 / 50000)) == ("97.50 %", "100.00 %", "> 99.99 %")
-    assert share_interval(0.9641, 0.9923) == "96.41 to 99.23 %"
 
 
 def test_sizes_have_decimal_units() -> None:

@@ -1,10 +1,10 @@
-"""Formats numbers and texts for people: digits, shares, sizes, counts; the standard library only."""
+"""Formats numbers and texts for people: digits, fractions, sizes, counts; the standard library only."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent", "share_interval"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent"]
 
 
 def digits(value: float) -> str:
@@ -14,15 +14,10 @@ def digits(value: float) -> str:
     return f"{rounded:.{max(0, 2 - exponent)}f}"
 
 
-def percent(share: float) -> str:
-    """A share (0..1) with two decimals, as in "97.50 %"; "100.00 %" only for all of them, else "> 99.99 %"."""
-    text = f"{share:.2%}"
-    return ("> 99.99" if share < 1.0 and text == "100.00%" else text[:-1]) + " %"
-
-
-def share_interval(low: float, high: float) -> str:
-    """Two shares (0..1) as in "96.41 to 99.23 %"."""
-    return f"{100 * low:.2f} to {100 * high:.2f} %"
+def percent(fraction: float) -> str:
+    """A fraction (0..1) with two decimals, as in "97.50 %"; "100.00 %" only for all of them, else "> 99.99 %"."""
+    text = f"{fraction:.2%}"
+    return ("> 99.99" if fraction < 1.0 and text == "100.00%" else text[:-1]) + " %"
 
 
 def file_size(size_bytes: int | None) -> str:

@@ -79,7 +79,7 @@ def main() -> int:
         "bundle": given.bundle.name,
         "precision": "fp32",
         "threads": given.threads,
-        "conditions": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
+        "environment": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
         "empty_section_us": empty,
         "table": rows,
         "rounds_ms": {str(batch): ways for batch, ways in samples.items()},

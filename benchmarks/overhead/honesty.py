@@ -105,7 +105,7 @@ def main() -> int:
         "slower": given.slower,
         "busy_cores": 0 if given.idle else 1,
         "settings": dataclasses.asdict(settings),
-        "conditions": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
+        "environment": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
         "table": table,
         "runs": runs,
     }

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, digits, one_line
 
-__all__ = ["machine", "safe", "table"]
+__all__ = ["environment", "machine", "safe", "table"]
 
 
 def table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -26,3 +27,10 @@ def machine(record: Mapping[str, Any]) -> str:
     gpu = safe(record["gpu"]["name"]) if record["gpu"] else "no GPU"
     memory = f"{digits(record['memory_mib'] / 1024)} GiB"
     return f"{safe(record['cpu'])}, {count(record['cores'], 'core')}, {memory}, {gpu}"
+
+
+def environment(report: Report) -> str:
+    """Describes the machine of a benchmark, and the threads it used."""
+    gpu = {"name": report.machine.gpu.name} if report.machine.gpu else None
+    found = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
+    return f"{machine({**found, 'gpu': gpu})}, {count(report.settings.threads, 'thread')}"

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages.markdown import machine, safe, table
+from benchmarks.pages.markdown import environment, machine, safe, table
 from benchmarks.pages.models_trained import fine_tuned, trained
 from benchmarks.pages.readme_tables import CALIBRATED, DATA, GRAPHS, MACHINE, RESULTS, bench_file, paper_table
 from wrn_deploy.bench.report.derived import summarize
-from wrn_deploy.bench.report.report import Report, Row, read_report
-from wrn_deploy.formatting import count, digits, percent
+from wrn_deploy.bench.report.report import Row, read_report
+from wrn_deploy.formatting import digits, percent
 
 __all__ = ["measured_sections"]
 
@@ -69,22 +69,16 @@ def _latencies(root: Path) -> str:
         [safe(name), *(_time(own[name], strong=fastest[model] == name) for model, own in rows.items())]
         for name in shared
     ]
-    conditions = "; ".join(dict.fromkeys(_conditions(report) for report in reports.values()))
+    machines = "; ".join(dict.fromkeys(environment(report) for report in reports.values()))
     raw = ", ".join(f"[{model}]({UP}/{files[model].relative_to(root)})" for model in reports)
     marked = [f"`{model}`" for model, report in reports.items() if report.random_weights]
     random = f" {', '.join(marked)}: with random weights; times do not depend on the values." if marked else ""
     times = table(["batch 1, ms", *(f"`{model}`" for model in reports)], lines)
     return (
         "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
-        f"fastest in bold. {conditions}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
+        f"fastest in bold. {machines}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
         f"not run here: the [README](../README.md#measured) and {raw}."
     )
-
-
-def _conditions(report: Report) -> str:
-    gpu = {"name": report.machine.gpu.name} if report.machine.gpu else None
-    here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
-    return f"{machine({**here, 'gpu': gpu})}, {count(report.settings.threads, 'thread')}"
 
 
 def _median(row: Row) -> float:

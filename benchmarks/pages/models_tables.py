@@ -13,10 +13,7 @@ from wrn_deploy.spec import Preprocessing
 __all__ = ["accuracy_table", "size_table", "weight_table"]
 
 DATA = ("CIFAR-10", "CIFAR-100", "SVHN", "ImageNet")
-QUANTITIES = {
-    "parameters": (Quantity.PARAMETERS, Quantity.WEIGHTS),
-    "MACs": (Quantity.MACS, Quantity.OPERATIONS),
-}
+QUANTITIES = {"parameters": (Quantity.PARAMETERS, Quantity.WEIGHTS), "MACs": (Quantity.MACS, Quantity.OPERATIONS)}
 EXPLAINED = {
     Quantity.WEIGHTS: "without the parameters of BN",
     Quantity.OPERATIONS: "which counts BN, ReLU and pooling too",

@@ -8,27 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages.markdown import machine, safe, table
+from benchmarks.pages.markdown import environment, machine, safe, table
 from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, read_report
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
-from wrn_deploy.rendering.notes import heading, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import heading, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
-    "CALIBRATED",
-    "DATA",
-    "GRAPHS",
-    "MACHINE",
-    "RESULTS",
-    "bench_file",
-    "bench_table",
-    "calibration_table",
-    "paper_table",
-    "steps_table",
-]
+    "CALIBRATED", "DATA", "GRAPHS", "MACHINE", "RESULTS", "bench_file", "bench_table", "calibration_table",
+    "paper_table", "steps_table",
+]  # fmt: skip
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
@@ -48,7 +39,7 @@ def bench_file(root: Path, model: str) -> Path:
 
 
 def bench_table(root: Path, model: str, picture: Path) -> str:
-    """A benchmark: its result in a sentence, its conditions, a line per candidate, its picture, what was skipped."""
+    """A benchmark: its result in a sentence, its environment, a line per candidate, its picture, what was skipped."""
     file = bench_file(root, model)
     if not file.exists():
         return _missing(root, file)
@@ -62,10 +53,11 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
     lines = [_bench_line(report, row, own, batches, answers=answers) for row, own in derived if row.skipped is None]
     kept = [index for index, header in enumerate(headers) if header and any(line[index] for line in lines)]
     name, data = heading(report)
+    rounds = f"{count(report.settings.rounds, 'round')} with the candidates interleaved"
     about = [
-        f"**{safe(name)}** on {safe(data)}: {safe(sentence(report))}",
+        f"**{safe(name)}** on {safe(data)}: {safe(summary(report))}",
         *([f"**{RANDOM_WEIGHTS}.**"] if report.random_weights else []),
-        f"Median (min); {safe(report.settings.boundary.meaning)}; {_conditions(report)}. {_raw(root, file)}",
+        f"Median (min); {safe(report.settings.boundary.meaning)}; {environment(report)}; {rounds}. {_raw(root, file)}",
     ]
     return "\n\n".join(
         block
@@ -91,7 +83,7 @@ def _skipped(report: Report) -> str:
 def calibration_table(root: Path) -> str:
     """Right answers of the default int8 graphs and their agreement with fp32, by data set."""
     lines: list[list[str]] = []
-    missing, conditions = [], []
+    missing, files = [], []
     for model in CALIBRATED:
         file = root / RESULTS / f"int8-{model}-{MACHINE}.json"
         if not file.exists():
@@ -100,9 +92,9 @@ def calibration_table(root: Path) -> str:
         record = json.loads(file.read_text(encoding="utf-8"))
         rows = {row["name"]: row["accuracy"] for row in record["models"][model]}
         lines += [[model, shown, *_cells_of_answers(rows[name])] for name, shown in GRAPHS.items() if name in rows]
-        conditions.append(f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} calibration images")
+        files.append(f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} calibration images")
     headers = ["network", "graph", *(part for name in DATA.values() for part in (name, "agreement with fp32"))]
-    raw = f"Raw: {', '.join(conditions)}." if conditions else ""
+    raw = f"Raw: {', '.join(files)}." if files else ""
     return "\n\n".join(filter(None, (table(headers, lines) if lines else "", raw, *missing)))
 
 
@@ -198,14 +190,6 @@ def _steps_of(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         peak = file_size(max(run["peak_rss_bytes"] for _, run in runs))
         found[f"{name} on {images} images" if images else name] = f"{times} s, {peak}"
     return {**found, **{f"`{name}`": file_size(size) for name, size in files.items() if not name.endswith(".json")}}
-
-
-def _conditions(report: Report) -> str:
-    settings = report.settings
-    here = {"cpu": report.machine.cpu, "cores": report.machine.cores, "memory_mib": report.machine.memory_mib}
-    here["gpu"] = {"name": report.machine.gpu.name} if report.machine.gpu else None
-    rounds = f"{count(settings.rounds, 'round')} with the candidates interleaved"
-    return f"{machine(here)}, {count(settings.threads, 'thread')}; {rounds}"
 
 
 def _raw(root: Path, file: Path) -> str:

@@ -70,7 +70,7 @@ def main() -> None:
         "images": len(files),
         "batch": BATCH,
         "preprocessing": dataclasses.asdict(PREPROCESSING),
-        "conditions": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
+        "environment": dataclasses.asdict(watch.end(usable_cores(), git_revision())),
         "largest_error_to_plain": errors,
         "table": rows,
         "rounds_s": {name: dataclasses.asdict(found) for name, found in passes.items()},

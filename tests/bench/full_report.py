@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wrn_deploy.bench.measuring.loadgen import Scenario
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import Boundary, Latency, LayerTime, LoadResult, Report, Row, Settings, WarmUp
 from wrn_deploy.bench.report.scores import Accuracy, ChangedImage, ClassScore
 from wrn_deploy.data import Role, open_data
@@ -29,7 +29,7 @@ LABELS = (
 IMAGES, EACH = 1000, 50
 BATCHES = (1, 8, 32)
 # Title, precision, ms at batch 1, how much cheaper an image is in a batch, noise, top-1, top-5, file, peak memory
-CONTENDERS = (
+CANDIDATES = (
     ("PyTorch", Precision.FP32, 169.0, 0.86, 0.060, 0.8120, 0.9530, 275_600_000, 1_310_000_000),
     ("PyTorch channels_last", Precision.BF16, 81.3, 0.80, 0.050, 0.8110, 0.9530, 275_600_000, 1_180_000_000),
     ("PyTorch torch.compile", Precision.FP32, 106.0, 0.90, 0.035, 0.8120, 0.9530, 275_600_000, 1_640_000_000),
@@ -59,8 +59,26 @@ MACHINE = Machine(
     load_1min=0.42,
 )
 STATES = (
-    Snapshot(0.42, "performance", 3702.4, 1980.0, 3201.0, 34.0, 118.4, ()),
-    Snapshot(9.87, "performance", 3688.1, 1755.0, 3201.0, 61.0, 512.9, ("SwPowerCap", "HwThermalSlowdown")),
+    Snapshot(
+        load_1min=0.42,
+        governor="performance",
+        cpu_mhz=3702.4,
+        gpu_mhz=1980.0,
+        gpu_memory_mhz=3201.0,
+        temperature_c=34.0,
+        power_w=118.4,
+        throttle_reasons=(),
+    ),
+    Snapshot(
+        load_1min=9.87,
+        governor="performance",
+        cpu_mhz=3688.1,
+        gpu_mhz=1755.0,
+        gpu_memory_mhz=3201.0,
+        temperature_c=61.0,
+        power_w=512.9,
+        throttle_reasons=("SwPowerCap", "HwThermalSlowdown"),
+    ),
 )
 WARNINGS = (
     "The GPU lowered its clock from 1980 to 1755 MHz while it was measured (SwPowerCap, HwThermalSlowdown); later "
@@ -69,11 +87,17 @@ WARNINGS = (
 
 
 def make_full_report() -> Report:
-    """Ten contenders at three batch sizes with everything that a row can have, and five that were skipped."""
+    """Ten candidates at three batch sizes with everything that a row can have, and five that were skipped."""
     source = random.Random(5)
-    rows = tuple(_row(index, source) for index in range(len(CONTENDERS)))
+    rows = tuple(_row(index, source) for index in range(len(CANDIDATES)))
     skipped = tuple(
-        Row(title.lower(), title, precision, skipped=reason, size_bytes=138_000_000 if "RTX" in title else None)
+        Row(
+            backend=title.lower(),
+            title=title,
+            precision=precision,
+            skipped=reason,
+            size_bytes=138_000_000 if "RTX" in title else None,
+        )
         for reason, names in zip(REASONS, SKIPPED, strict=True)
         for title, precision in names
     )
@@ -88,19 +112,23 @@ def make_full_report() -> Report:
         baseline="PyTorch fp32",
         machine=MACHINE,
         versions={"numpy": "2.4.6", "onnxruntime": "1.31.1", "tensorrt": "11.4.0.106", "torch": "2.13.0"},
-        settings=Settings(BATCHES, 30, 6.0, 20, 16, 1, Boundary.TRANSFER),
+        settings=Settings(
+            batches=BATCHES, rounds=30, duration_s=6.0, iterations=20, threads=16, streams=1, boundary=Boundary.TRANSFER
+        ),
         rows=rows + skipped,
-        conditions=Conditions(*STATES, energy_j=48211.0, git_revision="993c8b4+", warnings=WARNINGS),
+        environment=Environment(
+            before=STATES[0], after=STATES[1], energy_j=48211.0, git_revision="993c8b4+", warnings=WARNINGS
+        ),
     )
 
 
 def _row(index: int, source: random.Random) -> Row:
-    title, precision, once, share, noise, *_, size, peak = CONTENDERS[index]
+    title, precision, once, share, noise, *_, size, peak = CANDIDATES[index]
     times = tuple(_latency(batch, once * (1 + (batch - 1) * share), noise, source) for batch in BATCHES)
     row = Row(
-        title.lower().replace(" ", "-"),
-        title,
-        precision,
+        backend=title.lower().replace(" ", "-"),
+        title=title,
+        precision=precision,
         artifact=f"onnx/{precision}.onnx",
         sha256=f"{source.getrandbits(256):064x}",
         size_bytes=size,
@@ -124,7 +152,7 @@ def _latency(batch: int, median: float, noise: float, source: random.Random) -> 
 
 
 def _accuracy(index: int, source: random.Random) -> Accuracy:
-    *_, top1, top5, _, _ = CONTENDERS[index]
+    *_, top1, top5, _, _ = CANDIDATES[index]
     chance = random.Random(7)
     before = [min(EACH, max(20, round(chance.gauss(0.812, 0.08) * EACH))) for _ in LABELS]
     before[0] += round(0.812 * IMAGES) - sum(before)
@@ -135,15 +163,15 @@ def _accuracy(index: int, source: random.Random) -> Accuracy:
     now[12] -= sum(now) - round(top1 * IMAGES)
     changed = 0 if index == 0 else 4 + 5 * lost
     return Accuracy(
-        IMAGES,
-        sum(now),
-        1.0 if index == 0 else 1 - changed / IMAGES,
-        round(top5 * IMAGES),
-        None if index == 0 else 0.0031 * (1 + 40 * lost),
-        None if index == 0 else 0.00042 * (1 + 40 * lost),
-        tuple(ClassScore(label, EACH, right) for label, right in zip(LABELS, now, strict=True)),
-        _changed(source, min(12, changed)) if lost else (),
-        changed if lost else 0,
+        images=IMAGES,
+        correct=sum(now),
+        agreement=1.0 if index == 0 else 1 - changed / IMAGES,
+        correct5=round(top5 * IMAGES),
+        max_error=None if index == 0 else 0.0031 * (1 + 40 * lost),
+        mean_error=None if index == 0 else 0.00042 * (1 + 40 * lost),
+        classes=tuple(ClassScore(label, EACH, right) for label, right in zip(LABELS, now, strict=True)),
+        changed=_changed(source, min(12, changed)) if lost else (),
+        changed_count=changed if lost else 0,
     )
 
 
@@ -154,7 +182,15 @@ def _changed(source: random.Random, count: int) -> tuple[ChangedImage, ...]:
         label, before, after = source.choice(LABELS), source.choice(LABELS), source.choice(LABELS)
         before, after = ((label, after), (before, label), (before, after))[source.choice((0, 0, 0, 1, 2))]
         if before != after:
-            found.append(ChangedImage(f"val_{number:08}.JPEG", label, before, after, _png(items[number].load())))
+            found.append(
+                ChangedImage(
+                    name=f"val_{number:08}.JPEG",
+                    label=label,
+                    before=before,
+                    after=after,
+                    png=_png(items[number].load()),
+                )
+            )
     return tuple(found)
 
 
@@ -186,6 +222,9 @@ def _load(
     scenario: Scenario, target: float | None, rate: float, times: tuple[float, float, float], queries: int
 ) -> LoadResult:
     valid = target is None or times[2] <= target
-    reason = None if valid else "Reduce target QPS to improve latency."
-    log = f"tensorrt-cuda-graph-int8-{scenario}"
-    return LoadResult(scenario.value, valid, target, rate, *times, queries, log, reason)
+    p50_ms, p90_ms, p99_ms = times
+    return LoadResult(
+        scenario=scenario.value, valid=valid, target_ms=target, samples_per_s=rate, p50_ms=p50_ms, p90_ms=p90_ms,
+        p99_ms=p99_ms, queries=queries, log=f"tensorrt-cuda-graph-int8-{scenario}",
+        reason=None if valid else "Reduce target QPS to improve latency.",
+    )  # fmt: skip

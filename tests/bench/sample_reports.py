@@ -18,21 +18,21 @@ def measured(title: str, precision: Precision, median_ms: float, correct: int | 
     samples = (median_ms * 0.9, median_ms, median_ms * 1.1)
     larger = tuple(4 * sample for sample in samples)
     return Row(
-        title.lower(),
-        title,
-        precision,
+        backend=title.lower(),
+        title=title,
+        precision=precision,
         artifact=f"onnx/{precision}.onnx",
         sha256="0123456789abcdef" * 4,
         size_bytes=10_900_000,
         peak_rss_bytes=210_000_000,
         latencies=(Latency(1, (samples,) * 8, STEADY), Latency(8, (larger,) * 8, STEADY)),
-        accuracy=None if correct is None else Accuracy(360, correct, 0.9975),
+        accuracy=None if correct is None else Accuracy(images=360, correct=correct, agreement=0.9975),
     )
 
 
 FP32 = measured("PyTorch", Precision.FP32, 2.52, 354)
 INT8 = measured("ONNX Runtime", Precision.INT8, 1.2, 351)
-SKIPPED = Row("tensorrt", "TensorRT", Precision.FP16, skipped=REASON, size_bytes=5_500_000)
+SKIPPED = Row(backend="tensorrt", title="TensorRT", precision=Precision.FP16, skipped=REASON, size_bytes=5_500_000)
 
 
 def make_report(*rows: Row, model: str = "wrn-16-4", random_weights: bool = False) -> Report:
@@ -47,7 +47,9 @@ def make_report(*rows: Row, model: str = "wrn-16-4", random_weights: bool = Fals
         baseline="PyTorch fp32",
         machine=MACHINE,
         versions={"numpy": "2.4.6"},
-        settings=Settings((1, 8), 8, 6.0, 40, 2, 1, Boundary.COMPUTE),
+        settings=Settings(
+            batches=(1, 8), rounds=8, duration_s=6.0, iterations=40, threads=2, streams=1, boundary=Boundary.COMPUTE
+        ),
         rows=rows,
     )
 

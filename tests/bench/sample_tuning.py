@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wrn_deploy.bench.report.tuning import Budget, Layer, Score, Trial, Tuning
+from wrn_deploy.bench.report.tuning import Budget, ConvCost, Score, Trial, Tuning
 
 TRIALS = (
     Trial((), 1.0, Score(1000, 700, 720, 2.5)),
@@ -18,7 +18,7 @@ TUNING = Tuning(
     sensitivity_data="digits",
     budget=Budget(0.5, None),
     reference=Score(1000, 930, 1000, 0.0),
-    layers=tuple(Layer(name, 100, Score(8, 8, 8, error)) for name, error in (("b", 3.0), ("a", 2.0), ("c", 1.0))),
+    layers=tuple(ConvCost(name, 100, Score(8, 8, 8, error)) for name, error in (("b", 3.0), ("a", 2.0), ("c", 1.0))),
     trials=TRIALS,
     chosen=TRIALS[1],
 )

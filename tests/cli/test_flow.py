@@ -98,7 +98,7 @@ def test_eval_shows_accuracy_and_no_times(cli: Cli, made_bundle: Path) -> None:
     int8 = next(row["accuracy"] for row in record["rows"] if row["precision"] == "int8" and row["accuracy"])
     assert int8["max_error"] > int8["mean_error"] > 0
     assert sum(score["correct"] for score in int8["classes"]) == int8["correct"] <= int8["correct5"]
-    assert record["conditions"]["after"]["at_s"] > 0
+    assert record["environment"]["after"]["at_s"] > 0
 
 
 def test_predict_knows_its_digits(cli: Cli, made_bundle: Path, pngs: Path) -> None:

@@ -59,10 +59,10 @@ for (const svg of shown) {
 }
 for (const img of document.images) if (!img.alt || !img.naturalWidth) found.silent.push(img.outerHTML);
 found.pictures = shown.length + document.images.length;
-const told = parent.document.createElement("pre");
-told.id = "probe";
-told.textContent = JSON.stringify(found);
-parent.document.body.append(told);
+const result = parent.document.createElement("pre");
+result.id = "probe";
+result.textContent = JSON.stringify(found);
+parent.document.body.append(result);
 });</script></body>"""
 
 
@@ -77,7 +77,7 @@ def browse(folder: Path, text: str, *flags: str) -> tuple[str, str]:
 
 
 def probe(folder: Path, report: Report, width: int) -> dict[str, Any]:
-    """In a frame, since a window has 500 pixels at least."""
+    """In a frame, since a window has at least 500 pixels."""
     text = escape(to_html(report).replace("</body>", PROBE))
     frame = f'<!doctype html><iframe srcdoc="{text}" style="width:{width}px; height:900px; border:0"></iframe>'
     dom, _ = browse(folder, frame, "--window-size=1400,1000", "--dump-dom")

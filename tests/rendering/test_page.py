@@ -1,4 +1,4 @@
-"""The page and its picture: complete, escaped, self-contained, and rendered by a browser where there is one."""
+"""The page and its picture: complete, escaped, self-contained, and rendered by a browser if one is installed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,13 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.bench.full_report import make_full_report
-from tests.bench.sample_reports import (
-    FP32,
-    FULL,
-    HOSTILE,
-    INT8,
-    MACHINE,
-    NO_ACCURACY,
-    REASON,
-    SKIPPED,
-    make_report,
-)
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
 from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.html import to_html
-from wrn_deploy.rendering.notes import conditions
+from wrn_deploy.rendering.notes import environment
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -125,7 +115,7 @@ def test_the_page_escapes_every_text_from_outside() -> None:
     accuracy = dataclasses.replace(
         INT8.accuracy,
         classes=(ClassScore(HOSTILE, 5, 1),),
-        changed=(ChangedImage(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
+        changed=(ChangedImage(name=HOSTILE, label=HOSTILE, before=HOSTILE, after=HOSTILE, png=HOSTILE),),
         changed_count=1,
     )
     assert FP32.accuracy is not None
@@ -137,7 +127,20 @@ def test_the_page_escapes_every_text_from_outside() -> None:
         sha256=HOSTILE,
         accuracy=accuracy,
         layers=(LayerTime(HOSTILE, 1.0, HOSTILE),),
-        loads=(LoadResult(HOSTILE, False, 1.0, 1.0, 1.0, 1.0, 1.0, 1, HOSTILE, HOSTILE),),  # noqa: FBT003
+        loads=(
+            LoadResult(
+                scenario=HOSTILE,
+                valid=False,
+                target_ms=1.0,
+                samples_per_s=1.0,
+                p50_ms=1.0,
+                p90_ms=1.0,
+                p99_ms=1.0,
+                queries=1,
+                log=HOSTILE,
+                reason=HOSTILE,
+            ),
+        ),
     )
     skipped = dataclasses.replace(SKIPPED, skipped=HOSTILE)
     machine = dataclasses.replace(MACHINE, cpu=HOSTILE, system=HOSTILE, gpu=Gpu(HOSTILE, HOSTILE, 1, HOSTILE))
@@ -150,7 +153,7 @@ def test_the_page_escapes_every_text_from_outside() -> None:
         created=HOSTILE,
         corrupt=(HOSTILE,),
         versions={HOSTILE: HOSTILE},
-        conditions=Conditions(state, state, None, HOSTILE, (HOSTILE,)),
+        environment=Environment(before=state, after=state, energy_j=None, git_revision=HOSTILE, warnings=(HOSTILE,)),
     )
     text = to_html(report)
     page = Page(text)
@@ -166,14 +169,14 @@ def test_images_that_changed_are_pictures_with_words() -> None:
     text = to_html(make_full_report())
     shown = re.findall(r'<img class="squares" alt="([^"]+)" width="96" height="96" src="data:image/png;base64,', text)
     assert len(shown) == text.count("<img") > 10
-    assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", told) for told in shown)
+    assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", words) for words in shown)
     assert "29 images of 1000 got another class than from the reference; 10 of them are shown." in text
 
 
 def test_what_is_no_png_is_not_shown() -> None:
     assert INT8.accuracy is not None
     for png in ("", "not base64", base64.b64encode(b"<svg onload=alert(1)>").decode(), "aGk=" * 9):
-        changed = (ChangedImage("a.png", "cat", "cat", "dog", png),)
+        changed = (ChangedImage(name="a.png", label="cat", before="cat", after="dog", png=png),)
         row = dataclasses.replace(INT8, accuracy=dataclasses.replace(INT8.accuracy, changed=changed, changed_count=1))
         text = to_html(make_report(FP32, row))
         assert "<img" not in text
@@ -186,4 +189,4 @@ def test_the_page_shows_skipped_rows_artifacts_and_conditions() -> None:
     assert f"skipped: {REASON}" in words
     assert "0123456789ab" in words
     assert "0123456789abc" not in words
-    assert all(value in words for _, value in conditions(FULL))
+    assert all(value in words for _, value in environment(FULL))

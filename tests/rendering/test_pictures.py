@@ -1,4 +1,4 @@
-"""What the pictures of a page show: fronts, ratios, spreads, batch sizes, bars; each tells it in words too."""
+"""The pictures of a page: fronts, ratios, spreads, batch sizes, bars; each is described in words too."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from tests.bench.sample_reports import FP32, FULL, INT8, SKIPPED, STEADY, make_r
 from wrn_deploy.bench.report.report import Latency, LayerTime, Report, Row
 from wrn_deploy.rendering.pictures.axis import Axis
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
-from wrn_deploy.rendering.pictures.forest import draw_ratios
 from wrn_deploy.rendering.pictures.label_placement import Box, around, place_labels
-from wrn_deploy.rendering.pictures.strips import draw_spread
+from wrn_deploy.rendering.pictures.spread import draw_ratios, draw_spread
 from wrn_deploy.rendering.pictures.svg import LETTER, Picture, element, short, text
 from wrn_deploy.rendering.pictures.sweep import draw_batches
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff
@@ -89,7 +88,7 @@ def test_ratios_need_a_baseline() -> None:
 
 
 def spread(*samples: tuple[float, ...]) -> Report:
-    rows = (Row("a", f"A{index}", Precision.FP32, latencies=(Latency(1, (some,), STEADY),))
+    rows = (Row(backend="a", title=f"A{index}", precision=Precision.FP32, latencies=(Latency(1, (some,), STEADY),))
             for index, some in enumerate(samples))  # fmt: skip
     return make_report(*rows)
 

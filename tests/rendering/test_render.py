@@ -23,15 +23,14 @@ from tests.bench.sample_reports import (
     make_report,
     measured,
 )
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, WarmUp
 from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
-from wrn_deploy.rendering.notes import conditions, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import environment, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables, verdict
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
@@ -133,15 +132,17 @@ def test_notes_say_what_the_numbers_mean() -> None:
     corrupt = dataclasses.replace(FULL, corrupt=names)
     assert "7 corrupt images left out: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in notes(corrupt)
     few = dataclasses.replace(FULL, settings=dataclasses.replace(FULL.settings, rounds=5))
-    assert "Ratios to PyTorch fp32 need 6 rounds at least; there were 5." in notes(few)
+    assert "Ratios to PyTorch fp32 need at least 6 rounds; there were 5." in notes(few)
 
 
 def test_warnings_say_what_to_beware_of() -> None:
     assert warnings(FULL) == ()
     busy = dataclasses.replace(FULL, machine=dataclasses.replace(MACHINE, load_1min=4.5))
     assert warnings(busy) == ("Busy machine: load 4.5 on 4 cores before measuring; the times may be too long.",)
-    told = dataclasses.replace(busy, conditions=Conditions(Snapshot(), Snapshot(), warnings=("The GPU was hot.",)))
-    assert warnings(told) == ("The GPU was hot.",)
+    warned = dataclasses.replace(
+        busy, environment=Environment(before=Snapshot(), after=Snapshot(), warnings=("The GPU was hot.",))
+    )
+    assert warnings(warned) == ("The GPU was hot.",)
     restless = dataclasses.replace(
         FP32, latencies=tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in FP32.latencies)
     )
@@ -160,17 +161,19 @@ def test_every_rendering_has_warnings_states_and_scenarios(name: str) -> None:
 
 def test_the_state_of_the_machine_is_shown_where_it_is_known() -> None:
     assert machine_state(FULL) is None
-    assert machine_state(dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))) is None
-    some = Conditions(Snapshot(load_1min=0.5, throttle_reasons=()), Snapshot(load_1min=1.25))
-    table = machine_state(dataclasses.replace(FULL, conditions=some))
+    assert (
+        machine_state(dataclasses.replace(FULL, environment=Environment(before=Snapshot(), after=Snapshot()))) is None
+    )
+    some = Environment(before=Snapshot(load_1min=0.5, throttle_reasons=()), after=Snapshot(load_1min=1.25))
+    table = machine_state(dataclasses.replace(FULL, environment=some))
     assert table is not None
     assert [line.cells for line in table.lines] == [("Load (1 minute)", "0.50", "1.25"), ("GPU throttled", "no", "")]
 
 
 def test_conditions_name_the_gpu() -> None:
-    assert ("GPU", "none") in conditions(FULL)
+    assert ("GPU", "none") in environment(FULL)
     gpu = Gpu("A GPU", "9.0", 81920, "580.1")
-    pairs = dict(conditions(dataclasses.replace(FULL, machine=dataclasses.replace(MACHINE, gpu=gpu))))
+    pairs = dict(environment(dataclasses.replace(FULL, machine=dataclasses.replace(MACHINE, gpu=gpu))))
     assert pairs["GPU"] == "A GPU, 80.0 GiB"
     assert pairs["GPU details"] == "compute capability 9.0, driver 580.1"
 
@@ -200,7 +203,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("text", SENTENCES)
 def test_the_sentence_says_what_was_found(text: str) -> None:
-    assert sentence(SENTENCES[text]) == text
+    assert summary(SENTENCES[text]) == text
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
@@ -249,11 +252,11 @@ def test_markdown_leaves_names_readable() -> None:
 
 
 def test_who_used_the_cpu_is_told() -> None:
-    around = Conditions(
-        Snapshot(), Snapshot(throttle_reasons=("GpuIdle",)), cpu_limit=1.5, others_cores=0.25, steal=0.013
+    around = Environment(
+        before=Snapshot(), after=Snapshot(throttle_reasons=("GpuIdle",)), cpu_limit=1.5, others_cores=0.25, steal=0.013
     )
-    report = dataclasses.replace(FULL, conditions=around)
-    pairs = dict(conditions(report))
+    report = dataclasses.replace(FULL, environment=around)
+    pairs = dict(environment(report))
     assert pairs["CPU limit"] == "1.5 cores' worth of time"
     assert pairs["Other programs"] == (
         "0.25 cores' worth of time while measuring; 1.30 % of the time went to other machines"
@@ -261,5 +264,5 @@ def test_who_used_the_cpu_is_told() -> None:
     table = machine_state(report)
     assert table is not None
     assert [line.cells for line in table.lines] == [("GPU throttled", "", "no")], "an idle GPU is not throttled"
-    unknown = dataclasses.replace(FULL, conditions=Conditions(Snapshot(), Snapshot()))
-    assert not {"CPU limit", "Other programs"} & dict(conditions(unknown)).keys()
+    unknown = dataclasses.replace(FULL, environment=Environment(before=Snapshot(), after=Snapshot()))
+    assert not {"CPU limit", "Other programs"} & dict(environment(unknown)).keys()

@@ -1,11 +1,10 @@
-"""Says why two reports may not be compared, and what makes a comparison doubtful; sentences from plain data."""
+"""Describes why two reports may not be compared, and what makes a comparison doubtful, in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from wrn_deploy.bench.report.compare import RowKey
-from wrn_deploy.bench.report.report import Boundary, Report, Row
+from wrn_deploy.bench.report.report import Boundary, Report, RowKey
 from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.notes import warnings
 
@@ -13,8 +12,10 @@ __all__ = ["SEPARATE", "comparison_warnings", "obstacles"]
 
 SEPARATE = "A and B are separate runs: another load or clock of the machine in one of them is not in the intervals."
 
-# What must be the same in both: times under other conditions are answers to other questions.
-SAME: dict[str, Callable[[Report], str]] = {
+Facts = dict[str, Callable[[Report], str]]
+
+# What must be the same in both: times in another environment answer another question.
+SAME: Facts = {
     "model": lambda report: report.model,
     "weights": lambda report: "random" if report.random_weights else "trained",
     "CPU": lambda report: report.machine.cpu,
@@ -24,59 +25,50 @@ SAME: dict[str, Callable[[Report], str]] = {
     "threads": lambda report: str(report.settings.threads),
     "streams": lambda report: str(report.settings.streams),
 }
-# What is often the very point of comparing, and belongs beside the result.
-OFTEN_THE_POINT: dict[str, Callable[[Report], str]] = {
+# What is often the point of comparing, and belongs beside the result.
+OFTEN_THE_POINT: Facts = {
     "Python": lambda report: report.machine.python,
     "system": lambda report: report.machine.system,
     "driver": lambda report: report.machine.gpu.driver if report.machine.gpu else "none",
-    "git revision": lambda report: (report.conditions.git_revision if report.conditions else None) or "not known",
+    "git revision": lambda report: (report.environment.git_revision if report.environment else None) or "not known",
 }
 
 
-def obstacles(before: Report, after: Report, yardstick: RowKey | None = None) -> tuple[str, ...]:
+def obstacles(before: Report, after: Report, reference: RowKey | None = None) -> tuple[str, ...]:
     """Why the two may not be compared, as in "other CPU: A and B"; empty: they may."""
-    found = list(_differences(SAME, before, after))
+    found = _differences(SAME, before, after)
     if before.settings.boundary == after.settings.boundary == Boundary.E2E and before.data_digest != after.data_digest:
         found.append(f"other images, which the timed section decodes: {_images(before)} and {_images(after)}")
-    if yardstick is not None and not all(_is_timed(report.rows, yardstick) for report in (before, after)):
-        found.append(f"the yardstick {'-'.join(yardstick)} has no times in one of them")
+    timed = [{row.key for row in report.rows if row.latencies} for report in (before, after)]
+    if reference is not None and not all(reference in keys for keys in timed):
+        found.append(f"the reference {'-'.join(reference)} has no times in one of them")
     return tuple(found)
 
 
 def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
-    """What else differs, and what makes either report doubtful, in sentences; the older report is A."""
-    changed = [*_differences(OFTEN_THE_POINT, before, after), *_versions(before, after)]
+    """What else differs, and what makes either report doubtful, in sentences; A is the older report."""
+    changed, old, new = _differences(OFTEN_THE_POINT, before, after), before.versions, after.versions
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            changed.append(one_line(f"{name} {old.get(name, 'none')} and {new.get(name, 'none')}"))
     found = [f"Also different: {'; '.join(changed)}."] if changed else []
-    files = _changed_files(before.rows, after.rows)
+    measured = {row.key: row.sha256 for row in before.rows if row.skipped is None}
+    again = [row for row in after.rows if row.skipped is None and row.key in measured]
+    files = [one_line(row.name) for row in again if row.sha256 != measured[row.key]]
     if files:
         found.append(f"Measured from other files: {', '.join(files)}.")
     if before == after:
         found.append("A and B are the same report.")
     elif before.timed and after.timed:
         found.append(SEPARATE)
-    return (*found, *(f"{name}: {warning}" for name, one in (("A", before), ("B", after)) for warning in warnings(one)))
+    found += [f"{name}: {text}" for name, report in (("A", before), ("B", after)) for text in warnings(report)]
+    return tuple(found)
 
 
-def _differences(facts: dict[str, Callable[[Report], str]], before: Report, after: Report) -> list[str]:
+def _differences(facts: Facts, before: Report, after: Report) -> list[str]:
     values = [(name, one_line(fact(before)), one_line(fact(after))) for name, fact in facts.items()]
     return [f"other {name}: {old} and {new}" for name, old, new in values if old != new]
 
 
-def _versions(before: Report, after: Report) -> list[str]:
-    old, new = before.versions, after.versions
-    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return [one_line(f"{name} {old.get(name, 'none')} and {new.get(name, 'none')}") for name in changed]
-
-
 def _images(report: Report) -> str:
     return one_line(f"{report.data} ({report.data_digest[:12] or 'no digest'})")
-
-
-def _is_timed(rows: Sequence[Row], key: RowKey) -> bool:
-    return any((row.backend, row.precision) == key and row.latencies for row in rows)
-
-
-def _changed_files(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
-    old = {(row.backend, row.precision): row.sha256 for row in before if row.skipped is None}
-    kept = [row for row in after if row.skipped is None and (row.backend, row.precision) in old]
-    return [one_line(row.name) for row in kept if row.sha256 != old[row.backend, row.precision]]

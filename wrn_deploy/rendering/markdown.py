@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
-from wrn_deploy.rendering.table import Line, Table, tables
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
+from wrn_deploy.rendering.table import Table, tables
 
 __all__ = ["to_markdown"]
 
@@ -17,49 +16,35 @@ MARKUP = re.compile(r"[\\`*<|~]|&(?=[#A-Za-z])|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![
 
 
 def to_markdown(report: Report) -> str:
-    """Heading, summary, warnings, tables, skipped rows, notes and conditions; ends with a line break."""
+    """Heading, summary, warnings, tables, skipped rows, notes and environment; ends with a line break."""
     model, data = heading(report)
-    state = machine_state(report)
+    state, skipped = machine_state(report), _list(skip.sentence for skip in skips(report))
     blocks = [
         f"# Benchmark of {_escape(model)} on {_escape(data)}",
-        _escape(sentence(report)),
-        _list(f"**Warning:** {_escape(warning)}" for warning in warnings(report)),
+        _escape(summary(report)),
+        "\n".join(f"- **Warning:** {_escape(warning)}" for warning in warnings(report)),
         *(f"## {_escape(table.title)}\n\n{_table(table)}" for table in tables(report)),
-        _skipped(report),
-        "## Notes",
-        _list(_escape(note) for note in notes(report)),
-        "## Conditions",
-        _list(f"{name}: {_escape(value)}" for name, value in conditions(report)),
+        f"## Skipped\n\n{skipped}" if skipped else "",
+        f"## Notes\n\n{_list(notes(report))}",
+        f"## Environment\n\n{_list(f'{name}: {value}' for name, value in environment(report))}",
         "" if state is None else _table(state),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _table(table: Table) -> str:
-    columns = range(len(table.headers))
-    rules = ["---" if column == 0 or table.is_text(column) else "---:" for column in columns]
-    headers = [_escape(header) for header in table.headers]
-    return "\n".join(_columns(texts) for texts in (headers, rules, *(_cells(line) for line in table.lines)))
-
-
-def _cells(line: Line) -> list[str]:
-    texts = [_escape(cell) for cell in line.cells]
-    if line.strong is not None:
-        texts[line.strong] = f"**{texts[line.strong]}**"
-    return texts
-
-
-def _skipped(report: Report) -> str:
-    found = _list(_escape(skip.sentence) for skip in skips(report))
-    return f"## Skipped\n\n{found}" if found else ""
+    rules = ["---" if column == 0 or table.is_text(column) else "---:" for column in range(len(table.headers))]
+    rows = [[_escape(header) for header in table.headers], rules]
+    for line in table.lines:
+        cells = [_escape(cell) for cell in line.cells]
+        if line.strong is not None:
+            cells[line.strong] = f"**{cells[line.strong]}**"
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _list(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def _columns(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(texts)} |"
+    return "\n".join(f"- {_escape(text)}" for text in texts)
 
 
 def _escape(text: str) -> str:

@@ -1,20 +1,21 @@
-"""Says in words what a report's numbers mean, what makes them doubtful, and under which conditions they were taken."""
+"""Describes a report in words: a summary, notes, warnings, and the environment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.ratios import CONFIDENCE, LEAST_ROUNDS
+from wrn_deploy.bench.report.derived import Ranked
+from wrn_deploy.bench.report.environment import GPU_IDLE, Environment, Snapshot
+from wrn_deploy.bench.report.ratios import CONFIDENCE, MIN_ROUNDS
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table, verdict
 
-__all__ = ["Skip", "conditions", "heading", "machine_state", "notes", "skips", "warnings"]
+__all__ = ["Skip", "environment", "heading", "machine_state", "notes", "skips", "summary", "warnings"]
 
 NAMES_SHOWN = 5
-IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
+LEVEL = 1.05  # ratios of medians below this are called level: repeated runs differ by as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,27 @@ def heading(report: Report) -> tuple[str, str]:
     return one_line(report.model), one_line(data)
 
 
+def summary(report: Report) -> str:
+    """As in "ONNX Runtime int8 is the fastest of 3 measured candidates at batch 1: 1.20 ms median, ..."."""
+    ranking = report.derived.ranking
+    if not ranking:
+        return _untimed(report)
+    first = ranking[0]
+    name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms median", first.latency.batch
+    if len(ranking) == 1:
+        claim, other = f"{name} is the only candidate measured at batch {batch}: {median}", None
+    else:
+        other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
+        level = [one for one in ranking[1:] if one is not other and one.lead is not None and not one.lead.shown]
+        claim = f"{name} is the fastest of {len(ranking)} measured candidates at batch {batch}: {median}, "
+        claim += _lead(first, other)
+        if level:
+            claim += f" (no difference shown to {_level(level)})"
+    return f"{claim}{_accuracy(report, first, other)}."
+
+
 def skips(report: Report) -> tuple[Skip, ...]:
-    """The skipped rows by reason, in the report's order; what is built all the same has its size."""
+    """The skipped rows by reason, in the report's order; files that were built have their size."""
     found: dict[str, list[str]] = {}
     for row in report.rows:
         if row.skipped is not None:
@@ -50,27 +70,32 @@ def skips(report: Report) -> tuple[Skip, ...]:
 def warnings(report: Report) -> tuple[str, ...]:
     """What makes the numbers doubtful, in sentences."""
     machine, found = report.machine, list[str]()
-    if report.conditions is not None:
-        found += [one_line(warning) for warning in report.conditions.warnings]
+    if report.environment is not None:
+        found += [one_line(warning) for warning in report.environment.warnings]
     elif report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
         found.append(f"Busy machine: {load}; the times may be too long.")
     restless = [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
     if restless:
         found.append(f"Times had not settled after warming up: {', '.join(one_line(row.name) for row in restless)}.")
-    return (*found, *_invalid_loads(report))
+    invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
+    for row, run in invalid:
+        reason = one_line(run.reason or "it gives no reason").rstrip(".")
+        found.append(f"LoadGen calls {one_line(run.scenario)} of {one_line(row.name)} invalid: {reason}.")
+    return tuple(found)
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the columns mean, and what was left out."""
+    """The meaning of the columns, and what was left out."""
     found = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
     if report.timed:
         found.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
         found.append("images/s is images a run / median; 1 MB is 10^6 bytes.")
-        found += _note_on_ratios(report)
+        if report.baseline is not None:
+            found.append(_note_on_ratios(one_line(report.baseline), report.settings.rounds))
     if report.reference is not None:
         name = one_line(report.reference)
-        found.append(f"Agreement: the share of images with the same top class as {name}.")
+        found.append(f"Agreement: the fraction of images with the same top class as {name}.")
         if any(row.accuracy is not None and row.accuracy.max_error is not None for row in report.rows):
             found.append(f"Max and mean error: of the logits, against those of {name}.")
     corrupt = [one_line(name) for name in report.corrupt]
@@ -83,10 +108,11 @@ def notes(report: Report) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conditions(report: Report) -> tuple[tuple[str, str], ...]:
-    """What was measured, on which machine and how, as (name, value)."""
+def environment(report: Report) -> tuple[tuple[str, str], ...]:
+    """What was measured, on which machine and with which options, as (name, value)."""
     machine, settings, gpu = report.machine, report.settings, report.machine.gpu
-    around = report.conditions
+    found = report.environment
+    turns = f"{count(settings.rounds, 'round')} of at most {count(settings.iterations, 'iteration')}"
     pairs = (
         ("CPU", f"{machine.cpu}, {count(machine.cores, 'core')}"),
         ("Memory", f"{digits(machine.memory_mib / 1024)} GiB"),
@@ -94,84 +120,107 @@ def conditions(report: Report) -> tuple[tuple[str, str], ...]:
         ("GPU details", "" if gpu is None else f"compute capability {gpu.compute_capability}, driver {gpu.driver}"),
         ("System", f"{machine.system}, Python {machine.python}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))),
-        ("Git revision", (around.git_revision if around else None) or ""),
+        ("Git revision", (found.git_revision if found else None) or ""),
         ("Threads", str(settings.threads)),
         ("Streams", str(settings.streams) if settings.streams > 1 else ""),
         ("Boundary", settings.boundary.value if report.timed else ""),
         ("Load", f"{machine.load_1min:g} before measuring (average of one minute)"),
-        *(() if around is None else _shares(around)),
-        ("Samples", _samples(report)),
-        ("Energy", f"{digits(around.energy_j)} J, the GPU" if around and around.energy_j is not None else ""),
+        *(_cpu_time(found) if found else ()),
+        ("Samples", f"{turns}, candidates interleaved" if report.timed else ""),
+        ("Energy", f"{digits(found.energy_j)} J, the GPU" if found and found.energy_j is not None else ""),
         ("Data", f"{report.data}, digest {report.data_digest[:12]}" if report.data_digest else report.data),
         ("Created", report.created),
     )
     return tuple((name, one_line(value)) for name, value in pairs if value)
 
 
-def _shares(around: Conditions) -> tuple[tuple[str, str], ...]:
-    """Who used the CPU's time."""
-    stolen = "" if around.steal is None else f"; {percent(around.steal)} of the time went to other machines"
+def _note_on_ratios(baseline: str, rounds: int) -> str:
+    if rounds < MIN_ROUNDS:
+        return f"Ratios to {baseline} need at least {MIN_ROUNDS} rounds; there were {rounds}."
     return (
-        ("CPU limit", _known(around.cpu_limit, "{:g} cores' worth of time".format)),
-        ("Other programs", _known(around.others_cores, "{:.2f} cores' worth of time while measuring".format) + stolen),
+        f"Time ratio: the median over the rounds of the time over {baseline}'s in the same round, with its bootstrap "
+        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that holds 1."
+    )
+
+
+def _cpu_time(found: Environment) -> tuple[tuple[str, str], ...]:
+    stolen = "" if found.steal is None else f"; {percent(found.steal)} of the time went to other machines"
+    return (
+        ("CPU limit", _known(found.cpu_limit, "{:g} cores' worth of time")),
+        ("Other programs", _known(found.others_cores, "{:.2f} cores' worth of time while measuring") + stolen),
     )
 
 
 def machine_state(report: Report) -> Table | None:
-    """The machine before and after measuring; None where nothing is known of it."""
-    if report.conditions is None:
+    """The machine before and after measuring; None: not known."""
+    if report.environment is None:
         return None
-    before, after = _state(report.conditions.before), _state(report.conditions.after)
-    lines = [Line((name, before[name], after[name])) for name in before if before[name] or after[name]]
+    before, after = _state(report.environment.before), _state(report.environment.after)
+    lines = tuple(Line((name, before[name], after[name])) for name in before if before[name] or after[name])
     headers = ("State", "before", "after")
-    about = "What the machine said of itself before the first round and after the last."
-    shown = Table(name="state", title="Before and after", about=about, headers=headers, lines=tuple(lines))
+    about = "The machine's state before the first round and after the last."
+    shown = Table(name="state", title="Before and after", about=about, headers=headers, lines=lines)
     return shown if lines else None
 
 
 def _state(snapshot: Snapshot) -> dict[str, str]:
     found = snapshot.throttle_reasons
-    reasons = None if found is None else tuple(name for name in found if name != IDLE)
+    reasons = "" if found is None else one_line(", ".join(name for name in found if name != GPU_IDLE)) or "no"
     return {
-        "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}".format),
+        "Load (1 minute)": _known(snapshot.load_1min, "{:.2f}"),
         "CPU governor": one_line(snapshot.governor or ""),
-        "CPU clock": _known(snapshot.cpu_mhz, "{:.0f} MHz".format),
-        "CPU clock allowed": _known(snapshot.cpu_max_mhz, "{:.0f} MHz".format),
-        "GPU clock": _known(snapshot.gpu_mhz, "{:.0f} MHz".format),
-        "GPU memory clock": _known(snapshot.gpu_memory_mhz, "{:.0f} MHz".format),
-        "GPU temperature": _known(snapshot.temperature_c, "{:.0f} °C".format),
-        "GPU power": _known(snapshot.power_w, "{:.0f} W".format),
-        "GPU throttled": "" if reasons is None else one_line(", ".join(reasons)) or "no",
+        "CPU clock": _known(snapshot.cpu_mhz, "{:.0f} MHz"),
+        "CPU clock allowed": _known(snapshot.cpu_max_mhz, "{:.0f} MHz"),
+        "GPU clock": _known(snapshot.gpu_mhz, "{:.0f} MHz"),
+        "GPU memory clock": _known(snapshot.gpu_memory_mhz, "{:.0f} MHz"),
+        "GPU temperature": _known(snapshot.temperature_c, "{:.0f} °C"),
+        "GPU power": _known(snapshot.power_w, "{:.0f} W"),
+        "GPU throttled": reasons,
     }
 
 
-def _known(value: float | None, shown: Callable[[float], str]) -> str:
-    return "" if value is None else shown(value)
+def _known(value: float | None, shown: str) -> str:
+    return "" if value is None else shown.format(value)
 
 
-def _invalid_loads(report: Report) -> list[str]:
-    return [
-        f"LoadGen calls {one_line(load.scenario)} of {one_line(row.name)} invalid: "
-        f"{one_line(load.reason or 'it gives no reason').rstrip('.')}."
-        for row in report.rows
-        for load in row.loads
-        if not load.valid
-    ]
+def _level(level: Sequence[Ranked]) -> str:
+    """Up to two names, and the number of others."""
+    *names, last = [one_line(one.row.name) for one in level[:2]] + [f"{len(level) - 2} more"] * (len(level) > 2)
+    return f"{', '.join(names)} and {last}" if names else last
 
 
-def _note_on_ratios(report: Report) -> list[str]:
-    if report.baseline is None:
-        return []
-    name, interval = one_line(report.baseline), f"bootstrap {CONFIDENCE:.0%} interval".replace("%", " %")
-    if report.settings.rounds < LEAST_ROUNDS:
-        return [f"Ratios to {name} need {LEAST_ROUNDS} rounds at least; there were {report.settings.rounds}."]
-    return [
-        f"Time ratio: the median over the rounds of the time over {name}'s in the same round, with its {interval}; "
-        "no difference is shown where that holds 1."
-    ]
+def _lead(first: Ranked, other: Ranked) -> str:
+    """By the paired ratio of both, or by their medians with too few rounds for one."""
+    name, median = one_line(other.row.name), digits(other.latency.median_ms)
+    if other.lead is None:
+        factor = other.latency.median_ms / first.latency.median_ms
+        words = "practically level with" if factor < LEVEL else f"{factor:.1f}x as fast as"
+        return f"{words} {name} ({median} ms)"
+    words = verdict(other.lead)
+    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if other.lead.shown else "no difference shown to"
+    return f"{than} {name} ({median} ms)"
 
 
-def _samples(report: Report) -> str:
-    settings = report.settings
-    turns = f"{count(settings.rounds, 'round')} of at most {count(settings.iterations, 'iteration')}"
-    return f"{turns}, candidates interleaved" if report.timed else ""
+def _accuracy(report: Report, first: Ranked, other: Ranked | None) -> str:
+    if report.random_weights:
+        return "; the weights are random, so accuracy means nothing"
+    if first.row.accuracy is None:
+        return ""
+    text = f", with top-1 {percent(first.row.accuracy.top1)}"
+    if other is not None and other.row.accuracy is not None:
+        text += f" ({one_line(other.row.name)}: {percent(other.row.accuracy.top1)})"
+    return text
+
+
+def _untimed(report: Report) -> str:
+    """As in "PyTorch fp32: top-1 93.90 % (955 of 1,017 images), top-5 99.80 %."."""
+    answered = [] if report.random_weights else [(row.name, row.accuracy) for row in report.rows if row.accuracy]
+    if len(answered) == 1:
+        name, found = answered[0]
+        top5 = "" if found.top5 is None else f", top-5 {percent(found.top5)}"
+        images = f"{found.correct:,} of {found.images:,} images"
+        return f"{one_line(name)}: top-1 {percent(found.top1)} ({images}){top5}."
+    if answered:
+        return f"Top-1: {', '.join(f'{one_line(name)} {percent(found.top1)}' for name, found in answered)}."
+    skipped = sum(row.skipped is not None for row in report.rows)
+    return f"Nothing was measured{f': {skipped} of {len(report.rows)} candidates skipped' if skipped else ''}."

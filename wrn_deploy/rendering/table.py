@@ -6,49 +6,50 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
-from wrn_deploy.bench.report.loads import LoadResult
+from wrn_deploy.bench.report.derived import LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.bench.report.scores import ClassScore
-from wrn_deploy.formatting import digits, file_size, one_line, percent, share_interval
+from wrn_deploy.bench.report.scores import ClassScore, LoadResult
+from wrn_deploy.formatting import digits, file_size, one_line, percent
 
 __all__ = ["RANDOM_WEIGHTS", "Line", "Table", "artifacts", "class_losses", "tables", "verdict"]
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed work only"
 
 TIMES = ("Candidate", "Batch", "min", "median", "p90", "p95", "p99", "images/s")
-MEDIAN = 3
+MEDIAN = TIMES.index("median")
 RATIOS = ("Candidate", "Batch", "ratio", "95 % interval", "verdict")
 ANSWERS = (
     "Candidate", "top-1", "95 % interval", "top-5", "agreement", "file size", "peak memory", "max error", "mean error",
 )  # fmt: skip
 LOADS = ("Candidate", "Scenario", "result", "samples/s", "p50", "p90", "p99", "target", "queries")
 ABOUT_TIMES = "Milliseconds a run, by candidate and batch size; bold: the lowest median of a batch size."
-ABOUT_ANSWERS = "Shares of the images, with the Wilson interval of top-1; what each candidate takes."
+ABOUT_ANSWERS = "Fractions of the images, with the Wilson interval of top-1; size and memory of each candidate."
 ABOUT_LOADS = "By MLPerf's load generator, which calls each run valid or not; times in milliseconds."
 TEXTS = frozenset({"Candidate", "Scenario", "result", "verdict", "class", "File"})  # the others are numbers
 WORST = 5  # classes of a row
 SHORT_SHA256 = 12
 
+Cells = tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table, one cell a header; `first` of its row's lines; `strong`: the cell to be seen first."""
+    """One line of a table, one cell a header; `first` of its row's lines; `strong`: the cell to emphasize."""
 
-    cells: tuple[str, ...]
+    cells: Cells
     first: bool = True
     strong: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A part of a report as text; `about` says what it holds, and the first `keys` columns what a line is about."""
+    """A part of a report as text; `about` describes it, and the first `keys` columns identify a line."""
 
     name: str
     title: str
     about: str
-    headers: tuple[str, ...]
+    headers: Cells
     lines: tuple[Line, ...]
     keys: int = 1
 
@@ -57,21 +58,25 @@ class Table:
         return self.headers[column] in TEXTS
 
     def span(self, index: int) -> int:
-        """How many lines, from this one on, are about the same row."""
+        """The number of lines, from this one on, about the same row."""
         return 1 + sum(1 for _ in itertools.takewhile(lambda line: not line.first, self.lines[index + 1 :]))
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """Latency, ratios, accuracy with sizes, and load scenarios; only those that hold something."""
+    """Latency, ratios, accuracy with sizes, and load scenarios, without empty tables and columns."""
     baseline = one_line(report.baseline or "")
-    of_ratios = f"Time over that of {baseline} in the same rounds: below 1 is faster."
+    about_ratios = f"Time over that of {baseline} in the same rounds: below 1 is faster."
+    ratios = _lines(
+        (row.row, (_cells_of_ratio(batch, ratio) for batch, ratio in row.ratios.items() if ratio is not None))
+        for row in report.derived.rows
+    )
+    answers = _lines((row.name, _cells_of_answers(row, report.reference)) for row in report.rows)
+    loads = _lines((row.name, map(_cells_of_load, row.loads)) for row in report.rows)
     found = (
         Table(name="times", title="Latency in ms", about=ABOUT_TIMES, headers=TIMES, lines=_times(report), keys=2),
-        Table(
-            name="ratios", title=f"Against {baseline}", about=of_ratios, headers=RATIOS, lines=_ratios(report), keys=2
-        ),
-        Table(name="answers", title="Accuracy and size", about=ABOUT_ANSWERS, headers=ANSWERS, lines=_answers(report)),
-        Table(name="loads", title="Load scenarios", about=ABOUT_LOADS, headers=LOADS, lines=_loads(report), keys=2),
+        Table(name="ratios", title=f"Against {baseline}", about=about_ratios, headers=RATIOS, lines=ratios, keys=2),
+        Table(name="answers", title="Accuracy and size", about=ABOUT_ANSWERS, headers=ANSWERS, lines=answers),
+        Table(name="loads", title="Load scenarios", about=ABOUT_LOADS, headers=LOADS, lines=loads, keys=2),
     )
     return tuple(_without_empty_columns(table) for table in found if table.lines)
 
@@ -82,26 +87,21 @@ def class_losses(report: Report) -> Table:
     about = f"Right answers by class: up to {WORST} classes of each candidate that lose most against {reference}."
     headers = ("Candidate", "class", "images", reference, "this one", "points lost")
     before = next((row for row in report.rows if row.name == report.reference), None)
-    lines = [
-        Line((one_line(row.name), *cells), index == 0)
-        for row in report.rows
-        if before is not None and row is not before
-        for index, cells in enumerate(_worst_classes(before, row))
-    ]
-    return Table(name="classes", title="Classes that lose most", about=about, headers=headers, lines=tuple(lines))
+    others = [row for row in report.rows if row is not before]
+    lines = _lines((row.name, _worst_classes(before, row)) for row in others) if before is not None else ()
+    return Table(name="classes", title="Classes that lose most", about=about, headers=headers, lines=lines)
 
 
 def artifacts(report: Report) -> Table:
     """The files that were measured."""
     about = f"The files that were measured, with the first {SHORT_SHA256} digits of their sha256."
-    lines = [
-        Line((one_line(row.name), one_line(row.artifact or ""), file_size(row.size_bytes),
-              (row.sha256 or "")[:SHORT_SHA256]))
-        for row in report.rows
-        if row.artifact is not None or row.sha256 is not None
-    ]  # fmt: skip
+    found = [row for row in report.rows if row.artifact is not None or row.sha256 is not None]
+    lines = _lines(
+        (row.name, [(one_line(row.artifact or ""), file_size(row.size_bytes), (row.sha256 or "")[:SHORT_SHA256])])
+        for row in found
+    )
     headers = ("Candidate", "File", "Size", "sha256")
-    return Table(name="files", title="Artifacts", about=about, headers=headers, lines=tuple(lines))
+    return Table(name="files", title="Artifacts", about=about, headers=headers, lines=lines)
 
 
 def verdict(ratio: Ratio) -> str:
@@ -115,116 +115,87 @@ def verdict(ratio: Ratio) -> str:
     return f"{change * 100:.{0 if change >= 0.1 else 1}f} % {'less' if ratio.value < 1 else 'more'} time"
 
 
+def _lines(rows: Iterable[tuple[str, Iterable[Cells]]]) -> tuple[Line, ...]:
+    """The lines of a table, from each row's name and the cells of its lines."""
+    return tuple(Line((one_line(name), *cells), index == 0) for name, own in rows for index, cells in enumerate(own))
+
+
 def _times(report: Report) -> tuple[Line, ...]:
+    found = [summary for row in report.derived.rows for summary in row.latencies]
     medians: dict[int, list[float]] = {}
-    for summary in (summary for row in report.derived.rows for summary in row.latencies):
+    for summary in found:
         medians.setdefault(summary.batch, []).append(summary.median_ms)
     best = {batch: min(values) for batch, values in medians.items() if len(values) > 1}
+    lines = _lines((row.row, map(_cells_of_times, row.latencies)) for row in report.derived.rows)
     return tuple(
-        Line(
-            (one_line(row.row), *_cells_of_times(summary)),
-            index == 0,
-            MEDIAN if summary.median_ms == best.get(summary.batch) else None,
-        )
-        for row in report.derived.rows
-        for index, summary in enumerate(row.latencies)
+        replace(line, strong=MEDIAN) if summary.median_ms == best.get(summary.batch) else line
+        for line, summary in zip(lines, found, strict=True)
     )
 
 
-def _cells_of_times(found: LatencySummary) -> tuple[str, ...]:
+def _cells_of_times(found: LatencySummary) -> Cells:
     times = (found.min_ms, found.median_ms, found.p90_ms, found.p95_ms, found.p99_ms, found.images_per_s)
-    return (str(found.batch), *(digits(time) for time in times))
+    return str(found.batch), *map(digits, times)
 
 
-def _ratios(report: Report) -> tuple[Line, ...]:
-    return tuple(
-        Line((one_line(row.row), str(batch), *_cells_of_ratio(ratio)), index == 0)
-        for row in report.derived.rows
-        for index, (batch, ratio) in enumerate(_known(row))
-    )
-
-
-def _known(row: DerivedRow) -> list[tuple[int, Ratio]]:
-    return [(batch, ratio) for batch, ratio in row.ratios.items() if ratio is not None]
-
-
-def _cells_of_ratio(ratio: Ratio) -> tuple[str, ...]:
+def _cells_of_ratio(batch: int, ratio: Ratio) -> Cells:
     value, low, high = (f"{n:.3f}" if n >= 0.1 else digits(n) for n in (ratio.value, ratio.low, ratio.high))
-    return (value, f"{low} to {high}", verdict(ratio))
+    return str(batch), value, f"{low} to {high}", verdict(ratio)
 
 
-def _answers(report: Report) -> tuple[Line, ...]:
-    lines = []
-    for row in report.rows:
-        cells = (*_cells_of_accuracy(row, report.reference), *_cells_of_errors(row))
-        if row.skipped is None and any(cells):
-            lines.append(Line((one_line(row.name), *cells)))
-    return tuple(lines)
-
-
-def _cells_of_accuracy(row: Row, reference: str | None) -> tuple[str, ...]:
+def _cells_of_answers(row: Row, reference: str | None) -> list[Cells]:
+    """Accuracy, sizes and errors of the logits, if any is known."""
     found = row.accuracy
-    if found is None:
-        return ("",) * 4
-    agreement = "" if found.agreement is None else percent(found.agreement)
-    return (
-        percent(found.top1),
-        share_interval(found.interval.low, found.interval.high),
-        "" if found.top5 is None else percent(found.top5),
-        "reference" if row.name == reference else agreement,
-    )
+    accuracy, errors = ("",) * 4, ("",) * 2
+    if found is not None:
+        agreement = "" if found.agreement is None else percent(found.agreement)
+        accuracy = (
+            percent(found.top1),
+            f"{100 * found.interval.low:.2f} to {100 * found.interval.high:.2f} %",
+            "" if found.top5 is None else percent(found.top5),
+            "reference" if row.name == reference else agreement,
+        )
+        max_error, mean_error = (
+            "" if error is None else f"{error:#.2g}".rstrip(".") for error in (found.max_error, found.mean_error)
+        )
+        errors = (max_error, mean_error)
+    cells = (*accuracy, file_size(row.size_bytes), file_size(row.peak_rss_bytes), *errors)
+    return [cells] if row.skipped is None and any(cells) else []
 
 
-def _cells_of_errors(row: Row) -> tuple[str, ...]:
-    """Sizes, and the errors of the logits."""
-    found = row.accuracy
-    errors = (None, None) if found is None else (found.max_error, found.mean_error)
-    sizes = (file_size(row.size_bytes), file_size(row.peak_rss_bytes))
-    return (*sizes, *("" if error is None else f"{error:#.2g}".rstrip(".") for error in errors))
-
-
-def _loads(report: Report) -> tuple[Line, ...]:
-    return tuple(
-        Line((one_line(row.name), *_cells_of_load(load)), index == 0)
-        for row in report.rows
-        for index, load in enumerate(row.loads)
-    )
-
-
-def _cells_of_load(load: LoadResult) -> tuple[str, ...]:
+def _cells_of_load(load: LoadResult) -> Cells:
     times = (load.p50_ms, load.p90_ms, load.p99_ms, load.target_ms)
     shown = ("" if time is None else digits(time) for time in times)
     result = "valid" if load.valid else "INVALID"
-    return (one_line(load.scenario), result, digits(load.samples_per_s), *shown, str(load.queries))
+    return one_line(load.scenario), result, digits(load.samples_per_s), *shown, str(load.queries)
 
 
-def _worst_classes(reference: Row, row: Row) -> list[tuple[str, ...]]:
-    """The cells of the classes with the same images in both that lose most, by their lost share."""
+def _worst_classes(reference: Row, row: Row) -> list[Cells]:
+    """The classes with the same images in both that lose most, by the fraction of their images that is lost."""
     if reference.accuracy is None or row.accuracy is None:
         return []
+
+    def lost(before: ClassScore, after: ClassScore) -> float:
+        return (before.correct - after.correct) / after.images
+
     before = {score.label: score for score in reference.accuracy.classes}
     pairs = [(before[score.label], score) for score in row.accuracy.classes if score.label in before]
-    lost = [(old, new) for old, new in pairs if old.images == new.images > 0 and new.correct < old.correct]
-    lost.sort(key=lambda pair: (-_lost(*pair), pair[1].correct - pair[0].correct, pair[0].label))
+    worse = [(old, new) for old, new in pairs if old.images == new.images > 0 and new.correct < old.correct]
+    worse.sort(key=lambda pair: (-lost(*pair), pair[1].correct - pair[0].correct, pair[0].label))
     return [
-        (one_line(new.label), str(new.images), str(old.correct), str(new.correct), f"{100 * _lost(old, new):.1f}")
-        for old, new in lost[:WORST]
+        (one_line(new.label), str(new.images), str(old.correct), str(new.correct), f"{100 * lost(old, new):.1f}")
+        for old, new in worse[:WORST]
     ]
 
 
-def _lost(before: ClassScore, after: ClassScore) -> float:
-    """The share of the class's images that is lost, 0..1."""
-    return (before.correct - after.correct) / after.images
-
-
 def _without_empty_columns(table: Table) -> Table:
-    """Columns in which no line has anything are left out; `strong` is only used where none can be."""
+    """The table without columns that no line fills; a table with a `strong` cell has none."""
     kept = [index for index in range(len(table.headers)) if any(line.cells[index] for line in table.lines)]
     if len(kept) == len(table.headers):
         return table
-    lines = tuple(Line(_at(line.cells, kept), line.first) for line in table.lines)
-    return replace(table, headers=_at(table.headers, kept), lines=lines)
+    lines = tuple(Line(_select(line.cells, kept), line.first) for line in table.lines)
+    return replace(table, headers=_select(table.headers, kept), lines=lines)
 
 
-def _at(cells: Sequence[str], columns: Iterable[int]) -> tuple[str, ...]:
+def _select(cells: Sequence[str], columns: Iterable[int]) -> Cells:
     return tuple(cells[column] for column in columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,18 +10,17 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.rendering.notes import conditions, heading, machine_state, notes, skips, warnings
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
 __all__ = ["print_report"]
 
 UNBOUNDED = 1000  # columns: wider than any table
-NAME = 17  # columns: names wrap where they are longer and the table needs the room
+NAME = 17  # columns: longer names wrap if the table needs the room
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints title, summary, warnings, tables, skipped rows, notes and conditions, wrapped to the console's width.
+    """Prints title, summary, warnings, tables, skipped rows, notes and environment, wrapped to the console's width.
 
     A table too wide for the console is continued below with its first columns again: no cell is cut.
     """
@@ -29,7 +28,7 @@ def print_report(report: Report, console: Console) -> None:
     _print(console, Text.assemble((model, "bold"), f" on {data}"))
     if report.random_weights:
         _print(console, Text(RANDOM_WEIGHTS, "bold red"))
-    _print(console, Text(sentence(report)))
+    _print(console, Text(summary(report)))
     for warning in warnings(report):
         _print(console, Text.assemble(("Warning: ", "bold yellow"), warning))
     for table in tables(report):
@@ -43,7 +42,10 @@ def print_report(report: Report, console: Console) -> None:
     for note in notes(report):
         _print(console, Text(note))
     console.print()
-    console.print(_pairs(conditions(report)))
+    pairs = Grid.grid(padding=(0, 2))
+    for name, value in environment(report):
+        pairs.add_row(Text(name, "dim"), Text(value, overflow="fold"))
+    console.print(pairs)
     state = machine_state(report)
     if state is not None:
         console.print("", *_grids(state, console), sep="\n")
@@ -74,13 +76,6 @@ def _grid(table: Table, columns: Sequence[int]) -> Grid:
     for line in table.lines:
         cells = [Text(cell, "bold" if column == line.strong else "") for column, cell in enumerate(line.cells)]
         grid.add_row(*(cells[column] for column in columns))
-    return grid
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> Grid:
-    grid = Grid.grid(padding=(0, 2))
-    for name, value in pairs:
-        grid.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     return grid
 
 

@@ -81,10 +81,7 @@ def test_times_are_split_into_busy_stolen_and_own(tmp_path: Path) -> None:
 
 def test_the_own_load_fades_as_the_average_does(tmp_path: Path) -> None:
     """Half a core for 30 s, begun 100 s after the machine: the average of one minute has taken in 1 - exp(-30/60)."""
-    files = {
-        "proc/uptime": "130.0 99.0",
-        f"proc/{PID}/stat": process(PID, 1, (15 * TICK, 0, 0, 0), began=100 * TICK),
-    }
+    files = {"proc/uptime": "130.0 99.0", f"proc/{PID}/stat": process(PID, 1, (15 * TICK, 0, 0, 0), began=100 * TICK)}
     assert make_tree(tmp_path, files).own_load() == pytest.approx(0.5 * (1 - math.exp(-0.5)))
 
 

@@ -108,7 +108,7 @@ def test_changes_get_the_names_of_their_classes() -> None:
     scores = score_all({"a": reference, "b": other}, reference, source, LABELLED, pictures=True)
     assert scores["a"].changed == ()
     assert [dataclasses.replace(image, png="") for image in scores["b"].changed] == [
-        ChangedImage("3.png", "ant", "dog", "eel", ""), ChangedImage("5.png", "ant", "ant", "cat", ""),
+        ChangedImage(name="3.png", label="ant", before="dog", after="eel", png=""), ChangedImage(name="5.png", label="ant", before="ant", after="cat", png=""),
     ]  # fmt: skip
     assert (pixels(scores["b"].changed[0].png) == 3).all()
     assert score_all({"b": other}, None, source, LABELLED, pictures=True)["b"].changed_count == 0

@@ -10,14 +10,19 @@ import pytest
 from tests.bench.sample_reports import FP32, INT8, SKIPPED, STEADY, make_report, measured
 from wrn_deploy.bench.report.compare import Verdict, compare_reports
 from wrn_deploy.bench.report.report import Latency, Row
-from wrn_deploy.bench.report.scores import Accuracy, share_change
+from wrn_deploy.bench.report.scores import Accuracy, top1_change
 from wrn_deploy.spec import Precision
 
 A = make_report(FP32, INT8, SKIPPED)
 
 
 def timed_by_rounds(title: str, medians: list[float]) -> Row:
-    return Row(title.lower(), title, Precision.FP32, latencies=(Latency(1, tuple((m,) for m in medians), STEADY),))
+    return Row(
+        backend=title.lower(),
+        title=title,
+        precision=Precision.FP32,
+        latencies=(Latency(1, tuple((m,) for m in medians), STEADY),),
+    )
 
 
 def noisy(factor: float, seed: int, rounds: int = 30) -> list[float]:
@@ -28,8 +33,8 @@ def noisy(factor: float, seed: int, rounds: int = 30) -> list[float]:
 def test_rows_meet_by_backend_precision_and_batch() -> None:
     slower = measured("ONNX Runtime", Precision.INT8, 1.8, 351)
     found = compare_reports(A, make_report(slower, FP32))
-    told = [(timed.name, timed.batch, timed.verdict) for timed in found.timed]
-    assert told == [
+    found_rows = [(timed.name, timed.batch, timed.verdict) for timed in found.timed]
+    assert found_rows == [
         ("ONNX Runtime int8", 1, Verdict.SLOWER),
         ("ONNX Runtime int8", 8, Verdict.SLOWER),
         ("PyTorch fp32", 1, Verdict.NO_DIFFERENCE),
@@ -72,7 +77,7 @@ def test_times_without_a_sample_are_no_times() -> None:
     assert (found.timed, found.only_before) == ((), ("X fp32 at batch 1",))
 
 
-def test_a_yardstick_takes_out_what_slowed_a_whole_run() -> None:
+def test_a_reference_takes_out_what_slowed_a_whole_run() -> None:
     """The second run's machine was half as fast from the fifth round on, for both rows alike."""
     load = np.where(np.arange(30) < 5, 1.0, 2.0)
     rows = {factor: timed_by_rounds("X", (factor * load).tolist()) for factor in (1.0, 1.1)}
@@ -89,7 +94,7 @@ def test_a_yardstick_takes_out_what_slowed_a_whole_run() -> None:
 
 
 def test_answers_are_compared_as_counts_on_the_same_images() -> None:
-    worse = dataclasses.replace(INT8, accuracy=Accuracy(360, 300, 0.9))
+    worse = dataclasses.replace(INT8, accuracy=Accuracy(images=360, correct=300, agreement=0.9))
     first, second = compare_reports(A, make_report(FP32, worse)).scored
     assert (first.name, first.lost, first.shown) == ("PyTorch fp32", 0, False)
     assert (second.lost, second.shown) == (51, True)
@@ -111,5 +116,7 @@ def test_answers_to_other_questions_are_not_compared(changed: dict[str, object],
 
 def test_the_interval_of_a_change_is_newcombes() -> None:
     """56 of 70 and 48 of 80: the first example of Newcombe's paper, whose method 10 gives 0.0524 to 0.3339."""
-    found = share_change(Accuracy(80, 48, None), Accuracy(70, 56, None))
+    found = top1_change(
+        Accuracy(images=80, correct=48, agreement=None), Accuracy(images=70, correct=56, agreement=None)
+    )
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)

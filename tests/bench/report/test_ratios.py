@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.bench.report.ratios import LEAST_ROUNDS, paired_ratio, unpaired_ratio
+from wrn_deploy.bench.report.ratios import MIN_ROUNDS, paired_ratio, unpaired_ratio
 
 Rounds = list[list[float]]
 
 
 def noisy(random: np.random.Generator, load: npt.NDArray[np.float64], factor: float = 1.0, turn: int = 10) -> Rounds:
-    """Rounds of a contender of `factor` ms on a machine that is slowed by `load` in each round and, at times, more."""
+    """Rounds of a candidate of `factor` ms on a machine that is slowed by `load` in each round and, at times, more."""
     rounds = []
     for slowed in load:
         burst = 1.0 + (random.random() < 0.2) * random.exponential(1.0)
@@ -61,7 +61,7 @@ def test_a_tenth_is_found_and_nothing_is_not_on_a_noisy_machine() -> None:
         found += slower.low > 1.0
         same += not copy.shown
     assert found >= 95
-    assert same >= 93  # of 100; one in twenty may be told apart by chance
+    assert same >= 93  # of 100; one in twenty may differ by chance
 
 
 def test_rounds_without_both_are_left_out() -> None:
@@ -73,15 +73,15 @@ def test_rounds_without_both_are_left_out() -> None:
 
 
 def test_too_few_rounds_give_no_interval() -> None:
-    assert paired_ratio([[1.0]] * (LEAST_ROUNDS - 1), [[1.0]] * 20) is None
+    assert paired_ratio([[1.0]] * (MIN_ROUNDS - 1), [[1.0]] * 20) is None
 
 
 def test_two_runs_are_compared_by_their_medians() -> None:
     found = unpaired_ratio([3.0] * 8, [2.0] * 20)
     assert found is not None
     assert (found.value, found.low, found.high) == (1.5, 1.5, 1.5)
-    assert unpaired_ratio([1.0] * (LEAST_ROUNDS - 1), [1.0] * 20) is None
-    assert unpaired_ratio([1.0] * 20, [1.0] * (LEAST_ROUNDS - 1)) is None
+    assert unpaired_ratio([1.0] * (MIN_ROUNDS - 1), [1.0] * 20) is None
+    assert unpaired_ratio([1.0] * 20, [1.0] * (MIN_ROUNDS - 1)) is None
 
 
 def test_two_runs_on_a_steady_machine_show_a_tenth_and_not_nothing() -> None:

@@ -10,16 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bench.sample_reports import STEADY
-from wrn_deploy.bench.report.report import (
-    Accuracy,
-    Boundary,
-    Latency,
-    Report,
-    Row,
-    Settings,
-    WarmUp,
-    read_report,
-)
+from wrn_deploy.bench.report.report import Accuracy, Boundary, Latency, Report, Row, Settings, WarmUp, read_report
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, Machine
 from wrn_deploy.spec import Precision
@@ -38,9 +29,9 @@ GPU = Machine(
 
 def make_report(machine: Machine = CPU) -> Report:
     measured = Row(
-        "onnxruntime",
-        "ONNX Runtime",
-        Precision.INT8,
+        backend="onnxruntime",
+        title="ONNX Runtime",
+        precision=Precision.INT8,
         artifact="onnx/int8.onnx",
         sha256="ab" * 32,
         size_bytes=2_900_000,
@@ -49,7 +40,7 @@ def make_report(machine: Machine = CPU) -> Report:
             Latency(1, ((1.0, 2.0), (3.0, 4.0, 5.0)), STEADY, ((0.5, 1.5), (2.5, 3.5, 4.5))),
             Latency(8, ((7.0, 9.0),), WarmUp(10.0, 7, steady=False)),
         ),
-        accuracy=Accuracy(360, 351, None),
+        accuracy=Accuracy(images=360, correct=351, agreement=None),
     )
     return Report(
         model="wrn-16-4",
@@ -62,8 +53,10 @@ def make_report(machine: Machine = CPU) -> Report:
         baseline=None,
         machine=machine,
         versions={"numpy": "2.4.6"},
-        settings=Settings((1, 8), 5, 6.0, 40, 2, 1, Boundary.TRANSFER),
-        rows=(measured, Row("tensorrt", "TensorRT", Precision.FP16, skipped="no GPU")),
+        settings=Settings(
+            batches=(1, 8), rounds=5, duration_s=6.0, iterations=40, threads=2, streams=1, boundary=Boundary.TRANSFER
+        ),
+        rows=(measured, Row(backend="tensorrt", title="TensorRT", precision=Precision.FP16, skipped="no GPU")),
     )
 
 
@@ -88,25 +81,25 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_report(tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 2}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 3}', "\x00"])
 def test_other_texts_are_no_report(tmp_path: Path, text: str) -> None:
     file = tmp_path / "report.json"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(DeployError, match="is no benchmark report"):
+    with pytest.raises(DeployError, match="is not a benchmark report"):
         read_report(file)
 
 
 def test_bytes_that_are_no_text_are_no_report(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_bytes(b"\xff\xfe\xfd")
-    with pytest.raises(DeployError, match="is no benchmark report"):
+    with pytest.raises(DeployError, match="is not a benchmark report"):
         read_report(file)
 
 
 def test_another_format_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_text(json.dumps({**json.loads(make_report().to_json()), "format": 99}), encoding="utf-8")
-    with pytest.raises(DeployError, match="another format: expected 2; run the benchmark again"):
+    with pytest.raises(DeployError, match="has format 99: expected 3; run `wrn-deploy bench` again"):
         read_report(file)
 
 
@@ -129,5 +122,5 @@ def test_a_damaged_report_is_refused(tmp_path: Path, damage: str) -> None:
     DAMAGES[damage](record)
     file = tmp_path / "report.json"
     file.write_text(json.dumps(record), encoding="utf-8")
-    with pytest.raises(DeployError, match="is no benchmark report"):
+    with pytest.raises(DeployError, match="is not a benchmark report"):
         read_report(file)

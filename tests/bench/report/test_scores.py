@@ -1,4 +1,4 @@
-"""Shares with intervals."""
+"""Fractions with intervals."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_intervals_hold_their_share_and_are_shares(images: int) -> None:
 
 
 def test_top5_is_a_share_where_it_is_known() -> None:
-    assert Accuracy(200, 150, None).top5 is None
-    assert Accuracy(200, 150, None, correct5=190).top5 == 0.95
-    assert Accuracy(200, 150, None).interval == wilson(150, 200)
+    assert Accuracy(images=200, correct=150, agreement=None).top5 is None
+    assert Accuracy(images=200, correct=150, agreement=None, correct5=190).top5 == 0.95
+    assert Accuracy(images=200, correct=150, agreement=None).interval == wilson(150, 200)

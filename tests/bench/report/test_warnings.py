@@ -1,4 +1,4 @@
-"""Doubts: each is told with its figure where a limit is passed, and not before."""
+"""Warnings about the environment: each with its figure beyond its limit, and not before."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.warnings import doubts
+from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
 
 CALM = Snapshot()
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("values", "warning"),
     [
         ({"others_before": 0.5}, None),
         ({"others_before": 0.61}, "Other programs kept the machine busy before measuring: load 0.61 on 2 cores."),
@@ -47,18 +46,18 @@ CALM = Snapshot()
         ({"after": Snapshot(throttle_reasons=("GpuIdle", "ApplicationsClocksSetting"))}, None),
         (
             {"during": (CALM, Snapshot(throttle_reasons=("SwPowerCap", "HwThermalSlowdown")))},
-            "The GPU's clock was held down in 1 of 3 looks at it: SwPowerCap, HwThermalSlowdown.",
+            "The GPU's clock was lowered in 1 of 3 snapshots: SwPowerCap, HwThermalSlowdown.",
         ),
         ({"cpu_throttles": 0}, None),
         ({"cpu_throttles": 1}, "The CPU was throttled once while measuring, since it was too hot."),
         ({"cpu_throttles": 9}, "The CPU was throttled 9 times while measuring, since it was too hot."),
     ],
 )  # fmt: skip
-def test_what_is_beyond_its_limit_is_told_with_the_figure(told: dict[str, Any], said: str | None) -> None:
-    around = Conditions(**{"before": CALM, "after": CALM, **told})
-    assert doubts(around, 2) == (() if said is None else (said,))
+def test_a_value_beyond_its_limit_gives_a_warning_with_the_figure(values: dict[str, Any], warning: str | None) -> None:
+    environment = Environment(**{"before": CALM, "after": CALM, **values})
+    assert find_warnings(environment, 2) == (() if warning is None else (warning,))
 
 
-def test_several_doubts_are_all_told() -> None:
-    around = Conditions(CALM, CALM, others_cores=3.0, steal=0.5, cpu_throttles=2)
-    assert len(doubts(around, 4)) == 3
+def test_all_warnings_are_given() -> None:
+    environment = Environment(before=CALM, after=CALM, others_cores=3.0, steal=0.5, cpu_throttles=2)
+    assert len(find_warnings(environment, 4)) == 3

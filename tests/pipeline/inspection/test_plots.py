@@ -14,7 +14,7 @@ from wrn_deploy.models.cost import count_cost
 from wrn_deploy.pipeline.inspection.inspect import GraphView, inspect_path
 from wrn_deploy.pipeline.inspection.plots import PlotOptions, plot_model
 from wrn_deploy.progress import Silent
-from wrn_deploy.rendering.plots.network import Kind, Network, segments_of
+from wrn_deploy.rendering.plots.network import LayerKind, Network, segments_of
 from wrn_deploy.spec import Precision
 
 
@@ -32,7 +32,7 @@ def test_a_network_has_its_layers_blocks_and_costs(made_bundle: Path, out: Path)
     assert network.macs == count_cost(describe_model("wrn-10-1")).macs
     assert out.read_text(encoding="utf-8").startswith("<svg")
     kinds = [layer.kind for layer in network.layers]
-    assert (kinds.count(Kind.CONV), kinds.count(Kind.SUM), kinds.count(Kind.NORM)) == (9, 3, 4)
+    assert (kinds.count(LayerKind.CONV), kinds.count(LayerKind.SUM), kinds.count(LayerKind.NORM)) == (9, 3, 4)
     blocks = [segment.title for segment in segments_of(network, fold=True) if segment.is_block]
     assert blocks == ["block1.0", "block2.0", "block3.0"]
     first = network.layers[0]
@@ -54,14 +54,14 @@ def test_q_and_dq_are_colours_of_tensors(made_bundle: Path, out: Path) -> None:
     single, quantized = _plot(made_bundle, out), _plot(made_bundle, out, Precision.INT8)
     names = [layer.name for layer in quantized.layers if layer.name != "pixels"]
     assert names == [layer.name for layer in single.layers]
-    assert {layer.arithmetic for layer in quantized.layers if layer.kind is Kind.CONV} == {"int8"}
+    assert {layer.arithmetic for layer in quantized.layers if layer.kind is LayerKind.CONV} == {"int8"}
     into = {
         quantized.layers[tensor.target].kind: {t.codes for t in quantized.tensors if t.target == tensor.target}
         for tensor in quantized.tensors
     }
-    assert into[Kind.CONV] == {"int8"}
-    assert into[Kind.SUM] == {"int8", None}, "only the skip is quantized"
-    assert into[Kind.NORM] == into[Kind.LINEAR] == {None}
+    assert into[LayerKind.CONV] == {"int8"}
+    assert into[LayerKind.SUM] == {"int8", None}, "only the skip is quantized"
+    assert into[LayerKind.NORM] == into[LayerKind.LINEAR] == {None}
 
 
 def test_the_graph_for_onnxruntime_has_what_inspect_finds(made_bundle: Path, out: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_missing_row_fails_only_where_it_is_asked_for() -> None:
 
 
 def test_right_answers_are_counted_exactly() -> None:
-    fewer = dataclasses.replace(INT8, accuracy=Accuracy(360, 351 - 9, 0.9))
+    fewer = dataclasses.replace(INT8, accuracy=Accuracy(images=360, correct=351 - 9, agreement=0.9))
     found = compare_reports(A, make_report(FP32, fewer))
     check_comparison(found, RegressionLimits(drop=2.5))
     with pytest.raises(GateError, match=r"loses 2\.50 points of top-1 \(351 to 342 of 360 images, at most 2\.4 points"):

@@ -15,7 +15,7 @@ from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
-from wrn_deploy.rendering.summary import sentence
+from wrn_deploy.rendering.notes import summary
 from wrn_deploy.spec import Precision
 
 DIGITS = MeasureOptions(data="digits", threads=1)
@@ -55,8 +55,8 @@ def test_the_report_is_one_like_any_other(report: Report, tmp_path: Path) -> Non
     (row,) = report.rows
     assert row.accuracy is not None
     right = f"({row.accuracy.correct} of 359 images), top-5 "
-    assert sentence(report).startswith("PyTorch CPU fp32: top-1 ")
-    assert right in sentence(report)
+    assert summary(report).startswith("PyTorch CPU fp32: top-1 ")
+    assert right in summary(report)
 
 
 def test_a_limit_is_kept(trained: Path) -> None:

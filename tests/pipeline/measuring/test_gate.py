@@ -22,7 +22,12 @@ def report_with(*rows: tuple[str, Precision, int | None], images: int = 1000) ->
     """Rows of title, precision and right answers; PyTorch's fp32 is the reference."""
     return make_report(
         *(
-            Row(title.lower(), title, precision, accuracy=None if correct is None else Accuracy(images, correct, 1.0))
+            Row(
+                backend=title.lower(),
+                title=title,
+                precision=precision,
+                accuracy=None if correct is None else Accuracy(images=images, correct=correct, agreement=1.0),
+            )
             for title, precision, correct in rows
         )
     )

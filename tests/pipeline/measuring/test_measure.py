@@ -379,7 +379,7 @@ def test_errors_and_top5_are_those_counted_by_hand(real: Report, made_bundle: Pa
 
 
 def test_the_machine_is_watched_while_it_is_timed(real: Report) -> None:
-    around = real.conditions
+    around = real.environment
     assert around is not None
     assert around.before.at_s == 0.0
     assert around.after.at_s is not None

@@ -1,4 +1,4 @@
-"""Networks as pictures: blocks found by structure, folding, places, and what is told in words."""
+"""Networks as pictures: blocks found by structure, folding, places, and the description in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Tensor, segments_of
+from wrn_deploy.rendering.plots.network import Layer, LayerKind, Network, Tensor, segments_of
 from wrn_deploy.rendering.plots.network_layout import lay_out
 from wrn_deploy.rendering.plots.network_svg import draw_network
 
@@ -16,13 +16,21 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _conv(name: str, **changes: object) -> Layer:
-    layer = Layer(name, Kind.CONV, "3x3 Conv, 16 → 16", (16, 8, 8), 2304, 147456, "fp32")
+    layer = Layer(
+        name=name,
+        kind=LayerKind.CONV,
+        label="3x3 Conv, 16 → 16",
+        shape=(16, 8, 8),
+        parameters=2304,
+        macs=147456,
+        arithmetic="fp32",
+    )
     return dataclasses.replace(layer, **changes)  # type: ignore[arg-type]
 
 
 def residual(changes: dict[str, object] | None = None, blocks: int = 3) -> Network:
     """An input, a Conv, `blocks` residual blocks, and one with a Conv in its skip; `changes` to the second block."""
-    layers = [Layer("images", Kind.INPUT, "input", (3, 8, 8)), _conv("stem")]
+    layers = [Layer(name="images", kind=LayerKind.INPUT, label="input", shape=(3, 8, 8)), _conv("stem")]
     tensors = [Tensor(0, 1)]
     for block in range(blocks + 1):
         before, at = len(layers) - 1, len(layers)
@@ -34,7 +42,7 @@ def residual(changes: dict[str, object] | None = None, blocks: int = 3) -> Netwo
             layers.append(_conv(f"b.{block}.skip"))
             skip = at + 2
             tensors.append(Tensor(before, skip))
-        layers.append(Layer(f"b.{block}.add", Kind.SUM, "+ · ReLU", (16, 8, 8)))
+        layers.append(Layer(name=f"b.{block}.add", kind=LayerKind.SUM, label="+ · ReLU", shape=(16, 8, 8)))
         tensors += [Tensor(at + 1, len(layers) - 1), Tensor(skip, len(layers) - 1)]
     return Network("net", "fp32", tuple(layers), tuple(tensors))
 
@@ -73,14 +81,15 @@ def test_no_box_covers_another_and_tensors_go_down(fold: bool) -> None:
     layout = lay_out(network, 100.0, fold=fold)
     assert len(layout.boxes) == (len(network.layers) - 6 if fold else len(network.layers))
     for one, other in itertools.combinations(layout.boxes.values(), 2):
-        beside = one.left + one.width <= other.left or other.left + other.width <= one.left
+        beside = one.right <= other.left or other.right <= one.left
         assert beside or one.bottom <= other.top or other.bottom <= one.top
     for tensor in network.tensors:
         if {tensor.source, tensor.target} <= set(layout.boxes):
             assert layout.boxes[tensor.source].bottom < layout.boxes[tensor.target].top
     last = max(layout.boxes)
-    skip = layout.boxes[last - 1]
-    assert (skip.column, layout.boxes[last].column) == (1, 0), "the Conv of the skip stands beside the longer way"
+    assert (layout.columns[last - 1], layout.columns[last]) == (1, 0), (
+        "the Conv of the skip stands beside the longer way"
+    )
 
 
 @pytest.mark.parametrize("fold", [True, False])
@@ -99,6 +108,8 @@ def test_the_picture_is_well_formed_and_all_of_it_is_inside(fold: bool) -> None:
 
 
 def test_the_words_name_blocks_counts_and_costs() -> None:
-    told = ET.fromstring(draw_network(residual()).to_file()).findtext(f"{SVG}desc") or ""
-    assert told.startswith("23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: ")
-    assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in told
+    described = ET.fromstring(draw_network(residual()).to_file()).findtext(f"{SVG}desc") or ""
+    assert described.startswith(
+        "23.0 k parameters, 1.47 M multiply-accumulates for one image; images: input 3x8x8; stem: "
+    )
+    assert "b.0 … b.2: 3 times 3x3 Conv, 16 → 16 16x8x8, 3x3 Conv, 16 → 16 16x8x8, + · ReLU 16x8x8" in described

@@ -1,4 +1,4 @@
-"""Reading training logs: names, holes, and what is no log."""
+"""Reading training logs: names, holes, and files that are not logs."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "no training log can be read at"),
-        ("", "holds no epoch"),
-        ('{"epoch": 0}\n{"ep', "line 2 is no epoch of a training log"),
-        ('{"loss": 1.0}\n', "line 1 is no epoch"),
-        ('{"epoch": 0, "loss": "low"}\n', "line 1 is no epoch"),
-        ("[1]\n", "line 1 is no epoch"),
-        ("\xff\xfe", "it is no text"),
+        ("", "has no epochs"),
+        ('{"epoch": 0}\n{"ep', "line 2 is not an epoch of a training log"),
+        ('{"loss": 1.0}\n', "line 1 is not an epoch"),
+        ('{"epoch": 0, "loss": "low"}\n', "line 1 is not an epoch"),
+        ("[1]\n", "line 1 is not an epoch"),
+        ("\xff\xfe", "it is not a text file"),
     ],
 )
-def test_what_is_no_log_is_refused_with_its_line(tmp_path: Path, content: str | None, told: str) -> None:
+def test_other_files_are_refused_with_the_line(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "log.jsonl").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DeployError, match=told):
+    with pytest.raises(DeployError, match=message):
         read_runs([tmp_path])

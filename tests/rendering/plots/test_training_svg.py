@@ -19,7 +19,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def run_of(errors: Sequence[float | None], name: str = "run") -> Curves:
     points = tuple(
-        EpochPoint(index + 1, 2.0 / (index + 1), 0.1, None if error is None else error / 2, error)
+        EpochPoint(
+            epoch=index + 1,
+            loss=2.0 / (index + 1),
+            learning_rate=0.1,
+            train_error=None if error is None else error / 2,
+            test_error=error,
+        )
         for index, error in enumerate(errors)
     )
     return Curves(name, Path("log.jsonl"), points)
@@ -58,10 +64,10 @@ def test_everything_is_inside_and_well_formed(runs: list[Curves]) -> None:
 
 def test_a_run_is_told_in_words() -> None:
     assert describe_run(run_of([60.0, 10.0, 12.5])) == (
-        "run: 3 epochs, least test error 10.00 % after epoch 2, at the end 12.50 %, training error 6.25 %, loss 0.667"
+        "run: 3 epochs, lowest test error 10.00 % after epoch 2, at the end 12.50 %, training error 6.25 %, loss 0.667"
     )
     assert describe_run(run_of([60.0])).startswith(
-        "run: 1 epoch, least test error 60.00 % after epoch 1, training error"
+        "run: 1 epoch, lowest test error 60.00 % after epoch 1, training error"
     )
 
 

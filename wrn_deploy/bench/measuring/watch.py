@@ -12,8 +12,7 @@ from pathlib import Path
 import wrn_deploy
 from wrn_deploy.bench.measuring.gpu import GpuReader, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
-from wrn_deploy.bench.report.environment import Conditions, Snapshot
-from wrn_deploy.bench.report.warnings import doubts
+from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
 
 __all__ = ["MachineWatch", "git_revision", "watch_machine"]
 
@@ -43,10 +42,10 @@ class MachineWatch:
         if len(self._during) >= MAX_SNAPSHOTS:
             self._during, self._every_s = self._during[1::2], 2 * self._every_s
 
-    def end(self, cores: int, revision: str | None) -> Conditions:
-        """Ends the watch; returns the conditions with warnings for a program that may run on `cores`."""
+    def end(self, cores: int, revision: str | None) -> Environment:
+        """Ends the watch; returns the environment with warnings for a program that may run on `cores`."""
         seconds, times = self._clock() - self._start_s, self._cpu.times()
-        around = Conditions(
+        environment = Environment(
             before=self._before,
             after=self._snapshot(),
             energy_j=_difference(self._gpu.energy_j() if self._gpu else None, self._energy_j),
@@ -56,21 +55,21 @@ class MachineWatch:
             others_before=self._others,
         )
         if self._times is not None and times is not None and seconds > 0:
-            around = _with_times(around, self._times, times, seconds)
+            environment = _with_times(environment, self._times, times, seconds)
         if self._gpu is not None:
             self._gpu.close()
-        return replace(around, warnings=doubts(around, cores))
+        return replace(environment, warnings=find_warnings(environment, cores))
 
     def _snapshot(self) -> Snapshot:
         snapshot = replace(self._cpu.state(), at_s=round(self._clock() - self._start_s, 1))
         return self._gpu.read(snapshot) if self._gpu else snapshot
 
 
-def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: float) -> Conditions:
+def _with_times(environment: Environment, first: CpuTimes, last: CpuTimes, seconds: float) -> Environment:
     others = (last.busy - first.busy) - (last.own - first.own)
     total = last.total - first.total
     return replace(
-        around,
+        environment,
         others_cores=round(max(0.0, others / seconds), 3),
         steal=round((last.steal - first.steal) / total, 5) if total > 0 else None,
         held_s=_difference(last.throttled_s, first.throttled_s),

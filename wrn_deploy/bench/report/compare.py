@@ -1,22 +1,21 @@
-"""Compares two reports of one model row by row: times, right answers, and whether they may be compared; plain data."""
+"""Compares two reports of one model row by row, times and right answers; plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from wrn_deploy.bench.report.ratios import Ratio, unpaired_ratio
-from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.bench.report.scores import Interval, share_change
+from wrn_deploy.bench.report.report import Latency, Report, Row, RowKey
+from wrn_deploy.bench.report.scores import Interval, top1_change
 from wrn_deploy.formatting import one_line
-from wrn_deploy.spec import Precision
 
-__all__ = ["Comparison", "RowKey", "Scored", "Timed", "Verdict", "compare_reports"]
+__all__ = ["Comparison", "Scored", "Timed", "Verdict", "compare_reports"]
 
-RowKey = tuple[str, Precision]
+Medians = dict[int, list[float]]  # each round's median time in ms by batch size; NaN: the candidate had failed
 
 
 class Verdict(StrEnum):
@@ -28,11 +27,11 @@ class Verdict(StrEnum):
     NOT_KNOWN = "not known"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """One contender at one batch size in both reports: medians over the rounds of a round's median, and after / before.
+    """Times of one candidate at one batch size: medians over the rounds of a round's median, and after / before.
 
-    `ratio` is None where one of them has fewer than LEAST_ROUNDS rounds, or the yardstick no times at this batch size.
+    `ratio` is None if a report has fewer than MIN_ROUNDS rounds, or no times of the reference at this batch size.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Timed:
 
     @property
     def verdict(self) -> Verdict:
-        """In words; a difference is shown where the interval does not hold 1."""
+        """Slower or faster if the interval leaves out 1."""
         if self.ratio is None:
             return Verdict.NOT_KNOWN
         if not self.ratio.shown:
@@ -51,9 +50,9 @@ class Timed:
         return Verdict.SLOWER if self.ratio.low > 1.0 else Verdict.FASTER
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One contender's right answers to the same images in both reports; `change` is of top-1, -1..1."""
+    """One candidate's right answers to the same images in both reports; `change` is of top-1, -1..1."""
 
     name: str
     images: int
@@ -63,21 +62,21 @@ class Scored:
 
     @property
     def lost(self) -> int:
-        """Right answers that are fewer now; below 0: more."""
+        """Right answers lost; negative: gained."""
         return self.before - self.after
 
     @property
     def shown(self) -> bool:
-        """Whether other images like these would show a change too: the interval does not hold 0."""
+        """Whether a change is shown for other images like these: the interval leaves out 0."""
         return not self.change.low <= 0.0 <= self.change.high
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two reports of one model, row by row.
 
-    `only_before` and `only_after` name what was measured in one of them alone; `yardstick` the row whose times those of
-    the others were divided by in each round, if any; `answers` says why answers were not compared, if they were not.
+    `only_before` and `only_after` name what only one report has; `reference` is the row by whose times the others' were
+    divided in each round; `answers` is why right answers are not compared; None: they are.
     """
 
     model: str
@@ -85,23 +84,23 @@ class Comparison:
     scored: tuple[Scored, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
-    yardstick: str | None = None
+    reference: str | None = None
     answers: str | None = None
 
 
-def compare_reports(before: Report, after: Report, yardstick: RowKey | None = None) -> Comparison:
+def compare_reports(before: Report, after: Report, reference: RowKey | None = None) -> Comparison:
     """Matches rows by backend and precision, and their times by batch size.
 
     Args:
-        before: the report that the other is measured by.
-        after: the report that is asked about; both may be compared, see `comparable.obstacles`.
-        yardstick: a row with times in both; in each round, the others' are divided by its before they are compared,
-            so that what slows the whole machine in one of the runs cancels.
+        before: the older report.
+        after: the newer report; see `comparability.obstacles` for whether the two may be compared.
+        reference: a row with times in both. Each round's times are divided by that row's, so that whatever slows the
+            whole machine in one of the runs cancels.
     """
-    old, new = _rows(before), _rows(after)
+    old, new = ({row.key: row for row in report.rows} for report in (before, after))
     both = [(old[key], new[key]) for key in new if key in old]
-    units = (_medians(old[yardstick]), _medians(new[yardstick])) if yardstick else None
-    pairs = [pair for pair in both if yardstick != (pair[1].backend, pair[1].precision)]
+    units = (_medians(old[reference]), _medians(new[reference])) if reference else None
+    pairs = [pair for pair in both if pair[1].key != reference]
     reason = _why_no_answers(before, after)
     had, has = _measured(before), _measured(after)
     return Comparison(
@@ -110,60 +109,57 @@ def compare_reports(before: Report, after: Report, yardstick: RowKey | None = No
         scored=() if reason else tuple(scored for pair in both for scored in _compare_answers(*pair)),
         only_before=tuple(name for key, name in had.items() if key not in has),
         only_after=tuple(name for key, name in has.items() if key not in had),
-        yardstick=one_line(new[yardstick].name) if yardstick else None,
+        reference=one_line(new[reference].name) if reference else None,
         answers=reason,
     )
 
 
-def _rows(report: Report) -> dict[RowKey, Row]:
-    return {(row.backend, row.precision): row for row in report.rows}
-
-
 def _measured(report: Report) -> dict[tuple[RowKey, int | None], str]:
-    """What was measured, by row and batch size, with its name; None as the batch size stands for answers."""
+    """The names of what was measured, by row and batch size; None as the batch size stands for answers."""
     found: dict[tuple[RowKey, int | None], str] = {}
-    for key, row in _rows(report).items():
+    for row in report.rows:
         name = one_line(row.name)
-        batches = [latency.batch for latency in row.latencies if latency.samples_ms]
-        found |= {(key, batch): f"{name} at batch {batch}" for batch in batches}
-        found |= {(key, None): f"{name}'s answers"} if row.accuracy is not None else {}
+        found |= {(row.key, latency.batch): f"{name} at batch {latency.batch}" for latency in _timed(row)}
+        found |= {(row.key, None): f"{name}'s answers"} if row.accuracy is not None else {}
     return found
 
 
-def _medians(row: Row) -> dict[int, list[float]]:
-    """Each round's median time in ms by batch size; NaN for a round in which the candidate had failed."""
+def _timed(row: Row) -> list[Latency]:
+    return [latency for latency in row.latencies if latency.samples_ms]
+
+
+def _medians(row: Row) -> Medians:
     return {
-        latency.batch: [float(np.median(turn)) if turn else float("nan") for turn in latency.rounds_ms]
-        for latency in row.latencies
-        if latency.samples_ms
+        latency.batch: [float(np.median(times)) if times else float("nan") for times in latency.rounds_ms]
+        for latency in _timed(row)
     }
 
 
-def _compare_times(
-    old: Row, new: Row, units: tuple[dict[int, list[float]], dict[int, list[float]]] | None
-) -> list[Timed]:
-    earlier, found = _medians(old), []
+def _compare_times(old: Row, new: Row, units: tuple[Medians, Medians] | None) -> Iterator[Timed]:
+    earlier = _medians(old)
     for batch, after in _medians(new).items():
         if batch in earlier:
             before = earlier[batch]
-            of_before, of_after = (unit.get(batch, []) for unit in units) if units else (None, None)
-            ratio = unpaired_ratio(_numbers(after, of_after), _numbers(before, of_before))
-            medians = float(np.nanmedian(before)), float(np.nanmedian(after))
-            found.append(Timed(one_line(new.name), batch, *medians, ratio))
-    return found
+            unit_before, unit_after = (unit.get(batch, []) for unit in units) if units else (None, None)
+            yield Timed(
+                name=one_line(new.name),
+                batch=batch,
+                before_ms=float(np.nanmedian(before)),
+                after_ms=float(np.nanmedian(after)),
+                ratio=unpaired_ratio(_divide(after, unit_after), _divide(before, unit_before)),
+            )
 
 
-def _numbers(rounds: Sequence[float], unit: Sequence[float] | None) -> list[float]:
-    """One number a round: its median time in ms, or that divided by the yardstick's in the same round."""
-    medians = np.asarray(rounds)
+def _divide(rounds: list[float], unit: list[float] | None) -> list[float]:
+    """Each round's median time in ms, or its ratio to the reference's in the same round."""
+    values = np.asarray(rounds)
     if unit is not None:
-        shared = min(len(medians), len(unit))
-        medians = medians[:shared] / np.asarray(unit)[:shared]
-    return [float(value) for value in medians if np.isfinite(value)]
+        shared = min(len(values), len(unit))
+        values = values[:shared] / np.asarray(unit)[:shared]
+    return [float(value) for value in values if np.isfinite(value)]
 
 
 def _why_no_answers(before: Report, after: Report) -> str | None:
-    """Why right answers cannot be compared; None: they can."""
     if before.random_weights or after.random_weights:
         return "the weights are random"
     if before.data_digest != after.data_digest:
@@ -171,9 +167,13 @@ def _why_no_answers(before: Report, after: Report) -> str | None:
     return None
 
 
-def _compare_answers(old: Row, new: Row) -> list[Scored]:
+def _compare_answers(old: Row, new: Row) -> Iterator[Scored]:
     before, after = old.accuracy, new.accuracy
-    if before is None or after is None or before.images != after.images:
-        return []
-    name = one_line(new.name)
-    return [Scored(name, after.images, before.correct, after.correct, share_change(before, after))]
+    if before is not None and after is not None and before.images == after.images:
+        yield Scored(
+            name=one_line(new.name),
+            images=after.images,
+            before=before.correct,
+            after=after.correct,
+            change=top1_change(before, after),
+        )

@@ -1,4 +1,4 @@
-"""Computes everything that follows from a report's raw numbers, each number once; every rendering reads it here."""
+"""Computes what follows from a report's raw numbers, each number once, for every rendering."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Derived", "DerivedRow", "LatencySummary", "Ranked", "derive", "summarize"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySummary:
-    """Statistics of one Latency; throughput is images a run / median."""
+    """Statistics of one Latency; `images_per_s` is images a run / median."""
 
     batch: int
     count: int
@@ -34,10 +34,10 @@ class LatencySummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedRow:
-    """What is computed from a row's raw numbers; in the JSON for its readers, never read back.
+    """What is computed from a row's raw numbers; written to the JSON, never read back.
 
     `latencies` are in the row's order. `ratios` are the times over the baseline's by batch size; null: the baseline
-    itself, one that has no times, or too few rounds.
+    itself, a baseline without times, or too few rounds.
     """
 
     row: str
@@ -52,7 +52,7 @@ class DerivedRow:
 class Ranked:
     """A row at the batch size that rows are compared at.
 
-    `lead` is the fastest row's time over this one's, in the rounds that both were in; None: too few, or the fastest.
+    `lead` is the fastest row's time over this one's; None: the fastest row itself, or too few rounds of both.
     """
 
     row: Row
@@ -69,7 +69,7 @@ class Derived:
 
 
 def derive(report: Report) -> Derived:
-    """Every statistic and every paired ratio that a rendering shows; `Report.derived` keeps the result."""
+    """Computes every statistic and every paired ratio that a rendering shows; `Report.derived` caches the result."""
     rounds = {(row.name, latency.batch): latency.rounds_ms for row in report.rows for latency in row.latencies}
 
     @cache
@@ -77,8 +77,8 @@ def derive(report: Report) -> Derived:
         times, base = rounds.get((name, batch)), rounds.get((other or "", batch))
         return None if name == other or times is None or base is None else paired_ratio(times, base)
 
-    def derive_row(row: Row) -> DerivedRow:
-        return DerivedRow(
+    rows = tuple(
+        DerivedRow(
             row=row.name,
             latencies=tuple(summarize(latency, report.settings.streams) for latency in row.latencies),
             ratios={latency.batch: ratio(row.name, report.baseline, latency.batch) for latency in row.latencies},
@@ -86,8 +86,8 @@ def derive(report: Report) -> Derived:
             top1_interval=row.accuracy.interval if row.accuracy else None,
             top5=row.accuracy.top5 if row.accuracy else None,
         )
-
-    rows = tuple(derive_row(row) for row in report.rows)
+        for row in report.rows
+    )
     batch = min((batch for _, batch in rounds), default=0)
     timed = [
         (row, one) for row, own in zip(report.rows, rows, strict=True) for one in own.latencies if one.batch == batch
@@ -98,11 +98,16 @@ def derive(report: Report) -> Derived:
 
 
 def summarize(latency: Latency, streams: int = 1) -> LatencySummary:
-    """min, median, 90th, 95th and 99th percentile (linear interpolation between samples).
-
-    A run is `streams` batches at the same time, which the throughput counts.
-    """
+    """Minimum and percentiles (linear interpolation between samples); the throughput counts `streams` batches a run."""
     samples = np.asarray(latency.samples_ms, dtype=np.float64)
     median, p90, p95, p99 = (float(value) for value in np.percentile(samples, [50, 90, 95, 99]))
-    throughput = latency.batch * streams / median * 1000.0
-    return LatencySummary(latency.batch, len(samples), float(samples.min()), median, p90, p95, p99, throughput)
+    return LatencySummary(
+        batch=latency.batch,
+        count=len(samples),
+        min_ms=float(samples.min()),
+        median_ms=median,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        images_per_s=latency.batch * streams / median * 1000.0,
+    )

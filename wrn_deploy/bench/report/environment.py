@@ -1,15 +1,26 @@
-"""What surrounded a measurement and may have disturbed it, as data; `conditions.py` and `gpu_state.py` read it."""
+"""The environment of a measurement as data, and in sentences what in it makes the numbers doubtful."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["Conditions", "Snapshot"]
+from wrn_deploy.formatting import count
+
+__all__ = ["GPU_IDLE", "Environment", "Snapshot", "find_warnings"]
+
+GPU_IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
+LOAD = 0.25  # of others, a core, the average of a minute
+TAKEN = 0.1  # of the cores' time, by others
+STEAL = 0.02  # fraction of the CPU's time
+HELD_S = 0.01  # seconds
+CHANGE = 1.1  # the highest clock over the lowest
+SLOWED = ("PowerCap", "Slowdown")  # parts of NVML's names for what a GPU does against heat and for want of power
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The machine at one moment; None: not known, or there is no such thing here.
+    """The machine at one moment; None: not known, or not present here.
 
     Args:
         load_1min: processes that wanted a core, the average of one minute.
@@ -18,9 +29,9 @@ class Snapshot:
         gpu_mhz: the clock of the GPU's processors.
         gpu_memory_mhz: the clock of its memory.
         temperature_c: of the GPU, in degrees Celsius.
-        power_w: what the GPU draws.
-        throttle_reasons: NVML's names of what holds the GPU's clock down, "GpuIdle" among them; empty: nothing does.
-        cpu_max_mhz: the highest clock that the CPU is allowed.
+        power_w: of the GPU.
+        throttle_reasons: NVML's names of what lowers the GPU's clock, "GpuIdle" among them; empty: nothing.
+        cpu_max_mhz: the maximum clock that the CPU is allowed.
         at_s: seconds since measuring began.
     """
 
@@ -36,21 +47,21 @@ class Snapshot:
     at_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """The machine around a measurement, and what makes the numbers doubtful, in sentences.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine before, during and after a measurement, and warnings in sentences.
 
     Args:
-        before: before the first contender was opened.
-        after: when the last was done.
-        energy_j: what the GPU used in between.
-        git_revision: that of the program's own source tree, as `git describe --always --dirty` says it.
+        before: before the first candidate was opened.
+        after: after the last one was done.
+        energy_j: of the GPU, in between.
+        git_revision: of the program's own source tree, by `git describe --always --dirty`.
         warnings: what makes the numbers doubtful.
         during: every few seconds in between, while nothing was timed.
-        cpu_limit: the cores' worth of time that the control group allows; None: no limit.
-        others_before: of the load before, what this program had no part in.
+        cpu_limit: cores' worth of time that the control group allows; None: no limit.
+        others_before: the load before measuring, without this program's own.
         others_cores: cores' worth of time that other programs took in between.
-        steal: the share of the CPU's time that the hypervisor gave to other machines, 0..1.
+        steal: the fraction of the CPU's time that the hypervisor gave to other machines, 0..1.
         held_s: seconds for which the control group's limit stopped this program.
         cpu_throttles: how often the CPU's cores were too hot for their clock.
     """
@@ -67,3 +78,54 @@ class Conditions:
     steal: float | None = None
     held_s: float | None = None
     cpu_throttles: int | None = None
+
+
+def find_warnings(found: Environment, cores: int) -> tuple[str, ...]:
+    """The warnings for a program that may run on `cores` cores; empty: nothing is known to have disturbed it."""
+    return *_cpu_time(found, cores), *_cpu_clock(found), *_gpu_clock(found)
+
+
+def _cpu_time(found: Environment, cores: int) -> Iterator[str]:
+    on_cores = count(cores, "core")
+    if (found.others_before or 0.0) > LOAD * cores:
+        yield f"Other programs kept the machine busy before measuring: load {found.others_before:.2f} on {on_cores}."
+    if (found.others_cores or 0.0) > TAKEN * cores:
+        yield f"Other programs took {found.others_cores:.2f} of {on_cores} while measuring."
+    if found.steal is not None and found.steal > STEAL:
+        yield f"The hypervisor gave {100 * found.steal:.1f} % of the CPU's time to other machines while measuring."
+    if found.cpu_limit is not None and found.cpu_limit < cores:
+        yield (
+            f"The control group allows {found.cpu_limit:g} cores' worth of time, on {on_cores}: with more threads than "
+            "that, all are stopped now and then."
+        )
+    if (found.held_s or 0.0) > HELD_S:
+        yield f"The control group's limit stopped this program for {found.held_s:.2f} s."
+
+
+def _cpu_clock(found: Environment) -> Iterator[str]:
+    if "powersave" in (found.before.governor or ""):
+        yield f"The CPU's frequency governor is {found.before.governor}, which may keep its clock low."
+    yield from _changed("CPU", [state.cpu_mhz for state in found.during])  # before measuring, an idle clock is low
+    if found.cpu_throttles:
+        times = "once" if found.cpu_throttles == 1 else f"{found.cpu_throttles} times"
+        yield f"The CPU was throttled {times} while measuring, since it was too hot."
+
+
+def _gpu_clock(found: Environment) -> Iterator[str]:
+    yield from _changed(
+        "GPU", [state.gpu_mhz for state in found.during if GPU_IDLE not in (state.throttle_reasons or ())]
+    )
+    states = [
+        [reason for reason in state.throttle_reasons or () if any(part in reason for part in SLOWED)]
+        for state in (*found.during, found.after)
+    ]
+    reasons = dict.fromkeys(reason for state in states for reason in state)
+    if reasons:
+        slowed = sum(bool(state) for state in states)
+        yield f"The GPU's clock was lowered in {slowed} of {len(states)} snapshots: {', '.join(reasons)}."
+
+
+def _changed(processor: str, clocks: Iterable[float | None]) -> Iterator[str]:
+    known = [clock for clock in clocks if clock]
+    if known and max(known) > CHANGE * min(known):
+        yield f"The {processor}'s clock was between {min(known):.0f} and {max(known):.0f} MHz while measuring."

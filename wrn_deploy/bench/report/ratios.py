@@ -1,4 +1,4 @@
-"""How much slower or faster one contender is than another, with an interval: of one run, paired, or of two runs."""
+"""How much slower or faster one candidate is than another, with an interval: paired in one run, or of two runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "LEAST_ROUNDS", "Ratio", "paired_ratio", "unpaired_ratio"]
+__all__ = ["CONFIDENCE", "MIN_ROUNDS", "Ratio", "paired_ratio", "unpaired_ratio"]
 
 CONFIDENCE = 0.95
-LEAST_ROUNDS = 6  # with 5, resampling reaches both extremes of the rounds too often for an interval of 95 %
+MIN_ROUNDS = 6  # with 5, resampling reaches both extremes of the rounds too often for an interval of 95 %
 RESAMPLES = 4000
 
 Rounds = Sequence[Sequence[float]]
@@ -20,7 +20,7 @@ Rounds = Sequence[Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The time of one contender over that of another, and the interval that holds it; above 1: slower."""
+    """The time of one candidate over that of another, with a 95 % interval; above 1: slower."""
 
     value: float
     low: float
@@ -28,28 +28,28 @@ class Ratio:
 
     @property
     def shown(self) -> bool:
-        """Whether a difference is shown: the interval does not hold 1."""
+        """Whether a difference is shown: the interval leaves out 1."""
         return not self.low <= 1.0 <= self.high
 
 
 def paired_ratio(times: Rounds, baseline: Rounds, seed: int = 0) -> Ratio | None:
-    """The median over the rounds of the ratio of the two contenders' medians in a round.
+    """The median over the rounds of the ratio of the two candidates' medians in a round.
 
-    A round holds both contenders' turns one soon after the other, so that what slows the machine for longer than a
-    round cancels; a median of medians forgets single turns that were disturbed. The interval is a percentile bootstrap
+    In a round both candidates take turns one soon after the other, so that whatever slows the machine for longer than a
+    round cancels; a median of medians ignores single disturbed turns. The interval is a percentile bootstrap
     over whole rounds (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13), since samples within
     a turn are not independent.
 
     Args:
-        times: the contender's times, a sequence for each round.
-        baseline: those of the contender it is compared with, in the same rounds and unit.
+        times: the candidate's times, a sequence for each round.
+        baseline: times of the candidate to compare with, in the same rounds and unit.
         seed: of the resampling; the same times give the same interval.
 
     Returns:
-        None where they share fewer than LEAST_ROUNDS rounds.
+        None if they share fewer than MIN_ROUNDS rounds.
     """
     both = [(np.median(mine), np.median(other)) for mine, other in zip(times, baseline, strict=False) if mine and other]
-    if len(both) < LEAST_ROUNDS:
+    if len(both) < MIN_ROUNDS:
         return None
     pairs = np.asarray(both, dtype=np.float64)
     ratios: npt.NDArray[np.float64] = pairs[:, 0] / pairs[:, 1]
@@ -72,9 +72,9 @@ def unpaired_ratio(after: Sequence[float], before: Sequence[float], seed: int = 
         seed: of the resampling; the same numbers give the same interval.
 
     Returns:
-        None where one of them has fewer than LEAST_ROUNDS rounds.
+        None if one of them has fewer than MIN_ROUNDS rounds.
     """
-    if min(len(after), len(before)) < LEAST_ROUNDS:
+    if min(len(after), len(before)) < MIN_ROUNDS:
         return None
     random = np.random.default_rng(seed)
     resampled = _medians_of_blocks(after, random) / _medians_of_blocks(before, random)

@@ -1,4 +1,4 @@
-"""What a benchmark measured: raw samples with their conditions, as data; rendering is in the files beside this one."""
+"""What a benchmark measured: raw samples and the environment they were taken in, as data."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from functools import cached_property
 from pathlib import Path
 
 from wrn_deploy.bench.report.derived import Derived, derive
-from wrn_deploy.bench.report.environment import Conditions
-from wrn_deploy.bench.report.loads import LoadResult
-from wrn_deploy.bench.report.scores import Accuracy
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.bench.report.environment import Environment
+from wrn_deploy.bench.report.record import read_record
+from wrn_deploy.bench.report.scores import Accuracy, LoadResult
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "FORMAT", "Accuracy", "Boundary", "Latency", "LayerTime", "LoadResult", "Report", "Row", "Settings", "WarmUp",
-    "read_report",
+    "FORMAT", "Accuracy", "Boundary", "Latency", "LayerTime", "LoadResult", "Report", "Row", "RowKey", "Settings",
+    "WarmUp", "read_report",
 ]  # fmt: skip
 
-FORMAT = 2
+RowKey = tuple[str, Precision]  # backend and precision
+
+FORMAT = 3
 
 
 class Boundary(StrEnum):
@@ -36,19 +37,19 @@ class Boundary(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What begins and ends the section, in words."""
+        """What the section holds, in words."""
         return {
-            Boundary.COMPUTE: "inference alone, from its start until the device is done; the input is there already, "
-            "no copies",
-            Boundary.TRANSFER: "from prepared images to the answers, both in memory: copies both ways and inference",
-            Boundary.E2E: "from encoded images to their labels: decoding, resizing, normalising, copies, inference, "
-            "the largest logit",
+            "compute": "inference alone, from its start until the device is done; the input is there already, no "
+            "copies",
+            "transfer": "from prepared images to the answers, both in memory: copies both ways and inference",
+            "e2e": "from encoded images to their labels: decoding, resizing, normalising, copies, inference, the "
+            "largest logit",
         }[self]
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """How a contender was warmed up before it was timed; `steady` says whether its times had settled."""
+    """The warm-up of a candidate before it was timed; `steady`: its times had settled."""
 
     seconds: float
     runs: int
@@ -57,9 +58,9 @@ class WarmUp:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Raw times of one contender at one batch size, in milliseconds, by rounds, in the order they were taken.
+    """Raw times of one candidate at one batch size, in milliseconds, by rounds, in the order they were taken.
 
-    `device_ms` are the device's own times (CUDA events) of the same runs; empty where there is no such clock.
+    `device_ms` are the device's own times (CUDA events) of the same runs; empty if it has no such clock.
     """
 
     batch: int
@@ -75,18 +76,18 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
-    """What one layer of a network took, the median of several runs; `precision` as the runtime names it."""
+    """The median time of one layer over several runs; `precision` is the runtime's own name for it."""
 
     name: str
     ms: float
     precision: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One contender. A row that did not run has `skipped`, the reason, and no measurements.
+    """One candidate. A row that did not run has `skipped`, the reason, and no measurements.
 
-    `layers` are in the order they run, where the runtime tells; `loads` are the scenarios that were asked for.
+    `layers` are in the order they run, if the runtime reports them; `loads` are the LoadGen scenarios.
     """
 
     backend: str
@@ -107,19 +108,24 @@ class Row:
         """As in "ONNX Runtime int8"."""
         return f"{self.title} {self.precision}"
 
+    @property
+    def key(self) -> RowKey:
+        """Backend and precision, which identify the row in a report."""
+        return self.backend, self.precision
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How it was measured.
+    """The options of a benchmark.
 
     Args:
-        batches: the batch sizes.
-        rounds: turns of each contender at each batch size.
-        duration_s: how long a contender's turns at one batch size should take together.
-        iterations: the most runs in a turn.
+        batches: batch sizes.
+        rounds: turns of each candidate at each batch size.
+        duration_s: time for all turns of a candidate at one batch size together.
+        iterations: maximum runs in a turn.
         threads: CPU threads.
-        streams: inferences that run at the same time, on execution contexts of their own; a run is one of each.
-        boundary: the section that was timed.
+        streams: inferences at the same time, each on its own execution context; a run is one of each.
+        boundary: the timed section.
     """
 
     batches: tuple[int, ...]
@@ -131,13 +137,13 @@ class Settings:
     boundary: Boundary
 
 
-@dataclass(frozen=True)  # no slots: `derived` is kept in the instance
+@dataclass(frozen=True, kw_only=True)  # no slots: `derived` is kept in the instance
 class Report:
     """One benchmark of one bundle.
 
     `data_digest` identifies the images (see `wrn_deploy/data/sampling/digest.py`); `corrupt` names those left out.
-    `reference` is the name of the row that `agreement` refers to, `baseline` that of the row whose times the others'
-    are divided by.
+    `reference` is the name of the row that `agreement` refers to, `baseline` of the row by whose times the others' are
+    divided.
     """
 
     model: str
@@ -152,7 +158,7 @@ class Report:
     versions: Mapping[str, str]
     settings: Settings
     rows: tuple[Row, ...]
-    conditions: Conditions | None = None
+    environment: Environment | None = None
 
     @property
     def timed(self) -> bool:
@@ -161,11 +167,11 @@ class Report:
 
     @cached_property
     def derived(self) -> Derived:
-        """Statistics, ratios and the ranking by speed: computed when first asked for, and kept."""
+        """Statistics, ratios and the ranking by speed; computed once."""
         return derive(self)
 
     def to_json(self) -> str:
-        """The report as a JSON text: everything, raw samples included; what is computed from them is in `derived`."""
+        """The whole report as JSON, raw samples included; `derived` has what is computed from them."""
         derived = [dataclasses.asdict(row) for row in self.derived.rows]
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": derived}) + "\n"
 
@@ -176,21 +182,6 @@ def read_report(file: Path) -> Report:
     Raises:
         DeployError: the file is missing, damaged, or of another format.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record.pop("format") != FORMAT:
-            raise DeployError(f"{file} has another format: expected {FORMAT}; run the benchmark again")
-        record.pop("derived")
-        return TypeAdapter(Report).validate_json(json.dumps(record), strict=True, extra="forbid")
-    except OSError as error:
-        raise DamagedFile(f"{file} cannot be read ({error.strerror}): expected the JSON of a benchmark") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedFile(
-            f"{file} is no benchmark report ({where}: {first['msg']}): expected the JSON that bench wrote"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedFile(f"{file} is no benchmark report ({error!r}): expected the JSON that bench wrote") from error
+    return read_record(
+        file, Report, version=FORMAT, name="a benchmark report", command="wrn-deploy bench", extra="forbid"
+    )

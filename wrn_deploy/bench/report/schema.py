@@ -23,7 +23,11 @@ def report_schema() -> dict[str, Any]:
     definitions = schemas["$defs"]
     report = definitions.pop("Report")
     version = {"const": FORMAT, "description": "The version of this format; another one has another schema."}
-    derived = {"type": "array", "items": {"$ref": "#/$defs/DerivedRow"}, "description": "By row; computed, never read."}
+    derived = {
+        "type": "array",
+        "items": {"$ref": "#/$defs/DerivedRow"},
+        "description": "By row; computed, never read back.",
+    }
     schema = {
         **report,
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,19 +1,23 @@
-"""How right a contender's answers are, as data: shares with intervals, classes, and images that changed class."""
+"""How right a candidate's answers are, as data: counts with intervals, limits on them, and load scenarios."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-__all__ = ["KEPT_CHANGES", "Accuracy", "ChangedImage", "ClassScore", "Interval", "share_change", "wilson"]
+__all__ = [
+    "KEPT_CHANGES", "Accuracy", "ChangedImage", "ClassScore", "Interval", "LoadResult", "exceeds", "falls_short",
+    "top1_change", "wilson",
+]  # fmt: skip
 
 KEPT_CHANGES = 12  # images of a row that are kept with their pixels, at most
-QUANTILE = 1.959963984540054  # of the normal distribution: 95 % lie within plus and minus so many deviations
+QUANTILE = 1.959963984540054  # of the normal distribution: 95 % lie within plus and minus this many deviations
+ROUNDING = 1e-9  # limits such as 0.1 have no exact binary form
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The ends of an interval that holds a share, 0..1, with a confidence of 95 %."""
+    """A 95 % confidence interval of a fraction, 0..1, or of a difference of two, -1..1."""
 
     low: float
     high: float
@@ -21,22 +25,22 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How many images of one class there were, and how many of them were classified right."""
+    """The images of one class, and how many of them were classified right."""
 
     label: str
     images: int
     correct: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedImage:
-    """An image whose top class is not the one that the reference row gave it.
+    """An image that got another top class than from the reference row.
 
     Args:
         name: the image's name in its data.
         label: its true class.
-        before: the class that the reference row gave it.
-        after: the class that this row gave it.
+        before: the reference row's class.
+        after: this row's class.
         png: its pixels as a small PNG, base64.
     """
 
@@ -47,20 +51,20 @@ class ChangedImage:
     png: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Answers on labelled images; None: not known, or there is no reference row to compare with.
+    """Answers on labelled images; None: not known, or without a reference row.
 
     Args:
-        images: how many were asked for.
-        correct: those whose top class is the label.
-        agreement: the share of images with the same top class as the reference row.
+        images: all images that were answered.
+        correct: images whose top class is the label.
+        agreement: the fraction of images with the same top class as the reference row.
         correct5: images whose label is among the five top classes.
         max_error: the largest absolute difference of a logit from the reference row's.
         mean_error: the mean of these absolute differences.
-        classes: the same by class, in the network's order; empty: not kept.
+        classes: by class, in the network's order; empty: not kept.
         changed: up to KEPT_CHANGES of the images whose top class is not the reference row's.
-        changed_count: how many such images there are altogether.
+        changed_count: all such images.
     """
 
     images: int
@@ -75,12 +79,12 @@ class Accuracy:
 
     @property
     def top1(self) -> float:
-        """The share of images classified right, 0..1."""
+        """The fraction of images classified right, 0..1."""
         return self.correct / self.images
 
     @property
     def top5(self) -> float | None:
-        """The share of images whose label is among the five top classes, 0..1."""
+        """The fraction of images whose label is among the five top classes, 0..1."""
         return None if self.correct5 is None else self.correct5 / self.images
 
     @property
@@ -90,25 +94,24 @@ class Accuracy:
 
 
 def wilson(correct: int, images: int) -> Interval:
-    """The 95 % score interval of a share, which stays within 0..1 and holds for few images too.
+    """The 95 % score interval of a fraction, which stays within 0..1 and holds for few images too.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
     American Statistical Association 22 (1927), 209-212.
     """
-    assert 0 <= correct <= images, "a share of the images"
-    assert images > 0, "a share of something"
-    share, square = correct / images, QUANTILE**2 / images
-    middle = share + square / 2
-    half = math.sqrt(square * (share * (1 - share) + square / 4))
+    assert 0 <= correct <= images > 0, f"{correct} of {images} images"
+    fraction, square = correct / images, QUANTILE**2 / images
+    middle = fraction + square / 2
+    half = math.sqrt(square * (fraction * (1 - fraction) + square / 4))
     low, high = (middle - half) / (1 + square), (middle + half) / (1 + square)
     return Interval(0.0 if correct == 0 else low, 1.0 if correct == images else high)
 
 
-def share_change(before: Accuracy, after: Accuracy) -> Interval:
+def top1_change(before: Accuracy, after: Accuracy) -> Interval:
     """The 95 % interval of after's top-1 minus before's, -1..1, by Newcombe's hybrid of the two Wilson intervals.
 
-    It takes the two for answers on different images. On the same images right answers go together, so that it is wider
-    than it need be and a change it shows is shown; McNemar's test would need to know which images changed.
+    The method assumes different images. On the same images right answers correlate, so the interval is wider than
+    necessary, and a change that it shows is real; McNemar's test would need to know which images changed.
 
     Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in
     Medicine 17 (1998), 873-890, method 10.
@@ -117,3 +120,32 @@ def share_change(before: Accuracy, after: Accuracy) -> Interval:
     down = math.hypot(after.top1 - new.low, old.high - before.top1)
     up = math.hypot(new.high - after.top1, before.top1 - old.low)
     return Interval(change - down, change + up)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """What MLPerf's LoadGen measured of a candidate in one scenario; `reason` is its advice if the run is not `valid`.
+
+    `target_ms` is the latency asked for (Server), `log` the folder of LoadGen's logs, beside the report.
+    """
+
+    scenario: str
+    valid: bool
+    target_ms: float | None
+    samples_per_s: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    queries: int
+    log: str
+    reason: str | None = None
+
+
+def exceeds(count: int, images: int, percent: float) -> bool:
+    """Whether `count` is more than `percent` per cent of `images`; a count that a limit just allows does not exceed."""
+    return 100 * count > percent * images + ROUNDING
+
+
+def falls_short(count: int, images: int, percent: float) -> bool:
+    """Whether `count` is less than `percent` per cent of `images`; the exact count does not fall short."""
+    return 100 * count < percent * images - ROUNDING

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wrn_deploy.bench.report.shares import exceeds, falls_short
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.bench.report.record import read_record
+from wrn_deploy.bench.report.scores import exceeds, falls_short
 
-__all__ = ["Budget", "Layer", "Score", "Trial", "Tuning", "read_tuning"]
+__all__ = ["Budget", "ConvCost", "Score", "Trial", "Tuning", "read_tuning"]
 
 FORMAT = 1
 
@@ -29,18 +27,18 @@ class Score:
 
     @property
     def top1(self) -> float:
-        """The share of images classified right, 0..1; 0 without labels."""
+        """The fraction of images classified right, 0..1; 0 without labels."""
         return self.correct / self.images
 
     @property
     def agreement(self) -> float:
-        """The share of images with the same argmax as fp32, 0..1."""
+        """The fraction of images with the same argmax as fp32, 0..1."""
         return self.same / self.images
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """One Conv: multiply-accumulates for one image, and what it costs alone in int8, all others in fp16."""
+class ConvCost:
+    """One Conv: multiply-accumulates for one image, and the score with it alone in int8, all others in fp16."""
 
     name: str
     macs: int
@@ -49,7 +47,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of Convs in fp16, measured; `int8_share` is the share of the Convs' MACs that is left in int8, 0..1."""
+    """One measured set of Convs in fp16; `int8_share` is the fraction of the Convs' MACs that stays in int8, 0..1."""
 
     float_convs: tuple[str, ...]
     int8_share: float
@@ -58,13 +56,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be lost against fp32: points of top-1, and the least agreement in per cent; None: not asked for."""
+    """The allowed loss against fp32: points of top-1, and minimum agreement in per cent; None: not asked for."""
 
     max_drop: float | None
     min_agreement: float | None
 
     def met(self, score: Score, reference: Score) -> bool:
-        """Whether `score` keeps within it; `reference` is fp32's on the same images."""
+        """Whether `score` is within the budget; `reference` is fp32's on the same images."""
         lost, images = reference.correct - score.correct, score.images
         dropped = self.max_drop is not None and exceeds(lost, images, self.max_drop)
         differs = self.min_agreement is not None and falls_short(score.same, images, self.min_agreement)
@@ -75,9 +73,9 @@ class Budget:
         return " ".join(f"{name} {value:g}" for name, value in wanted.items() if value is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Everything that was measured; `layers` by error per MAC, the costliest first; `chosen` None: no set will do.
+    """The result of tuning; `layers` by error per MAC, the costliest first; `chosen` None: no set met the budget.
 
     `trials` are in the order of `int8_share`, the largest first. `reference` is fp32's score.
     """
@@ -88,13 +86,13 @@ class Tuning:
     sensitivity_data: str
     budget: Budget
     reference: Score
-    layers: tuple[Layer, ...]
+    layers: tuple[ConvCost, ...]
     trials: tuple[Trial, ...]
     chosen: Trial | None
 
     @property
     def ladder(self) -> list[Trial]:
-        """The trials that keep the costliest layers by the ranking, however many."""
+        """The trials that keep the first N layers of the ranking in fp16."""
         names = [layer.name for layer in self.layers]
         return [trial for trial in self.trials if {*trial.float_convs} == {*names[: len(trial.float_convs)]}]
 
@@ -105,58 +103,38 @@ class Tuning:
         return [trial for trial in self.trials if trial in shown or trial == self.chosen]
 
     def drop(self, score: Score) -> float:
-        """Points of top-1 below fp32; negative where it is better."""
+        """Points of top-1 below fp32; negative: better."""
         return 100.0 * (self.reference.correct - score.correct) / score.images
 
     def uncertainty(self, score: Score) -> float:
-        """The standard error of `drop` in points, at most: only answers that differ from fp32's can change it.
+        """An upper bound of the standard error of `drop`, in points: only answers that differ from fp32's count.
 
-        McNemar (1947): the variance of a difference of two counts on the same images is the number of those that
-        count for one alone, which is not more than that of the answers that differ.
+        McNemar (1947): the variance of a difference of two counts on the same images is the number of images that
+        count for one alone, which is at most that of the answers that differ.
         """
         return 100.0 * math.sqrt(score.images - score.same) / score.images
 
     def to_json(self) -> str:
-        """All of it, with the shares and drops that follow from the counts."""
+        """The result as JSON, with the fractions and drops that follow from the counts."""
         record = {"format": FORMAT, **dataclasses.asdict(self)}
         record["reference"].update(top1=self.reference.top1)
-        for layer, own in zip(record["layers"], self.layers, strict=True):
-            layer["alone"].update(agreement=own.alone.agreement)
-        known = [(record["chosen"], self.chosen), *zip(record["trials"], self.trials, strict=True)]
-        for trial, own_trial in known:
-            if own_trial is not None:
-                score = own_trial.score
-                told = {"top1": score.top1, "drop": self.drop(score), "drop_error": self.uncertainty(score)}
-                trial["score"].update(told, agreement=score.agreement)
-                trial["meets"] = self.budget.met(score, self.reference)
+        for layer, cost in zip(record["layers"], self.layers, strict=True):
+            layer["alone"].update(agreement=cost.alone.agreement)
+        for written, trial in [(record["chosen"], self.chosen), *zip(record["trials"], self.trials, strict=True)]:
+            if trial is not None:
+                score = trial.score
+                computed = {"top1": score.top1, "drop": self.drop(score), "drop_error": self.uncertainty(score)}
+                written["score"].update(computed, agreement=score.agreement)
+                written["meets"] = self.budget.met(score, self.reference)
         return json.dumps(record, indent=1, allow_nan=False) + "\n"
 
 
 def read_tuning(file: Path) -> Tuning:
-    """Reads what `to_json` wrote.
+    """Reads what `Tuning.to_json` wrote.
 
     Raises:
-        DeployError: the file is damaged, or of another format.
+        DeployError: the file is missing, damaged, or of another format.
     """
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record.pop("format") != FORMAT:
-            raise DeployError(f"{file} has another format: expected {FORMAT}; run `wrn-deploy tune` again")
-        made = {
-            "budget": Budget(**record["budget"]),
-            "reference": _score(record["reference"]),
-            "layers": tuple(Layer(layer["name"], layer["macs"], _score(layer["alone"])) for layer in record["layers"]),
-            "trials": tuple(map(_trial, record["trials"])),
-            "chosen": None if record["chosen"] is None else _trial(record["chosen"]),
-        }
-        return Tuning(**{**record, **made})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFile(f"{file} is no record of tuning ({error!r}): run `wrn-deploy tune` again") from error
-
-
-def _score(record: Mapping[str, Any]) -> Score:
-    return Score(record["images"], record["correct"], record["same"], record["error"])
-
-
-def _trial(record: Mapping[str, Any]) -> Trial:
-    return Trial(tuple(record["float_convs"]), record["int8_share"], _score(record["score"]))
+    return read_record(
+        file, Tuning, version=FORMAT, name="a record of tuning", command="wrn-deploy tune", extra="ignore"
+    )

@@ -26,8 +26,8 @@ def show_comparison(found: Comparison, notes: Sequence[str], *, as_json: bool) -
         print_json(_record(found, notes))
         return
     print_line(f"{found.model}: B against A", "bold")
-    if found.yardstick is not None:
-        print_line(f"Ratios are of times divided by those of {found.yardstick} in the same round.")
+    if found.reference is not None:
+        print_line(f"Ratios are of times divided by those of {found.reference} in the same round.")
     if found.timed:
         print_table(_table(TIMES, map(_cells_of_times, found.timed)))
     if found.scored:

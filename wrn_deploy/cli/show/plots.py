@@ -52,7 +52,7 @@ def show_network(network: Network, *, fold: bool, as_json: bool) -> None:
 
 
 def _block(network: Network, segment: Segment) -> tuple[str, ...]:
-    layers = network.layers[segment.first : segment.last + 1]
+    layers = network.layers_of(segment)
     parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
     kinds = dict.fromkeys(layer.arithmetic for layer in layers if layer.arithmetic is not None)
     times = f" x {segment.count}" if segment.count > 1 else ""

@@ -19,7 +19,7 @@ from wrn_deploy.graph import (
     users,
     value_name,
 )
-from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Tensor
+from wrn_deploy.rendering.plots.network import Layer, LayerKind, Network, Tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -78,7 +78,10 @@ def network_of(model: ir.Model, name: str, precision: str) -> Network:
     reading = _Reading(expected)
     for value in model.graph.inputs:
         if value.name not in model.graph.initializers:
-            reading.made[value] = (reading.add(Layer(value_name(value), Kind.INPUT, "input", _shape(value))), None)
+            reading.made[value] = (
+                reading.add(Layer(name=value_name(value), kind=LayerKind.INPUT, label="input", shape=_shape(value))),
+                None,
+            )
     for node in model.graph:
         if node.op_type == "Constant" or not any(value in reading.made for value in node.inputs):
             continue
@@ -106,7 +109,7 @@ def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
             codes = written.name.lower() if written is not None else None
         return place, codes
     before = reading.layers[place]
-    follows = len(users(source)) == 1 and before.kind is not Kind.INPUT
+    follows = len(users(source)) == 1 and before.kind is not LayerKind.INPUT
     if node.op_type in JOINED and follows:
         joined = " · ".join(filter(None, (before.label, JOINED[node.op_type])))
         reading.change(place, label=joined, shape=_shape(node.outputs[0]) or before.shape)
@@ -122,7 +125,7 @@ def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
     """Adds the node to the one layer of its group, with its costs."""
     place = reading.groups.get(group)
     if place is None:
-        layer = Layer(name_of(node).partition(".")[0], Kind.OTHER, group, ())
+        layer = Layer(name=name_of(node).partition(".")[0], kind=LayerKind.OTHER, label=group, shape=())
         place = reading.groups[group] = reading.add(layer, node)
     macs, arithmetic = reading.expected.get(name_of(node), (0, None))
     there = reading.layers[place]
@@ -140,29 +143,37 @@ def _layer(reading: _Reading, node: ir.Node) -> Layer:
     name, shape = name_of(node), _shape(node.outputs[0])
     if node.op_type in MULTIPLYING:
         macs, arithmetic = reading.expected.get(name, (0, None))
-        kind = Kind.CONV if node.op_type == "Conv" else Kind.LINEAR
-        label = _conv_label(node) if kind is Kind.CONV else _linear_label(node)
-        return Layer(name, kind, label, shape, _constants(node), macs, arithmetic)
+        kind = LayerKind.CONV if node.op_type == "Conv" else LayerKind.LINEAR
+        label = _conv_label(node) if kind is LayerKind.CONV else _linear_label(node)
+        return Layer(
+            name=name,
+            kind=kind,
+            label=label,
+            shape=shape,
+            parameters=_constants(node),
+            macs=macs,
+            arithmetic=arithmetic,
+        )
     kind, label, parameters = _plain(reading, node)
-    return Layer(name, kind, label, shape, parameters)
+    return Layer(name=name, kind=kind, label=label, shape=shape, parameters=parameters)
 
 
-def _plain(reading: _Reading, node: ir.Node) -> tuple[Kind, str, int]:
-    """Kind, label and parameters of a layer that is not a product of matrices."""
+def _plain(reading: _Reading, node: ir.Node) -> tuple[LayerKind, str, int]:
+    """LayerKind, label and parameters of a layer that is not a product of matrices."""
     data = _count_data(reading, node)
     match node.op_type:
         case "BatchNormalization":
-            return Kind.NORM, "BN", _constants(node) // 2  # mean and variance are not parameters
+            return LayerKind.NORM, "BN", _constants(node) // 2  # mean and variance are not parameters
         case "Mul" if data == 1:
-            return Kind.NORM, "scale", _constants(node)
+            return LayerKind.NORM, "scale", _constants(node)
         case "Add" if data > 1:
-            return Kind.SUM, "+", 0
+            return LayerKind.SUM, "+", 0
         case "MaxPool" | "AveragePool":
             kernel = "x".join(map(str, node.attributes.get_ints("kernel_shape", [])))
-            return Kind.POOL, f"{kernel} {POOLS[node.op_type]}{_stride(node)}", 0
+            return LayerKind.POOL, f"{kernel} {POOLS[node.op_type]}{_stride(node)}", 0
         case "ReduceMean" | "GlobalAveragePool":
-            return Kind.POOL, "global average pool", 0
-    return Kind.OTHER, node.op_type, 0
+            return LayerKind.POOL, "global average pool", 0
+    return LayerKind.OTHER, node.op_type, 0
 
 
 def _conv_label(node: ir.Node) -> str:

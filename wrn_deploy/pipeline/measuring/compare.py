@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.bench.report.compare import Comparison, RowKey, Timed, compare_reports
-from wrn_deploy.bench.report.report import Report, read_report
-from wrn_deploy.bench.report.shares import exceeds
+from wrn_deploy.bench.report.compare import Comparison, Timed, compare_reports
+from wrn_deploy.bench.report.report import Report, RowKey, read_report
+from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
 from wrn_deploy.spec import Precision

@@ -134,11 +134,11 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         if with_latency:
             time_rounds(entries, settings, progress, watch.look)
             run_loads(entries, options.loads, options.logs or Path(), progress)
-            conditions = watch.end(machine.cores, git_revision())
+            environment = watch.end(machine.cores, git_revision())
             ask_all(entries, images, progress)
         else:
             ask_all(entries, images, progress)
-            conditions = watch.end(machine.cores, git_revision())
+            environment = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
     answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
@@ -163,7 +163,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
         settings=settings,
         rows=tuple(entry.row(scores.get(entry.name)) for entry in ordered),
-        conditions=conditions,
+        environment=environment,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.bench.report.shares import exceeds
+from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
 from wrn_deploy.bundle import Bundle, Kind, Recipe
 from wrn_deploy.data import Role, open_data

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 import numpy as np
 
-from wrn_deploy.bench.report.tuning import Budget, Layer, Score, Trial, Tuning
+from wrn_deploy.bench.report.tuning import Budget, ConvCost, Score, Trial, Tuning
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
@@ -155,14 +155,14 @@ class Tuner:
             chosen=None if kept is None else self.trials[kept],
         )
 
-    def _costs(self, reference: Reference) -> list[Layer]:
+    def _costs(self, reference: Reference) -> list[ConvCost]:
         """The error of each Conv alone in int8: never negative and nearly additive, unlike the gain of one in fp16."""
         layers, macs = [], self.graphs.macs
         title = f"Costs of {len(macs)} Convs in int8, on {len(self.sample)} images"
         with self.progress.task(title, len(macs)) as advance:
             for name in macs:
                 alone = self._measure([other for other in macs if other != name], reference, _ignore)
-                layers.append(Layer(name, macs[name], alone))
+                layers.append(ConvCost(name, macs[name], alone))
                 advance(1)
         return sorted(layers, key=lambda layer: (-layer.alone.error / layer.macs, layer.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from markupsafe import Markup
 
@@ -27,23 +27,22 @@ class Axis:
     high: float
     start: float
     end: float
+    _: KW_ONLY
     log: bool = False
 
     @classmethod
     def around(cls, low: float, high: float, start: float, end: float, *, log_from: float) -> Axis:
-        """Holds `low`..`high` with some room at both ends; logarithmic if `high` is more than `log_from` times `low`.
-
-        Args:
-            low: the smallest value.
-            high: the largest value.
-            start: pixels.
-            end: pixels.
-            log_from: the ratio from which on the axis is logarithmic.
-        """
+        """Holds `low`..`high` with room at both ends; logarithmic if `high` is more than `log_from` times `low`."""
         if high > log_from * low > 0:
             return cls(low / 1.15, high * 1.15, start, end, log=True)
         room = (high - low) * 0.08 or high * 0.1 or 1.0
         return cls(low - room, high + room, start, end)
+
+    @classmethod
+    def of_percents(cls, values: Sequence[float], start: float, end: float, *, room: float) -> Axis:
+        """Holds the values, and at least one point, so that a single image never looks like a gulf."""
+        half, middle = max((max(values) - min(values)) * room, 0.5), (max(values) + min(values)) / 2
+        return cls(middle - half, middle + half, start, end)
 
     def at(self, value: float) -> float:
         """The pixel of a value."""
@@ -54,9 +53,8 @@ class Axis:
         """Round values within the range: 1, 2 and 5 in every decade, more in a single one, or about six equal steps."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            factors: tuple[float, ...] = (1, 2, 5) if self.high / self.low < 1e3 else (1,)
-            if self.high / self.low < 10:
-                factors = (1, 1.5, 2, 3, 5, 7)
+            span = self.high / self.low
+            factors = (1, 1.5, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 1e3 else (1,)
             values = [float(f"{factor * 10.0**decade:.2g}") for decade in decades for factor in factors]
             return [value for value in values if self.low <= value <= self.high]
         rough = (self.high - self.low) / 6
@@ -92,14 +90,10 @@ def rules(axis: Axis, left: float, right: float, limits: tuple[float, float] = (
 def scale(
     axis: Axis, bottom: float, *, width: float, ticks: Ticks | None = None, top: float | None = None
 ) -> list[Markup]:
-    """The base line of a horizontal axis with its ticks, and as many of their numbers as there is room for.
+    """The base line of a horizontal axis at the height `bottom`, with its ticks, and as many of their numbers as fit.
 
-    Args:
-        axis: its pixels are those of the base line.
-        bottom: the height of the base line.
-        width: of the picture, which the numbers keep within.
-        ticks: values and texts; None: the axis's own.
-        top: from here down each tick is a line through the picture; None: a short one below the base line.
+    The numbers stay within the `width` of the picture. `ticks` are values and texts (None: the axis's own); each is a
+    line from `top` to the base line (None: a short one below it).
     """
     parts, taken = [], -math.inf
     below = 19 if top is None else 16

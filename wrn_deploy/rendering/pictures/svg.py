@@ -116,7 +116,7 @@ def mark(precision: Precision, x: float, y: float, tooltip: str) -> Markup:
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
-    """The name on one line, cut in its middle if it is too long: both ends tell names apart."""
+    """The name on one line, cut in its middle if it is too long: both ends distinguish names."""
     name = one_line(name)
     if len(name) <= longest:
         return name

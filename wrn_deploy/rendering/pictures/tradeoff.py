@@ -11,7 +11,7 @@ from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import digits, one_line, percent
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
 from wrn_deploy.rendering.pictures.bars import latency_bars
-from wrn_deploy.rendering.pictures.label_placement import Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.label_placement import Box, Label, Point, around, draw_labels
 from wrn_deploy.rendering.pictures.svg import WIDE, Picture, circle, mark, path, short, text
 
 __all__ = ["draw_tradeoff", "has_accuracy"]
@@ -58,10 +58,21 @@ def _front(ranking: Sequence[Ranked]) -> list[Ranked]:
 
 
 def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
-    x_axis, y_axis = _latency_axis(ranking, 46, width - 14), _accuracy_axis(ranking, HEIGHT - 46, 34)
-    points = [(x_axis.at(one.latency.median_ms), y_axis.at(_top1(one))) for one in ranking]
-    ends = [(x_axis.at(one.latency.min_ms), x_axis.at(one.latency.p90_ms)) for one in ranking]
-    on_front = [point for one, point in zip(ranking, points, strict=True) if one in front]
+    """The axes, the front, and each point with its whisker and its number, a few with their names too."""
+    x_axis = _latency_axis(ranking, 46, width - 14)
+    y_axis = Axis.of_percents([_top1(one) for one in ranking], HEIGHT - 46, 34, room=0.7)
+    placed = [(one, (x_axis.at(one.latency.median_ms), y_axis.at(_top1(one)))) for one in ranking]
+    whiskers = [
+        Box(x_axis.at(one.latency.min_ms), y - 1.5, x_axis.at(one.latency.p90_ms), y + 1.5) for one, (_, y) in placed
+    ]
+    on_front = [point for one, point in placed if one in front]
+    named = [one for one in ranking if one in (front[0], front[-1]) or one.row.name == reference]
+    labels = [
+        Label(point, f"{number} {short(one.row.name, LONGEST[width >= WIDE])}" if one in named else str(number))
+        for number, (one, point) in enumerate(placed, start=1)
+    ]
+    labels.sort(key=lambda label: not label.words.isdigit())  # numbers need to stand near
+    taken = [*whiskers, *(around(point, RING) for _, point in placed)]
     caption = x_axis.caption(f"median latency at batch {ranking[0].latency.batch}, ms")
     return [
         *rules(y_axis, x_axis.start, x_axis.end, (0, 100)),
@@ -70,34 +81,10 @@ def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str 
         text(0, y_axis.end - 20, "top-1 accuracy, %"),
         path("front", _steps(on_front, x_axis.end)),
         *(circle("ring", x, y, RING) for x, y in on_front),
-        *(path("whisker", f"M{low:.1f} {y:.1f}H{high:.1f}") for (low, high), (_, y) in zip(ends, points, strict=True)),
-        *_labels(points, ends, _words(ranking, front, reference, width), width),
-        *(mark(one.row.precision, x, y, _describe(one)) for one, (x, y) in zip(ranking, points, strict=True)),
+        *(path("whisker", f"M{box.left:.1f} {box.middle[1]:.1f}H{box.right:.1f}") for box in whiskers),
+        *draw_labels(labels, taken, Box(46, 30, width, HEIGHT - 50)),
+        *(mark(one.row.precision, x, y, _describe(one)) for one, (x, y) in placed),
     ]
-
-
-def _words(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[str]:
-    """Each point's number in the key; the fastest, the most accurate and the reference have their names too."""
-    longest = LONGEST[width >= WIDE]
-    return [
-        f"{number} {short(one.row.name, longest)}"
-        if one in (front[0], front[-1]) or one.row.name == reference
-        else str(number)
-        for number, one in enumerate(ranking, start=1)
-    ]
-
-
-def _labels(
-    points: Sequence[Point], ends: Sequence[tuple[float, float]], words: Sequence[str], width: int
-) -> list[Markup]:
-    """Placed where they cover no mark and no whisker; the numbers first, which need to stand near."""
-    order = sorted(range(len(points)), key=lambda index: (not words[index].isdigit(), index))
-    whiskers = [Box(low, y - 1.5, high, y + 1.5) for (low, high), (_, y) in zip(ends, points, strict=True)]
-    taken = [*whiskers, *(around(point, RING) for point in points)]
-    ordered = [points[index] for index in order]
-    boxes = place_labels(ordered, [words[index] for index in order], taken, Box(46, 30, width, HEIGHT - 50))
-    labels = zip(order, ordered, boxes, strict=True)
-    return [part for index, point, box in labels for part in point_label(words[index], point, box)]
 
 
 def _steps(front: Sequence[Point], end: float) -> str:
@@ -128,13 +115,6 @@ def _latency_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
     if high / LOG_FROM <= low < high / 2:
         return Axis(0.0, high * 1.08, start, end)
     return Axis.around(low, high, start, end, log_from=LOG_FROM)
-
-
-def _accuracy_axis(ranking: Sequence[Ranked], start: float, end: float) -> Axis:
-    """At least one percentage point, so that a single image never looks like a gulf."""
-    values = [_top1(one) for one in ranking]
-    half, middle = max((max(values) - min(values)) * 0.7, 0.5), (max(values) + min(values)) / 2
-    return Axis(middle - half, middle + half, start, end)
 
 
 def _top1(one: Ranked) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from wrn_deploy.bench.report.tuning import Trial, Tuning
 from wrn_deploy.formatting import percent
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Point, around, place_labels, point_label
+from wrn_deploy.rendering.pictures.label_placement import LINE, Box, Label, Point, around, draw_labels
 from wrn_deploy.rendering.pictures.svg import Picture, circle, path, text
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
@@ -17,13 +15,14 @@ __all__ = ["draw_tuning"]
 
 WIDTH, HEIGHT = 900, 460
 LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 20, 92, HEIGHT - 62
-LEAST = 0.5  # points of accuracy above and below the middle, so that a single image never looks like a gulf
 DIAMOND = "M0-8 8 0 0 8-8 0z"
 
 
 def draw_tuning(tuning: Tuning) -> Picture:
     """Every set of Convs that was tried, with names for those of the frontier."""
-    x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), _accuracy_axis(tuning)
+    spread = [(100 * trial.score.top1, tuning.uncertainty(trial.score)) for trial in tuning.trials]
+    values = [100 * tuning.reference.top1, *(top1 + side * error for top1, error in spread for side in (-1, 1))]
+    x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), Axis.of_percents(values, BOTTOM, TOP, room=0.55)
     title = f"{tuning.model}: accuracy against the share of work in INT8"
     about = f"{tuning.reference.images} images of {tuning.data}; budget {tuning.budget}"
     caption = "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)"
@@ -55,15 +54,8 @@ def _describe(tuning: Tuning) -> str:
     return "; ".join(parts if tuning.chosen else [*parts, f"no set met {tuning.budget}"])
 
 
-def _accuracy_axis(tuning: Tuning) -> Axis:
-    spread = [(100 * trial.score.top1, tuning.uncertainty(trial.score)) for trial in tuning.trials]
-    values = [100 * tuning.reference.top1, *(top1 + side * error for top1, error in spread for side in (-1, 1))]
-    half, middle = max((max(values) - min(values)) * 0.55, LEAST), (max(values) + min(values)) / 2
-    return Axis(middle - half, middle + half, BOTTOM, TOP)
-
-
 def _reference(tuning: Tuning, y_axis: Axis) -> list[Markup]:
-    """fp32's accuracy, and the least that the budget allows if it lies in the picture."""
+    """fp32's accuracy, and the minimum that the budget allows, if it is in the picture."""
     top1, drop = 100 * tuning.reference.top1, tuning.budget.max_drop
     y, words = y_axis.at(top1), f"fp32 {top1:.2f}"
     parts = [path("reference", f"M{LEFT} {y:.1f}H{RIGHT}")]
@@ -80,6 +72,8 @@ def _reference_boxes(y: float) -> tuple[Box, Box]:
 
 
 def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> list[Markup]:
+    """The trials with their errors, and the names of those of the frontier, the chosen one's first."""
+
     def at(trial: Trial) -> Point:
         return x_axis.at(100 * trial.int8_share), y_axis.at(100 * trial.score.top1)
 
@@ -91,26 +85,15 @@ def _points(tuning: Tuning, x_axis: Axis, y_axis: Axis) -> list[Markup]:
     others = [trial for trial in tuning.trials if trial != tuning.chosen]
     parts += [circle("tried", *at(trial), 3) for trial in others if trial not in ladder]
     parts += [circle("step", *at(trial), 4.5) for trial in others if trial in ladder]
-    taken = _reference_boxes(y_axis.at(100 * tuning.reference.top1))
-    parts += _names(tuning, [at(trial) for trial in tuning.frontier], taken)
+    named = sorted(tuning.frontier, key=lambda trial: trial != tuning.chosen)
+    styles = ["label strong" if trial == tuning.chosen else "label" for trial in named]
+    labels = [Label(at(trial), _name(trial, tuning), style) for trial, style in zip(named, styles, strict=True)]
+    taken = [*(around(at(trial), 6.0) for trial in named), *_reference_boxes(y_axis.at(100 * tuning.reference.top1))]
+    parts += draw_labels(labels, taken, Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
     if tuning.chosen is not None:
         x, y = at(tuning.chosen)
         parts.append(path("chosen", DIAMOND, transform=f"translate({x:.1f} {y:.1f})"))
     return parts
-
-
-def _names(tuning: Tuning, points: Sequence[Point], taken: Sequence[Box]) -> list[Markup]:
-    """How many Convs are in fp16 at each point of the frontier; the chosen one's first."""
-    named = sorted(zip(tuning.frontier, points, strict=True), key=lambda pair: pair[0] != tuning.chosen)
-    words, ordered = [_name(trial, tuning) for trial, _ in named], [point for _, point in named]
-    marks = [around(point, 6.0) for point in ordered]
-    boxes = place_labels(ordered, words, [*marks, *taken], Box(LEFT, TOP - 14, WIDTH - 2, BOTTOM - 2))
-    labels = zip(words, ordered, boxes, strict=True)
-    return [
-        part
-        for name, point, box in labels
-        for part in point_label(name, point, box, "label strong" if name.startswith("chosen") else "label")
-    ]
 
 
 def _name(trial: Trial, tuning: Tuning) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["Kind", "Layer", "Network", "Segment", "Tensor", "segments_of"]
+__all__ = ["Layer", "LayerKind", "Network", "Segment", "Tensor", "segments_of"]
 
 
-class Kind(StrEnum):
-    """What a layer is, as far as the picture cares."""
+class LayerKind(StrEnum):
+    """The kinds of layers in the picture."""
 
     INPUT = "input"
     CONV = "conv"
@@ -21,16 +21,16 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One box.
+    """One box of the picture.
 
-    `label` is what it does; `shape` that of its output without the batch (empty: not known); `macs` are for one image;
-    `arithmetic` is what those are computed in (None: there are none); `outputs` names what it gives of the graph's.
+    `label` describes what the layer computes; `shape` is its output's, without the batch (empty: not known); `macs`
+    are for one image, computed in `arithmetic` (None: no MACs); `outputs` names the graph's outputs among the layer's.
     """
 
     name: str
-    kind: Kind
+    kind: LayerKind
     label: str
     shape: tuple[int, ...]
     parameters: int = 0
@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor from one layer to another, by their places; `codes` is the type it is quantized to, None: it is not."""
+    """A tensor from one layer to another, by their indices; `codes` is its quantized type, None: not quantized."""
 
     source: int
     target: int
@@ -50,7 +50,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Layers in an order in which they can be computed, and the tensors between them."""
+    """Layers in an order of execution, and the tensors between them."""
 
     name: str
     precision: str
@@ -67,13 +67,17 @@ class Network:
         """Of all layers, for one image."""
         return sum(layer.macs for layer in self.layers)
 
+    def layers_of(self, segment: Segment) -> tuple[Layer, ...]:
+        """The layers of a segment; of several equal ones, those of the first."""
+        return self.layers[segment.first : segment.last + 1]
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Layers `first` to `last` (included), between two places where one tensor alone is handed on.
+    """Layers `first` to `last` (included), between two places where the graph passes on a single tensor.
 
-    A residual block is one, and so is each layer between blocks. `count` equal ones follow each other, of which `ends`
-    are the names of the first and the last.
+    A residual block is a segment, and so is each layer between blocks. It stands for `count` equal segments in a row;
+    `ends` are the names of the first and the last.
     """
 
     first: int
@@ -93,57 +97,38 @@ class Segment:
 
 
 def segments_of(network: Network, *, fold: bool) -> list[Segment]:
-    """The segments in their order; with `fold`, equal ones that follow each other are one."""
+    """The segments in order; with `fold`, equal ones in a row become one."""
     found: list[Segment] = []
-    marks: list[object] = []
+    signatures: list[object] = []
     for first, last in _ranges(network):
-        name, mark = _name(network.layers[first : last + 1]), _signature(network, first, last)
-        if fold and marks and marks[-1] == mark:
-            before = found[-1]
-            found[-1] = Segment(before.first, before.last, before.count + 1, (before.ends[0], name))
-            continue
-        found.append(Segment(first, last, 1, (name, name)))
-        marks.append(mark)
+        parts = zip(*(layer.name.split(".") for layer in network.layers[first : last + 1]), strict=False)
+        shared = itertools.takewhile(lambda part: len(set(part)) == 1, parts)
+        name = ".".join(part for part, *_ in shared) or network.layers[first].name
+        signature = _signature(network, first, last)
+        if fold and signature in signatures[-1:]:
+            found[-1] = replace(found[-1], count=found[-1].count + 1, ends=(found[-1].ends[0], name))
+        else:
+            found.append(Segment(first, last, 1, (name, name)))
+            signatures.append(signature)
     return found
 
 
 def _ranges(network: Network) -> list[tuple[int, int]]:
-    """A segment ends behind a layer if whatever is read later is read from that layer."""
-    earliest = list(range(len(network.layers)))  # the earliest source of what is still to be read behind each layer
+    """A segment ends after a layer if all later layers read, of what came before, only that layer's output."""
+    earliest = list(range(len(network.layers)))  # the earliest source that is still to be read after each layer
     for tensor in network.tensors:
-        for place in range(tensor.source, tensor.target):
-            earliest[place] = min(earliest[place], tensor.source)
-    found, first = [], 0
-    for place, source in enumerate(earliest):
-        if source == place:
-            found.append((first, place))
-            first = place + 1
-    return found
-
-
-def _name(layers: Sequence[Layer]) -> str:
-    """The parts of the layers' names that they share, or the first one's name."""
-    if len(layers) == 1:
-        return layers[0].name
-    parts = [layer.name.split(".") for layer in layers]
-    shared = []
-    for same in zip(*parts, strict=False):
-        if len(set(same)) > 1:
-            break
-        shared.append(same[0])
-    return ".".join(shared) or layers[0].name
+        for index in range(tensor.source, tensor.target):
+            earliest[index] = min(earliest[index], tensor.source)
+    ends = [index for index, source in enumerate(earliest) if source == index]
+    return list(zip([0, *(end + 1 for end in ends)], ends, strict=False))
 
 
 def _signature(network: Network, first: int, last: int) -> object:
     """What equal segments have in common: everything but names."""
-    layers = network.layers[first : last + 1]
-    boxes = [
-        (layer.kind, layer.label, layer.shape, layer.parameters, layer.macs, layer.arithmetic, layer.outputs)
-        for layer in layers
-    ]
+    layers = [replace(layer, name="") for layer in network.layers[first : last + 1]]
     reads = sorted(
         (max(tensor.source - first, -1), tensor.target - first, tensor.codes or "")
         for tensor in network.tensors
         if first <= tensor.target <= last
     )
-    return boxes, reads
+    return layers, reads

@@ -1,13 +1,13 @@
-"""Places the boxes of a network: rows from top to bottom, the longest way straight down, other ways beside it."""
+"""Places the layers of a network: rows from top to bottom, the longest path straight down, other paths beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wrn_deploy.rendering.plots.network import Kind, Layer, Network, Segment, segments_of
+from wrn_deploy.rendering.pictures.label_placement import Box
+from wrn_deploy.rendering.plots.network import Layer, LayerKind, Network, Segment, segments_of
 
-__all__ = ["PADDING", "SKIP", "Box", "Frame", "Layout", "lay_out"]
+__all__ = ["PADDING", "SKIP", "Frame", "NetworkLayout", "lay_out"]
 
 BOX = 320.0  # pixels: the width of a box
 SMALL = 150.0  # of a sum's
@@ -19,116 +19,83 @@ MARGIN = 170.0  # at the right of a block with one column, for what it costs
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """Where a layer is drawn, in pixels; `column` 0 is the longest way."""
-
-    layer: int
-    column: int
-    left: float
-    top: float
-    width: float
-    height: float
-
-    @property
-    def middle(self) -> float:
-        """Across."""
-        return self.left + self.width / 2
-
-    @property
-    def bottom(self) -> float:
-        """The lower edge."""
-        return self.top + self.height
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
-    """What is drawn around a segment of several layers, or of several equal ones."""
+    """What is drawn around a block, or around one of several equal segments."""
 
     segment: Segment
-    left: float
-    top: float
-    width: float
-    height: float
+    box: Box
 
     @property
     def wide(self) -> bool:
-        """Whether boxes stand beside each other in it."""
-        return self.width > 1.5 * BOX
+        """Whether layers stand beside each other in it."""
+        return self.box.width > 1.5 * BOX
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """All boxes by layer, the frames, and where the picture ends."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLayout:
+    """Where each drawn layer is, its column (0: the longest path), the frames, and the edges of the picture."""
 
     boxes: dict[int, Box]
+    columns: dict[int, int]
     frames: tuple[Frame, ...]
     segments: tuple[Segment, ...]
     width: float
     bottom: float
 
 
-def lay_out(network: Network, top: float, *, fold: bool) -> Layout:
-    """The places of everything, from `top` down; with `fold`, equal blocks that follow each other are drawn once."""
+def lay_out(network: Network, top: float, *, fold: bool) -> NetworkLayout:
+    """Places everything from `top` down; with `fold`, equal segments in a row are placed once."""
     segments = segments_of(network, fold=fold)
-    left = LEFT + PADDING + SKIP
     boxes: dict[int, Box] = {}
-    frames = []
-    at = top
+    columns: dict[int, int] = {}
+    frames, y = [], top
     for segment in segments:
+        rows, start = _rows(network, segment), y
         framed = segment.is_block or segment.count > 1
-        start = at
-        rows = _rows(network, segment)
-        columns = 1 + max(column for row in rows for _, column in row)
-        at += TITLE + PADDING if framed else 0.0
+        y += TITLE + PADDING if framed else 0.0
         for row in rows:
-            height = max(_height(network.layers[place]) for place, _ in row)
-            for place, column in row:
-                boxes[place] = _box(network.layers[place], place, (left, at, height), column)
-            at += height + GAP
+            columns |= row
+            height = max(_height(network.layers[index]) for index in row)
+            boxes |= {index: _box(network.layers[index], column, y + height / 2) for index, column in row.items()}
+            y += height + GAP
         if framed:
-            width = columns * BOX + (columns - 1) * BESIDE + 2 * PADDING + SKIP
-            frames.append(Frame(segment, LEFT, start, width, at - GAP + PADDING - start))
-            at += PADDING
-    right = max((frame.left + frame.width + (0 if frame.wide else MARGIN) for frame in frames), default=0.0)
-    right = max(right, *(box.left + box.width for box in boxes.values()))
-    return Layout(boxes, tuple(frames), tuple(segments), right + LEFT, at)
-
-
-def _box(layer: Layer, place: int, where: tuple[float, float, float], column: int) -> Box:
-    """The box in the middle of its column and its row."""
-    left, top, row = where
-    width, height = SMALL if layer.kind is Kind.SUM else BOX, _height(layer)
-    return Box(
-        place, column, left + column * (BOX + BESIDE) + (BOX - width) / 2, top + (row - height) / 2, width, height
+            count = 1 + max(column for row in rows for column in row.values())
+            width = count * BOX + (count - 1) * BESIDE + 2 * PADDING + SKIP
+            frames.append(Frame(segment, Box(LEFT, start, LEFT + width, y - GAP + PADDING)))
+            y += PADDING
+    edges = [frame.box.right + (0 if frame.wide else MARGIN) for frame in frames]
+    right = max(*edges, 0.0, *(box.right for box in boxes.values()))
+    return NetworkLayout(
+        boxes=boxes, columns=columns, frames=tuple(frames), segments=tuple(segments), width=right + LEFT, bottom=y
     )
 
 
+def _box(layer: Layer, column: int, middle: float) -> Box:
+    """The box in the middle of its column, around the height `middle`."""
+    width, height = SMALL if layer.kind is LayerKind.SUM else BOX, _height(layer)
+    left = LEFT + PADDING + SKIP + column * (BOX + BESIDE) + (BOX - width) / 2
+    return Box(left, middle - height / 2, left + width, middle + height / 2)
+
+
 def _height(layer: Layer) -> float:
-    return TALL if layer.macs or layer.kind in (Kind.INPUT, Kind.CONV, Kind.LINEAR) else SHORT
+    return TALL if layer.macs or layer.kind in (LayerKind.INPUT, LayerKind.CONV, LayerKind.LINEAR) else SHORT
 
 
-def _rows(network: Network, segment: Segment) -> list[list[tuple[int, int]]]:
-    """The layers of a segment by row, each with its column."""
+def _rows(network: Network, segment: Segment) -> list[dict[int, int]]:
+    """The layers of a segment by row, each with its column; those on the longest path are first."""
     inside = range(segment.first, segment.last + 1)
-    reads = {place: [t.source for t in network.tensors if t.target == place and t.source in inside] for place in inside}
+    reads = {index: [t.source for t in network.tensors if t.target == index and t.source in inside] for index in inside}
     depth: dict[int, int] = {}
-    for place in inside:
-        depth[place] = max((depth[source] + 1 for source in reads[place]), default=0)
-    straight = _longest(segment.last, depth, reads)
-    rows: list[list[tuple[int, int]]] = [[] for _ in range(max(depth.values()) + 1)]
-    for place in inside:
-        if place in straight:
-            rows[depth[place]].insert(0, (place, 0))
-        else:
-            row = rows[depth[place]]
-            row.append((place, 1 + sum(1 for _, column in row if column)))
+    for index in inside:
+        depth[index] = max((depth[source] + 1 for source in reads[index]), default=0)
+    straight = [segment.last]
+    while sources := reads[straight[-1]]:
+        straight.append(max(sources, key=lambda source: depth[source]))
+    rows: list[dict[int, int]] = [{} for _ in range(max(depth.values()) + 1)]
+    for index in straight:
+        rows[depth[index]][index] = 0
+    for index in inside:
+        row = rows[depth[index]]
+        if index not in row:
+            row[index] = 1 + sum(1 for column in row.values() if column)
     return rows
-
-
-def _longest(last: int, depth: dict[int, int], reads: dict[int, Sequence[int]] | dict[int, list[int]]) -> set[int]:
-    """The layers on the longest way to the last one."""
-    found, place = {last}, last
-    while reads[place]:
-        place = max(reads[place], key=lambda source: depth[source])
-        found.add(place)
-    return found

@@ -1,4 +1,4 @@
-"""Reads the log of a training run, a JSON line an epoch: curves as data; the standard library only."""
+"""Reads the log of a training run, one JSON line an epoch, as curves; the standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Curves", "EpochPoint", "read_runs"]
 LOG = "log.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EpochPoint:
     """One epoch, counted from 1; errors are top-1 in per cent; None: not in the log, or not finite."""
 
@@ -42,16 +42,16 @@ class Curves:
 
     @property
     def best(self) -> EpochPoint | None:
-        """The first epoch with the least error on test images; None where there was no test."""
-        tested = [point for point in self.epochs if point.test_error is not None]
+        """The first epoch with the lowest error on test images; None: never tested."""
+        tested = (point for point in self.epochs if point.test_error is not None)
         return min(tested, key=lambda point: (point.test_error, point.epoch), default=None)
 
 
 def read_runs(paths: Sequence[Path]) -> list[Curves]:
-    """The runs in folders that `wrn-deploy train` wrote, or in log files; each named by what tells it from the others.
+    """Reads runs from folders that `wrn-deploy train` wrote, or from log files; names are short, but distinct.
 
     Raises:
-        DeployError: no log there, an empty one, or something else than one; the text has the line.
+        DeployError: a log is missing, empty or damaged; the text has the line.
     """
     files = [path / LOG if path.is_dir() else path for path in paths]
     names = _names([file.parent if file.name == LOG else file for file in map(Path.absolute, files)])
@@ -59,21 +59,17 @@ def read_runs(paths: Sequence[Path]) -> list[Curves]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as tell all of them apart."""
+    """The last N parts of the paths, with the smallest N that makes them distinct."""
     longest = max(len(path.parts) for path in paths)
-    names = [path.name for path in paths]
-    for count in range(1, longest + 1):
-        names = ["/".join(path.parts[-count:]) for path in paths]
-        if len(set(names)) == len(set(paths)):
-            break
-    return names
+    choices = (["/".join(path.parts[-count:]) for path in paths] for count in range(1, longest + 1))
+    return next(names for names in choices if len(set(names)) == len(set(paths)))
 
 
 def _epochs(file: Path) -> tuple[EpochPoint, ...]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise DeployError(
             f"no training log can be read at {file} ({reason}): expected the folder of a run, as `wrn-deploy train "
             "--out FOLDER` makes it, or its log.jsonl"
@@ -84,7 +80,7 @@ def _epochs(file: Path) -> tuple[EpochPoint, ...]:
             point = _point(line, f"{file}, line {number}")
             points[point.epoch] = point
     if not points:
-        raise DeployError(f"{file} holds no epoch: expected one line an epoch; train on, or name another run")
+        raise DeployError(f"{file} has no epochs: expected one line an epoch; train on, or name another run")
     return tuple(points[epoch] for epoch in sorted(points))
 
 
@@ -100,7 +96,7 @@ def _point(line: str, where: str) -> EpochPoint:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(
-            f"{where} is no epoch of a training log ({error!r}): expected a JSON object with `epoch`, `loss`, "
+            f"{where} is not an epoch of a training log ({error!r}): expected a JSON object with `epoch`, `loss`, "
             "`learning_rate`, `train_top1` and `test_top1`"
         ) from error
 
@@ -111,6 +107,6 @@ def _number(value: Any) -> float | None:
 
 
 def _error(top1: Any) -> float | None:
-    """Per cent wrong, without the dust of binary fractions."""
+    """Per cent wrong, rounded to hide binary fractions."""
     number = _number(top1)
     return None if number is None else round(100.0 * (1.0 - number), 6)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from wrn_deploy.errors import UsageError
 from wrn_deploy.formatting import count, digits
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import spread_apart
+from wrn_deploy.rendering.pictures.label_placement import Label, draw_end_labels
 from wrn_deploy.rendering.pictures.svg import Picture, circle, path, short, text
 from wrn_deploy.rendering.plots.training_log import Curves, EpochPoint
 
@@ -21,7 +21,7 @@ WIDTH, LEFT, RIGHT = 900, 56, 740
 KEY = 20.0  # pixels: a line of the runs' names
 DOTTED = 40  # epochs: up to here each has a dot
 LOG_SPREAD = 8.0
-DECADE = 10.0  # what a logarithmic axis shows below the least test error; training error falls to 0
+DECADE = 10.0  # what a logarithmic axis shows below the lowest test error; training error falls to 0
 LONGEST = 19  # letters of a name beside its curve
 RUNS = 8  # colours, as in palette.css
 
@@ -33,7 +33,7 @@ TRAIN: Value = attrgetter("train_error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
-    """One part of the picture: its values (the second is dashed), and both axes; the other one is that of epochs."""
+    """One part of the picture: its values (the second is dashed), their axis, and that of epochs."""
 
     caption: str
     values: tuple[Value, ...]
@@ -41,7 +41,7 @@ class _Panel:
     epochs: Axis
 
     def at(self, epoch: int, value: float) -> tuple[float, float]:
-        """The pixels of a value; what lies below a logarithmic axis is drawn on its edge."""
+        """The pixels of a value; what is below a logarithmic axis is on its edge."""
         return self.epochs.at(epoch), self.axis.at(min(max(value, self.axis.low), self.axis.high))
 
 
@@ -49,7 +49,7 @@ def draw_training(runs: Sequence[Curves]) -> Picture:
     """Error, loss and learning rate of the runs, one panel each.
 
     Raises:
-        UsageError: more runs than colours that can be told apart.
+        UsageError: more runs than distinct colours.
     """
     if len(runs) > RUNS:
         raise UsageError(f"{len(runs)} runs: expected {RUNS} at most in one picture")
@@ -69,21 +69,16 @@ def draw_training(runs: Sequence[Curves]) -> Picture:
 
 def describe_run(run: Curves) -> str:
     """The run in words."""
-    parts = [f"{run.name}: {_outcome(run)}"]
-    if run.last.train_error is not None:
-        parts.append(f"training error {run.last.train_error:.2f} %")
-    if run.last.loss is not None:
-        parts.append(f"loss {digits(run.last.loss)}")
-    return ", ".join(parts)
+    train_error = "" if run.last.train_error is None else f", training error {run.last.train_error:.2f} %"
+    loss = "" if run.last.loss is None else f", loss {digits(run.last.loss)}"
+    return f"{run.name}: {_outcome(run)}{train_error}{loss}"
 
 
 def _outcome(run: Curves) -> str:
-    parts = [count(len(run.epochs), "epoch")]
-    if run.best is not None:
-        parts.append(f"least test error {run.best.test_error:.2f} % after epoch {run.best.epoch}")
-    if run.last.test_error is not None and run.last != run.best:
-        parts.append(f"at the end {run.last.test_error:.2f} %")
-    return ", ".join(parts)
+    best, last = run.best, run.last
+    lowest = "" if best is None else f", lowest test error {best.test_error:.2f} % after epoch {best.epoch}"
+    end = f", at the end {last.test_error:.2f} %" if last.test_error is not None and last != best else ""
+    return f"{count(len(run.epochs), 'epoch')}{lowest}{end}"
 
 
 def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
@@ -93,44 +88,41 @@ def _panels(runs: Sequence[Curves], top: float) -> list[_Panel]:
     epochs = Axis(low, high, LEFT, RIGHT) if high > low else Axis(low - 0.5, high + 0.5, LEFT, RIGHT)
     panels = []
     for caption, about, height, values in (
-        ("top-1 error, %", " (solid: test images, ring: least; dashed: while training)", 270, (TEST, TRAIN)),
+        ("top-1 error, %", " (solid: test images, ring: lowest; dashed: while training)", 270, (TEST, TRAIN)),
         ("loss", " (while training)", 120, (attrgetter("loss"),)),
         ("learning rate", "", 80, (attrgetter("learning_rate"),)),
     ):
         shown, *others = ([found for point in points if (found := value(point)) is not None] for value in values)
         more = others[0] if others else []
-        axis = _axis(shown or more, more, (top + height, top))
+        axis = _axis(shown or more, more, top + height, top)
         panels.append(_Panel(caption=axis.caption(caption) + about, values=values, axis=axis, epochs=epochs))
         top += height + 44
     return panels
 
 
-def _axis(values: Sequence[float], others: Sequence[float], ends: tuple[float, float]) -> Axis:
-    """`values` are all shown; of the others as much as fits on a decade below them."""
+def _axis(values: Sequence[float], others: Sequence[float], start: float, end: float) -> Axis:
+    """Holds all `values`, and of the others as many as fit on a decade below them."""
     positive = [value for value in values if value > 0]
     high = max((*values, *others), default=1.0) or 1.0
     if positive and high > LOG_SPREAD * min(positive):
         low = min(positive)
         under = [value for value in others if value < low]
         low = max(min(under), low / DECADE) if under else low
-        return Axis(low / 1.15, high * 1.1, *ends, log=True)
-    return Axis(0.0, high * 1.05, *ends)
+        return Axis(low / 1.15, high * 1.1, start, end, log=True)
+    return Axis(0.0, high * 1.05, start, end)
 
 
 def _key(runs: Sequence[Curves]) -> list[Markup]:
     parts = []
     for index, run in enumerate(runs):
         y = 52 + KEY * index
-        parts += [
-            path("swatch", f"M16 {y - 4:g}h22", style=f"stroke:var(--run{index})"),
-            text(46, y, short(run.name, 50), "label strong"),
-            text(WIDTH - 16, y, _outcome(run), anchor="end"),
-        ]
+        parts += [path("swatch", f"M16 {y - 4:g}h22", style=f"stroke:var(--run{index})")]
+        parts += [text(46, y, short(run.name, 50), "label strong"), text(WIDTH - 16, y, _outcome(run), anchor="end")]
     return parts
 
 
 def _frame(panel: _Panel, *, numbers: bool) -> list[Markup]:
-    """The panel's caption, lines and epochs; `numbers` are only at the lowest one's."""
+    """The panel's caption, lines and epochs, with `numbers` for the lowest panel."""
     bottom, epochs = panel.axis.start, panel.epochs
     whole = [value for value in epochs.ticks() if value == int(value) and value >= 1]
     if epochs.low == 1 and (not whole or epochs.at(whole[0]) - epochs.at(1) > 30):
@@ -144,27 +136,23 @@ def _frame(panel: _Panel, *, numbers: bool) -> list[Markup]:
 
 
 def _curve(run: Curves, index: int, panel: _Panel, order: int) -> list[Markup]:
-    """A line through the epochs that have a value; it is broken where one has none."""
-    parts, pieces, open_ = [], [], False
+    """A line through the epochs that have a value, broken at those that have none."""
+    line, dots, command = "", [], "M"
+    dotted = len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and order == 0)
     for point in run.epochs:
         value = panel.values[order](point)
         if value is not None:
             x, y = panel.at(point.epoch, value)
-            pieces.append(f"{'L' if open_ else 'M'}{x:.1f} {y:.1f}")
-            if len(run.epochs) == 1 or (len(run.epochs) <= DOTTED and order == 0):
-                parts.append(circle("epoch", x, y, 2.5, style=f"fill:var(--run{index})"))
-        open_ = value is not None
-    if not pieces:
-        return []
-    style = "curve training" if order else "curve"
-    line = path(style, "".join(pieces), describe_run(run), style=f"stroke:var(--run{index})")
-    return [line, *parts]
+            line += f"{command}{x:.1f} {y:.1f}"
+            dots += [circle("epoch", x, y, 2.5, style=f"fill:var(--run{index})")] * dotted
+        command = "M" if value is None else "L"
+    kind, style = "curve training" if order else "curve", f"stroke:var(--run{index})"
+    return [path(kind, line, describe_run(run), style=style), *dots] if line else []
 
 
 def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
-    """Rings around the least errors, and at the right each run's name, or for a single run each curve's."""
-    ends: list[tuple[float, float, str, int]] = []
-    parts = []
+    """Rings around the lowest errors, and at the right each run's name, or for a single run each curve's."""
+    labels, parts = [], []
     for index, run in enumerate(runs):
         if run.best is not None and run.best.test_error is not None:
             ring = panel.at(run.best.epoch, run.best.test_error)
@@ -172,10 +160,5 @@ def _names(runs: Sequence[Curves], panel: _Panel) -> list[Markup]:
         named = (("test", TEST), ("training", TRAIN)) if len(runs) == 1 else ((short(run.name, LONGEST), TEST),)
         for name, value_of in named:
             known = [(point.epoch, value) for point in run.epochs if (value := value_of(point)) is not None]
-            ends += [(*panel.at(*last), name, index) for last in known[-1:]]
-    ends.sort(key=lambda end: end[1])
-    heights = spread_apart([end[1] for end in ends], panel.axis.end, panel.axis.start)
-    for (x, y, name, index), height in zip(ends, heights, strict=True):
-        parts.append(path("leader", f"M{x + 7:.1f} {y:.1f}L{RIGHT + 18} {height:.1f}"))
-        parts.append(text(RIGHT + 22, height + 4, name, "label", style=f"fill:var(--run{index})"))
-    return parts
+            labels += [Label(panel.at(*last), name, style=f"fill:var(--run{index})") for last in known[-1:]]
+    return [*parts, *draw_end_labels(labels, RIGHT + 22, panel.axis.end, panel.axis.start)]
