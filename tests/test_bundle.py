@@ -318,9 +318,7 @@ def test_a_step_is_up_to_date_only_with_the_very_same_recipe(tmp_path: Path) -> 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(
-            DeployError, match=r"not a bundle: it has no manifest\.json\. Make one with `wrn-deploy exp"
-        ):
+        with pytest.raises(DeployError, match=r"not a bundle: it has no manifest\.json; make one with `wrn-deploy exp"):
             Bundle.open(folder)
 
 

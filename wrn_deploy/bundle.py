@@ -119,10 +119,8 @@ class Bundle:
         settle(folder)
         manifest = folder / MANIFEST
         if not manifest.is_file():
-            raise DeployError(
-                f"{folder} is not a bundle: it has no {MANIFEST}. "
-                f"Make one with `wrn-deploy export MODEL --out {folder}`"
-            )
+            remedy = f"Make one with `wrn-deploy export MODEL --out {folder}`"
+            raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}. {remedy}")
         try:
             record = json.loads(manifest.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:

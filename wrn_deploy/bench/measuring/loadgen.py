@@ -20,7 +20,7 @@ from typing import Any
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.report.report import LoadResult
 from wrn_deploy.errors import DeployError, UsageError, missing_package
-from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.backend import Array, Backend, infer
 
 __all__ = ["Load", "Scenario", "check_loadgen", "run_scenario"]
 
@@ -159,10 +159,7 @@ class _Server:
 
     def _infer(self, indices: list[int]) -> None:
         missing = self._backend.batches[0] - len(indices)
-        self._backend.upload(self._images[indices + indices[-1:] * missing])
-        self._backend.execute()
-        self._backend.synchronize()
-        self._backend.download()
+        infer(self._backend, self._images[indices + indices[-1:] * missing])
 
 
 def _settings(lg: Any, load: Load, rate: float) -> Any:
