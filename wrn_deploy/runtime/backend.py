@@ -81,7 +81,7 @@ class Backend(Protocol):
 
 
 def infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    """Runs one batch and returns its outputs, as `Backend.download`."""
+    """Uploads a batch, runs it, waits, and downloads the outputs."""
     backend.upload(batch)
     backend.execute()
     backend.synchronize()
