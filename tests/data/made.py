@@ -23,8 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
-PLAIN = Preprocessing(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-RESIZED = Preprocessing(24, 24, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=32)
+PLAIN = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+RESIZED = Preprocessing(height=24, width=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=32)
 WRITTEN = (
     "image_folder", "npz_file", "parquet_file", "cifar10_binary", "cifar100_binary", "cifar10_python",
     "cifar100_python", "svhn_folder", "mnist_folder", "shards",

@@ -14,7 +14,14 @@ from wrn_deploy.data.classes import match_classes
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
-SPEC = ModelSpec("wrn-10-1", "wrn", 10, 1, 10, Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+SPEC = ModelSpec(
+    name="wrn-10-1",
+    family="wrn",
+    depth=10,
+    widen=1,
+    classes=10,
+    preprocessing=Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+)
 NAMED = dataclasses.replace(SPEC, labels=tuple("0123456789"))
 
 

@@ -17,8 +17,8 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PLAIN = Preprocessing(32, 32, MEAN, STD)
-IMAGENET = Preprocessing(224, 224, MEAN, STD, resize=256)
+PLAIN = Preprocessing(height=32, width=32, mean=MEAN, std=STD)
+IMAGENET = Preprocessing(height=224, width=224, mean=MEAN, std=STD, resize=256)
 
 
 def _reference(path: Path, method: Image.Resampling) -> Pixels:
@@ -36,7 +36,7 @@ def _reference(path: Path, method: Image.Resampling) -> Pixels:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_real_images_are_fitted_as_torchvision_does(shared_data: Path, interpolation: str) -> None:
     folder = shared_data / "imagenet" / "images"
-    preprocessing = Preprocessing(224, 224, MEAN, STD, resize=256, interpolation=interpolation)
+    preprocessing = Preprocessing(height=224, width=224, mean=MEAN, std=STD, resize=256, interpolation=interpolation)
     for item in list(open_data(str(folder), Role.TEST).items())[::10]:
         expected = _reference(folder / item.name, Image.Resampling[interpolation.upper()])
         np.testing.assert_array_equal(fit_image(item.load(), preprocessing, item.name), expected)
@@ -81,7 +81,7 @@ def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: Pixe
 
 
 def test_pixels_are_left_to_graphs_that_take_them(digit_images: Pixels) -> None:
-    plain = ModelSpec("wrn-10-1", "wrn", 10, 1, classes=10, preprocessing=PLAIN)
+    plain = ModelSpec(name="wrn-10-1", family="wrn", depth=10, widen=1, classes=10, preprocessing=PLAIN)
     np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, PLAIN))
     assert as_input(digit_images, dataclasses.replace(plain, interface=Interface(pixels=True))) is digit_images
 

@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_batches(
 
 def test_real_images_are_the_same_to_the_last_bit(shared_data: Path, decoders: Decoders) -> None:
     source = open_data(str(shared_data / "imagenet"), Role.TEST)
-    preprocessing = Preprocessing(64, 64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize=72)
+    preprocessing = Preprocessing(height=64, width=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=72)
     _same(
         list(Batches(source, preprocessing, 7, limit=40)),
         list(Batches(source, preprocessing, 7, limit=40, decoders=decoders)),
@@ -109,7 +109,7 @@ def test_an_error_comes_where_it_stands(workers: int, decoders: Decoders) -> Non
         (Made(loads, broken=DeployError("the file is damaged")), "the file is damaged"),
         (Made([*loads, partial(shade, 0, 30)]), None),
     ):
-        preprocessing = RESIZED if text else Preprocessing(40, 40, RESIZED.mean, RESIZED.std)
+        preprocessing = RESIZED if text else Preprocessing(height=40, width=40, mean=RESIZED.mean, std=RESIZED.std)
         batches = iter(Batches(source, preprocessing, 10, decoders=decoders if workers else None))
         assert [len(next(batches).names) for _ in range(10)] == [10] * 10
         with pytest.raises(DeployError, match=text or "image 100 is 30x30 pixels: expected 40x40"):
@@ -147,7 +147,7 @@ def test_a_pass_that_was_left_does_not_disturb_the_next(decoders: Decoders) -> N
 def test_images_are_taken_only_so_far_ahead(decoders: Decoders) -> None:
     """Whatever the data's size, only three chunks per process and the batch are in memory."""
     loads: Any = [partial(shade, n, 300) for n in range(2000)]
-    preprocessing = Preprocessing(256, 256, RESIZED.mean, RESIZED.std, resize=256)
+    preprocessing = Preprocessing(height=256, width=256, mean=RESIZED.mean, std=RESIZED.std, resize=256)
     source = Made(loads)
     for count, _ in enumerate(Batches(source, preprocessing, 4, limit=200, decoders=decoders), 1):
         chunk = 2**20 // (3 * 256 * 256)
@@ -212,7 +212,7 @@ def test_the_processes_load_neither_torch_nor_the_command_line() -> None:
 
 
 def test_the_number_of_processes() -> None:
-    photographs = Preprocessing(224, 224, RESIZED.mean, RESIZED.std, resize=256)
+    photographs = Preprocessing(height=224, width=224, mean=RESIZED.mean, std=RESIZED.std, resize=256)
     assert choose_workers(3, PLAIN, 1) == 3
     assert choose_workers(0, photographs, 10_000) == 0
     assert choose_workers(None, photographs, 10_000) == len(os.sched_getaffinity(0))

@@ -21,7 +21,9 @@ TENCH, CRANE, OTHER_CRANE, TOILET = "n01440764", "n02012849", "n03126707", "n150
 
 
 def _network(labels: tuple[str, ...] = ()) -> ModelSpec:
-    return ModelSpec("wrn-50-2", "resnet", 50, 2, classes=1000, preprocessing=RESIZED, labels=labels)
+    return ModelSpec(
+        name="wrn-50-2", family="resnet", depth=50, widen=2, classes=1000, preprocessing=RESIZED, labels=labels
+    )
 
 
 @pytest.fixture
