@@ -1,4 +1,4 @@
-"""Converts a fp32 graph to a type of 16 bits: weights and arithmetic in it, input and output still float32."""
+"""Converts a fp32 graph to fp16 or bf16, inputs and outputs still float32; and emulates bf16 in fp32."""
 
 from __future__ import annotations
 
@@ -12,28 +12,67 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.export.whitening import contrast_nodes
 from wrn_deploy.graph import parameter, producer, users, value_name
 
-__all__ = ["Half", "convert_half"]
+__all__ = ["LARGEST_BF16", "LARGEST_FP16", "convert_bf16", "convert_fp16", "emulate_bf16"]
+
+LARGEST_FP16 = float(np.finfo(np.float16).max)  # 65504
+LARGEST_BF16 = (2.0 - 2.0**-7) * 2.0**127  # 7 bits of mantissa, the exponents of fp32
+BF16_OPSET = 22  # the first in which Conv and the poolings take bf16; nothing else changed in them
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
-    """A float type of 16 bits: its name here, ONNX's type, and its largest number."""
+class _Half:
+    """A 16-bit float type: its name here, ONNX's type, and its largest number."""
 
     name: str
     type: ir.DataType
     largest: float
 
 
-def convert_half(model: ir.Model, half: Half) -> ir.Model:
-    """A copy of `model` (fp32) in which every floating-point tensor but the graph's input and output is of that type.
-
-    A Cast stands at each end, so that callers pass the same arrays to every precision. Whitening computes an image's
-    contrast in fp32 in front of it: where there is little, pixels differ in bits that 16 do not have. Batch
-    normalisation that could not be folded becomes a multiplication and an addition computed in double: its variance and
-    epsilon do not fit into fp16, and a BN in bf16 would be rounded before it is folded.
+def convert_fp16(model: ir.Model) -> ir.Model:
+    """A copy of `model` (fp32) in which every floating-point tensor but the graph's input and output is fp16.
 
     Raises:
-        DeployError: a weight is too large for the type.
+        DeployError: a weight is too large for fp16.
+    """
+    return _convert(model, _Half("fp16", ir.DataType.FLOAT16, LARGEST_FP16))
+
+
+def convert_bf16(model: ir.Model) -> ir.Model:
+    """A copy of `model` (fp32) in which every floating-point tensor but the graph's input and output is bf16.
+
+    Raises:
+        DeployError: a weight is too large for bf16.
+    """
+    converted = _convert(model, _Half("bf16", ir.DataType.BFLOAT16, LARGEST_BF16))
+    converted.graph.opset_imports[""] = max(BF16_OPSET, converted.graph.opset_imports[""])
+    return converted
+
+
+def emulate_bf16(model: ir.Model) -> ir.Model:
+    """A copy of the bf16 graph that computes the same in fp32, so it runs without bf16 kernels.
+
+    It has the same rounded weights, and rounds each node's result to bf16 and back: GPUs too compute a node's sums in
+    fp32 and round its result. If they compute several nodes in one kernel, they round less often.
+    """
+    emulated = model.clone()
+    graph = emulated.graph
+    for name, value in graph.initializers.items():
+        if value.dtype == ir.DataType.BFLOAT16 and value.const_value is not None:
+            value.const_value = ir.Tensor(value.const_value.numpy().astype("float32"), name=name)
+            value.type = ir.TensorType(ir.DataType.FLOAT)
+    for node in list(graph):
+        for value in node.outputs:
+            if value.dtype == ir.DataType.BFLOAT16:
+                _round(graph, node, value)
+    return emulated
+
+
+def _convert(model: ir.Model, half: _Half) -> ir.Model:
+    """Converts a copy, with a Cast at each end, so that callers pass the same arrays to every precision.
+
+    Whitening computes an image's contrast in fp32 in front of the first Cast: if there is little, pixels differ in bits
+    that 16-bit floats do not have. A BN that could not be folded becomes a multiplication and an addition, computed in
+    double: its variance and epsilon do not fit into fp16, and a BN in bf16 would be rounded before it is folded.
     """
     converted = model.clone()
     graph = converted.graph
@@ -54,12 +93,11 @@ def convert_half(model: ir.Model, half: Half) -> ir.Model:
     return converted
 
 
-def _convert_weights(graph: ir.Graph, half: Half, kept: Collection[ir.Node]) -> None:
+def _convert_weights(graph: ir.Graph, half: _Half, kept: Collection[ir.Node]) -> None:
     """All but those of the nodes that stay in fp32."""
     for name, value in list(graph.initializers.items()):
-        if value.dtype != ir.DataType.FLOAT or value.const_value is None:
-            continue
-        if any(user in kept for user in users(value)):
+        kept_float = any(user in kept for user in users(value))
+        if kept_float or value.dtype != ir.DataType.FLOAT or value.const_value is None:
             continue
         weights = value.const_value.numpy()
         largest = float(np.abs(weights).max(initial=0.0))
@@ -91,11 +129,9 @@ def _lower_batch_norm(graph: ir.Graph, node: ir.Node) -> None:
     ir.convenience.replace_nodes_and_values(graph, node, [node], [multiply, add], node.outputs, add.outputs)
 
 
-def _cast_input(graph: ir.Graph, value: ir.Value, half: Half) -> None:
-    """Makes what the graph reads, or computes in fp32 first, that type for all that read it."""
-    cast = ir.node("Cast", [value], {"to": half.type}, name=f"{value.name}.{half.name}")
-    cast.outputs[0].name = f"{value.name}.{half.name}"
-    cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(half.type), value.shape
+def _cast_input(graph: ir.Graph, value: ir.Value, half: _Half) -> None:
+    """Casts a value for all its readers: the graph's input, or what the graph computes in fp32 first."""
+    cast = _cast(value, half.type, f"{value.name}.{half.name}")
     for use in [use for use in value.uses() if use.node is not cast]:
         use.node.replace_input_with(use.idx, cast.outputs[0])
     made_by = producer(value)
@@ -105,12 +141,34 @@ def _cast_input(graph: ir.Graph, value: ir.Value, half: Half) -> None:
         graph.insert_after(made_by, cast)
 
 
-def _cast_output(graph: ir.Graph, half: Half) -> None:
+def _cast(value: ir.Value, type_: ir.DataType, name: str) -> ir.Node:
+    """A Cast of the value; the node and its output have that name."""
+    node = ir.node("Cast", [value], {"to": type_}, name=name)
+    result = node.outputs[0]
+    result.name, result.type, result.shape = name, ir.TensorType(type_), value.shape
+    return node
+
+
+def _cast_output(graph: ir.Graph, half: _Half) -> None:
     for index, value in enumerate(list(graph.outputs)):
         name = value_name(value)
         value.name = f"{name}.{half.name}"
-        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
-        cast.outputs[0].name = name
-        cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        cast = _cast(value, ir.DataType.FLOAT, name)
         graph.append(cast)
         graph.outputs[index] = cast.outputs[0]
+
+
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Behind the node: rounds the value to bf16, unless the node is a Cast that does, and makes it float32 again."""
+    users, last, casts = list(value.uses()), value, []
+    wanted = [ir.DataType.FLOAT]
+    if node.op_type != "Cast":
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+        wanted.insert(0, ir.DataType.BFLOAT16)
+    for type_ in wanted:
+        name = f"{value.name}.{'rounded' if type_ is ir.DataType.BFLOAT16 else 'fp32'}"
+        casts.append(_cast(last, type_, name))
+        last = casts[-1].outputs[0]
+    for use in users:
+        use.node.replace_input_with(use.idx, last)
+    graph.insert_after(node, casts)

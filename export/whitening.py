@@ -1,4 +1,4 @@
-"""Finds the nodes of whitening in an exported graph, and what they are called; see models/whitening.py."""
+"""Finds and names the nodes of whitening in an exported graph; see models/whitening.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contrast_nodes(graph: ir.Graph) -> list[ir.Node]:
 
 
 def whitening_names(graph: ir.Graph) -> dict[ir.Node, str]:
-    """What the nodes are called: `whitening.product` is the matrix product, `whitening` what makes images of it."""
+    """The nodes' names: `whitening.product` for the matrix product, `whitening` for the Reshape to images."""
     product = _product(graph)
     if product is None:
         return {}

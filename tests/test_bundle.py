@@ -19,15 +19,22 @@ from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha25
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
 
-SPEC = ModelSpec("wrn-10-1", "wrn", 10, 1, 10, Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+SPEC = ModelSpec(
+    name="wrn-10-1",
+    family="wrn",
+    depth=10,
+    widen=1,
+    classes=10,
+    preprocessing=Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+)
 REMEDY = "wrn-deploy mend"
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def add(step: Transaction, key: str, content: str, *parents: Artifact, **options: Any) -> Artifact:
     step.file(f"{key}.txt").write_text(content)
-    recipe = Recipe({parent.key: parent.sha256 for parent in parents}, options, {"tool": "1"})
-    return step.add(key, (Kind.ONNX, Precision.FP32), f"{key}.txt", recipe, {})
+    recipe = Recipe(parents={parent.key: parent.sha256 for parent in parents}, options=options, tools={"tool": "1"})
+    return step.add(key, kind=Kind.ONNX, precision=Precision.FP32, path=f"{key}.txt", recipe=recipe)
 
 
 def make(folder: Path) -> Bundle:
@@ -294,22 +301,24 @@ def test_an_absent_artifact_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 def test_a_step_is_up_to_date_only_with_the_very_same_recipe(tmp_path: Path) -> None:
     bundle = Bundle.open(make(tmp_path / "bundle").folder)
-    same = Recipe({"parent": bundle.artifacts["parent"].sha256}, {"size": 3, "shape": (1, 2)}, {"tool": "1"})
+    same = Recipe(
+        parents={"parent": bundle.artifacts["parent"].sha256}, options={"size": 3, "shape": (1, 2)}, tools={"tool": "1"}
+    )
     assert bundle.current("child", same) == bundle.artifacts["child"]
     assert bundle.current("absent", same) is None
     for other in (
-        Recipe({"parent": "0" * 64}, same.options, same.tools),
-        Recipe({}, same.options, same.tools),
-        Recipe(same.parents, {"size": 4, "shape": (1, 2)}, same.tools),
-        Recipe(same.parents, {"size": 3}, same.tools),
-        Recipe(same.parents, same.options, {"tool": "2"}),
+        Recipe(parents={"parent": "0" * 64}, options=same.options, tools=same.tools),
+        Recipe(parents={}, options=same.options, tools=same.tools),
+        Recipe(parents=same.parents, options={"size": 4, "shape": (1, 2)}, tools=same.tools),
+        Recipe(parents=same.parents, options={"size": 3}, tools=same.tools),
+        Recipe(parents=same.parents, options=same.options, tools={"tool": "2"}),
     ):
         assert bundle.current("child", other) is None
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DeployError, match=r"no bundle: it has no manifest\.json\. Make one with `wrn-deploy exp"):
+        with pytest.raises(DeployError, match=r"not a bundle: it has no manifest\.json; make one with `wrn-deploy exp"):
             Bundle.open(folder)
 
 

@@ -146,7 +146,7 @@ print(sys.modules["wrn_deploy"].__file__)
     done = subprocess.run([installed, "-I", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     message, where = done.stdout.splitlines()
-    assert message.startswith("nowhere is no bundle")
+    assert message.startswith("nowhere is not a bundle")
     assert Path(where) == _site_packages(installed) / "wrn_deploy" / "__init__.py"
 
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
-HOW = Preprocessing(32, 48, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-SPEC = ModelSpec("wrn-16-2", "wrn", 16, 2, classes=10, preprocessing=HOW)
+HOW = Preprocessing(height=32, width=48, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+SPEC = ModelSpec(name="wrn-16-2", family="wrn", depth=16, widen=2, classes=10, preprocessing=HOW)
 LOGITS = TensorSpec("logits", "float32", (10,))
 TOP = (TensorSpec("top_logits", "float32", (4,)), TensorSpec("top_classes", "int64", (4,)))
 FEATURES = TensorSpec("features", "float32", (128,))
@@ -46,10 +46,12 @@ def test_a_description_comes_back_from_json() -> None:
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_a_description_from_before_there_were_interfaces_has_none() -> None:
+@pytest.mark.parametrize("key", ["interface", "preprocessing", "whitening", "labels", "name"])
+def test_a_description_that_lacks_something_is_damaged(key: str) -> None:
     record = SPEC.to_json()
-    del record["interface"]
-    assert ModelSpec.from_json(record) == SPEC
+    del record[key]
+    with pytest.raises(DamagedFile, match="the model's description is damaged"):
+        ModelSpec.from_json(record)
 
 
 @pytest.mark.parametrize(("top_k", "text"), [(0, "the top 0 classes: expected at least 1"), (11, "the top 11 of 10")])
@@ -68,10 +70,6 @@ def test_feature_maps_are_outputs_named_after_their_strides() -> None:
     assert [output.name for output in spec.outputs] == ["logits", "features", "feature_map_1", "feature_map_4"]
     assert spec.outputs[-1] == TensorSpec("feature_map_4", "float32", (64, 8, 12))
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-
-
-def test_without_feature_maps_a_description_says_nothing_of_them() -> None:
-    assert SPEC.to_json()["interface"] == {"pixels": False, "top_k": None, "features": 0}
 
 
 @pytest.mark.parametrize("maps", [((16, 8, 8), (32, 8, 8)), ((0, 8, 8),)])

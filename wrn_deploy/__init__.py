@@ -15,20 +15,9 @@ from wrn_deploy.errors import (
 from wrn_deploy.version import __version__
 
 __all__ = [
-    "DamagedFile",
-    "DeployError",
-    "GateError",
-    "MachineError",
-    "MissingArtifact",
-    "Runner",
-    "StaleArtifact",
-    "UsageError",
-    "__version__",
-    "extract_feat",
-    "get_model",
-    "list_models",
-    "predict",
-]
+    "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "Runner", "StaleArtifact",
+    "UsageError", "__version__", "extract_feat", "get_model", "list_models", "predict",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from wrn_deploy.runtime.runner import Runner

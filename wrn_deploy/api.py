@@ -1,10 +1,10 @@
-"""The networks as functions, as model-zoo users know them; each loads what it needs when it is called."""
+"""The networks as functions, as model-zoo users know them; each imports what it needs when called."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,29 +12,33 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from wrn_deploy.bundle import Bundle
     from wrn_deploy.data.any_image import AnyImage
+    from wrn_deploy.pipeline.inference.models import ModelLike
     from wrn_deploy.pipeline.inference.predict import Prediction
-    from wrn_deploy.runtime.runner import Runner
     from wrn_deploy.spec import ModelSpec, Precision
 
     class Network(nn.Module):
-        """A torch module with its description: what a type checker knows of the networks that `get_model` gives."""
+        """A torch module with its description, for type checkers: what `get_model` returns."""
 
         spec: ModelSpec
 
-    ModelLike: TypeAlias = str | os.PathLike[str] | Bundle | Runner | nn.Module
-    Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor
+    class RunnerChoice(TypedDict, total=False):
+        """What runs a bundle, as in `Runner.open`."""
+
+        backend: str | None
+        precision: Precision | str | None
+
     Some = TypeVar("Some", bound=AnyImage)
+    Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor | list[Some] | tuple[Some, ...]
 
 __all__ = ["extract_feat", "get_model", "list_models", "predict"]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """The names of the networks, by family, as in "wrn-28-10"; any wrn-<depth>-<widen> with a depth of 6n+4 works too.
+    """Returns the networks' names, by family, as in "wrn-28-10"; any wrn-<depth>-<widen> of depth 6n+4 works too.
 
     Args:
-        pattern: names that match it alone, as in "wrn-*" (the shell's wildcards).
+        pattern: only names that match it, as in "wrn-*" (the shell's wildcards).
 
     Raises:
         MachineError: torch is not installed.
@@ -58,11 +62,11 @@ def get_model(
     dropout: float | None = None,
     seed: int = 0,
 ) -> Network:
-    """The network called `name` in PyTorch, in eval mode, on the current default device.
+    """Returns the network called `name` in PyTorch, in eval mode, on the current default device.
 
-    Normalised images, float32 (N, 3, H, W), -> logits, (N, classes). Its description (input size, classes, labels,
-    preprocessing) is its attribute `spec`, no part of its state dict. The preprocessing travels with the weights where
-    they say what it is; `predict` applies it.
+    It maps normalised images, float32 (N, 3, H, W), to logits, (N, classes). Its description (input size, classes,
+    labels, preprocessing) is its attribute `spec`, which is not in its state dict. Weights that name their
+    preprocessing bring it with them; `predict` applies it.
 
     **Without weights it is untrained**: random numbers, the same for the same `seed`; its predictions mean nothing.
 
@@ -70,17 +74,22 @@ def get_model(
         name: as in "wrn-16-2" or "wrn-50-2"; `list_models` has them.
         weights: a file (safetensors, or a state dict of `torch.save`; code in it is never run), or weights known by
             name, as in "torchvision/wide_resnet50_2.IMAGENET1K_V2".
-        classes: how many, where not the network's (or the weights') usual number.
+        classes: number of classes, if not the network's (or the weights') usual one.
         labels: the names of the classes.
-        mean: of R, G and B, which images are normalised with, in units of a 0..1 image.
-        std: the standard deviation, likewise.
-        resize: resize the shorter side of images to so many pixels, before the centre is cropped.
-        dropout: its probability, where the network has some.
+        mean: mean of R, G and B that normalises images, in units of a 0..1 image.
+        std: their standard deviation, likewise.
+        resize: pixels of an image's shorter side before the centre is cropped.
+        dropout: dropout probability, if the network has dropout.
         seed: of the random weights.
 
     Raises:
         DeployError: no such network or weights, or weights that do not fit it; the text says what does.
         MachineError: torch or safetensors is not installed.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.get_model("wrn-16-2", classes=100).spec.classes
+        100
     """
     from wrn_deploy.models import Overrides
     from wrn_deploy.pipeline.networks.network import NetworkOptions, load_network
@@ -94,21 +103,11 @@ def get_model(
 
 @overload
 def predict(
-    model: ModelLike,
-    image: AnyImage,
-    *,
-    top_k: int | None = None,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, image: AnyImage, *, top_k: int | None = None, **choice: Unpack[RunnerChoice]
 ) -> Prediction: ...
 @overload
 def predict(
-    model: ModelLike,
-    image: list[Some] | tuple[Some, ...],
-    *,
-    top_k: int | None = None,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, image: list[Some] | tuple[Some, ...], *, top_k: int | None = None, **choice: Unpack[RunnerChoice]
 ) -> tuple[Prediction, ...]: ...
 def predict(
     model: ModelLike,
@@ -118,7 +117,7 @@ def predict(
     backend: str | None = None,
     precision: Precision | str | None = None,
 ) -> Prediction | tuple[Prediction, ...]:
-    """The best classes of an image, or of each of a list of images; as `wrn-deploy predict` tells them.
+    """Returns the best classes of an image, or of each of a list of images, as `wrn-deploy predict` does.
 
     The image is resized, cropped and normalised as the network's description says: the preprocessing of calibration,
     evaluation and `Runner`.
@@ -128,18 +127,24 @@ def predict(
             `get_model`, on whatever device it is.
         image: a path, the bytes of an image file, a Pillow image, or uint8 pixels (height, width, 3), RGB; or a list of
             them.
-        top_k: how many classes of each image; 3 if not given.
+        top_k: number of classes for each image; 3 if not given.
         backend: what runs a bundle, as in `Runner.open`.
         precision: likewise, as in "int8".
 
     Returns:
         `label`, `index` and `score` of the best class, and `best`, the `top_k` best ones with theirs. The score is the
-        softmax of the logits, 0..1; the logit, where a bundle gives its best classes alone. For a list a tuple of them.
+        softmax of the logits, 0..1; the logit, if a bundle returns its best classes alone. For a list a tuple of them.
 
     Raises:
         UsageError: more classes than there are; `backend` or `precision` for what is open already.
-        DeployError: nothing that can predict, or an image that cannot be read or has the wrong size.
+        DeployError: not a model, or an image that cannot be read or has the wrong size.
         MachineError: this machine cannot run what was asked for.
+
+    Example:
+        >>> import numpy, wrn_deploy
+        >>> found = wrn_deploy.predict("bundle", numpy.zeros((32, 32, 3), numpy.uint8), top_k=2)
+        >>> len(found.best)
+        2
     """
     from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_images
     from wrn_deploy.progress import Silent
@@ -153,48 +158,44 @@ def predict(
 
 @overload
 def extract_feat(
-    model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
-    *,
-    maps: Literal[False] = False,
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, images: Images[Some], *, maps: Literal[False] = False, **choice: Unpack[RunnerChoice]
 ) -> npt.NDArray[np.float32]: ...
 @overload
 def extract_feat(
-    model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
-    *,
-    maps: Literal[True],
-    backend: str | None = None,
-    precision: Precision | str | None = None,
+    model: ModelLike, images: Images[Some], *, maps: Literal[True], **choice: Unpack[RunnerChoice]
 ) -> tuple[npt.NDArray[np.float32], ...]: ...
 def extract_feat(
     model: ModelLike,
-    images: Images | list[Some] | tuple[Some, ...],
+    images: Images[Some],
     *,
     maps: bool = False,
     backend: str | None = None,
     precision: Precision | str | None = None,
 ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], ...]:
-    """The pooled features of images, which the classifier reads: (N, F) float32; or the feature maps.
+    """Returns the pooled features of images, which the classifier reads: (N, F) float32; or the feature maps.
 
     F is 64 times k for WRN-d-k, and 2048 for WRN-50-2.
 
     Args:
         model: as in `predict`; a bundle must have been exported with `--features`, or `--feature-maps`.
-        images: an image or a list of them, as in `predict`; uint8 (N, height, width, 3), N images; or a batch that is
-            prepared already: a normalised float32 array or tensor (N, 3, H, W), as the network takes it.
-        maps: gives a tuple of the last tensors of each resolution instead, as a detector reads them, finest first:
+        images: an image or a list of them, as in `predict`; uint8 (N, height, width, 3), N images; or a prepared
+            batch: a normalised float32 array or tensor (N, 3, H, W), as the network takes it.
+        maps: returns a tuple of the last tensors of each resolution instead, as a detector reads them, finest first:
             (N, channels, height, width) float32 each.
         backend: what runs a bundle, as in `Runner.open`.
         precision: likewise.
 
     Raises:
-        UsageError: no image; `backend` or `precision` for what is open already.
-        DeployError: the bundle gives no features, or as `predict`.
+        UsageError: there is no image; `backend` or `precision` for what is open already.
+        DeployError: the bundle returns no features, or as `predict`.
         MachineError: this machine cannot run what was asked for.
-    """
-    from wrn_deploy.pipeline.inference.features import extract_features, extract_maps
 
-    return (extract_maps if maps else extract_features)(model, images, backend, precision)
+    Example:
+        >>> import numpy, wrn_deploy
+        >>> wrn_deploy.extract_feat(wrn_deploy.get_model("wrn-16-2"), numpy.zeros((4, 32, 32, 3), numpy.uint8)).shape
+        (4, 128)
+    """
+    from wrn_deploy.pipeline.inference.predict import extract_features
+
+    found = extract_features(model, images, backend, precision, maps=maps)
+    return found if maps else found[0]

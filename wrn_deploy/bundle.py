@@ -33,13 +33,13 @@ class Kind(StrEnum):
     REPORT = "report"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """What an artifact is made from and how: equal recipes make equal artifacts.
 
     Args:
         parents: key of each input artifact -> its sha256.
-        options: whatever the step was told, in JSON types.
+        options: the step's, in JSON types.
         tools: package -> version.
     """
 
@@ -48,9 +48,9 @@ class Recipe:
     tools: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One file of a bundle; `path` is relative to the bundle, `facts` is what was found out while making it."""
+    """One file of a bundle; `path` is relative to the bundle, `facts` are what was found while making it."""
 
     key: str
     kind: Kind
@@ -70,13 +70,13 @@ class Artifact:
         if wrong or not all(isinstance(value, str) for value in (*parents.values(), *tools.values())):
             raise TypeError(f"{wrong or 'recipe'} of an artifact: unexpected type")
         path = PurePosixPath(record["path"])
-        os.fsencode(record["path"])  # refuses what no file name can hold: half a surrogate pair
+        os.fsencode(record["path"])  # raises for half a surrogate pair, which no file name can hold
         if path.is_absolute() or ".." in path.parts or "\0" in record["path"]:
             raise ValueError(f"{record['path']!r} lies outside of the bundle")
         typed = {
             "kind": Kind(record["kind"]),
             "precision": Precision(record["precision"]),
-            "recipe": Recipe(parents, options, tools),
+            "recipe": Recipe(parents=parents, options=options, tools=tools),
         }
         return cls(**{**record, **typed})
 
@@ -93,7 +93,7 @@ class Bundle:
 
     @classmethod
     def create(cls, folder: Path | str, spec: ModelSpec, random_weights: bool) -> Bundle:
-        """A bundle for `spec` at `folder`: new, or the one that is there, to be made anew. Nothing is written yet.
+        """A new bundle for `spec` at `folder`, or a new start for the one there. Writes nothing yet.
 
         Raises:
             DeployError: the folder holds something else.
@@ -119,9 +119,8 @@ class Bundle:
         settle(folder)
         manifest = folder / MANIFEST
         if not manifest.is_file():
-            raise DeployError(
-                f"{folder} is no bundle: it has no {MANIFEST}. Make one with `wrn-deploy export MODEL --out {folder}`"
-            )
+            remedy = f"Make one with `wrn-deploy export MODEL --out {folder}`"
+            raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}. {remedy}")
         try:
             record = json.loads(manifest.read_text(encoding="utf-8"))
             if record["format"] != FORMAT:
@@ -135,14 +134,19 @@ class Bundle:
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DamagedFile(f"{manifest} is damaged ({error}): export the model again") from error
 
-    def find(self, key: str, remedy: str) -> Artifact:
-        """The artifact `key`, checked: it must be there, not be stale, and be the file that the manifest describes.
+    def find(self, key: str, remedy: str | None = None) -> Artifact:
+        """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.
+
+        `remedy` is the command that makes it; default: `calibrate` for int8, else `export`.
 
         Raises:
-            MissingArtifact: the bundle does not have it; `remedy` is the command that makes it.
+            MissingArtifact: the bundle does not have it.
             StaleArtifact: one of its inputs, or of theirs, has changed since.
             DamagedFile: its file is not the one that the manifest describes.
         """
+        if remedy is None:
+            int8 = key == "calibration" or key.startswith("onnx-int8")
+            remedy = self.calibrate_command if int8 else self.export_command
         artifact = self.artifacts.get(key)
         if artifact is None:
             raise MissingArtifact(f"{self.folder} has no {key}: run `{remedy}`")
@@ -150,12 +154,22 @@ class Bundle:
         self._check_file(artifact, remedy)
         return artifact
 
+    @property
+    def export_command(self) -> str:
+        """The command that makes the weights and graphs."""
+        return f"wrn-deploy export {self.spec.name} --weights FILE --out {self.folder}"
+
+    @property
+    def calibrate_command(self) -> str:
+        """The command that makes the calibration table and int8 graphs."""
+        return f"wrn-deploy calibrate {self.folder} --calib-data DATA"
+
     def file(self, artifact: Artifact) -> Path:
-        """Where the artifact's file is."""
+        """The path of the artifact's file."""
         return self.folder / artifact.path
 
     def current(self, key: str, recipe: Recipe) -> Artifact | None:
-        """The artifact `key` if it was made by this very recipe and its file is whole, else None: the step must run."""
+        """The artifact `key` if this recipe made it and its file is whole; None: the step must run."""
         artifact = self.artifacts.get(key)
         if artifact is None or _plain(artifact.recipe) != _plain(recipe):
             return None
@@ -169,8 +183,8 @@ class Bundle:
     def transaction(self) -> Iterator[Transaction]:
         """Stages new files; they and the manifest's new entries appear together when the block ends without an error.
 
-        On an error or an interrupt, and when the process is killed, the bundle stays as it was; a folder that the
-        transaction made is removed, and staged files that a killed process left are removed by the next transaction.
+        If it fails, is interrupted or killed, the bundle stays as it was; a folder that it made is removed, and the
+        next transaction removes staged files that a killed process left.
         """
         with staging(self.folder) as folder:
             transaction = Transaction(folder)
@@ -197,7 +211,7 @@ class Bundle:
         self._describes = False
 
     def _check_origin(self, artifact: Artifact, remedy: str) -> None:
-        """Follows the parents, and theirs: each must be the file that is in the bundle now."""
+        """Follows the parents, and theirs: each must be the file in the bundle now."""
         waiting, checked = [artifact], set[str]()
         while waiting:
             made = waiting.pop()
@@ -234,15 +248,31 @@ class Transaction:
         self.artifacts: list[Artifact] = []
 
     def file(self, path: str) -> Path:
-        """Where to write the file that will be `path` of the bundle."""
+        """The path to write the bundle's file `path` to."""
         return self.folder / path
 
     def add(
-        self, key: str, what: tuple[Kind, Precision], path: str, recipe: Recipe, facts: Mapping[str, Any]
+        self,
+        key: str,
+        *,
+        kind: Kind,
+        precision: Precision,
+        path: str,
+        recipe: Recipe,
+        facts: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Enters the staged file `path` as the artifact `key`."""
-        file, (kind, precision) = self.file(path), what
-        artifact = Artifact(key, kind, precision, path, sha256_of(file), file.stat().st_size, recipe, facts)
+        file = self.file(path)
+        artifact = Artifact(
+            key=key,
+            kind=kind,
+            precision=precision,
+            path=path,
+            sha256=sha256_of(file),
+            size_bytes=file.stat().st_size,
+            recipe=recipe,
+            facts=facts or {},
+        )
         self.artifacts.append(artifact)
         return artifact
 
@@ -259,7 +289,7 @@ def _plain(recipe: Recipe) -> Any:
 
 
 def _holds_bundle(folder: Path) -> bool:
-    """Whether there is a manifest of ours, be it damaged or of another format."""
+    """Whether the folder has a manifest of ours, even a damaged one or one of another format."""
     try:
         record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

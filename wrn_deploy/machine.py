@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -16,10 +17,7 @@ __all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions",
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first CUDA GPU, as the driver describes it; `compute_capability` as in "9.0".
-
-    `memory_mib` is 0 where the driver names none, since CPU and GPU share it.
-    """
+    """The first CUDA GPU; `compute_capability` as in "9.0"; `memory_mib` is 0 if CPU and GPU share their memory."""
 
     name: str
     compute_capability: str
@@ -27,9 +25,9 @@ class Gpu:
     driver: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The conditions that stand beside every measured number."""
+    """The machine that a number was measured on."""
 
     system: str
     cpu: str
@@ -44,7 +42,7 @@ def describe_machine() -> Machine:
     """Reads the machine's description now (the load average changes)."""
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
-        cpu=_cpu_name(),
+        cpu=_proc_value("cpuinfo", "model name") or platform.processor() or "unknown",
         cores=usable_cores(),
         memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         python=platform.python_version(),
@@ -61,14 +59,10 @@ def find_gpu() -> Gpu | None:
     if tool is None or first in ("", "-1"):
         return None
     known = first.isdecimal() or first.startswith("GPU-")  # nvidia-smi does not take the names of MIG instances
-    query = [
-        tool,
-        "--query-gpu=name,compute_cap,memory.total,driver_version",
-        "--format=csv,noheader,nounits",
-        f"--id={first if known else 0}",
-    ]
+    query = ["--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    command = [tool, *query, f"--id={first if known else 0}"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
         name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].rsplit(",", 3))
         return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
@@ -81,13 +75,11 @@ def usable_cores() -> int:
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """Versions of the installed ones among `packages` (distribution names)."""
+    """Versions of those `packages` (distribution names) that are installed."""
     versions = {}
     for package in packages:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -96,21 +88,17 @@ def peak_rss_bytes() -> int:
 
     Linux counts it per address space (VmHWM); `getrusage` would carry the parent's peak over an exec.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    kib = _proc_value("self/status", "VmHWM")
+    if kib is not None:
+        return int(kib.split()[0]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+def _proc_value(file: str, key: str) -> str | None:
+    """The value of the first line of a file of /proc that starts with `key`; None: there is none."""
+    path = Path("/proc", file)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)

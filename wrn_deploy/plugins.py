@@ -13,7 +13,7 @@ __all__ = ["load_plugin", "near_names", "plugin_names"]
 
 
 def plugin_names(package: str) -> list[str]:
-    """The files of `package` (as in "wrn_deploy.backends"), sorted; nothing but the package itself is imported."""
+    """The files of `package` (as in "wrn_deploy.backends"), sorted; imports only the package itself."""
     found = importlib.import_module(package)
     return sorted(
         module.name
@@ -23,11 +23,7 @@ def plugin_names(package: str) -> list[str]:
 
 
 def load_plugin(package: str, name: str) -> ModuleType:
-    """Imports the file `name` of `package`.
-
-    Raises:
-        DeployError: there is no such file; the text lists those there are.
-    """
+    """Imports the file `name` of `package`; raises DeployError, which lists the files, if there is none."""
     names = plugin_names(package)
     if name not in names:
         folder = package.rpartition(".")[2]

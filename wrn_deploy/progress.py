@@ -1,4 +1,4 @@
-"""How long work tells of itself: a protocol for the command line, and a silent one; the standard library only."""
+"""How steps report their progress: a protocol for the command line, and a silent one; the standard library only."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["Progress", "Silent"]
 
 
 class Progress(Protocol):
-    """Told of what happens; never asked anything."""
+    """Receives what a step reports."""
 
     def task(self, title: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-        """A piece of work; within the block, the given function is called with the units done since the last call."""
+        """Starts a piece of work; in the block, call the function with the units done since its last call."""
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """Shows something worth knowing."""
 
     def warn(self, text: str) -> None:
-        """Something that may make a result doubtful."""
+        """Shows something that may make a result doubtful."""
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     @contextlib.contextmanager
     def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -33,7 +33,7 @@ class Silent:
         yield lambda _units: None
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def warn(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""

@@ -23,28 +23,19 @@ class Precision(StrEnum):
     FP8 = "fp8"
 
 
-EXPERIMENTAL = frozenset({Precision.BF16, Precision.FP8})  # made and measured only where they are asked for
+EXPERIMENTAL = frozenset({Precision.BF16, Precision.FP8})  # made and measured only on request
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a graph.
-
-    `shape` leaves the batch out: it is dynamic in every graph written here and comes first.
-    `dtype` is numpy's name, as in "float32".
-    """
+    """An input or output of a graph; `shape` leaves out the batch, which comes first; `dtype` is numpy's name."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
 
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> TensorSpec:
-        """Reads what `dataclasses.asdict` wrote."""
-        return cls(record["name"], record["dtype"], tuple(record["shape"]))
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """From a decoded RGB image (uint8, HWC) to the network's input (float32, CHW).
 
@@ -66,26 +57,20 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise DeployError(f"std {self.std}: expected three positive numbers, in units of a 0..1 image")
         if self.resize is not None and self.resize < max(self.height, self.width):
-            raise DeployError(
-                f"resize {self.resize}: expected at least {max(self.height, self.width)}, the network's input"
-            )
+            largest = max(self.height, self.width)
+            raise DeployError(f"resize {self.resize}: expected at least {largest}, the network's input")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise DeployError(f"interpolation {self.interpolation!r}: expected bilinear or bicubic")
 
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Preprocessing:
-        """Reads what `dataclasses.asdict` wrote."""
-        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """What the graphs of a bundle take and give, as `export` was told.
+    """What the graphs of a bundle take and give: the options of `export`.
 
     Args:
         pixels: they take RGB pixels (uint8, NHWC) and normalise inside; else normalised float32, NCHW.
-        top_k: they give the best so many classes and their logits, best first; None: all logits.
-        features: they also give the pooled features, which the classifier reads: how many those are; 0: they do not.
+        top_k: they give the best K classes and their logits, best first; None: all logits.
+        features: number of pooled features, the classifier's input, that they also give; 0: none.
         feature_maps: they also give the last tensors of these resolutions, (channels, height, width) each.
     """
 
@@ -105,55 +90,38 @@ class Interface:
                 f"feature maps {self.feature_maps}: expected one (channels, height, width) for each resolution"
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """A record of JSON types; what is newer than the others is left out where it says nothing."""
-        record = dataclasses.asdict(self)
-        return record if self.feature_maps else {key: record[key] for key in record if key != "feature_maps"}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Interface:
-        """Reads what `to_json` wrote."""
-        maps = tuple(tuple(shape) for shape in record.get("feature_maps", ()))
-        return cls(**{**record, "feature_maps": maps})
-
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
     """Global contrast normalisation and ZCA whitening, which a network does before its first layer.
 
-    Mean and matrix are among its weights; how they are fitted and applied: `training/whitening.py` and
-    `models/whitening.py`.
+    Mean and matrix are among its weights: `training/whitening.py` fits them, `models/whitening.py` applies them.
 
     Args:
-        images: how many training images they were fitted on.
+        images: number of training images they were fitted on.
         scale: the length of an image, as a vector, after contrast normalisation.
-        bias: added to each variance (eigenvalue of the covariance) before its square root divides.
-        least: a shorter image, in units of 0..1 and without its own mean, is enlarged as if it were so long. Of pixels
-            with 256 levels none but 0 is shorter than 0.0039: below that is the rounding of images of one colour.
+        bias: added to each variance (eigenvalue of the covariance) before dividing by its square root.
+        min_length: shorter images (in units of 0..1, without their mean) are scaled as if they had this length. With
+            256 levels, all but 0 are longer than 0.0039: below that is the rounding of images of one colour.
     """
 
     images: int
     scale: float = 55.0
     bias: float = 0.1
-    least: float = 1e-3
+    min_length: float = 1e-3
 
     def __post_init__(self) -> None:
-        numbers = (self.images, self.scale, self.bias, self.least)
+        numbers = dataclasses.astuple(self)
         if not all(0 < number < math.inf for number in numbers):
-            raise DeployError(f"whitening with images, scale, bias and least {numbers}: expected positive numbers")
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Whitening:
-        """Reads what `dataclasses.asdict` wrote."""
-        return cls(**record)
+            raise DeployError(f"whitening with images, scale, bias and min_length {numbers}: expected positive numbers")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
 
-    `family` is the name of a file in `wrn_deploy/models`; `depth` and `widen` are d and k of WRN-d-k
-    (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016). `labels` is empty or has one name a class.
+    `family` names a file in `wrn_deploy/models/families`; `depth` and `widen` are d and k of WRN-d-k
+    (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016). `labels` is empty or has one name per class.
     """
 
     name: str
@@ -174,15 +142,14 @@ class ModelSpec:
             raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label a class")
         if not 0.0 <= self.dropout < 1.0:
             raise DeployError(f"dropout {self.dropout}: expected a probability from 0 up to, but not including, 1")
-        if self.interface.top_k is not None and self.interface.top_k > self.classes:
+        top_k = self.interface.top_k
+        if top_k is not None and top_k > self.classes:
+            raise DeployError(f"the top {top_k} of {self.classes} classes: expected {self.classes} at most")
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        if self.whitening is not None and (mean, std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
             raise DeployError(
-                f"the top {self.interface.top_k} of {self.classes} classes: expected {self.classes} at most"
-            )
-        how = self.preprocessing
-        if self.whitening is not None and (how.mean, how.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
-            raise DeployError(
-                f"mean {how.mean} and std {how.std} with whitening: expected 0,0,0 and 1,1,1, since the network "
-                "whitens images itself"
+                f"mean {mean} and std {std} with whitening: expected 0,0,0 and 1,1,1, since the network whitens images "
+                "itself"
             )
 
     @property
@@ -211,7 +178,7 @@ class ModelSpec:
 
     @property
     def feature_maps(self) -> tuple[TensorSpec, ...]:
-        """The feature maps that the graphs give, finest first, each named after its stride in pixels of the image."""
+        """The feature maps that the graphs give, finest first, each named after its stride in image pixels."""
         height = self.preprocessing.height
         return tuple(
             TensorSpec(f"feature_map_{max(1, round(height / shape[1]))}", "float32", shape)
@@ -220,28 +187,30 @@ class ModelSpec:
 
     @property
     def output(self) -> TensorSpec:
-        """The network's own output, whatever the graphs give of it: one logit a class."""
+        """The network's own output: one logit per class."""
         return TensorSpec("logits", "float32", (self.classes,))
 
     def label(self, index: int) -> str:
-        """The name of class `index`, or the index itself where the classes have no names."""
+        """The name of class `index`, or the index itself if the classes have no names."""
         return self.labels[index] if self.labels else str(index)
 
     def to_json(self) -> dict[str, Any]:
-        """A record of JSON types; `whitening` is left out where there is none, as before there was any."""
-        record = {**dataclasses.asdict(self), "interface": self.interface.to_json()}
-        if self.whitening is None:
-            del record["whitening"]
-        return record
+        """A record of JSON types."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> ModelSpec:
         """Reads what `to_json` wrote; raises DeployError for anything else."""
         try:
-            preprocessing = Preprocessing.from_json(record["preprocessing"])
-            interface = Interface.from_json(record.get("interface", {}))  # bundles made before there was one lack it
-            whitening = Whitening.from_json(record["whitening"]) if record.get("whitening") else None
-            changed = {"preprocessing": preprocessing, "interface": interface, "whitening": whitening}
-            return cls(**{**record, **changed, "labels": tuple(record["labels"])})
+            preprocessing, interface = record["preprocessing"], record["interface"]
+            colours = {name: tuple(preprocessing[name]) for name in ("mean", "std")}
+            maps = tuple(tuple(shape) for shape in interface["feature_maps"])
+            typed = {
+                "preprocessing": Preprocessing(**{**preprocessing, **colours}),
+                "interface": Interface(**{**interface, "feature_maps": maps}),
+                "whitening": Whitening(**record["whitening"]) if record["whitening"] is not None else None,
+                "labels": tuple(record["labels"]),
+            }
+            return cls(**{**record, **typed})
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFile(f"the model's description is damaged ({error!r}): export the model again") from error

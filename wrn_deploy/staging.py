@@ -18,10 +18,10 @@ COMMIT = ".commit"  # the files of a step that is done, on their way to their pl
 
 @contextlib.contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A new folder in `folder` for the files of one step, removed when the block ends; `folder` is made if need be.
+    """A new folder in `folder` for the files of one step, removed when the block ends; creates `folder` if needed.
 
-    Its owner holds a lock in it, which ends with the process: that tells those that killed processes have left behind,
-    which are removed here, even where process numbers do not (in containers each process may be number 1).
+    A lock in it ends with the owner's process, so folders without one were left by killed processes and are removed
+    here. Process numbers would not do: in containers each process may be number 1.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; what a killed process had begun to commit is finished first."""
+    """Holds the folder's lock; first finishes the commit that a killed process had begun."""
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _finish(folder)
@@ -53,22 +53,22 @@ def locked(folder: Path) -> Iterator[None]:
 def commit(staged: Path, folder: Path) -> None:
     """Moves all staged files to the same places in `folder`, whose lock the caller holds.
 
-    One rename decides: a process that is killed before it has changed nothing, and whatever one that is killed after it
-    has left to do is done by whoever looks into the folder next.
+    One rename decides: a process killed before it has changed nothing; what a process killed after it has left to do is
+    done by the next one that opens the folder.
     """
     staged.rename(folder / COMMIT)
     _finish(folder)
 
 
 def settle(folder: Path) -> None:
-    """Waits for a commit under way, or finishes one whose process was killed."""
+    """Waits for a running commit, or finishes one whose process was killed."""
     if (folder / COMMIT).exists():
         with locked(folder):
             pass
 
 
 def is_scratch(path: Path) -> bool:
-    """Whether it is one of the lock files and folders made here."""
+    """Whether it is a lock file or folder made here."""
     return path.name in (LOCK, COMMIT) or path.name.startswith(STAGING)
 
 
@@ -93,7 +93,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Removes a folder that was made for a step which failed, unless another process has begun to use it."""
+    """Removes a folder made for a failed step, unless another process has begun to use it."""
     with contextlib.suppress(OSError), locked(folder):
         if all(path.name == LOCK for path in folder.iterdir()):
             (folder / LOCK).unlink()

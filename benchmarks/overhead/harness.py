@@ -31,8 +31,7 @@ from rich.table import Table
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from wrn_deploy.bench.measuring.isolate import Worker
-from wrn_deploy.bench.measuring.latency import measure_latency
-from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.measuring.latency import measure_latency, section_of
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import paired_ratio
@@ -126,7 +125,7 @@ def _rounds(given: Any, worker: Worker, batch: int, look: Callable[[], None]) ->
         section = section_of([cast("Backend", backend)], Boundary.COMPUTE, prepare, pool)
         ways = {
             "bare": lambda: backend.bare(given.calls),
-            "in process": lambda: measure_latency(section, given.calls),
+            "in process": lambda: list(measure_latency(section, given.calls).host_ms),
             "worker": lambda: list(worker.time(batch, given.calls).host_ms),
         }
         end = time.monotonic() + WARM_UP_S
@@ -143,7 +142,7 @@ def _rounds(given: Any, worker: Worker, batch: int, look: Callable[[], None]) ->
 
 
 def _empty_section() -> float:
-    return float(np.median(measure_latency(lambda: None, 20_000))) * 1000
+    return float(np.median(measure_latency(lambda: None, 20_000).host_ms)) * 1000
 
 
 def _row(batch: int, way: str, samples: dict[str, Rounds]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], objec
     """Times two candidates in rounds, as `wrn-deploy bench` does; returns what was found at each batch size."""
     bundle = Bundle.open(given.bundle)
     names = (BASE, KINDS[kind])
-    entries = [RowBuilder(name, Precision.FP32, examine(bundle, name, Precision.FP32), None) for name in names]
+    found = {name: examine(bundle, name, Precision.FP32) for name in names}
+    entries = [RowBuilder(backend=name, precision=Precision.FP32, found=found[name], skipped=None) for name in names]
     with contextlib.ExitStack() as stack:
         for entry in entries:
             start(entry, stack, WorkerConfig(

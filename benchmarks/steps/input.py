@@ -35,7 +35,7 @@ from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.spec import Preprocessing
 
-PREPROCESSING = Preprocessing(224, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), resize=256)
+PREPROCESSING = Preprocessing(height=224, width=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)
 BATCH = 8
 PLAIN, OURS, PLAIN_2, OURS_2 = "Pillow, plain loop", "wrn-deploy", "Pillow, a pool of 2", "wrn-deploy, --workers 2"
 

@@ -53,7 +53,7 @@ IMAGES, SIDE = "noise.npz", 256  # the values of the images do not matter
 Pair = tuple[str, Precision]  # a backend and a precision
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class NetworkRow(RowBuilder):
     """Collects what is measured of one network; its `name` differs, although the runtime is the same."""
 
@@ -152,12 +152,13 @@ def _fastest(bundles: dict[str, Bundle], given: Any) -> Pair:
 def _measure(bundles: dict[str, Bundle], pair: Pair, settings: Settings) -> list[NetworkRow]:
     entries = []
     with contextlib.ExitStack() as stack:
+        backend, precision = pair
         for model, bundle in bundles.items():
-            backend, precision = pair
             found = examine(bundle, backend, precision)
-            entries.append(NetworkRow(backend, precision, found, found.skipped, model=model))
+            entry = NetworkRow(backend=backend, precision=precision, found=found, skipped=found.skipped, model=model)
+            entries.append(entry)
             if found.skipped is None:
-                start(entries[-1], stack, _config(bundle, pair, settings.threads))
+                start(entry, stack, _config(bundle, pair, settings.threads))
         time_rounds([*entries], settings, new_progress())
         for entry in entries:
             if entry.worker is not None:

@@ -77,11 +77,11 @@ def test_another_precision_than_was_asked_for_is_an_error(made_bundle: Path) -> 
 def test_compiled_sizes_are_bounded_and_shared_by_siblings(made_bundle: Path) -> None:
     with open_cpu(made_bundle, Precision.FP32) as backend, backend.sibling() as other:
         for one in (backend, other):
-            for size in range(1, openvino.LIMIT + 3):
+            for size in range(1, openvino.MAX_COMPILED + 3):
                 one.upload(np.zeros((size, *one.inputs[0].shape), np.float32))
                 one.execute()
                 assert len(one.download()[0]) == size
-            assert list(backend._graph._compiled) == list(range(3, openvino.LIMIT + 3))
+            assert list(backend._graph._compiled) == list(range(3, openvino.MAX_COMPILED + 3))
 
 
 def test_a_damaged_graph_is_reported(made_bundle: Path) -> None:

@@ -70,7 +70,7 @@ class Sums(torch.nn.Module):
 
 
 def on_cpu(network: torch.nn.Module, spec: ModelSpec) -> TorchBackend:
-    return TorchBackend(torch_backend._Compiled(network, frozen=True), spec, CpuDevice)
+    return TorchBackend(torch_backend._Compiled(network=network, frozen=True), spec, CpuDevice)
 
 
 @pytest.fixture

@@ -50,7 +50,13 @@ REASONS = (
     "onnxruntime has no CUDAExecutionProvider: expected onnxruntime-gpu (pip install 'wrn-deploy[gpu]')",
 )
 MACHINE = Machine(
-    "Linux x86_64", "AMD EPYC 9R14", 16, 131072, "3.12.11", Gpu("NVIDIA H200", "9.0", 143771, "580.95.05"), 0.42
+    system="Linux x86_64",
+    cpu="AMD EPYC 9R14",
+    cores=16,
+    memory_mib=131072,
+    python="3.12.11",
+    gpu=Gpu("NVIDIA H200", "9.0", 143771, "580.95.05"),
+    load_1min=0.42,
 )
 STATES = (
     Snapshot(0.42, "performance", 3702.4, 1980.0, 3201.0, 34.0, 118.4, ()),

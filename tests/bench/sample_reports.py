@@ -7,7 +7,9 @@ from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 STEADY = WarmUp(0.5, 20, steady=True)
-MACHINE = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", None, 0.5)
+MACHINE = Machine(
+    system="Linux x86_64", cpu="A CPU", cores=4, memory_mib=16384, python="3.12.1", gpu=None, load_1min=0.5
+)
 REASON = "this machine has no CUDA GPU: TensorRT needs a driver and a GPU (pip install 'wrn-deploy[gpu]')"
 HOSTILE = "<script>alert('x')</script> & \"q\" | `c` *b* [link](x)\n\x1b[31mred"
 

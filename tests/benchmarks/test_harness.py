@@ -61,7 +61,9 @@ def test_a_run_is_right_or_wrong_by_its_interval(kind: str, factor: float, right
     def held(rounds: list[tuple[float, ...]]) -> RowBuilder:
         warmed, times = {1: WarmUp(0.1, 2, steady=True)}, [Times(each) for each in rounds]
         found = Candidate(runtime=find_runtime("onnxruntime"), artifact=None, obstacle=None)
-        return RowBuilder("onnxruntime", Precision.FP32, found, None, warmed=warmed, rounds={1: times})
+        return RowBuilder(
+            backend="onnxruntime", precision=Precision.FP32, found=found, skipped=None, warmed=warmed, rounds={1: times}
+        )
 
     entries = [held([(1.0,)] * 8), held([(factor * one,) for one in noise])]
     assert honesty._found(kind, 1, entries)["right"] is right

@@ -14,7 +14,7 @@ from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
 from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
 from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Preprocessing
 

@@ -47,7 +47,7 @@ def with_corrupt(pngs: Path) -> Path:
 @pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("command", [("calibrate", "--calib-data"), ("eval", "--data")], ids=lambda command: command[0])
 class TestData:
-    """What is wrong with a data set is told by every command that reads one."""
+    """Every command that reads a data set reports what is wrong with it."""
 
     def _refused(self, cli: Cli, bundle: Bundle, command: tuple[str, str], data: Path | str) -> str:
         before = contents(bundle.folder)
@@ -186,7 +186,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     (tmp_path / "file").write_bytes(b"")
     outcome = cli(*(tmp_path / place if argument == "PLACE" else argument for argument in arguments))
     assert outcome.code == 1
-    assert f"{tmp_path / place} is no bundle: it has no manifest.json" in outcome.err
+    assert f"{tmp_path / place} is not a bundle: it has no manifest.json" in outcome.err
     assert "wrn-deploy export" in outcome.err
     assert not (tmp_path / "nowhere").exists()
     assert not [*(tmp_path / "folder").iterdir()]
@@ -197,7 +197,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     ("place", "words"),
     [
         ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
-        ("folder", "folder is no bundle: it has no manifest.json"),
+        ("folder", "folder is not a bundle: it has no manifest.json"),
         ("file", "file holds 0 bytes: expected a .safetensors"),
     ],
 )

@@ -24,8 +24,8 @@ from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions
 from wrn_deploy.pipeline.inference.models import BundleOrWeights
 from wrn_deploy.pipeline.inference.predict import PredictOptions
 from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
-from wrn_deploy.pipeline.inspection.plot_model import PlotOptions
-from wrn_deploy.pipeline.measuring.compare import Limits
+from wrn_deploy.pipeline.inspection.plots import PlotOptions
+from wrn_deploy.pipeline.measuring.compare import RegressionLimits
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
@@ -185,11 +185,11 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         ["FILE", "--data", "b", *SELECTION, "--model", "wrn-10-1", "--weights-key", "c", *NETWORK],
         MeasureOptions(data="b", **SELECTED),
     ),
-    ("measuring.compare.check_comparison", "compare", ["a", "b"], Limits()),
+    ("measuring.compare.check_comparison", "compare", ["a", "b"], RegressionLimits()),
     (
         "measuring.compare.check_comparison", "compare",
         ["a", "b", "--max-regress", "5%", "--max-drop", "2", "--strict"],
-        Limits(regress=5.0, drop=2.0, strict=True),
+        RegressionLimits(regress=5.0, drop=2.0, strict=True),
     ),
     (
         "inference.predict.predict_target", "predict", ["OUT", "a", "b"],
@@ -206,10 +206,10 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         "inspection.explain.explain", "explain", ["a", "b", "--batch", "2", "--rounds", "3", "--threads", "4"],
         ExplainOptions(a=A, b=B, timing=TimingOptions(batch=2, rounds=3, threads=4)),
     ),
-    ("inspection.plot_model.plot_model", "plot-model", ["a"], PlotOptions(what="a")),
+    ("inspection.plots.plot_model", "plot-model", ["a"], PlotOptions(target="a")),
     (
-        "inspection.plot_model.plot_model", "plot-model", ["a", "--out", "b", "--precision", "int8", "--unfold"],
-        PlotOptions(what="a", out=B, precision=Precision.INT8, unfold=True),
+        "inspection.plots.plot_model", "plot-model", ["a", "--out", "b", "--precision", "int8", "--unfold"],
+        PlotOptions(target="a", out=B, precision=Precision.INT8, unfold=True),
     ),
 ]  # fmt: skip
 

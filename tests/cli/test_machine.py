@@ -52,7 +52,7 @@ def test_building_without_tensorrt(
     assert contents(bundle.folder) == before
 
 
-def test_without_tensorrt_the_other_contenders_are_measured(
+def test_without_tensorrt_the_other_candidates_are_measured(
     cli: Cli, made_bundle: Path, tmp_path: Path, hide: Callable[..., None]
 ) -> None:
     hide("tensorrt", "tensorrt_rtx")

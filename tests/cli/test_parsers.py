@@ -9,15 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wrn_deploy.cli.options.engines import parse_capabilities, parse_profiles
+from wrn_deploy.cli.commands.engines import parse_capabilities
 from wrn_deploy.cli.options.shared import parse_batches, parse_candidate, parse_percent, parse_three
 from wrn_deploy.data.corrupt import Percent, parse_max_corrupt
-from wrn_deploy.engines.options import Profile
+from wrn_deploy.engines.options import Profile, parse_profile
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
 
 PARSERS: list[Callable[[str], object]] = [
-    lambda text: parse_profiles([text]),
+    parse_profile,
     lambda text: parse_capabilities([text]),
     lambda text: parse_candidate("--baseline", text),
     lambda text: parse_percent("--max-regress", text),
@@ -46,7 +46,7 @@ def test_garbage_is_wrong_usage_and_nothing_else(parse: Callable[[str], object],
 
 @given(st.lists(st.lists(SIZES, min_size=3, max_size=3).map(sorted)))
 def test_profiles(sizes: list[list[int]]) -> None:
-    profiles = parse_profiles([":".join(map(str, three)) for three in sizes])
+    profiles = tuple(parse_profile(":".join(map(str, three))) for three in sizes)
     assert profiles == tuple(Profile(minimum=low, optimum=opt, maximum=high) for low, opt, high in sizes)
 
 
@@ -54,10 +54,10 @@ def test_profiles(sizes: list[list[int]]) -> None:
 def test_a_profile_out_of_order_is_refused(low: int, opt: int, high: int) -> None:
     text = f"{low}:{opt}:{high}"
     if low <= opt <= high:
-        assert parse_profiles([text]) == (Profile(minimum=low, optimum=opt, maximum=high),)
+        assert parse_profile(text) == Profile(minimum=low, optimum=opt, maximum=high)
     else:
         with pytest.raises(UsageError, match="min <= opt <= max"):
-            parse_profiles([text])
+            parse_profile(text)
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 9))))

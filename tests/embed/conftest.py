@@ -41,9 +41,9 @@ class Ran:
         """The texts of the calls, in their order; empty where they went well."""
         return [line[1] for line in self.lines if line[0].isdecimal()]
 
-    def values(self, what: str) -> list[list[str]]:
+    def values(self, word: str) -> list[list[str]]:
         """The lines that begin with a word."""
-        return [line[1:] for line in self.lines if line[0] == what]
+        return [line[1:] for line in self.lines if line[0] == word]
 
 
 Driver = Callable[..., Ran]
@@ -92,8 +92,8 @@ def drive(program: Path) -> Driver:
 @pytest.fixture(scope="session")
 def images(made_bundle: Path) -> npt.NDArray[np.uint8]:
     """Twelve digits that the network was not trained on."""
-    how = Bundle.open(made_bundle).spec.preprocessing
-    return next(iter(Batches(open_data("digits", Role.TEST), how, 12))).images
+    preprocessing = Bundle.open(made_bundle).spec.preprocessing
+    return next(iter(Batches(open_data("digits", Role.TEST), preprocessing, 12))).images
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ void write(const char *path, const std::vector<float> &values) {
       .write(reinterpret_cast<const char *>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
 }
 
-std::int32_t tell(std::int32_t status) {
+std::int32_t report(std::int32_t status) {
   std::printf("%d\t%s\n", status, wrn_last_error());
   std::fflush(stdout);
   return status;
@@ -43,7 +43,7 @@ wrn_runner open(const char *bundle, const char *backend = nullptr, const char *p
   options.contexts = 4;
   options.fallback = fallback;
   wrn_runner runner = 0;
-  tell(wrn_open(bundle, &options, &runner));
+  report(wrn_open(bundle, &options, &runner));
   return runner;
 }
 
@@ -91,7 +91,7 @@ int describe(char **given_arguments) {
     std::printf("text\t%d\t%s\n", what, text(runner, what).c_str());
   for (std::int64_t label = 0; label < about.labels; ++label)
     std::printf("label\t%s\n", text(runner, WRN_TEXT_LABEL, label).c_str());
-  return tell(wrn_close(runner));
+  return report(wrn_close(runner));
 }
 
 // infer BUNDLE BACKEND PRECISION DTYPE IMAGES COUNT RESULTS
@@ -100,13 +100,13 @@ int infer(char **arguments) {
   const Bytes data = read(arguments[4]);
   const std::int64_t count = std::atoll(arguments[5]);
   const std::int64_t batches[] = {1, count};
-  tell(wrn_warmup(runner, batches, 2, 1));
+  report(wrn_warmup(runner, batches, 2, 1));
   std::vector<float> results(static_cast<std::size_t>(count) * output_of(runner).image_bytes / sizeof(float));
   const wrn_images images{data.data(), data.size(), count, std::atoi(arguments[3])};
   const wrn_buffer into{results.data(), results.size() * sizeof(float)};
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   write(arguments[6], results);
-  return tell(wrn_close(runner));
+  return report(wrn_close(runner));
 }
 
 // outputs BUNDLE PIXELS COUNT RESULTS: all outputs, one after another into one file
@@ -116,29 +116,29 @@ int outputs(char **arguments) {
   const std::int64_t count = std::atoll(arguments[2]);
   wrn_description about{};
   about.size = sizeof about;
-  tell(wrn_describe(runner, &about));
+  report(wrn_describe(runner, &about));
   std::vector<Bytes> results;
   std::vector<wrn_buffer> into;
   for (std::int32_t at = 0; at < about.outputs; ++at) {
     wrn_tensor tensor{};
     tensor.size = sizeof tensor;
-    tell(wrn_output(runner, at, &tensor));
+    report(wrn_output(runner, at, &tensor));
     results.emplace_back(static_cast<std::size_t>(count) * tensor.image_bytes);
     into.push_back({results.back().data(), results.back().size()});
   }
   const wrn_images images{data.data(), data.size(), count, WRN_UINT8};
-  tell(wrn_infer(runner, &images, into.data(), into.size()));
+  report(wrn_infer(runner, &images, into.data(), into.size()));
   std::ofstream file(arguments[3], std::ios::binary);
   for (const Bytes &result : results) file.write(result.data(), static_cast<std::streamsize>(result.size()));
   file.close();
   Bytes first(results[0].size());
   const wrn_buffer alone{first.data(), first.size()};
-  tell(wrn_infer(runner, &images, &alone, 1));
+  report(wrn_infer(runner, &images, &alone, 1));
   if (first != results[0]) std::printf("differs\n");
-  tell(wrn_infer(runner, &images, into.data(), 2));  // of three
+  report(wrn_infer(runner, &images, into.data(), 2));  // of three
   wrn_tensor floats{};
   floats.size = sizeof floats;
-  tell(wrn_input(runner, WRN_FLOAT32, &floats));
+  report(wrn_input(runner, WRN_FLOAT32, &floats));
   return 0;
 }
 
@@ -171,14 +171,14 @@ int threads(char **arguments) {
   for (auto &worker : workers) worker.join();
   for (const int each : wrong) std::printf("wrong\t%d\n", each);
   write(arguments[5], results);
-  return tell(wrn_close(runner));
+  return report(wrn_close(runner));
 }
 
 // open BUNDLE BACKEND PRECISION: again and again, since some failures could only crash the second time
 int open_twice(char **arguments) {
   for (int round = 0; round < 2; ++round) {
     const wrn_runner runner = open(arguments[0], given(arguments[1]), given(arguments[2]));
-    if (runner != 0) tell(wrn_close(runner));
+    if (runner != 0) report(wrn_close(runner));
   }
   return 0;
 }
@@ -215,10 +215,10 @@ int closing(char **arguments) {
       }
     });
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  tell(wrn_close(runner));
+  report(wrn_close(runner));
   for (auto &worker : workers) worker.join();
   for (const std::int32_t status : last) std::printf("%d\t\n", status);
-  return tell(wrn_close(runner));
+  return report(wrn_close(runner));
 }
 
 volatile std::sig_atomic_t interrupted = 0;
@@ -236,7 +236,7 @@ int signals(char **arguments) {
     if (before[number].sa_handler != after[number].sa_handler) std::printf("changed\t%zu\n", number);
   std::raise(SIGINT);
   std::printf("interrupted\t%d\n", static_cast<int>(interrupted));
-  return tell(wrn_close(runner));
+  return report(wrn_close(runner));
 }
 
 // leave BUNDLE: returns from main with a runner that is open, opened by a thread that has ended
@@ -249,103 +249,103 @@ int leave(char **arguments) {
 // misuse BUNDLE: every wrong argument
 int misuse(char **arguments) {
   wrn_runner runner = 0;
-  tell(wrn_close(7));  // before there is a Python
-  tell(wrn_open(nullptr, nullptr, &runner));
-  tell(wrn_open(arguments[0], nullptr, nullptr));
+  report(wrn_close(7));  // before there is a Python
+  report(wrn_open(nullptr, nullptr, &runner));
+  report(wrn_open(arguments[0], nullptr, nullptr));
   wrn_options options{};
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   options.size = sizeof options;
   options.threads = -1;
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   options.threads = 0;
   options.contexts = -2;
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   options.contexts = 0;
   options.precision = "int4";
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   options.precision = "\xff\xfe";
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   options.precision = nullptr;
   options.backend = "tensorflow";
-  tell(wrn_open(arguments[0], &options, &runner));
+  report(wrn_open(arguments[0], &options, &runner));
   struct {
     wrn_options known;
     std::int64_t unknown;
   } newer{};
   newer.known.size = sizeof newer;
   newer.unknown = 1;
-  tell(wrn_open(arguments[0], &newer.known, &runner));
+  report(wrn_open(arguments[0], &newer.known, &runner));
   newer.unknown = 0;
-  tell(wrn_open(arguments[0], &newer.known, &runner));  // ok
+  report(wrn_open(arguments[0], &newer.known, &runner));  // ok
   std::printf("opened\t%llu\n", static_cast<unsigned long long>(runner));
 
   wrn_tensor tensor{};
-  tell(wrn_output(runner, 0, &tensor));
-  tell(wrn_output(runner, 0, nullptr));
+  report(wrn_output(runner, 0, &tensor));
+  report(wrn_output(runner, 0, nullptr));
   tensor.size = sizeof tensor;
-  tell(wrn_output(runner, 5, &tensor));
-  tell(wrn_output(runner, -1, &tensor));
-  tell(wrn_input(runner, WRN_INT64, &tensor));
-  tell(wrn_input(runner, 99, &tensor));
-  tell(wrn_describe(runner, nullptr));
+  report(wrn_output(runner, 5, &tensor));
+  report(wrn_output(runner, -1, &tensor));
+  report(wrn_input(runner, WRN_INT64, &tensor));
+  report(wrn_input(runner, 99, &tensor));
+  report(wrn_describe(runner, nullptr));
   char little[3];
   std::size_t needed = 0;
-  tell(wrn_text(runner, WRN_TEXT_MODEL, 0, little, sizeof little, &needed));
+  report(wrn_text(runner, WRN_TEXT_MODEL, 0, little, sizeof little, &needed));
   std::printf("needed\t%zu\n", needed);
-  tell(wrn_text(runner, WRN_TEXT_MODEL, 0, nullptr, 3, &needed));
-  tell(wrn_text(runner, 77, 0, little, sizeof little, nullptr));
-  tell(wrn_text(runner, WRN_TEXT_LABEL, 10, little, sizeof little, nullptr));
+  report(wrn_text(runner, WRN_TEXT_MODEL, 0, nullptr, 3, &needed));
+  report(wrn_text(runner, 77, 0, little, sizeof little, nullptr));
+  report(wrn_text(runner, WRN_TEXT_LABEL, 10, little, sizeof little, nullptr));
 
-  tell(wrn_input(runner, WRN_UINT8, &tensor));  // ok
+  report(wrn_input(runner, WRN_UINT8, &tensor));  // ok
   std::vector<char> pixels(2 * tensor.image_bytes);
   std::vector<float> results(2 * 10 + 1, -7.0F);
   wrn_images images{pixels.data(), pixels.size(), 2, WRN_UINT8};
   wrn_buffer into{results.data(), 2 * 10 * sizeof(float)};
-  tell(wrn_infer(runner, nullptr, &into, 1));
-  tell(wrn_infer(runner, &images, nullptr, 1));
-  tell(wrn_infer(runner, &images, &into, 0));
-  tell(wrn_infer(runner, &images, &into, 3));
+  report(wrn_infer(runner, nullptr, &into, 1));
+  report(wrn_infer(runner, &images, nullptr, 1));
+  report(wrn_infer(runner, &images, &into, 0));
+  report(wrn_infer(runner, &images, &into, 3));
   images.count = 0;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.count = -1;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.count = 3;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.count = INT64_MAX;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.count = 2;
   images.dtype = WRN_FLOAT16;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.dtype = WRN_FLOAT32;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.dtype = WRN_UINT8;
   images.data = nullptr;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   images.data = pixels.data();
   into.bytes = 2 * 10 * sizeof(float) - 1;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   into.data = nullptr;
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_infer(runner, &images, &into, 1));
   into = {results.data(), results.size() * sizeof(float)};
   for (const float value : results)
     if (value != -7.0F) std::printf("written\n");
-  tell(wrn_infer(runner, &images, &into, 1));  // ok
+  report(wrn_infer(runner, &images, &into, 1));  // ok
   std::printf("beyond\t%g\n", static_cast<double>(results.back()));
-  tell(wrn_infer_device(runner, &images, &into, 1, nullptr));
+  report(wrn_infer_device(runner, &images, &into, 1, nullptr));
   std::vector<float> normalised(2 * tensor.image_bytes);
   const wrn_images planes{normalised.data(), normalised.size() * sizeof(float), 2, WRN_FLOAT32};
-  tell(wrn_infer_device(runner, &planes, &into, 1, nullptr));
+  report(wrn_infer_device(runner, &planes, &into, 1, nullptr));
   const std::int64_t batches[] = {0};
-  tell(wrn_warmup(runner, batches, 1, 1));
-  tell(wrn_warmup(runner, batches, 0, 0));
-  tell(wrn_warmup(runner, nullptr, 1, 1));
-  tell(wrn_close(0));
-  tell(wrn_close(runner + 1000));
-  tell(wrn_close(runner));  // ok
-  tell(wrn_close(runner));
-  tell(wrn_infer(runner, &images, &into, 1));
+  report(wrn_warmup(runner, batches, 1, 1));
+  report(wrn_warmup(runner, batches, 0, 0));
+  report(wrn_warmup(runner, nullptr, 1, 1));
+  report(wrn_close(0));
+  report(wrn_close(runner + 1000));
+  report(wrn_close(runner));  // ok
+  report(wrn_close(runner));
+  report(wrn_infer(runner, &images, &into, 1));
   wrn_runner again = 0;
-  tell(wrn_open(arguments[0], nullptr, &again));  // ok
+  report(wrn_open(arguments[0], nullptr, &again));  // ok
   std::printf("opened\t%llu\n", static_cast<unsigned long long>(again));
   return 0;
 }

@@ -104,7 +104,7 @@ MISUSE = [
     (2, "threads is -1: expected at least 1, or 0 for the default"),
     (2, "contexts is -2: expected at least 1, or 0 for the default"),
     (2, "precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"),
-    (2, "precision is no UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
+    (2, "precision is not UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
     (1, "unknown backend 'tensorflow' "),
     (2, "wrn_options has fields that this library (ABI 1) does not know: expected zeros there"),
     (0, ""),  # the same with zeros there

@@ -57,7 +57,7 @@ def test_the_header_is_strict_c(library: Path, tmp_path: Path, standard: str) ->
 
 @pytest.mark.parametrize("standard", ["c++11", "c++17", "c++20"])
 def test_the_header_is_strict_cpp(library: Path, program: Path, tmp_path: Path, standard: str) -> None:
-    del program  # it is skipped where there is no compiler for C++
+    del program  # it is skipped without a C++ compiler
     (tmp_path / "it.cpp").write_text('#include "wrn_runner.h"\nint main() { return wrn_abi_version() != 1; }\n')
     compiler = shutil.which("g++") or "clang++"
     command = [compiler, f"-std={standard}", *STRICT, f"-I{library / 'include'}", "-c", str(tmp_path / "it.cpp")]
@@ -113,7 +113,7 @@ def test_the_example_names_the_classes_that_python_names(
     np.testing.assert_allclose([float(found[3]) for found in best if found], wanted.max(axis=1), atol=2e-3)
     failed = subprocess.run([example, "nowhere", pixels], capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("error: nowhere is no bundle")
+    assert failed.stderr.startswith("error: nowhere is not a bundle")
 
 
 @pytest.mark.parametrize(("version", "fits"), [(__version__, True), ("0.0.1", False), ("0.9", False), ("1.0", False)])

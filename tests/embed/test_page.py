@@ -20,7 +20,7 @@ PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deplo
 @pytest.fixture(scope="module")
 def folder(made_bundle: Path, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the reader has: the tree's images, a bundle, and `wrn-deploy` as a command."""
-    del program  # it is skipped where there is no cffi or no compiler for C++
+    del program  # it is skipped without cffi or a C++ compiler
     made = tmp_path_factory.mktemp("page")
     shutil.copytree(ROOT / "docs" / "images", made / "docs" / "images")
     shutil.copytree(made_bundle, made / "bundle")
@@ -37,7 +37,7 @@ def test_a_block_of_the_page_works_after_those_before_it(block: tuple[str, str],
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     if language == "c":
-        (folder / "least.c").write_text(text)
+        (folder / "minimal.c").write_text(text)
         return
     if text.startswith("cmake") and shutil.which("cmake") is None:
         pytest.skip("no cmake")
@@ -46,7 +46,7 @@ def test_a_block_of_the_page_works_after_those_before_it(block: tuple[str, str],
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     if "classify bundle" in text:
         assert re.search(r"^image 0: 7 \(\d+\.\d{3}\)$", done.stdout, re.MULTILINE)
-    if text.endswith("./least\n"):
+    if text.endswith("./minimal\n"):
         assert len(done.stdout.splitlines()) == 10
 
 

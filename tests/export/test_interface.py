@@ -20,16 +20,15 @@ from wrn_deploy.calib.equalization.channels import channel_classes
 from wrn_deploy.calib.equalization.equalize import classifier_factors, equalize
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
-from wrn_deploy.export.bf16 import convert_bf16
 from wrn_deploy.export.check import check_structure
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_bf16, convert_fp16
 from wrn_deploy.export.interface import unwrap, wrap
 from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, ModelSpec
 
 WIDTH = 64  # pooled features of wrn-10-1
 INTERFACES = [
-    Interface(pixels, top_k, features)
+    Interface(pixels=pixels, top_k=top_k, features=features)
     for pixels, top_k, features in itertools.product((False, True), (None, 3), (0, WIDTH))
     if pixels or top_k or features
 ]

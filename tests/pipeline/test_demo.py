@@ -21,7 +21,7 @@ from wrn_deploy.progress import Silent
 
 
 class Notes(Silent):
-    """Keeps what it is told."""
+    """Keeps notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the steps run as they stand there."""
+"""The examples in the docstrings of the steps and functions run as they stand there."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from wrn_deploy import api
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.pipeline.engines.build import build_engine
 from wrn_deploy.pipeline.finetuning.finetune import finetune_bundle
+from wrn_deploy.pipeline.measuring.measure import bench_bundle
 from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
 from wrn_deploy.pipeline.tuning.tune import tune_bundle
 
+FUNCTIONS = (api.get_model, api.predict, api.extract_feat)
 
-@pytest.mark.parametrize("step", [calibrate_bundle, build_engine, tune_bundle, finetune_bundle])
+
+@pytest.mark.parametrize(
+    "step", [calibrate_bundle, build_engine, tune_bundle, finetune_bundle, bench_bundle, *FUNCTIONS]
+)
 def test_the_example_runs(
     step: Callable[..., object], made_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,7 +219,7 @@ def test_an_interface_that_cannot_be_taken_says_why(changes: dict[str, Any], sai
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(DeployError, match="list is no device array: expected an object with __dlpack__ or "):
+    with pytest.raises(DeployError, match="list is not a device array: expected an object with __dlpack__ or "):
         DeviceArray.of([1, 2])
     with pytest.raises(DeployError, match=r"Tensor cannot be taken over DLPack: .*grad"):
         DeviceArray.of(torch.zeros(3, requires_grad=True))

@@ -296,7 +296,7 @@ def test_a_stale_graph_is_not_run(bundle: Bundle) -> None:
     with bundle.transaction() as step:
         old = bundle.artifacts["weights"]
         step.file("weights.safetensors").write_bytes(b"others")
-        step.add("weights", (old.kind, old.precision), "weights.safetensors", old.recipe, {})
+        step.add("weights", kind=old.kind, precision=old.precision, path="weights.safetensors", recipe=old.recipe)
     with pytest.raises(DeployError, match=r"was made from weights \w+, which is now \w+: run `wrn-deploy calibrate"):
         open_backend(bundle, backend="onnxruntime", precision=Precision.INT8)
 

@@ -21,7 +21,7 @@ from wrn_deploy.training.execution.processes import BatchShard
 from wrn_deploy.training.images import ImageOptions, StreamedImages
 from wrn_deploy.training.recipe import TrainRecipe
 
-PREPROCESSING = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), resize=32)
+PREPROCESSING = Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), resize=32)
 
 
 class Heard:

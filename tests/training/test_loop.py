@@ -19,7 +19,7 @@ from wrn_deploy.training.images import CACHE_BYTES, ImageOptions, Images, open_i
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
 
-PREPROCESSING = Preprocessing(4, 4, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+PREPROCESSING = Preprocessing(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 @dataclass

@@ -39,7 +39,7 @@ def test_an_image_that_no_box_fits_gives_its_centre() -> None:
 
 
 def test_training_takes_crops_of_the_input_size_in_an_order_that_a_seed_repeats() -> None:
-    preprocessing = Preprocessing(2, 2, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=3)
+    preprocessing = Preprocessing(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=3)
     recipe = TrainRecipe(epochs=2, batch_size=8, shift=0, resized_crop=True, jitter=0.4, lighting=0.1)
     taken = []
     for epoch in (0, 0, 1):

@@ -44,9 +44,7 @@ class SessionRuntime:
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The graph written for this provider."""
-        made_by = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
-        calibrated = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
-        return bundle.find(self.graphs[precision], calibrated if precision is Precision.INT8 else made_by)
+        return bundle.find(self.graphs[precision])
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Why this machine cannot run it: package, provider, GPU, in this order."""
@@ -139,29 +137,17 @@ class OnnxRuntimeBackend(Backend):
             raise DeployError("this backend is closed: open it again")
 
 
+CPU_GRAPHS = {Precision.FP32: "onnx-fp32", Precision.INT8: "onnx-int8-onnxruntime"}
+CUDA_GRAPHS = {Precision.FP16: "onnx-fp16", Precision.FP32: "onnx-fp32"}
+TENSORRT_GRAPHS = {Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"}
+
 RUNTIMES = {
-    "onnxruntime": SessionRuntime(
-        title="ONNX Runtime CPU",
-        provider=CPU,
-        graphs={Precision.FP32: "onnx-fp32", Precision.INT8: "onnx-int8-onnxruntime"},
-        extra="cpu",
-    ),
-    "onnxruntime_cuda": SessionRuntime(
-        title="ONNX Runtime CUDA",
-        provider=CUDA,
-        graphs={Precision.FP16: "onnx-fp16", Precision.FP32: "onnx-fp32"},
-        extra="gpu",
-    ),
+    "onnxruntime": SessionRuntime(title="ONNX Runtime CPU", provider=CPU, graphs=CPU_GRAPHS, extra="cpu"),
+    "onnxruntime_cuda": SessionRuntime(title="ONNX Runtime CUDA", provider=CUDA, graphs=CUDA_GRAPHS, extra="gpu"),
     "onnxruntime_rtx": SessionRuntime(
-        title="ONNX Runtime TensorRT-RTX",
-        provider=RTX,
-        graphs={Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"},
-        extra="ort-rtx",
+        title="ONNX Runtime TensorRT-RTX", provider=RTX, graphs=TENSORRT_GRAPHS, extra="ort-rtx"
     ),
     "onnxruntime_tensorrt": SessionRuntime(
-        title="ONNX Runtime TensorRT",
-        provider=TENSORRT,
-        graphs={Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"},
-        extra="gpu",
+        title="ONNX Runtime TensorRT", provider=TENSORRT, graphs=TENSORRT_GRAPHS, extra="gpu"
     ),
 }

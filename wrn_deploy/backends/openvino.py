@@ -1,6 +1,6 @@
 """OpenVINO on a CPU: the fp32 graph, computed in fp32 or bf16, and the int8 graph for ONNX Runtime; no torch, no onnx.
 
-Of the two int8 graphs, that one is faster here too: see docs/candidates.md.
+Of the two int8 graphs this one is faster here too: see docs/candidates.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["RUNTIMES"]
 
-LIMIT = 4  # batch sizes compiled at the same time; each has its own copy of the weights
+MAX_COMPILED = 4  # batch sizes compiled at the same time; each has its own copy of the weights
 DEVICE = "CPU"
 
 
@@ -36,15 +36,12 @@ class OpenVinoRuntime:
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The int8 graph; else the fp32 graph, which OpenVINO itself converts to bf16."""
-        if precision is Precision.INT8:
-            return bundle.find("onnx-int8-onnxruntime", f"wrn-deploy calibrate {bundle.folder} --calib-data DATA")
-        return bundle.find("onnx-fp32", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+        return bundle.find("onnx-int8-onnxruntime" if precision is Precision.INT8 else "onnx-fp32")
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Needs the package."""
-        if importlib.util.find_spec("openvino") is None:
-            return "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
-        return None
+        installed = importlib.util.find_spec("openvino") is not None
+        return None if installed else "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
 
     def open_backend(
         self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
@@ -60,7 +57,7 @@ class OpenVinoRuntime:
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        graph = _Graph(core, bundle.file(artifact).read_bytes(), settings)
+        graph = _Graph(core=core, model=bundle.file(artifact).read_bytes(), settings=settings)
         return OpenVinoBackend(graph, bundle.spec.input, bundle.spec.outputs)
 
 
@@ -78,7 +75,7 @@ def _openvino() -> Any:
             del sys.modules["openvino_telemetry"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Graph:
     """A graph, compiled for each batch size in use: a fixed size is faster than a dynamic one (measured)."""
 
@@ -93,7 +90,7 @@ class _Graph:
         with self._lock:
             if count not in self._compiled:
                 self._compiled[count] = self._compile(source, count)
-                if len(self._compiled) > LIMIT:
+                if len(self._compiled) > MAX_COMPILED:
                     self._compiled.popitem(last=False)  # freed with its last request
             self._compiled.move_to_end(count)
             return self._compiled[count].create_infer_request()

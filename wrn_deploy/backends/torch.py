@@ -21,11 +21,7 @@ RUNTIMES = {
         title="PyTorch CUDA channels-last", precisions=ON_GPU, device="cuda", channels_last=True, comparison_only=True
     ),
     "torch_cuda_compile": TorchRuntime(
-        title="PyTorch CUDA compiled",
-        precisions=ON_GPU,
-        device="cuda",
-        channels_last=True,
-        compiled=True,
+        title="PyTorch CUDA compiled", precisions=ON_GPU, device="cuda", channels_last=True, compiled=True,
         comparison_only=True,
     ),
-}
+}  # fmt: skip

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-__all__ = ["main"]
+__all__ = ["Interrupted", "main"]
 
 INTERRUPTED = "interrupted: unfinished files are discarded; what was there before is unchanged"
 REMEDIES = {
@@ -18,6 +18,10 @@ REMEDIES = {
     errno.ENOTDIR: "a file is in the way of a folder; choose another path",
     errno.EROFS: "choose a writable path",
 }
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error)
+    """Ctrl-C during a command."""
 
 
 def main() -> None:
@@ -34,10 +38,16 @@ def _main() -> None:
     from wrn_deploy.errors import DeployError
 
     try:
-        _run()
+        from wrn_deploy.cli.app import app
+
+        try:
+            app(prog_name="wrn-deploy")
+        finally:
+            if sys.stdout is not None:  # None if the caller has closed it
+                sys.stdout.flush()
     except DeployError as error:
         _end(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         _end(INTERRUPTED, 130)
     except BrokenPipeError:  # the reader of our output, as in `| head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -48,23 +58,11 @@ def _main() -> None:
         _end(f"error: cannot read or write{where} ({error.strerror or error}): {remedy}", 1)
 
 
-def _run() -> None:
-    from wrn_deploy.cli.app import Interrupted, app
-
-    try:
-        app(prog_name="wrn-deploy")
-    except Interrupted as error:
-        raise KeyboardInterrupt from error
-    finally:
-        if sys.stdout is not None:  # None if the caller has closed it
-            sys.stdout.flush()
-
-
 def _leave(ending: SystemExit) -> None:
     """Ends the process at once, without Python's own tidying.
 
-    Threads that PyTorch has for the other processes (gloo) outlive the process group, and now and then abort a process
-    whose interpreter is being taken down: 2 of 10 such runs ended with SIGABRT, after all was written.
+    PyTorch's threads for the other processes (gloo) outlive the process group, and sometimes abort a process while its
+    interpreter shuts down: 2 of 10 such runs ended with SIGABRT, after everything was written.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()

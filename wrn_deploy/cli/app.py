@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from wrn_deploy.cli import Interrupted
 from wrn_deploy.version import __version__
 
-__all__ = ["GROUPS", "Interrupted", "app", "load_command"]
+__all__ = ["GROUPS", "app", "load_command"]
 
 # Group -> its commands, each with the first line of its help; a test compares them with the commands themselves.
 # A group is a module of `cli/commands`, and a panel of --help.
@@ -50,10 +51,6 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class Interrupted(Exception):  # noqa: N818 (no error of ours)
-    """Ctrl-C during a command."""
-
-
 class Commands(TyperGroup):
     """Lists the commands of GROUPS, and imports the one that is called.
 
@@ -66,6 +63,10 @@ class Commands(TyperGroup):
             for name, about in commands.items():
                 self.add_command(TyperCommand(name, help=about, rich_help_panel=group.capitalize()))
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The program's own options."""
+        return _without_types(super().get_params(ctx))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The name, the command itself, and the rest of the arguments."""
         name, listed, rest = super().resolve_command(ctx, args)
@@ -75,6 +76,9 @@ class Commands(TyperGroup):
         """Runs the command."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _with_value(error)
+            raise
         except KeyboardInterrupt as error:
             raise Interrupted from error
 
@@ -85,11 +89,28 @@ def load_command(name: str) -> TyperCommand:
     commands = typer.main.get_group(importlib.import_module(f"wrn_deploy.cli.commands.{group}").app).commands
     command = commands[name]
     assert isinstance(command, TyperCommand)
-    paragraphs = (command.help or "").split("\n\n")
-    command.help = "\n\n".join(
-        " ".join(paragraph.split()) for paragraph in paragraphs
-    )  # typer keeps the source's lines
+    _without_types(command.get_params(typer.Context(command)))
+    paragraphs = (command.help or "").split("\n\n")  # typer keeps the source's lines
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return command
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """`parameters`, for which --help shows their own names of values, as FILE, but not Python's, as <list[Path]>."""
+    for parameter in parameters:
+        if parameter.param_type_name == "argument" or not parameter.metavar:
+            parameter.display_type_rich = lambda **_context: ""
+    return parameters
+
+
+def _with_value(error: typer.BadParameter) -> str:
+    """An error's text with the value, which pydantic's texts (those of numbers) lack."""
+    cause = error.__cause__
+    text = error.message.removeprefix("Value error, ").removeprefix("Input ")
+    if not isinstance(cause, ValueError) or text == error.message or not text.startswith("should"):
+        return text
+    details: Any = cause
+    return f"{details.errors()[0]['input']!r} {text.partition(',')[0]}."
 
 
 app = typer.Typer(

@@ -1,15 +1,16 @@
-"""What the C library calls in the Python it has started; numpy only."""
+"""The Python functions that the C library calls, and how their errors become codes and texts; numpy only."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from wrn_deploy.embed.guarded import guarded, say_nothing
 from wrn_deploy.embed.opened_runner import CTensor, OpenedRunner, describe_runner
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.runtime.backend import Array
@@ -38,7 +39,7 @@ def connect(ffi: Any, lib: Any, abi_version: int) -> None:
     exported = (calls.open, calls.close, calls.describe, calls.input, calls.output, calls.text)
     for call in (*exported, calls.infer, calls.infer_device, calls.warmup):
         called = f"wrn_core_{call.__name__}"
-        ffi.def_extern(called, error=lib.WRN_INTERNAL, onerror=say_nothing)(guarded(ffi, lib, call))
+        ffi.def_extern(called, error=lib.WRN_INTERNAL, onerror=_say_nothing)(_guarded(ffi, lib, call))
 
 
 class Calls:
@@ -71,16 +72,16 @@ class Calls:
 
     def close(self, runner: int) -> None:
         """Closes a runner: its handle is invalid at once, its memory is freed when its calls are done."""
-        made = self._opened(runner)
+        opened = self._opened(runner)
         if self._runners.pop(runner, None) is not None:  # another thread may have been faster
-            made.runner.close()
+            opened.runner.close()
 
     def describe(self, runner: int, description: Any) -> None:
         """Fills a wrn_description."""
-        made = self._opened(runner)
-        spec = made.runner.bundle.spec
+        opened = self._opened(runner)
+        spec = opened.runner.bundle.spec
         description.height, description.width = spec.preprocessing.height, spec.preprocessing.width
-        description.outputs, description.labels = len(made.outputs), len(spec.labels)
+        description.outputs, description.labels = len(opened.outputs), len(spec.labels)
         description.classes = spec.classes
 
     def input(self, runner: int, dtype: int, tensor: Any) -> None:
@@ -91,9 +92,9 @@ class Calls:
         """Fills a wrn_tensor."""
         self._fill(tensor, self._opened(runner).output(index))
 
-    def text(self, runner: int, what: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:
+    def text(self, runner: int, kind: int, index: int, buffer: Any, capacity: int, needed: Any) -> None:
         """Copies a text and its final 0."""
-        data = self._text_of(self._opened(runner), what, index).encode("utf-8", "surrogateescape") + b"\0"
+        data = self._text_of(self._opened(runner), kind, index).encode("utf-8", "surrogateescape") + b"\0"
         needed[0] = len(data)
         if buffer == self._ffi.NULL:
             return
@@ -103,60 +104,59 @@ class Calls:
 
     def infer(self, runner: int, images: Any, outputs: Any, n_outputs: int) -> None:
         """Runs a batch in host memory."""
-        made = self._opened(runner)
-        source, wanted = self._checked(made, images, outputs, n_outputs)
+        opened = self._opened(runner)
+        source, targets = self._checked(opened, images, outputs, n_outputs)
         batch = self._host(images.data, source, images.count)
-        into = [self._host(outputs[at].data, tensor, images.count) for at, tensor in enumerate(wanted)]
-        made.runner.predict_into(batch, _named(wanted, into, len(made.outputs)))
+        into = [self._host(outputs[at].data, target, images.count) for at, target in enumerate(targets)]
+        opened.runner.predict_into(batch, _named(targets, into, len(opened.outputs)))
 
     def infer_device(self, runner: int, images: Any, outputs: Any, n_outputs: int, stream: Any) -> None:
         """Runs a batch in the memory of a CUDA device."""
-        made = self._opened(runner)
-        source, wanted = self._checked(made, images, outputs, n_outputs)
-        own = made.runner.inputs[0]
+        opened = self._opened(runner)
+        source, targets = self._checked(opened, images, outputs, n_outputs)
+        own = opened.runner.inputs[0]
         if source.name != own.name:
             raise UsageError(
                 f"images on a device are {source.dtype}: expected {own.dtype} {own.shape} each, normalised"
             )
         batch = self._device(images.data, source, images.count)
-        into = [self._device(outputs[at].data, tensor, images.count) for at, tensor in enumerate(wanted)]
+        into = [self._device(outputs[at].data, target, images.count) for at, target in enumerate(targets)]
         address = int(self._ffi.cast("uintptr_t", stream))
-        made.runner.predict_on_device(batch, _named(wanted, into, len(made.outputs)), address)
+        opened.runner.predict_on_device(batch, _named(targets, into, len(opened.outputs)), address)
 
     def warmup(self, runner: int, batches: Any, n: int, iterations: int) -> None:
         """Runs blank images."""
-        made = self._opened(runner)
+        opened = self._opened(runner)
         if iterations < 1:
             raise UsageError(f"{iterations} iterations: expected at least 1")
-        made.runner.warmup([batches[at] for at in range(n)], iterations)
+        opened.runner.warmup([batches[at] for at in range(n)], iterations)
 
     def _opened(self, runner: int) -> OpenedRunner:
-        made = self._runners.get(runner)
-        if made is None:
+        opened = self._runners.get(runner)
+        if opened is None:
             raise UsageError(f"runner {runner} is not open: expected one that wrn_open gave and wrn_close has not had")
-        return made
+        return opened
 
     def _checked(
-        self, made: OpenedRunner, images: Any, outputs: Any, n_outputs: int
-    ) -> tuple[CTensor, tuple[CTensor, ...]]:
+        self, opened: OpenedRunner, images: Any, outputs: Any, n_outputs: int
+    ) -> tuple[CTensor, list[CTensor]]:
         """The input and the outputs of a call, whose buffers are checked: sizes, and no NULL."""
-        source, wanted, count = made.input(self._dtype(images.dtype)), made.wanted(n_outputs), images.count
+        source, targets, count = opened.input(self._dtype(images.dtype)), opened.targets(n_outputs), images.count
         if count < 1:
             raise UsageError(f"{count} images: expected at least 1")
         if images.data == self._ffi.NULL:
             raise UsageError("images.data is NULL")
         if images.bytes != count * source.image_bytes:
-            need = f"{count} x {source.image_bytes} = {count * source.image_bytes}"
-            raise UsageError(f"images have {images.bytes} bytes: expected {need}, {source.dtype} {source.shape} each")
-        for at, tensor in enumerate(wanted):
+            size = f"{count} x {source.image_bytes} = {count * source.image_bytes}"
+            raise UsageError(f"images have {images.bytes} bytes: expected {size}, {source.dtype} {source.shape} each")
+        for at, target in enumerate(targets):
+            size = count * target.image_bytes
             if outputs[at].data == self._ffi.NULL:
-                raise UsageError(f"the buffer for {tensor.name} is NULL")
-            if outputs[at].bytes < count * tensor.image_bytes:
-                need = f"{count} x {tensor.image_bytes} = {count * tensor.image_bytes}"
-                raise UsageError(
-                    f"the buffer for {tensor.name} has {outputs[at].bytes} bytes: expected at least {need}"
-                )
-        return source, wanted
+                raise UsageError(f"the buffer for {target.name} is NULL")
+            if outputs[at].bytes < size:
+                found = f"the buffer for {target.name} has {outputs[at].bytes} bytes"
+                raise UsageError(f"{found}: expected at least {count} x {target.image_bytes} = {size}")
+        return source, targets
 
     def _host(self, data: Any, tensor: CTensor, count: int) -> Array:
         memory = self._ffi.buffer(data, count * tensor.image_bytes)
@@ -164,7 +164,7 @@ class Calls:
 
     def _device(self, data: Any, tensor: CTensor, count: int) -> DeviceArray:
         address = int(self._ffi.cast("uintptr_t", data))
-        return DeviceArray(address, (count, *tensor.shape), tensor.dtype.name)
+        return DeviceArray(address=address, shape=(count, *tensor.shape), dtype=tensor.dtype.name)
 
     def _fill(self, target: Any, tensor: CTensor) -> None:
         name, room = tensor.name.encode(), len(target.name)
@@ -175,22 +175,21 @@ class Calls:
             target.shape[at] = size
         target.image_bytes = tensor.image_bytes
 
-    def _text_of(self, made: OpenedRunner, what: int, index: int) -> str:
-        lib, runner = self._lib, made.runner
-        if what == lib.WRN_TEXT_LABEL:
-            classes = runner.bundle.spec.classes
-            if not 0 <= index < classes:
-                raise UsageError(f"class {index}: this network has {classes}, counted from 0")
+    def _text_of(self, opened: OpenedRunner, kind: int, index: int) -> str:
+        lib, runner, spec = self._lib, opened.runner, opened.runner.bundle.spec
+        if kind == lib.WRN_TEXT_LABEL:
+            if not 0 <= index < spec.classes:
+                raise UsageError(f"class {index}: this network has {spec.classes}, counted from 0")
             return runner.labels[index] if runner.labels else ""
-        if what == lib.WRN_TEXT_MODEL:
-            return runner.bundle.spec.name
-        if what == lib.WRN_TEXT_BACKEND:
-            return runner.backend
-        if what == lib.WRN_TEXT_PRECISION:
-            return runner.precision.value
-        if what == lib.WRN_TEXT_FELL_BACK:
-            return runner.fell_back or ""
-        raise UsageError(f"text {what}: expected a WRN_TEXT_ constant")
+        texts = {
+            lib.WRN_TEXT_MODEL: spec.name,
+            lib.WRN_TEXT_BACKEND: runner.backend,
+            lib.WRN_TEXT_PRECISION: runner.precision.value,
+            lib.WRN_TEXT_FELL_BACK: runner.fell_back or "",
+        }
+        if kind not in texts:
+            raise UsageError(f"text {kind}: expected a WRN_TEXT_ constant")
+        return texts[kind]
 
     def _dtype(self, code: int) -> str:
         if code not in self._dtypes:
@@ -198,15 +197,52 @@ class Calls:
             raise UsageError(f"dtype {code}: expected one of {known}")
         return self._dtypes[code]
 
-    def _string(self, text: Any, what: str) -> str | None:
+    def _string(self, text: Any, name: str) -> str | None:
         if text == self._ffi.NULL:
             return None
         try:
             return str(self._ffi.string(text).decode())
         except UnicodeDecodeError as error:
-            raise UsageError(f"{what} is no UTF-8 ({error})") from error
+            raise UsageError(f"{name} is not UTF-8 ({error})") from error
 
 
-def _named(wanted: tuple[CTensor, ...], arrays: list[Any], count: int) -> Any:
+def _named(targets: list[CTensor], arrays: list[Any], count: int) -> Any:
     """The arrays as `Runner` takes them: one for the first output, or a dictionary of all `count` outputs."""
-    return dict(zip((tensor.name for tensor in wanted), arrays, strict=True)) if len(wanted) == count else arrays[0]
+    return dict(zip((target.name for target in targets), arrays, strict=True)) if len(targets) == count else arrays[0]
+
+
+def _guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int]:
+    """`call` with two more arguments, the buffer for an error's text and its size; returns the status."""
+
+    @functools.wraps(call)
+    def call_it(*arguments: Any) -> int:
+        *given, message, room = arguments
+        try:
+            call(*given)
+        except DeployError as error:
+            _write(ffi, str(error), message, room)
+            return error.exit_code
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            _write(ffi, f"cannot read{where} ({error.strerror or error})", message, room)
+            return int(lib.WRN_ERROR)
+        except MemoryError as error:
+            _write(ffi, f"no memory ({error}): free some, or send smaller batches", message, room)
+            return int(lib.WRN_MACHINE)
+        except BaseException as error:  # noqa: BLE001 (nothing of Python's may reach the host)
+            _write(ffi, f"a bug in wrn-deploy: {type(error).__name__}: {error}", message, room)
+            return int(lib.WRN_INTERNAL)
+        return int(lib.WRN_OK)
+
+    return call_it
+
+
+def _write(ffi: Any, text: str, message: Any, room: int) -> None:
+    """Copies as much of a text as fits, cut between characters."""
+    data = text.replace("\0", "?").encode("utf-8", "backslashreplace")[: room - 1]
+    data = data.decode("utf-8", "ignore").encode() + b"\0"
+    ffi.memmove(message, data, len(data))
+
+
+def _say_nothing(*_exception: object) -> None:
+    """Keeps cffi from printing its own errors to stderr; the call returns WRN_INTERNAL."""

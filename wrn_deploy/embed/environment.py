@@ -91,11 +91,10 @@ def find_compiler() -> str:
     Raises:
         MachineError: there is none.
     """
-    for name in ("cc", "gcc", "clang"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise MachineError("there is no C compiler (cc, gcc or clang): install one, as in `apt install gcc`")
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if found is None:
+        raise MachineError("there is no C compiler (cc, gcc or clang): install one, as in `apt install gcc`")
+    return found
 
 
 def _shared() -> Path | None:

@@ -15,7 +15,7 @@ from wrn_deploy.spec import TensorSpec
 __all__ = ["CTensor", "OpenedRunner", "describe_runner"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CTensor:
     """An input or output as C sees it; `shape` is without the batch, `image_bytes` the size of one image."""
 
@@ -53,7 +53,7 @@ class OpenedRunner:
             raise UsageError(f"output {index}: this runner has {len(self.outputs)}, counted from 0")
         return self.outputs[index]
 
-    def wanted(self, count: int) -> tuple[CTensor, ...]:
+    def targets(self, count: int) -> list[CTensor]:
         """The outputs for `count` buffers.
 
         Raises:
@@ -62,7 +62,7 @@ class OpenedRunner:
         if count not in (1, len(self.outputs)):
             names = ", ".join(output.name for output in self.outputs)
             raise UsageError(f"{count} buffers: expected 1, for {self.outputs[0].name}, or one for each of {names}")
-        return self.outputs[:count]
+        return [*self.outputs[:count]]
 
 
 def describe_runner(runner: Runner) -> OpenedRunner:
@@ -75,4 +75,5 @@ def describe_runner(runner: Runner) -> OpenedRunner:
 
 def _tensor(spec: TensorSpec) -> CTensor:
     dtype = np.dtype(spec.dtype)
-    return CTensor(spec.name, dtype, spec.shape, math.prod(spec.shape) * dtype.itemsize)
+    size = math.prod(spec.shape) * dtype.itemsize
+    return CTensor(name=spec.name, dtype=dtype, shape=spec.shape, image_bytes=size)

@@ -46,7 +46,7 @@ class ZcaWhitening(nn.Module):
     def _whiten(self, images: torch.Tensor) -> torch.Tensor:
         flat = images.float().reshape(-1, len(self.mean))
         centred = flat - flat.mean(1, keepdim=True)
-        length = (centred * centred).sum(1, keepdim=True).sqrt().clamp(min=self.whitening.least)
+        length = (centred * centred).sum(1, keepdim=True).sqrt().clamp(min=self.whitening.min_length)
         contrast = centred * (self.whitening.scale / length) - self.mean.float()
         whitened: torch.Tensor = (contrast.to(self.matrix.dtype) @ self.matrix).reshape(-1, *self.size)
         return whitened

@@ -1,4 +1,4 @@
-"""The main job on the embedded digits, from training to the report: every step once, in order."""
+"""Runs every step once, in order, on the embedded digits: from training to the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import MachineError
 from wrn_deploy.formatting import file_size
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
-from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.output_files import check_folder, write_reports
@@ -28,7 +28,7 @@ MAX_DROP = 0.5  # points of top-1 that int8 may lose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """Where to, and how long to train; the defaults give over 97 % in about a minute on two cores."""
+    """The folder, and how long to train; the defaults reach over 97 % in about a minute on two cores."""
 
     out: Path
     model: str = "wrn-16-2"
@@ -36,7 +36,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, progress: Progress) -> Report:
-    """Trains on digits, exports, calibrates, builds both plans where a TensorRT is installed, and benchmarks.
+    """Trains on digits, exports, calibrates, builds plans if a TensorRT is installed, and benchmarks.
 
     Raises:
         GateError: parity or the accuracy of int8 failed.
@@ -66,10 +66,9 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
         )
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):
+            options = BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor)
             try:
-                plan = build_engine(
-                    bundle, BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor), progress
-                )
+                plan = build_engine(bundle, options, progress)
             except MachineError as error:  # full TensorRT without a GPU, say: the other steps can still run
                 progress.warn(f"{flavor} {precision} plan was not built: {error}")
                 continue

@@ -1,4 +1,4 @@
-"""Writes a report as JSON, CSV, Markdown and one HTML page."""
+"""Writes reports and pictures: checks the place before the work, and writes all files or none."""
 
 from __future__ import annotations
 
@@ -13,30 +13,25 @@ from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
 
-__all__ = ["check_folder", "write_reports"]
+__all__ = ["check_folder", "check_picture", "write_reports", "write_svg"]
 
 
 def check_folder(folder: Path) -> Path:
-    """Returns `folder` if reports can be written into it, or into one made there; makes nothing yet.
+    """Returns `folder` if reports can be written there; makes nothing yet.
 
     Raises:
-        DeployError: they cannot.
+        DeployError: it is a file, or cannot be written to.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "a folder that cannot be written to" if there.is_dir() else "a file"
-        raise DeployError(f"{there} is {what}: expected a folder for the reports; choose another --out")
+        kind = "a folder that cannot be written to" if there.is_dir() else "a file"
+        raise DeployError(f"{there} is {kind}: expected a folder for the reports; choose another --out")
     return folder
 
 
 def write_reports(report: Report, folder: Path, name: str, progress: Progress) -> None:
-    """Writes `name`.json, .csv, .md and .html into `folder`, which is made if need be: those of one report, or none."""
-    texts = {
-        ".json": report.to_json(),
-        ".csv": to_csv(report),
-        ".md": to_markdown(report),
-        ".html": to_html(report),
-    }
+    """Writes `name`.json, .csv, .md and .html into `folder`, which is made if missing."""
+    texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".reports-", dir=folder) as staged:
         written = [Path(staged, f"{name}{suffix}") for suffix in texts]
@@ -44,3 +39,24 @@ def write_reports(report: Report, folder: Path, name: str, progress: Progress) -
             file.write_text(text, encoding="utf-8", newline="")
         placed = [file.replace(folder / file.name) for file in written]
     progress.note(f"reports: {', '.join(map(str, placed))}")
+
+
+def check_picture(file: Path) -> Path:
+    """Returns `file` if a picture can be written there; makes nothing yet.
+
+    Raises:
+        DeployError: it is a folder, or its folder cannot be written to.
+    """
+    check_folder(file.parent)
+    if file.is_dir():
+        raise DeployError(f"{file} is a folder: expected a file for the picture, as in picture.svg")
+    return file
+
+
+def write_svg(svg: str, file: Path, progress: Progress) -> None:
+    """Writes the picture and reports where it is; makes its folder if missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = file.with_name(f"{file.name}.tmp")
+    written.write_text(svg, encoding="utf-8")
+    written.replace(file)
+    progress.note(f"picture: {file}")

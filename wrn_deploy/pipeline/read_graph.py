@@ -1,4 +1,4 @@
-"""Reads an ONNX file from anywhere, and says what is wrong with one that is damaged."""
+"""Reads an ONNX file from anywhere; its errors name what is wrong with a damaged one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
 
 
 def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXPECTED) -> ir.Model:
-    """The graph in `file`, in an order in which it can be computed; shapes are worked out if Convs lack them.
+    """Reads the graph in `file`, sorts its nodes topologically, and infers shapes if Convs lack them.
 
     Raises:
-        DeployError: the file is no ONNX graph, or holds none that can be used.
-        MachineError: onnx is not installed; `purpose` says what needs it.
+        DamagedFile: the file is not an ONNX graph, or holds none that can be used.
+        MachineError: onnx is not installed; the text names `purpose`.
     """
     for package in ("onnx", "onnx_ir"):
         if importlib.util.find_spec(package) is None:
@@ -31,27 +31,28 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
     import onnx_ir as ir
     from onnx_ir.passes.common import ShapeInferencePass
 
-    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it tells of damage, with tracebacks, on stderr
+    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it logs damage, with tracebacks, on stderr
     try:
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror or error}): {expected}") from error
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception
-        raise DamagedFile(f"{file} is no ONNX file ({_first_line(error)}): {expected}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedFile(f"{file} is not an ONNX file ({reason}): {expected}") from error
     if not len(model.graph):
         raise DamagedFile(f"{file} holds a graph without nodes, or is empty: {expected}")
     if not all(node.outputs for node in model.graph.all_nodes()):
         raise DamagedFile(f"{file} has a node without an output: {expected}")
     if not all(isinstance(name, str) for name in _names(model)):
-        raise DamagedFile(f"{file} has names that are no text: {expected}")
+        raise DamagedFile(f"{file} has names that are not text: {expected}")
     if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
         model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
     return model
 
 
 def _names(model: ir.Model) -> Iterator[object]:
-    """Every name; in a damaged file they are bytes that are no UTF-8, or missing."""
+    """Every name; in a damaged file they are bytes that are not UTF-8, or missing."""
     yield from (value.name for value in (*model.graph.inputs, *model.graph.initializers.values()))
     for node in model.graph.all_nodes():
         yield from (
@@ -59,7 +60,3 @@ def _names(model: ir.Model) -> Iterator[object]:
             node.op_type,
             *(value.name or "" for value in (*node.inputs, *node.outputs) if value),
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""The Backend and Runtime protocols, the list of runtimes, and how one opens a bundle; numpy's types only."""
+"""The Backend and Runtime protocols; lists, examines, chooses and opens backends; numpy's types only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "default_pairs", "examine", "find_runtime",
-    "known_pairs", "open_backend", "runtimes",
+    "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "choose", "default_pairs", "examine",
+    "find_runtime", "infer", "known_pairs", "open_backend", "parse_precision", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
+
+# Without a backend, `Runner.open` takes the first of these that the bundle has and this machine can run. No int8: it
+# changes answers, so the caller must name it.
+PREFERRED = {
+    "tensorrt": Precision.FP16,
+    "tensorrt_rtx": Precision.FP16,
+    "onnxruntime_cuda": Precision.FP16,
+    "onnxruntime": Precision.FP32,
+}
 
 Array = npt.NDArray[Any]
 
@@ -69,6 +78,14 @@ class Backend(Protocol):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
+    """Runs one batch and returns its outputs, as `Backend.download`."""
+    backend.upload(batch)
+    backend.execute()
+    backend.synchronize()
+    return backend.download()
 
 
 @runtime_checkable
@@ -133,11 +150,7 @@ def runtimes() -> dict[str, Runtime]:
 
 
 def find_runtime(backend: str) -> Runtime:
-    """The runtime of that name.
-
-    Raises:
-        DeployError: there is none; the text lists the known ones.
-    """
+    """The runtime of that name; raises DeployError, which lists the known ones, if there is none."""
     known = runtimes()
     if backend not in known:
         near = near_names(backend, list(known))
@@ -151,7 +164,7 @@ def known_pairs() -> list[tuple[str, Precision]]:
 
 
 def default_pairs(bundle: Bundle) -> list[tuple[str, Precision]]:
-    """Those measured by default: no comparison-only ones, and experimental precisions only if the bundle has a plan."""
+    """Those measured by default: none for comparison only; experimental precisions only if the bundle has a plan."""
     planned = {artifact.precision for artifact in bundle.artifacts.values() if artifact.kind is Kind.PLAN}
     measured = {name: runtime for name, runtime in runtimes().items() if not runtime.comparison_only}
     pairs = [(name, precision) for name, runtime in measured.items() for precision in runtime.precisions]
@@ -181,12 +194,7 @@ class Candidate:
 
 def examine(bundle: Bundle, backend: str, precision: Precision) -> Candidate:
     """Finds out whether a backend can run here; checks the artifact's file against the manifest."""
-    return _examine(bundle, find_runtime(backend), precision)
-
-
-def _examine(bundle: Bundle, runtime: Runtime, precision: Precision) -> Candidate:
-    artifact: Artifact | None = None
-    lacking: DeployError | None = None
+    runtime, artifact, lacking = find_runtime(backend), None, None
     try:
         artifact = runtime.find_artifact(bundle, precision)
     except DeployError as error:
@@ -207,10 +215,38 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     if precision not in runtime.precisions:
         known = ", ".join(runtime.precisions)
         raise UsageError(f"{runtime.title} does not run {precision} here: expected one of {known}")
-    found = _examine(bundle, runtime, precision)
+    found = examine(bundle, backend, precision)
     if isinstance(found.obstacle, MachineError):
         raise MachineError(f"{runtime.title} cannot run {precision}: {found.obstacle}")
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
     return runtime.open_backend(bundle, found.artifact, precision=precision, threads=threads)
+
+
+def parse_precision(name: Precision | str | None) -> Precision | None:
+    """The precision called `name`; raises UsageError if there is none."""
+    if name is None:
+        return None
+    try:
+        return Precision(name)
+    except ValueError as error:
+        raise UsageError(f"precision {name!r}: expected one of {', '.join(Precision)}") from error
+
+
+def choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> tuple[str, Precision]:
+    """The backend and precision to open: those given, completed by the first of PREFERRED that can run."""
+    if backend is not None and precision is not None:
+        return backend, precision
+    if backend is not None:
+        return backend, PREFERRED.get(backend) or find_runtime(backend).precisions[0]
+    reasons = []
+    for name, preferred in PREFERRED.items():
+        wanted = precision or preferred
+        if wanted not in find_runtime(name).precisions:
+            continue
+        found = examine(bundle, name, wanted)
+        if found.obstacle is None:
+            return name, wanted
+        reasons.append(f"{found.runtime.title} {wanted}: {found.obstacle}")
+    raise MachineError(f"nothing here can run {bundle.folder}: {'; '.join(reasons)}")

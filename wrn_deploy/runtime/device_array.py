@@ -22,7 +22,7 @@ READ_ONLY = 1  # DLPACK_FLAG_BITMASK_READ_ONLY
 KINDS = {"i": "int", "u": "uint", "f": "float", "c": "complex", "b": "bool"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceArray:
     """A view of memory that someone else owns.
 
@@ -66,7 +66,7 @@ class DeviceArray:
         interface = getattr(array, "__cuda_array_interface__", None)
         if interface is None:
             raise DeployError(
-                f"{type(array).__name__} is no device array: expected an object with __dlpack__ or "
+                f"{type(array).__name__} is not a device array: expected an object with __dlpack__ or "
                 "__cuda_array_interface__, as a CUDA tensor of PyTorch"
             )
         return cls._of_interface(interface, array)
@@ -117,7 +117,15 @@ class DeviceArray:
         if stream == 0:
             raise DeployError("__cuda_array_interface__ names stream 0, which it must not: expected 1, 2 or a handle")
         strides = None if strides is None else tuple(strides)
-        return cls(address, shape, dtype, strides, read_only=bool(read_only), stream=stream, owner=owner)
+        return cls(
+            address=address,
+            shape=shape,
+            dtype=dtype,
+            strides=strides,
+            read_only=bool(read_only),
+            stream=stream,
+            owner=owner,
+        )
 
     @classmethod
     def _of_dlpack(cls, array: Any, stream: int) -> Self:
@@ -137,10 +145,15 @@ class DeviceArray:
             raise DeployError(f"{type(array).__name__} cannot be taken over DLPack: {error}") from error
         tensor, read_only = _tensor_of(capsule)
         count = tensor.ndim
-        dtype = _dlpack_dtype(tensor.dtype)
-        shape = tuple(tensor.shape[:count]) if count else ()
-        address = (tensor.data or 0) + tensor.byte_offset
-        here = cls(address, shape, dtype, device=device, ordinal=ordinal, read_only=read_only, owner=capsule)
+        here = cls(
+            address=(tensor.data or 0) + tensor.byte_offset,
+            shape=tuple(tensor.shape[:count]) if count else (),
+            dtype=_dlpack_dtype(tensor.dtype),
+            device=device,
+            ordinal=ordinal,
+            read_only=read_only,
+            owner=capsule,
+        )
         if not tensor.strides or not count:
             return here
         return dataclasses.replace(here, strides=tuple(step * here.itemsize for step in tensor.strides[:count]))
@@ -156,27 +169,19 @@ class _DataType(ctypes.Structure):
 
 class _Tensor(ctypes.Structure):
     _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _DataType),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("data", ctypes.c_void_p), ("device", _Device), ("ndim", ctypes.c_int32), ("dtype", _DataType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("byte_offset", ctypes.c_uint64),
-    )
+    )  # fmt: skip
 
 
 class _Versioned(ctypes.Structure):
     """DLManagedTensorVersioned; an older DLManagedTensor starts with its tensor."""
 
     _fields_ = (
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("manager_ctx", ctypes.c_void_p),
-        ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
-    )
+        ("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p), ("flags", ctypes.c_uint64), ("tensor", _Tensor),
+    )  # fmt: skip
 
 
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))

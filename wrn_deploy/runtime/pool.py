@@ -1,15 +1,17 @@
-"""Lends siblings of one opened backend to threads: a bounded number, created when first needed."""
+"""Lends siblings of one opened backend to threads, and runs device arrays on one; a bounded number."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Backend
+from wrn_deploy.runtime.backend import Backend, DeviceBackend
+from wrn_deploy.runtime.device_array import DeviceArray
+from wrn_deploy.spec import TensorSpec
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "named_outputs", "predict_on_device"]
 
 
 class Pool:
@@ -77,3 +79,45 @@ class Pool:
                 self._made -= 1
                 self._changed.notify()
             raise
+
+
+def named_outputs(out: object | Mapping[str, object], outputs: Sequence[TensorSpec]) -> dict[str, object]:
+    """The caller's arrays by the outputs' names, in their order: one array for the first output, or a map for all.
+
+    Raises:
+        DeployError: the map has other names.
+    """
+    if not isinstance(out, Mapping):
+        return {outputs[0].name: out}
+    names = [output.name for output in outputs]
+    if set(out) != set(names):
+        raise DeployError(f"out has {', '.join(map(str, out)) or 'nothing'}: expected {' and '.join(names)}")
+    return {name: out[name] for name in names}
+
+
+def predict_on_device(pool: Pool, opened: str, images: object, out: object | Mapping[str, object], stream: int) -> None:
+    """Starts the inference, in parts if the batch is too large for the backend; see `Runner.predict_on_device`.
+
+    `opened` names the backend and precision in an error, as in "onnxruntime fp32".
+    """
+    first = pool.first
+    if not isinstance(first, DeviceBackend):
+        raise DeployError(
+            f"{opened} does not take arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
+        )
+    arrays = [DeviceArray.of(each, stream) for each in (images, *named_outputs(out, first.outputs).values())]
+    parts = _parts(arrays, first.batches[-1])
+    for source, *targets in parts:
+        first.check_device_arrays(source, tuple(targets))
+    with pool.lend() as backend:
+        assert isinstance(backend, DeviceBackend)
+        for source, *targets in parts:
+            backend.infer_on_device(source, tuple(targets), stream)
+
+
+def _parts(arrays: list[DeviceArray], limit: int) -> list[list[DeviceArray]]:
+    """Parts of at most `limit` images; arrays that cannot be split stay whole, for the check to refuse."""
+    count = arrays[0].shape[0] if arrays[0].shape else 0
+    if count <= limit or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
+        return [arrays]
+    return [[each.rows(start, min(limit, count - start)) for each in arrays] for start in range(0, count, limit)]

@@ -14,11 +14,9 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, find_runtime, open_backend
-from wrn_deploy.runtime.on_device import predict_on_device
-from wrn_deploy.runtime.pool import Pool
-from wrn_deploy.runtime.selection import choose, parse_precision
-from wrn_deploy.spec import Precision, TensorSpec
+from wrn_deploy.runtime.backend import Array, choose, find_runtime, infer, open_backend, parse_precision
+from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
+from wrn_deploy.spec import Precision
 
 __all__ = ["Runner"]
 
@@ -70,7 +68,7 @@ class Runner:
         Args:
             folder: the bundle.
             precision: "fp32", "fp16", "int8", ...; default: the backend's preferred one.
-            backend: as in "onnxruntime"; default: the first of `selection.PREFERRED` that can run.
+            backend: as in "onnxruntime"; default: the first of `backend.PREFERRED` that can run.
             threads: CPU threads; default: the library's own.
             contexts: calls that can run at the same time, at least 1; each allocates its own activations. Default: one
                 per CPU core, at most 4.
@@ -119,7 +117,8 @@ class Runner:
             DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle without logits.
         """
         if self.outputs[0].name != "logits":
-            raise DeployError(f"this bundle gives {_names(self.outputs)}, no logits: call `run` instead of `predict`")
+            names = " and ".join(output.name for output in self.outputs)
+            raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
         return cast("npt.NDArray[np.float32]", self._run(images)[0])
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
@@ -187,7 +186,7 @@ class Runner:
                 blank = np.zeros((count, *source.shape), source.dtype)
                 for _ in range(iterations):
                     for piece in _split(blank, self.batches):
-                        _infer(backend, piece)
+                        infer(backend, piece)
 
     def close(self) -> None:
         """Waits for running calls, then frees all memory; may be called twice."""
@@ -205,11 +204,11 @@ class Runner:
         return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
 
     def _pieces(self, batch: Array) -> Iterator[tuple[tuple[Array, ...], int]]:
-        """Each part's outputs, and how many of their rows belong to the batch (the rest is padding)."""
+        """Each part's outputs, and the number of their rows that are not padding."""
         with self._pool.lend() as backend:
             start = 0
             for piece in _split(batch, self.batches):
-                yield _infer(backend, piece), min(len(piece), len(batch) - start)
+                yield infer(backend, piece), min(len(piece), len(batch) - start)
                 start += len(piece)
 
     def _checked(self, images: Array) -> Array:
@@ -226,25 +225,16 @@ class Runner:
         raise DeployError(f"images are {images.dtype} {images.shape}: expected {shapes}, N at least 1")
 
     def _targets(self, out: Array | Mapping[str, Array], count: int) -> list[Array]:
-        named = out if isinstance(out, Mapping) else {self.outputs[0].name: out}
-        expected = self.outputs if isinstance(out, Mapping) else self.outputs[:1]
-        if set(named) != {output.name for output in expected}:
-            raise DeployError(f"out has {', '.join(named) or 'nothing'}: expected {_names(expected)}")
-        for output in expected:
-            target, shape = named[output.name], (count, *output.shape)
+        named, targets = named_outputs(out, self.outputs), list[Array]()
+        for output, (name, target) in zip(self.outputs, named.items(), strict=False):
+            shape = (count, *output.shape)
             if not isinstance(target, np.ndarray) or (target.dtype, target.shape) != (np.dtype(output.dtype), shape):
-                what = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
-                raise DeployError(f"out for {output.name} is {what}: expected a numpy array, {output.dtype} {shape}")
+                found = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
+                raise DeployError(f"out for {name} is {found}: expected a numpy array, {output.dtype} {shape}")
             if not target.flags.writeable:
-                raise DeployError(f"out for {output.name} is read-only: expected an array that can be written to")
-        return [named[output.name] for output in expected]
-
-
-def _infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()
+                raise DeployError(f"out for {name} is read-only: expected an array that can be written to")
+            targets.append(target)
+        return targets
 
 
 def _split(batch: Array, sizes: range) -> Iterator[Array]:
@@ -253,7 +243,3 @@ def _split(batch: Array, sizes: range) -> Iterator[Array]:
     for start in range(0, len(batch), largest):
         piece = batch[start : start + largest]
         yield piece if len(piece) >= sizes[0] else np.resize(piece, (sizes[0], *piece.shape[1:]))
-
-
-def _names(tensors: Sequence[TensorSpec]) -> str:
-    return " and ".join(tensor.name for tensor in tensors)

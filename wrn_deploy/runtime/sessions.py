@@ -16,8 +16,8 @@ import numpy.typing as npt
 from wrn_deploy.errors import DamagedFile, MachineError, missing_package
 
 __all__ = [
-    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_profiled",
-    "open_session", "providers",
+    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_session",
+    "providers",
 ]  # fmt: skip
 
 ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
@@ -32,7 +32,7 @@ class Provider:
         name: ONNX Runtime's name for it.
         device: where its inputs and outputs are, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
         vendor: the PCI vendor of a plug-in's device; -1: none.
-        plugin: the module of a plug-in provider; None: onnxruntime itself has it.
+        plugin: the module of a plug-in provider; None: it is part of onnxruntime.
         options: its options.
     """
 
@@ -61,6 +61,7 @@ def open_session(
     *,
     plans_memory: bool = True,
     fuses_qdq: bool = True,
+    traces: Path | None = None,
 ) -> Any:
     """An InferenceSession on `provider` alone.
 
@@ -72,6 +73,8 @@ def open_session(
             many tensors live to the end of the run.
         fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
             in an fp16 graph, ONNX Runtime 1.31 computes other numbers (measured).
+        traces: the folder for a JSON file of each node's times, whose path `end_profiling()` returns. Threads then do
+            not spin between runs, so that sessions can take turns.
 
     Raises:
         MachineError: onnxruntime is not installed, lacks the provider, or runs part of the graph elsewhere.
@@ -85,36 +88,16 @@ def open_session(
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
+    if traces is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(traces / "trace")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     name = graph.name if isinstance(graph, Path) else "the graph"
     if provider.device != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = _create(ort, graph, options, provider)
     _check_placement(session, provider, name)
     return session
-
-
-def open_profiled(graph: Path | bytes, threads: int | None, traces: Path) -> Any:
-    """A CPU session that records each node's time; its `end_profiling()` returns the path of the JSON file.
-
-    Args:
-        graph: a file, or a serialized model.
-        threads: CPU threads within an operator (None: ONNX Runtime's default). They do not spin between runs, so that
-            sessions can take turns.
-        traces: the folder for the file.
-
-    Raises:
-        MachineError: onnxruntime is not installed.
-        DeployError: the graph cannot be loaded.
-    """
-    ort = _onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    options.enable_profiling = True
-    options.profile_file_prefix = str(traces / "trace")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return _create(ort, graph, options, CPU)
 
 
 def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> Any:

@@ -25,7 +25,7 @@ def contrast_normalized(images: npt.NDArray[np.uint8], whitening: Whitening) -> 
     flat = images.transpose(0, 3, 1, 2).reshape(len(images), -1).astype(np.float64) / 255.0
     flat -= flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-    normalized: Floats = flat * (whitening.scale / np.maximum(lengths, whitening.least))
+    normalized: Floats = flat * (whitening.scale / np.maximum(lengths, whitening.min_length))
     return normalized
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
 from tests.backends.plan.fake_tensorrt import IMAGE_MS, FakeTensorRT
 from tests.backends.plan.opened import opened, run, some_images
-from wrn_deploy.bench.measuring.latency import measure_with_device
+from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.errors import MachineError
 
 
@@ -80,6 +80,6 @@ def test_the_benchmark_has_both_clocks(trt: FakeTensorRT) -> None:
             backend.execute()
             backend.synchronize()
 
-        times = measure_with_device(section, backend.elapsed_ms, 3)
+        times = measure_latency(section, 3, backend.elapsed_ms)
     assert times.device_ms == pytest.approx((4 * IMAGE_MS,) * 3)
     assert len(times.host_ms) == 3

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.backends.plan import deserialize
-from wrn_deploy.backends.plan.deserialize import check_rtx_plan, deserialize_plan
+from wrn_deploy.backends.plan.engine import check_rtx_plan, deserialize_plan
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import Gpu, find_gpu
 
@@ -38,8 +37,7 @@ def test_a_whole_plan_passes_the_check_and_parts_do_not(plan: bytes) -> None:
 MUTATIONS = """
 import random, sys
 import tensorrt_rtx as trt
-from wrn_deploy.backends.plan import deserialize
-from wrn_deploy.backends.plan.deserialize import deserialize_plan
+from wrn_deploy.backends.plan.engine import deserialize_plan
 from wrn_deploy.errors import DeployError
 
 whole, chance, outcomes = open(sys.argv[1], "rb").read(), random.Random(0), []
@@ -111,7 +109,7 @@ def test_an_engine_is_passed_on() -> None:
 def test_every_failure_is_an_error_of_ours(
     outcome: object, plan: bytes, kind: type[DeployError], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deserialize, "find_gpu", lambda: Gpu("B", "9.0", 0, "570"))
+    monkeypatch.setattr("wrn_deploy.backends.plan.engine.find_gpu", lambda: Gpu("B", "9.0", 0, "570"))
     with pytest.raises(kind, match=said):
         deserialize_plan(None, Runtime(outcome), plan, {"flavor": "tensorrt", "gpu": "A"})
 

@@ -11,7 +11,7 @@ import pytest
 from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
 from tests.backends.plan.fake_tensorrt import FakeTensorRT, answer_to
 from tests.backends.plan.opened import opened, run, some_images
-from wrn_deploy.backends.plan import graphs
+from wrn_deploy.backends.plan import context
 from wrn_deploy.backends.plan.backend import PlanBackend, PlanRuntime
 
 
@@ -49,7 +49,7 @@ def test_graphs_of_two_profiles_do_not_meet(runtime: FakeRuntime, trt: FakeTenso
 
 
 def test_only_so_many_graphs_are_kept(runtime: FakeRuntime, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "LIMIT", 2)
+    monkeypatch.setattr(context, "MAX_GRAPHS", 2)
     with opened(trt) as backend:
         for size in (1, 1, 2, 2, 1, 3, 3):  # 2 is the one that was used longest ago
             answers_rightly(backend, size, size)

@@ -15,8 +15,7 @@ from tests.backends.plan.opened import opened, run, some_images
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime.backend import DeviceBackend
 from wrn_deploy.runtime.device_array import DeviceArray
-from wrn_deploy.runtime.on_device import predict_on_device
-from wrn_deploy.runtime.pool import Pool
+from wrn_deploy.runtime.pool import Pool, predict_on_device
 
 
 class Caller:
@@ -186,7 +185,7 @@ def test_an_array_on_the_cpu_is_refused(caller: Caller, runtime: FakeRuntime, tr
         for each in (array, torch.from_numpy(array)):
             with pytest.raises(DeployError, match="the array for images is on cpu 0: expected the first CUDA GPU"):
                 infer(backend, each, caller.memory((3, 5)), caller.stream)
-        there = DeviceArray(4096, (3, 3, 4, 4), "float32", ordinal=1)
+        there = DeviceArray(address=4096, shape=(3, 3, 4, 4), dtype="float32", ordinal=1)
         with pytest.raises(DeployError, match="the array for images is on cuda 1: expected the first CUDA GPU"):
             backend.infer_on_device(there, (), caller.stream.handle)
     assert runtime.launches == 0

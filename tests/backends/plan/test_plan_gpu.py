@@ -18,8 +18,7 @@ import pytest
 from wrn_deploy import Runner
 from wrn_deploy.backends.plan.backend import PlanBackend, PlanRuntime
 from wrn_deploy.backends.plan.cuda import cuda_runtime, on_gpu
-from wrn_deploy.bench.measuring.latency import measure_latency
-from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.measuring.latency import measure_latency, section_of
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -132,7 +131,7 @@ def test_latencies_are_those_of_finished_inferences(opened: Backend, digits: Ima
     """A thousand times an enqueue alone would be less than a hundredth of a millisecond each."""
     with ThreadPoolExecutor(1) as pool:
         section = section_of([opened], Boundary.COMPUTE, lambda: digits[:16], pool)
-        assert 0.01 < float(np.median(measure_latency(section, 50))) < 100
+        assert 0.01 < float(np.median(measure_latency(section, 50).host_ms)) < 100
 
 
 def test_threads_share_a_runner(built: Built, digits: Images) -> None:
@@ -268,7 +267,7 @@ def test_memory_that_is_not_on_the_gpu_is_refused(built: Built) -> None:
         out = OnGpu(cuda, (4, 10))
         pinned = cuda.pagelocked_empty((4, 3, 32, 32), np.float32)
         for address in (pinned.ctypes.data, 1 << 46):
-            there = DeviceArray(address // 256 * 256, (4, 3, 32, 32), "float32")
+            there = DeviceArray(address=address // 256 * 256, shape=(4, 3, 32, 32), dtype="float32")
             with pytest.raises(DeployError, match="expected memory of the first CUDA GPU"):
                 backend.infer_on_device(there, (DeviceArray.of(out),), 0)
         del out, pinned

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.backends.plan.validity import PlanProfile, batches_of, plan_cautions, plan_mismatch, profiles_of
+from wrn_deploy.backends.plan.validity import PlanProfile, batches_of, plan_mismatch, plan_warnings, profiles_of
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu
 
@@ -26,7 +26,7 @@ def mismatch(facts: dict[str, Any], here: str = "11.4.0.106", on: Gpu | None = H
 
 
 def test_a_plan_fits_the_machine_it_was_built_on() -> None:
-    assert plan_mismatch(TENSORRT, "11.4.0.106", H200, REMEDY, "tensorrt") is None
+    assert plan_mismatch(TENSORRT, "11.4.0.106", H200, remedy=REMEDY, flavor="tensorrt") is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_plan_fits_the_machine_it_was_built_on() -> None:
     ],
 )
 def test_the_field_that_differs_is_named_with_the_remedy(changed: dict[str, object], version: str, said: str) -> None:
-    reason = plan_mismatch({**TENSORRT, **changed}, version, H200, REMEDY)
+    reason = plan_mismatch({**TENSORRT, **changed}, version, H200, remedy=REMEDY)
     assert reason == f"the plan was built elsewhere: {said}; build it again here: `{REMEDY}`"
 
 
@@ -124,16 +124,16 @@ def test_a_plan_without_weights_does_not_run() -> None:
 
 
 def test_what_may_matter_is_told_and_not_forbidden() -> None:
-    assert plan_cautions(TENSORRT, H200) == ()
+    assert plan_warnings(TENSORRT, H200) == ()
     other = Gpu("NVIDIA H100", "9.0", 81559, "565.10")
     assert not mismatch(TENSORRT, on=other)
-    slow, driver = plan_cautions(TENSORRT, other)
+    slow, driver = plan_warnings(TENSORRT, other)
     assert "tuned on NVIDIA H200, here NVIDIA H100" in slow
     assert driver == "built with driver 570.86.15, here the older 565.10"
-    assert plan_cautions({**TENSORRT, "hardware": "same-compute-capability"}, other) == (driver,)
-    (unknown,) = plan_cautions(RTX, H200)
+    assert plan_warnings({**TENSORRT, "hardware": "same-compute-capability"}, other) == (driver,)
+    (unknown,) = plan_warnings(RTX, H200)
     assert unknown.startswith("not known to run on compute capability 9.0 (NVIDIA H200)")
-    assert plan_cautions(RTX, L4) == ()
+    assert plan_warnings(RTX, L4) == ()
 
 
 def test_batches_go_from_the_least_to_the_largest_of_all_profiles() -> None:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wrn_deploy.bench.measuring.accuracy import Answers, ask, best_classes, fill, in_top
-from wrn_deploy.bench.measuring.logits import LogitFile
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile, ask, best_classes, fill, in_top
 from wrn_deploy.bench.measuring.scoring import score
 from wrn_deploy.data import CorruptImage, Item
 from wrn_deploy.data.preprocess import Batches
@@ -22,8 +21,8 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Backend
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing, TensorSpec
 
-HOW = Preprocessing(2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-SPEC = ModelSpec("oracle", "none", 10, 1, 5, HOW)
+HOW = Preprocessing(height=2, width=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+SPEC = ModelSpec(name="oracle", family="none", depth=10, widen=1, classes=5, preprocessing=HOW)
 
 
 class Source:
@@ -103,6 +102,10 @@ def answers_of(
     return ask(cast("Backend", oracle), batches, oracle.spec, lambda _done: None, logits)
 
 
+def made_answers(predicted: list[int], labels: list[int]) -> Answers:
+    return Answers(predicted=np.array(predicted), labels=np.array(labels), digest="", corrupt=())
+
+
 def test_every_image_is_asked_for_once_in_order() -> None:
     oracle = Oracle()
     labels: list[int | None] = [0, 1, 2, 3, 4, 1, 1, 1, 1, 1, 1]
@@ -117,9 +120,9 @@ def test_every_image_is_asked_for_once_in_order() -> None:
 
 
 def test_progress_counts_the_images() -> None:
-    told: list[int] = []
-    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), SPEC, told.append)
-    assert told == [3, 3, 1]
+    advanced: list[int] = []
+    ask(cast("Backend", Oracle()), Batches(Source([0] * 7), HOW, 3), SPEC, advanced.append)
+    assert advanced == [3, 3, 1]
 
 
 def test_of_the_top_classes_the_first_counts() -> None:
@@ -182,9 +185,8 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
 
 
 def test_top1_and_agreement_are_counted() -> None:
-    labels = np.array([0, 1, 2, 3, 4, 0])
-    reference = Answers(np.array([0, 1, 2, 3, 0, 1]), labels, "", ())
-    other = Answers(np.array([0, 1, 2, 4, 0, 0]), labels, "", ())
+    labels = [0, 1, 2, 3, 4, 0]
+    reference, other = made_answers([0, 1, 2, 3, 0, 1], labels), made_answers([0, 1, 2, 4, 0, 0], labels)
     first, second, alone = score(reference, reference), score(other, reference), score(other, None)
     assert (first.images, first.correct, first.agreement) == (6, 4, 1.0)
     assert (second.images, second.correct) == (6, 4)
@@ -208,8 +210,8 @@ def test_logits_are_compared_with_the_reference_s_file(tmp_path: Path) -> None:
     assert first.errors is None
     assert other.errors is not None
     assert (other.errors.largest, other.errors.mean) == (0.5, (4 * 0.25 + 4 * 0.5) / 20)
-    told = score(other, first)
-    assert (told.max_error, told.mean_error) == (0.5, 0.15)
+    scored = score(other, first)
+    assert (scored.max_error, scored.mean_error) == (0.5, 0.15)
     assert (score(first, first).max_error, score(first, first).agreement) == (None, 1.0)
 
 
@@ -257,6 +259,5 @@ def test_top5_is_not_known_of_few_classes_or_few_answers() -> None:
 
 
 def test_agreement_of_different_images_is_our_own_bug() -> None:
-    first = Answers(np.array([0]), np.array([0]), "", ())
     with pytest.raises(AssertionError, match="different images"):
-        score(first, Answers(np.array([0]), np.array([1]), "", ()))
+        score(made_answers([0], [0]), made_answers([0], [1]))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.bench.measuring.gpu import GpuState, open_gpu
+from wrn_deploy.bench.measuring.gpu import open_gpu
+from wrn_deploy.bench.report.environment import Snapshot
 
 
 class FakeError(Exception):
@@ -55,7 +56,10 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_gpu_at_work_is_read_in_mhz_degrees_watts_and_joules(nvml: Any) -> None:
     gpu = open_gpu()
     assert gpu is not None
-    assert gpu.read() == GpuState(1755, 3201, 61, 512.9, ("SwPowerCap", "HwThermalSlowdown"))
+    assert gpu.read(Snapshot(load_1min=0.5)) == Snapshot(
+        load_1min=0.5, gpu_mhz=1755, gpu_memory_mhz=3201, temperature_c=61, power_w=512.9,
+        throttle_reasons=("SwPowerCap", "HwThermalSlowdown"),
+    )  # fmt: skip
     assert gpu.energy_j() == 48_211.5
     gpu.close()
     assert nvml.closed == [1]
@@ -65,7 +69,7 @@ def test_a_reason_with_two_names_is_told_once(nvml: Any) -> None:
     nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda _handle: 3
     gpu = open_gpu()
     assert gpu is not None
-    assert gpu.read().throttle_reasons == ("GpuIdle", "ApplicationsClocksSetting")
+    assert gpu.read(Snapshot()).throttle_reasons == ("GpuIdle", "ApplicationsClocksSetting")
 
 
 def test_an_older_driver_is_asked_by_the_older_name(nvml: Any) -> None:
@@ -73,7 +77,7 @@ def test_an_older_driver_is_asked_by_the_older_name(nvml: Any) -> None:
     nvml.nvmlDeviceGetCurrentClocksThrottleReasons = lambda _handle: 0
     gpu = open_gpu()
     assert gpu is not None
-    assert gpu.read().throttle_reasons == ()
+    assert gpu.read(Snapshot()).throttle_reasons == ()
 
 
 def test_what_is_refused_or_missing_is_not_known(nvml: Any) -> None:
@@ -82,7 +86,7 @@ def test_what_is_refused_or_missing_is_not_known(nvml: Any) -> None:
     del nvml.nvmlDeviceGetTemperature
     gpu = open_gpu()
     assert gpu is not None
-    assert gpu.read() == GpuState(1755, 3201, None, None, None)
+    assert gpu.read(Snapshot()) == Snapshot(gpu_mhz=1755, gpu_memory_mhz=3201)
     assert gpu.energy_j() is None
 
 
@@ -97,7 +101,7 @@ def test_the_gpu_is_the_first_that_cuda_shows(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     gpu = open_gpu()
     assert gpu is not None
-    gpu.read()
+    gpu.read(Snapshot())
     assert asked == [handle]
 
 
@@ -123,8 +127,8 @@ def test_this_machine_s_gpu_is_read() -> None:
     pytest.importorskip("pynvml")
     gpu = open_gpu()
     assert gpu is not None
-    state = gpu.read()
-    assert state.mhz is not None
-    assert state.mhz > 0
+    state = gpu.read(Snapshot())
+    assert state.gpu_mhz is not None
+    assert state.gpu_mhz > 0
     assert state.throttle_reasons is not None
     gpu.close()

@@ -1,4 +1,4 @@
-"""A candidate in its own process: its answers come back, its death is told, and nothing of it is left behind."""
+"""A candidate in its own process: its answers come back, its death is reported, and nothing of it is left behind."""
 
 from __future__ import annotations
 
@@ -55,27 +55,27 @@ def test_a_worker_measures_and_answers(work: WorkerConfig, made_bundle: Path) ->
         assert len(samples) == 7
         assert times.device_ms == ()
         assert all(0 < sample < 1000 for sample in samples)
-        told: list[int] = []
-        answers = worker.ask(told.append)
-        assert told == [64, 36]
+        advanced: list[int] = []
+        answers = worker.ask(advanced.append)
+        assert advanced == [64, 36]
         peak = worker.peak_rss_bytes()
-    how = Bundle.open(made_bundle).spec.preprocessing
+    preprocessing = Bundle.open(made_bundle).spec.preprocessing
     with Runner.open(made_bundle, backend="onnxruntime") as runner:
-        batch = next(iter(Batches(open_data("digits", Role.TEST), how, 100)))
+        batch = next(iter(Batches(open_data("digits", Role.TEST), preprocessing, 100)))
         np.testing.assert_array_equal(answers.predicted, runner.predict(batch.images).argmax(axis=1))
         np.testing.assert_array_equal(answers.labels, batch.labels)
     assert 30 << 20 < peak < 600 << 20, "a process with ONNX Runtime and a small network"
 
 
 def test_the_peak_is_the_workers_own(work: WorkerConfig) -> None:
-    held = np.ones((64 << 20) // 8) * 6  # 64 MiB in this process, and its temporaries
+    ballast = np.ones((64 << 20) // 8) * 6  # 64 MiB in this process, and its temporaries
     with Worker(work) as first:
         before = first.peak_rss_bytes()
         assert first.time(64, 1)
         assert first.peak_rss_bytes() > before, "64 images need more than none"
     with Worker(work) as second:
         assert abs(second.peak_rss_bytes() - before) < 20 << 20
-    assert held[0] == 6
+    assert ballast[0] == 6
 
 
 def test_closing_ends_the_process(work: WorkerConfig) -> None:
@@ -105,7 +105,7 @@ def test_an_error_in_the_block_ends_a_busy_process(work: WorkerConfig) -> None:
 def test_a_worker_that_cannot_open_says_why_and_is_gone(work: WorkerConfig, tmp_path: Path) -> None:
     before = children()
     for wrong, said in (
-        (dataclasses.replace(work, folder=str(tmp_path)), "is no bundle"),
+        (dataclasses.replace(work, folder=str(tmp_path)), "is not a bundle"),
         (dataclasses.replace(work, data="digitz"), "no data at 'digitz'"),
         (dataclasses.replace(work, backend="tensorrt", precision=Precision.FP32), "does not run fp32 here"),
     ):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from wrn_deploy.bench.measuring import latency
-from wrn_deploy.bench.measuring.latency import Times, measure_latency, measure_with_device, warm_up
+from wrn_deploy.bench.measuring.latency import Times, measure_latency, warm_up
 
 
 class Section:
@@ -37,7 +37,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> type[Section]:
 
 def test_each_run_is_a_sample_and_the_first_is_not_counted(timed: type[Section]) -> None:
     section = timed(100.0, 3.5, 4.5, 5.5)
-    assert measure_latency(section, 3) == [3.5, 4.5, 5.5]
+    assert measure_latency(section, 3) == Times((3.5, 4.5, 5.5))
     assert section.runs == 4
 
 
@@ -75,14 +75,14 @@ def test_the_devices_time_is_kept_beside_each_run(timed: type[Section]) -> None:
     section = timed(100.0, 3.5, 4.5)
     answers: list[float | None] = [None, 1.25, 2.5]
     asked = iter(answers)
-    times = measure_with_device(section, lambda: next(asked), 2)
+    times = measure_latency(section, 2, lambda: next(asked))
     assert times == Times((3.5, 4.5), (1.25, 2.5))
     assert section.runs == 3
     assert list(asked) == [], "once before, which starts the clock, and once behind each run"
 
 
 def test_a_device_without_a_clock_has_no_times(timed: type[Section]) -> None:
-    assert measure_with_device(timed(1.0), lambda: None, 3) == Times((1.0,) * 3)
+    assert measure_latency(timed(1.0), 3, lambda: None) == Times((1.0,) * 3)
 
 
 def test_a_slow_candidate_is_run_twice_at_least(timed: type[Section]) -> None:

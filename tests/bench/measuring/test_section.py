@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from wrn_deploy.bench.measuring.section import section_of
+from wrn_deploy.bench.measuring.latency import section_of
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.runtime.backend import Backend
 
@@ -17,7 +17,7 @@ BATCH = np.zeros((2, 3, 4, 4), dtype=np.float32)
 
 
 class Recorder:
-    """A backend that keeps what it is told; `meeting` makes inferences wait for each other."""
+    """A backend that records its calls; `meeting` makes inferences wait for each other."""
 
     def __init__(self, meeting: threading.Barrier | None = None) -> None:
         self.calls: list[str] = []

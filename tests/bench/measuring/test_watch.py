@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import cast
 
 import pytest
 
-from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState
-from wrn_deploy.bench.measuring.linux import CpuState, CpuTimes, Linux
-from wrn_deploy.bench.measuring.watch import MOST, Watch
+from wrn_deploy.bench.measuring.gpu import GpuReader
+from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
+from wrn_deploy.bench.measuring.watch import MAX_SNAPSHOTS, MachineWatch
+from wrn_deploy.bench.report.environment import Snapshot
 
 
 class FakeLinux:
@@ -17,15 +19,15 @@ class FakeLinux:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.counters = CpuTimes(1000.0, 500.0, 10.0, 50.0, 2, 1.0, 3)
+        self.counters = CpuTimes(total=1000.0, busy=500.0, steal=10.0, own=50.0, throttled_s=1.0, too_hot=3)
         self.looks = 0
 
     def clock(self) -> float:
         return self.now
 
-    def state(self) -> CpuState:
+    def state(self) -> Snapshot:
         self.looks += 1
-        return CpuState(1.5, "performance", 3000.0 + self.looks, 3800.0)
+        return Snapshot(load_1min=1.5, governor="performance", cpu_mhz=3000.0 + self.looks, cpu_max_mhz=3800.0)
 
     def times(self) -> CpuTimes | None:
         return self.counters
@@ -40,8 +42,8 @@ class FakeLinux:
 class FakeGpu:
     used_j, closed = 100.0, False
 
-    def read(self) -> GpuState:
-        return GpuState(1980.0, 3201.0, 40.0, 100.0, ())
+    def read(self, snapshot: Snapshot) -> Snapshot:
+        return dataclasses.replace(snapshot, gpu_mhz=1980.0, power_w=100.0, throttle_reasons=())
 
     def energy_j(self) -> float | None:
         return self.used_j
@@ -50,15 +52,15 @@ class FakeGpu:
         self.closed = True
 
 
-def begin(linux: FakeLinux, gpu: FakeGpu | None = None) -> Watch:
-    return Watch(cast("Linux", linux), cast("GpuReader | None", gpu), linux.clock)
+def begin(linux: FakeLinux, gpu: FakeGpu | None = None) -> MachineWatch:
+    return MachineWatch(cast("Linux", linux), cast("GpuReader | None", gpu), linux.clock)
 
 
 def test_the_conditions_are_differences_over_the_watch() -> None:
     linux, gpu = FakeLinux(), FakeGpu()
     watch = begin(linux, gpu)
     linux.now += 10.0
-    linux.counters = CpuTimes(1020.0, 515.0, 11.0, 59.0, 2, 1.25, 5)
+    linux.counters = CpuTimes(total=1020.0, busy=515.0, steal=11.0, own=59.0, throttled_s=1.25, too_hot=5)
     gpu.used_j = 350.0
     around = watch.end(2, "abc1234-dirty")
     assert (around.energy_j, around.git_revision, around.cpu_limit) == (250.0, "abc1234-dirty", 1.5)
@@ -88,7 +90,7 @@ def test_a_long_watch_keeps_few_snapshots_from_all_of_it() -> None:
         linux.now += 5.0
         watch.look()
     times = [state.at_s or 0.0 for state in watch.end(2, None).during]
-    assert MOST // 4 <= len(times) < MOST
+    assert MAX_SNAPSHOTS // 4 <= len(times) < MAX_SNAPSHOTS
     steps = {round(after - before) for before, after in itertools.pairwise(times)}
     assert len(steps) == 1, "at even distances"
     assert times[-1] > 7000

@@ -24,8 +24,16 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, Machine
 from wrn_deploy.spec import Precision
 
-CPU = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", None, 0.5)
-GPU = Machine("Linux x86_64", "A CPU", 4, 16384, "3.12.1", Gpu("A GPU", "9.0", 81920, "580.1"), 0.5)
+CPU = Machine(system="Linux x86_64", cpu="A CPU", cores=4, memory_mib=16384, python="3.12.1", gpu=None, load_1min=0.5)
+GPU = Machine(
+    system="Linux x86_64",
+    cpu="A CPU",
+    cores=4,
+    memory_mib=16384,
+    python="3.12.1",
+    gpu=Gpu("A GPU", "9.0", 81920, "580.1"),
+    load_1min=0.5,
+)
 
 
 def make_report(machine: Machine = CPU) -> Report:

@@ -8,7 +8,7 @@ import pytest
 from tests.calib.graphs import plain_table
 from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
 from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 
 
 @pytest.fixture(scope="session")

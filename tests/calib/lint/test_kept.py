@@ -11,7 +11,7 @@ from tests.calib.graphs import plain_table
 from wrn_deploy.calib.lint.facts import lint_graph
 from wrn_deploy.calib.lint.finding import Severity, Target
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS, quantize_for_tensorrt
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 
 
 def sets_of(names: list[str]) -> list[list[str]]:

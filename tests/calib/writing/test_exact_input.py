@@ -14,7 +14,7 @@ from tests.calib.quantized import logits, quantized, with_biases
 from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS, UNIT, read_pixels
 from wrn_deploy.data.preprocess import normalize
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 from wrn_deploy.models import describe_model
 from wrn_deploy.spec import Preprocessing
 

@@ -18,7 +18,7 @@ from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.placement import tensorrt_points
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS, first_convs, quantize_fp8
 from wrn_deploy.calib.writing.qdq import FP8, INT8, Codec
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
 CODES = np.dtype(ml_dtypes.float8_e4m3fn)

@@ -24,7 +24,7 @@ from wrn_deploy.calib.placement import tensorrt_points
 from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
 from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
 from wrn_deploy.errors import DeployError
-from wrn_deploy.export.fp16 import convert_fp16
+from wrn_deploy.export.half import convert_fp16
 
 
 @pytest.fixture(scope="module")

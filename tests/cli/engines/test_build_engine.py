@@ -26,8 +26,8 @@ def test_all_options_reach_the_plan(cli: Cli, bundle: Bundle) -> None:
         {"minimum": 2, "optimum": 8, "maximum": 16},
     ]
     assert plan.facts["compute_capabilities"] == ["SM120", "SM89"]
-    told = plan.recipe.options
-    assert (told["workspace_mib"], told["level"], told["tf32"]) == (512, 4, False)
+    given = plan.recipe.options
+    assert (given["workspace_mib"], given["level"], given["tf32"]) == (512, 4, False)
 
 
 def test_a_plan_is_built_again_only_when_asked(cli: Cli, bundle: Bundle) -> None:

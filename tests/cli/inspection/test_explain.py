@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from wrn_deploy.cli.show.explain import show_explanation, summary
+from wrn_deploy.cli.show.inspection import show_explanation, summary
 from wrn_deploy.pipeline.inspection.explain import Explanation, LayerRow, Side
 
 
@@ -35,26 +35,29 @@ def test_all_rows_are_in_the_json(cli: Cli, made_bundle: Path) -> None:
     assert (row["a"]["arithmetic"], row["b"]["arithmetic"]) == ("fp32", "int8")
 
 
-def test_errors_are_told(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
+def test_errors_are_reported(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"garbage")
     outcome = cli("explain", made_bundle / "fp32.onnx", tmp_path / "x.onnx")
     assert outcome.code == 1
-    assert "x.onnx is no ONNX file" in outcome.err
+    assert "x.onnx is not an ONNX file" in outcome.err
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 
 def explanation(*rows: LayerRow, unaccounted_ms: float = 0.0) -> Explanation:
     totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
-    return Explanation("a", "b", "CPU", 1, 3, totals, (0.0, unaccounted_ms), (0.0, 0.0), rows, {}, ())
+    return Explanation(
+        a="a", b="b", runtime="CPU", batch=1, runs=3, totals_ms=totals, unaccounted_ms=(0.0, unaccounted_ms),
+        between_ms=(0.0, 0.0), rows=rows, rules={}, graph_rules=(),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(("unaccounted_ms", "told"), [(0.01, False), (5.0, True)])
-def test_unsteady_times_are_told(capfd: pytest.CaptureFixture[str], unaccounted_ms: float, told: bool) -> None:
+@pytest.mark.parametrize(("unaccounted_ms", "reported"), [(0.01, False), (5.0, True)])
+def test_unsteady_times_are_reported(capfd: pytest.CaptureFixture[str], unaccounted_ms: float, reported: bool) -> None:
     row = LayerRow("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
     show_explanation(explanation(row, unaccounted_ms=unaccounted_ms), as_json=False)
     text = capfd.readouterr().out
     assert f"{unaccounted_ms:.3f} ms of B" in text
-    assert ("this machine does other work too" in text) is told
+    assert ("this machine does other work too" in text) is reported
 
 
 def test_the_summary_names_what_is_won_and_lost() -> None:

@@ -55,9 +55,9 @@ def test_its_json_has_everything_also_where_the_gate_fails(cli: Cli, files: tupl
     outcome = cli("compare", *files, "--json", "--max-regress", 5)
     assert outcome.code == 3
     found = dataclasses.replace(outcome, code=0).json()
-    assert [one["verdict"] for one in found["timed"]] == [*["no difference shown"] * 2, *["slower"] * 2]
+    assert [row["verdict"] for row in found["timed"]] == [*["no difference shown"] * 2, *["slower"] * 2]
     assert found["timed"][2]["ratio"] == pytest.approx({"value": 1.5, "low": 1.5, "high": 1.5})
-    assert [one["verdict"] for one in found["scored"]] == ["no difference shown", "worse"]
+    assert [row["verdict"] for row in found["scored"]] == ["no difference shown", "worse"]
 
 
 def test_a_reference_is_divided_by_and_not_compared(cli: Cli, files: tuple[Path, Path]) -> None:

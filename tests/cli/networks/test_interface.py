@@ -27,8 +27,8 @@ def test_the_options_of_export_are_in_the_bundle(cli: Cli, weights: Path, tmp_pa
     assert f"fp16, uint8 images to {names}: largest error" in outcome.err
     wanted = Interface(pixels=True, top_k=2, features=64, feature_maps=((16, 32, 32), (32, 16, 16), (64, 8, 8)))
     assert Bundle.open(tmp_path / "bundle").spec.interface == wanted
-    told = cli("inspect", tmp_path / "bundle" / "fp16.onnx").out
-    assert "feature_map_2: float batch x 32 x 16 x 16" in told
+    shown = cli("inspect", tmp_path / "bundle" / "fp16.onnx").out
+    assert "feature_map_2: float batch x 32 x 16 x 16" in shown
 
 
 def test_more_top_classes_than_there_are_is_wrong_usage(cli: Cli, weights: Path, tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_predict_says_that_its_scores_are_logits(cli: Cli, made_interface_bundle
     text = cli("predict", made_interface_bundle, digit, "--backend", "onnxruntime").out
     assert "Scores are logits: this bundle outputs only its best classes" in text
     assert len(text.splitlines()) == 3 + 3  # what ran, what the scores are, the image, and all that the bundle gives
-    told = cli("predict", made_interface_bundle, digit, "--backend", "onnxruntime", "--top-k", 1, "--json").json()
-    assert told["scores"] == "logit"
-    assert len(told["images"][0]["best"]) == 1
+    shown = cli("predict", made_interface_bundle, digit, "--backend", "onnxruntime", "--top-k", 1, "--json").json()
+    assert shown["scores"] == "logit"
+    assert len(shown["images"][0]["best"]) == 1
 
 
 def test_predict_says_nothing_of_probabilities(cli: Cli, made_bundle: Path, digit: Path) -> None:

@@ -11,14 +11,14 @@ def test_json_has_costs_published_figures_with_sources_and_weights(cli: Cli) -> 
     found = listed["wrn-50-2"]
     assert (found["parameters"], found["macs"], found["input"]) == (68_883_240, 11_398_021_120, [3, 224, 224])
     published = found["published"]
-    assert {(one["quantity"], one["value"]) for one in published["counts"]} >= {
+    assert {(row["quantity"], row["value"]) for row in published["counts"]} >= {
         ("parameters", 68_883_240),
         ("operations", 11_440_000_000),
     }
     assert {"data": "ImageNet", "top1": 81.602, "top5": 95.758} in [
-        {key: one[key] for key in ("data", "top1", "top5")} for one in published["accuracies"]
+        {key: row[key] for key in ("data", "top1", "top5")} for row in published["accuracies"]
     ]
-    assert all(one["source"] for one in (*published["counts"], *published["accuracies"]))
+    assert all(row["source"] for row in (*published["counts"], *published["accuracies"]))
     assert {source["name"] for model in listed.values() for source in model["weights"]} == set(read_sources())
     racm = next(source for source in found["weights"] if source["name"] == "timm/wide_resnet50_2.racm_in1k")
     assert (racm["preprocessing"]["interpolation"], racm["accuracy"]["top1"]) == ("bicubic", 82.28)
@@ -35,7 +35,7 @@ def test_the_table_shows_the_best_published_top_1(cli: Cli) -> None:
 
 def test_one_network_is_told_in_detail(cli: Cli) -> None:
     text = cli("models", "wrn-101-2").out
-    for told in (
+    for words in (
         "126,886,696 parameters, 22.75 G MACs (22,753,050,624)",
         "126.89 M  parameters",
         "22.81 G  MACs and operations of BN, ReLU and pooling",
@@ -43,7 +43,7 @@ def test_one_network_is_told_in_detail(cli: Cli) -> None:
         "torchvision/wide_resnet101_2.IMAGENET1K_V1",
         "shorter side 232 (bilinear), centre 224x224",
     ):
-        assert told in text, told
+        assert words in text, words
 
 
 def test_a_network_that_is_not_listed_is_counted_too(cli: Cli) -> None:

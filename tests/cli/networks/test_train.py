@@ -78,13 +78,13 @@ def test_a_gpu_that_is_not_there_ends_with_code_4(cli: Cli, few: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("model", "code", "told"), [("nin", 0, "1,007,242 parameters"), ("nine", 1, "unknown model 'nine'")]
+    ("model", "code", "text"), [("nin", 0, "1,007,242 parameters"), ("nine", 1, "unknown model 'nine'")]
 )
 def test_one_of_several_processes_says_all_and_ends_with_its_code(
-    start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, model: str, code: int, told: str
+    start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, model: str, code: int, text: str
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     process = start("models", model)
     out, err = process.communicate()
-    assert told in out + err
+    assert text in out + err
     assert process.returncode == code

@@ -88,7 +88,9 @@ def test_a_publisher_s_values_hold_where_a_row_has_none() -> None:
     assert (source.name, source.network, source.url) == ("zoo/small", "resnet-18", "https://zoo/small-0123abcd.pth")
     assert (source.sha256, source.repository) == ("0123abcd", "")
     assert (source.accuracy.size, source.accuracy.resize) == (224, 256)
-    assert source.preprocessing == Preprocessing(224, 224, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 256, "bilinear")
+    assert source.preprocessing == Preprocessing(
+        height=224, width=224, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), resize=256, interpolation="bilinear"
+    )
     (other,) = parse_sources(GOOD.replace('"bilinear"\n', '"bilinear"\ntested_resize = 303\n')).values()
     assert other.accuracy.resize == 303
 

@@ -235,7 +235,7 @@ def test_an_experimental_graph_gives_a_plan_of_its_own(bundle: Bundle, precision
     old = bundle.artifacts["onnx-fp16"]
     with bundle.transaction() as step:
         step.file(f"{precision}.onnx").write_bytes((bundle.folder / old.path).read_bytes())
-        step.add(key, (old.kind, precision), f"{precision}.onnx", old.recipe, {})
+        step.add(key, kind=old.kind, precision=precision, path=f"{precision}.onnx", recipe=old.recipe)
     plan = build_engine(bundle, BuildOptions(precision=precision, engine=SMALL, flavor=Flavor.RTX), Silent())
     assert (plan.key, plan.precision) == (f"plan-{precision}-tensorrt_rtx", precision)
     assert list(plan.recipe.parents) == [key]
@@ -246,7 +246,7 @@ def test_a_graph_that_cannot_be_built_leaves_the_bundle_as_it_was(bundle: Bundle
     old = bundle.artifacts["onnx-fp16"]
     with bundle.transaction() as step:
         step.file("fp16.onnx").write_bytes(np.random.default_rng(0).bytes(500))
-        step.add("onnx-fp16", (old.kind, old.precision), "fp16.onnx", old.recipe, {})
+        step.add("onnx-fp16", kind=old.kind, precision=old.precision, path="fp16.onnx", recipe=old.recipe)
     before = (bundle.folder / "manifest.json").read_bytes()
     with pytest.raises(DeployError, match=r"tensorrt_rtx built no plan from fp16\.onnx"):
         build_engine(bundle, FP16, Silent())

@@ -22,8 +22,14 @@ from wrn_deploy.pipeline.inspection.explain import (
     compare,
     explain,
 )
-from wrn_deploy.pipeline.inspection.layer_matching import match_layers, name_nodes
-from wrn_deploy.pipeline.inspection.node_times import NodeTime, RunTimes, time_graphs
+from wrn_deploy.pipeline.inspection.node_times import (
+    NodeTime,
+    RunTimes,
+    TimedPair,
+    match_layers,
+    name_nodes,
+    time_graphs,
+)
 from wrn_deploy.pipeline.inspection.plan_times import place_layers
 from wrn_deploy.pipeline.read_graph import read_graph
 from wrn_deploy.progress import Silent
@@ -48,7 +54,7 @@ def test_each_layer_of_both_graphs_has_its_row(made_bundle: Path) -> None:
         row = layers[name]
         assert (row.a.arithmetic, row.b.arithmetic) == ("fp32", "int8")
         assert (row.a.nodes, row.b.nodes) == (1, 1)
-        assert 0 <= row.a.least_ms <= row.a.ms
+        assert 0 <= row.a.min_ms <= row.a.ms
     assert found.runtime == "ONNX Runtime on this CPU"
     assert (found.batch, found.runs) == (1, 6)
 
@@ -87,13 +93,13 @@ def test_a_graph_beside_itself_has_the_same_rows(made_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fp32.onnx", "fp16.onnx", "int8-onnxruntime.onnx", "int8-tensorrt.onnx"])
-def test_no_conv_is_without_a_home(made_bundle: Path, name: str) -> None:
-    """However ONNX Runtime fuses, converts and renames: as many of its nodes have a home as there are layers."""
+def test_no_conv_is_without_a_row(made_bundle: Path, name: str) -> None:
+    """However ONNX Runtime fuses, converts and renames: as many of its nodes have a row as there are layers."""
     model = name_nodes(read_graph(made_bundle / name))
     measured = time_graphs((model, model), TimingOptions(rounds=1, threads=1), Silent())
     rows_of = match_layers((model, model), measured)[0]
     layers = [node.name for node in expected_precisions(model)]
-    assert sorted(home for home in rows_of.values() if not home.startswith(BETWEEN)) == sorted(layers)
+    assert sorted(row for row in rows_of.values() if not row.startswith(BETWEEN)) == sorted(layers)
 
 
 def test_nodes_without_names_are_called_after_their_outputs(made_bundle: Path, tmp_path: Path) -> None:
@@ -147,12 +153,12 @@ def test_a_graph_that_cannot_be_linted_is_timed_all_the_same(
         raise DeployError("it has fp8 codes")
 
     monkeypatch.setattr("wrn_deploy.pipeline.quantization.lint.lint_file", refuse)
-    told = Warned()
+    progress = Warned()
     found = explain(
-        ExplainOptions(a=made_bundle / "fp32.onnx", b=made_bundle / "int8-onnxruntime.onnx", timing=QUICK), told
+        ExplainOptions(a=made_bundle / "fp32.onnx", b=made_bundle / "int8-onnxruntime.onnx", timing=QUICK), progress
     )
     assert found.rules == {}
-    assert told.warnings == ["B is not linted: it has fp8 codes"]
+    assert progress.warnings == ["B is not linted: it has fp8 codes"]
 
 
 def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:
@@ -226,15 +232,19 @@ def test_the_layers_of_an_engine_find_their_rows(made_bundle: Path) -> None:
     assert parse_json('{"Layers": []}') == []
 
 
+def pair_of(side: RunTimes, rows_of: dict[str, str]) -> TimedPair:
+    return TimedPair(runtime="nothing", measured=(side, side), rows_of=(rows_of, rows_of), findings=())
+
+
 def test_times_are_added_up_run_by_run() -> None:
     """The median of sums, not the sum of medians."""
     parts = (NodeTime("x", "Cast", "fp16", (1.0, 5.0, 2.0)), NodeTime("y", "Cast", "fp16", (5.0, 1.0, 2.0)))
     side = RunTimes((7.0, 7.0, 5.0), parts)
     rows_of = {"x": f"{BETWEEN}Cast", "y": f"{BETWEEN}Cast"}
     options = ExplainOptions(a=Path("a"), b=Path("b"), timing=QUICK)
-    found = compare(options, "nothing", (side, side), rows_of=(rows_of, rows_of), findings=())
+    found = compare(options, pair_of(side, rows_of))
     (row,) = found.rows
-    assert (row.a.ms, row.a.least_ms, row.a.nodes, row.a.arithmetic) == (6.0, 4.0, 2, "")
+    assert (row.a.ms, row.a.min_ms, row.a.nodes, row.a.arithmetic) == (6.0, 4.0, 2, "")
     assert found.totals_ms[0] == statistics.median(side.totals_ms) == 7.0
     assert (found.unaccounted_ms[0], found.between_ms[0]) == (1.0, 1.0)
 
@@ -243,7 +253,7 @@ def test_disturbed_runs_do_not_count() -> None:
     """The slower half of the runs: all of a run, so that its parts and its sum stay together."""
     side = RunTimes((2.0, 9.0, 3.0, 8.0), (NodeTime("x", "Conv", "fp32", (1.0, 1.0, 2.0, 7.0)),))
     options = ExplainOptions(a=Path("a"), b=Path("b"), timing=QUICK)
-    found = compare(options, "nothing", (side, side), rows_of=({"x": "x"}, {"x": "x"}), findings=())
+    found = compare(options, pair_of(side, {"x": "x"}))
     assert found.totals_ms == (2.5, 2.5)
-    assert (found.rows[0].a.ms, found.rows[0].a.least_ms) == (1.5, 1.0)
+    assert (found.rows[0].a.ms, found.rows[0].a.min_ms) == (1.5, 1.0)
     assert found.between_ms == (1.0, 1.0)

@@ -12,7 +12,7 @@ from wrn_deploy.bench.report.compare import Comparison, compare_reports
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import Accuracy
 from wrn_deploy.errors import DeployError, GateError
-from wrn_deploy.pipeline.measuring.compare import Limits, check_comparison, compare_files
+from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
 from wrn_deploy.rendering.comparability import SEPARATE
 from wrn_deploy.spec import Precision
 
@@ -57,44 +57,44 @@ def test_reports_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
 
 def test_a_regression_that_is_shown_fails_and_one_within_the_limit_passes() -> None:
     found = compare_reports(A, SLOWER)
-    check_comparison(found, Limits())
-    check_comparison(found, Limits(regress=6.5, drop=0.0))
+    check_comparison(found, RegressionLimits())
+    check_comparison(found, RegressionLimits(regress=6.5, drop=0.0))
     with pytest.raises(GateError) as error:
-        check_comparison(found, Limits(regress=5.0))
-    told = "ONNX Runtime int8 at batch 1 takes more than 5 % longer (1.2 to 1.272 ms; ratio 1.060, 1.060 to 1.060)"
-    assert str(error.value).startswith(told)
+        check_comparison(found, RegressionLimits(regress=5.0))
+    text = "ONNX Runtime int8 at batch 1 takes more than 5 % longer (1.2 to 1.272 ms; ratio 1.060, 1.060 to 1.060)"
+    assert str(error.value).startswith(text)
     assert "batch 8" in str(error.value)
     assert "PyTorch" not in str(error.value)
-    check_comparison(compare_reports(SLOWER, A), Limits(regress=0.0))
+    check_comparison(compare_reports(SLOWER, A), RegressionLimits(regress=0.0))
 
 
 def test_what_is_not_shown_fails_only_where_it_is_asked_for() -> None:
     found = spread(FP32, 1.2)
-    check_comparison(found, Limits(regress=5.0))
+    check_comparison(found, RegressionLimits(regress=5.0))
     with pytest.raises(GateError, match="PyTorch fp32 at batch 1 takes more than 5 % longer"):
-        check_comparison(found, Limits(regress=5.0, strict=True))
+        check_comparison(found, RegressionLimits(regress=5.0, strict=True))
 
 
 def test_a_missing_row_fails_only_where_it_is_asked_for() -> None:
     found = compare_reports(A, make_report(FP32, dataclasses.replace(INT8, skipped="killed", latencies=())))
-    check_comparison(found, Limits(regress=5.0))
+    check_comparison(found, RegressionLimits(regress=5.0))
     with pytest.raises(GateError, match="ONNX Runtime int8 at batch 1 is no longer measured"):
-        check_comparison(found, Limits(regress=5.0, strict=True))
+        check_comparison(found, RegressionLimits(regress=5.0, strict=True))
 
 
 def test_right_answers_are_counted_exactly() -> None:
     fewer = dataclasses.replace(INT8, accuracy=Accuracy(360, 351 - 9, 0.9))
     found = compare_reports(A, make_report(FP32, fewer))
-    check_comparison(found, Limits(drop=2.5))
+    check_comparison(found, RegressionLimits(drop=2.5))
     with pytest.raises(GateError, match=r"loses 2\.50 points of top-1 \(351 to 342 of 360 images, at most 2\.4 points"):
-        check_comparison(found, Limits(drop=2.4))
+        check_comparison(found, RegressionLimits(drop=2.4))
 
 
 def test_a_gate_with_nothing_to_judge_is_an_error() -> None:
     few = dataclasses.replace(FP32, latencies=(dataclasses.replace(FP32.latencies[0], rounds_ms=((1.0,),) * 5),))
     with pytest.raises(DeployError, match="--max-regress has nothing to judge") as error:
-        check_comparison(compare_reports(make_report(few), make_report(few)), Limits(regress=5.0))
+        check_comparison(compare_reports(make_report(few), make_report(few)), RegressionLimits(regress=5.0))
     assert error.value.exit_code == 1
     other = dataclasses.replace(A, data_digest="f" * 64)
     with pytest.raises(DeployError, match="--max-drop has no answers to compare"):
-        check_comparison(compare_reports(A, other), Limits(drop=1.0))
+        check_comparison(compare_reports(A, other), RegressionLimits(drop=1.0))

@@ -10,7 +10,7 @@ from tests.bench.sample_reports import make_report
 from wrn_deploy.bench.report.report import Accuracy, Report, Row
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import GateError
-from wrn_deploy.pipeline.measuring.gate import check_drop
+from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision

@@ -16,9 +16,8 @@ from PIL import Image
 
 from tests.bench.stubs import plant
 from wrn_deploy.bench.measuring import isolate
-from wrn_deploy.bench.measuring.accuracy import Answers
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile
 from wrn_deploy.bench.measuring.latency import Times
-from wrn_deploy.bench.measuring.logits import LogitFile
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Boundary, Report, Row, WarmUp
 from wrn_deploy.bundle import Bundle
@@ -26,8 +25,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.pipeline.measuring import measure
-from wrn_deploy.pipeline.measuring import rounds as contest
+from wrn_deploy.pipeline.measuring import measure, rounds
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle, evaluate_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import default_pairs, examine, find_runtime, known_pairs
@@ -40,7 +38,7 @@ FP32, INT8 = Precision.FP32, Precision.INT8
 
 @pytest.fixture(autouse=True)
 def _no_long_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contest, "WARM_UP_S", (0.01, 0.1))
+    monkeypatch.setattr(rounds, "WARM_UP_S", (0.01, 0.1))
 
 
 def only(patch: pytest.MonkeyPatch, *pairs: tuple[str, Precision]) -> None:
@@ -88,7 +86,7 @@ class FakeWorker:
         self._enter("ask", logits and logits.write)
         advance(2)
         predicted = np.array([0, 1]) if "fp32" in self._name else np.array([0, 2])
-        return Answers(predicted, np.array([0, 1]), "digest", ())
+        return Answers(predicted=predicted, labels=np.array([0, 1]), digest="digest", corrupt=())
 
     def peak_rss_bytes(self) -> int:
         return 123
@@ -106,7 +104,7 @@ class FakeWorker:
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> FakeWorkers:
     fake = FakeWorkers()
-    monkeypatch.setattr(contest, "Worker", fake)
+    monkeypatch.setattr(rounds, "Worker", fake)
     monkeypatch.setattr(measure, "examine", lambda *pair: dataclasses.replace(examine(*pair), obstacle=None))
     only(monkeypatch, ("torch", FP32), ("onnxruntime", FP32), ("onnxruntime", INT8))
     return fake
@@ -234,7 +232,7 @@ def test_the_devices_times_are_kept_by_rounds(workers: FakeWorkers, made_bundle:
     ],
     ids=str,
 )
-def test_peers_are_measured_where_they_are_asked_for(
+def test_comparison_only_candidates_are_measured_if_asked_for(
     made_bundle: Path, asked: dict[str, Any], wanted: list[str]
 ) -> None:
     options = dataclasses.replace(SHORT, **asked)
@@ -256,7 +254,7 @@ def test_each_backend_that_was_named_must_know_the_precision(made_bundle: Path) 
         evaluate_bundle(Bundle.open(made_bundle), options, Silent())
 
 
-def test_a_peer_has_a_row_beside_fp32(made_bundle: Path) -> None:
+def test_a_comparison_only_candidate_has_a_row_beside_fp32(made_bundle: Path) -> None:
     options = dataclasses.replace(SHORT, backends=("openvino",), batches=(1, 4))
     rows = rows_of(bench_bundle(Bundle.open(made_bundle), options, Silent()))
     for name in ("torch-fp32", "onnxruntime-fp32", "openvino-fp32", "openvino-int8"):
@@ -280,7 +278,7 @@ def test_fp32_is_measured_with_what_was_named(workers: FakeWorkers, made_bundle:
 def real(made_bundle: Path) -> Report:
     """A short benchmark of all candidates in real processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "WARM_UP_S", (0.02, 0.2))
+        patch.setattr(rounds, "WARM_UP_S", (0.02, 0.2))
         return bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1, 4), limit=None), Silent())
 
 
@@ -331,9 +329,9 @@ def test_a_row_names_the_artifact_that_was_measured(real: Report, made_bundle: P
 
 def test_top1_and_agreement_are_those_counted_by_hand(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    how = bundle.spec.preprocessing
-    batch = next(iter(Batches(open_data("digits", Role.TEST), how, 10_000)))
-    images = normalize(batch.images, how)
+    preprocessing = bundle.spec.preprocessing
+    batch = next(iter(Batches(open_data("digits", Role.TEST), preprocessing, 10_000)))
+    images = normalize(batch.images, preprocessing)
     predicted = {
         name: infer_with(open_session(bundle.folder / file))(images).argmax(axis=1)
         for name, file in {"onnxruntime-fp32": "fp32.onnx", "onnxruntime-int8": "int8-onnxruntime.onnx"}.items()
@@ -352,9 +350,9 @@ def test_top1_and_agreement_are_those_counted_by_hand(real: Report, made_bundle:
 
 def test_errors_and_top5_are_those_counted_by_hand(real: Report, made_bundle: Path) -> None:
     bundle = Bundle.open(made_bundle)
-    how = bundle.spec.preprocessing
-    batch = next(iter(Batches(open_data("digits", Role.TEST), how, 10_000)))
-    images = normalize(batch.images, how)
+    preprocessing = bundle.spec.preprocessing
+    batch = next(iter(Batches(open_data("digits", Role.TEST), preprocessing, 10_000)))
+    images = normalize(batch.images, preprocessing)
     before, after = (
         infer_with(open_session(bundle.folder / file))(images) for file in ("fp32.onnx", "int8-onnxruntime.onnx")
     )

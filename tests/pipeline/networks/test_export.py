@@ -21,7 +21,7 @@ from torch import nn
 
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
-from wrn_deploy.export import bf16, check, fp16, graph
+from wrn_deploy.export import check, graph, half
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import read_weights, write_weights
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle, probe_images
@@ -123,14 +123,14 @@ def test_a_bf16_graph_that_is_up_to_date_is_not_made_again(old: Path) -> None:
 
 
 def test_a_wrong_bf16_graph_is_stopped(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = bf16.convert_bf16
+    convert = half.convert_bf16
 
     def wrong(model: ir.Model) -> ir.Model:
         tampered = model.clone()
         _perturbed("fc.weight")(tampered)
         return convert(tampered)
 
-    monkeypatch.setattr(bf16, "convert_bf16", wrong)
+    monkeypatch.setattr(half, "convert_bf16", wrong)
     before = _state(old)
     with pytest.raises(GateError, match="the bf16 graph does not compute what PyTorch computes"):
         _random(old, bf16=True)
@@ -339,8 +339,8 @@ def test_a_wrong_conversion_is_stopped_although_fp32_is_right(
         value.const_value = ir.Tensor(value.const_value.numpy()[::-1].copy(), name="fc.weight")
         return converted
 
-    before, right = _state(old), fp16.convert_fp16
-    monkeypatch.setattr(fp16, "convert_fp16", convert)
+    before, right = _state(old), half.convert_fp16
+    monkeypatch.setattr(half, "convert_fp16", convert)
     for out in (tmp_path / "new", old):
         with pytest.raises(GateError, match="the fp16 graph does not compute what PyTorch computes"):
             _random(out, seed=5)
@@ -361,7 +361,7 @@ def test_weights_that_fp16_cannot_hold_leave_no_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize("place", [(graph, "export_graph"), (fp16, "convert_fp16"), (check, "check_parity")])
+@pytest.mark.parametrize("place", [(graph, "export_graph"), (half, "convert_fp16"), (check, "check_parity")])
 def test_an_interrupt_leaves_everything_as_it_was(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
 ) -> None:

@@ -252,11 +252,11 @@ def test_activations_that_are_not_finite_leave_the_bundle_as_it_was(bundle: Bund
     old = bundle.artifacts["onnx-fp32"]
     with bundle.transaction() as step:
         ir.save(graph, step.file("fp32.onnx"))
-        step.add("onnx-fp32", (old.kind, old.precision), "fp32.onnx", old.recipe, {})
+        step.add("onnx-fp32", kind=old.kind, precision=old.precision, path="fp32.onnx", recipe=old.recipe)
         half = bundle.artifacts["onnx-fp16"]
         recipe = dataclasses.replace(half.recipe, parents={"onnx-fp32": step.artifacts[0].sha256})
         shutil.copy(bundle.file(half), step.file("fp16.onnx"))
-        step.add("onnx-fp16", (half.kind, half.precision), "fp16.onnx", recipe, {})
+        step.add("onnx-fp16", kind=half.kind, precision=half.precision, path="fp16.onnx", recipe=recipe)
     before = (bundle.folder / "manifest.json").read_bytes()
     with pytest.raises(DeployError, match=r"block3\.0\.conv1\S* has NaN or infinite values during calibration"):
         calibrate_bundle(bundle, SIXTEEN, Silent())

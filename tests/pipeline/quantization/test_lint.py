@@ -100,7 +100,7 @@ def test_convs_that_are_float_on_purpose_are_notes(graph: Path, tmp_path: Path, 
     [
         (None, "cannot be read (No such file or directory)"),
         (b"", "holds a graph without nodes, or is empty"),
-        (b"this is no protobuf at all", "is no ONNX file"),
+        (b"this is no protobuf at all", "is not an ONNX file"),
         (b"\x08\x0a", "holds a graph without nodes"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off(graph: Path, tmp_path: Path, share: float) -> None:
     content = graph.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DeployError, match="is no ONNX file"):
+    with pytest.raises(DeployError, match="is not an ONNX file"):
         lint_file(tmp_path / "cut.onnx", None)
 
 
@@ -133,7 +133,7 @@ def test_a_graph_with_a_cycle_or_a_node_without_output(graph: Path, tmp_path: Pa
     conv = next(node for node in proto.graph.node if node.op_type == "Conv")
     conv.input[0] = next(node for node in proto.graph.node if node.op_type == "Gemm").output[0]
     onnx.save(proto, tmp_path / "cycle.onnx")
-    with pytest.raises(DeployError, match="is no ONNX file"):
+    with pytest.raises(DeployError, match="is not an ONNX file"):
         lint_file(tmp_path / "cycle.onnx", None)
     proto = onnx.load(graph)
     del proto.graph.node[-1].output[:]

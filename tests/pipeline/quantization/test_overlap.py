@@ -27,7 +27,14 @@ def listed(bundle: Bundle) -> Bundle:
     table = bundle.artifacts["calibration"]
     with bundle.transaction() as step:
         shutil.copy(bundle.file(table), step.file(table.path))
-        again = step.add(table.key, (table.kind, table.precision), table.path, table.recipe, table.facts)
+        again = step.add(
+            table.key,
+            kind=table.kind,
+            precision=table.precision,
+            path=table.path,
+            recipe=table.recipe,
+            facts=table.facts,
+        )
         assert CALIBRATION.add(step, again, ImageSet.of(calibrated)).facts == {"images": 128}
     return Bundle.open(bundle.folder)
 
@@ -48,7 +55,14 @@ def test_a_list_of_another_table_is_not_asked(listed: Bundle) -> None:
     table = listed.artifacts["calibration"]
     with listed.transaction() as step:
         step.file(table.path).write_text(listed.file(table).read_text(encoding="utf-8") + " ", encoding="utf-8")
-        step.add(table.key, (table.kind, table.precision), table.path, table.recipe, table.facts)
+        step.add(
+            table.key,
+            kind=table.kind,
+            precision=table.precision,
+            path=table.path,
+            recipe=table.recipe,
+            facts=table.facts,
+        )
     assert check_overlap(listed, calibrated) == []
 
 
@@ -69,6 +83,6 @@ def test_a_list_of_another_format_says_so(listed: Bundle) -> None:
     old = listed.artifacts[CALIBRATION.key]
     with listed.transaction() as step:
         step.file(old.path).write_text("wrn-deploy images 0\n", encoding="ascii")
-        step.add(old.key, (old.kind, old.precision), old.path, old.recipe, old.facts)
+        step.add(old.key, kind=old.kind, precision=old.precision, path=old.path, recipe=old.recipe, facts=old.facts)
     with pytest.raises(DeployError, match="calibrate again"):
         check_overlap(listed, [bytes(32)])

@@ -38,7 +38,7 @@ SIDE = 16
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, ModelSpec, Path]:
     """A network with whitening fitted on digits, and its weights; small images, so that the matrix is small."""
-    preprocessing = Preprocessing(SIDE, SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
+    preprocessing = Preprocessing(height=SIDE, width=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=SIDE)
     spec = dataclasses.replace(describe_model("wrn-10-1"), preprocessing=preprocessing, whitening=Whitening(500))
     digits = open_data("digits", Role.TRAIN)
     images = next(iter(Batches(digits, preprocessing, 64))).images

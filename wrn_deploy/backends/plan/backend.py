@@ -9,8 +9,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Self
 
-from wrn_deploy.backends.plan.cuda import cuda_runtime, on_gpu
-from wrn_deploy.backends.plan.device_io import check_array, check_memory
+from wrn_deploy.backends.plan.cuda import call, cuda_runtime, on_gpu
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 from wrn_deploy.backends.plan.execution import Execution
 from wrn_deploy.backends.plan.validity import plan_mismatch
@@ -19,9 +18,11 @@ from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.runtime.backend import Array, DeviceBackend
 from wrn_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["PlanBackend", "PlanRuntime"]
+
+ALIGNMENT = 256  # bytes; TensorRT's documentation, IExecutionContext::setTensorAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class PlanRuntime:
         gpu = find_gpu()
         if artifact is not None:
             remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
-            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy, self.flavor)
+            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy=remedy, flavor=self.flavor)
             if mismatch is not None:
                 return mismatch
         if gpu is None:
@@ -85,9 +86,8 @@ class PlanBackend(DeviceBackend):
     """An engine with its own stream, buffers and execution contexts; see `backend.DeviceBackend`.
 
     Args:
-        engine: deserialized while the GPU's context was current.
-        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `uses_graphs` and
-            `graphs_obstacle`.
+        engine: deserialized in the GPU's context.
+        graphs: whether inferences run as CUDA graphs if cuda-bindings is installed; see `graphs_obstacle`.
     """
 
     def __init__(self, engine: SharedEngine, *, graphs: bool = True) -> None:
@@ -142,9 +142,9 @@ class PlanBackend(DeviceBackend):
             return self._execution.download()
 
     def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
-        check_array(images, self.inputs[0])
+        _check_array(images, self.inputs[0])
         for array, tensor in zip(outputs, self.outputs, strict=False):
-            check_array(array, tensor, images.shape[0], written=True)
+            _check_array(array, tensor, images.shape[0], written=True)
         self._engine.profile_for(images.shape[0])
 
     def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
@@ -152,7 +152,7 @@ class PlanBackend(DeviceBackend):
         arrays = (images, *outputs)
         with self._open():
             for array, tensor in zip(arrays, (*self.inputs, *self.outputs), strict=False):
-                check_memory(array, tensor)
+                _check_memory(array, tensor)
             waited = {stream or LEGACY_STREAM, None}  # both 0 and 1 are the default stream
             producers = [each for each in {array.stream for array in arrays} - waited if each is not None]
             self._execution.infer_on(stream, [array.address for array in arrays], images.shape[0], producers)
@@ -171,6 +171,45 @@ class PlanBackend(DeviceBackend):
     def _check_open(self) -> None:
         if not self._free.alive:
             raise DeployError("this backend is closed: open it again")
+
+
+def _check_array(array: DeviceArray, tensor: TensorSpec, count: int | None = None, *, written: bool = False) -> None:
+    """Raises DeployError unless the array is a batch of a tensor (of `count` images if given) on the first GPU."""
+    if array.device not in ("cuda", "cuda_managed") or array.ordinal not in (None, 0):
+        where = array.device if array.ordinal is None else f"{array.device} {array.ordinal}"
+        raise DeployError(f"the array for {tensor.name} is on {where}: expected the first CUDA GPU (cuda 0)")
+    whole = array.shape[1:] == tensor.shape and (array.shape[0] if count is None else array.shape[0] == count)
+    if array.dtype != tensor.dtype or len(array.shape) != 1 + len(tensor.shape) or not whole:
+        shape = ", ".join(map(str, ("N" if count is None else count, *tensor.shape)))
+        raise DeployError(
+            f"the device array for {tensor.name} is {array.dtype} {array.shape}: expected {tensor.dtype} ({shape})"
+            f"{', N at least 1' if count is None else ''}"
+        )
+    if not array.contiguous:
+        raise DeployError(
+            f"the device array for {tensor.name} has strides {array.strides}: expected C order without gaps; copy it"
+        )
+    if array.address % ALIGNMENT:
+        raise DeployError(
+            f"the device array for {tensor.name} starts at {array.address:#x}: expected a multiple of {ALIGNMENT}; "
+            "copy it, or send no more images at once than the plan takes"
+        )
+    if written and array.read_only:
+        raise DeployError(f"the device array for {tensor.name} is read-only: expected one that can be written to")
+
+
+def _check_memory(array: DeviceArray, tensor: TensorSpec) -> None:
+    """Raises DeployError unless CUDA, whose context is current, knows the address as memory of the first GPU.
+
+    No process recovers from the CUDA error of using an invalid address.
+    """
+    kinds = cuda_runtime().cudaMemoryType
+    known = call("cudaPointerGetAttributes", array.address)
+    if known.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged) or known.device != 0:
+        raise DeployError(
+            f"the array for {tensor.name} at {array.address:#x} is {known.type.name}, device {known.device}: "
+            "expected memory of the first CUDA GPU"
+        )
 
 
 def _graphs_obstacle() -> str | None:

@@ -1,14 +1,17 @@
-"""One execution context of an engine, on one optimization profile, with its CUDA graphs."""
+"""One execution context of an engine, on one optimization profile, with its captured CUDA graphs."""
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wrn_deploy.backends.plan.graphs import Graphs
+from wrn_deploy.backends.plan.cuda import call, cuda_runtime
 from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 
-__all__ = ["ProfileContext"]
+__all__ = ["Graphs", "ProfileContext"]
+
+MAX_GRAPHS = 8  # graphs per context; each keeps the arguments of some hundred kernels on the GPU
 
 
 class ProfileContext:
@@ -36,11 +39,10 @@ class ProfileContext:
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
-        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and eager:
+        strategies = getattr(module, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is not None and eager:
             config = deserialized.create_runtime_config()
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                module.DynamicShapesKernelSpecializationStrategy.EAGER
-            )
+            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
             self._context = deserialized.create_execution_context(config)
         else:
             self._context = deserialized.create_execution_context()
@@ -82,3 +84,69 @@ class ProfileContext:
         if hasattr(self._context, "is_stream_capturable"):
             return bool(self._context.is_stream_capturable(stream))
         return True
+
+
+class Graphs:
+    """Captured inferences by batch size; the least recently used one is dropped beyond MAX_GRAPHS.
+
+    A graph contains the addresses of the context at capture time and shares its activations. It stays valid if the
+    context gets other addresses or another shape later, but must not run at the same time as the context.
+    """
+
+    def __init__(self) -> None:
+        self._captured: OrderedDict[int, Any] = OrderedDict()
+        self._uses: Counter[int] = Counter()
+
+    def launch(self, batch: int, stream: int) -> bool:
+        """Starts the graph for a batch if there is one, and returns whether there is."""
+        graph = self._captured.get(batch)
+        if graph is None:
+            return False
+        self._captured.move_to_end(batch)
+        call("cudaGraphLaunch", graph, stream)
+        return True
+
+    def worth_capturing(self, batch: int) -> bool:
+        """Counts a use of this size; true from the second use on, as a size used once is not worth a capture."""
+        self._uses[batch] += 1
+        return self._uses[batch] >= 2
+
+    def capture(self, batch: int, stream: int, enqueue: Callable[[], bool]) -> None:
+        """Records what `enqueue` starts on the stream, without running it.
+
+        TensorRT must have run this shape once since it was set: the first run does work that cannot be captured. The
+        capture mode is thread-local: other threads may call CUDA meanwhile.
+
+        Raises:
+            MachineError: it cannot be captured; the stream is unchanged.
+        """
+        runtime = cuda_runtime()
+        call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        started = False
+        try:
+            started = enqueue()
+        finally:  # the stream must leave capture mode in any case
+            graph = self._end(stream, started)
+        try:
+            instance = call("cudaGraphInstantiate", graph, 0)
+        finally:
+            call("cudaGraphDestroy", graph)
+        self._captured[batch] = instance
+        if len(self._captured) > MAX_GRAPHS:
+            oldest, graph = self._captured.popitem(last=False)
+            self._uses[oldest] = 0
+            call("cudaGraphExecDestroy", graph)  # CUDA frees a running graph when it finishes
+
+    def close(self) -> None:
+        """Frees the graphs; the stream must be idle."""
+        while self._captured:
+            call("cudaGraphExecDestroy", self._captured.popitem()[1])
+
+    @staticmethod
+    def _end(stream: int, started: bool) -> Any:
+        graph = call("cudaStreamEndCapture", stream)
+        if not started:
+            if graph is not None and int(graph):
+                call("cudaGraphDestroy", graph)
+            raise MachineError("TensorRT could not start the inference while it was captured")
+        return graph

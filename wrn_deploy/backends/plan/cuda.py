@@ -1,4 +1,4 @@
-"""CUDA for plans: the GPU's primary context through PyCUDA, and calls that only cuda-bindings has."""
+"""CUDA for plans: the GPU's primary context and clock through PyCUDA, and calls that only cuda-bindings has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from wrn_deploy.errors import MachineError
 
-__all__ = ["NON_BLOCKING", "call", "cuda_runtime", "on_gpu"]
+__all__ = ["NON_BLOCKING", "DeviceClock", "call", "cuda_runtime", "on_gpu"]
 
 # CU_STREAM_NON_BLOCKING, which PyCUDA does not name: a stream that does not wait for the default stream. PyTorch uses
 # the default stream, and would fail in another thread while a graph is captured on a stream that waits for it.
@@ -96,6 +96,41 @@ def call(name: str, *values: Any) -> Any:
         _, text = runtime.cudaGetErrorString(error)
         raise _failed(f"{name} failed: {text.decode() if isinstance(text, bytes) else text}")
     return results[0] if results else None
+
+
+class DeviceClock:
+    """The GPU's own clock: times the work started in its `with` block, in the GPU's context: see `on_gpu`.
+
+    End the block before capturing a graph: an event inside a capture would become part of the graph.
+
+    Args:
+        cuda: PyCUDA's driver module, whose events work because the stream is PyCUDA's too.
+        stream: the stream that runs the work.
+    """
+
+    def __init__(self, cuda: Any, stream: Any) -> None:
+        self._stream = stream
+        self._start, self._end = cuda.Event(), cuda.Event()
+        self._ran = False
+
+    def __enter__(self) -> None:
+        self._ran = False
+        self._start.record(self._stream)
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None:
+            self._end.record(self._stream)
+            self._ran = True
+
+    def elapsed_ms(self) -> float | None:
+        """Time of the last block in ms; waits for it. None if there was none, or it failed.
+
+        The resolution is half a microsecond (CUDA's documentation, cudaEventElapsedTime).
+        """
+        if not self._ran:
+            return None
+        self._end.synchronize()
+        return float(self._end.time_since(self._start))
 
 
 def _failed(text: str) -> MachineError:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wrn_deploy.backends.plan.clock import DeviceClock
 from wrn_deploy.backends.plan.context import ProfileContext
-from wrn_deploy.backends.plan.cuda import NON_BLOCKING, call, cuda_runtime
+from wrn_deploy.backends.plan.cuda import NON_BLOCKING, DeviceClock, call, cuda_runtime
 from wrn_deploy.backends.plan.engine import SharedEngine
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime.backend import Array

@@ -9,11 +9,11 @@ from typing import Any
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import Gpu
 
-__all__ = ["PlanProfile", "batches_of", "plan_cautions", "plan_mismatch", "profiles_of"]
+__all__ = ["PlanProfile", "batches_of", "plan_mismatch", "plan_warnings", "profiles_of"]
 
 RTX = "tensorrt_rtx"
 AMPERE = (8, 0)
-# Where TensorRT-RTX plans run that name no target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
+# GPUs that run TensorRT-RTX plans without a target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
 # Engines"; 12.1 is among the targets that 1.7.1 knows.
 DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
@@ -46,22 +46,22 @@ def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
 
 
 def batches_of(facts: Mapping[str, Any]) -> range:
-    """From the smallest batch of any profile to the largest; there may be gaps between profiles."""
+    """The batches from the smallest of any profile to the largest; profiles may leave gaps."""
     profiles = profiles_of(facts)
     return range(min(each.minimum for each in profiles), max(each.maximum for each in profiles) + 1)
 
 
 def plan_mismatch(
-    facts: Mapping[str, Any], version: str, gpu: Gpu | None, remedy: str = "", flavor: str | None = None
+    facts: Mapping[str, Any], version: str, gpu: Gpu | None, *, remedy: str = "", flavor: str | None = None
 ) -> str | None:
-    """Which fields of a plan differ from this machine and what to do, or None if it fits.
+    """How a plan differs from this machine and what to do; None if it fits.
 
     Args:
-        facts: the plan artifact's facts.
-        version: the installed version of that flavour.
-        gpu: this machine's GPU (None: compares only the software).
-        remedy: the command that builds it anew, as in "wrn-deploy build-engine BUNDLE --fp16 --rebuild".
-        flavor: the flavour to run it (None: the plan's own).
+        facts: the plan artifact's.
+        version: the installed version of its flavour.
+        gpu: this machine's; None: compares only the software.
+        remedy: the command that builds it again, as in "wrn-deploy build-engine BUNDLE --fp16 --rebuild".
+        flavor: the flavour to run it; None: the plan's own.
     """
     again = f"build it again here{f': `{remedy}`' if remedy else ''}"
     if facts.get("strip"):
@@ -71,26 +71,26 @@ def plan_mismatch(
         differences.append(f"for {facts.get('flavor')}, here {flavor}")
     if not _version_fits(facts, version):
         differences.append(f"{facts.get('flavor')} {facts.get('version')}, here {version}")
-    if gpu is not None:
-        differences.extend(_other_gpu(facts, gpu))
+    if gpu is not None and (other := _other_gpu(facts, gpu)) is not None:
+        differences.append(other)
     return f"the plan was built elsewhere: {'; '.join(differences)}; {again}" if differences else None
 
 
-def plan_cautions(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
+def plan_warnings(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
     """Differences that may matter but do not prevent a try: another GPU of the same kind, an older driver."""
-    cautions = []
+    warnings = []
     if facts.get("flavor") == RTX:
         if not facts.get("compute_capabilities") and gpu.compute_capability not in DOCUMENTED:
-            cautions.append(
+            warnings.append(
                 f"not known to run on compute capability {gpu.compute_capability} ({gpu.name}): "
                 f"TensorRT-RTX documents {', '.join(DOCUMENTED)}"
             )
     elif facts.get("hardware") is None and facts.get("gpu") not in (None, gpu.name):
-        cautions.append(f"tuned on {facts['gpu']}, here {gpu.name}: it may be slow, or not run")
+        warnings.append(f"tuned on {facts['gpu']}, here {gpu.name}: it may be slow, or not run")
     driver = facts.get("driver")
     if isinstance(driver, str) and _numbers(gpu.driver) < _numbers(driver):
-        cautions.append(f"built with driver {driver}, here the older {gpu.driver}")
-    return tuple(cautions)
+        warnings.append(f"built with driver {driver}, here the older {gpu.driver}")
+    return tuple(warnings)
 
 
 def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
@@ -107,22 +107,21 @@ def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
     return _numbers(built) < _numbers(version)
 
 
-def _other_gpu(facts: Mapping[str, Any], gpu: Gpu) -> list[str]:
-    """How the GPU differs from the plan's; empty if it does not, or that is unknown."""
+def _other_gpu(facts: Mapping[str, Any], gpu: Gpu) -> str | None:
+    """How the GPU differs from the plan's; None if it does not, or that is unknown."""
     here = f"here {gpu.compute_capability} ({gpu.name})"
     targets = facts.get("compute_capabilities") or []
-    if facts.get("flavor") == RTX and targets != ["CURRENT"]:
+    portable = facts.get("flavor") == RTX and targets != ["CURRENT"]
+    if portable and targets:
         named = [f"{name[2:-1]}.{name[-1]}" for name in targets]  # SM120 is 12.0
-        if named and gpu.compute_capability not in named:
-            return [f"for compute capability {', '.join(named)}, {here}"]
-        return [] if named or _numbers(gpu.compute_capability) >= AMPERE else [f"for compute capability 8.0 up, {here}"]
-    if facts.get("hardware") == "ampere-plus":
-        old = _numbers(gpu.compute_capability) < AMPERE
-        return [f"for compute capability 8.0 up, {here}"] if old else []
+        return None if gpu.compute_capability in named else f"for compute capability {', '.join(named)}, {here}"
+    if portable or facts.get("hardware") == "ampere-plus":
+        fits = _numbers(gpu.compute_capability) >= AMPERE
+        return None if fits else f"for compute capability 8.0 up, {here}"
     built_on = facts.get("compute_capability")
     if built_on in (None, gpu.compute_capability):
-        return []
-    return [f"compute capability {built_on} ({facts.get('gpu')}), {here}"]
+        return None
+    return f"compute capability {built_on} ({facts.get('gpu')}), {here}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

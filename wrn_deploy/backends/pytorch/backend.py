@@ -46,7 +46,7 @@ class TorchRuntime:
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The fp32 weights, rounded to another precision when they are opened."""
         del precision  # one artifact for all
-        return bundle.find("weights", f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}")
+        return bundle.find("weights")
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Why this machine cannot run it: packages, GPU, compiler, in this order."""
@@ -73,7 +73,7 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         network: Any = load_network(bundle, artifact, precision, self.device, channels_last=self.channels_last)
-        shared = _Compiled(network, frozen=self.device == "cpu") if self.compiled else network
+        shared = _Compiled(network=network, frozen=self.device == "cpu") if self.compiled else network
         return TorchBackend(shared, bundle.spec, CudaDevice if self.device == "cuda" else CpuDevice)
 
 
@@ -132,7 +132,7 @@ class TorchBackend(Backend):
             raise DeployError("this backend is closed: open it again")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Compiled:
     """A network, compiled at the first inference of each batch size and number of threads.
 

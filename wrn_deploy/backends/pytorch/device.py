@@ -1,10 +1,9 @@
-"""Where PyTorch runs: a sibling's own part of a CPU, or of a GPU a stream and its clock."""
+"""Where PyTorch runs: the CPU, or a sibling's own stream on a GPU and its clock."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 
@@ -13,32 +12,14 @@ from wrn_deploy.runtime.backend import Array
 __all__ = ["CpuDevice", "CudaDevice", "TorchDevice"]
 
 
-class TorchDevice(Protocol):
-    """Copies to the device and back, and the section in which inferences are started; see `backend.Backend`."""
-
-    def upload(self, batch: Array) -> torch.Tensor:
-        """The batch on the device; the caller may reuse the array at once."""
-
-    def running(self) -> contextlib.AbstractContextManager[object]:
-        """In it inferences are started, without gradients."""
-
-    def synchronize(self) -> None:
-        """Waits for started work."""
-
-    def elapsed_ms(self) -> float | None:
-        """As `Backend.elapsed_ms`."""
-
-    def download(self, results: tuple[torch.Tensor, ...]) -> tuple[Array, ...]:
-        """The results; the caller owns them."""
-
-
 class CpuDevice:
-    """Everything is done when `execute` returns."""
+    """Copies batches and results, and starts inferences; see `backend.Backend`. `execute` returns when all is done."""
 
     def upload(self, batch: Array) -> torch.Tensor:
         return torch.from_numpy(batch.copy())
 
     def running(self) -> contextlib.AbstractContextManager[object]:
+        """The block in which inferences are started, without gradients."""
         return torch.inference_mode()
 
     def synchronize(self) -> None:
@@ -92,6 +73,9 @@ class CudaDevice:
         with torch.cuda.stream(self._stream):
             arrays = tuple(result.cpu().numpy() for result in results)  # waits for the stream
         return tuple(array.copy() for array in arrays)
+
+
+TorchDevice = CpuDevice | CudaDevice
 
 
 def _new_mark() -> torch.cuda.Event:

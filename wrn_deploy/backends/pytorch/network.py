@@ -1,17 +1,22 @@
-"""A bundle's network as one PyTorch module with the interface of its graphs, such as pixels in, top classes out."""
+"""PyTorch networks: a bundle's, with the interface of its graphs, and a caller's own, opened as a backend."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from wrn_deploy.backends.pytorch.backend import TorchBackend
+from wrn_deploy.backends.pytorch.device import CpuDevice
 from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.data.preprocess import scale_and_shift
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["load_network"]
+__all__ = ["load_network", "open_module"]
 
 DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 
@@ -36,6 +41,36 @@ def load_network(
     for part in (network, classifier):
         part.to(device=device, dtype=DTYPES[precision], memory_format=layout)  # type: ignore[call-overload]
     return _Network(network, classifier, bundle.spec, DTYPES[precision], layout).to(device=device).eval()
+
+
+@contextlib.contextmanager
+def open_module(parts: tuple[nn.Module, ...], spec: ModelSpec) -> Iterator[TorchBackend]:
+    """Opens the caller's own network as a backend for the block, in eval mode; its weights are not copied.
+
+    Inputs and outputs are float32 on the CPU, whatever the network's device and dtype. On a GPU, fp32 is fp32 and not
+    TF32, as in every graph of a bundle.
+
+    Args:
+        parts: the network; or the part before its classifier, and the classifier.
+        spec: its outputs are those of the parts, the last part's first, then feature maps of the first part.
+    """
+    parameter, shapes = next(parts[0].parameters()), [each.shape for each in spec.feature_maps]
+    dtype = parameter.dtype if spec.whitening is None else torch.float32  # as in `_Network`
+
+    def run(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values, results = images.to(device=parameter.device, dtype=dtype), list[torch.Tensor]()
+        maps: list[torch.Tensor] = []
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for part in parts:
+                values = part(values, maps=maps) if part is parts[0] and shapes else part(values)
+                results.append(values)
+        wanted = (each for each in maps if tuple(each.shape[1:]) in shapes)
+        return tuple(result.float().cpu() for result in (*reversed(results), *wanted))
+
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(_evaluating(part))
+        yield stack.enter_context(TorchBackend(run, spec, CpuDevice))
 
 
 class _Network(nn.Module):
@@ -68,7 +103,7 @@ class _Network(nn.Module):
         features = self.network(images, maps=maps)  # see the contract of `models`
         logits = self.classifier(features).float()
         results = {"logits": logits, "features": features.float()}
-        of_size = {one.shape[1:]: one for one in maps}
+        of_size = {each.shape[1:]: each for each in maps}
         results |= {spec.name: of_size[torch.Size(spec.shape)].float() for spec in self._maps}
         if self._interface.top_k is not None:
             # Equal logits: the lower class first, as in ONNX's TopK; torch.topk promises no order.
@@ -86,3 +121,15 @@ def _take_classifier(network: nn.Module) -> nn.Module:
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, nn.Identity())
     return classifier
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode: otherwise BN would update its statistics and dropout would be active."""
+    training = [part for part in network.modules() if part.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

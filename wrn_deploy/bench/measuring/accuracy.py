@@ -1,32 +1,59 @@
-"""Runs a backend over labelled images and keeps what it answered."""
+"""Runs a backend over labelled images, keeps what it answered, and compares its logits with the reference's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bench.measuring.logits import LogitErrors, LogitFile, open_logits
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Array, Backend
+from wrn_deploy.runtime.backend import Array, Backend, infer
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["TOP", "Answers", "ask", "best_classes", "fill", "in_top"]
+__all__ = ["TOP", "Answers", "LogitErrors", "LogitFile", "ask", "best_classes", "fill", "in_top"]
 
 TOP = 5  # of top-5
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """The argmax and label of each image, in the data's order; `digest` identifies all of them, `images` each.
+class LogitFile:
+    """The reference row's logits in a file: float32, image after image; `write`: this candidate is the reference.
 
-    `corrupt` names those that were left out. `in_top5` says of each image whether its label is among the five top
-    classes; None: the network has no more classes than that, or gives fewer. `errors` are those of the logits against
-    the reference's.
+    The other candidates read it batch by batch while they answer, so no logits travel between processes.
+    """
+
+    path: Path
+    write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogitErrors:
+    """The largest and the mean absolute difference of a logit from the reference's, over all images and classes."""
+
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The argmax and label of each image, in the data's order.
+
+    Args:
+        predicted: the top class of each image.
+        labels: its true class.
+        digest: identifies all images.
+        corrupt: names of the images that were left out.
+        images: the digest of each image.
+        in_top5: whether each label is among the five top classes; None: the network has no more classes than that, or
+            gives fewer.
+        errors: of the logits against the reference's.
     """
 
     predicted: npt.NDArray[np.int64]
@@ -39,31 +66,27 @@ class Answers:
 
 
 def ask(
-    backend: Backend,
-    batches: Batches,
-    spec: ModelSpec,
-    advance: Callable[[int], None],
-    logits: LogitFile | None = None,
+    backend: Backend, batches: Batches, spec: ModelSpec, advance: Callable[[int], None], logits: LogitFile | None = None
 ) -> Answers:
-    """Runs all images through the backend; `advance` is told of each batch.
+    """Runs all labelled images through the backend; calls `advance` with the size of each batch.
 
-    Args:
-        backend: what is asked.
-        batches: labelled images.
-        spec: what the network takes and gives.
-        advance: is told how many images each batch had.
-        logits: the reference's, which this backend writes if it is the reference, and is compared with if not.
+    Writes the logits to `logits` if this backend is the reference, and compares them with it if not.
 
     Raises:
         DeployError: an image has no label, or one outside the network's classes, or an output is not finite.
     """
     names = [output.name for output in backend.outputs]
     predicted, labels, tops, digest = [], [], [], DataDigest()
-    with open_logits(logits) as kept:
+    with _open_logits(logits) as kept:
         for batch in batches:
             _check_labels(batch, spec.classes)
-            results = dict(zip(names, _infer(backend, batch, spec), strict=True))
-            _check_finite(results, batch.names[0])
+            outputs = infer(backend, fill(as_input(batch.images, spec), backend.batches[0]))
+            results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
+            for name, result in results.items():
+                if not np.isfinite(result).all():
+                    raise DeployError(
+                        f"the network gives NaN or infinite {name} near {batch.names[0]}: expected finite ones"
+                    )
             predicted.append(best_classes(results))
             labels.append(batch.labels)
             tops.append(in_top(results, batch.labels, spec.classes))
@@ -73,22 +96,14 @@ def ask(
             advance(len(batch.labels))
     top5 = [top for top in tops if top is not None]
     return Answers(
-        np.concatenate(predicted),
-        np.concatenate(labels),
-        digest.hexdigest(),
-        tuple(batches.corrupt),
-        digest.digests,
-        np.concatenate(top5) if top5 else None,
-        kept.errors(),
+        predicted=np.concatenate(predicted),
+        labels=np.concatenate(labels),
+        digest=digest.hexdigest(),
+        corrupt=tuple(batches.corrupt),
+        images=digest.digests,
+        in_top5=np.concatenate(top5) if top5 else None,
+        errors=kept.errors(),
     )
-
-
-def _infer(backend: Backend, batch: Batch, spec: ModelSpec) -> list[Array]:
-    """The outputs for the images of the batch."""
-    backend.upload(fill(as_input(batch.images, spec), backend.batches[0]))
-    backend.execute()
-    backend.synchronize()
-    return [result[: len(batch.labels)] for result in backend.download()]
 
 
 def _check_labels(batch: Batch, classes: int) -> None:
@@ -99,14 +114,8 @@ def _check_labels(batch: Batch, classes: int) -> None:
         raise DeployError(f"{batch.names[outside[0]]} has {found}: expected 0 to {classes - 1}, to measure accuracy")
 
 
-def _check_finite(results: Mapping[str, Array], first: str) -> None:
-    for name, result in results.items():
-        if not np.isfinite(result).all():
-            raise DeployError(f"the network gives NaN or infinite {name} near {first}: expected finite ones")
-
-
 def best_classes(results: Mapping[str, Array]) -> npt.NDArray[np.int64]:
-    """The class of each image, (N,), from a graph's outputs by name."""
+    """Returns the top class of each image, (N,), from a graph's outputs by name."""
     found: npt.NDArray[np.int64] = (
         results["top_classes"][:, 0] if "top_classes" in results else results["logits"].argmax(axis=1)
     )
@@ -114,9 +123,9 @@ def best_classes(results: Mapping[str, Array]) -> npt.NDArray[np.int64]:
 
 
 def in_top(results: Mapping[str, Array], labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.bool_] | None:
-    """Whether each label is among the five top classes, (N,); of equal logits the first class counts as the higher.
+    """Returns whether each label is among the five top classes, (N,); of equal logits the first class ranks higher.
 
-    None where the network has no more than five classes, or the graph gives fewer of them.
+    None if the network has no more than five classes, or the graph gives fewer of them.
     """
     if classes <= TOP:
         return None
@@ -131,5 +140,56 @@ def in_top(results: Mapping[str, Array], labels: npt.NDArray[np.int64], classes:
 
 
 def fill(images: Array, count: int) -> Array:
-    """At least `count` images: from the start again where there are fewer."""
+    """Returns at least `count` images: repeats them from the start if there are fewer."""
     return np.resize(images, (count, *images.shape[1:])) if len(images) < count else images
+
+
+class _Logits:
+    """Takes a candidate's logits batch by batch; its memory does not grow with the number of images.
+
+    Reads the file and does not map it: mapped pages would count as memory of the candidate's process.
+    """
+
+    def __init__(self, file: IO[bytes] | None, *, write: bool) -> None:
+        self._file, self._write = file, write
+        self._largest, self._sum, self._count = 0.0, 0.0, 0
+
+    def take(self, logits: Array) -> None:
+        """Writes the next images' logits, (N, classes), or compares them with the reference's.
+
+        Raises:
+            DeployError: the reference gave fewer, or the disk is full.
+        """
+        if self._file is None:
+            return
+        own = np.ascontiguousarray(logits, dtype="<f4")
+        if self._write:
+            try:
+                self._file.write(own.data)
+            except OSError as error:
+                raise DeployError(
+                    f"the reference's logits cannot be kept ({error.strerror}): free room for {own.nbytes} bytes a "
+                    f"batch in {self._file.name}, or measure fewer images with --limit"
+                ) from error
+            return
+        reference = np.frombuffer(self._file.read(own.nbytes), dtype="<f4")
+        if reference.size != own.size:
+            raise DeployError("the reference answered fewer images: do not change the data while it is measured")
+        differences = np.abs(own.reshape(-1).astype(np.float64) - reference)
+        self._largest = max(self._largest, float(differences.max()))
+        self._sum += float(differences.sum())
+        self._count += differences.size
+
+    def errors(self) -> LogitErrors | None:
+        """Returns None if nothing was compared."""
+        return LogitErrors(self._largest, self._sum / self._count) if self._count else None
+
+
+@contextlib.contextmanager
+def _open_logits(kept: LogitFile | None) -> Iterator[_Logits]:
+    """Opens the file to write or to compare; without a file, or one that the reference wrote, does neither."""
+    if kept is None or not (kept.write or kept.path.exists()):
+        yield _Logits(None, write=False)
+        return
+    with kept.path.open("wb" if kept.write else "rb") as file:
+        yield _Logits(file, write=kept.write)

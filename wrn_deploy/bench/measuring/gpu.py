@@ -1,68 +1,55 @@
-"""Asks NVML how the GPU is doing: clocks, temperature, power, energy; needs nvidia-ml-py, imported when asked."""
+"""Reads the GPU's clocks, temperature, power and energy through NVML; imports nvidia-ml-py only to open a GPU."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-__all__ = ["GpuReader", "GpuState", "open_gpu"]
+from wrn_deploy.bench.report.environment import Snapshot
+
+__all__ = ["GpuReader", "open_gpu"]
 
 PREFIXES = ("nvmlClocksEventReason", "nvmlClocksThrottleReason")  # the second is the older name of the same
 
 
-@dataclass(frozen=True, slots=True)
-class GpuState:
-    """The GPU at one moment, as in `Snapshot`."""
-
-    mhz: float | None = None
-    memory_mhz: float | None = None
-    temperature_c: float | None = None
-    power_w: float | None = None
-    throttle_reasons: tuple[str, ...] | None = None
-
-
 class GpuReader:
-    """One GPU; what it does not tell (a part of a GPU, an older driver) is None."""
+    """One GPU; what it does not report (a part of a GPU, an older driver) is None."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
 
-    def read(self) -> GpuState:
-        """How it is now."""
-        nvml, handle = self._nvml, self._handle
-        power = self._asked(lambda: nvml.nvmlDeviceGetPowerUsage(handle))  # in mW
-        return GpuState(
-            self._asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            self._asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
-            self._asked(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            None if power is None else power / 1000,
-            self._reasons(),
+    def read(self, snapshot: Snapshot) -> Snapshot:
+        """Returns the snapshot with the GPU's state."""
+        power_mw = self._ask("GetPowerUsage")
+        return replace(
+            snapshot,
+            gpu_mhz=self._ask("GetClockInfo", self._nvml.NVML_CLOCK_SM),
+            gpu_memory_mhz=self._ask("GetClockInfo", self._nvml.NVML_CLOCK_MEM),
+            temperature_c=self._ask("GetTemperature", self._nvml.NVML_TEMPERATURE_GPU),
+            power_w=None if power_mw is None else power_mw / 1000,
+            throttle_reasons=self._reasons(),
         )
 
     def energy_j(self) -> float | None:
-        """What it has used since its driver was loaded."""
-        used = self._asked(lambda: self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))  # in mJ
-        return None if used is None else used / 1000
+        """Returns the energy used since the driver was loaded."""
+        used_mj = self._ask("GetTotalEnergyConsumption")
+        return None if used_mj is None else used_mj / 1000
 
     def close(self) -> None:
         """Ends the use of NVML."""
-        self._asked(lambda: self._nvml.nvmlShutdown() or 0)
+        with contextlib.suppress(self._nvml.NVMLError):
+            self._nvml.nvmlShutdown()
 
     def _reasons(self) -> tuple[str, ...] | None:
-        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
-            mask = self._asked(partial(self._call, name))
-            if mask is not None:
-                return tuple(said for bit, said in self._bits().items() if int(mask) & bit)
-        return None
-
-    def _call(self, name: str) -> Any:
-        return getattr(self._nvml, name)(self._handle)
+        mask = self._ask("GetCurrentClocksEventReasons")
+        if mask is None:
+            mask = self._ask("GetCurrentClocksThrottleReasons")
+        return None if mask is None else tuple(name for bit, name in self._bits().items() if int(mask) & bit)
 
     def _bits(self) -> dict[int, str]:
-        """NVML's own names of the single reasons, the first where a reason has several."""
+        """NVML's own names of the single reasons; the first if a reason has several."""
         names: dict[int, str] = {}
         for name, value in vars(self._nvml).items():
             prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
@@ -70,15 +57,15 @@ class GpuReader:
                 names.setdefault(value, name.removeprefix(prefix))
         return dict(sorted(names.items()))
 
-    def _asked(self, question: Callable[[], Any]) -> float | None:
+    def _ask(self, question: str, *arguments: int) -> float | None:
         try:
-            return float(question())
+            return float(getattr(self._nvml, f"nvmlDevice{question}")(self._handle, *arguments))
         except (self._nvml.NVMLError, AttributeError):  # older versions of nvidia-ml-py lack some questions
             return None
 
 
 def open_gpu() -> GpuReader | None:
-    """The first GPU that CUDA shows to this process, as `machine.find_gpu`; None: no GPU, driver or nvidia-ml-py."""
+    """Opens the first GPU that CUDA shows to this process, as `find_gpu`; None: no GPU, driver or nvidia-ml-py."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if first in ("", "-1"):
         return None

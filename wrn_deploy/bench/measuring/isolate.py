@@ -10,12 +10,11 @@ import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from wrn_deploy.bench.measuring.accuracy import Answers
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
-from wrn_deploy.bench.measuring.logits import LogitFile
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import LoadResult, WarmUp
 from wrn_deploy.errors import DeployError
@@ -33,9 +32,9 @@ PROGRAM = (
 
 
 class Worker:
-    """One candidate in its own process; a context manager. The parent blocks while the worker works.
+    """One candidate in its own process; a context manager. Each call blocks until the worker has answered.
 
-    Every method raises DeployError with the worker's own words, or with the signal that killed it.
+    Every method raises DeployError with the worker's own error text, or with the signal that killed it.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
@@ -54,24 +53,20 @@ class Worker:
             raise
 
     def warm_up(self, batch: int, min_s: float, max_s: float) -> tuple[WarmUp, float]:
-        """Runs until times are steady; returns how it went, and the median time of a run in ms."""
-        warmed: tuple[WarmUp, float] = self._call("warm_up", batch, min_s, max_s)
-        return warmed
+        """Runs until times are steady; returns the warm-up, and the median time of a run in ms."""
+        return cast("tuple[WarmUp, float]", self._call("warm_up", batch, min_s, max_s))
 
     def time(self, batch: int, iterations: int) -> Times:
         """Times of `iterations` runs, in ms, by the host's clock and the device's."""
-        times: Times = self._call("time", batch, iterations)
-        return times
+        return cast("Times", self._call("time", batch, iterations))
 
     def load(self, load: Load, folder: Path) -> LoadResult:
         """Runs a LoadGen scenario; its logs go to `folder`."""
-        found: LoadResult = self._call("load", load, folder)
-        return found
+        return cast("LoadResult", self._call("load", load, folder))
 
     def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
         """Answers all images of the data; writes or compares their logits."""
-        answers: Answers = self._call("ask", logits, advance=advance)
-        return answers
+        return cast("Answers", self._call("ask", logits, advance=advance))
 
     def peak_rss_bytes(self) -> int:
         """The largest resident set of its process so far."""

@@ -1,18 +1,23 @@
-"""The only clock: times one section, the same for every candidate."""
+"""The only clock, and the section that it times: the same for every candidate."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
-from wrn_deploy.bench.report.report import WarmUp
+from wrn_deploy.bench.report.report import Boundary, WarmUp
+from wrn_deploy.runtime.backend import Array, Backend, infer
 
-__all__ = ["Times", "measure_latency", "measure_with_device", "warm_up"]
+__all__ = ["Section", "Times", "measure_latency", "section_of", "warm_up"]
 
-STEADY = 0.05  # the medians of two windows in a row that differ by less are level
+STEADY = 0.05  # times are steady if the medians of two consecutive windows differ by less than this fraction
 WINDOW = 5  # runs
+
+Section = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +28,44 @@ class Times:
     device_ms: tuple[float, ...] = ()
 
 
-def warm_up(section: Callable[[], object], min_s: float, max_s: float) -> tuple[WarmUp, float]:
-    """Runs the section until its times are steady: the last two windows' medians are level.
+def section_of(
+    backends: Sequence[Backend], boundary: Boundary, prepare: Callable[[], Array], pool: ThreadPoolExecutor
+) -> Section:
+    """Returns one run: an inference on each of the backends, at the same time if there are several.
+
+    Args:
+        backends: one, or siblings that share their weights.
+        boundary: what a run includes.
+        prepare: decodes a batch of images and returns the input of the network.
+        pool: runs the inferences if there are several, one thread each.
+    """
+    batch = prepare()
+    for backend in backends:
+        backend.upload(batch)
+
+    def compute(backend: Backend) -> None:
+        backend.execute()
+        backend.synchronize()
+
+    def transfer(backend: Backend) -> None:
+        infer(backend, batch)
+
+    def end_to_end(backend: Backend) -> None:
+        infer(backend, prepare())[0].argmax(axis=1)
+
+    run = {Boundary.COMPUTE: compute, Boundary.TRANSFER: transfer, Boundary.E2E: end_to_end}[boundary]
+    if len(backends) == 1:
+        return partial(run, backends[0])
+    return lambda: list(pool.map(run, backends))
+
+
+def warm_up(section: Section, min_s: float, max_s: float) -> tuple[WarmUp, float]:
+    """Runs the section until its times are steady, for at least `min_s`; gives up after `max_s` and two runs.
 
     The first run may compile the network, for a minute: `max_s` counts from its end.
 
-    Args:
-        section: what is timed.
-        min_s: runs at least this long.
-        max_s: ends after this long, once two runs are done.
-
     Returns:
-        how it went, and the median of the last window's times in ms.
+        the warm-up, and the median of the last window's times in ms.
     """
     start = time.perf_counter()
     times: list[float] = []
@@ -48,36 +79,25 @@ def warm_up(section: Callable[[], object], min_s: float, max_s: float) -> tuple[
             return WarmUp(round(seconds, 3), len(times), steady), median(last)
 
 
-def measure_latency(section: Callable[[], object], iterations: int) -> list[float]:
-    """Times of `iterations` runs, in ms, each by itself.
+def measure_latency(section: Section, iterations: int, device_ms: Callable[[], float | None] = lambda: None) -> Times:
+    """Times `iterations` runs, each by itself, after one that does not count.
 
-    The first run is not counted: it warms caches and threads up again, since other candidates ran in between.
-    """
-    section()
-    return [_time_one(section) for _ in range(iterations)]
-
-
-def measure_with_device(section: Callable[[], object], device: Callable[[], float | None], iterations: int) -> Times:
-    """As `measure_latency`, with the device's own time of each run beside the host's.
+    The first run warms caches and threads up again, since other candidates ran in between.
 
     Args:
-        section: what is timed; it returns when the device is done.
-        device: gives the device's time of the last run in ms, or None if it has no clock; the first call starts the
-            clock. Called after each run, outside the host's timing.
+        section: returns when the device is done.
         iterations: number of runs.
+        device_ms: returns the device's time of the last run, or None without such a clock. The first call starts that
+            clock; later ones follow each run, outside the host's timing.
     """
-    device()
+    device_ms()
     section()
-    host: list[float] = []
-    device_ms: list[float | None] = []
-    for _ in range(iterations):
-        host.append(_time_one(section))
-        device_ms.append(device())
-    known = [each for each in device_ms if each is not None]
-    return Times(tuple(host), tuple(known) if len(known) == len(host) else ())
+    pairs = [(_time_one(section), device_ms()) for _ in range(iterations)]
+    known = tuple(device for _, device in pairs if device is not None)
+    return Times(tuple(host for host, _ in pairs), known if len(known) == len(pairs) else ())
 
 
-def _time_one(section: Callable[[], object]) -> float:
+def _time_one(section: Section) -> float:
     start = time.perf_counter_ns()
     section()
     return (time.perf_counter_ns() - start) / 1e6

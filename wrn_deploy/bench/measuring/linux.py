@@ -1,4 +1,4 @@
-"""Reads from Linux how the CPU is doing: load, clocks, limits, and who used its time; None where nothing is told."""
+"""Reads the CPU's state from Linux: load, clocks, limits, and who used its time; None if unknown."""
 
 from __future__ import annotations
 
@@ -8,36 +8,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CpuState", "CpuTimes", "Linux"]
+from wrn_deploy.bench.report.environment import Snapshot
+
+__all__ = ["CpuTimes", "Linux"]
 
 LOAD_S = 60.0  # the time over which the one-minute load average forgets (proc_loadavg(5))
 CPUS = "sys/devices/system/cpu"
 
 
-@dataclass(frozen=True, slots=True)
-class CpuState:
-    """The CPU at one moment, as in `Snapshot`."""
-
-    load_1min: float | None
-    governor: str | None
-    mhz: float | None
-    max_mhz: float | None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
     """Counters since the machine started, in seconds of one core; `own` is this process's and its children's.
 
-    `held` is for how long a control group's limit has stopped it, `throttles` how often a core was too hot.
+    `throttled_s` is how long a control group's limit stopped it, `too_hot` how often a core was too hot.
     """
 
     total: float
     busy: float
     steal: float
     own: float
-    cores: int
-    held: float | None
-    throttles: int | None
+    throttled_s: float | None
+    too_hot: int | None
 
 
 class Linux:
@@ -48,40 +39,41 @@ class Linux:
         self._pid = os.getpid() if pid is None else pid
         self._ticks = os.sysconf("SC_CLK_TCK")
 
-    def state(self) -> CpuState:
-        """The CPU now. Where several cores differ: every governor, and the highest clock."""
+    def state(self) -> Snapshot:
+        """Reads the CPU's part of a snapshot; if cores differ, every governor and the highest clock."""
         load = self._words("proc/loadavg")
-        governors = sorted({text for _, text in self._cores("cpufreq/scaling_governor")})
-        clocks = [int(text) / 1000 for _, text in self._cores("cpufreq/scaling_cur_freq") if text.isdecimal()]
-        limits = [int(text) / 1000 for _, text in self._cores("cpufreq/scaling_max_freq") if text.isdecimal()]
-        mhz = max(clocks or self._cpuinfo_mhz(), default=None)
-        return CpuState(
-            float(load[0]) if load else None,
-            ", ".join(governors) or None,
-            None if mhz is None else round(mhz, 1),
-            max(limits, default=None),
+        clocks = [khz / 1000 for khz in self._core_numbers("cpufreq/scaling_cur_freq")]
+        if not clocks:
+            lines = [line for line in self._text("proc/cpuinfo").splitlines() if line.startswith("cpu MHz")]
+            clocks = [float(line.partition(":")[2]) for line in lines]
+        return Snapshot(
+            load_1min=float(load[0]) if load else None,
+            governor=", ".join(sorted(set(self._cores("cpufreq/scaling_governor")))) or None,
+            cpu_mhz=round(max(clocks), 1) if clocks else None,
+            cpu_max_mhz=max((khz / 1000 for khz in self._core_numbers("cpufreq/scaling_max_freq")), default=None),
         )
 
     def times(self) -> CpuTimes | None:
-        """The counters now; None where /proc/stat does not tell."""
-        lines = self._text("proc/stat").splitlines()
-        if not lines or not lines[0].startswith("cpu "):
+        """Reads the counters; None if there is no /proc/stat."""
+        words = self._text("proc/stat").partition("\n")[0].split()
+        if not words or words[0] != "cpu":
             return None
-        ticks = [int(word) for word in lines[0].split()[1:]]
         # user nice system idle iowait irq softirq steal; guests' times are in user and nice already (proc_stat(5))
-        user, nice, system, idle, iowait, irq, softirq, steal = (*ticks[:8], *[0] * (8 - len(ticks[:8])))
+        ticks = [int(word) for word in [*words[1:], *["0"] * 8][:8]]
+        user, nice, system, idle, iowait, irq, softirq, steal = ticks
         busy = user + nice + system + irq + softirq
-        cores = sum(line[:3] == "cpu" and line[3:4].isdecimal() for line in lines)
-        total = busy + idle + iowait + steal
-        hot = [int(text) for _, text in self._cores("thermal_throttle/core_throttle_count") if text.isdecimal()]
-        second = float(self._ticks)
+        hot = self._core_numbers("thermal_throttle/core_throttle_count")
         return CpuTimes(
-            total / second, busy / second, steal / second, self._family_s(), cores, self._held_s(),
-            sum(hot) if hot else None,
-        )  # fmt: skip
+            total=(busy + idle + iowait + steal) / self._ticks,
+            busy=busy / self._ticks,
+            steal=steal / self._ticks,
+            own=self._family_s(),
+            throttled_s=self._throttled_s(),
+            too_hot=sum(hot) if hot else None,
+        )
 
     def own_load(self) -> float:
-        """What this process and its children add to the load average, if they have worked evenly since it started."""
+        """Estimates what this process and its children add to the load, if they have worked evenly since it started."""
         fields, up = self._stat(self._pid), self._words("proc/uptime")
         if fields is None or not up:
             return 0.0
@@ -89,7 +81,7 @@ class Linux:
         return self._family_s() / age * (1 - math.exp(-age / LOAD_S))
 
     def cpu_limit(self) -> float | None:
-        """How many cores' worth of time the control groups allow this process; None: as many as there are."""
+        """Returns how many cores' worth of time the control groups allow this process; None: all cores."""
         limits = []
         for group in self._groups():
             words = self._words(f"{group}/cpu.max")  # version 2: "max 100000" or "150000 100000", in microseconds
@@ -100,15 +92,15 @@ class Linux:
                 limits.append(int(words[0]) / int(words[1]))
         return min(limits, default=None)
 
-    def _held_s(self) -> float | None:
+    def _throttled_s(self) -> float | None:
         """The longest that any of the groups was stopped; version 2 counts microseconds, version 1 nanoseconds."""
-        held = []
+        found = []
         for group in self._groups():
             for line in self._text(f"{group}/cpu.stat").splitlines():
                 name, _, value = line.partition(" ")
                 if name in ("throttled_usec", "throttled_time") and value.isdecimal():
-                    held.append(int(value) / (1e6 if name == "throttled_usec" else 1e9))
-        return max(held, default=None)
+                    found.append(int(value) / (1e6 if name == "throttled_usec" else 1e9))
+        return max(found, default=None)
 
     def _groups(self) -> Iterator[str]:
         """The folders of this process's control groups that may limit the CPU, from its own up to the root."""
@@ -123,7 +115,7 @@ class Linux:
                     yield "/".join(part for part in ("sys/fs/cgroup", base, *parts[:length]) if part)
 
     def _family_s(self) -> float:
-        """CPU time of this process and all below it, those that have ended included, in seconds."""
+        """CPU time of this process and its descendants, in seconds, with those that have ended."""
         known: dict[int, tuple[int, ...]] = {}
         for folder in (self._root / "proc").glob("[0-9]*"):
             fields = self._stat(int(folder.name)) if folder.name.isdecimal() else None
@@ -137,25 +129,23 @@ class Linux:
         return sum(sum(known[pid][11:15]) for pid in family if pid in known) / self._ticks
 
     def _stat(self, pid: int) -> tuple[int, ...] | None:
-        """What follows the name in /proc/PID/stat, from the state (as 0) on; the name may hold blanks and brackets."""
+        """The fields of /proc/PID/stat after the name, which may hold blanks and brackets; the state counts as 0."""
         words = self._text(f"proc/{pid}/stat").rpartition(")")[2].split()
         return (0, *(int(word) for word in words[1:20])) if len(words) >= 20 else None
 
-    def _cpuinfo_mhz(self) -> list[float]:
-        lines = [line for line in self._text("proc/cpuinfo").splitlines() if line.startswith("cpu MHz")]
-        return [float(line.partition(":")[2]) for line in lines]
+    def _core_numbers(self, name: str) -> list[int]:
+        return [int(text) for text in self._cores(name) if text.isdecimal()]
 
-    def _cores(self, name: str) -> Iterator[tuple[str, str]]:
-        for folder in sorted((self._root / CPUS).glob("cpu[0-9]*")):
-            text = self._text(f"{CPUS}/{folder.name}/{name}").strip()
-            if text:
-                yield folder.name, text
+    def _cores(self, name: str) -> list[str]:
+        """The contents of a file of each core that has it."""
+        folders = sorted((self._root / CPUS).glob("cpu[0-9]*"))
+        return list(filter(None, (self._text(f"{CPUS}/{folder.name}/{name}").strip() for folder in folders)))
 
     def _words(self, path: str) -> list[str]:
         return self._text(path).split()
 
     def _text(self, path: str) -> str:
-        """What is in a file below the root; empty where there is none, or none that may be read."""
+        """The contents of a file below the root; empty if it cannot be read."""
         try:
             return (self._root / path).read_text(encoding="utf-8", errors="replace")
         except OSError:

@@ -6,81 +6,64 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import wrn_deploy
-from wrn_deploy.bench.measuring.gpu import GpuReader, GpuState, open_gpu
+from wrn_deploy.bench.measuring.gpu import GpuReader, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
 from wrn_deploy.bench.report.environment import Conditions, Snapshot
 from wrn_deploy.bench.report.warnings import doubts
 
-__all__ = ["Watch", "git_revision", "watch_machine"]
+__all__ = ["MachineWatch", "git_revision", "watch_machine"]
 
 EVERY_S = 5.0
-MOST = 120  # snapshots; from there on every other one is dropped, and they are taken half as often
+MAX_SNAPSHOTS = 120  # from there on every other one is dropped, and they are taken half as often
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    seconds: float
-    times: CpuTimes | None
-    energy_j: float | None
-    others: float | None
-
-
-class Watch:
-    """Begins when it is made. It takes its snapshots only when it is asked to look, and then not too often."""
+class MachineWatch:
+    """Begins when it is made; takes a snapshot only when asked to look, and then not too often."""
 
     def __init__(self, cpu: Linux, gpu: GpuReader | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._cpu, self._gpu, self._clock = cpu, gpu, clock
         self._during: list[Snapshot] = []
-        self._every_s, self._start = EVERY_S, _Start(clock(), None, None, None)
+        self._every_s, self._start_s = EVERY_S, clock()
         self._before = self._snapshot()
         load = self._before.load_1min
-        others = None if load is None else round(max(0.0, load - cpu.own_load()), 2)
-        self._start = _Start(clock(), cpu.times(), gpu.energy_j() if gpu else None, others)
-        self._last_s = self._start.seconds
+        self._others = None if load is None else round(max(0.0, load - cpu.own_load()), 2)
+        self._start_s = self._last_s = clock()
+        self._times, self._energy_j = cpu.times(), gpu.energy_j() if gpu else None
 
     def look(self) -> None:
-        """Takes a snapshot if the last one is some seconds old; to be called while nothing is timed."""
+        """Takes a snapshot if the last one is some seconds old; call it while nothing is timed."""
         if self._clock() - self._last_s < self._every_s:
             return
         self._last_s = self._clock()
         self._during.append(self._snapshot())
-        if len(self._during) >= MOST:
+        if len(self._during) >= MAX_SNAPSHOTS:
             self._during, self._every_s = self._during[1::2], 2 * self._every_s
 
     def end(self, cores: int, revision: str | None) -> Conditions:
-        """The conditions, and what in them is doubtful for a program that may run on `cores`; ends the watch."""
-        seconds, times = self._clock() - self._start.seconds, self._cpu.times()
-        energy = self._gpu.energy_j() if self._gpu else None
+        """Ends the watch; returns the conditions with warnings for a program that may run on `cores`."""
+        seconds, times = self._clock() - self._start_s, self._cpu.times()
         around = Conditions(
-            self._before,
-            self._snapshot(),
-            None if energy is None or self._start.energy_j is None else round(energy - self._start.energy_j, 3),
-            revision,
+            before=self._before,
+            after=self._snapshot(),
+            energy_j=_difference(self._gpu.energy_j() if self._gpu else None, self._energy_j),
+            git_revision=revision,
             during=tuple(self._during),
             cpu_limit=self._cpu.cpu_limit(),
-            others_before=self._start.others,
+            others_before=self._others,
         )
-        if self._start.times is not None and times is not None and seconds > 0:
-            around = _with_times(around, self._start.times, times, seconds)
+        if self._times is not None and times is not None and seconds > 0:
+            around = _with_times(around, self._times, times, seconds)
         if self._gpu is not None:
             self._gpu.close()
         return replace(around, warnings=doubts(around, cores))
 
     def _snapshot(self) -> Snapshot:
-        cpu, gpu = self._cpu.state(), self._gpu.read() if self._gpu else GpuState()
-        return Snapshot(
-            cpu.load_1min, cpu.governor, cpu.mhz, gpu.mhz, gpu.memory_mhz, gpu.temperature_c, gpu.power_w,
-            gpu.throttle_reasons, cpu.max_mhz, round(self._clock() - self._start.seconds, 1),
-        )  # fmt: skip
-
-
-def watch_machine() -> Watch:
-    """Begins to watch this machine."""
-    return Watch(Linux(), open_gpu())
+        snapshot = replace(self._cpu.state(), at_s=round(self._clock() - self._start_s, 1))
+        return self._gpu.read(snapshot) if self._gpu else snapshot
 
 
 def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: float) -> Conditions:
@@ -90,16 +73,24 @@ def _with_times(around: Conditions, first: CpuTimes, last: CpuTimes, seconds: fl
         around,
         others_cores=round(max(0.0, others / seconds), 3),
         steal=round((last.steal - first.steal) / total, 5) if total > 0 else None,
-        held_s=None if last.held is None or first.held is None else round(last.held - first.held, 3),
-        cpu_throttles=None if last.throttles is None or first.throttles is None else last.throttles - first.throttles,
+        held_s=_difference(last.throttled_s, first.throttled_s),
+        cpu_throttles=None if last.too_hot is None or first.too_hot is None else last.too_hot - first.too_hot,
     )
 
 
-def git_revision(tree: Path | None = None) -> str | None:
-    """As `git describe --always --dirty` says it; None: the program is installed, not a checkout, or git is missing.
+def _difference(last: float | None, first: float | None) -> float | None:
+    return None if last is None or first is None else round(last - first, 3)
 
-    Args:
-        tree: the folder that must itself be the top of the checkout; None: the one that holds the package.
+
+def watch_machine() -> MachineWatch:
+    """Starts watching this machine."""
+    return MachineWatch(Linux(), open_gpu())
+
+
+def git_revision(tree: Path | None = None) -> str | None:
+    """Returns `git describe --always --dirty` of a checkout; None: it is not the top of one, or git is missing.
+
+    `tree` None: the folder that holds the package.
     """
     top = Path(wrn_deploy.__file__).resolve().parents[1] if tree is None else tree
     if not (top / ".git").exists():

@@ -13,11 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.bench.measuring.accuracy import Answers, ask, fill
-from wrn_deploy.bench.measuring.latency import Times, measure_with_device, warm_up
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile, ask, fill
+from wrn_deploy.bench.measuring.latency import Section, Times, measure_latency, section_of, warm_up
 from wrn_deploy.bench.measuring.loadgen import Load, run_scenario
-from wrn_deploy.bench.measuring.logits import LogitFile
-from wrn_deploy.bench.measuring.section import Section, section_of
 from wrn_deploy.bench.report.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
@@ -27,12 +25,12 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
-from wrn_deploy.runtime.backend import Array, Backend, open_backend
+from wrn_deploy.runtime.backend import Array, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
 
-LIBRARY = 256  # images that a load scenario draws its queries from, at most
+LIBRARY = 256  # maximum number of images that a load scenario draws its queries from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +57,12 @@ class _OpenCandidate:
     """What the parent can ask for: each method is one command."""
 
     def __init__(self, config: WorkerConfig, send: Callable[[Any], None]) -> None:
-        self._config = config
-        self._send = send
+        self._config, self._send = config, send
         self._bundle = Bundle.open(config.folder)
         self._source = match_classes(open_data(config.data, Role.TEST), self._bundle.spec)
-        self._backend: Backend = open_backend(
-            self._bundle, backend=config.backend, precision=config.precision, threads=config.threads
-        )
-        self._siblings = [self._backend.sibling() for _ in range(config.streams - 1)]
+        backend, precision, threads = config.backend, config.precision, config.threads
+        self._backend = open_backend(self._bundle, backend=backend, precision=precision, threads=threads)
+        self._backends = [self._backend, *(self._backend.sibling() for _ in range(config.streams - 1))]
         self._pool = ThreadPoolExecutor(config.streams)
         self._random = random.Random()  # noqa: S311 (nothing secret)
 
@@ -74,14 +70,13 @@ class _OpenCandidate:
         return warm_up(self._section(batch), min_s, max_s)
 
     def time(self, batch: int, iterations: int) -> Times:
-        """Reads the device's clock on one stream only: times of overlapping streams do not add up."""
-        clock = self._backend.elapsed_ms if self._config.streams == 1 else _no_clock
         shuffle_threads(self._random)
-        return measure_with_device(self._section(batch), clock, iterations)
+        if self._config.streams > 1:  # the device's times of overlapping streams do not add up
+            return measure_latency(self._section(batch), iterations)
+        return measure_latency(self._section(batch), iterations, self._backend.elapsed_ms)
 
     def load(self, load: Load, folder: Path) -> LoadResult:
-        count = min(LIBRARY, self._config.limit or LIBRARY)
-        return run_scenario(self._backend, self._images(count), load, folder)
+        return run_scenario(self._backend, self._images(min(LIBRARY, self._config.limit or LIBRARY)), load, folder)
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
         batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
@@ -93,39 +88,30 @@ class _OpenCandidate:
 
     def close(self) -> None:
         self._pool.shutdown()
-        for backend in (*self._siblings, self._backend):
+        for backend in reversed(self._backends):
             backend.close()
 
     def _section(self, batch: int) -> Section:
-        backends = [self._backend, *self._siblings]
-        return section_of(backends, self._config.boundary, lambda: self._images(batch), self._pool)
+        return section_of(self._backends, self._config.boundary, lambda: self._images(batch), self._pool)
 
     def _batches(self, size: int) -> Batches:
-        return Batches(
-            self._source,
-            self._bundle.spec.preprocessing,
-            size,
-            limit=self._config.limit,
-            max_corrupt=self._config.max_corrupt,
-        )
+        given = self._config
+        preprocessing = self._bundle.spec.preprocessing
+        return Batches(self._source, preprocessing, size, limit=given.limit, max_corrupt=given.max_corrupt)
 
     def _images(self, batch: int) -> Array:
-        """The first images of the data, again from the start where there are fewer than `batch`."""
+        """The first images of the data, repeated from the start if there are fewer than `batch`."""
         first = next(iter(self._batches(batch)))
         return fill(as_input(first.images, self._bundle.spec), batch)
 
 
-def _no_clock() -> None:
-    return None
-
-
 def shuffle_threads(chance: random.Random) -> None:
-    """Moves each thread to a core by chance, and lets it go again; threads that a runtime has bound stay bound.
+    """Moves each thread to a random core, then frees it again; threads that a runtime has bound stay bound.
 
-    Where a process's threads happen to be when it starts can stay so for minutes: two of them on one core while other
-    work has the second, say. One copy of a candidate then takes half as long again as another, in every round, which no
-    number of rounds averages out (measured). Done before each turn, it makes that the luck of a turn, not of a process.
-    Elsewhere than on Linux it does nothing.
+    A process's threads can stay for minutes where they start: two of them on one core while other work has the second,
+    say. One copy of a candidate then takes half as long again as another in every round, which no number of rounds
+    averages out (measured). A shuffle before each turn makes that the luck of a turn, not of a process. Does nothing on
+    systems other than Linux.
     """
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -2,20 +2,106 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 import typer
 
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.declare import choice, flag, takes_groups
-from wrn_deploy.cli.options.engines import PlanFlags, PrecisionFlags
+from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.engines.options import EngineOptions, Hardware, parse_profile
 from wrn_deploy.errors import UsageError
+from wrn_deploy.spec import Precision
 
-__all__ = ["app"]
+__all__ = ["app", "parse_capabilities"]
+
+BATCHES, TARGET = "Batch sizes", "Where the plan runs"
 
 app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionFlags:
+    """Which graph the plan is built from; each field is the name of a precision."""
+
+    PANEL: ClassVar[str] = "Precision"
+
+    fp16: Annotated[bool, flag("--fp16", "Build from the fp16 graph.")] = False
+    int8: Annotated[bool, flag("--int8", "Build from the int8 graph, which `calibrate` makes.")] = False
+    bf16: Annotated[bool, flag("--bf16", "Experimental. Build from the bf16 graph.")] = False
+    fp8: Annotated[bool, flag("--fp8", "Experimental. Build from the fp8 graph, which `calibrate --fp8` makes.")] = (
+        False
+    )
+
+    def precision(self) -> Precision:
+        """The one precision that was given; raises UsageError if there is none, or several."""
+        given = [name for name, wanted in values(self).items() if wanted]
+        if len(given) != 1:
+            found = " and ".join(f"--{name}" for name in given) if given else "no precision"
+            raise UsageError(f"{found} given: expected one of {', '.join(f'--{name}' for name in values(self))}")
+        return Precision(given[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFlags:
+    """What the plan is built for, and how."""
+
+    PANEL: ClassVar[str] = "Builder"
+
+    profiles: Annotated[
+        list[str] | None,
+        option(
+            "MIN:OPT:MAX",
+            "Smallest batch, batch to tune for, largest batch; repeatable. Default: 1:8:32.",
+            BATCHES,
+            name="--profile",
+        ),
+    ] = None
+    workspace_mib: Annotated[
+        int | None, option("MIB", "Maximum scratch memory of a layer.", minimum=1, name="--workspace")
+    ] = None
+    level: Annotated[
+        int | None, option("0..5", "How long to search. Default: TensorRT's own, 3.", name="--optimization-level")
+    ] = None
+    timing_cache: Annotated[
+        Path | None, option("FILE", "Measured times, read and written; TensorRT only, not RTX.")
+    ] = None
+    tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.")] = True
+    refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.")] = False
+    strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.")] = False
+    version_compatible: Annotated[
+        bool, flag("--version-compatible", "Run on later versions too; TensorRT only, not RTX.", TARGET)
+    ] = False
+    hardware: Annotated[
+        Hardware | None,
+        choice(Hardware, "Run on these GPUs too; TensorRT only, not RTX:", TARGET, name="--hardware-compatible"),
+    ] = None
+    compute_capabilities: Annotated[
+        list[str] | None,
+        option(
+            "X.Y",
+            "GPU for TensorRT-RTX, as in 8.9 or SM89; repeatable. Default: SM80 and later.",
+            TARGET,
+            name="--compute-capability",
+        ),
+    ] = None
+
+    def options(self) -> EngineOptions:
+        """The options that the engine's builder takes; raises UsageError if they contradict each other."""
+        profiles = tuple(map(parse_profile, self.profiles or ["1:8:32"]))
+        capabilities = parse_capabilities(self.compute_capabilities or [])
+        return EngineOptions(**{**values(self), "profiles": profiles, "compute_capabilities": capabilities})
+
+
+def parse_capabilities(texts: Sequence[str]) -> tuple[str, ...]:
+    """TensorRT's names of compute capabilities, "8.9" being "SM89"; other texts are left to the builder to refuse."""
+    numbers = re.compile(r"(\d+)\.(\d)")
+    return tuple(f"SM{found[1]}{found[2]}" if (found := numbers.fullmatch(text)) else text for text in texts)
 
 
 @app.command("build-engine")
@@ -36,14 +122,11 @@ def build_engine_command(
     from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 
     precision = precisions.precision()
-    if calib_data and not precisions.int8:
+    if calib_data and precision is not Precision.INT8:
         raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 only")
+    calibrate = calibration.options(calib_data) if calib_data else None
     options = BuildOptions(
-        precision=precision,
-        engine=plan.engine(),
-        flavor=flavor,
-        calibrate=calibration.options(calib_data) if calib_data else None,
-        rebuild=rebuild,
+        precision=precision, engine=plan.options(), flavor=flavor, calibrate=calibrate, rebuild=rebuild
     )
     opened = Bundle.open(bundle)
     built = build_engine(opened, options, new_progress())

@@ -20,14 +20,11 @@ app = typer.Typer()
 @app.command()
 @takes_groups
 def predict(
-    path: opt.BundleOrWeights,
+    target: opt.TargetFlags,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
-    network: opt.NetworkFlags,
     backend: Backend = None,
     precision: opt.PrecisionOf = None,
-    top_k: Annotated[int | None, option("N", "Classes to show per image. Default: 3.", least=1)] = None,
-    model: opt.ModelOfWeights = None,
-    weights_key: opt.WeightsKey = "",
+    top_k: Annotated[int | None, option("N", "Classes to show per image. Default: 3.", minimum=1)] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Print the labels and scores of images.
@@ -36,12 +33,10 @@ def predict(
     Weights need no bundle: PyTorch runs them.
     """
     from wrn_deploy.cli.show.results import show_predictions
-    from wrn_deploy.pipeline.inference.models import BundleOrWeights
     from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
 
-    target = BundleOrWeights(path=path, model=model, overrides=network.overrides(), key=weights_key)
     options = PredictOptions(images=tuple(images), top_k=top_k, backend=backend, precision=precision)
-    show_predictions(predict_target(target, options, new_progress()), as_json=as_json)
+    show_predictions(predict_target(target.target(), options, new_progress()), as_json=as_json)
 
 
 @app.command()
@@ -50,7 +45,7 @@ def embed(
     as_json: opt.AsJson = False,
 ) -> None:
     """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
-    from wrn_deploy.cli.show.embedded import show_embedded
+    from wrn_deploy.cli.show.results import show_embedded
     from wrn_deploy.embed.package import write_package
 
     show_embedded(write_package(out, new_progress()), as_json=as_json)

@@ -9,6 +9,7 @@ import typer
 
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, flag, option
+from wrn_deploy.cli.options.shared import TIMING
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.spec import Precision
 
@@ -23,7 +24,7 @@ def inspect(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes."""
-    from wrn_deploy.cli.show.inspect import show_inspection
+    from wrn_deploy.cli.show.inspection import show_inspection
     from wrn_deploy.pipeline.inspection.inspect import inspect_path
 
     show_inspection(inspect_path(path, new_progress()), as_json=as_json)
@@ -33,8 +34,8 @@ def inspect(
 def explain(
     a: Annotated[Path, typer.Argument(metavar="A", help="An ONNX graph, or a plan of a bundle.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same network.")],
-    batch: Annotated[int, option("N", "Images per run.", opt.TIMING, least=1)] = 1,
-    rounds: Annotated[int, option("N", "TimingOptions of each; a turn is three runs.", opt.TIMING, least=1)] = 10,
+    batch: Annotated[int, option("N", "Images per run.", TIMING, minimum=1)] = 1,
+    rounds: Annotated[int, option("N", "Turns of each; a turn is three runs.", TIMING, minimum=1)] = 10,
     threads: opt.Threads = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -42,7 +43,7 @@ def explain(
 
     Graphs run in ONNX Runtime on this CPU, plans on this GPU.
     """
-    from wrn_deploy.cli.show.explain import show_explanation
+    from wrn_deploy.cli.show.inspection import show_explanation
     from wrn_deploy.pipeline.inspection.explain import ExplainOptions, TimingOptions
     from wrn_deploy.pipeline.inspection.explain import explain as explain_files
 
@@ -52,13 +53,13 @@ def explain(
 
 @app.command("plot-training")
 def plot_training_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that `wrn-deploy train` made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `wrn-deploy train` made.")],
     out: Annotated[Path | None, option("FILE", "For the picture, SVG. Default: training.svg in the first RUN.")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Draw the curves of training runs: error, loss and learning rate."""
     from wrn_deploy.cli.show.plots import show_curves
-    from wrn_deploy.pipeline.inspection.plot_training import plot_training
+    from wrn_deploy.pipeline.inspection.plots import plot_training
 
     show_curves(plot_training(runs, out, new_progress()), as_json=as_json)
 
@@ -77,9 +78,9 @@ def plot_model_command(
 ) -> None:
     """Draw a network: blocks, layers, skips, shapes, costs, and precisions."""
     from wrn_deploy.cli.show.plots import show_network
-    from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
+    from wrn_deploy.pipeline.inspection.plots import PlotOptions, plot_model
 
-    network = plot_model(PlotOptions(what=what, out=out, precision=precision, unfold=unfold), new_progress())
+    network = plot_model(PlotOptions(target=what, out=out, precision=precision, unfold=unfold), new_progress())
     show_network(network, fold=not unfold, as_json=as_json)
 
 

@@ -2,22 +2,85 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from wrn_deploy.calib.lint.finding import Target
-from wrn_deploy.calib.options import Loss
+from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups
-from wrn_deploy.cli.options.quantization import TECHNIQUES, TechniqueFlags
+from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
+from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
 
 __all__ = ["app"]
 
+TECHNIQUES = "Accuracy techniques of int8"
+
 app = typer.Typer()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TechniqueFlags:
+    """The techniques that act when the int8 graphs are written; the fields are those of `Quantization`."""
+
+    PANEL: ClassVar[str] = TECHNIQUES
+
+    exact_input: Annotated[
+        bool, either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph.")
+    ] = True
+    weights: Annotated[
+        WeightScales, choice(WeightScales, "What gets a weight scale of its own:", name="--weight-scales")
+    ] = WeightScales.CHANNEL
+    bias_correction: Annotated[
+        bool, either("bias-correction", "Correct the mean of each channel; TensorRT's graph.")
+    ] = False
+    rounding: Annotated[Rounding, choice(Rounding, "How weights become integers:")] = Rounding.FEEDBACK
+    learning_steps: Annotated[int, option("N", "Steps of --rounding learned.", minimum=1)] = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneFlags:
+    """The budget and the images to measure it on; the fields are those of `TuneOptions`."""
+
+    data: opt.Data
+    max_drop: Annotated[
+        float | None, option("X", "Points of top-1 that may be lost against fp32, as in 0.1.", minimum=0)
+    ] = None
+    min_agreement: Annotated[
+        float | None, option("X", "Per cent of the images that must keep fp32's answer, as in 99.5.", minimum=0)
+    ] = None
+    threads: opt.Threads = None
+    limit: opt.Limit = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleFlags:
+    """The options of the training loop; the fields are those of `Schedule`."""
+
+    PANEL: ClassVar[str] = RECIPE
+
+    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):")] = Loss.DISTILL
+    steps: Annotated[int, option("N", "Steps of the optimizer.", minimum=1)] = 200
+    batch: Annotated[int, option("N", "Images per step.", minimum=1, name="--batch-size")] = 64
+    rate: Annotated[float, option("X", "Initial learning rate, in steps of int8; it falls to 0.", name="--lr")] = 0.01
+    scales: Annotated[bool, either("scales", "Train the scales too.")] = True
+    seed: Annotated[int, option("N", "Seed of order and augmentation.", minimum=0)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneFlags:
+    """The images and what happens to them; the fields are those of `FinetuneOptions`."""
+
+    data: Annotated[str, option("DATA", f"Images to train on; --loss may need labels: {opt.DATA}.")]
+    test_data: Annotated[str | None, option("DATA", "Held-out images to judge by. Default: some of the others.")] = None
+    epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", RECIPE)] = None
+    mirror: Annotated[bool, either("mirror", "Mirror half of the images, if the data allows it.", RECIPE)] = True
+    shift: Annotated[int, option("N", "Shift images by up to N pixels.", RECIPE, minimum=0)] = 4
+    limit: Annotated[int | None, option("N", "Use N of the images, spread evenly.", minimum=1)] = None
+    threads: opt.Threads = None
 
 
 @app.command()
@@ -27,29 +90,24 @@ def calibrate(
     calib_data: Annotated[str, option("DATA", f"Images, labelled or not: {opt.DATA}.")],
     calibration: opt.CalibrationFlags,
     techniques: TechniqueFlags,
+    decoding: opt.DecodingFlags,
     equalize: Annotated[
         bool, either("equalize", "Rescale channels so that they share one scale well; exact.", TECHNIQUES)
     ] = True,
     fp8: Annotated[bool, flag("--fp8", "Experimental. Write a graph with fp8 codes too.")] = False,
     threads: opt.Threads = None,
-    max_corrupt: opt.MaxCorrupt = "0",
-    workers: opt.Workers = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.results import show_artifacts
-    from wrn_deploy.data.corrupt import parse_max_corrupt
     from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
+    from wrn_deploy.pipeline.quantization.quantize import Quantization
 
     opened = Bundle.open(bundle)
-    options = dataclasses.replace(
-        calibration.options(calib_data),
-        equalize=equalize,
-        quantization=techniques.quantization(),
-        threads=threads,
-        max_corrupt=parse_max_corrupt(max_corrupt),
-        workers=workers,
+    quantization = Quantization(**values(techniques))
+    options = calibration.options(
+        calib_data, equalize=equalize, quantization=quantization, threads=threads, **decoding.options()
     )
     calibrate_bundle(opened, options, new_progress())
     made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
@@ -64,18 +122,9 @@ def calibrate(
 @takes_groups
 def tune(
     bundle: opt.BundlePath,
-    data: opt.Data,
+    flags: TuneFlags,
     calibration: opt.CalibrationFlags,
-    max_drop: Annotated[
-        float | None, option("X", "Points of top-1 that may be lost against fp32, as in 0.1.", least=0)
-    ] = None,
-    min_agreement: Annotated[
-        float | None, option("X", "Per cent of the images that must keep fp32's answer, as in 99.5.", least=0)
-    ] = None,
-    threads: opt.Threads = None,
-    limit: opt.Limit = None,
-    max_corrupt: opt.MaxCorrupt = "0",
-    workers: opt.Workers = None,
+    decoding: opt.DecodingFlags,
     out: Annotated[Path | None, option("FILE", "For the picture. Default: BUNDLE/reports/frontier.svg.")] = None,
     calib_data: opt.CalibDataFirst = None,
     as_json: opt.AsJson = False,
@@ -86,28 +135,14 @@ def tune(
     both. Writes the int8 graph for TensorRT accordingly; exit code 3 if no set meets the budget.
     """
     from wrn_deploy.bundle import Bundle
-    from wrn_deploy.cli.show.tuning import show_tuning
-    from wrn_deploy.data.corrupt import parse_max_corrupt
-    from wrn_deploy.pipeline.picture_file import check_picture
+    from wrn_deploy.cli.show.quantization import show_tuning
+    from wrn_deploy.pipeline.output_files import check_picture
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
     opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
-    allowed = parse_max_corrupt(max_corrupt)
-    calibrate_first = None
-    if calib_data:
-        calibrate_first = dataclasses.replace(
-            calibration.options(calib_data), threads=threads, max_corrupt=allowed, workers=workers
-        )
-    options = TuneOptions(
-        data=data,
-        max_drop=max_drop,
-        min_agreement=min_agreement,
-        calibrate=calibrate_first,
-        threads=threads,
-        limit=limit,
-        max_corrupt=allowed,
-        workers=workers,
-    )
+    decoded = decoding.options()
+    calibrate_first = calibration.options(calib_data, threads=flags.threads, **decoded) if calib_data else None
+    options = TuneOptions(**values(flags), calibrate=calibrate_first, **decoded)
     check_picture(picture)
     tuning = tune_bundle(opened, options, progress)
     show_tuning(tuning, as_json=as_json)
@@ -116,28 +151,15 @@ def tune(
 
 
 @app.command()
+@takes_groups
 def finetune(
     bundle: opt.BundlePath,
-    data: Annotated[str, option("DATA", f"Images to train on; --loss may need labels: {opt.DATA}.")],
-    test_data: Annotated[
-        str | None, option("DATA", "Held-out images to judge by. Default: some of the others.")
-    ] = None,
-    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):", opt.RECIPE)] = Loss.DISTILL,
-    steps: Annotated[int, option("N", "Steps of the optimizer.", opt.RECIPE, least=1)] = 200,
-    epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", opt.RECIPE)] = None,
-    batch_size: Annotated[int, option("N", "Images per step.", opt.RECIPE, least=1)] = 64,
-    lr: Annotated[float, option("X", "Initial learning rate, in steps of int8; it falls to 0.", opt.RECIPE)] = 0.01,
-    scales: Annotated[bool, either("scales", "Train the scales too.", opt.RECIPE)] = True,
-    mirror: Annotated[bool, either("mirror", "Mirror half of the images, if the data allows it.", opt.RECIPE)] = True,
-    shift: Annotated[int, option("N", "Shift images by up to N pixels.", opt.RECIPE, least=0)] = 4,
-    seed: Annotated[int, option("N", "Seed of order and augmentation.", opt.RECIPE, least=0)] = 0,
+    schedule: ScheduleFlags,
+    flags: FinetuneFlags,
+    decoding: opt.DecodingFlags,
     target: Annotated[
         list[Target] | None, choice(Target, "Runtime whose graph is trained; repeatable; both by default:")
     ] = None,
-    limit: Annotated[int | None, option("N", "Use N of the images, spread evenly.", least=1)] = None,
-    threads: opt.Threads = None,
-    max_corrupt: opt.MaxCorrupt = "0",
-    workers: opt.Workers = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
@@ -146,23 +168,13 @@ def finetune(
     the graphs that are better on held-out images; exit code 3 if none is.
     """
     from wrn_deploy.bundle import Bundle
-    from wrn_deploy.cli.show.finetuning import show_finetuning
-    from wrn_deploy.data.corrupt import parse_max_corrupt
-    from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, check_finetuning, finetune_bundle
+    from wrn_deploy.cli.show.quantization import show_finetuning
+    from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, check_finetuning, finetune_bundle
 
     opened = Bundle.open(bundle)
+    targets = tuple(dict.fromkeys(target or Target))
     options = FinetuneOptions(
-        data=data,
-        test_data=test_data,
-        schedule=Schedule(steps=steps, batch=batch_size, rate=lr, loss=loss, scales=scales, seed=seed),
-        epochs=epochs,
-        targets=tuple(dict.fromkeys(target or Target)),
-        limit=limit,
-        mirror=mirror,
-        shift=shift,
-        threads=threads,
-        max_corrupt=parse_max_corrupt(max_corrupt),
-        workers=workers,
+        **values(flags), schedule=Schedule(**values(schedule)), targets=targets, **decoding.options()
     )
     result = finetune_bundle(opened, options, new_progress())
     show_finetuning(result, as_json=as_json)
@@ -178,7 +190,7 @@ def lint(
     as_json: opt.AsJson = False,
 ) -> None:
     """Find what keeps a Q/DQ graph from running in int8; exit code 3 on an error."""
-    from wrn_deploy.cli.show.lint import show_lint
+    from wrn_deploy.cli.show.quantization import show_lint
     from wrn_deploy.pipeline.quantization.lint import check_findings, lint_file
 
     report = lint_file(file, target)

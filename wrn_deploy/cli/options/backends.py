@@ -12,4 +12,4 @@ __all__ = ["Backend", "Backends"]
 NAMES = list(runtimes())
 
 Backend = Annotated[str | None, one_of(NAMES)]
-Backends = Annotated[list[str] | None, one_of(NAMES, name="--backend")]
+Backends = Annotated[list[str] | None, one_of(NAMES, name="--backend", more="; repeatable")]

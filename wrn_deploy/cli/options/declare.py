@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from inspect import Parameter
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from wrn_deploy.plugins import near_names
 
-__all__ = ["choice", "either", "flag", "one_of", "option", "takes_groups"]
+__all__ = ["choice", "either", "flag", "one_of", "option", "takes_groups", "values"]
 
 
-def option(metavar: str, about: str, panel: str | None = None, least: int | None = None) -> Any:
-    """An option with a value, which --help shows as `metavar`, in the panel `panel`."""
-    return typer.Option(metavar=metavar, help=about, rich_help_panel=panel, min=least)
+def option(
+    metavar: str, about: str, panel: str | None = None, *, minimum: int | None = None, name: str | None = None
+) -> Any:
+    """An option with a value.
+
+    Args:
+        metavar: what --help shows for the value, as in "FILE".
+        about: the explanation in --help.
+        panel: the panel of --help that shows it; None: its group's.
+        minimum: the lowest number allowed.
+        name: as in "--lr"; None: made from the parameter's name.
+    """
+    return typer.Option(*_named(name), metavar=metavar, help=about, rich_help_panel=panel, min=minimum)
 
 
 def flag(name: str, about: str, panel: str | None = None) -> Any:
@@ -32,37 +44,45 @@ def either(name: str, about: str, panel: str | None = None) -> Any:
     return flag(f"--{name}/--no-{name}", about, panel)
 
 
-def choice(names: type[StrEnum], about: str, panel: str | None = None) -> Any:
+def choice(names: type[StrEnum], about: str, panel: str | None = None, *, name: str | None = None) -> Any:
     """An option whose value is a member of an enum; --help shows `about`, then the names."""
-    return typer.Option(metavar="NAME", help=f"{about} {', '.join(names)}.", rich_help_panel=panel)
+    return option("NAME", f"{about} {', '.join(names)}.", panel, name=name)
 
 
-def one_of(names: Sequence[str], panel: str | None = None, name: str | None = None, more: str = "") -> Any:
-    """An option whose value is one of `names`, which are no enum; for any other value the error suggests near names.
+def one_of(names: Sequence[str], panel: str | None = None, *, name: str | None = None, more: str = "") -> Any:
+    """An option whose value, or each of its values, is one of `names`; an error suggests near names.
 
     Args:
-        names: the values; --help lists them.
-        panel: the panel that --help shows it in.
-        name: of an option that may be given several times, as in "--backend".
+        names: --help lists them, and then `more`.
+        panel: the panel of --help that shows it; None: its group's.
+        name: as in "--backend"; None: made from the parameter's name.
         more: what --help says after the names.
     """
 
     def check(value: str | list[str] | None) -> str | list[str] | None:
-        for one in [value] if isinstance(value, str) else value or []:
-            if one not in names:
-                raise typer.BadParameter(f"{one!r}{near_names(one, [*names])}; expected one of {', '.join(names)}.")
+        for text in [value] if isinstance(value, str) else value or []:
+            if text not in names:
+                raise typer.BadParameter(f"{text!r}{near_names(text, [*names])}; expected one of {', '.join(names)}.")
         return value
 
-    about = f"{', '.join(names[:-1])} or {names[-1]}{'; repeatable' if name else ''}{more}."
-    declared = [name] if name else []
-    return typer.Option(*declared, metavar="NAME", callback=check, rich_help_panel=panel, help=about)
+    about = f"{', '.join(names[:-1])} or {names[-1]}{more}."
+    return typer.Option(*_named(name), metavar="NAME", callback=check, rich_help_panel=panel, help=about)
+
+
+def _named(name: str | None) -> list[str]:
+    return [name] if name else []
+
+
+def values(group: Any) -> dict[str, Any]:
+    """The values of a group of options by name: the arguments of the dataclass that the pipeline takes."""
+    return {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
 
 
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     """`command` as typer must see it: each parameter that is a dataclass becomes one option for each of its fields.
 
-    So that several commands share a group of options, which stands once: the dataclass's fields are `Annotated` as a
-    command's parameters are, and their defaults are the options' defaults.
+    A group of options stands once, for all commands that take it. The dataclass's fields are `Annotated` as a command's
+    parameters are, and their defaults are the options' defaults. `PANEL`, if it has one, is the panel of its options.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
@@ -79,18 +99,23 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     parameters: list[Parameter] = []
     for name, parameter in signature.parameters.items():
-        parameters += _fields_of(groups[name]) if name in groups else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
+        parameters += _options_of(groups[name]) if name in groups else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
 
 
-def _fields_of(group: Any) -> Iterator[Parameter]:
-    annotations = get_type_hints(group, include_extras=True)
-    for field in dataclasses.fields(group):
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        elif default is dataclasses.MISSING:
-            default = Parameter.empty
-        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotations[field.name])
+def _options_of(group: Any) -> list[Parameter]:
+    """A group's fields as parameters. Its signature has the defaults, its annotations have the options."""
+    hints = get_type_hints(group, include_extras=True)
+    panel = getattr(group, "PANEL", None)
+    fields = inspect.signature(group).parameters.items()
+    return [field.replace(annotation=_in_panel(hints[name], panel)) for name, field in fields]
+
+
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    kind, declared = get_args(annotation)
+    if isinstance(declared, OptionInfo) and declared.rich_help_panel is None:
+        declared = copy.copy(declared)  # other groups may share it
+        declared.rich_help_panel = panel
+    return Annotated[kind, declared]

@@ -5,90 +5,95 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from wrn_deploy.cli.options.declare import choice, flag, one_of, option
+from wrn_deploy.cli.options.declare import choice, flag, one_of, option, values
 from wrn_deploy.errors import UsageError
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
     from wrn_deploy.models import Overrides
+    from wrn_deploy.pipeline.inference.models import BundleOrWeights
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
 __all__ = [
-    "CALIBRATION", "DATA", "NETWORK", "RECIPE", "TIMING",
-    "AsJson", "BundleOrWeights", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "Limit",
-    "MaxCorrupt", "Model", "ModelOfWeights", "NetworkFlags", "PrecisionOf", "Threads", "WeightsKey", "Workers",
-    "distinct", "parse_batches", "parse_candidate", "parse_percent", "parse_three",
+    "CALIBRATION", "DATA", "RECIPE", "TIMING",
+    "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "Limit", "Model",
+    "NetworkFlags", "PrecisionOf", "TargetFlags", "Threads", "WeightsKey",
+    "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
 
 # Titles of the panels that --help shows options in.
-CALIBRATION, NETWORK, RECIPE, TIMING = "Calibration", "Network", "Recipe", "Timing"
+CALIBRATION, RECIPE, TIMING = "Calibration", "Recipe", "Timing"
 
 DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
-BundleOrWeights = Annotated[
-    Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights, as a file or by name.")
-]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
 PrecisionOf = Annotated[Precision | None, choice(Precision, "Use only this precision:")]
-Threads = Annotated[int | None, option("N", "CPU threads. Default: all cores.", least=1)]
-Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.", least=1)]
-MaxCorrupt = Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")]
-Workers = Annotated[
-    int | None,
-    option("N", "Processes that decode images; 0: none. Default: one per core for large images.", least=0),
-]
+Threads = Annotated[int | None, option("N", "CPU threads. Default: all cores.", minimum=1)]
+Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.", minimum=1)]
 
 CalibDataFirst = Annotated[
     str | None, option("DATA", "Calibrate on these images first. Default: use the bundle's table.", CALIBRATION)
 ]
 WeightsKey = Annotated[str, option("NAME", "State dict to use if the file has several, as in state_dict.")]
-ModelOfWeights = Annotated[
-    str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.", NETWORK)
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingFlags:
+    """The options that say how images are read."""
+
+    max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")] = "0"
+    workers: Annotated[
+        int | None,
+        option("N", "Processes that decode images; 0: none. Default: one per core for large images.", minimum=0),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """The options by the pipeline's names; raises UsageError if --max-corrupt is not a number or per cent."""
+        from wrn_deploy.data.corrupt import parse_max_corrupt
+
+        return {"max_corrupt": parse_max_corrupt(self.max_corrupt), "workers": self.workers}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationFlags:
     """The options that say how ranges are calibrated."""
 
-    calib_size: Annotated[int, option("N", "Images, spread evenly over the data.", CALIBRATION, least=1)] = 256
-    calib_method: Annotated[str, one_of(METHODS, CALIBRATION)] = "mse"
-    percentile: Annotated[
-        float, option("X", "Per cent of the magnitudes that the percentile method keeps.", CALIBRATION)
-    ] = 99.99
+    PANEL: ClassVar[str] = CALIBRATION
 
-    def options(self, data: str) -> CalibrateOptions:
-        """The options as the pipeline takes them, all others at their defaults."""
+    size: Annotated[int, option("N", "Images, spread evenly over the data.", minimum=1, name="--calib-size")] = 256
+    method: Annotated[str, one_of(METHODS, name="--calib-method")] = "mse"
+    percentile: Annotated[float, option("X", "Per cent of the magnitudes that the percentile method keeps.")] = 99.99
+
+    def options(self, data: str, **more: Any) -> CalibrateOptions:
+        """The options that the pipeline takes; those not in `more` have their defaults."""
         from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
-        return CalibrateOptions(data=data, size=self.calib_size, method=self.calib_method, percentile=self.percentile)
+        return CalibrateOptions(data=data, **values(self), **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFlags:
     """The options that change the description of a network."""
 
+    PANEL: ClassVar[str] = "Network"
+
     classes: Annotated[
-        int | None, option("N", "Number of classes. Default: the network's usual number.", NETWORK, least=2)
+        int | None, option("N", "Number of classes. Default: the network's usual number.", minimum=2)
     ] = None
-    labels: Annotated[
-        Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.", NETWORK)
-    ] = None
-    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.", NETWORK)] = None
-    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.", NETWORK)] = None
-    resize: Annotated[
-        int | None, option("N", "Resize the shorter side to N pixels before cropping.", NETWORK, least=1)
-    ] = None
+    labels: Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.")] = None
+    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.")] = None
+    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.")] = None
+    resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
 
     def overrides(self, dropout: float | None = None) -> Overrides:
         """The changes to the network's description.
@@ -110,9 +115,21 @@ class NetworkFlags:
         )
 
 
-def distinct(values: list[str] | None) -> tuple[str, ...] | None:
-    """The values of a repeatable option, each once; None if it was not given."""
-    return tuple(dict.fromkeys(values)) if values else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFlags(NetworkFlags):
+    """What runs: a bundle, or weights and the description of their network."""
+
+    path: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights, as a file or by name.")
+    ]
+    model: Annotated[str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.")] = None
+    weights_key: WeightsKey = ""
+
+    def target(self) -> BundleOrWeights:
+        """The target that the pipeline takes; raises as `overrides` does."""
+        from wrn_deploy.pipeline.inference.models import BundleOrWeights
+
+        return BundleOrWeights(path=self.path, model=self.model, overrides=self.overrides(), key=self.weights_key)
 
 
 def parse_batches(text: str) -> tuple[int, ...]:

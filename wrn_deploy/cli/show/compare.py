@@ -58,9 +58,9 @@ def _cells_of_times(timed: Timed) -> tuple[Sequence[str], str]:
 def _cells_of_answers(scored: Scored) -> tuple[Sequence[str], str]:
     points, change = -100 * scored.lost / scored.images, scored.change
     interval = f"{100 * change.low:+.2f} to {100 * change.high:+.2f}"
-    shares = (percent(scored.before / scored.images), percent(scored.after / scored.images))
+    top1 = (percent(scored.before / scored.images), percent(scored.after / scored.images))
     verdict = _verdict(scored)
-    return (scored.name, *shares, f"{points:+.2f}", interval, verdict), "bold red" if verdict == "worse" else ""
+    return (scored.name, *top1, f"{points:+.2f}", interval, verdict), "bold red" if verdict == "worse" else ""
 
 
 def _verdict(scored: Scored) -> str:
@@ -70,6 +70,6 @@ def _verdict(scored: Scored) -> str:
 
 
 def _record(found: Comparison, notes: Sequence[str]) -> dict[str, Any]:
-    timed = [{**dataclasses.asdict(one), "verdict": one.verdict} for one in found.timed]
-    scored = [{**dataclasses.asdict(one), "verdict": _verdict(one)} for one in found.scored]
+    timed = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in found.timed]
+    scored = [{**dataclasses.asdict(row), "verdict": _verdict(row)} for row in found.scored]
     return {**dataclasses.asdict(found), "timed": timed, "scored": scored, "notes": list(notes)}

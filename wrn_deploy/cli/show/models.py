@@ -34,14 +34,13 @@ def show_models(models: Sequence[ListedModel], *, as_json: bool) -> None:
     if as_json:
         print_json([dataclasses.asdict(model) for model in models])
         return
-    lines = [
-        (model.name, _size(model), f"{model.parameters:,}", macs_text(model.macs), _best(model), _number(model.weights))
-        for model in models
-    ]
     numbers = ("input", "parameters", "MACs", "top-1", "weights")
     table = new_table("model", *numbers, right=numbers)
-    for line in lines:
-        table.add_row(*line)
+    for model in models:
+        best = model.published.best(model.data)
+        top1 = "" if best is None else f"{best.top1:.2f}"
+        costs = (f"{model.parameters:,}", macs_text(model.macs))
+        table.add_row(model.name, _size(model), *costs, top1, str(len(model.weights) or ""))
     print_table(table)
     for note in NOTES:
         print_line(note)
@@ -58,36 +57,25 @@ def show_model(model: ListedModel, *, as_json: bool) -> None:
     print_line(f"{model.parameters:,} parameters, {macs_text(model.macs)} MACs ({model.macs:,})")
     if model.published.counts:
         _print_heading("Published sizes")
-        _print_by_source((one.source, (one.text, COUNTED[one.quantity])) for one in model.published.counts)
+        _print_by_source((size.source, (size.text, COUNTED[size.quantity])) for size in model.published.counts)
     if model.published.accuracies:
         _print_heading("Published accuracy: top-1, top-5")
         _print_by_source(
-            (one.source, (one.data, percent_text(one.top1), _percent(one.top5), one.weights))
-            for one in model.published.accuracies
+            (scored.source, (scored.data, percent_text(scored.top1), _percent(scored.top5), scored.weights))
+            for scored in model.published.accuracies
         )
     if model.weights:
         _print_heading("Weights known by name")
         for source in model.weights:
             scored = source.accuracy
-            print_line(f"{source.name}")
-            print_line(
-                f"  top-1 {percent_text(scored.top1)}, top-5 {percent_text(scored.top5)} at {scored.size} pixels "
-                f"({scored.published_in})"
-            )
+            print_line(source.name)
+            top = f"top-1 {percent_text(scored.top1)}, top-5 {percent_text(scored.top5)}"
+            print_line(f"  {top} at {scored.size} pixels ({scored.published_in})")
             print_line(f"  {describe_preprocessing(source.preprocessing)}")
 
 
 def _size(model: ListedModel) -> str:
     return "x".join(map(str, model.input))
-
-
-def _best(model: ListedModel) -> str:
-    found = model.published.best(model.data)
-    return "" if found is None else f"{found.top1:.2f}"
-
-
-def _number(found: Sequence[object]) -> str:
-    return str(len(found)) if found else ""
 
 
 def _percent(value: float | None) -> str:

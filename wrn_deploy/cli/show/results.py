@@ -15,17 +15,12 @@ from wrn_deploy.formatting import file_size
 if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.predict import Predictions
     from wrn_deploy.pipeline.inspection.doctor import Diagnosis
     from wrn_deploy.pipeline.training.train import TrainResult
 
-__all__ = [
-    "show_artifacts",
-    "show_diagnosis",
-    "show_predictions",
-    "show_report",
-    "show_training",
-]
+__all__ = ["show_artifacts", "show_diagnosis", "show_embedded", "show_predictions", "show_report", "show_training"]
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
@@ -95,3 +90,18 @@ def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         steps.add_row(step, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
     print_table(found)
     print_table(steps, gap=False)
+
+
+def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
+    """Prints the files, the environment that the library starts, and the compiler's options."""
+    folder, environment = embedded.folder.resolve(), embedded.environment
+    if as_json:
+        python = {"version": environment.version, "prefix": str(environment.prefix)}
+        print_json({"folder": str(folder), "files": embedded.files, "python": python})
+        return
+    for file in embedded.files:
+        typer.echo(str(embedded.folder / file))
+    linked = "a part of the library" if environment.shared is None else str(environment.shared)
+    typer.echo(f"\nStarts Python {environment.version} in {environment.prefix} ({linked}).")
+    typer.echo(f"CMake:  find_package(wrn_runner) with -DCMAKE_PREFIX_PATH={folder}, then link wrn::runner")
+    typer.echo(f"g++:    -I{folder}/include -L{folder}/lib -Wl,-rpath,{folder}/lib -lwrn_runner")

@@ -14,7 +14,7 @@ int32_t wrn_core_describe(wrn_runner runner, wrn_description *description, char 
 int32_t wrn_core_input(wrn_runner runner, int32_t dtype, wrn_tensor *tensor, char *message, size_t room);
 int32_t wrn_core_output(wrn_runner runner, int32_t index, wrn_tensor *tensor, char *message, size_t room);
 int32_t wrn_core_text(
-    wrn_runner runner, int32_t what, int64_t index, char *buffer, size_t capacity, size_t *needed,
+    wrn_runner runner, int32_t kind, int64_t index, char *buffer, size_t capacity, size_t *needed,
     char *message, size_t room);
 int32_t wrn_core_infer(
     wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs,

@@ -268,12 +268,12 @@ WRN_API int32_t wrn_output(wrn_runner runner, int32_t index, wrn_tensor *tensor)
 }
 
 WRN_API int32_t wrn_text(
-    wrn_runner runner, int32_t what, int64_t index, char *buffer, size_t capacity, size_t *needed) {
+    wrn_runner runner, int32_t kind, int64_t index, char *buffer, size_t capacity, size_t *needed) {
   size_t unused;
   int32_t status = begin(runner);
   if (status != WRN_OK) return status;
   if (buffer == NULL && capacity > 0) return fail(WRN_USAGE, "the buffer is NULL, with %zu bytes", capacity);
-  return core.text(runner, what, index, buffer, capacity, needed ? needed : &unused, last, sizeof last);
+  return core.text(runner, kind, index, buffer, capacity, needed ? needed : &unused, last, sizeof last);
 }
 
 WRN_API int32_t wrn_infer(wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs) {

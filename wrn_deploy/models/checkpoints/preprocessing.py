@@ -114,6 +114,7 @@ def _as_preprocessing(config: dict[str, Any], usual: Preprocessing) -> Preproces
     channels, height, width = size
     if channels != 3 or height != width:
         raise DeployError(f"input_size {size}: expected 3 channels and a square")
-    mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+    options: dict[str, Any] = {key: tuple(float(value) for value in config[key]) for key in ("mean", "std")}
     resize = math.floor(height / crop)  # as timm's transforms_imagenet_eval
-    return Preprocessing(height, width, mean, std, resize, config.get("interpolation", "bilinear"))  # type: ignore[arg-type]
+    interpolation = config.get("interpolation", "bilinear")
+    return Preprocessing(height=height, width=width, resize=resize, interpolation=interpolation, **options)

@@ -125,7 +125,9 @@ def _source(
         name=name,
         network=network,
         file=file,
-        preprocessing=Preprocessing(224, 224, mean, std, resize, interpolation),
+        preprocessing=Preprocessing(
+            height=224, width=224, mean=mean, std=std, resize=resize, interpolation=interpolation
+        ),
         accuracy=WeightsAccuracy(
             top1=top1, top5=top5, size=tested_size, resize=tested_resize or resize, published_in=published_in
         ),

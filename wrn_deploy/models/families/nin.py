@@ -31,7 +31,9 @@ def describe(name: str) -> ModelSpec | None:
     """`nin`; None for other families' names."""
     if name not in LISTED:
         return None
-    return ModelSpec(name, "nin", len(FIRST + SECOND + THIRD), 1, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(
+        name=name, family="nin", depth=len(FIRST + SECOND + THIRD), widen=1, classes=10, preprocessing=CIFAR10
+    )
 
 
 def build(spec: ModelSpec) -> nn.Module:

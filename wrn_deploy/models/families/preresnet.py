@@ -61,7 +61,7 @@ def describe(name: str) -> ModelSpec | None:
     depth = next((depth for depth in BLOCKS if name == f"preresnet-{depth}"), None)
     if depth is None:
         return None
-    return ModelSpec(name, "preresnet", depth, 1, classes=1000, preprocessing=IMAGENET)
+    return ModelSpec(name=name, family="preresnet", depth=depth, widen=1, classes=1000, preprocessing=IMAGENET)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -56,7 +56,7 @@ def describe(name: str) -> ModelSpec | None:
         )
     ending = "-cifar" if depth in BLOCKS else ""
     name = f"preresnet-{depth}{ending}"
-    return ModelSpec(name, "preresnet_cifar", depth, 1, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(name=name, family="preresnet_cifar", depth=depth, widen=1, classes=10, preprocessing=CIFAR10)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -70,7 +70,7 @@ LAYOUTS = (
 )
 
 # The usual ImageNet preprocessing: shorter side 256, centre 224, mean and deviation in units of a 0..1 image.
-IMAGENET = Preprocessing(224, 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)
+IMAGENET = Preprocessing(height=224, width=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)
 
 
 def describe(name: str) -> ModelSpec | None:
@@ -81,7 +81,7 @@ def describe(name: str) -> ModelSpec | None:
         return None
     _, depth, *widened = name.split("-")
     widen = int(widened[0]) if widened else 1
-    return ModelSpec(name, "resnet", int(depth), widen, classes=1000, preprocessing=IMAGENET)
+    return ModelSpec(name=name, family="resnet", depth=int(depth), widen=widen, classes=1000, preprocessing=IMAGENET)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -45,7 +45,9 @@ def describe(name: str) -> ModelSpec | None:
             f"wrn-{depth}-1.5 or wrn-{depth}-2"
         )
     shortest = f"resnet-{depth}" if widen == 1 else str(found)
-    return ModelSpec(shortest, "resnet_basic", depth, widen, classes=1000, preprocessing=IMAGENET)
+    return ModelSpec(
+        name=shortest, family="resnet_basic", depth=depth, widen=widen, classes=1000, preprocessing=IMAGENET
+    )
 
 
 def build(spec: ModelSpec) -> nn.Module:

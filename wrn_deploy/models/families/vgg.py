@@ -31,7 +31,7 @@ def describe(name: str) -> ModelSpec | None:
     """`vgg`; None for other families' names."""
     if name not in LISTED:
         return None
-    return ModelSpec(name, "vgg", sum(CONVS), 1, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(name=name, family="vgg", depth=sum(CONVS), widen=1, classes=10, preprocessing=CIFAR10)
 
 
 def build(spec: ModelSpec) -> nn.Module:

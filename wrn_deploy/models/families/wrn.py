@@ -95,7 +95,7 @@ LAYOUTS = (
 )
 
 # Mean and deviation of the CIFAR-10 training images, in units of a 0..1 image.
-CIFAR10 = Preprocessing(32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
+CIFAR10 = Preprocessing(height=32, width=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
 
 
 def describe(name: str) -> ModelSpec | None:
@@ -111,7 +111,7 @@ def describe(name: str) -> ModelSpec | None:
             f"as in wrn-{below}-{near} or wrn-{below + 6}-{near}; or an ImageNet network: wrn-18-k, wrn-34-k (k 1, 1.5 "
             "or 2; for another one, wrn-34-k-imagenet), wrn-50-2 or wrn-101-2"
         )
-    return ModelSpec(str(found), "wrn", depth, widen, classes=10, preprocessing=CIFAR10)
+    return ModelSpec(name=str(found), family="wrn", depth=depth, widen=widen, classes=10, preprocessing=CIFAR10)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -85,7 +85,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     path = f"{options.precision}-{trt.flavor}.plan"
     with bundle.transaction() as step:
         step.file(path).write_bytes(built.plan)
-        return step.add(key, (Kind.PLAN, options.precision), path, recipe, facts)
+        return step.add(key, kind=Kind.PLAN, precision=options.precision, path=path, recipe=recipe, facts=facts)
 
 
 def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
@@ -107,7 +107,11 @@ def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifac
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
     gpu = find_gpu()
     described = {**options.engine.describe(), "gpu": None if gpu is None else dataclasses.asdict(gpu)}
-    return Recipe({graph.key: graph.sha256}, described, {"wrn-deploy": __version__, trt.flavor.value: trt.version})
+    return Recipe(
+        parents={graph.key: graph.sha256},
+        options=described,
+        tools={"wrn-deploy": __version__, trt.flavor.value: trt.version},
+    )
 
 
 def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorRT) -> dict[str, Any]:

@@ -168,14 +168,16 @@ def _recipe(made: Artifact, key: str, asked: dict[str, Any]) -> Recipe:
     """The recipe of the graph from before, with that graph and the options of fine-tuning."""
     parents = {**made.recipe.parents, BEFORE[key]: made.sha256}
     tools = {**made.recipe.tools, "wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    return Recipe(parents, {**made.recipe.options, FINETUNE: asked}, tools)
+    return Recipe(parents=parents, options={**made.recipe.options, FINETUNE: asked}, tools=tools)
 
 
 def _record_recipe(recipes: dict[str, Recipe]) -> Recipe:
     """The recipe of the report, from those of all graphs."""
     parents = {BEFORE[key]: recipe.parents[BEFORE[key]] for key, recipe in recipes.items()}
     first = next(iter(recipes.values()))
-    return Recipe(parents, {FINETUNE: first.options[FINETUNE], "graphs": list(recipes)}, first.tools)
+    return Recipe(
+        parents=parents, options={FINETUNE: first.options[FINETUNE], "graphs": list(recipes)}, tools=first.tools
+    )
 
 
 def _current(bundle: Bundle, recipes: dict[str, Recipe]) -> Finetuning | None:
@@ -199,7 +201,14 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
             before, path = made[graph.key], bundle.artifacts[graph.key].path
             kept = path.replace(".onnx", "-ptq.onnx")
             shutil.copyfile(bundle.file(before), step.file(kept))
-            step.add(BEFORE[graph.key], (Kind.ONNX, Precision.INT8), kept, before.recipe, before.facts)
+            step.add(
+                BEFORE[graph.key],
+                kind=Kind.ONNX,
+                precision=Precision.INT8,
+                path=kept,
+                recipe=before.recipe,
+                facts=before.facts,
+            )
             trained = ir.load(work.folder / f"{graph.key}.onnx")
             write_wrapped(trained, step.file(path), bundle.spec, fp32=fp32, equalization=table.equalization)
             facts = {
@@ -210,9 +219,11 @@ def _write(work: _Work, made: dict[str, Artifact], recipes: dict[str, Recipe], r
                 "top1_before": graph.before.top1,
                 "top1_finetuned": graph.after.top1,
             }
-            step.add(graph.key, (Kind.ONNX, Precision.INT8), path, recipes[graph.key], facts)
+            step.add(
+                graph.key, kind=Kind.ONNX, precision=Precision.INT8, path=path, recipe=recipes[graph.key], facts=facts
+            )
         step.file(FILE).write_text(result.to_json(), encoding="utf-8")
-        record = step.add(RECORD, (Kind.REPORT, Precision.INT8), FILE, _record_recipe(recipes), {})
+        record = step.add(RECORD, kind=Kind.REPORT, precision=Precision.INT8, path=FILE, recipe=_record_recipe(recipes))
         FINETUNING.add(step, record, work.images.trained)
 
 

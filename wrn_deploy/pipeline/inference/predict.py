@@ -1,29 +1,46 @@
-"""The predict step: images through a bundle or a network, to labels and scores."""
+"""The predict step: images through a bundle or a network, to labels and scores, or to features."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data.any_image import AnyImage, fit_images
 from wrn_deploy.errors import DeployError, UsageError
-from wrn_deploy.pipeline.inference.models import BundleOrWeights, LoadedModel, ModelLike, images_together, open_model
+from wrn_deploy.pipeline.inference.models import (
+    BundleOrWeights,
+    ExtraOutput,
+    LoadedModel,
+    ModelLike,
+    images_together,
+    open_model,
+)
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import Array, find_runtime
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["ClassScore", "PredictOptions", "Prediction", "Predictions", "predict_images", "predict_target"]
+if TYPE_CHECKING:
+    import torch
 
-SHOWN = 3  # classes
+__all__ = [
+    "PredictOptions", "PredictedClass", "Prediction", "Predictions", "extract_features", "predict_images",
+    "predict_target",
+]  # fmt: skip
+
+DEFAULT_TOP_K = 3
+
+Images: TypeAlias = "AnyImage | Sequence[AnyImage] | npt.NDArray[np.float32] | torch.Tensor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """Which images, how many classes to give for each (None: 3, or all if there are fewer), and what runs them.
+    """Which images, how many classes to return for each (None: 3, or all if there are fewer), and what runs them.
 
     `backend` and `precision` None: the Runner chooses.
     """
@@ -35,8 +52,8 @@ class PredictOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
-    """One class: its index, its name, and its score, as `Predictions.scores` says."""
+class PredictedClass:
+    """One class: its index, its name, and its score, of the kind that `Predictions.scores` names."""
 
     index: int
     label: str
@@ -51,11 +68,11 @@ class Prediction:
     """
 
     image: str
-    best: tuple[ClassScore, ...]
+    best: tuple[PredictedClass, ...]
 
     @property
     def label(self) -> str:
-        """The name of the best class, or its index where the classes have no names."""
+        """The name of the best class, or its index if the classes have no names."""
         return self.best[0].label
 
     @property
@@ -73,7 +90,7 @@ class Prediction:
 class Predictions:
     """The predictions for all images, and what ran them.
 
-    `scores` is "softmax" (of the logits, 0..1); or "logit", where the bundle gives its best classes alone: a softmax
+    `scores` is "softmax" (of the logits, 0..1), or "logit" if the bundle returns its best classes alone: a softmax
     needs the logits of all.
     """
 
@@ -89,31 +106,30 @@ def predict_images(model: ModelLike, options: PredictOptions, progress: Progress
     """Reads each image, fits it to the network, and predicts; some images at a time.
 
     Raises:
-        UsageError: `top_k` is more than the network has classes, or the bundle gives.
-        DeployError: a file is missing, no image, or has the wrong size; or a logit is not finite.
+        UsageError: `top_k` is more than the network has classes, or the bundle returns.
+        DeployError: a file is missing, is not an image, or has the wrong size; or a logit is not finite.
         MachineError: this machine cannot run what was asked for.
     """
     with open_model(model, options.backend, options.precision) as opened:
-        top_k, found = _count(options.top_k, opened.spec), list[Prediction]()
+        spec, found = opened.spec, list[Prediction]()
+        top_k = _count(options.top_k, spec)
         title = f"Predicting with {find_runtime(opened.backend).title} {opened.precision}"
         with progress.task(title, len(options.images)) as advance:
-            how = opened.spec.preprocessing
-            for names, pixels in fit_images(options.images, how, images_together(opened.spec)):
+            for names, pixels in fit_images(options.images, spec.preprocessing, images_together(spec)):
                 found += _predict(opened, names, pixels, top_k)
                 advance(len(names))
-        scores = "softmax" if opened.spec.interface.top_k is None else "logit"
         return Predictions(
-            model=opened.spec.name,
+            model=spec.name,
             random_weights=opened.random_weights,
             backend=opened.backend,
             precision=opened.precision,
-            scores=scores,
+            scores="softmax" if spec.interface.top_k is None else "logit",
             images=tuple(found),
         )
 
 
 def predict_target(target: BundleOrWeights, options: PredictOptions, progress: Progress) -> Predictions:
-    """As `predict_images`, of a bundle or of weights that PyTorch runs.
+    """Predicts as `predict_images`, with a bundle or with weights that PyTorch runs.
 
     Raises:
         UsageError: `backend` or `precision` for weights; or as `predict_images`.
@@ -124,16 +140,49 @@ def predict_target(target: BundleOrWeights, options: PredictOptions, progress: P
     return predict_images(model, options, progress)
 
 
-def _count(asked: int | None, spec: ModelSpec) -> int:
-    """How many classes to tell."""
+def extract_features(
+    model: ModelLike, images: Images, backend: str | None, precision: Precision | str | None, *, maps: bool
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Returns the pooled features of each image, one array (N, F); with `maps` the feature maps, finest first.
+
+    Args:
+        model: as in `open_model`.
+        images: an image, several, or uint8 (N, height, width, 3), which are fitted to the network; or what it takes, a
+            batch of normalised float32 (N, 3, H, W), as an array or a tensor.
+        backend: for a bundle, as `Runner.open`.
+        precision: likewise.
+        maps: (N, channels, height, width) of each resolution instead.
+
+    Raises:
+        UsageError: there is no image.
+        DeployError: the bundle returns no features; an image cannot be read; a feature is not finite.
+        MachineError: this machine cannot run what was asked for.
+    """
+    with open_model(model, backend, precision, ExtraOutput.FEATURE_MAPS if maps else ExtraOutput.FEATURES) as opened:
+        names = [output.name for output in opened.spec.feature_maps] if maps else ["features"]
+        batches = [opened.run(batch) for batch in _batches(images, opened.spec)]
+    if not batches:
+        raise UsageError("no images to extract features of: expected one at least")
+    found = tuple(np.concatenate([results[name] for results in batches]) for name in names)
+    for features in found:
+        wrong = np.flatnonzero(~np.isfinite(features).reshape(len(features), -1).all(axis=1))
+        if len(wrong):
+            raise DeployError(
+                f"the network gives NaN or infinite features for image {wrong[0]}: expected finite ones; try fp32"
+            )
+    return found
+
+
+def _count(top_k: int | None, spec: ModelSpec) -> int:
+    """How many classes to return for each image."""
     given = spec.interface.top_k
-    most, what = (spec.classes, "the number of classes") if given is None else (given, "the classes this bundle gives")
-    if asked is not None and not 1 <= asked <= most:
-        raise UsageError(f"top-k {asked}: expected 1 to {most}, {what}")
-    return min(SHOWN, most) if asked is None else asked
+    limit, name = (spec.classes, "the number of classes") if given is None else (given, "the classes this bundle gives")
+    if top_k is not None and not 1 <= top_k <= limit:
+        raise UsageError(f"top-k {top_k}: expected 1 to {limit}, {name}")
+    return min(DEFAULT_TOP_K, limit) if top_k is None else top_k
 
 
-def _predict(opened: LoadedModel, names: Sequence[str], pixels: Array, top_k: int) -> list[Prediction]:
+def _predict(opened: LoadedModel, names: Sequence[str], pixels: Array, top_k: int) -> Iterator[Prediction]:
     results = opened.run(pixels)
     logits = results["logits" if "logits" in results else "top_logits"]
     for name, own in zip(names, logits, strict=True):
@@ -141,26 +190,28 @@ def _predict(opened: LoadedModel, names: Sequence[str], pixels: Array, top_k: in
             raise DeployError(
                 f"the network gives NaN or infinite logits for {name}: expected finite ones; try --precision fp32"
             )
+    scores = logits.astype(np.float64)
     if "logits" in results:
-        scores = _softmax(logits)
-        classes = np.argsort(-scores, axis=1, kind="stable")
-        scores = np.take_along_axis(scores, classes, axis=1)
+        powers = np.exp(scores - logits.max(axis=1, keepdims=True))
+        softmax = powers / powers.sum(axis=1, keepdims=True)
+        classes = np.argsort(-softmax, axis=1, kind="stable")
+        scores = np.take_along_axis(softmax, classes, axis=1)
     else:
-        classes, scores = results["top_classes"], logits.astype(np.float64)
-    return [
-        Prediction(name, _best(opened.spec, classes[at][:top_k], scores[at][:top_k])) for at, name in enumerate(names)
-    ]
+        classes = results["top_classes"]
+    for name, indices, own in zip(names, classes[:, :top_k].tolist(), scores[:, :top_k].tolist(), strict=True):
+        best = zip(indices, own, strict=True)
+        yield Prediction(name, tuple(PredictedClass(index, opened.spec.label(index), score) for index, score in best))
 
 
-def _best(spec: ModelSpec, classes: Array, scores: Array) -> tuple[ClassScore, ...]:
-    return tuple(
-        ClassScore(int(index), spec.label(int(index)), float(score))
-        for index, score in zip(classes, scores, strict=True)
-    )
-
-
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Of each row."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    scores: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return scores
+def _batches(images: Any, spec: ModelSpec) -> Iterator[Array]:
+    size = images_together(spec)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(images, torch.Tensor):
+        images = images.detach().cpu().numpy()
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        if images.dtype != np.uint8:
+            yield from (images[start : start + size] for start in range(0, len(images), size))
+            return
+        images = tuple(images)
+    given = images if isinstance(images, list | tuple) else (images,)
+    yield from (pixels for _, pixels in fit_images(given, spec.preprocessing, size))

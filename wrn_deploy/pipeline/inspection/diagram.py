@@ -1,4 +1,4 @@
-"""Reads an ONNX graph as the layers that a picture shows: Q/DQ go to the tensors, what follows a layer goes into it."""
+"""Reads an ONNX graph as the layers of a picture: Q/DQ belong to the tensors, activations to the layer before them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["network_of"]
 
-# What changes neither the numbers nor, but for codes, their type: it belongs to the tensor.
+# Nodes that change neither the numbers nor, except for codes, their type: they belong to the tensor.
 QDQ = (QUANTIZE, DEQUANTIZE)
 PASSED = (*QDQ, "Cast", "Identity")
-# What goes into the layer that it follows, if nothing else reads that.
+# Nodes that are drawn in the layer before them, if nothing else reads that layer.
 JOINED = {"Relu": "ReLU", "Clip": "clip", "Reshape": "", "Flatten": "", "Squeeze": "", "Dropout": ""}
-# Nodes that this project puts in front of a network, by names or their first part: what they do together.
+# Nodes that this project puts in front of a network, by name or its first part, and what they do together.
 GROUPS = {
     **dict.fromkeys(
         ("interface.cast", "interface.transpose", "interface.mul", "interface.images"), "normalised pixels"
@@ -44,7 +44,7 @@ POOLS = {"MaxPool": "max pool", "AveragePool": "average pool"}
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read: `made` says of a value which layer gives it, and its codes; `group` is the layer of each."""
+    """What has been read: the layer that made each value, with its codes, and the layer of each group."""
 
     expected: dict[str, tuple[int, str]]
     layers: list[Layer] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Reading:
 
 
 def network_of(model: ir.Model, name: str, precision: str) -> Network:
-    """The layers of `model`, in its order; `name` and `precision` are told in the picture."""
+    """Reads the layers of `model`, in its order; `name` and `precision` stand in the picture."""
     from wrn_deploy.engines.promise import expected_precisions
 
     expected = {node.name: (node.macs or 0, node.arithmetic.value) for node in expected_precisions(model)}
@@ -93,7 +93,7 @@ def network_of(model: ir.Model, name: str, precision: str) -> Network:
 
 
 def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
-    """The layer that the node belongs to, a new one where need be, and the codes of what it gives."""
+    """Finds or adds the layer that the node belongs to; returns it with the codes of the node's output."""
     source = next(value for value in node.inputs if value in reading.made)
     assert source is not None
     place, codes = reading.made[source]
@@ -101,14 +101,17 @@ def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
     if group is not None and node.op_type not in QDQ:
         return _grouped(reading, node, group), None
     if node.op_type in PASSED:
-        return place, _codes(node) if node.op_type == QUANTIZE else codes
+        if node.op_type == QUANTIZE:
+            written = codes_type(node)
+            codes = written.name.lower() if written is not None else None
+        return place, codes
     before = reading.layers[place]
     follows = len(users(source)) == 1 and before.kind is not Kind.INPUT
     if node.op_type in JOINED and follows:
         joined = " · ".join(filter(None, (before.label, JOINED[node.op_type])))
         reading.change(place, label=joined, shape=_shape(node.outputs[0]) or before.shape)
         return place, None
-    if node.op_type == "Add" and len(_data(reading, node)) == 1 and follows and before.label == "scale":
+    if node.op_type == "Add" and _count_data(reading, node) == 1 and follows and before.label == "scale":
         constants = _constants(node)
         reading.change(place, label="BN", name=name_of(node), parameters=before.parameters + constants)
         return place, None
@@ -116,7 +119,7 @@ def _place(reading: _Reading, node: ir.Node) -> tuple[int, str | None]:
 
 
 def _grouped(reading: _Reading, node: ir.Node, group: str) -> int:
-    """One layer for all nodes of a group, with what they cost together."""
+    """Adds the node to the one layer of its group, with its costs."""
     place = reading.groups.get(group)
     if place is None:
         layer = Layer(name_of(node).partition(".")[0], Kind.OTHER, group, ())
@@ -145,17 +148,18 @@ def _layer(reading: _Reading, node: ir.Node) -> Layer:
 
 
 def _plain(reading: _Reading, node: ir.Node) -> tuple[Kind, str, int]:
-    """Kind, label and parameters of a layer that is no product of matrices."""
-    data = len(_data(reading, node))
+    """Kind, label and parameters of a layer that is not a product of matrices."""
+    data = _count_data(reading, node)
     match node.op_type:
         case "BatchNormalization":
-            return Kind.NORM, "BN", _constants(node) // 2  # mean and variance are no parameters
+            return Kind.NORM, "BN", _constants(node) // 2  # mean and variance are not parameters
         case "Mul" if data == 1:
             return Kind.NORM, "scale", _constants(node)
         case "Add" if data > 1:
             return Kind.SUM, "+", 0
         case "MaxPool" | "AveragePool":
-            return Kind.POOL, f"{_kernel(node)} {POOLS[node.op_type]}{_stride(node)}", 0
+            kernel = "x".join(map(str, node.attributes.get_ints("kernel_shape", [])))
+            return Kind.POOL, f"{kernel} {POOLS[node.op_type]}{_stride(node)}", 0
         case "ReduceMean" | "GlobalAveragePool":
             return Kind.POOL, "global average pool", 0
     return Kind.OTHER, node.op_type, 0
@@ -181,13 +185,8 @@ def _linear_label(node: ir.Node) -> str:
     return f"linear, {inputs} → {outputs}"
 
 
-def _kernel(node: ir.Node) -> str:
-    return "x".join(map(str, node.attributes.get_ints("kernel_shape", [])))
-
-
 def _stride(node: ir.Node) -> str:
-    strides = list(node.attributes.get_ints("strides", []))
-    largest = max(strides, default=1)
+    largest = max(node.attributes.get_ints("strides", []), default=1)
     return f", stride {largest}" if largest > 1 else ""
 
 
@@ -196,12 +195,12 @@ def _weight_shape(node: ir.Node) -> tuple[int, ...]:
     return () if value is None else _known(shape_of(value))
 
 
-def _data(reading: _Reading, node: ir.Node) -> list[ir.Value]:
-    return [value for value in node.inputs if value is not None and value in reading.made]
+def _count_data(reading: _Reading, node: ir.Node) -> int:
+    return sum(value in reading.made for value in node.inputs)
 
 
 def _constants(node: ir.Node) -> int:
-    """The numbers that the node has of its own: weights, bias, factors."""
+    """The number of the node's own constants: weights, bias, factors."""
     return sum(size_of(value) or 0 for value in map(_stored, node.inputs) if value is not None)
 
 
@@ -209,11 +208,6 @@ def _stored(value: ir.Value | None) -> ir.Value | None:
     """The initializer that a value is, or is dequantized or cast from; None if it is computed."""
     source = origin(value, *PASSED, "Transpose")
     return source if source is not None and source.const_value is not None else None
-
-
-def _codes(quantizer: ir.Node) -> str | None:
-    codes = codes_type(quantizer)
-    return codes.name.lower() if codes is not None else None
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

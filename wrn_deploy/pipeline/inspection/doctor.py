@@ -1,4 +1,4 @@
-"""What this machine has, and which steps of the pipeline it can do; imports none of the heavy packages but TensorRT."""
+"""Finds out what this machine has, and which steps it can do; imports no heavy package but TensorRT."""
 
 from __future__ import annotations
 
@@ -30,24 +30,22 @@ EXTRAS = {"onnxruntime": "cpu", "pyarrow": "parquet"}  # all others come with "e
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`found`: what there is, as text; `steps`: step -> why it cannot be done here, None where it can."""
+    """What this machine has, as text by name, and why it cannot do each step (None: it can)."""
 
     found: dict[str, str]
     steps: dict[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Library:
-    """One TensorRT: its version, or why it cannot be used."""
-
-    version: str | None
-    trouble: str | None
-
-
 def diagnose() -> Diagnosis:
-    """Looks at this machine; TensorRT is imported to read its version, since only that shows that it loads."""
+    """Examines this machine; imports TensorRT to read its version, since only that shows that it loads."""
     machine = describe_machine()
-    libraries = {flavor: _load(flavor) for flavor in Flavor}
+    versions: dict[Flavor, str] = {}
+    troubles: dict[Flavor, str] = {}  # of those that are installed
+    for flavor in installed_flavors():
+        try:
+            versions[flavor] = find_flavor(flavor).version
+        except DeployError as error:
+            troubles[flavor] = str(error)
     found = {
         "wrn-deploy": __version__,
         "Python": machine.python,
@@ -56,53 +54,31 @@ def diagnose() -> Diagnosis:
         "memory": f"{machine.memory_mib / 1024:.1f} GiB",
         "GPU": _describe_gpu(machine.gpu),
         **{name: package_versions(name).get(name, "not installed") for name in PACKAGES},
-        **{
-            find_runtime(flavor).title: library.version or library.trouble or ""
-            for flavor, library in libraries.items()
-        },
+        **{find_runtime(flavor).title: ({**troubles, **versions}).get(flavor, "not installed") for flavor in Flavor},
         "ONNX Runtime providers": ", ".join(providers()) or "none",
     }
     if len(package_versions("onnxruntime", "onnxruntime-gpu")) == 2:
         found["conflict"] = "onnxruntime and onnxruntime-gpu overwrite each other: uninstall both, then install one"
-    return Diagnosis(found, _steps(libraries))
-
-
-def _load(flavor: Flavor) -> _Library:
-    if flavor not in installed_flavors():
-        return _Library(None, "not installed")
-    try:
-        return _Library(find_flavor(flavor).version, None)
-    except DeployError as error:
-        return _Library(None, str(error))
-
-
-def _steps(libraries: dict[Flavor, _Library]) -> dict[str, str | None]:
-    steps = {step: _why_not(modules) for step, modules in NEEDED.items()}
-    steps["build-engine"] = _why_no_plan(libraries)
+    steps = {step: _describe_missing(modules) for step, modules in NEEDED.items()}
+    steps["build-engine"] = None
+    if not versions:
+        none = "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
+        steps["build-engine"] = "; ".join(troubles.values()) or none
+    elif Flavor.RTX not in versions and find_gpu() is None:
+        steps["build-engine"] = (
+            "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
+        )
     steps["embed"] = embedding_obstacle()
-    return steps | {f"run with {runtime.title}": runtime.unfit(None) for runtime in runtimes().values()}
+    steps |= {f"run with {runtime.title}": runtime.unfit(None) for runtime in runtimes().values()}
+    return Diagnosis(found, steps)
 
 
-def _why_not(modules: tuple[str, ...]) -> str | None:
+def _describe_missing(modules: tuple[str, ...]) -> str | None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if not missing:
         return None
     extras = ",".join(sorted({EXTRAS.get(module, "export") for module in missing}))
     return f"{', '.join(missing).replace('_', '-')} missing: pip install 'wrn-deploy[{extras}]'"
-
-
-def _why_no_plan(libraries: dict[Flavor, _Library]) -> str | None:
-    usable = [flavor for flavor, library in libraries.items() if library.version is not None]
-    if Flavor.RTX in usable or (usable and find_gpu() is not None):
-        return None
-    if usable:
-        return "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
-    return _troubles(libraries) or "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
-
-
-def _troubles(libraries: dict[Flavor, _Library]) -> str:
-    """Why the installed ones cannot be used."""
-    return "; ".join(libraries[flavor].trouble or "" for flavor in installed_flavors())
 
 
 def _describe_gpu(gpu: Gpu | None) -> str:

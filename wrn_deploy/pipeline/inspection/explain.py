@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wrn_deploy.calib.lint.finding import Finding, Target
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
 from wrn_deploy.pipeline.engines.plans import is_plan
-from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN, match_layers, name_nodes
-from wrn_deploy.pipeline.inspection.node_times import RUNS, NodeTime, RunTimes, TimingOptions, time_graphs
+from wrn_deploy.pipeline.inspection.node_times import (
+    BETWEEN,
+    RUNS,
+    NodeTime,
+    RunTimes,
+    TimedPair,
+    TimingOptions,
+    match_layers,
+    name_nodes,
+    time_graphs,
+)
 from wrn_deploy.progress import Progress
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 __all__ = ["BETWEEN", "ExplainOptions", "Explanation", "LayerRow", "Side", "TimingOptions", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
-    """The two files (ONNX graphs, or plans of bundles) and how they are timed."""
+    """The two files (ONNX graphs, or plans of bundles) and the timing."""
 
     a: Path
     b: Path
@@ -32,10 +38,10 @@ class ExplainOptions:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One row in one of the two: milliseconds (median and least), what it computes in, how many nodes."""
+    """One row in one of the two files: milliseconds (median and minimum), arithmetic, number of nodes."""
 
     ms: float = 0.0
-    least_ms: float = 0.0
+    min_ms: float = 0.0
     arithmetic: str = ""
     nodes: int = 0
 
@@ -51,18 +57,18 @@ class LayerRow:
 
     @property
     def difference_ms(self) -> float:
-        """Milliseconds that B takes more."""
+        """Additional milliseconds of B."""
         return self.b.ms - self.a.ms
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Where the time goes in A and in B.
 
     The faster half of the `runs` of each counts. `rows`: largest difference first. `totals_ms`: medians of whole runs.
     `unaccounted_ms`: the part of them that no row has, because of `between_ms` (the runtime's own time between nodes)
-    and because medians do not add up. `rules`: title and fix of each rule that is named. `graph_rules`: the rules
-    about B as a whole.
+    and because medians do not add up. `rules`: title and fix of each rule that a row or `graph_rules` names.
+    `graph_rules`: the rules about B as a whole.
     """
 
     a: str
@@ -86,69 +92,53 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         DeployError: a file is damaged.
         MachineError: a package or, for plans, the GPU is missing.
     """
-    kinds = [is_plan(file) for file in (options.a, options.b)]
-    if kinds[0] is not kinds[1]:
+    plans = [is_plan(file) for file in (options.a, options.b)]
+    if plans[0] is not plans[1]:
         raise UsageError(
             f"{options.a} and {options.b}: one is a plan, which runs on a GPU, and one a graph, which is timed on this "
             "CPU; expected two of a kind"
         )
-    if kinds[0]:
+    if plans[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans
 
-        timed = time_plans((options.a, options.b), options.timing, progress)
-        return compare(options, timed.runtime, timed.measured, rows_of=timed.rows_of, findings=timed.findings)
+        return compare(options, time_plans((options.a, options.b), options.timing, progress))
     from wrn_deploy.pipeline.read_graph import read_graph
 
     first, second = (name_nodes(read_graph(file, "explaining")) for file in (options.a, options.b))
     measured = time_graphs((first, second), options.timing, progress)
-    findings = _lint(options.b, progress) if _has_qdq(second) else ()
-    matched = match_layers((first, second), measured)
-    return compare(options, "ONNX Runtime on this CPU", measured, rows_of=matched, findings=findings)
+    has_qdq = any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in second.graph)
+    timed = TimedPair(
+        runtime="ONNX Runtime on this CPU",
+        measured=measured,
+        rows_of=match_layers((first, second), measured),
+        findings=_lint(options.b, progress) if has_qdq else (),
+    )
+    return compare(options, timed)
 
 
-RowsOf = tuple[Mapping[str, str], Mapping[str, str]]  # for A and for B: a part's name -> the row it belongs to
-
-
-def compare(
-    options: ExplainOptions,
-    runtime: str,
-    measured: tuple[RunTimes, RunTimes],
-    *,
-    rows_of: RowsOf,
-    findings: Sequence[Finding],
-) -> Explanation:
-    """The rows of two measurements.
-
-    Args:
-        options: what was measured.
-        runtime: what ran it.
-        measured: A's and B's.
-        rows_of: the row of each part.
-        findings: the lint findings of B, named by parts or by rows.
-    """
-    measured = (_undisturbed(measured[0]), _undisturbed(measured[1]))
-    sides = [_sides(side, where) for side, where in zip(measured, rows_of, strict=True)]
-    naming = _rules_by_row(measured[1].parts, rows_of[1], findings)
-    rows = [
-        LayerRow(name, sides[0].get(name, Side()), sides[1].get(name, Side()), naming.get(name, ()))
-        for name in dict.fromkeys((*sides[0], *sides[1]))
-    ]
-    totals = tuple(statistics.median(side.totals_ms) for side in measured)
-    sums = tuple(sum(side.ms for side in by_row.values()) for by_row in sides)
-    named = {rule for row in rows for rule in row.rules}
-    whole = dict.fromkeys(finding.rule.id for finding in findings if not finding.place.node)
+def compare(options: ExplainOptions, timed: TimedPair) -> Explanation:
+    """Compares the two measurements row by row."""
+    first, second = map(_undisturbed, timed.measured)
+    a, b = (_sides(side, rows) for side, rows in zip((first, second), timed.rows_of, strict=True))
+    rules = _rules_by_row(timed.rows_of[1], timed.findings)
+    names = dict.fromkeys((*a, *b))
+    rows = [LayerRow(name, a.get(name, Side()), b.get(name, Side()), rules.get(name, ())) for name in names]
+    totals = (statistics.median(first.totals_ms), statistics.median(second.totals_ms))
+    sums = [sum(side.ms for side in sides.values()) for sides in (a, b)]
+    graph_rules = tuple(dict.fromkeys(finding.rule.id for finding in timed.findings if not finding.place.node))
+    named = {*graph_rules, *(rule for row in rows for rule in row.rules)}
     return Explanation(
         a=str(options.a),
         b=str(options.b),
-        runtime=runtime,
+        runtime=timed.runtime,
         batch=options.timing.batch,
         runs=options.timing.rounds * RUNS,
-        totals_ms=(totals[0], totals[1]),
+        totals_ms=totals,
         unaccounted_ms=(totals[0] - sums[0], totals[1] - sums[1]),
-        between_ms=(_between(measured[0]), _between(measured[1])),
+        between_ms=(_between(first), _between(second)),
         rows=tuple(sorted(rows, key=lambda row: -abs(row.difference_ms))),
-        rules={f.rule.id: (f.rule.title, f.rule.fix) for f in findings if f.rule.id in named or f.rule.id in whole},
-        graph_rules=tuple(whole),
+        rules={f.rule.id: (f.rule.title, f.rule.fix) for f in timed.findings if f.rule.id in named},
+        graph_rules=graph_rules,
     )
 
 
@@ -156,10 +146,7 @@ def _undisturbed(measured: RunTimes) -> RunTimes:
     """Keeps the faster half of the runs: other programs make a run longer, never shorter."""
     limit = statistics.median(measured.totals_ms)
     kept = [index for index, total in enumerate(measured.totals_ms) if total <= limit]
-    parts = (
-        NodeTime(part.name, part.kind, part.arithmetic, tuple(part.times_ms[index] for index in kept))
-        for part in measured.parts
-    )
+    parts = (replace(part, times_ms=tuple(part.times_ms[index] for index in kept)) for part in measured.parts)
     return RunTimes(tuple(measured.totals_ms[index] for index in kept), tuple(parts))
 
 
@@ -182,15 +169,12 @@ def _sides(measured: RunTimes, rows_of: Mapping[str, str]) -> dict[str, Side]:
     return sides
 
 
-def _rules_by_row(
-    parts: Iterable[NodeTime], rows_of: Mapping[str, str], findings: Iterable[Finding]
-) -> dict[str, tuple[str, ...]]:
+def _rules_by_row(rows_of: Mapping[str, str], findings: Iterable[Finding]) -> dict[str, tuple[str, ...]]:
     rows = set(rows_of.values())
-    by_name = {part.name: rows_of[part.name] for part in parts}
     found: dict[str, dict[str, None]] = {}
     for finding in findings:
         node = finding.place.node
-        row = node if node in rows else by_name.get(node, rows_of.get(node))
+        row = node if node in rows else rows_of.get(node)
         if row is not None:
             found.setdefault(row, {})[finding.rule.id] = None
     return {row: tuple(rules) for row, rules in found.items()}
@@ -205,7 +189,3 @@ def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
     except DeployError as error:
         progress.warn(f"B is not linted: {error}")
         return ()
-
-
-def _has_qdq(model: ir.Model) -> bool:
-    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,20 @@ from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF
 from wrn_deploy.pipeline.read_graph import read_graph
 from wrn_deploy.progress import Progress
+from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["BundleView", "EntryView", "GraphView", "LayerView", "PlanView", "inspect_path"]
+    from wrn_deploy.engines.layers import EngineLayer
+
+__all__ = ["BundleView", "EntryView", "GraphView", "PlanView", "inspect_path"]
 
 EXPECTED = "expected a bundle's folder, an ONNX graph or a plan"
 DIGESTS = ("digest", "sha256")  # endings of options that are not shown
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
     """One artifact; `problem`: why it cannot be used; None: it and all that it was made from are whole."""
 
@@ -51,12 +54,13 @@ class BundleView:
     artifacts: tuple[EntryView, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphView:
     """An ONNX graph.
 
     `inputs` and `outputs` have name, type and shape; `parameters` are the elements of its initializers but for scales
-    and zero points; `macs` are for one image (None: the file does not give the shapes), `shares` what they are in.
+    and zero points; `macs` are for one image (None: the file does not give the shapes), `fractions` of them by
+    arithmetic.
     """
 
     file: str
@@ -68,21 +72,10 @@ class GraphView:
     nodes: Mapping[str, int]
     parameters: int
     macs: int | None
-    shares: Mapping[str, float]
+    fractions: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerView:
-    """One layer of an engine: what it reads and writes, and the nodes of the graph that went into it."""
-
-    name: str
-    kind: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    onnx: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     """A plan.
 
@@ -98,7 +91,7 @@ class PlanView:
     facts: Mapping[str, Any]
     proof: Mapping[str, Any]
     problem: str | None
-    layers: tuple[LayerView, ...]
+    layers: tuple[EngineLayer, ...]
     missing: str | None
 
 
@@ -119,33 +112,33 @@ def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | Pla
 
 def _bundle(bundle: Bundle) -> BundleView:
     order = list(Kind)
-    made = sorted(bundle.artifacts.values(), key=lambda artifact: (order.index(artifact.kind), artifact.key))
-    entries = tuple(_entry(bundle, artifact) for artifact in made)
-    return BundleView(str(bundle.folder), bundle.spec.name, bundle.random_weights, entries)
-
-
-def _entry(bundle: Bundle, artifact: Artifact) -> EntryView:
-    shown = {key: value for key, value in artifact.recipe.options.items() if not key.endswith(DIGESTS)}
-    return EntryView(
-        key=artifact.key,
-        kind=artifact.kind.value,
-        precision=artifact.precision.value,
-        path=artifact.path,
-        size_bytes=artifact.size_bytes,
-        parents=tuple(artifact.recipe.parents),
-        options={key: value for key, value in shown.items() if value is not None},
-        problem=_problem(bundle, artifact),
-    )
+    entries = [
+        EntryView(
+            key=artifact.key,
+            kind=artifact.kind.value,
+            precision=artifact.precision.value,
+            path=artifact.path,
+            size_bytes=artifact.size_bytes,
+            parents=tuple(artifact.recipe.parents),
+            options={
+                key: value
+                for key, value in artifact.recipe.options.items()
+                if not key.endswith(DIGESTS) and value is not None
+            },
+            problem=_problem(bundle, artifact),
+        )
+        for artifact in sorted(bundle.artifacts.values(), key=lambda each: (order.index(each.kind), each.key))
+    ]
+    return BundleView(str(bundle.folder), bundle.spec.name, bundle.random_weights, tuple(entries))
 
 
 def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
-    commands = {
-        Kind.PLAN: f"wrn-deploy build-engine {bundle.folder} --{artifact.precision} --rebuild",
-        Kind.CALIBRATION: f"wrn-deploy calibrate {bundle.folder} --calib-data DATA",
-    }
-    quantized = artifact.precision.value in ("int8", "fp8")
-    again = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
-    remedy = commands.get(artifact.kind, commands[Kind.CALIBRATION] if quantized else again)
+    if artifact.kind is Kind.PLAN:
+        remedy = f"wrn-deploy build-engine {bundle.folder} --{artifact.precision} --rebuild"
+    elif artifact.kind is Kind.CALIBRATION or artifact.precision in (Precision.INT8, Precision.FP8):
+        remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
+    else:
+        remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
     try:
         bundle.find(artifact.key, remedy)
     except DeployError as error:
@@ -171,7 +164,7 @@ def _graph(file: Path) -> GraphView:
             nodes=dict(Counter(node.op_type for node in model.graph.all_nodes()).most_common()),
             parameters=_parameters(model),
             macs=sum(macs) if known else None,
-            shares=shares_of((node.arithmetic, node.macs) for node in expected),
+            fractions=shares_of((node.arithmetic, node.macs) for node in expected),
         )
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedFile(f"{file} is damaged ({error!r}): {EXPECTED}") from error
@@ -193,17 +186,19 @@ def _parameters(model: ir.Model) -> int:
 
 
 def _plan(file: Path, progress: Progress) -> PlanView:
-    found = bundle_of(file)
-    bundle, artifact = found if found is not None else (None, None)
+    bundle, artifact = bundle_of(file) or (None, None)
     facts = dict(artifact.facts) if artifact is not None else {}
     proof = facts.pop("precision", None)
     problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
-    layers, missing = _layers(file, facts, progress) if facts and problem is None else ((), None)
+    layers: tuple[EngineLayer, ...] = ()
+    missing: str | None = None
     if not facts:
         missing = (
             "the plan is not in a bundle: its inputs, outputs and profiles cannot be read without the TensorRT and the "
             "GPU it was built for; inspect it in its bundle, beside manifest.json"
         )
+    elif problem is None:
+        layers, missing = _layers(file, facts, progress)
     return PlanView(
         file=str(file),
         size_bytes=file.stat().st_size,
@@ -219,8 +214,8 @@ def _plan(file: Path, progress: Progress) -> PlanView:
 
 
 def _broken(file: Path) -> str | None:
-    """What is wrong with a plan of no bundle, as far as its bytes tell."""
-    from wrn_deploy.backends.plan.deserialize import check_rtx_plan
+    """What is wrong with a plan outside a bundle, as far as its bytes show."""
+    from wrn_deploy.backends.plan.engine import check_rtx_plan
 
     flavor = plan_flavor(file)
     if flavor is None:
@@ -233,7 +228,7 @@ def _broken(file: Path) -> str | None:
     return None
 
 
-def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[LayerView, ...], str | None]:
+def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[EngineLayer, ...], str | None]:
     """The engine's layers as the inspector reports them, or why it cannot."""
     flavor = str(facts.get("flavor"))
     gpu = find_gpu()
@@ -255,10 +250,4 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
             layers = parse_json(describe_engine(trt.module, file.read_bytes()))
     except DeployError as error:
         return (), str(error)
-    return tuple(
-        LayerView(layer.name, layer.kind, _types(layer.inputs), _types(layer.outputs), layer.onnx) for layer in layers
-    ), None
-
-
-def _types(tensors: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(tensor.type.value for tensor in tensors)
+    return tuple(layers), None

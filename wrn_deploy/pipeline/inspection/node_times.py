@@ -1,36 +1,46 @@
-"""Times each node of two ONNX graphs on this CPU with ONNX Runtime's profiler, in interleaved rounds."""
+"""Times each node of two ONNX graphs in ONNX Runtime, in interleaved rounds, and matches the nodes to layers."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wrn_deploy.calib.lint.finding import Finding
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.sessions import open_profiled
+from wrn_deploy.runtime.sessions import open_session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["RUNS", "WARM_UP", "NodeTime", "RunTimes", "TimingOptions", "time_graphs"]
+__all__ = [
+    "BETWEEN", "RUNS", "WARM_UP", "NodeTime", "RunTimes", "TimedPair", "TimingOptions", "match_layers", "name_nodes",
+    "run_interleaved", "time_graphs",
+]  # fmt: skip
 
 WARM_UP, RUNS = 3, 3  # runs before the first turn, and in each turn
 INPUTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 ARITHMETIC = {
     "float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8", "double": "fp64",
 }  # fmt: skip
+BETWEEN = "between: "  # prefix of rows that are not a layer but all other nodes of one kind
+CAST = "InsertedPrecisionFreeCast_"  # before the name of a node that ONNX Runtime runs in another float type
+SUFFIX = re.compile(r"_(?:nchwc|token_\d+|bn|mul)$")  # behind the name of one that it runs in another layout
+MULTIPLYING = re.compile(r"Conv|Gemm|MatMul")
+FUSED = ("Add", "Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Sum", "Tanh")  # what it computes within a Conv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingOptions:
-    """How two candidates are timed: A B A B, `rounds` times; `threads` None: the runtime decides."""
+    """How two files are timed: A B A B, `rounds` times; `threads` None: the runtime decides."""
 
     batch: int = 1
     rounds: int = 10
@@ -55,46 +65,71 @@ class RunTimes:
     parts: tuple[NodeTime, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedPair:
+    """What was measured of two files, A and B.
+
+    Args:
+        runtime: what ran them.
+        measured: the times of A and of B.
+        rows_of: for A and for B, the row that each part belongs to, by the part's name.
+        findings: the lint findings of B, named by parts or by rows.
+    """
+
+    runtime: str
+    measured: tuple[RunTimes, RunTimes]
+    rows_of: tuple[Mapping[str, str], Mapping[str, str]]
+    findings: Sequence[Finding]
+
+
 def time_graphs(
     models: tuple[ir.Model, ir.Model], timing: TimingOptions, progress: Progress
 ) -> tuple[RunTimes, RunTimes]:
     """Runs both graphs in interleaved rounds on random inputs: times do not depend on the pixels.
 
     Raises:
-        UsageError: a graph's batch is fixed and another one.
+        UsageError: a graph has another, fixed batch.
         DeployError: a graph cannot be run.
         MachineError: onnxruntime is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder, contextlib.ExitStack() as stack:
-        sessions = []
+        runs = []
         for side, model in zip("AB", models, strict=True):
             try:
-                sessions.append(stack.enter_context(_session(model, timing, Path(folder))))
+                runs.append(_ProfiledRun(model, timing, Path(folder), stack))
             except DeployError as error:
                 raise type(error)(f"{side}: {error}") from error
-        with progress.task("Timing nodes: A B, interleaved", timing.rounds) as advance:
-            for run in sessions:
-                run.repeat(WARM_UP)
-            for _ in range(timing.rounds):
-                for run in sessions:
-                    run.repeat(RUNS)
-                advance(1)
-        first, second = (_read_trace(run.end()) for run in sessions)
+        run_interleaved([run.repeat for run in runs], timing, progress)
+        first, second = (_read_trace(run.end()) for run in runs)
     return first, second
 
 
-class _Run:
-    """A profiled session and the inputs that every run gets."""
+def run_interleaved(repeats: Sequence[Callable[[int], None]], timing: TimingOptions, progress: Progress) -> None:
+    """Calls each of `repeats`, which runs something N times, to warm up and then in every round."""
+    with progress.task("Timing A B, interleaved", timing.rounds) as advance:
+        for repeat in repeats:
+            repeat(WARM_UP)
+        for _ in range(timing.rounds):
+            for repeat in repeats:
+                repeat(RUNS)
+            advance(1)
 
-    def __init__(self, session: Any, feed: dict[str, Any]) -> None:
-        self.feed = feed
-        self._session = session
+
+class _ProfiledRun:
+    """A profiled session and the inputs that every run gets; `stack` ends the trace before its folder is removed."""
+
+    def __init__(self, model: ir.Model, timing: TimingOptions, folder: Path, stack: contextlib.ExitStack) -> None:
+        import onnx_ir as ir
+
         self._trace: Path | None = None
+        self._session = open_session(ir.to_proto(model).SerializeToString(), timing.threads, traces=folder)
+        stack.callback(self.end)
+        self._feed = {value.name: _random(value, timing.batch) for value in self._session.get_inputs()}
 
     def repeat(self, times: int) -> None:
         try:
             for _ in range(times):
-                self._session.run(None, self.feed)
+                self._session.run(None, self._feed)
         except Exception as error:  # ONNX Runtime's exceptions have no common class below Exception
             raise DeployError(f"ONNX Runtime cannot run the graph ({error}): export the model again") from error
 
@@ -102,19 +137,6 @@ class _Run:
         if self._trace is None:
             self._trace = Path(self._session.end_profiling())
         return self._trace
-
-
-@contextlib.contextmanager
-def _session(model: ir.Model, timing: TimingOptions, folder: Path) -> Iterator[_Run]:
-    import onnx_ir as ir
-
-    session = open_profiled(ir.to_proto(model).SerializeToString(), timing.threads, folder)
-    run = _Run(session, {})
-    try:
-        run.feed = {value.name: _random(value, timing.batch) for value in session.get_inputs()}
-        yield run
-    finally:
-        run.end()  # before the folder is removed
 
 
 def _random(value: Any, batch: int) -> Any:
@@ -153,3 +175,60 @@ def _read_trace(file: Path) -> RunTimes:
 def _arithmetic(details: dict[str, Any]) -> str:
     types = [name for shape in details.get("input_type_shape", []) for name in shape]
     return ARITHMETIC.get(types[0], types[0]) if types else ""
+
+
+def name_nodes(model: ir.Model) -> ir.Model:
+    """Names nameless nodes after their output, as lint does; returns the model itself."""
+    for node in model.graph.all_nodes():
+        node.name = node.name or node.outputs[0].name
+    return model
+
+
+def match_layers(
+    models: tuple[ir.Model, ir.Model], measured: tuple[RunTimes, RunTimes]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Finds, for A and for B, the row of each measured name; for B also the rows of the Q/DQ that feed its layers.
+
+    A row is a Conv, Gemm or MatMul of either graph, or "between: " and the kind of all other nodes.
+    """
+    from wrn_deploy.engines.promise import expected_precisions
+
+    layers = {node.name for model in models for node in expected_precisions(model)}
+    first, second = (_match(model, parts.parts, layers) for model, parts in zip(models, measured, strict=True))
+    feeding = {name: node.name for node in expected_precisions(models[1]) for name in node.around}
+    return first, {**feeding, **second}
+
+
+def _match(model: ir.Model, parts: Collection[NodeTime], layers: Collection[str]) -> dict[str, str]:
+    nodes = {node.name or "": node for node in model.graph}
+    rows_of = {part.name: base for part in parts if (base := _base(part, nodes)) in layers and part.kind != "Cast"}
+    taken = set(rows_of.values())
+    for part in parts:
+        if part.name not in rows_of:
+            # The kind is the graph's operator: a BN that ONNX Runtime runs as a Conv is a BN.
+            node = nodes.get(_base(part, nodes)) if MULTIPLYING.search(part.kind) else None
+            kind = part.kind if node is None else node.op_type
+            rows_of[part.name] = _fused_into(node, layers, taken) or BETWEEN + kind
+    return rows_of
+
+
+def _base(part: NodeTime, nodes: Collection[str]) -> str:
+    """The name of the graph's node that this one was made from."""
+    name = part.name
+    if name.startswith(CAST) and part.kind != "Cast":
+        name = name.removeprefix(CAST)
+    while name not in nodes and SUFFIX.search(name):
+        name = SUFFIX.sub("", name)
+    return name
+
+
+def _fused_into(node: ir.Node | None, layers: Collection[str], taken: Collection[str]) -> str | None:
+    """The layer that an activation or sum was fused into: the nearest one before it that did not run by itself."""
+    waiting = [node]
+    for _ in range(4):
+        fused = [node for node in waiting if node is not None and node.op_type in FUSED]
+        waiting = list(dict.fromkeys(value.producer() for node in fused for value in node.inputs if value is not None))
+        for found in waiting:
+            if found is not None and found.name in layers and found.name not in taken:
+                return found.name
+    return None

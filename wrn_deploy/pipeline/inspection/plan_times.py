@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle
-from wrn_deploy.calib.lint.finding import Finding, Target
+from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu, find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of
-from wrn_deploy.pipeline.inspection.layer_matching import BETWEEN
-from wrn_deploy.pipeline.inspection.node_times import RUNS, WARM_UP, NodeTime, RunTimes, TimingOptions
+from wrn_deploy.pipeline.inspection.node_times import (
+    BETWEEN,
+    WARM_UP,
+    NodeTime,
+    RunTimes,
+    TimedPair,
+    TimingOptions,
+    run_interleaved,
+)
 from wrn_deploy.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,20 +29,10 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.layers import EngineLayer
     from wrn_deploy.engines.promise import ExpectedPrecision
 
-__all__ = ["TimedPlans", "time_plans"]
+__all__ = ["time_plans"]
 
 
-@dataclass(frozen=True, slots=True)
-class TimedPlans:
-    """The GPU, the times, the row of each layer, and the lint findings of the second plan's graph."""
-
-    runtime: str
-    measured: tuple[RunTimes, RunTimes]
-    rows_of: tuple[Mapping[str, str], Mapping[str, str]]
-    findings: Sequence[Finding]
-
-
-def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progress) -> TimedPlans:
+def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progress) -> TimedPair:
     """Runs both plans in interleaved rounds on random bytes; their graphs, in their bundles, name the layers.
 
     Raises:
@@ -54,13 +51,19 @@ def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progre
             stack.enter_context(LayerTimer(_module(plan, gpu), bundle.file(plan).read_bytes(), timing.batch))
             for bundle, plan in found
         ]
-        runs = _run_interleaved(timers, timing, progress)
+        runs: list[list[Run]] = [[], []]
+        repeats = [partial(_repeat, timer, own) for timer, own in zip(timers, runs, strict=True)]
+        run_interleaved(repeats, timing, progress)
         described = [timer.description for timer in timers]
     graphs = [_graph(bundle, plan) for bundle, plan in found]
-    sides = [_side(*side) for side in zip(graphs, described, runs, strict=True)]
-    findings = lint_file(graphs[1], Target.TENSORRT).findings
-    (first, first_rows), (second, second_rows) = sides
-    return TimedPlans(gpu.name, (first, second), (first_rows, second_rows), findings)
+    first, first_rows = _side(graphs[0], described[0], runs[0][WARM_UP:])
+    second, second_rows = _side(graphs[1], described[1], runs[1][WARM_UP:])
+    return TimedPair(
+        runtime=gpu.name,
+        measured=(first, second),
+        rows_of=(first_rows, second_rows),
+        findings=lint_file(graphs[1], Target.TENSORRT).findings,
+    )
 
 
 def _plan(file: Path) -> tuple[Bundle, Artifact]:
@@ -72,7 +75,7 @@ def _plan(file: Path) -> tuple[Bundle, Artifact]:
 
 
 def _module(plan: Artifact, gpu: Gpu) -> Any:
-    """The TensorRT that the plan was built with; raises MachineError where this machine cannot run it."""
+    """The TensorRT that the plan was built with; raises MachineError if this machine cannot run it."""
     from wrn_deploy.backends.plan.validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
 
@@ -92,17 +95,8 @@ def _graph(bundle: Bundle, plan: Artifact) -> Path:
 Run = tuple[float, dict[str, float]]  # milliseconds of the whole, and of each layer
 
 
-def _run_interleaved(timers: Sequence[LayerTimer], timing: TimingOptions, progress: Progress) -> list[list[Run]]:
-    runs: list[list[Run]] = [[] for _ in timers]
-    with progress.task("Timing layers: A B, interleaved", timing.rounds) as advance:
-        for timer in timers:
-            for _ in range(WARM_UP):
-                timer.run()
-        for _ in range(timing.rounds):
-            for timer, own in zip(timers, runs, strict=True):
-                own.extend(timer.run() for _ in range(RUNS))
-            advance(1)
-    return runs
+def _repeat(timer: LayerTimer, runs: list[Run], times: int) -> None:
+    runs.extend(timer.run() for _ in range(times))
 
 
 def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[RunTimes, dict[str, str]]:
@@ -117,7 +111,7 @@ def _side(graph: Path, described: str, runs: Sequence[Run]) -> tuple[RunTimes, d
 def place_layers(
     expected: Sequence[ExpectedPrecision], layers: Sequence[EngineLayer], runs: Sequence[Run]
 ) -> tuple[RunTimes, dict[str, str]]:
-    """The times of an engine's layers, and the row of each: the graph's layer that it multiplies for, or its kind."""
+    """Returns the times of an engine's layers, and the row of each: the graph's layer that it computes, or its kind."""
     from wrn_deploy.engines.proof import computed_in, kernels_of
 
     by_name = {layer.name: layer for layer in layers}

@@ -1,4 +1,4 @@
-"""Compares two reports in files, and is the gate on what became slower or less accurate."""
+"""Compares two reports in files; checks the gates on what is slower or less accurate than before, or than fp32."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.bench.report.compare import Comparison, RowKey, Timed, compare_reports
-from wrn_deploy.bench.report.report import read_report
+from wrn_deploy.bench.report.report import Report, read_report
 from wrn_deploy.bench.report.shares import exceeds
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
+from wrn_deploy.spec import Precision
 
-__all__ = ["Limits", "check_comparison", "compare_files"]
+__all__ = ["RegressionLimits", "check_comparison", "check_drop", "compare_files"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What may become worse; None: anything.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionLimits:
+    """How much may become worse; None: any amount.
 
     Args:
-        regress: per cent of more time.
-        drop: points of top-1.
-        strict: a time above the limit counts without being shown, and so does what is no longer measured.
+        regress: maximum increase of a time, in per cent.
+        drop: maximum loss of top-1, in points.
+        strict: a time above the limit fails even if its interval does not show it; so does a missing row.
     """
 
     regress: float | None = None
@@ -29,20 +30,20 @@ class Limits:
     strict: bool = False
 
 
-def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
-    """The comparison of two reports, and notes on what else differs.
+def compare_files(before: Path, after: Path, reference: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
+    """Compares two reports; returns the comparison, and notes on what else differs.
 
     Raises:
-        DeployError: a file is no report, the two may not be compared, or they have nothing in common.
+        DeployError: a file is not a report, the two may not be compared, or they have nothing in common.
     """
     old, new = read_report(before), read_report(after)
-    reasons = obstacles(old, new, yardstick)
+    reasons = obstacles(old, new, reference)
     if reasons:
         raise DeployError(
             f"{before} and {after} may not be compared ({'; '.join(reasons)}): expected the same in both; "
             "measure both on one machine with the same options"
         )
-    found = compare_reports(old, new, yardstick)
+    found = compare_reports(old, new, reference)
     if not found.timed and not found.scored:
         why = f", and answers are not compared as {found.answers}" if found.answers else ""
         raise DeployError(
@@ -52,10 +53,10 @@ def compare_files(before: Path, after: Path, yardstick: RowKey | None = None) ->
     return found, comparison_warnings(old, new)
 
 
-def check_comparison(found: Comparison, limits: Limits) -> None:
-    """The gate: no time may be shown to be above the limit, and no candidate may lose more right answers than it.
+def check_comparison(found: Comparison, limits: RegressionLimits) -> None:
+    """Checks that no time is shown to be above the limit, and that no candidate loses more right answers than allowed.
 
-    A time is above the limit where its whole interval is; with `strict`, where the ratio itself is.
+    A time is above the limit if its whole interval is; with `strict`, if the ratio itself is.
 
     Raises:
         GateError: something became worse, with every case.
@@ -76,7 +77,7 @@ def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
             "reports; measure with more --rounds"
         )
     limit = 1 + percent / 100
-    return [_told(timed, percent) for timed in found.timed if _low(timed, strict=strict) > limit]
+    return [_describe(timed, percent) for timed in found.timed if _low(timed, strict=strict) > limit]
 
 
 def _low(timed: Timed, *, strict: bool) -> float:
@@ -85,7 +86,7 @@ def _low(timed: Timed, *, strict: bool) -> float:
     return timed.ratio.value if strict else timed.ratio.low
 
 
-def _told(timed: Timed, percent: float) -> str:
+def _describe(timed: Timed, percent: float) -> str:
     ratio = timed.ratio
     times = f"{timed.before_ms:.4g} to {timed.after_ms:.4g} ms"
     shown = f"ratio {ratio.value:.3f}, {ratio.low:.3f} to {ratio.high:.3f}" if ratio else "too few rounds to tell"
@@ -104,3 +105,29 @@ def _less_accurate(found: Comparison, points: float) -> list[str]:
         for scored in found.scored
         if exceeds(scored.lost, scored.images, points)
     ]
+
+
+def check_drop(report: Report, max_drop: float) -> None:
+    """Checks the accuracy of one report: no row may lose more than `max_drop` points of top-1 against fp32.
+
+    All rows were measured on the same images, so right answers are counted: losing exactly `max_drop` passes.
+
+    Raises:
+        GateError: a row loses more, or there is nothing to compare.
+    """
+    measured = [(row, row.accuracy) for row in report.rows if row.accuracy is not None]
+    fp32 = next((accuracy for row, accuracy in measured if row.name == report.reference), None)
+    if fp32 is None or all(row.precision is Precision.FP32 for row, _ in measured):
+        names = ", ".join(row.name for row, _ in measured) or "nothing"
+        raise GateError(
+            f"--max-drop {max_drop:g} compares with fp32, and {names} was measured: expected fp32 and a row of lower "
+            "precision; calibrate the bundle, leave --backend out, or install what the skipped rows need"
+        )
+    for row, accuracy in measured:
+        lost, images = fp32.correct - accuracy.correct, accuracy.images
+        if exceeds(lost, images, max_drop):
+            raise GateError(
+                f"{row.name} loses {100 * lost / images:.2f} points of top-1 against {report.reference} "
+                f"({100 * accuracy.top1:.2f} % instead of {100 * fp32.top1:.2f} %): expected at "
+                f"most {max_drop:g}; calibrate with more images or another --calib-method"
+            )

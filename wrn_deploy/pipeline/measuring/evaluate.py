@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wrn_deploy.bench.measuring.accuracy import ask
 from wrn_deploy.bench.measuring.scoring import score
-from wrn_deploy.bench.report.report import Accuracy, Report, Row
+from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
@@ -43,7 +43,7 @@ def evaluate_target(
     `gated`: an accuracy gate will compare the rows with fp32, which needs a bundle.
 
     Raises:
-        UsageError: options that are for the other kind.
+        UsageError: options for a bundle with weights.
         DeployError: unusable data or weights, or as `evaluate_bundle`.
         MachineError: nothing that was asked for can run here.
     """
@@ -56,12 +56,12 @@ def evaluate_target(
 
 
 def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -> str:
-    """Which of PyTorch's backends the weights are evaluated with."""
+    """Returns the one of PyTorch's backends that evaluates the weights."""
     named = options.backends or ("torch",)
     alone = len(named) == 1 and named[0] in DEVICES and options.precision in (None, Precision.FP32)
     if not alone or options.everything or gated:
         raise UsageError(
-            f"{target.path} is no folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
+            f"{target.path} is not the folder of a bundle: weights run in PyTorch alone, in fp32 (--backend torch or "
             "torch_cuda), and --all and --max-drop compare a bundle's candidates; `wrn-deploy export` makes a bundle"
         )
     runtime = find_runtime(named[0])
@@ -82,14 +82,23 @@ def _evaluate(
         machine = describe_machine()
         settings = settings_of(options, machine)
         torch.set_num_threads(settings.threads)
-        batches = Batches(
-            source, spec.preprocessing, images_together(spec), limit=options.limit, max_corrupt=options.max_corrupt
-        )
+        size = images_together(spec)
+        batches = Batches(source, spec.preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
         _describe_weights(weights, progress)
         workers = choose_workers(options.workers, batches.preprocessing, len(batches))
         task = progress.task(f"Accuracy of {spec.name} in {find_runtime(backend_name).title}", len(batches))
         with task as advance, Decoders(workers) as batches.decoders:
             answers = ask(backend, batches, spec, advance)
+    file = weights.checkpoint.file
+    row = Row(
+        backend=backend_name,
+        title=find_runtime(backend_name).title,
+        precision=Precision.FP32,
+        artifact=weights.origin.get("published", file.name),
+        sha256=weights.origin["file_sha256"],
+        size_bytes=file.stat().st_size,
+        accuracy=score(answers, None, spec),
+    )
     return Report(
         model=spec.name,
         random_weights=False,
@@ -102,12 +111,12 @@ def _evaluate(
         machine=machine,
         versions={"wrn-deploy": __version__, **package_versions("numpy", "torch")},
         settings=settings,
-        rows=(_row(weights, backend_name, score(answers, None, spec)),),
+        rows=(row,),
     )
 
 
 def _describe_weights(weights: LoadedWeights, progress: Progress) -> None:
-    """Notes what loading the weights has not said: the preprocessing, and the accuracy that others published."""
+    """Notes what loading the weights does not: the preprocessing, and the accuracy that others published."""
     if weights.checkpoint.spec is not None:
         progress.note(f"preprocessing: {describe_preprocessing(weights.spec.preprocessing)} (from the weights)")
     published = read_sources().get(weights.origin.get("published", ""))
@@ -117,16 +126,3 @@ def _describe_weights(weights: LoadedWeights, progress: Progress) -> None:
             f"published: top-1 {percent_text(found.top1)}, top-5 {percent_text(found.top5)} on ImageNet at "
             f"{found.size} pixels ({found.published_in})"
         )
-
-
-def _row(weights: LoadedWeights, backend: str, accuracy: Accuracy) -> Row:
-    file = weights.checkpoint.file
-    return Row(
-        backend=backend,
-        title=find_runtime(backend).title,
-        precision=Precision.FP32,
-        artifact=weights.origin.get("published", file.name),
-        sha256=weights.origin["file_sha256"],
-        size_bytes=file.stat().st_size,
-        accuracy=accuracy,
-    )

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
+from wrn_deploy.bench.measuring.scoring import score_all
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
-from wrn_deploy.bench.report.environment import Conditions
 from wrn_deploy.bench.report.report import Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.guard import report_warnings
@@ -23,7 +23,6 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
-from wrn_deploy.pipeline.measuring.scoring import score_all
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import default_pairs, examine, known_pairs, runtimes
@@ -48,10 +47,10 @@ class MeasureOptions:
         precision: only this one; None: all but the experimental ones, which are measured if the bundle has them.
         batches: batch sizes.
         rounds: turns of each candidate at each batch size.
-        iterations: maximum of runs in a turn.
+        iterations: maximum number of runs in a turn.
         threads: CPU threads; None: all cores.
         limit: use the first `limit` images; None: all.
-        max_corrupt: how many corrupt images, or which fraction, may be left out.
+        max_corrupt: maximum number, or fraction, of corrupt images, which are left out.
         duration_s: seconds that a candidate's turns at one batch size take together; a turn has at least one run.
         streams: concurrent inferences.
         boundary: the section that is timed.
@@ -89,7 +88,7 @@ class MeasureOptions:
             raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
         if not 0 < self.duration_s < math.inf or self.streams < 1:
             raise UsageError(
-                f"{self.duration_s} s on {self.streams} streams: expected more than 0 s and 1 stream at least"
+                f"{self.duration_s} s on {self.streams} streams: expected more than 0 s and at least 1 stream"
             )
 
 
@@ -102,15 +101,19 @@ def bench_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) ->
         MachineError: this machine can run nothing of what was asked for.
 
     Example:
-        >>> bundle = Bundle.open("demo/bundle")
-        >>> report = bench_bundle(bundle, MeasureOptions(data="digits", rounds=10), Silent())
-        >>> [row.name for row in report.rows if row.latencies]
+        >>> from wrn_deploy.bundle import Bundle
+        >>> from wrn_deploy.progress import Silent
+        >>> from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+        >>> options = MeasureOptions(data="digits", backends=("onnxruntime",), batches=(1,), rounds=1, limit=64)
+        >>> report = bench_bundle(Bundle.open("bundle"), options, Silent())
+        >>> report.reference
+        'PyTorch CPU fp32'
     """
     return _measure(bundle, options, progress, with_latency=True)
 
 
 def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
-    """Measures accuracy alone."""
+    """Measures as `bench_bundle`, but accuracy alone."""
     return _measure(bundle, options, progress, with_latency=False)
 
 
@@ -121,32 +124,13 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     settings = settings_of(options, machine)
     if options.loads:
         check_loadgen()
-    asked = _asked(bundle, options)
-    also = _compared_with(bundle, options)
-    entries = [_entry(bundle, *pair) for pair in known_pairs() if pair in {*asked, *also}]
-    named = [entry for entry in entries if (entry.backend, entry.precision) in asked]
-    if all(entry.skipped for entry in named):  # no silent replacement
-        kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
-        raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
+    entries, named = _examine_candidates(bundle, options)
     images = min(len(source), options.limit or len(source))
     watch = watch_machine()
     with contextlib.ExitStack() as stack:
         for entry in entries:
             if entry.skipped is None:
-                config = WorkerConfig(
-                    folder=str(bundle.folder),
-                    backend=entry.backend,
-                    precision=entry.precision,
-                    threads=settings.threads,
-                    data=options.data,
-                    limit=options.limit,
-                    max_corrupt=options.max_corrupt,
-                    accuracy_batch=images_together(bundle.spec),
-                    streams=options.streams,
-                    boundary=options.boundary,
-                    workers=options.workers,
-                )
-                start(entry, stack, config)
+                start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
         if with_latency:
             time_rounds(entries, settings, progress, watch.look)
             run_loads(entries, options.loads, options.logs or Path(), progress)
@@ -157,14 +141,34 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             conditions = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
         raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
-    seen = next(entry.answers.images for entry in entries if entry.answers is not None)
-    report_warnings(check_overlap(bundle, seen), progress)
-    measured = _Measured(entries=entries, source=source, machine=machine, settings=settings, conditions=conditions)
-    return _report(bundle, options, measured)
+    answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
+    first = next(iter(answers.values()))
+    report_warnings(check_overlap(bundle, first.images), progress)
+    fp32 = [entry.name for entry in by_reference(entries) if entry.precision is Precision.FP32]
+    reference = next((name for name in fp32 if name in answers), None)
+    baselines = [entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline]
+    compared = answers[reference] if reference else None
+    scores = score_all(answers, compared, source, bundle.spec, pictures=options.pictures)
+    ordered = sorted(entries, key=lambda entry: entry.name != reference)
+    return Report(
+        model=bundle.spec.name,
+        random_weights=bundle.random_weights,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        data=Path(options.data).name,
+        data_digest=first.digest,
+        corrupt=first.corrupt,
+        reference=reference,
+        baseline=baselines[0] if baselines else reference,
+        machine=machine,
+        versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
+        settings=settings,
+        rows=tuple(entry.row(scores.get(entry.name)) for entry in ordered),
+        conditions=conditions,
+    )
 
 
 def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
-    """The settings that the report states."""
+    """Returns the settings that the report states."""
     return Settings(
         batches=options.batches,
         rounds=options.rounds,
@@ -177,7 +181,7 @@ def settings_of(options: MeasureOptions, machine: Machine) -> Settings:
 
 
 def check_labelled(source: ImageSource, classes: int) -> None:
-    """Refuses unlabelled data before anything is timed: there would be no accuracy to report.
+    """Refuses unlabelled data before anything is timed.
 
     Raises:
         DeployError: the first image has no label.
@@ -185,6 +189,27 @@ def check_labelled(source: ImageSource, classes: int) -> None:
     first = next(source.items())
     if first.label is None:
         raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
+
+
+def _examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
+    """Returns all candidates to measure, and those of them that the options ask for.
+
+    Raises:
+        DeployError: none of the latter can run; fp32 and the baseline do not silently replace them.
+    """
+    asked = _asked(bundle, options)
+    pairs = {*asked, *_compared_with(bundle, options)}
+    entries, named = [], []
+    for backend, precision in known_pairs():
+        if (backend, precision) in pairs:
+            found = examine(bundle, backend, precision)
+            entries.append(RowBuilder(backend=backend, precision=precision, found=found, skipped=found.skipped))
+            if (backend, precision) in asked:
+                named.append(entries[-1])
+    if all(entry.skipped for entry in named):
+        kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
+        raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
+    return entries, named
 
 
 def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
@@ -223,9 +248,20 @@ def _compared_with(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, P
     return fp32 if options.baseline is None else [*fp32, options.baseline]
 
 
-def _entry(bundle: Bundle, backend: str, precision: Precision) -> RowBuilder:
-    found = examine(bundle, backend, precision)
-    return RowBuilder(backend, precision, found, found.skipped)
+def _worker_config(bundle: Bundle, options: MeasureOptions, entry: RowBuilder, threads: int) -> WorkerConfig:
+    return WorkerConfig(
+        folder=str(bundle.folder),
+        backend=entry.backend,
+        precision=entry.precision,
+        threads=threads,
+        data=options.data,
+        limit=options.limit,
+        max_corrupt=options.max_corrupt,
+        accuracy_batch=images_together(bundle.spec),
+        streams=options.streams,
+        boundary=options.boundary,
+        workers=options.workers,
+    )
 
 
 def _known() -> str:
@@ -237,51 +273,3 @@ def _reasons(skipped: Sequence[RowBuilder]) -> str:
     for entry in skipped:
         names.setdefault(entry.skipped, []).append(entry.name)
     return "; ".join(f"{', '.join(alike)}: {reason}" for reason, alike in names.items())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """What a report is made of."""
-
-    entries: list[RowBuilder]
-    source: ImageSource
-    machine: Machine
-    settings: Settings
-    conditions: Conditions
-
-
-def _report(bundle: Bundle, options: MeasureOptions, measured: _Measured) -> Report:
-    entries = measured.entries
-    answered = [entry for entry in entries if entry.answers is not None and not entry.skipped]
-    reference = _reference(answered)
-    first = answered[0].answers
-    assert first is not None
-    scores = score_all(entries, reference, measured.source, bundle.spec, pictures=options.pictures)
-    return Report(
-        model=bundle.spec.name,
-        random_weights=bundle.random_weights,
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        data=Path(options.data).name,
-        data_digest=first.digest,
-        corrupt=first.corrupt,
-        reference=reference.name if reference else None,
-        baseline=_baseline(entries, options, reference),
-        machine=measured.machine,
-        versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
-        settings=measured.settings,
-        rows=tuple(
-            entry.row(scores.get(entry.name)) for entry in sorted(entries, key=lambda entry: entry is not reference)
-        ),
-        conditions=measured.conditions,
-    )
-
-
-def _baseline(entries: list[RowBuilder], options: MeasureOptions, reference: RowBuilder | None) -> str | None:
-    if options.baseline is None:
-        return reference.name if reference else None
-    return next(entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline)
-
-
-def _reference(answered: list[RowBuilder]) -> RowBuilder | None:
-    """The fp32 row that agreement and drops refer to: PyTorch's, else another's."""
-    return next((entry for entry in by_reference(answered) if entry.precision is Precision.FP32), None)

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wrn_deploy.bench.measuring.accuracy import Answers
+from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
-from wrn_deploy.bench.measuring.logits import LogitFile
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
@@ -30,7 +29,7 @@ WARM_UP_S = (0.5, 10.0)  # minimum, and maximum if times do not get steady befor
 PAUSE_S = 0.05
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RowBuilder:
     """Collects what is measured of one candidate, and makes a row of the report from it."""
 
@@ -47,12 +46,11 @@ class RowBuilder:
 
     @property
     def name(self) -> str:
-        """The row's."""
+        """The row's name."""
         return f"{self.found.runtime.title} {self.precision}"
 
     def row(self, accuracy: Accuracy | None) -> Row:
-        """What was measured, and how right its answers are."""
-        latencies = tuple(self.latency(batch) for batch in self.rounds)
+        """Returns what was measured, with the accuracy of its answers."""
         artifact = self.found.artifact
         return Row(
             backend=self.backend,
@@ -63,26 +61,22 @@ class RowBuilder:
             sha256=artifact.sha256 if artifact else None,
             size_bytes=artifact.size_bytes if artifact else None,
             peak_rss_bytes=self.peak_rss_bytes,
-            latencies=() if self.skipped else latencies,
+            latencies=() if self.skipped else tuple(map(self.latency, self.rounds)),
             loads=() if self.skipped else tuple(self.loads),
             accuracy=None if self.skipped else accuracy,
         )
 
     def latency(self, batch: int) -> Latency:
-        """Its times at a batch size, by rounds."""
-        rounds = self.rounds[batch]
-        on_device = tuple(each.device_ms for each in rounds)
-        return Latency(
-            batch, tuple(each.host_ms for each in rounds), self.warmed[batch], on_device if all(on_device) else ()
-        )
+        """Returns its times at a batch size, by rounds."""
+        host_ms = tuple(times.host_ms for times in self.rounds[batch])
+        device_ms = tuple(times.device_ms for times in self.rounds[batch])
+        return Latency(batch, host_ms, self.warmed[batch], device_ms if all(device_ms) else ())
 
 
 def start(entry: RowBuilder, stack: contextlib.ExitStack, config: WorkerConfig) -> None:
     """Starts the candidate's process, which ends with `stack`."""
-    try:
+    with _failing(entry):
         entry.worker = stack.enter_context(Worker(config))
-    except DeployError as error:
-        entry.skipped = str(error)
 
 
 def time_rounds(
@@ -127,7 +121,7 @@ def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
     """Collects every candidate's answers to all images, and its peak memory.
 
     The reference answers first and writes its logits to a temporary file, 4 bytes for each class and image. The
-    others compare theirs with that file while they answer, so no logits are sent or held in memory.
+    others compare theirs with that file while they answer, so no logits are sent or kept in memory.
     """
     with tempfile.TemporaryDirectory(prefix="wrn-deploy-logits-") as folder:
         file, known = Path(folder, "reference.f32"), False
@@ -138,15 +132,12 @@ def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
             with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
                 answers = entry.worker.ask(advance, logits)
                 entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
-                entry.answers = answers
-                known = known or leads
+                entry.answers, known = answers, known or leads
 
 
 def by_reference(entries: Sequence[RowBuilder]) -> list[RowBuilder]:
-    """Sorts PyTorch's fp32 first, then other fp32 candidates: what the others may be compared with; else stable."""
-    fp32 = [entry for entry in entries if entry.precision is Precision.FP32]
-    rest = [entry for entry in entries if entry.precision is not Precision.FP32]
-    return sorted(fp32, key=lambda entry: entry.backend != "torch") + rest
+    """Sorts PyTorch's fp32 first, then other fp32 candidates, which the others may be compared with; else stable."""
+    return sorted(entries, key=lambda entry: (entry.backend != "torch") if entry.precision is Precision.FP32 else 2)
 
 
 def _working(entries: list[RowBuilder]) -> list[tuple[RowBuilder, Worker]]:

@@ -102,16 +102,17 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
 def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOptions, progress: Progress) -> None:
     import onnx_ir as ir
 
-    from wrn_deploy.export.bf16 import convert_bf16
     from wrn_deploy.export.check import check_structure
-    from wrn_deploy.export.fp16 import convert_fp16
     from wrn_deploy.export.graph import export_graph
+    from wrn_deploy.export.half import convert_bf16, convert_fp16
     from wrn_deploy.models.checkpoints.weights import write_weights
 
     spec = bundle.spec
     with bundle.transaction() as step:
         write_weights(network, spec.core, step.file("weights.safetensors"))
-        weights = step.add("weights", (Kind.WEIGHTS, Precision.FP32), "weights.safetensors", recipe, {})
+        weights = step.add(
+            "weights", kind=Kind.WEIGHTS, precision=Precision.FP32, path="weights.safetensors", recipe=recipe
+        )
         with progress.task(f"Exporting {spec.name} to ONNX"):
             fp32 = export_graph(network, spec)
         parent = weights
@@ -129,7 +130,14 @@ def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOp
                 facts["interface"] = interface_parity(network, step.file(file), spec, precision, progress)
             if precision is Precision.BF16:
                 facts["parity_of"] = EMULATED
-            made = step.add(f"onnx-{precision}", (Kind.ONNX, precision), file, _graph_recipe(parent, spec), facts)
+            made = step.add(
+                f"onnx-{precision}",
+                kind=Kind.ONNX,
+                precision=precision,
+                path=file,
+                recipe=_graph_recipe(parent, spec),
+                facts=facts,
+            )
             parent = made if precision is Precision.FP32 else parent
 
 
@@ -157,7 +165,9 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Loaded
         raise UsageError(f"--top-k {options.top_k}: expected 1 to {spec.classes}, the number of classes")
     features = count_features(spec) if options.features else 0
     maps = shape_feature_maps(spec) if options.feature_maps else ()
-    return dataclasses.replace(spec, interface=Interface(options.pixels, options.top_k, features, maps)), loaded
+    return dataclasses.replace(
+        spec, interface=Interface(pixels=options.pixels, top_k=options.top_k, features=features, feature_maps=maps)
+    ), loaded
 
 
 def _random(spec: ModelSpec, seed: int) -> nn.Module:
@@ -172,8 +182,8 @@ def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
     from wrn_deploy.export.graph import OPSET
 
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    interface = {} if spec == spec.core else {"interface": spec.interface.to_json()}
-    return Recipe({parent.key: parent.sha256}, {"opset": OPSET, **interface}, tools)
+    interface = {} if spec == spec.core else {"interface": dataclasses.asdict(spec.interface)}
+    return Recipe(parents={parent.key: parent.sha256}, options={"opset": OPSET, **interface}, tools=tools)
 
 
 def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool:

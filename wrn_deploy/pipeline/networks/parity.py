@@ -18,7 +18,7 @@ from wrn_deploy.spec import ModelSpec, Precision
 if TYPE_CHECKING:
     from torch import nn
 
-    from wrn_deploy.export.check_interface import Computed
+    from wrn_deploy.export.check import Computed
 
 __all__ = ["core_parity", "interface_parity", "probe_images"]
 
@@ -59,7 +59,7 @@ def interface_parity(
     network: nn.Module, file: Path, spec: ModelSpec, precision: Precision, progress: Progress
 ) -> list[dict[str, Any]]:
     """Checks a graph with its interface around it, from pixels or images to every output; as `core_parity`."""
-    from wrn_deploy.export.check_interface import check_outputs
+    from wrn_deploy.export.check import check_outputs
 
     sizes = _sizes(spec)
     pixels = _pixels(spec, max(sizes))
@@ -93,7 +93,7 @@ def _pixels(spec: ModelSpec, count: int) -> npt.NDArray[np.uint8]:
 def _computed(network: nn.Module, images: npt.NDArray[np.float32]) -> Computed:
     import torch
 
-    from wrn_deploy.export.check_interface import Computed
+    from wrn_deploy.export.check import Computed
     from wrn_deploy.models import classifier_of, logits_and_maps
 
     features: list[npt.NDArray[np.float32]] = []
@@ -112,7 +112,7 @@ def _runnable(file: Path, precision: Precision) -> Path | bytes:
         return file
     import onnx_ir as ir
 
-    from wrn_deploy.export.bf16 import emulate_bf16
+    from wrn_deploy.export.half import emulate_bf16
 
     graph: bytes = ir.to_proto(emulate_bf16(ir.load(file))).SerializeToString()
     return graph

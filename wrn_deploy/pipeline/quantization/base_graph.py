@@ -73,8 +73,7 @@ def write_wrapped(
     import onnx_ir as ir
 
     from wrn_deploy.calib.equalization.equalize import classifier_factors, tensor_units
-    from wrn_deploy.export.feature_maps import find_feature_maps
-    from wrn_deploy.export.interface import Units, wrap
+    from wrn_deploy.export.interface import Units, find_feature_maps, wrap
 
     if spec == spec.core:
         ir.save(model, file)

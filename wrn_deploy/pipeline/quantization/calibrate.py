@@ -62,7 +62,9 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
     # The weights' file has the preprocessing in it: a model exported with another one needs another table.
-    recipe = Recipe({weights.key: weights.sha256, fp32.key: fp32.sha256}, images.describe(), tools)
+    recipe = Recipe(
+        parents={weights.key: weights.sha256, fp32.key: fp32.sha256}, options=images.describe(), tools=tools
+    )
     artifact = bundle.current("calibration", recipe)
     recipes = functools.partial(_graph_recipes, fp32=fp32, fp16=fp16, options=options.quantization, tools=tools)
     if artifact is not None:
@@ -84,13 +86,20 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
         facts = {"images": table.images, "guards": [dataclasses.asdict(warning) for warning in warnings]}
-        artifact = step.add("calibration", (Kind.CALIBRATION, Precision.INT8), "calibration.json", recipe, facts)
+        artifact = step.add(
+            "calibration",
+            kind=Kind.CALIBRATION,
+            precision=Precision.INT8,
+            path="calibration.json",
+            recipe=recipe,
+            facts=facts,
+        )
         for key, graph in write_graphs(equalized, table, images, progress).items():
             file = step.file(GRAPHS[key])
             write_wrapped(graph, file, bundle.spec, fp32=equalized, equalization=table.equalization)
         del equalized, graph  # frees their weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
-            step.add(key, (Kind.ONNX, Precision.INT8), GRAPHS[key], graph_recipe, {})
+            step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
         with progress.task("Comparing the int8 graphs with fp32"):
             staged = {key: step.file(file) for key, file in GRAPHS.items()}
@@ -166,4 +175,7 @@ def _graph_recipes(
     """How the int8 graphs are made, by artifact key; the graph for ONNX Runtime needs no fp16 graph."""
     parents = {key: (table, fp32, fp16) if key == GRAPH else (table, fp32) for key in GRAPHS}
     described = options.describe()
-    return {key: Recipe({made.key: made.sha256 for made in used}, described, tools) for key, used in parents.items()}
+    return {
+        key: Recipe(parents={made.key: made.sha256 for made in used}, options=described, tools=tools)
+        for key, used in parents.items()
+    }

@@ -28,19 +28,21 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
     remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data {options.data} --fp8"
     table, fp32, fp16 = (bundle.find(key, remedy) for key in ("calibration", "onnx-fp32", "onnx-fp16"))
     parents = {parent.key: parent.sha256 for parent in (table, fp32, fp16)}
-    recipe = Recipe(parents, OPTIONS, {"wrn-deploy": __version__, **package_versions(*PACKAGES)})
+    recipe = Recipe(parents=parents, options=OPTIONS, tools={"wrn-deploy": __version__, **package_versions(*PACKAGES)})
     current = bundle.current(FP8_GRAPH, recipe)
     if current is not None:
         progress.note(f"{bundle.folder}: the fp8 graph is up to date")
         return current
     from wrn_deploy.calib.writing.for_tensorrt import quantize_fp8
-    from wrn_deploy.export.fp16 import convert_fp16
+    from wrn_deploy.export.half import convert_fp16
 
     equalized, found = read_equalized(bundle)
     with bundle.transaction() as step:
         graph = quantize_fp8(equalized, convert_fp16(equalized), found)
         write_wrapped(graph, step.file(FILE), bundle.spec, fp32=equalized, equalization=found.equalization)
-        artifact = step.add(FP8_GRAPH, (Kind.ONNX, Precision.FP8), FILE, recipe, {"experimental": True})
+        artifact = step.add(
+            FP8_GRAPH, kind=Kind.ONNX, precision=Precision.FP8, path=FILE, recipe=recipe, facts={"experimental": True}
+        )
         with progress.task("Comparing the fp8 graph with fp32"):
             CalibrationImages(bundle, options).compare(bundle.file(fp32), {FP8_GRAPH: step.file(FILE)}, progress)
     return artifact

@@ -36,13 +36,20 @@ class ImageList:
         """Stages the list beside its artifact."""
         file = f"{self.key}.txt"
         step.file(file).write_text(images.to_text(), encoding="ascii")
-        recipe = Recipe({source.key: source.sha256})
-        return step.add(self.key, (Kind.CALIBRATION, Precision.INT8), file, recipe, {"images": len(images)})
+        recipe = Recipe(parents={source.key: source.sha256})
+        return step.add(
+            self.key,
+            kind=Kind.CALIBRATION,
+            precision=Precision.INT8,
+            path=file,
+            recipe=recipe,
+            facts={"images": len(images)},
+        )
 
     def find(self, bundle: Bundle) -> Artifact | None:
         """The list; None: the bundle has none, or that of another artifact."""
         source = bundle.artifacts.get(self.source)
-        return None if source is None else bundle.current(self.key, Recipe({source.key: source.sha256}))
+        return None if source is None else bundle.current(self.key, Recipe(parents={source.key: source.sha256}))
 
 
 CALIBRATION = ImageList(

@@ -129,7 +129,7 @@ def _for_tensorrt(
     """The fp32 graph that the int8 graph is made from, and the int8 graph."""
     from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
     from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
-    from wrn_deploy.export.fp16 import convert_fp16
+    from wrn_deploy.export.half import convert_fp16
 
     source = read_pixels(equalized, preprocessing) if exact_input else equalized
     with_pixels = dataclasses.replace(table, tensors={**table.tensors, PIXELS: RANGE})

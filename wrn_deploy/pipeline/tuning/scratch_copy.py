@@ -49,7 +49,14 @@ def copy_new(copy: Bundle, bundle: Bundle, step: Transaction, *, but: Collection
             file = step.file(artifact.path)
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(copy.file(artifact), file)
-            step.add(key, (artifact.kind, artifact.precision), artifact.path, artifact.recipe, artifact.facts)
+            step.add(
+                key,
+                kind=artifact.kind,
+                precision=artifact.precision,
+                path=artifact.path,
+                recipe=artifact.recipe,
+                facts=artifact.facts,
+            )
 
 
 def _plain(artifact: Artifact) -> str:

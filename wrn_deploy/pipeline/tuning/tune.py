@@ -22,7 +22,7 @@ from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
-from wrn_deploy.pipeline.picture_file import write_svg
+from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
@@ -119,7 +119,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
             calibrate_bundle(work, options.calibrate, WithoutNotes(progress))
         base = find_all_int8(work)
         made, tools = base.recipe, package_versions(*PACKAGES)
-        recipe = Recipe(made.parents, {**made.options, TUNE: asked}, {**made.tools, **tools})
+        recipe = Recipe(parents=made.parents, options={**made.options, TUNE: asked}, tools={**made.tools, **tools})
         if made_by(bundle, GRAPH, recipe) and (there := bundle.current(RECORD, recipe)):
             progress.note(f"{bundle.folder}: the tuned int8 graph is up to date")
             return read_tuning(bundle.file(there))
@@ -175,7 +175,9 @@ def _untune(work: Bundle) -> None:
     if tuned is not None and is_tuned(tuned) and base is not None and work.file(base).is_file():
         with work.transaction() as step:
             shutil.copyfile(work.file(base), step.file(tuned.path))
-            step.add(GRAPH, (base.kind, base.precision), tuned.path, base.recipe, base.facts)
+            step.add(
+                GRAPH, kind=base.kind, precision=base.precision, path=tuned.path, recipe=base.recipe, facts=base.facts
+            )
 
 
 def _write(bundle: Bundle, graphs: MixedGraphs, recipe: Recipe, tuning: Tuning, progress: Progress) -> None:
@@ -195,8 +197,8 @@ def _write(bundle: Bundle, graphs: MixedGraphs, recipe: Recipe, tuning: Tuning, 
     with bundle.transaction() as step:
         copy_new(work, bundle, step, but=(GRAPH, UNTUNED, RECORD))
         graphs.write((), step.file(untuned))
-        step.add(UNTUNED, (Kind.ONNX, Precision.INT8), untuned, graphs.base.recipe, {})
+        step.add(UNTUNED, kind=Kind.ONNX, precision=Precision.INT8, path=untuned, recipe=graphs.base.recipe)
         graphs.write(tuning.chosen.float_convs, step.file(path))
-        step.add(GRAPH, (Kind.ONNX, Precision.INT8), path, recipe, facts)
+        step.add(GRAPH, kind=Kind.ONNX, precision=Precision.INT8, path=path, recipe=recipe, facts=facts)
         step.file(record).write_text(tuning.to_json(), encoding="utf-8")
-        step.add(RECORD, (Kind.REPORT, Precision.INT8), record, recipe, {})
+        step.add(RECORD, kind=Kind.REPORT, precision=Precision.INT8, path=record, recipe=recipe)

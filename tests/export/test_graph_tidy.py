@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from wrn_deploy.export.tidy import tidy
+from wrn_deploy.export.graph import tidy
 
 
 def _model(nodes: list[ir.Node], images: ir.Value, initializers: list[ir.Value] | None = None) -> ir.Model:

@@ -16,8 +16,8 @@ from torch import nn
 from tests.export.conftest import Exported, run_graph
 from wrn_deploy.errors import DeployError
 from wrn_deploy.export.check import TOLERANCES, check_structure, compare
-from wrn_deploy.export.fp16 import LARGEST, convert_fp16
 from wrn_deploy.export.graph import export_graph
+from wrn_deploy.export.half import LARGEST_FP16, convert_fp16
 from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.spec import Precision
 
@@ -140,12 +140,12 @@ def test_a_weight_that_half_cannot_hold_is_named_with_its_size(exported: Export,
 
 def test_the_largest_number_of_half_is_still_a_weight(exported: Export) -> None:
     def enlarge(network: nn.Module) -> None:
-        network.get_parameter("fc.weight")[3, 5] = LARGEST
+        network.get_parameter("fc.weight")[3, 5] = LARGEST_FP16
 
     _, graph = _export(exported("wrn-10-1"), enlarge)
     value = convert_fp16(graph).graph.initializers["fc.weight"].const_value
     assert value is not None
-    assert float(value.numpy().max()) == LARGEST == 65504
+    assert float(value.numpy().max()) == LARGEST_FP16 == 65504
 
 
 def test_a_factor_of_bn_that_half_cannot_hold_is_named(exported: Export) -> None:

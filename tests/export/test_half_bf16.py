@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from tests.export.conftest import Exported, Images, run_graph
 from wrn_deploy.errors import DeployError
-from wrn_deploy.export.bf16 import LARGEST, convert_bf16, emulate_bf16
 from wrn_deploy.export.check import TOLERANCES, check_structure, compare
+from wrn_deploy.export.half import LARGEST_BF16, convert_bf16, emulate_bf16
 from wrn_deploy.pipeline.networks.export import probe_images
 from wrn_deploy.spec import Precision
 
@@ -66,7 +66,7 @@ def test_a_weight_that_fp16_cannot_hold_is_one_of_bf16() -> None:
     kept = convert_bf16(graph_with(1e30)).graph.initializers["factor"].const_value
     assert kept is not None
     assert float(kept.numpy()[0]) == pytest.approx(1e30, rel=2**-8)
-    assert torch.finfo(torch.bfloat16).max == LARGEST
+    assert torch.finfo(torch.bfloat16).max == LARGEST_BF16
     with pytest.raises(DeployError, match=r"factor reaches 3\.4e\+38: bf16 ends at 3\.38953e\+38; .* in bf16 as it is"):
         convert_bf16(graph_with(3.4e38))
 

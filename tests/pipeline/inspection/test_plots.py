@@ -12,14 +12,14 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import count_cost
 from wrn_deploy.pipeline.inspection.inspect import GraphView, inspect_path
-from wrn_deploy.pipeline.inspection.plot_model import PlotOptions, plot_model
+from wrn_deploy.pipeline.inspection.plots import PlotOptions, plot_model
 from wrn_deploy.progress import Silent
 from wrn_deploy.rendering.plots.network import Kind, Network, segments_of
 from wrn_deploy.spec import Precision
 
 
 def _plot(what: Path, out: Path, precision: Precision | None = None) -> Network:
-    return plot_model(PlotOptions(what=str(what), out=out, precision=precision), Silent())
+    return plot_model(PlotOptions(target=str(what), out=out, precision=precision), Silent())
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_an_interface_is_a_layer_in_front_and_outputs_behind(interface_bundle: B
 
 
 def test_a_network_known_by_name_needs_no_weights(out: Path) -> None:
-    network = plot_model(PlotOptions(what="wrn-10-1", out=out), Silent())
+    network = plot_model(PlotOptions(target="wrn-10-1", out=out), Silent())
     assert network.macs == count_cost(describe_model("wrn-10-1")).macs
     assert [segment.title for segment in segments_of(network, fold=True)][2:4] == ["block1.0", "block2.0.bn1"]
 
@@ -92,32 +92,32 @@ def test_without_out_the_picture_is_where_its_source_is(made_bundle: Path, tmp_p
     folder.mkdir()
     graph = folder / "graph.onnx"
     graph.write_bytes((made_bundle / "fp16.onnx").read_bytes())
-    plot_model(PlotOptions(what=str(graph)), Silent())
+    plot_model(PlotOptions(target=str(graph)), Silent())
     assert (folder / "graph.svg").is_file()
 
 
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("target", "text"),
     [
         ("missing.onnx", "missing.onnx does not exist"),
         ("a/b", "a/b does not exist"),
         ("wrm-16-2", "did you mean wrn-16-2"),
     ],
 )
-def test_what_is_not_there_is_refused(what: str, told: str, out: Path) -> None:
-    with pytest.raises(DeployError, match=told):
-        plot_model(PlotOptions(what=what, out=out), Silent())
+def test_what_is_not_there_is_refused(target: str, text: str, out: Path) -> None:
+    with pytest.raises(DeployError, match=text):
+        plot_model(PlotOptions(target=target, out=out), Silent())
     assert not out.exists()
 
 
 def test_damage_is_an_error(tmp_path: Path, out: Path) -> None:
     (tmp_path / "graph.onnx").write_bytes(b"\x08\x01garbage")
-    with pytest.raises(DeployError, match=r"graph.onnx (is no ONNX file|holds a graph without nodes)"):
+    with pytest.raises(DeployError, match=r"graph.onnx (is not an ONNX file|holds a graph without nodes)"):
         _plot(tmp_path / "graph.onnx", out)
 
 
 def test_a_precision_belongs_to_a_bundle(out: Path) -> None:
-    options = PlotOptions(what="wrn-10-1", out=out, precision=Precision.INT8)
+    options = PlotOptions(target="wrn-10-1", out=out, precision=Precision.INT8)
     with pytest.raises(UsageError, match="--precision int8 with wrn-10-1: expected it with a bundle alone"):
         plot_model(options, Silent())
     with pytest.raises(DeployError, match="is a folder"):

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from wrn_deploy.errors import GateError
-from wrn_deploy.export.check import TOLERANCES
-from wrn_deploy.export.check_interface import Computed, check_outputs
+from wrn_deploy.export.check import TOLERANCES, Computed, check_outputs
 from wrn_deploy.spec import Precision
 
 Array = npt.NDArray[Any]
