@@ -1,1 +1,1 @@
-"""The ordered steps, one file each: the one place that knows the whole flow; nothing heavy is imported with it."""
+"""The steps, in folders named by the groups of the command line: the one place that knows the whole flow."""
