@@ -146,7 +146,7 @@ def test_a_limit_ends_early() -> None:
     assert [*answers_of(Oracle(), Source([0] * 9), 4, limit=6).predicted] == [0, 1, 2, 3, 4, 0]
 
 
-def test_a_plan_with_a_least_batch_gets_full_batches_and_no_image_counts_twice() -> None:
+def test_a_plan_with_a_minimum_batch_gets_full_batches_and_no_image_counts_twice() -> None:
     oracle = Oracle(batches=range(4, 9))
     answers = answers_of(oracle, Source([0] * 10), 8)
     assert oracle.sizes == [8, 4]
@@ -229,7 +229,7 @@ def test_top_classes_alone_have_no_errors_of_logits(tmp_path: Path) -> None:
     assert answers_of(TopTwo(), source, 2, logits=LogitFile(file, write=False)).errors is None
 
 
-def test_a_reference_that_answered_fewer_images_is_told(tmp_path: Path) -> None:
+def test_a_reference_that_answered_fewer_images_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "logits"
     answers_of(Oracle(), Source([0, 1]), 4, logits=LogitFile(file, write=True))
     with pytest.raises(DeployError, match="the reference answered fewer images"):

@@ -65,7 +65,7 @@ def test_a_gpu_at_work_is_read_in_mhz_degrees_watts_and_joules(nvml: Any) -> Non
     assert nvml.closed == [1]
 
 
-def test_a_reason_with_two_names_is_told_once(nvml: Any) -> None:
+def test_a_reason_with_two_names_is_reported_once(nvml: Any) -> None:
     nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda _handle: 3
     gpu = open_gpu()
     assert gpu is not None

@@ -122,7 +122,7 @@ def test_a_failed_command_leaves_the_worker_at_work(work: WorkerConfig) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
-def test_a_killed_worker_is_told_by_the_name_of_the_signal(work: WorkerConfig, name: str) -> None:
+def test_a_killed_worker_is_reported_by_the_name_of_the_signal(work: WorkerConfig, name: str) -> None:
     with Worker(work) as worker:
         os.kill(worker._process.pid, signal.Signals[name])
         with pytest.raises(DeployError, match=rf"its process died \({name}\)"):
@@ -131,7 +131,7 @@ def test_a_killed_worker_is_told_by_the_name_of_the_signal(work: WorkerConfig, n
             worker.peak_rss_bytes()
 
 
-def test_a_worker_that_dies_in_its_work_is_told_with_its_last_words(
+def test_a_worker_that_dies_in_its_work_is_reported_with_its_last_words(
     work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plant(monkeypatch, tmp_path / "plugins", "crasher", "print('out of luck', flush=True); os._exit(9)")
@@ -169,7 +169,9 @@ def test_a_worker_that_hangs_up_and_hangs_is_ended(
     assert children() == before
 
 
-def test_whatever_a_runtime_raises_is_told(work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_whatever_a_runtime_raises_is_reported(
+    work: WorkerConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plant(monkeypatch, tmp_path / "plugins", "raiser", "raise ZeroDivisionError('inside of the runtime')")
     raised = pytest.raises(DeployError, match="ZeroDivisionError: inside of the runtime")
     with Worker(dataclasses.replace(work, backend="raiser")) as worker, raised:

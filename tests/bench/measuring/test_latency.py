@@ -50,14 +50,14 @@ def test_warming_up_ends_when_times_are_level(timed: type[Section]) -> None:
     assert 15 <= went.runs <= 20, "two windows of 5 after the 10 that get faster, or a few more"
 
 
-def test_warming_up_lasts_its_least_time(timed: type[Section]) -> None:
+def test_warming_up_lasts_its_minimum_time(timed: type[Section]) -> None:
     went, _ = warm_up(timed(1.0), 0.5, 60.0)
     assert went.steady
     assert went.seconds == pytest.approx(0.5)
     assert went.runs == 500
 
 
-def test_times_that_never_settle_are_told(timed: type[Section]) -> None:
+def test_times_that_never_settle_are_reported(timed: type[Section]) -> None:
     went, _ = warm_up(timed(*(1.1**index for index in range(80))), 0.0, 2.0)
     assert not went.steady
     assert went.seconds >= 2.0

@@ -86,7 +86,7 @@ def test_multi_stream_sends_eight_together(tmp_path: Path) -> None:
     assert found.queries >= 662
 
 
-def test_a_backend_with_a_least_batch_gets_it(tmp_path: Path) -> None:
+def test_a_backend_with_a_minimum_batch_gets_it(tmp_path: Path) -> None:
     answerer = Answerer(range(4, 9))
     assert run(answerer, tmp_path, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.1)).queries >= 64
     assert set(answerer.sizes) == {4}

@@ -47,7 +47,7 @@ def test_of_many_changed_images_some_are_kept_from_all_over_the_data(changed: in
     assert kept[-1] >= changed * 11 // 12
 
 
-def test_errors_are_told_of_all_but_the_reference_itself() -> None:
+def test_errors_are_reported_for_all_but_the_reference_itself() -> None:
     reference = made_answers([0], [0])
     given = dataclasses.replace(reference, errors=LogitErrors(0.5, 0.25))
     assert (score(given, reference).max_error, score(given, reference).mean_error) == (0.5, 0.25)

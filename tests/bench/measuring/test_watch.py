@@ -96,7 +96,7 @@ def test_a_long_watch_keeps_few_snapshots_from_all_of_it() -> None:
     assert times[-1] > 7000
 
 
-def test_without_counters_and_gpu_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_counters_and_gpu_the_rest_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     linux = FakeLinux()
     monkeypatch.setattr(linux, "times", lambda: None)
     watch = begin(linux)

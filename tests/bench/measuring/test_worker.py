@@ -52,7 +52,7 @@ def test_threads_are_moved_and_let_go_and_bound_ones_stay(monkeypatch: pytest.Mo
     assert numbers["bound"] not in {thread for thread, _ in moved}
 
 
-def test_it_does_nothing_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_nothing_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     monkeypatch.setattr(Path, "iterdir", lambda _: pytest.fail("the threads were looked at"))
     shuffle_threads(random.Random(0))

@@ -75,7 +75,7 @@ def test_logits_that_are_not_finite_are_no_prediction(
         predict_images(made_bundle, PredictOptions(images=(digit,), top_k=1, backend="onnxruntime"), Silent())
 
 
-def test_of_a_bundle_with_top_classes_the_logits_are_told(made_interface_bundle: Path, digit: Path) -> None:
+def test_of_a_bundle_with_top_classes_the_logits_are_reported(made_interface_bundle: Path, digit: Path) -> None:
     found = predict_images(made_interface_bundle, PredictOptions(images=(digit,), top_k=None, **CPU), Silent())
     with Runner.open(made_interface_bundle, **CPU) as runner:
         results = runner.run(np.asarray(Image.open(digit))[None])

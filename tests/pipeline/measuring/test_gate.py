@@ -69,7 +69,7 @@ def test_the_gate_names_the_row_that_loses_too_much(correct: int, allowed: float
         [("PyTorch", FP32, None), ("ORT", INT8, 940)],
     ],
 )
-def test_the_gate_fails_where_there_is_nothing_to_compare(rows: list[tuple[str, Precision, int | None]]) -> None:
+def test_the_gate_fails_without_anything_to_compare(rows: list[tuple[str, Precision, int | None]]) -> None:
     with pytest.raises(GateError, match="expected fp32 and a row of lower precision"):
         check_drop(report_with(*rows), 99.0)
 

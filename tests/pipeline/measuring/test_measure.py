@@ -73,7 +73,7 @@ class FakeWorker:
             raise DeployError("its process died (SIGKILL)")
         self._log.calls.append((self._name, call, detail))
 
-    def warm_up(self, batch: int, _least_s: float, _most_s: float) -> tuple[WarmUp, float]:
+    def warm_up(self, batch: int, _min_s: float, _max_s: float) -> tuple[WarmUp, float]:
         self._enter("warm_up", batch)
         return WarmUp(0.1, 3, steady=True), self._log.last_ms
 
