@@ -81,11 +81,11 @@ def test_a_reference_takes_out_what_slowed_a_whole_run() -> None:
     """The second run's machine was half as fast from the fifth round on, for both rows alike."""
     load = np.where(np.arange(30) < 5, 1.0, 2.0)
     rows = {factor: timed_by_rounds("X", (factor * load).tolist()) for factor in (1.0, 1.1)}
-    unit = timed_by_rounds("Yard", (3.0 * load).tolist())
-    before = make_report(timed_by_rounds("X", [1.0] * 30), timed_by_rounds("Yard", [3.0] * 30))
+    unit = timed_by_rounds("Unit", (3.0 * load).tolist())
+    before = make_report(timed_by_rounds("X", [1.0] * 30), timed_by_rounds("Unit", [3.0] * 30))
     same, slower = (make_report(rows[factor], unit) for factor in (1.0, 1.1))
     assert compare_reports(before, same).timed[0].verdict is Verdict.SLOWER
-    key = ("yard", Precision.FP32)
+    key = ("unit", Precision.FP32)
     (timed,) = compare_reports(before, same, key).timed
     assert timed.verdict is Verdict.NO_DIFFERENCE
     (timed,) = compare_reports(before, slower, key).timed
