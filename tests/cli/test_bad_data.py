@@ -16,19 +16,8 @@ from wrn_deploy.bundle import Bundle
 pytestmark = pytest.mark.usefixtures("short_turns")
 
 QUICK = (
-    "--rounds",
-    1,
-    "--iterations",
-    1,
-    "--batches",
-    1,
-    "--backend",
-    "onnxruntime",
-    "--precision",
-    "fp32",
-    "--threads",
-    1,
-)
+    "--rounds", 1, "--iterations", 1, "--batches", 1, "--backend", "onnxruntime", "--precision", "fp32", "--threads", 1,
+)  # fmt: skip
 Npz = Callable[..., Path]
 
 
