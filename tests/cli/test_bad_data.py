@@ -16,19 +16,8 @@ from wrn_deploy.bundle import Bundle
 pytestmark = pytest.mark.usefixtures("short_turns")
 
 QUICK = (
-    "--rounds",
-    1,
-    "--iterations",
-    1,
-    "--batches",
-    1,
-    "--backend",
-    "onnxruntime",
-    "--precision",
-    "fp32",
-    "--threads",
-    1,
-)
+    "--rounds", 1, "--iterations", 1, "--batches", 1, "--backend", "onnxruntime", "--precision", "fp32", "--threads", 1,
+)  # fmt: skip
 Npz = Callable[..., Path]
 
 
@@ -252,9 +241,9 @@ def test_train_needs_labels(cli: Cli, npz: Npz, tmp_path: Path) -> None:
     assert "has no label: expected 0 to 9" in outcome.err
 
 
-def test_train_goes_on_only_when_told_to(cli: Cli, trained: Path) -> None:
+def test_train_continues_only_with_resume(cli: Cli, trained: Path) -> None:
     before = contents(trained)
     outcome = cli("train", "wrn-10-1", "--out", trained)
     assert outcome.code == 2
-    assert "holds a training run: pass --resume to go on" in outcome.err
+    assert "holds a training run: pass --resume to continue" in outcome.err
     assert contents(trained) == before
