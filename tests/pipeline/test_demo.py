@@ -62,7 +62,7 @@ def test_every_step_left_its_files(ran: tuple[Path, Report]) -> None:
         assert {"plan-fp16-tensorrt_rtx", "plan-int8-tensorrt_rtx"} <= keys
 
 
-def test_the_report_has_every_contender(ran: tuple[Path, Report]) -> None:
+def test_the_report_has_every_candidate(ran: tuple[Path, Report]) -> None:
     out, report = ran
     assert report.data == "digits"
     assert {(row.backend, str(row.precision)) for row in report.rows if row.skipped is None} >= {

@@ -1,1 +1,1 @@
-"""Measuring: latency, accuracy and memory of every contender, and the reports made from them."""
+"""Measuring: latency, accuracy and memory of every candidate, and the reports made from them."""

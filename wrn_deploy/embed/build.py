@@ -10,7 +10,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy.embed.environment import Environment, find_compiler
+from wrn_deploy.embed.environment import PythonEnvironment, find_compiler
 from wrn_deploy.errors import MachineError
 from wrn_deploy.version import __version__
 
@@ -22,7 +22,7 @@ SOURCES = resources.files("wrn_deploy.embed") / "native"
 NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must return WRN_ERROR with Python's text
 
 
-def build_libraries(environment: Environment, folder: Path) -> None:
+def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     """Writes the two libraries into `folder`; they must stay in one folder.
 
     Raises:
@@ -91,7 +91,7 @@ def _part(name: str, mark: str) -> str:
     return found[1]
 
 
-def _settings(environment: Environment) -> str:
+def _settings(environment: PythonEnvironment) -> str:
     """environment.h: the environment that the loader was built with."""
     values = {
         "VERSION": __version__,

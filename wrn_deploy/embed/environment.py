@@ -12,11 +12,11 @@ from pathlib import Path
 
 from wrn_deploy.errors import MachineError, missing_package
 
-__all__ = ["Environment", "embedding_obstacle", "find_compiler", "find_environment"]
+__all__ = ["PythonEnvironment", "embedding_obstacle", "find_compiler", "find_environment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class PythonEnvironment:
     """The running Python environment.
 
     Attributes:
@@ -42,7 +42,7 @@ class Environment:
     extra: Path | None
 
 
-def find_environment() -> Environment:
+def find_environment() -> PythonEnvironment:
     """Examines the running Python.
 
     Raises:
@@ -62,7 +62,7 @@ def find_environment() -> Environment:
         )
     shared = _shared()
     executable, base = Path(sys.executable), Path(sys.base_prefix)
-    return Environment(
+    return PythonEnvironment(
         prefix=Path(sys.prefix),
         executable=executable,
         base=base,

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from wrn_deploy.embed.build import CORE, LIBRARY, build_libraries, try_library
-from wrn_deploy.embed.environment import Environment, find_environment
+from wrn_deploy.embed.environment import PythonEnvironment, find_environment
 from wrn_deploy.progress import Progress
 from wrn_deploy.staging import commit, locked, staging
 from wrn_deploy.version import __version__
@@ -30,7 +30,7 @@ class Embedded:
 
     folder: Path
     files: tuple[str, ...]
-    environment: Environment
+    environment: PythonEnvironment
 
 
 def write_package(folder: Path, progress: Progress) -> Embedded:

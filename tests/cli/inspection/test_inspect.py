@@ -47,7 +47,7 @@ def test_a_graph(cli: Cli, made_bundle: Path) -> None:
     assert "input      images: float batch x 3 x 32 x 32" in text
     assert "int8, <0.1 % fp16 (what the graph promises)" in text
     assert "9 Conv" in text
-    assert cli("inspect", made_bundle / "fp32.onnx", "--json").json()["shares"] == {"fp32": 1.0}
+    assert cli("inspect", made_bundle / "fp32.onnx", "--json").json()["fractions"] == {"fp32": 1.0}
 
 
 @needs_rtx

@@ -207,7 +207,7 @@ def test_accuracy_is_that_of_a_bundle_without_an_interface(made_bundle: Path, ma
     assert {("torch", Precision.FP32), ("onnxruntime", Precision.FP32), ("onnxruntime", Precision.INT8)} <= set(found)
     # three classes and their logits alone do not tell them
     unknown: dict[str, Any] = {"correct5": None, "max_error": None, "mean_error": None}
-    assert found == {contender: dataclasses.replace(accuracy, **unknown) for contender, accuracy in wanted.items()}
+    assert found == {candidate: dataclasses.replace(accuracy, **unknown) for candidate, accuracy in wanted.items()}
 
 
 def test_latency_is_measured_on_pixels(made_interface_bundle: Path) -> None:
