@@ -16,7 +16,7 @@ import pytest
 
 from tests.mutants import mutate_record
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha256_of
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, MissingArtifact
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
 
 SPEC = ModelSpec(
@@ -27,7 +27,7 @@ SPEC = ModelSpec(
     classes=10,
     preprocessing=Preprocessing(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
 )
-REMEDY = "wrn-deploy mend"
+REMEDY = "wrn-deploy fix"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -76,6 +76,23 @@ def run_code(code: str, *arguments: object) -> subprocess.Popen[str]:
     header = "import os, signal, sys\nfrom pathlib import Path\nfrom tests.test_bundle import *\n"
     command = [sys.executable, "-c", header + textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("weights", "export wrn-10-1 --weights FILE --out {}"),
+        ("onnx-fp16", "export wrn-10-1 --weights FILE --out {}"),
+        ("onnx-bf16", "export wrn-10-1 --weights FILE --out {} --bf16"),
+        ("onnx-int8-onnxruntime", "calibrate {} --calib-data DATA"),
+        ("onnx-fp8-tensorrt", "calibrate {} --calib-data DATA --fp8"),
+        ("plan-int8-tensorrt_rtx", "build-engine {} --int8 --flavor tensorrt_rtx"),
+    ],
+)
+def test_a_missing_artifact_names_the_command_that_makes_it(tmp_path: Path, key: str, command: str) -> None:
+    with pytest.raises(MissingArtifact) as raised:
+        Bundle.create(tmp_path, SPEC, random_weights=False).find(key)
+    assert str(raised.value) == f"{tmp_path} has no {key}: run `wrn-deploy {command.format(tmp_path)}`"
 
 
 def test_a_step_adds_its_files_and_entries_together(tmp_path: Path) -> None:
@@ -248,9 +265,9 @@ def test_exporting_again_makes_the_children_and_grandchildren_stale(tmp_path: Pa
     with bundle.transaction() as step:
         add(step, "grandparent", "exported again")
     bundle.find("grandparent", REMEDY)
-    with pytest.raises(DeployError, match=r"parent was made from grandparent \w{12}, which is now .*`wrn-deploy mend`"):
+    with pytest.raises(DeployError, match=r"parent was made from grandparent \w{12}, which is now .*`wrn-deploy fix`"):
         bundle.find("parent", REMEDY)
-    with pytest.raises(DeployError, match=r"parent was made from grandparent .*`wrn-deploy mend`"):
+    with pytest.raises(DeployError, match=r"parent was made from grandparent .*`wrn-deploy fix`"):
         bundle.find("child", REMEDY)
 
 
@@ -287,7 +304,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
     recipe = bundle.artifacts["child"].recipe
     assert bundle.current("child", recipe) is not None
     DAMAGES[damage](bundle.folder / "child.txt")
-    with pytest.raises(DeployError, match=r"child\.txt is (not the file|missing or cannot be read).*`wrn-deploy mend`"):
+    with pytest.raises(DeployError, match=r"child\.txt is (not the file|missing or cannot be read).*`wrn-deploy fix`"):
         bundle.find("child", REMEDY)
     assert bundle.current("child", recipe) is None, "the step must run again"
     bundle.find("parent", REMEDY)
@@ -295,7 +312,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
 
 def test_an_absent_artifact_is_named_with_the_remedy(tmp_path: Path) -> None:
     bundle = make(tmp_path / "bundle")
-    with pytest.raises(DeployError, match=r"has no plan: run `wrn-deploy mend`"):
+    with pytest.raises(DeployError, match=r"has no plan: run `wrn-deploy fix`"):
         bundle.find("plan", REMEDY)
 
 

@@ -137,32 +137,29 @@ class Bundle:
     def find(self, key: str, remedy: str | None = None) -> Artifact:
         """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.
 
-        `remedy` is the command that makes it; default: `calibrate` for int8, else `export`.
+        `remedy` is the command that makes it; default: `command_for(key)`.
 
         Raises:
             MissingArtifact: the bundle does not have it.
             StaleArtifact: one of its inputs, or of theirs, has changed since.
             DamagedFile: its file is not the one that the manifest describes.
         """
-        if remedy is None:
-            int8 = key == "calibration" or key.startswith("onnx-int8")
-            remedy = self.calibrate_command if int8 else self.export_command
-        artifact = self.artifacts.get(key)
+        artifact, remedy = self.artifacts.get(key), remedy or self.command_for(key)
         if artifact is None:
             raise MissingArtifact(f"{self.folder} has no {key}: run `{remedy}`")
         self._check_origin(artifact, remedy)
         self._check_file(artifact, remedy)
         return artifact
 
-    @property
-    def export_command(self) -> str:
-        """The command that makes the weights and graphs."""
-        return f"wrn-deploy export {self.spec.name} --weights FILE --out {self.folder}"
-
-    @property
-    def calibrate_command(self) -> str:
-        """The command that makes the calibration table and int8 graphs."""
-        return f"wrn-deploy calibrate {self.folder} --calib-data DATA"
+    def command_for(self, key: str) -> str:
+        """The command that makes the artifact `key`."""
+        if key.startswith("plan-"):
+            _, precision, flavor = key.split("-", 2)
+            return f"wrn-deploy build-engine {self.folder} --{precision} --flavor {flavor}"
+        option = next((f" --{name}" for name in ("fp8", "bf16") if key.startswith(f"onnx-{name}")), "")
+        if key == "calibration" or key.startswith(("onnx-int8", "onnx-fp8")):
+            return f"wrn-deploy calibrate {self.folder} --calib-data DATA{option}"
+        return f"wrn-deploy export {self.spec.name} --weights FILE --out {self.folder}{option}"
 
     def file(self, artifact: Artifact) -> Path:
         """The path of the artifact's file."""

@@ -46,8 +46,7 @@ class PlanRuntime:
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The plan of this flavour at this precision."""
-        remedy = f"wrn-deploy build-engine {bundle.folder} --{precision} --flavor {self.flavor}"
-        return bundle.find(f"plan-{precision}-{self.flavor}", remedy)
+        return bundle.find(f"plan-{precision}-{self.flavor}")
 
     def unfit(self, artifact: Artifact | None) -> str | None:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""

@@ -89,19 +89,15 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
 
 
 def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
-    export = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
-    calibrate = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
     match options.precision:
         case Precision.INT8:
             if options.calibrate is not None:
                 calibrate_bundle(bundle, options.calibrate, progress)
             return find_calibrated(bundle, GRAPH)
         case Precision.FP8:
-            return bundle.find("onnx-fp8-tensorrt", f"{calibrate} --fp8")
-        case Precision.BF16:
-            return bundle.find("onnx-bf16", f"{export} --bf16")
+            return bundle.find("onnx-fp8-tensorrt")
         case _:
-            return bundle.find(f"onnx-{options.precision}", export)
+            return bundle.find(f"onnx-{options.precision}")
 
 
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:

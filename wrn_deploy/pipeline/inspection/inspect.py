@@ -135,9 +135,9 @@ def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
     if artifact.kind is Kind.PLAN:
         remedy = f"wrn-deploy build-engine {bundle.folder} --{artifact.precision} --rebuild"
     elif artifact.kind is Kind.CALIBRATION or artifact.precision in (Precision.INT8, Precision.FP8):
-        remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
+        remedy = bundle.command_for("calibration")
     else:
-        remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
+        remedy = bundle.command_for("weights")
     try:
         bundle.find(artifact.key, remedy)
     except DeployError as error:

@@ -89,7 +89,7 @@ def _module(plan: Artifact, gpu: Gpu) -> Any:
 def _graph(bundle: Bundle, plan: Artifact) -> Path:
     """The graph that the plan was built from."""
     parent = next(iter(plan.recipe.parents), "")
-    return bundle.file(bundle.find(parent, f"wrn-deploy export {bundle.spec.name} --out {bundle.folder}"))
+    return bundle.file(bundle.find(parent))
 
 
 Run = tuple[float, dict[str, float]]  # milliseconds of the whole, and of each layer

@@ -82,9 +82,7 @@ def _of_bundle(folder: Path, options: PlotOptions) -> tuple[Network, Path]:
     bundle = Bundle.open(folder)
     precision = options.precision or Precision.FP32
     key = KEYS.get(precision, f"onnx-{precision}")
-    quantized = precision in (Precision.INT8, Precision.FP8)
-    calibrate, export = f"wrn-deploy calibrate {folder} --calib-data DATA", f"wrn-deploy export {bundle.spec.name}"
-    file = bundle.file(bundle.find(key, calibrate if quantized else export))
+    file = bundle.file(bundle.find(key))
     network = _read(read_graph(file, "drawing a graph", EXPECTED), bundle.spec.name, precision)
     return network, folder / "reports" / f"model-{precision}.svg"
 

@@ -56,8 +56,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
             that are not finite.
     """
     method = load_plugin(METHODS, options.method)
-    remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
-    weights, fp32, fp16 = (bundle.find(key, remedy) for key in ("weights", "onnx-fp32", "onnx-fp16"))
+    weights, fp32, fp16 = (bundle.find(key) for key in ("weights", "onnx-fp32", "onnx-fp16"))
     images = CalibrationImages(bundle, options)
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}

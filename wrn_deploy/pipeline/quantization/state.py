@@ -41,7 +41,7 @@ def find_calibrated(bundle: Bundle, *keys: str, advice: str = OR_DATA) -> Artifa
         UsageError: the calibration table or one of the artifacts is missing, stale or damaged; ends with `advice`.
     """
     try:
-        remedy = f"wrn-deploy calibrate {bundle.folder} --calib-data DATA"
+        remedy = bundle.command_for("calibration")
         return [bundle.find(key, remedy) for key in ("calibration", *keys)][-1]
     except DeployError as error:
         raise UsageError(f"{error}{advice}") from error

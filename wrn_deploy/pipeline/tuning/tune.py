@@ -91,9 +91,8 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
         DeployError: the bundle lacks graphs, or images are unreadable or have no labels.
     """
-    remedy = f"wrn-deploy export {bundle.spec.name} --weights FILE --out {bundle.folder}"
     for key in ("onnx-fp32", "onnx-fp16"):
-        bundle.find(key, remedy)
+        bundle.find(key)
     if options.calibrate is None:
         find_all_int8(bundle)
     labelled, sample = _images(bundle, options)
