@@ -62,7 +62,7 @@ def test_a_bundle_without_a_table_says_which_command_makes_it(bundle: Bundle) ->
 
 def test_the_lint_says_that_it_knows_no_fp8(bundle: Bundle) -> None:
     graph = bundle.folder / add_fp8(bundle, OPTIONS, Silent()).path
-    with pytest.raises(DeployError, match=r"fp8-tensorrt.onnx has fp8 codes: expected int8 ones, which alone"):
+    with pytest.raises(DeployError, match=r"fp8-tensorrt.onnx has fp8 codes: expected int8, the only codes"):
         lint_file(graph, None)
 
 
