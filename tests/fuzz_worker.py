@@ -74,7 +74,7 @@ def _outcome(folder: Path, mutant: Mutant, images: Floats, wanted: Floats) -> tu
             problems.append(f"it gives {got.dtype} {got.shape}")
     except DeployError as error:
         outcome = type(error).__name__
-        problems += _doubts(error)
+        problems += _silent(error)
     except BaseException as error:  # noqa: BLE001 (whatever it is, it must not be)
         outcome = "escaped"
         problems.append(repr(error)[:2000])
@@ -87,12 +87,12 @@ def _lint(folder: Path, mutant: Mutant) -> Iterator[str]:
             try:
                 lint_file(folder / path, None)
             except DeployError as error:
-                yield from _doubts(error)
+                yield from _silent(error)
             except BaseException as error:  # noqa: BLE001 (whatever it is, it must not be)
                 yield f"lint: {error!r}"[:2000]
 
 
-def _doubts(error: DeployError) -> Iterator[str]:
+def _silent(error: DeployError) -> Iterator[str]:
     if len(str(error)) < 20:
         yield f"an error that says nothing: {error!r}"
 

