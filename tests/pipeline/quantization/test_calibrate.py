@@ -36,6 +36,8 @@ from wrn_deploy.spec import Preprocessing
 
 GRAPHS = {"tensorrt": "int8-tensorrt.onnx", "onnxruntime": "int8-onnxruntime.onnx"}
 SIXTEEN = CalibrateOptions(data="digits", size=16)
+NEAREST = Quantization(rounding=Rounding.NEAREST)
+QUICK = CalibrateOptions(data="digits", size=16, quantization=NEAREST)  # for tests that are not about rounding
 
 
 class Noted(Silent):
@@ -115,7 +117,7 @@ def test_each_image_is_decoded_once_and_beyond_the_bound_again_for_the_same_bits
 
 
 def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
-    calibrate_bundle(bundle, SIXTEEN, Silent())
+    calibrate_bundle(bundle, QUICK, Silent())
     table, how = table_of(bundle), bundle.spec.preprocessing
     digest = DataDigest()
     for batch in Batches(even_sample(open_data("digits", Role.TRAIN), 16), how, 5):
@@ -132,11 +134,11 @@ def test_the_table_says_what_it_comes_from(bundle: Bundle) -> None:
 
 
 def test_the_same_calibration_is_not_done_again(bundle: Bundle) -> None:
-    calibrate_bundle(bundle, SIXTEEN, Silent())
+    calibrate_bundle(bundle, QUICK, Silent())
     before = {path.name: path.stat().st_mtime_ns for path in bundle.folder.iterdir() if path.is_file()}
     progress = Noted()
     with no_inference():
-        again = calibrate_bundle(Bundle.open(bundle.folder), SIXTEEN, progress)
+        again = calibrate_bundle(Bundle.open(bundle.folder), QUICK, progress)
     assert again.sha256 == bundle.artifacts["calibration"].sha256
     assert any("up to date" in note for note in progress.notes)
     after = {path.name: path.stat().st_mtime_ns for path in bundle.folder.iterdir() if path.is_file()}
@@ -151,9 +153,9 @@ def test_the_same_calibration_is_not_done_again(bundle: Bundle) -> None:
     ids=str,
 )
 def test_another_option_is_another_calibration(bundle: Bundle, change: dict[str, object]) -> None:
-    calibrate_bundle(bundle, SIXTEEN, Silent())
+    calibrate_bundle(bundle, QUICK, Silent())
     old = bundle.artifacts["calibration"].sha256
-    options = dataclasses.replace(SIXTEEN, **change)  # type: ignore[arg-type]
+    options = dataclasses.replace(QUICK, **change)  # type: ignore[arg-type]
     assert calibrate_bundle(bundle, options, Silent()).sha256 != old
     assert bundle.artifacts["onnx-int8-tensorrt"].recipe.parents["calibration"] != old
 
@@ -186,18 +188,18 @@ def test_every_graph_lints_clean(made_bundle: Path) -> None:
 
 
 def test_the_percentile_matters_for_its_own_method_alone(bundle: Bundle) -> None:
-    calibrate_bundle(bundle, dataclasses.replace(SIXTEEN, method="max"), Silent())
+    calibrate_bundle(bundle, dataclasses.replace(QUICK, method="max"), Silent())
     with no_inference():
-        calibrate_bundle(bundle, dataclasses.replace(SIXTEEN, method="max", percentile=90.0), Silent())
+        calibrate_bundle(bundle, dataclasses.replace(QUICK, method="max", percentile=90.0), Silent())
 
 
 def test_a_damaged_int8_graph_is_written_again_from_the_table(bundle: Bundle) -> None:
-    calibrate_bundle(bundle, SIXTEEN, Silent())
+    calibrate_bundle(bundle, QUICK, Silent())
     graph = bundle.folder / GRAPHS["onnxruntime"]
     whole, table = graph.read_bytes(), (bundle.folder / "calibration.json").read_bytes()
     graph.write_bytes(whole[:-1])
     with no_inference():
-        calibrate_bundle(bundle, SIXTEEN, Silent())
+        calibrate_bundle(bundle, QUICK, Silent())
     assert graph.read_bytes() == whole
     assert (bundle.folder / "calibration.json").read_bytes() == table
 
@@ -213,7 +215,7 @@ def test_a_model_exported_with_another_normalisation_needs_another_table(bundle:
     assert again.artifacts["onnx-fp32"].sha256 == graph
     with pytest.raises(DeployError, match=r"calibration was made from weights \w+, which is now \w+"):
         again.find("onnx-int8-onnxruntime", "wrn-deploy calibrate")
-    calibrate_bundle(again, SIXTEEN, Silent())
+    calibrate_bundle(again, QUICK, Silent())
     again.find("onnx-int8-onnxruntime", "wrn-deploy calibrate")
 
 
@@ -221,7 +223,7 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
     pixels = next(iter(Batches(open_data("digits", Role.TRAIN), bundle.spec.preprocessing, 5))).images
     np.savez(tmp_path / "few.npz", images=pixels, labels=np.zeros(5, dtype=np.uint8))
     progress = Noted()
-    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8), progress)
+    calibrate_bundle(bundle, CalibrateOptions(data=str(tmp_path / "few.npz"), size=8, quantization=NEAREST), progress)
     assert any("has 5 images, fewer than --calib-size 8" in text for text in progress.warnings)
     assert table_of(bundle).images == 5
 
@@ -233,7 +235,7 @@ def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path:
         (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
         Image.fromarray(item.load()).save(tmp_path / "images" / "0" / f"{index}.png")
     (tmp_path / "images" / "0" / "3.png").write_bytes(b"no image")
-    options = CalibrateOptions(data=str(tmp_path / "images"), size=6)
+    options = CalibrateOptions(data=str(tmp_path / "images"), size=6, quantization=NEAREST)
     before = bundle.artifacts["calibration"].sha256
     with pytest.raises(DeployError, match=r"3\.png"):
         calibrate_bundle(bundle, options, Silent())
@@ -259,7 +261,7 @@ def test_activations_that_are_not_finite_leave_the_bundle_as_it_was(bundle: Bund
         step.add("onnx-fp16", kind=half.kind, precision=half.precision, path="fp16.onnx", recipe=recipe)
     before = (bundle.folder / "manifest.json").read_bytes()
     with pytest.raises(DeployError, match=r"block3\.0\.conv1\S* has NaN or infinite values during calibration"):
-        calibrate_bundle(bundle, SIXTEEN, Silent())
+        calibrate_bundle(bundle, QUICK, Silent())
     assert (bundle.folder / "manifest.json").read_bytes() == before
 
 
@@ -282,12 +284,12 @@ def test_options_that_make_no_sense_are_usage_errors(wrong: dict[str, object]) -
 
 @pytest.fixture(scope="module")
 def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """wrn-16-2 with its published weights, calibrated on 256 exact CIFAR-10 train images."""
+    """wrn-16-2 with its published weights, calibrated on 96 exact CIFAR-10 train images."""
     folder = tmp_path_factory.mktemp("cifar") / "bundle"
     weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
     bundle = export_bundle(ExportOptions(model="wrn-16-2", out=folder, weights=weights), Silent())
     data = shared_data / "cifar10" / "train-exact-8068.npz"
-    calibrate_bundle(bundle, CalibrateOptions(data=str(data), size=256), Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data=str(data), size=96), Silent())
     return folder
 
 

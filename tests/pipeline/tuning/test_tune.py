@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.cli.conftest import contents
 from tests.pipeline.quantization.test_calibrate import Noted, agreement
-from wrn_deploy.bench.report.tuning import Score, read_tuning
+from wrn_deploy.bench.report.tuning import Score, Tuning, read_tuning
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
 from wrn_deploy.data import Item, Role, open_data, preprocess
@@ -65,6 +65,22 @@ def planted(planted_bundle: Path, tmp_path: Path) -> Bundle:
     """A copy that a test may change."""
     shutil.copytree(planted_bundle, tmp_path / "planted")
     return Bundle.open(tmp_path / "planted")
+
+
+@pytest.fixture(scope="module")
+def tuned_once(planted_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tuning]:
+    """A copy of it, tuned to lose one point at most, and what tuning returned."""
+    folder = tmp_path_factory.mktemp("tuned") / "planted"
+    shutil.copytree(planted_bundle, folder)
+    return folder, tune_bundle(Bundle.open(folder), ONE_POINT, Silent())
+
+
+@pytest.fixture
+def tuned(tuned_once: tuple[Path, Tuning], tmp_path: Path) -> tuple[Bundle, Tuning]:
+    """A copy of that, which a test may change."""
+    folder, tuning = tuned_once
+    shutil.copytree(folder, tmp_path / "planted")
+    return Bundle.open(tmp_path / "planted"), tuning
 
 
 def spoil_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,11 +140,10 @@ def test_no_kept_layer_can_be_left_out(planted: Bundle, tmp_path: Path) -> None:
         assert not tuning.budget.met(score, reference), f"{name} is not needed"
 
 
-def test_what_is_written(planted: Bundle) -> None:
-    table = planted.artifacts["calibration"].sha256
-    tuning = tune_bundle(planted, ONE_POINT, Silent())
+def test_what_is_written(planted_bundle: Path, tuned: tuple[Bundle, Tuning]) -> None:
+    table = Bundle.open(planted_bundle).artifacts["calibration"].sha256
+    bundle, tuning = tuned
     assert tuning.chosen is not None
-    bundle = Bundle.open(planted.folder)
     artifact = bundle.find("onnx-int8-tensorrt", "")
     model = ir.load(bundle.file(artifact))
     assert json.loads(model.metadata_props[FLOAT_CONVS]) == sorted(tuning.chosen.float_convs)
@@ -145,9 +160,8 @@ def test_what_is_written(planted: Bundle) -> None:
     assert measured == pytest.approx(tuning.chosen.score.agreement, abs=2.5 / tuning.reference.images)
 
 
-def test_the_tuned_graph_lints_clean(planted: Bundle) -> None:
-    tune_bundle(planted, ONE_POINT, Silent())
-    report = lint_file(planted.folder / "int8-tensorrt.onnx", None)
+def test_the_tuned_graph_lints_clean(tuned: tuple[Bundle, Tuning]) -> None:
+    report = lint_file(tuned[0].folder / "int8-tensorrt.onnx", None)
     assert {finding.rule.severity for finding in report.findings} <= {Severity.NOTE}
     assert "QDQ111" in {finding.rule.id for finding in report.findings}
 
@@ -196,8 +210,8 @@ def test_another_option_is_another_tuning(planted: Bundle, change: dict[str, obj
     assert planted.artifacts["onnx-int8-tensorrt"].recipe != old
 
 
-def test_it_is_tuned_anew_from_the_untuned_graph(planted: Bundle) -> None:
-    first = tune_bundle(planted, ONE_POINT, Silent())
+def test_it_is_tuned_anew_from_the_untuned_graph(tuned: tuple[Bundle, Tuning]) -> None:
+    planted, first = tuned
     untuned = planted.file(planted.artifacts["onnx-int8-untuned"]).read_bytes()
     tuning = tune_bundle(planted, TuneOptions(data="digits", max_drop=100.0), Silent())
     assert first.chosen is not None
@@ -243,9 +257,8 @@ def test_an_impossible_budget_leaves_the_bundle_as_it_was(planted: Bundle, monke
         check_tuning(tuning)
 
 
-def test_a_budget_that_only_fp16_meets_is_not_met(planted: Bundle) -> None:
-    tuning = tune_bundle(planted, ONE_POINT, Silent())
-    half = dataclasses.replace(tuning, chosen=None)
+def test_a_budget_that_only_fp16_meets_is_not_met(tuned: tuple[Bundle, Tuning]) -> None:
+    half = dataclasses.replace(tuned[1], chosen=None)
     with pytest.raises(GateError, match=r"--max-drop 1 is met only with every Conv in fp16: .*build-engine --fp16"):
         check_tuning(half)
 
