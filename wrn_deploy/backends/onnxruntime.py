@@ -78,12 +78,14 @@ class OnnxRuntimeBackend(Backend):
         self._size = 0
 
     def upload(self, batch: Array) -> None:
+        """Takes the batch as the next input; as `Backend.upload`."""
         self._check_open()
         if len(batch) != self._size:
             self._bind(len(batch))
         self._images.update_inplace(batch)
 
     def execute(self) -> None:
+        """Starts the inference; as `Backend.execute`."""
         self._check_open()
         try:
             self._session.run_with_iobinding(self._binding)
@@ -100,14 +102,17 @@ class OnnxRuntimeBackend(Backend):
         return None
 
     def download(self) -> tuple[Array, ...]:
+        """The outputs of the last inference; as `Backend.download`."""
         self._check_open()
         return tuple(np.array(result.numpy()) for result in self._results)
 
     def sibling(self) -> Self:
+        """Another backend over the same weights; as `Backend.sibling`."""
         self._check_open()
         return type(self)(self._session, self._provider, self.inputs[0], self.outputs)
 
     def close(self) -> None:
+        """Releases what it holds; as `Backend.close`."""
         self._session = self._binding = self._images = None
         self._results = []
 

@@ -194,12 +194,12 @@ def test_the_percentile_matters_for_its_own_method_alone(bundle: Bundle) -> None
 
 
 def test_a_damaged_int8_graph_is_written_again_from_the_table(bundle: Bundle) -> None:
-    calibrate_bundle(bundle, QUICK, Silent())
+    calibrate_bundle(bundle, SIXTEEN, Silent())
     graph = bundle.folder / GRAPHS["onnxruntime"]
     whole, table = graph.read_bytes(), (bundle.folder / "calibration.json").read_bytes()
     graph.write_bytes(whole[:-1])
     with no_inference():
-        calibrate_bundle(bundle, QUICK, Silent())
+        calibrate_bundle(bundle, SIXTEEN, Silent())
     assert graph.read_bytes() == whole
     assert (bundle.folder / "calibration.json").read_bytes() == table
 

@@ -121,32 +121,39 @@ class PlanBackend(DeviceBackend):
         return self._execution.stream
 
     def upload(self, batch: Array) -> None:
+        """Takes the batch as the next input; as `Backend.upload`."""
         with self._open():
             self._execution.upload(batch)
 
     def execute(self) -> None:
+        """Starts the inference; as `Backend.execute`."""
         with self._open():
             self._execution.execute()
 
     def synchronize(self) -> None:
+        """Waits for the inference; as `Backend.synchronize`."""
         with self._open():
             self._execution.synchronize()
 
     def elapsed_ms(self) -> float | None:
+        """The device's time of the last inference; as `Backend.elapsed_ms`."""
         with self._open():
             return self._execution.elapsed_ms()
 
     def download(self) -> tuple[Array, ...]:
+        """The outputs of the last inference; as `Backend.download`."""
         with self._open():
             return self._execution.download()
 
     def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
+        """Refuses arrays that the plan cannot take; as `DeviceBackend.check_device_arrays`."""
         _check_array(images, self.inputs[0])
         for array, tensor in zip(outputs, self.outputs, strict=False):
             _check_array(array, tensor, images.shape[0], written=True)
         self._engine.profile_for(images.shape[0])
 
     def infer_on_device(self, images: DeviceArray, outputs: tuple[DeviceArray, ...], stream: int) -> None:
+        """Starts an inference on the caller's stream, without copies; as `DeviceBackend.infer_on_device`."""
         self.check_device_arrays(images, outputs)
         arrays = (images, *outputs)
         with self._open():
@@ -157,10 +164,12 @@ class PlanBackend(DeviceBackend):
             self._execution.infer_on(stream, [array.address for array in arrays], images.shape[0], producers)
 
     def sibling(self) -> Self:
+        """Another backend over the same weights; as `Backend.sibling`."""
         self._check_open()
         return type(self)(self._engine, graphs=self._graphs)
 
     def close(self) -> None:
+        """Releases what it holds; as `Backend.close`."""
         self._free()
 
     def _open(self) -> contextlib.AbstractContextManager[object]:

@@ -96,10 +96,12 @@ class TorchBackend(Backend):
         self._results: tuple[Any, ...] = ()
 
     def upload(self, batch: Array) -> None:
+        """Takes the batch as the next input; as `Backend.upload`."""
         self._check_open()
         self._images = self._device.upload(batch)
 
     def execute(self) -> None:
+        """Starts the inference; as `Backend.execute`."""
         self._check_open()
         if self._images is None:
             raise DeployError("there is nothing to execute on: upload a batch first")
@@ -112,18 +114,22 @@ class TorchBackend(Backend):
         self._device.synchronize()
 
     def elapsed_ms(self) -> float | None:
+        """The device's time of the last inference; as `Backend.elapsed_ms`."""
         self._check_open()
         return self._device.elapsed_ms()
 
     def download(self) -> tuple[Array, ...]:
+        """The outputs of the last inference; as `Backend.download`."""
         self._check_open()
         return self._device.download(self._results)
 
     def sibling(self) -> Self:
+        """Another backend over the same weights; as `Backend.sibling`."""
         self._check_open()
         return type(self)(self._network, self._spec, self._new_device)
 
     def close(self) -> None:
+        """Releases what it holds; as `Backend.close`."""
         self._network = self._images = None
         self._results = ()
 

@@ -16,6 +16,7 @@ class CpuDevice:
     """Copies batches and results, and starts inferences; see `backend.Backend`. `execute` returns when all is done."""
 
     def upload(self, batch: Array) -> torch.Tensor:
+        """Copies the batch to a tensor on the device."""
         return torch.from_numpy(batch.copy())
 
     def running(self) -> contextlib.AbstractContextManager[object]:
@@ -26,9 +27,11 @@ class CpuDevice:
         """Nothing to wait for."""
 
     def elapsed_ms(self) -> float | None:
+        """The device's time of the last inference; as `Backend.elapsed_ms`."""
         return None
 
     def download(self, results: tuple[torch.Tensor, ...]) -> tuple[Array, ...]:
+        """Copies the results to arrays of their own, when they are done."""
         return tuple(result.numpy().copy() for result in results)
 
 
@@ -42,12 +45,14 @@ class CudaDevice:
         self._marked = False
 
     def upload(self, batch: Array) -> torch.Tensor:
+        """Copies the batch to a tensor on the device."""
         pinned = torch.from_numpy(batch.copy()).pin_memory()
         with torch.cuda.stream(self._stream):
             return pinned.to("cuda", non_blocking=True)  # torch keeps pinned memory until such a copy is done
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
+        """The block in which inferences are started: without gradients, on the stream, between the clock's marks."""
         # fp32 is fp32, not TF32, as in every graph of a bundle; and cuDNN measures its algorithms, as TensorRT does.
         kernels = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         with torch.inference_mode(), torch.cuda.stream(self._stream), kernels:
@@ -59,9 +64,11 @@ class CudaDevice:
                 self._marked = True
 
     def synchronize(self) -> None:
+        """Waits for the inference; as `Backend.synchronize`."""
         self._stream.synchronize()
 
     def elapsed_ms(self) -> float | None:
+        """The device's time of the last inference; as `Backend.elapsed_ms`."""
         if self._marks is None:
             self._marks = (_new_mark(), _new_mark())
         if not self._marked:
@@ -70,6 +77,7 @@ class CudaDevice:
         return float(self._marks[0].elapsed_time(self._marks[1]))
 
     def download(self, results: tuple[torch.Tensor, ...]) -> tuple[Array, ...]:
+        """Copies the results to arrays of their own, when they are done."""
         with torch.cuda.stream(self._stream):
             arrays = tuple(result.cpu().numpy() for result in results)  # waits for the stream
         return tuple(array.copy() for array in arrays)
