@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wrn_deploy.graph import MULTIPLYING, macs_of, name_of
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -87,15 +89,12 @@ def _kernel(index: int, nodes: list[ir.Node], read_by: dict[str, set[int]], batc
 
 
 def _macs(node: ir.Node, batch: int) -> int:
-    """A Conv costs output elements x kernel elements x input channels of a group; a Gemm inputs x outputs."""
-    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if node.op_type not in MULTIPLYING:
         return 0
-    weights = node.inputs[1]
-    assert weights is not None
-    assert weights.shape is not None
-    if node.op_type == "Conv":
-        return _elements(node.outputs[0], batch) * math.prod(weights.shape.numpy()[1:])
-    return batch * math.prod(weights.shape.numpy())
+    macs = macs_of(node)
+    if macs is None:
+        raise ValueError(f"the graph has no shapes for {name_of(node)}: expected inferred shapes")
+    return batch * macs
 
 
 def _elements(value: ir.Value, batch: int) -> int:
