@@ -14,6 +14,7 @@ import sys
 
 from wrn_deploy.models import describe_model, listed_models
 from wrn_deploy.models.catalog import FILE, count_network
+from wrn_deploy.new_file import write_whole
 
 __all__ = ["catalog_text"]
 
@@ -26,7 +27,7 @@ def main() -> None:
     if FILE.exists() and FILE.read_text(encoding="utf-8") == text:
         return
     if not check:
-        FILE.write_text(text, encoding="utf-8")
+        write_whole(FILE, text)
     outcome = "differs: run `python -m benchmarks.pages.catalog`" if check else "written"
     sys.stdout.write(f"{FILE.name} {outcome}\n")
     sys.exit(1 if check else 0)
