@@ -62,7 +62,9 @@ def find_gpu() -> Gpu | None:
     query = ["--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits"]
     command = [tool, *query, f"--id={first if known else 0}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        answer = subprocess.run(
+            command, capture_output=True, text=True, errors="backslashreplace", timeout=30, check=True
+        ).stdout
         name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].rsplit(",", 3))
         return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):

@@ -34,7 +34,7 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
         work = Path(made)
         for name in ("wrn_runner.h", "core.h", "loader.c"):
             (work / name).write_text(_source(name), encoding="utf-8")
-        (work / "environment.h").write_text(_settings(environment), encoding="utf-8")
+        (work / "environment.h").write_text(_settings(environment), encoding="utf-8", errors="surrogateescape")
         _write_core(work / "core.c")
         loader = ["-Wall", "-Wextra", "-pthread", f"-Wl,-soname,{LIBRARY}", str(work / "loader.c"), "-ldl"]
         _compile([compiler, *flags, *loader, "-o", str(folder / LIBRARY)])
@@ -61,7 +61,9 @@ def try_library(include: Path, folder: Path) -> None:
         link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
         _compile([find_compiler(), str(source), *link, "-o", str(tried)])
         variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
-        done = subprocess.run([tried], capture_output=True, text=True, check=False, env=variables)
+        done = subprocess.run(
+            [tried], capture_output=True, text=True, errors="backslashreplace", check=False, env=variables
+        )
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
         said = (done.stdout + done.stderr).strip() or f"it ended with {done.returncode}"
         raise MachineError(f"the library was built, but cannot start Python: {said}")
@@ -113,7 +115,7 @@ def _literal(text: str) -> str:
 
 
 def _compile(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", check=False)
     if done.returncode == 0:
         return
     said = done.stderr.strip()

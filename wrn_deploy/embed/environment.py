@@ -121,7 +121,9 @@ def _extra(executable: Path) -> Path | None:
     """This package's parent folder, unless the environment already imports it from there."""
     here = Path(__file__).resolve().parents[1]
     code = "import importlib.util as u; print(u.find_spec('wrn_deploy').submodule_search_locations[0])"
-    done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [executable, "-I", "-c", code], capture_output=True, text=True, errors="surrogateescape", check=False
+    )
     if done.returncode == 0 and Path(done.stdout.strip()).resolve() == here:
         return None
     return here.parent

@@ -98,7 +98,9 @@ def git_revision(tree: Path | None = None) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(top), "describe", "--always", "--dirty"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, errors="backslashreplace", timeout=30, check=True, env=environment
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None
