@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from wrn_deploy.cli.streams import printable_streams
+from wrn_deploy.formatting import printable
 
 __all__ = ["Interrupted", "main"]
 
@@ -82,5 +83,5 @@ def _end(text: str, code: int) -> None:
     """Prints the text, further lines of it indented: a line break in a file's name must not begin a line of ours."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody reads it
-            sys.stderr.write("\n  ".join(text.splitlines()) + "\n")
+            sys.stderr.write(printable(text).replace("\n", "\n  ") + "\n")
     sys.exit(code)
