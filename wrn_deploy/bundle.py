@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
+from wrn_deploy.files.staging import commit, is_scratch, locked, settle, staging
 from wrn_deploy.spec import ModelSpec, Precision
-from wrn_deploy.staging import commit, is_scratch, locked, settle, staging
 
 __all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 

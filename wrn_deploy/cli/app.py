@@ -131,9 +131,23 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=NUMBER",
+            help="Raise or lower a limit on files from outside, as in pixels=2e8; may be given again. "
+            "Names: text_bytes, image_bytes, pixels, members, memory_bytes, ratio, nesting, seconds.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     del version
+    if limit:
+        from wrn_deploy.files.budget import raised
+
+        context.with_resource(raised(",".join(limit)))
