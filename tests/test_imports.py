@@ -16,7 +16,7 @@ HEAVY = {
     "torch",
 }  # fmt: skip
 MAX_FILES = 12  # in one folder, beside its __init__.py
-GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quantization")  # of commands
+GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quantization", "signing")  # of commands
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 GROUND = {
@@ -152,7 +152,8 @@ def test_tests_mirror_the_tree() -> None:
 
 
 CLI_GROUPS = {
-    f"tests/cli/{group}" for group in ("engines", "inference", "inspection", "measuring", "networks", "quantization")
+    f"tests/cli/{group}"
+    for group in ("engines", "inference", "inspection", "measuring", "networks", "quantization", "signing")
 }
 
 
@@ -168,7 +169,7 @@ def _loaded(statement: str) -> set[str]:
         "import wrn_deploy",
         "from wrn_deploy import Runner",
         "import wrn_deploy.pipeline.measuring.measure, wrn_deploy.pipeline.engines.build, wrn_deploy.pipeline.demo",
-        "from wrn_deploy.cli.commands import engines, inference, inspection, measuring, networks, quantization",
+        f"from wrn_deploy.cli.commands import {', '.join(GROUPS)}",
         "import wrn_deploy.graph",
         "import wrn_deploy.bench.measuring.worker, wrn_deploy.bench.measuring.isolate",
     ],

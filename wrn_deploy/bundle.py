@@ -15,8 +15,11 @@ from typing import Any, TypeVar
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.signature import SIGNATURE, check_signature
 from wrn_deploy.files.staging import commit, is_scratch, locked, pending_commit, staging
 from wrn_deploy.files.text import read_bytes
+from wrn_deploy.files.trust import Trust
+from wrn_deploy.files.trust import trust as process_trust
 from wrn_deploy.manifest import MANIFEST, Artifact, Kind, Manifest, Recipe
 from wrn_deploy.spec import ModelSpec, Precision
 
@@ -29,8 +32,11 @@ READINGS = 10  # of a bundle that changes meanwhile, before the last error count
 class Bundle:
     """A folder with a manifest; every change goes through `transaction` and is all or nothing."""
 
-    def __init__(self, folder: Path, spec: ModelSpec, random_weights: bool, artifacts: dict[str, Artifact]) -> None:
+    def __init__(
+        self, folder: Path, spec: ModelSpec, random_weights: bool, artifacts: dict[str, Artifact], trust: Trust
+    ) -> None:
         self.folder = folder
+        self.trust = trust
         self.spec = spec
         self.random_weights = random_weights
         self.artifacts = artifacts
@@ -48,21 +54,26 @@ class Bundle:
             raise DeployError(f"{folder} is a file: expected a folder for the bundle; choose another --out")
         if folder.is_dir() and not _holds_bundle(folder) and any(not is_scratch(path) for path in folder.iterdir()):
             raise DeployError(f"{folder} holds other files and no {MANIFEST} of ours: choose an empty or a new folder")
-        bundle = cls(folder, spec, random_weights, {})
+        bundle = cls(folder, spec, random_weights, {}, Trust())
         bundle._describes = True
         return bundle
 
     @classmethod
-    def open(cls, folder: Path | str) -> Bundle:
+    def open(cls, folder: Path | str, *, trust: Trust | None = None) -> Bundle:
         """Reads the manifest; changes nothing in the folder, and follows no link in it.
+
+        Args:
+            folder: the bundle.
+            trust: what the caller allows and demands; default: that of the process (`files/trust.py`).
 
         Raises:
             DeployError: no bundle there, or a manifest of another format.
             DamagedFile: the manifest was changed or is damaged.
+            GateError: a signature is demanded, and there is none that holds.
         """
-        folder = Path(folder)
-        manifest = _read_manifest(folder)
-        return cls(folder, manifest.model, manifest.random_weights, dict(manifest.artifacts))
+        folder, trust = Path(folder), trust or process_trust()
+        manifest = _read_manifest(folder, trust)
+        return cls(folder, manifest.model, manifest.random_weights, dict(manifest.artifacts), trust)
 
     def find(self, key: str, remedy: str | None = None) -> Artifact:
         """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.
@@ -96,7 +107,7 @@ class Bundle:
 
     def _refresh(self) -> bool:
         """Takes over the manifest that is there now; whether it is another one."""
-        now = _read_manifest(self.folder)
+        now = _read_manifest(self.folder, self.trust)
         before = Manifest(model=self.spec, random_weights=self.random_weights, artifacts=self.artifacts)
         self.spec, self.random_weights, self.artifacts = now.model, now.random_weights, dict(now.artifacts)
         return before.to_bytes() != now.to_bytes()
@@ -143,7 +154,7 @@ class Bundle:
     def _commit(self, transaction: Transaction) -> None:
         with locked(self.folder):
             try:
-                there = Bundle.open(self.folder)  # another process may have added artifacts meanwhile
+                there = Bundle.open(self.folder, trust=Trust())  # another process may have added artifacts meanwhile
             except DeployError:  # no manifest yet, or a damaged one that this step replaces
                 there = self
             describing = self if self._describes else there
@@ -247,14 +258,25 @@ def _open(folder: Path, path: str) -> BufferedReader:
     return open_regular(path, inside=folder)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path, trust: Trust) -> Manifest:
     manifest = folder / MANIFEST
     try:
         with _open(folder, MANIFEST) as stream:
-            return Manifest.from_bytes(read_bytes(stream, manifest), manifest)
+            content = read_bytes(stream, manifest)
+        if trust.signed_by is not None:
+            check_signature(content, _read_signature(folder), signed_by=trust.signed_by, name=folder)
+        return Manifest.from_bytes(content, manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
         raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}") from error
+
+
+def _read_signature(folder: Path) -> bytes | None:
+    try:
+        with open_regular(SIGNATURE, inside=folder) as stream:
+            return read_bytes(stream, folder / SIGNATURE)
+    except FileNotFoundError:
+        return None
 
 
 def _plain(recipe: Recipe) -> Any:

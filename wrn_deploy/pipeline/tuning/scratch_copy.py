@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
 from wrn_deploy.files.staging import staging
+from wrn_deploy.files.trust import Trust
 from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.progress import Progress
 
@@ -37,7 +38,7 @@ def scratch_copy(bundle: Bundle) -> Iterator[Bundle]:
                 (folder / path).hardlink_to(bundle.folder / path)
             except OSError:
                 shutil.copyfile(bundle.folder / path, folder / path)
-        yield Bundle.open(folder)
+        yield Bundle.open(folder, trust=Trust())
 
 
 def copy_new(copy: Bundle, bundle: Bundle, step: Transaction, *, but: Collection[str]) -> None:
