@@ -151,12 +151,6 @@ def test_tests_mirror_the_tree() -> None:
     }
 
 
-CLI_GROUPS = {
-    f"tests/cli/{group}"
-    for group in ("engines", "inference", "inspection", "measuring", "networks", "quantization", "signing")
-}
-
-
 def _loaded(statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wrn_deploy.errors import DamagedFile, DeployError
@@ -27,7 +27,6 @@ LOCK = ".lock"
 STAGING = ".staging-"  # and a random end: the files of one step, being made
 COMMIT = ".commit"  # the files of a step that is done, on their way to their places
 RECORD = ".record"  # in it: proves that a transaction here made it
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -91,6 +90,7 @@ def commit(staged: Path, folder: Path, *, last: str | None = None) -> None:
         folder: its folder.
         last: the file that describes the others: readers take the state in `.commit` as long as it is there.
     """
+    _check_places(_files(staged), folder)
     inodes = {"folder": folder.stat().st_ino, "commit": staged.stat().st_ino, "last": last}
     (staged / RECORD).write_text(json.dumps(inodes), encoding="ascii")
     for path in sorted(staged.rglob("*"), reverse=True):
@@ -149,9 +149,7 @@ def _finish(folder: Path) -> None:
     except FileNotFoundError:
         return
     pending = folder / COMMIT
-    paths = [path.relative_to(pending) for path in pending.rglob("*")]
-    files = [path for path in paths if path.name not in (LOCK, RECORD) and not (pending / path).is_dir()]
-    for path in sorted(files, key=lambda path: (str(path) == last, path)):
+    for path in sorted(_files(pending), key=lambda path: (str(path) == last, path)):
         _move(path, pending, folder)
     _flush(folder)
     # A kill while the rest is removed must not leave a `.commit` without its record.
@@ -160,31 +158,42 @@ def _finish(folder: Path) -> None:
     shutil.rmtree(done, ignore_errors=True)
 
 
+def _files(folder: Path) -> list[Path]:
+    """The staged files in a folder, relative to it."""
+    found = [path for path in folder.rglob("*") if path.name not in (LOCK, RECORD)]
+    return [path.relative_to(folder) for path in found if path.is_symlink() or not path.is_dir()]
+
+
 def _move(path: Path, source: Path, target: Path) -> None:
     """Renames `source`/`path` to `target`/`path`, and makes its folders; follows no link in either."""
-    here, there = os.open(source, FOLDER), os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as opened:
+        here, there = (_enter(folder, None, opened) for folder in (source, target))
         for part in path.parts[:-1]:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, dir_fd=there)
-            here, there = _enter(here, part), _enter(there, part)
+            here, there = _enter(part, here, opened), _enter(part, there, opened)
         os.rename(path.name, path.name, src_dir_fd=here, dst_dir_fd=there)
         if len(path.parts) > 1:
             os.fsync(there)
-    except NotADirectoryError as error:
-        raise DamagedFile(
-            f"{target / path} is behind a link or a file: expected folders; remove it, or choose another folder"
-        ) from error
-    finally:
-        os.close(here)
-        os.close(there)
 
 
-def _enter(folder: int, part: str) -> int:
-    """The open folder `part` of an open folder; closes the latter if that succeeds."""
-    inner = os.open(part, FOLDER, dir_fd=folder)
-    os.close(folder)
-    return inner
+def _enter(folder: Path | str, within: int | None, opened: contextlib.ExitStack) -> int:
+    """Opens a folder; `within` an open one, it must not be a link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if within is not None else 0)
+    entered = os.open(folder, flags, dir_fd=within)
+    opened.callback(os.close, entered)
+    return entered
+
+
+def _check_places(paths: Sequence[Path], folder: Path) -> None:
+    """Checks that files can be moved to their places in the folder."""
+    for path in paths:
+        for parent in [*path.parents][:-1]:
+            place = folder / parent
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                raise DamagedFile(
+                    f"{place} is a link or a file: expected a folder; remove it, or choose another folder"
+                )
 
 
 def _open_lock(folder: Path) -> int:
