@@ -59,4 +59,4 @@ def _accepted(folder: Path, path: str, bit: int) -> bool:
 if __name__ == "__main__":
     results = flip_bits(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5000)
     total = {name: sum(entry[name] for entry in results.values()) for name in ("flips", "accepted")}
-    print(json.dumps({"files": results, "total": total}, indent=1))
+    sys.stdout.write(json.dumps({"files": results, "total": total}, indent=1) + "\n")
