@@ -19,7 +19,10 @@ MAX_FILES = 12  # in one folder, beside its __init__.py
 GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quantization")  # of commands
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
-GROUND = {"errors", "formatting", "spec", "bundle", "graph", "machine", "plugins", "progress", "staging", "version"}
+GROUND = {
+    "bundle", "errors", "formatting", "graph", "machine", "plugins", "process", "progress", "spec", "staging",
+    "version",
+}  # fmt: skip
 BASE = GROUND | {"data", "runtime"}
 LIBRARIES = {"models", "training", "export", "calib", "engines", "backends", "bench"}  # never one another
 MAY_IMPORT: dict[str, set[str]] = {

@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 
 __all__ = ["WithoutNotes", "copy_new", "scratch_copy"]
@@ -31,8 +30,7 @@ class WithoutNotes:
 @contextlib.contextmanager
 def scratch_copy(bundle: Bundle) -> Iterator[Bundle]:
     """A copy in a temporary folder, with links to the bundle's files: a step replaces a link, never its target."""
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         shutil.copyfile(bundle.folder / MANIFEST, folder / MANIFEST)
         for artifact in bundle.artifacts.values():
             link = folder / artifact.path
