@@ -6,7 +6,7 @@ r"""Kills commands at random moments and looks at what they leave: the bundle, p
 Each has its own small bundle and its own TMPDIR. SIGKILL reaches the command's first process alone, at a moment drawn
 from the time that the whole command takes. Right is:
 
-- after each kill: every artifact is the file that the manifest describes, and those that changed fit together; each file
+- after each kill: every artifact is the file that the manifest describes, and those that changed fit together; a file
   of a training run is old or new, never a part of one;
 - 2 seconds after each kill: no process of the command is left;
 - after each `--together` kills and one command that ends by itself: nothing is left in TMPDIR, and nothing unfinished
