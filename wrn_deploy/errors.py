@@ -7,7 +7,7 @@
     │   ├── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
     │   └── OverLimit        1  a file that needs more than `budget` allows
     ├── UsageError           2  options that contradict each other
-    ├── GateError            3  a gate failed: parity, precision or accuracy
+    ├── GateError            3  a gate failed: parity, precision, accuracy, whole files
     └── MachineError         4  this machine cannot do it
 
 Each text says what was wrong, with the value, what was expected, and what to do.
@@ -50,7 +50,7 @@ class UsageError(DeployError):
 
 
 class GateError(DeployError):
-    """A gate failed: parity, precision or accuracy (exit code 3)."""
+    """A gate failed: parity, precision, accuracy, or a bundle whose files `inspect` finds unusable (exit code 3)."""
 
     exit_code = 3
 

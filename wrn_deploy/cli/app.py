@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from wrn_deploy.cli import Interrupted
+from wrn_deploy.process.scratch import sweep_temporary
 from wrn_deploy.version import __version__
 
 __all__ = ["GROUPS", "app", "load_command"]
@@ -167,7 +168,9 @@ def _options(
         typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
+    """Runs before each command."""
     del version
+    sweep_temporary()
     if limit:
         from wrn_deploy.files.budget import raised
 

@@ -6,12 +6,12 @@ The signature is over the manifest alone, which holds the size and the sha256 of
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from wrn_deploy.errors import DeployError, GateError, missing_package
 from wrn_deploy.files.text import read_text
+from wrn_deploy.process.scratch import scratch_folder
 
 __all__ = ["SIGNATURE", "check_signature", "make_signature"]
 
@@ -51,10 +51,10 @@ def make_signature(
             config = signing.use_certificate_signer(
                 private_key=key, signing_certificate=certificate, certificate_chain=chain or (certificate,)
             )
-        with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-            (Path(folder) / MANIFEST).write_bytes(manifest)
-            config.sign(Path(folder) / MANIFEST, Path(folder) / SIGNATURE)
-            return (Path(folder) / SIGNATURE).read_bytes()
+        with scratch_folder() as folder:
+            (folder / MANIFEST).write_bytes(manifest)
+            config.sign(folder / MANIFEST, folder / SIGNATURE)
+            return (folder / SIGNATURE).read_bytes()
     except Exception as error:  # its exceptions have no common class below Exception
         if PASSWORD_NEEDED in str(error):
             raise DeployError(f"{key} is encrypted: give its password with --password-file") from error
@@ -90,11 +90,11 @@ def check_signature(manifest: bytes, signature: bytes | None, *, signed_by: Path
     except Exception as error:
         raise DeployError(f"{signed_by} cannot be used ({_reason(error)}): expected a whole PEM file") from error
     # The library reads files: it is given private copies, so that what it checks is what is used.
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        (Path(folder) / MANIFEST).write_bytes(manifest)
-        (Path(folder) / SIGNATURE).write_bytes(signature)
+    with scratch_folder() as folder:
+        (folder / MANIFEST).write_bytes(manifest)
+        (folder / SIGNATURE).write_bytes(signature)
         try:
-            config.verify(Path(folder) / MANIFEST, Path(folder) / SIGNATURE)
+            config.verify(folder / MANIFEST, folder / SIGNATURE)
         except Exception as error:
             raise GateError(
                 f"{name} has no valid signature of {signed_by} ({_reason(error)}): its manifest was changed after it "

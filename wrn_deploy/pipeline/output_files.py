@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.errors import DeployError
+from wrn_deploy.process.scratch import replacing, scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
@@ -33,8 +33,8 @@ def write_reports(report: Report, folder: Path, name: str, progress: Progress) -
     """Writes `name`.json, .csv, .md and .html into `folder`, which is made if missing."""
     texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".reports-", dir=folder) as staged:
-        written = [Path(staged, f"{name}{suffix}") for suffix in texts]
+    with scratch_folder(folder) as staged:
+        written = [staged / f"{name}{suffix}" for suffix in texts]
         for file, text in zip(written, texts.values(), strict=True):
             file.write_text(text, encoding="utf-8", newline="")
         placed = [file.replace(folder / file.name) for file in written]
@@ -56,7 +56,6 @@ def check_picture(file: Path) -> Path:
 def write_svg(svg: str, file: Path, progress: Progress) -> None:
     """Writes the picture and reports where it is; makes its folder if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    written = file.with_name(f"{file.name}.tmp")
-    written.write_text(svg, encoding="utf-8")
-    written.replace(file)
+    with replacing(file) as written:
+        written.write_text(svg, encoding="utf-8")
     progress.note(f"picture: {file}")

@@ -13,7 +13,8 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.pipeline.inspection.inspect import BundleView, GraphView, PlanView, inspect_path
+from wrn_deploy.pipeline.inspection.inspect import inspect_path
+from wrn_deploy.pipeline.inspection.views import BundleView, GraphView, PlanView
 from wrn_deploy.progress import Silent
 
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")

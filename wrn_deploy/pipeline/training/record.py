@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import describe_machine, package_versions
+from wrn_deploy.process.scratch import replacing
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
 
@@ -62,9 +63,8 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
         "spec": point.spec.to_json(),
         "sessions": [*sessions, session],
     }
-    written = file.with_suffix(".tmp")
-    written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    written.replace(file)
+    with replacing(file) as written:
+        written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return [f"{name} {before.get(name)}, now {session[name]}" for name in EXACT if before.get(name) != session[name]]
 
 
