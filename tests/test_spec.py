@@ -50,7 +50,7 @@ def test_a_description_comes_back_from_json() -> None:
 def test_a_description_that_lacks_something_is_damaged(key: str) -> None:
     record = SPEC.to_json()
     del record[key]
-    with pytest.raises(DamagedFile, match="the model's description is damaged"):
+    with pytest.raises(DamagedFile, match=f"the model's description lacks the field '{key}'"):
         ModelSpec.from_json(record)
 
 

@@ -4,9 +4,10 @@
     ├── MissingArtifact      1  the bundle does not have it yet
     ├── StaleArtifact        1  its inputs have changed since it was made
     ├── DamagedFile          1  a file that cannot be read as what it should be
-    │   └── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
+    │   ├── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
+    │   └── OverLimit        1  a file that needs more than `budget` allows
     ├── UsageError           2  options that contradict each other
-    ├── GateError            3  a gate failed: parity, precision or accuracy
+    ├── GateError            3  a gate failed: parity, precision, accuracy, whole files
     └── MachineError         4  this machine cannot do it
 
 Each text says what was wrong, with the value, what was expected, and what to do.
@@ -17,8 +18,8 @@ from __future__ import annotations
 from wrn_deploy.formatting import printable
 
 __all__ = [
-    "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "StaleArtifact", "UsageError",
-    "missing_package",
+    "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "OverLimit", "StaleArtifact",
+    "UsageError", "missing_package",
 ]  # fmt: skip
 
 
@@ -44,6 +45,10 @@ class DamagedFile(DeployError):  # noqa: N818 (it names what was met)
     """A file cannot be read as what it should be, or is not the file its digest describes (exit code 1)."""
 
 
+class OverLimit(DamagedFile):
+    """A file needs more bytes, pixels, members, nesting or seconds than the budget allows (exit code 1)."""
+
+
 class UsageError(DeployError):
     """Options that contradict each other (exit code 2)."""
 
@@ -51,7 +56,7 @@ class UsageError(DeployError):
 
 
 class GateError(DeployError):
-    """A gate failed: parity, precision or accuracy (exit code 3)."""
+    """A gate failed: parity, precision, accuracy, or a bundle whose files `inspect` finds unusable (exit code 3)."""
 
     exit_code = 3
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DeployError
+from wrn_deploy.files.record import from_record
 
 __all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec", "Whitening"]
 
@@ -51,6 +52,8 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise DeployError(f"an input of {self.height}x{self.width} pixels: expected at least 1x1")
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(math.isfinite(n) for n in numbers):
             raise DeployError(f"mean {self.mean} and std {self.std}: expected three finite numbers each (R, G, B)")
@@ -199,18 +202,6 @@ class ModelSpec:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> ModelSpec:
-        """Reads what `to_json` wrote; raises DeployError for anything else."""
-        try:
-            preprocessing, interface = record["preprocessing"], record["interface"]
-            colours = {name: tuple(preprocessing[name]) for name in ("mean", "std")}
-            maps = tuple(tuple(shape) for shape in interface["feature_maps"])
-            typed = {
-                "preprocessing": Preprocessing(**{**preprocessing, **colours}),
-                "interface": Interface(**{**interface, "feature_maps": maps}),
-                "whitening": Whitening(**record["whitening"]) if record["whitening"] is not None else None,
-                "labels": tuple(record["labels"]),
-            }
-            return cls(**{**record, **typed})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFile(f"the model's description is damaged ({error!r}): export the model again") from error
+    def from_json(cls, record: object) -> ModelSpec:
+        """Reads what `to_json` wrote; raises DamagedFile for anything else."""
+        return from_record(cls, record, "the model's description")

@@ -14,7 +14,7 @@ import sys
 
 from wrn_deploy.models import describe_model, listed_models
 from wrn_deploy.models.catalog import FILE, count_network
-from wrn_deploy.new_file import write_whole
+from wrn_deploy.process.scratch import replacing
 
 __all__ = ["catalog_text"]
 
@@ -27,7 +27,8 @@ def main() -> None:
     if FILE.exists() and FILE.read_text(encoding="utf-8") == text:
         return
     if not check:
-        write_whole(FILE, text)
+        with replacing(FILE) as written:
+            written.write_text(text, encoding="utf-8")
     outcome = "differs: run `python -m benchmarks.pages.catalog`" if check else "written"
     sys.stdout.write(f"{FILE.name} {outcome}\n")
     sys.exit(1 if check else 0)

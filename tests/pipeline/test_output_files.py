@@ -62,7 +62,7 @@ def test_links_in_the_folder_are_not_followed(tmp_path: Path, writer: str) -> No
     write(folder)
     assert victim.read_text() == "precious"
     assert not any((folder / name).is_symlink() for name in names)
-    assert not list(folder.glob(".new-*"))
+    assert not list(folder.glob(".wrn-*"))
 
 
 def test_reports_are_written_all_or_none(tmp_path: Path) -> None:

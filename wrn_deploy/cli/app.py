@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from wrn_deploy.cli import Interrupted
 from wrn_deploy.formatting import printable
+from wrn_deploy.process.scratch import sweep_temporary
 from wrn_deploy.version import __version__
 
 __all__ = ["GROUPS", "app", "load_command"]
@@ -42,6 +44,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "inference": {
         "predict": "Print the labels and scores of images.",
         "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+    },
+    "signing": {
+        "sign": "Sign a bundle with a private key.",
+        "verify": "Check every file of a bundle, and its signature; exit code 3 if anything is wrong.",
     },
     "inspection": {
         "inspect": "Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes.",
@@ -149,9 +155,45 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=NUMBER",
+            help="Raise or lower a limit on files from outside, as in pixels=2e8; may be given again. "
+            "Names: text_bytes, image_bytes, pixels, members, memory_bytes, ratio, nesting, seconds.",
+        ),
+    ] = None,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--require-signature",
+            metavar="PEM",
+            help="Open only bundles that the owner of this public key or authority has signed.",
+        ),
+    ] = None,
+    allow_host_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-host-code",
+            metavar="",
+            help="Let TensorRT run processor code in version-compatible plans; only if you trust who built them.",
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
+    """Runs before each command."""
     del version
+    sweep_temporary()
+    if limit:
+        from wrn_deploy.files.budget import raised
+
+        context.with_resource(raised(",".join(limit)))
+    if require_signature or allow_host_code:
+        from wrn_deploy.files.trust import Trust, trusting
+
+        context.with_resource(trusting(Trust(signed_by=require_signature, host_code=allow_host_code)))

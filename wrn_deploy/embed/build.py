@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
 
 from wrn_deploy.embed.environment import PythonEnvironment, find_compiler
 from wrn_deploy.errors import MachineError
+from wrn_deploy.process.children import run_child
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.version import __version__
 
 __all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
@@ -30,8 +30,7 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     """
     compiler = find_compiler()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
-    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
-        work = Path(made)
+    with scratch_folder() as work:
         for name in ("wrn_runner.h", "core.h", "loader.c"):
             (work / name).write_text(_source(name), encoding="utf-8")
         (work / "environment.h").write_text(_settings(environment), encoding="utf-8", errors="surrogateescape")
@@ -55,15 +54,13 @@ def try_library(include: Path, folder: Path) -> None:
         f'int32_t status = wrn_open("{NO_SUCH_RUNNER}", NULL, &runner); '
         'printf("%s", wrn_last_error()); return status; }\n'
     )
-    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
-        source, tried = Path(made) / "try.c", Path(made) / "try"
+    with scratch_folder() as made:
+        source, tried = made / "try.c", made / "try"
         source.write_text(program, encoding="utf-8")
         link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
         _compile([find_compiler(), str(source), *link, "-o", str(tried)])
         variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
-        done = subprocess.run(
-            [tried], capture_output=True, text=True, errors="backslashreplace", check=False, env=variables
-        )
+        done = run_child([tried], env=variables)
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
         said = (done.stdout + done.stderr).strip() or f"it ended with {done.returncode}"
         raise MachineError(f"the library was built, but cannot start Python: {said}")
@@ -115,7 +112,7 @@ def _literal(text: str) -> str:
 
 
 def _compile(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", check=False)
+    done = run_child(command)
     if done.returncode == 0:
         return
     said = done.stderr.strip()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wrn_deploy.embed.build import CORE, LIBRARY, build_libraries, try_library
 from wrn_deploy.embed.environment import PythonEnvironment, find_environment
+from wrn_deploy.files.staging import commit, locked, staging
 from wrn_deploy.progress import Progress
-from wrn_deploy.staging import commit, locked, staging
 from wrn_deploy.version import __version__
 
 __all__ = ["Embedded", "write_package"]

@@ -75,7 +75,12 @@ class PlanRuntime:
         del precision, threads  # the plan has its own precision, and runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self.flavor)
-        expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=artifact.facts)
+        expected = Expected(
+            source=bundle.spec.input,
+            results=bundle.spec.outputs,
+            facts=artifact.facts,
+            host_code=bundle.trust.host_code,
+        )
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
         return PlanBackend(engine, graphs=self.graphs)

@@ -42,11 +42,15 @@ MALFORMED = "MALFORMED_ENGINE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the bundle says about a plan: its tensors and the artifact's facts."""
+    """What the bundle says about a plan: its tensors and the artifact's facts.
+
+    `host_code`: whether the caller lets TensorRT run code of this machine's processor that the plan holds.
+    """
 
     source: TensorSpec
     results: tuple[TensorSpec, ...]
     facts: Mapping[str, Any]
+    host_code: bool = False
 
 
 class SharedEngine:
@@ -69,7 +73,7 @@ class SharedEngine:
         self._module = module
         self._logger = module.Logger(module.Logger.ERROR)
         self._runtime = module.Runtime(self._logger)
-        self._engine = deserialize_plan(module, self._runtime, plan, expected.facts)
+        self._engine = deserialize_plan(module, self._runtime, plan, expected.facts, host_code=expected.host_code)
         self._check_tensors()
 
     @property
@@ -149,15 +153,17 @@ class SharedEngine:
                 )
 
 
-def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str, Any]) -> Any:
+def deserialize_plan(
+    module: Any, runtime: Any, plan: bytes, facts: Mapping[str, Any], *, host_code: bool = False
+) -> Any:
     """The engine of a plan.
 
     Args:
         module: TensorRT's Python module, of either flavour.
         runtime: one of its runtimes; the engine must not outlive it.
         plan: the whole file.
-        facts: the plan artifact's. A version-compatible plan contains code, which is run: its sha256 matches the
-            manifest, so it is the one that was built.
+        facts: the plan artifact's.
+        host_code: whether a version-compatible plan may run the code in it; no fact of the plan can allow that.
 
     Raises:
         DamagedFile: the plan is damaged, or of the other flavour.
@@ -177,6 +183,12 @@ def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str,
     causes = plan_warnings(facts, gpu) if gpu else ()
     because = f" ({'; '.join(causes)})" if causes else ""
     if facts.get("version_compatible"):
+        if not host_code:
+            raise DeployError(
+                "the plan is version-compatible, so it holds code for this machine's processor, which is not run "
+                "unless you allow it: if you trust who built it, give --allow-host-code, or `allow_host_code=True` to "
+                "Runner.open"
+            )
         runtime.engine_host_code_allowed = True
     try:
         engine = runtime.deserialize_cuda_engine(plan)

@@ -13,7 +13,7 @@ from wrn_deploy.cli.show.tables import cell, new_table, print_heading, print_jso
 from wrn_deploy.formatting import file_size, one_line
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
-from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
+from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
 
 __all__ = ["show_explanation", "show_inspection", "summary"]
 

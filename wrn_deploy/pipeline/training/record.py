@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.new_file import write_whole
+from wrn_deploy.process.scratch import replacing
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
 
@@ -63,13 +63,15 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
         "spec": point.spec.to_json(),
         "sessions": [*sessions, session],
     }
-    write_whole(file, json.dumps(record, indent=1) + "\n")
+    with replacing(file) as written:
+        written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return [f"{name} {before.get(name)}, now {session[name]}" for name in EXACT if before.get(name) != session[name]]
 
 
 def write_log(folder: Path, history: Sequence[Epoch]) -> None:
     """Writes the log anew with the epochs done: a reader never sees half of a line."""
-    write_whole(folder / LOG, "".join(map(_line, history)))
+    with replacing(folder / LOG) as written:
+        written.write_text("".join(map(_line, history)), encoding="utf-8")
 
 
 def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:

@@ -14,7 +14,6 @@ from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.models import Overrides, build_model
-from wrn_deploy.new_file import remove_leftovers
 from wrn_deploy.pipeline.training.record import (
     LOG,
     RUN,
@@ -205,7 +204,6 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 
 def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
     if len(point.history) == point.recipe.epochs:  # the run is complete
         write_log(out, point.history)
         return

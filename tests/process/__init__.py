@@ -1,0 +1,1 @@
+"""Tests of what a process owns and takes along when it ends."""

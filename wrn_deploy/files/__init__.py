@@ -1,0 +1,1 @@
+"""Files from outside and files of ours: opened safely, read within limits, written whole."""
