@@ -15,6 +15,8 @@ Each text says what was wrong, with the value, what was expected, and what to do
 
 from __future__ import annotations
 
+from wrn_deploy.formatting import printable
+
 __all__ = [
     "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "OverLimit", "StaleArtifact",
     "UsageError", "missing_package",
@@ -25,6 +27,10 @@ class DeployError(Exception):
     """Bad input or a failed step (exit code 1); the base of all others."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The text, printable: it may quote names and texts from outside."""
+        return printable(super().__str__())
 
 
 class MissingArtifact(DeployError):  # noqa: N818 (it names what was met)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from wrn_deploy.cli import Interrupted
+from wrn_deploy.formatting import printable
 from wrn_deploy.process.scratch import sweep_temporary
 from wrn_deploy.version import __version__
 
@@ -78,13 +80,16 @@ class Commands(TyperGroup):
         name, listed, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if listed and name else None, rest
 
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        """Parses the program's own options."""
+        with _printable_errors():
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = _with_value(error)
-            raise
+            with _printable_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted from error
 
@@ -107,6 +112,19 @@ def _without_types(parameters: list[Any]) -> list[Any]:
         if parameter.param_type_name == "argument" or not parameter.metavar:
             parameter.display_type_rich = lambda **_context: ""
     return parameters
+
+
+@contextlib.contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Makes the texts of typer's errors, which quote arguments, printable: it prints them on a console of its own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, typer.BadParameter):
+            error.message = _with_value(error)
+        if isinstance(getattr(error, "message", None), str):
+            error.message = printable(error.message, breaks=False)  # type: ignore[attr-defined]
+        raise
 
 
 def _with_value(error: typer.BadParameter) -> str:

@@ -33,7 +33,7 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     with scratch_folder() as work:
         for name in ("wrn_runner.h", "core.h", "loader.c"):
             (work / name).write_text(_source(name), encoding="utf-8")
-        (work / "environment.h").write_text(_settings(environment), encoding="utf-8")
+        (work / "environment.h").write_text(_settings(environment), encoding="utf-8", errors="surrogateescape")
         _write_core(work / "core.c")
         loader = ["-Wall", "-Wextra", "-pthread", f"-Wl,-soname,{LIBRARY}", str(work / "loader.c"), "-ldl"]
         _compile([compiler, *flags, *loader, "-o", str(folder / LIBRARY)])

@@ -21,7 +21,7 @@ from typing import IO
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["full_is_named", "open_scratch_file", "replacing", "scratch_folder", "sweep_temporary"]
+__all__ = ["full_is_named", "open_scratch_file", "scratch_folder", "sweep_temporary"]
 
 PREFIX = "wrn-deploy-scratch-"
 NAME = re.compile(rf"\.?{PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp ends names
@@ -49,15 +49,6 @@ def scratch_folder(within: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-
-
-@contextlib.contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A new file to write, which replaces `file` when the block ends without an error; a crash leaves the old one."""
-    with scratch_folder(file.parent) as folder:
-        written = folder / file.name
-        yield written
-        written.replace(file)
 
 
 def open_scratch_file() -> IO[bytes]:

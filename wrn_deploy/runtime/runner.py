@@ -13,6 +13,7 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.formatting import printable
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.runtime.backend import Array, choose, find_runtime, infer, open_backend, parse_precision
 from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
@@ -93,7 +94,7 @@ class Runner:
             name, chosen = choose(bundle, None, None)
             first = open_backend(bundle, backend=name, precision=chosen, threads=threads)
             title = find_runtime(name).title
-            warnings.warn(f"{reason}; running {title} {chosen} instead", RuntimeWarning, stacklevel=2)
+            warnings.warn(printable(f"{reason}; running {title} {chosen} instead"), RuntimeWarning, stacklevel=2)
         runner = cls(bundle, name, chosen, Pool(first, contexts or min(4, usable_cores())))
         runner.fell_back = reason
         return runner

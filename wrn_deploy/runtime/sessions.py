@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ __all__ = [
     "providers",
 ]  # fmt: skip
 
-ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
+FATAL_ONLY = 4  # ONNX Runtime's severity: it raises errors too, and its log has a graph's names as they are
 NVIDIA = 0x10DE  # the PCI vendor
 
 
@@ -82,7 +83,7 @@ def open_session(
     """
     ort = _onnxruntime()
     options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.enable_mem_pattern = plans_memory
     if not fuses_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
@@ -109,8 +110,10 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
     if provider.plugin is not None:
         options.add_provider_for_devices(_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
         named = []
+    # It takes no path that is not UTF-8, which Python shows with surrogates.
+    model = graph.read_bytes() if isinstance(graph, Path) and re.search("[\ud800-\udfff]", str(graph)) else graph
     try:
-        session = ort.InferenceSession(graph, options, providers=named)
+        session = ort.InferenceSession(model, options, providers=named)
         session.disable_fallback()  # else a failed run silently opens a CPU session
     except Exception as error:  # its exceptions have no common class below Exception
         name = graph if isinstance(graph, Path) else "the graph"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from wrn_deploy.errors import DamagedFile, DeployError
-from wrn_deploy.process.scratch import replacing
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -45,9 +45,8 @@ def save_checkpoint(file: Path, trainer: Trainer, point: ResumePoint) -> None:
         tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     record = {**dataclasses.asdict(point), **_arithmetic(trainer), SCALER: trainer.scaler.state_dict()}
-    with replacing(file) as written:
-        # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
-        written.write_bytes(save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
+    # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
+    write_whole(file, save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
 
 
 def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> tuple[Epoch, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 from wrn_deploy.backends.plan.context import ProfileContext
 from wrn_deploy.backends.plan.validity import batches_of, plan_warnings, profiles_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
+from wrn_deploy.formatting import printable
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.spec import TensorSpec
 
@@ -108,7 +109,7 @@ class SharedEngine:
             first, self.graphs_obstacle = self.graphs_obstacle is None, self.graphs_obstacle or reason
         if first:
             text = f"CUDA graphs are off, inferences are started kernel by kernel: {reason}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
 
     def hold(self) -> SharedEngine:
         """Adds a holder.

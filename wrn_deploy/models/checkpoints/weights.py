@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.models import layouts
 from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
 from wrn_deploy.models.checkpoints.match import Match, State, find_match, is_count, state_dicts
-from wrn_deploy.process.scratch import replacing
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["Checkpoint", "apply_match", "match_weights", "read_weights", "write_weights"]
@@ -84,9 +84,8 @@ def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(file) as written:
-        # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
-        written.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
+    # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
+    write_whole(file, save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
 
 
 def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
