@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["describe_foreign"]
+__all__ = ["HEAD_BYTES", "describe_foreign"]
 
 # Where the bytes stand, the bytes, and what the file is.
 SIGNATURES = (

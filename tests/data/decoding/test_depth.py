@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
 
-Values = npt.NDArray[np.generic]
+Values = npt.NDArray[Any]
 GREY = np.add.outer(np.arange(32), 6 * np.arange(32)).astype(np.uint8)  # 0 to 217, mean 108.5
 
 
@@ -52,7 +53,7 @@ def _tiff(values: Values, bits: int, *, sample_format: int = 1, photometric: int
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + extra + pixels
 
 
-def _png_rgb16(values: npt.NDArray[np.uint16]) -> bytes:
+def _png_rgb16(values: Values) -> bytes:
     """A PNG of 16-bit colour, which Pillow reads and does not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -64,19 +65,38 @@ def _png_rgb16(values: npt.NDArray[np.uint16]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def _pgm(largest: int, values: npt.NDArray[np.uint16]) -> bytes:
+def _pgm(largest: int, values: Values) -> bytes:
     return b"P5 32 32 %d\n" % largest + values.astype(">u2" if largest > 255 else "u1").tobytes()
 
 
-def _twelve_bits(values: npt.NDArray[np.uint16]) -> bytes:
+def _twelve_bits(values: Values) -> bytes:
     pairs = values.reshape(-1, 2)
     packed = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
     return np.stack(packed, axis=1).astype(np.uint8).tobytes()
 
 
-WIDE = GREY.astype(np.uint16)
-RGB = np.repeat(WIDE[:, :, None], 3, axis=2)
-OPAQUE = np.full((32, 32, 1), 0xFFFF, dtype=np.uint16)
+def _grey_png(values: Values) -> bytes:
+    return _saved(Image.fromarray(values), "PNG")
+
+
+def _grey_tiff(values: Values) -> bytes:
+    return _saved(Image.fromarray(values), "TIFF")
+
+
+def _grey_pgm(values: Values) -> bytes:
+    return _pgm(65535, values)
+
+
+def _png_rgba16(values: Values) -> bytes:
+    return _png_rgb16(np.concatenate([values, np.full((32, 32, 1), 0xFFFF, dtype=np.uint16)], axis=2))
+
+
+def _tiff_rgb16(values: Values) -> bytes:
+    return _tiff(values, 16, photometric=2)
+
+
+WIDE: Values = GREY.astype(np.uint16)
+RGB: Values = np.repeat(WIDE[:, :, None], 3, axis=2)
 DEEP = {
     "grey PNG": _saved(Image.fromarray(WIDE << 8 | WIDE), "PNG"),
     "grey TIFF": _saved(Image.fromarray(WIDE << 8), "TIFF"),
@@ -87,8 +107,8 @@ DEEP = {
     "PGM of 10 bits": _pgm(1023, WIDE << 2),
     "PGM of 14 bits": _pgm(16383, WIDE << 6),
     "colour PNG": _png_rgb16(RGB << 8),
-    "colour PNG with alpha": _png_rgb16(np.concatenate([RGB << 8, OPAQUE], axis=2)),
-    "grey PNG with alpha": _png_rgb16(np.concatenate([RGB[..., :1] << 8, OPAQUE], axis=2)),
+    "colour PNG with alpha": _png_rgba16(RGB << 8),
+    "grey PNG with alpha": _png_rgba16(RGB[..., :1] << 8),
     "colour TIFF": _tiff(RGB << 8, 16, photometric=2),
 }
 UNKNOWN = {
@@ -100,25 +120,14 @@ UNKNOWN = {
     "16 bits, signed": (_tiff(WIDE.astype(np.int16), 16, sample_format=2), "signed"),
     "8 bits, signed": (_tiff(GREY, 8, sample_format=2), "signed"),
     **{
-        f"{bits} bits in 16, {kind}": (
-            write(WIDE << (bits - 8)),
-            f"end at {217 << (bits - 8)} of 65535, as .* {bits} b",
-        )
+        f"{bits} bits in 16, {kind}": (write(WIDE << (bits - 8)), f"end at {217 << bits - 8} of 65535, as .* {bits} ")
         for bits in (8, 10, 12, 14)
-        for kind, write in (
-            ("PNG", lambda values: _saved(Image.fromarray(values), "PNG")),
-            ("TIFF", lambda values: _saved(Image.fromarray(values), "TIFF")),
-            ("PGM", lambda values: _pgm(65535, values)),
-        )
+        for kind, write in (("PNG", _grey_png), ("TIFF", _grey_tiff), ("PGM", _grey_pgm))
     },
     **{
         f"{bits} bits in 16, colour {kind}": (write(RGB << (bits - 8)), "of 65535, as those of")
         for bits in (8, 10, 12, 14)
-        for kind, write in (
-            ("PNG", _png_rgb16),
-            ("PNG with alpha", lambda values: _png_rgb16(np.concatenate([values, OPAQUE], axis=2))),
-            ("TIFF", lambda values: _tiff(values, 16, photometric=2)),
-        )
+        for kind, write in (("PNG", _png_rgb16), ("PNG with alpha", _png_rgba16), ("TIFF", _tiff_rgb16))
     },
 }
 
@@ -138,7 +147,7 @@ def test_a_picture_that_does_not_say_its_depth_is_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("values", [np.zeros((32, 32), dtype=np.uint16), np.full((32, 32), 2**14, dtype=np.uint16)])
-def test_black_is_black_at_any_depth_and_dark_grey_may_use_its_16_bits(values: npt.NDArray[np.uint16]) -> None:
+def test_black_is_black_at_any_depth_and_dark_grey_may_use_its_16_bits(values: Values) -> None:
     assert (Encoded(_saved(Image.fromarray(values), "PNG"), "a")() == values[0, 0] >> 8).all()
 
 

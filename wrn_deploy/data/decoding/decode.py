@@ -17,12 +17,7 @@ from wrn_deploy.data import CorruptImage
 from wrn_deploy.data.decoding.depth import UnknownDepthError, check_reduced, is_reduced, to_eight_bits
 from wrn_deploy.data.foreign import describe_foreign
 
-__all__ = ["IMAGE_SUFFIXES", "Encoded", "pixels_of"]
-
-IMAGE_SUFFIXES = frozenset({
-    ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png",
-    ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-})  # fmt: skip
+__all__ = ["Encoded", "pixels_of"]
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
