@@ -23,6 +23,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.subset import even_sample
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
@@ -76,6 +77,7 @@ class CalibrationImages:
         self.preprocessing = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
+        self._opened = source
         self.source = even_sample(source, options.size)
         decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self.source)))
         self._batches = CachedBatches(
@@ -86,6 +88,7 @@ class CalibrationImages:
 
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
+        report_notes(self._opened, progress)
         images = read_images(self._batches, progress)
         self.digests = tuple(image.digest for image in images)
         self.described = describe_images(images, self.source, labels=False)

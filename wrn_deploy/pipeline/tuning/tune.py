@@ -95,7 +95,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         bundle.find(key)
     if options.calibrate is None:
         find_all_int8(bundle)
-    labelled, sample = _images(bundle, options)
+    labelled, sample = _images(bundle, options, progress)
     images = read_images(labelled, progress)
     check_labels(images, bundle.spec.classes, ", to measure accuracy")
     asked: dict[str, Any] = {
@@ -153,7 +153,7 @@ def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     write_svg(draw_tuning(tuning).to_file(), file, progress)
 
 
-def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, CachedBatches]:
+def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[CachedBatches, CachedBatches]:
     """The labelled images, and the sample for the costs of the layers: calibration images if data for them is given.
 
     Each is decoded once, since every trial reads all of them again.
@@ -161,6 +161,8 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     preprocessing, size = bundle.spec.preprocessing, images_together(bundle.spec)
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
+    for note in dict.fromkeys((*labelled.notes, *chosen.notes)):
+        progress.warn(note)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
