@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "first_names", "one_line", "percent"]
 
 
 def digits(value: float) -> str:
@@ -46,3 +47,9 @@ def one_line(text: str) -> str:
 def count(number: int, noun: str) -> str:
     """As in "1 image" and "2 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_names(names: Sequence[str], most: int = 4) -> str:
+    """The first `most` of the names, as in "a, b, c, d, ... (9 in all)"."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

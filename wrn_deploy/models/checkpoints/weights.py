@@ -11,16 +11,17 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.formatting import first_names
 from wrn_deploy.models import layouts
 from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
-from wrn_deploy.models.checkpoints.match import Match, State, find_match, is_count, state_dicts
+from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
+from wrn_deploy.models.checkpoints.states import State, state_dicts
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["Checkpoint", "apply_match", "match_weights", "read_weights", "write_weights"]
 
 METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
 EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
-MAX_NAMED = 4  # keys in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, k
     Raises:
         DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
             fp32; the first keys are named.
-        UsageError: the file has nothing called `key`.
+        UsageError: the file has nothing called `key`, or two networks and no `key` to choose by.
     """
     own = {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
     match = find_match(checkpoint.states, own, layouts(spec.family), key)
@@ -134,10 +135,12 @@ def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: M
             f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
         )
     problems = [
-        f"{len(keys)} {problem}: {', '.join(keys[:MAX_NAMED])}{', ...' if len(keys) > MAX_NAMED else ''}"
+        f"{len(keys)} {problem}: {first_names(keys)}"
         for problem, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
         if keys
     ]
+    if match.problems:
+        raise DeployError(f"{file} has {len(match.problems)} weights that cannot be put together: {match.problems[0]}")
     if problems:
         raise DeployError(
             f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
@@ -164,13 +167,13 @@ def _check_values(tensors: State, file: Path) -> None:
     ]
     if odd:
         raise DeployError(
-            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:MAX_NAMED])}: "
+            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {first_names(odd)}: "
             "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
         )
     bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
     if bad:
         raise DeployError(
-            f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:MAX_NAMED])}: expected finite "
+            f"{file} has NaN or infinite values in {len(bad)} tensors: {first_names(bad)}: expected finite "
             "weights; its training diverged or the file is damaged"
         )
 

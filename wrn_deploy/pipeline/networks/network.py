@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import sha256_of
 from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.formatting import first_names
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing, find_preprocessing, published_as
 from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source, read_sources
@@ -177,6 +178,10 @@ def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:
     if match.others:
         others = " and ".join(name or "a bare state dict" for name in match.others)
         progress.note(f"the file has {others} too: --weights-key NAME takes another")
+    for how in match.assembled:
+        progress.note(f"put together: {how}")
+    if match.outside:
+        progress.note(f"ignored, since they lie outside of {match.name}: {first_names(match.outside)}")
     if match.layout.note:
         progress.warn(f"{match.layout.name}: {match.layout.note}")
     if checkpoint.passed_over:
