@@ -95,8 +95,8 @@ def _compute(key: str, parts: Parts, already: bool) -> tuple[_Form, torch.Tensor
     if already:
         raise ValueError("the whole weight is there too: expected one of the two")
     ordered = [parts[role].detach() for role in form.roles]
-    odd = [part for part in ordered if part.layout is not torch.strided or part.is_meta or part.is_complex()]
-    if odd or not ordered[0].is_floating_point():
+    plain = all(part.layout is torch.strided and not part.is_meta for part in ordered)
+    if not plain or not all(part.is_floating_point() for role, part in parts.items() if role != "mask"):
         raise ValueError("they are not plain floating-point numbers")
     kind = torch.promote_types(ordered[0].dtype, torch.float32)
     return form, form.compute(*(part.to(kind) for part in ordered))
@@ -109,17 +109,18 @@ def _pruned(original: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def _weight_normed(length: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """g x v / |v|, with one length for each index of one dimension, or one for all (Salimans and Kingma, 2016)."""
-    if not length.shape:
-        return torch._weight_norm(direction, length, -1)
-    expected = [
-        tuple(size if at == kept else 1 for at, size in enumerate(direction.shape)) for kept in range(direction.dim())
+    """The direction v at length g, for each index of one dimension, or as a whole (Salimans and Kingma, 2016)."""
+    kept = [
+        tuple(size if at == dim else 1 for at, size in enumerate(direction.shape)) for dim in range(direction.dim())
     ]
-    if tuple(length.shape) not in expected:
+    if length.shape and tuple(length.shape) not in kept:
         raise ValueError(
-            f"the lengths are {tuple(length.shape)} for {tuple(direction.shape)}: expected {expected[0] or 'one'}"
+            f"the lengths are {tuple(length.shape)}: expected one for each row of {tuple(direction.shape)}"
         )
-    return torch._weight_norm(direction, length, expected.index(tuple(length.shape)))
+    dims = [at for at in range(direction.dim()) if not length.shape or length.shape[at] == 1]
+    if not dims:  # a vector
+        return length * torch.sign(direction)
+    return direction * (length / torch.linalg.vector_norm(direction, dim=dims, keepdim=bool(length.shape)))
 
 
 def _spectral_normed(original: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -130,7 +131,8 @@ def _spectral_normed(original: torch.Tensor, left: torch.Tensor, right: torch.Te
             f"u and v are {tuple(left.shape)} and {tuple(right.shape)} for {tuple(original.shape)}: expected the "
             "singular vectors of a matrix with a row for each output"
         )
-    return original / torch.dot(left, torch.mv(original.reshape(rows, -1), right))
+    spread: torch.Tensor = torch.mv(original.reshape(rows, -1), right)
+    return original / torch.dot(left, spread)
 
 
 FORMS = (

@@ -1,7 +1,7 @@
-"""Finds which state dict of a checkpoint, under which prefix and in which layout, is a network, and where its keys are.
+"""Finds which state dict of a checkpoint, under which prefix and in which layout, is a network, and its keys there.
 
-Names of wrappers (`torch.compile`, DataParallel, FSDP, activation checkpointing ...) are no part of a key, wherever they
-stand in it. In front, they count as a prefix too, so that what lies outside of it can be told from the network.
+Names of wrappers (`torch.compile`, DataParallel, FSDP ...) are no part of a key, wherever they stand in it. In front,
+they count as a prefix too, so that what lies outside of it can be told from the network.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Three = tuple[float, float, float]
 BARE = "."  # what --weights-key takes for a state dict without path and prefix
 COUNTS = ("num_batches_tracked", "n_averaged", "steps")  # of BN, of torch's averaged models, of mmengine's
 NORMALIZER = (re.compile(r"(.*\.)?_?(mean|mu|image_mean)"), re.compile(r"(.*\.)?_?(std|sigma|image_std)"))
-# torch.compile, DataParallel and DDP, FSDP (and its older versions), activation checkpointing, Lightning Fabric, Opacus.
+# torch.compile; DataParallel and DDP; FSDP, and older; activation checkpointing; Lightning Fabric; Opacus.
 WRAPPERS = re.compile(
-    r"(?:(?<=\.)|^)(_orig_mod|module|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module|_forward_module|_module)\."
+    r"((?<=\.)|^)"
+    r"(_orig_mod|module|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module|_forward_module|_module)\."
 )
 
 
@@ -142,9 +143,7 @@ def _is_named(guess: _Guess, wanted: str) -> bool:
     return not wanted or (not guess.name if wanted == BARE else f"{guess.name}.".startswith(f"{wanted}."))
 
 
-def _guesses(
-    path: str, state: State, own: Shapes, names: Mapping[KeyLayout, Mapping[str, str]]
-) -> Iterator[_Guess]:
+def _guesses(path: str, state: State, own: Shapes, names: Mapping[KeyLayout, Mapping[str, str]]) -> Iterator[_Guess]:
     """For each layout, one guess for each prefix with which any of its keys occurs; of equal ones, the longest."""
     splits = [(key, list(_splits(key))) for key in state]
     for layout, theirs in names.items():

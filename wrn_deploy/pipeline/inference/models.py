@@ -19,6 +19,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
+from wrn_deploy.models.checkpoints.foreign_files import check_folder
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
@@ -90,6 +91,8 @@ class BundleOrWeights:
                 f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
+        if self.path.is_dir() and not (self.path / "manifest.json").is_file():
+            check_folder(self.path)
         if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
             raise UsageError(
                 f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "

@@ -114,8 +114,6 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
         DeployError: no such file or name, weights of another network, or a file that is not a checkpoint of it.
         MachineError: a package is missing, or the download needs a network and there is none.
     """
-    import torch
-
     from wrn_deploy.models.checkpoints.weights import match_weights, read_weights
 
     assert options.weights is not None
@@ -132,9 +130,7 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     if described is not None and described.name != usual.name:
         raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
     spec = options.overrides.apply(described or usual)
-    with torch.device("meta"):  # the names and shapes of its tensors
-        empty = build_model(spec)
-    match = match_weights(empty, checkpoint, spec, options.key)
+    match = match_weights(checkpoint, spec, options.key)
     origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
     if described is None:
         found = find_preprocessing(usual, file, digest, source=source, normalizer=match.normalizer())
