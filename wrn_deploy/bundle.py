@@ -17,7 +17,7 @@ from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleAr
 from wrn_deploy.spec import ModelSpec, Precision
 from wrn_deploy.staging import commit, is_scratch, locked, settle, staging
 
-__all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
+__all__ = ["MANIFEST", "Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"

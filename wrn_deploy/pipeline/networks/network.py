@@ -133,10 +133,15 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     match = match_weights(checkpoint, spec, options.key)
     origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
     if described is None:
-        found = find_preprocessing(usual, file, digest, source=source, normalizer=match.normalizer())
-        spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         _report(match, checkpoint, progress)
+        given = options.overrides.mean is not None and options.overrides.std is not None
+        normalizer = None if given else match.normalizer()
+        plain = dataclasses.replace(usual, classes=spec.classes, labels=())
+        found = find_preprocessing(plain, file, digest, source=source, normalizer=normalizer)
+        spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         changed = ", with your changes" if spec.preprocessing != found.preprocessing else ""
+        for reason in found.not_taken:
+            progress.warn(f"{reason}: it is not taken; if it belongs to the weights, pass --mean, --std and --resize")
         progress.note(f"preprocessing: {describe_preprocessing(spec.preprocessing)} ({found.why}{changed})")
         origin["preprocessing"] = found.why
         if found.source is not None:
