@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent", "printable"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "first_names", "one_line", "percent", "printable"]
 
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) as far as `str.isprintable` allows it, but for
 # U+FE0E and U+FE0F, which emoji need: they have no width, so two names that differ in them look the same.
@@ -76,3 +77,9 @@ def _is_shown(letter: str, breaks: bool) -> bool:
 
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def first_names(names: Sequence[str], most: int = 4) -> str:
+    """The first `most` of the names, as in "a, b, c, d, ... (9 in all)"."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

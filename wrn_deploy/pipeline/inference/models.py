@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.bundle import Bundle
+from wrn_deploy.bundle import MANIFEST, Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
+from wrn_deploy.models.checkpoints.foreign_files import check_folder
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
@@ -90,7 +91,7 @@ class BundleOrWeights:
                 f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
-        if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
+        if (self.model is not None or self.overrides != Overrides() or self.key) and self.is_bundle:
             raise UsageError(
                 f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
                 "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they are for weights"
@@ -98,7 +99,9 @@ class BundleOrWeights:
 
     @property
     def is_bundle(self) -> bool:
-        """Whether it is a folder."""
+        """Whether it is a bundle's folder; raises DeployError for a folder of something else."""
+        if self.path.is_dir() and not (self.path / MANIFEST).is_file():
+            check_folder(self.path)
         return self.path.is_dir()
 
     @property
