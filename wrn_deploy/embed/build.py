@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -28,7 +27,7 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     Raises:
         MachineError: there is no compiler, or it fails; the text has its output.
     """
-    compiler = find_compiler()
+    compiler, folder = find_compiler(), folder.resolve()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
     with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
         work = Path(made)
@@ -55,11 +54,12 @@ def try_library(include: Path, folder: Path) -> None:
         f'int32_t status = wrn_open("{NO_SUCH_RUNNER}", NULL, &runner); '
         'printf("%s", wrn_last_error()); return status; }\n'
     )
-    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
-        source, tried = Path(made) / "try.c", Path(made) / "try"
+    with tempfile.TemporaryDirectory(prefix="wrn-embed-", dir=folder) as made:
+        source, tried = Path(made).resolve() / "try.c", Path(made).resolve() / "try"
         source.write_text(program, encoding="utf-8")
-        link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
-        _compile([find_compiler(), str(source), *link, "-o", str(tried)])
+        # No path in -rpath, since -Wl splits it at commas, and the loader at colons.
+        flags = [f"-I{include.resolve()}", f"-L{folder.resolve()}", "-Wl,-rpath,$ORIGIN/..", "-pthread"]
+        _compile([find_compiler(), *flags, str(source), "-lwrn_runner", "-ldl", "-o", str(tried)])
         variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
         done = subprocess.run([tried], capture_output=True, text=True, check=False, env=variables)
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
@@ -108,8 +108,11 @@ def _settings(environment: PythonEnvironment) -> str:
 
 
 def _literal(text: str) -> str:
-    """A C string literal; JSON escapes quotes and backslashes as C does."""
-    return json.dumps(text, ensure_ascii=False)
+    """A C string literal of a path's bytes."""
+    plain = (
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f'"{"".join(plain)}"'
 
 
 def _compile(command: list[str]) -> None:

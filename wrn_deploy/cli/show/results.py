@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -102,5 +103,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         typer.echo(str(embedded.folder / file))
     linked = "a part of the library" if environment.shared is None else str(environment.shared)
     typer.echo(f"\nStarts Python {environment.version} in {environment.prefix} ({linked}).")
-    typer.echo(f"CMake:  find_package(wrn_runner) with -DCMAKE_PREFIX_PATH={folder}, then link wrn::runner")
-    typer.echo(f"g++:    -I{folder}/include -L{folder}/lib -Wl,-rpath,{folder}/lib -lwrn_runner")
+    prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
+    options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
+    typer.echo(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
+    typer.echo(f"g++:    {options} -lwrn_runner")
