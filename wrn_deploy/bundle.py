@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
+from wrn_deploy.formatting import count
 from wrn_deploy.spec import ModelSpec, Precision
 from wrn_deploy.staging import commit, is_scratch, locked, settle, staging
 
@@ -58,8 +59,8 @@ class Artifact:
     path: str
     sha256: str
     size_bytes: int
-    recipe: Recipe
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Artifact:
@@ -133,6 +134,11 @@ class Bundle:
             return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), by_key)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DamagedFile(f"{manifest} is damaged ({error}): export the model again") from error
+
+    def __repr__(self) -> str:
+        random = ", random weights" if self.random_weights else ""
+        artifacts = count(len(self.artifacts), "artifact")
+        return f"<{type(self).__name__} of {self.spec.name!r} in {str(self.folder)!r}: {artifacts}{random}>"
 
     def find(self, key: str, remedy: str | None = None) -> Artifact:
         """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.

@@ -5,7 +5,7 @@
     ├── StaleArtifact        1  its inputs have changed since it was made
     ├── DamagedFile          1  a file that cannot be read as what it should be
     │   └── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
-    ├── UsageError           2  options that contradict each other
+    ├── UsageError           2  options that contradict each other, or a call that is not allowed there
     ├── GateError            3  a gate failed: parity, precision or accuracy
     └── MachineError         4  this machine cannot do it
 
@@ -39,7 +39,7 @@ class DamagedFile(DeployError):  # noqa: N818 (it names what was met)
 
 
 class UsageError(DeployError):
-    """Options that contradict each other (exit code 2)."""
+    """Options that contradict each other, or a call that is not allowed there, as after a fork (exit code 2)."""
 
     exit_code = 2
 
