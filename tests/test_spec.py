@@ -17,6 +17,12 @@ TOP = (TensorSpec("top_logits", "float32", (4,)), TensorSpec("top_classes", "int
 FEATURES = TensorSpec("features", "float32", (128,))
 
 
+def test_a_thousand_labels_are_not_shown() -> None:
+    spec = dataclasses.replace(SPEC, classes=1000, labels=tuple(f"class {index}" for index in range(1000)))
+    assert len(repr(spec)) < 400
+    assert spec != dataclasses.replace(spec, labels=())
+
+
 def test_pixels_are_uint8_with_the_channels_last() -> None:
     assert SPEC.input == TensorSpec("images", "float32", (3, 32, 48))
     pixels = dataclasses.replace(SPEC, interface=Interface(pixels=True))

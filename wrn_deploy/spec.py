@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -153,7 +153,7 @@ class ModelSpec:
     classes: int
     preprocessing: Preprocessing
     dropout: float = 0.0
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)  # often a thousand
     interface: Interface = Interface()
     whitening: Whitening | None = None
 

@@ -66,6 +66,7 @@ class Calls:
             threads=options.threads or None,
             contexts=options.contexts or None,
             fallback=bool(options.fallback),
+            allow_nonfinite=bool(options.allow_nonfinite),
         )
         handle = next(self._handles)
         self._runners[handle] = describe_runner(made)

@@ -51,7 +51,8 @@ class LoadedModel:
 
     Args:
         spec: the network's description.
-        run: maps uint8 (N, H, W, 3), RGB, at the network's size, or what `spec.input` says, to the outputs by name.
+        run: maps uint8 (N, H, W, 3), RGB, at the network's size, or what `spec.input` says, to the outputs by name,
+            which the caller checks with `check_finite`: it knows the images' names.
         random_weights: whether it is a bundle that is marked so.
         backend: what runs it, as in "torch".
         precision: its precision.
@@ -132,7 +133,7 @@ def open_model(
     """
     if isinstance(model, str | os.PathLike | Bundle):
         folder = model.folder if isinstance(model, Bundle) else Path(model)
-        with Runner.open(folder, precision=precision, backend=backend) as runner:
+        with Runner.open(folder, precision=precision, backend=backend, allow_nonfinite=True) as runner:
             yield _of_runner(runner, extra)
         return
     if backend is not None or precision is not None:
