@@ -32,7 +32,7 @@ UNITS = {
     "members": "members",
     "memory_bytes": "bytes in memory",
     "ratio": "times the size of the file, inflated",
-    "nodes": "nodes and constants",
+    "parts": "parts to keep in memory",
     "nesting": "levels of nesting",
     "seconds": "seconds",
 }
@@ -50,7 +50,8 @@ class Budget:
         image_bytes: size of one encoded image, in a folder, an archive or a table.
         pixels: width times height of an image, as decoded and after the resize.
         members: files in an archive, rows of a table, tensors of a checkpoint.
-        nodes: nodes and constants of a graph, with its functions written out.
+        parts: what is listed in memory before any of it is read: nodes and constants of a graph, with its functions
+            written out; members of a .zip archive; objects of an HDF5 file.
         memory_bytes: size in memory of the arrays that a file declares.
         ratio: inflated size over compressed size; not checked for results below 64 MiB.
         nesting: depth of nested values, in JSON, pickles and graphs.
@@ -63,7 +64,7 @@ class Budget:
     members: int = 20_000_000
     memory_bytes: int = 16 * 2**30
     ratio: int = 200
-    nodes: int = 500_000
+    parts: int = 500_000
     nesting: int = 100
     seconds: int = 60
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from wrn_deploy.errors import DamagedFile, OverLimit
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
 from wrn_deploy.files.budget import VARIABLE, budget
 
 __all__ = ["allow_memory", "read_limited"]
@@ -29,7 +29,8 @@ PROGRAM = (
     "import sys; _, function, name, parent, *sys.path = sys.argv; from wrn_deploy.files import limited_process; "
     "limited_process.serve(function, name, int(parent))"
 )
-DAMAGED, OVER_LIMIT = 10, 11  # exit codes, with the error's text on standard error
+# The exit codes of the errors that a reader may raise; standard error has the text.
+KINDS: dict[int, type[DeployError]] = {10: DeployError, 11: DamagedFile, 12: OverLimit}
 SPARE_BYTES = 512 * 2**20  # address space for a library's own needs
 PAGE_BYTES = resource.getpagesize()
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -40,7 +41,7 @@ def read_limited(function: str, file: BinaryIO, name: object, expected: str) -> 
 
     Args:
         function: as in "package.module:function"; called with the file, a stream to write to and the file's name. It
-            may raise DamagedFile or OverLimit.
+            may raise DeployError, DamagedFile or OverLimit. Its module should import little.
         file: the file, opened; it must have a descriptor.
         name: the file's name for errors.
         expected: what errors say was expected.
@@ -74,10 +75,8 @@ def read_limited(function: str, file: BinaryIO, name: object, expected: str) -> 
 
 
 def _check_end(code: int, text: str, name: object, expected: str) -> None:
-    if code == DAMAGED:
-        raise DamagedFile(text)
-    if code == OVER_LIMIT:
-        raise OverLimit(text)
+    if code in KINDS:
+        raise KINDS[code](text)
     if code == -signal.SIGXCPU:
         seconds = budget().seconds
         raise OverLimit(
@@ -105,9 +104,9 @@ def serve(function: str, name: str, parent: int) -> None:
     try:
         reader(sys.stdin.buffer, sys.stdout.buffer, name)
         sys.stdout.buffer.flush()
-    except (DamagedFile, OverLimit) as error:
+    except DeployError as error:
         _say(str(error))
-        os._exit(OVER_LIMIT if isinstance(error, OverLimit) else DAMAGED)
+        os._exit(next(code for code in sorted(KINDS, reverse=True) if isinstance(error, KINDS[code])))
     except MemoryError:
         _say("it ran out of the memory that a file of this size may take")
         os._exit(1)

@@ -153,7 +153,7 @@ def _check_functions(model: Model, file: Path) -> None:
             if counts.get(key) == -1:
                 raise DamagedFile(f"{file} has a function that calls itself ({node.op_type!r}): {COPY}")
             total += counts.get(key, 1) + sum(count(graph.nodes, depth + 1) for graph in node.graphs)
-        budget().check("nodes", total, f"{file}, with its functions written out,")
+        budget().check("parts", total, f"{file}, with its functions written out,")
         return total
 
     for nodes in (*known.values(), *(graph.nodes for graph in model.graphs)):

@@ -147,14 +147,14 @@ class _Reader:
     def _add(self, count: int) -> None:
         """Counts fields and packed numbers, so that memory and time stay within what the largest graph needs."""
         self._count += count
-        if self._count > FIELDS * self._limits.nodes:
-            self._limits.check("nodes", self._count // FIELDS + 1, self._name)
+        if self._count > FIELDS * self._limits.parts:
+            self._limits.check("parts", self._count // FIELDS + 1, self._name)
 
     def _add_node(self) -> None:
         """Counts nodes and constants."""
         self._nodes += 1
-        if self._nodes > self._limits.nodes:
-            self._limits.check("nodes", self._nodes, self._name)
+        if self._nodes > self._limits.parts:
+            self._limits.check("parts", self._nodes, self._name)
 
     def _varint(self, place: int, end: int, most: int) -> tuple[int, int]:
         value = shift = 0

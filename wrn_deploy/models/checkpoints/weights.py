@@ -11,8 +11,13 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.safetensors_header import read_header
+from wrn_deploy.files.text import parse_json
 from wrn_deploy.models import layouts
-from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
+from wrn_deploy.models.checkpoints.formats.hdf5 import HDF5, read_hdf5
+from wrn_deploy.models.checkpoints.formats.npz import is_npz, read_npz
+from wrn_deploy.models.checkpoints.formats.pickled import read_pickled, refuse_code
 from wrn_deploy.models.checkpoints.match import Match, State, find_match, is_count, state_dicts
 from wrn_deploy.spec import ModelSpec
 
@@ -58,7 +63,7 @@ def read_weights(file: Path) -> Checkpoint:
     size = file.stat().st_size
     if size < 8:
         raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
         return _read_safetensors(file)
@@ -178,11 +183,12 @@ def _check_values(tensors: State, file: Path) -> None:
 def _read_safetensors(file: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
+    metadata = read_header(file)
     try:
+        described = parse_json(metadata[METADATA], "its description") if METADATA in metadata else None
+        spec = ModelSpec.from_json(described) if METADATA in metadata else None
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
     except (SafetensorError, OSError, ValueError, DeployError) as error:
         raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
     return Checkpoint(file, {"": tensors}, spec)
