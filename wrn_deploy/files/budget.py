@@ -27,6 +27,7 @@ __all__ = ["VARIABLE", "Budget", "budget", "parse_limits", "raised"]
 VARIABLE = "WRN_DEPLOY_LIMITS"
 UNITS = {
     "text_bytes": "bytes of text",
+    "download_bytes": "bytes to download",
     "image_bytes": "bytes in one image file",
     "pixels": "pixels",
     "members": "members",
@@ -47,6 +48,7 @@ class Budget:
 
     Args:
         text_bytes: size of a JSON, CSV, TOML or label file.
+        download_bytes: size of a file from the network.
         image_bytes: size of one encoded image, in a folder, an archive or a table.
         pixels: width times height of an image, as decoded and after the resize.
         members: files in an archive, rows of a table, tensors of a checkpoint.
@@ -59,6 +61,7 @@ class Budget:
     """
 
     text_bytes: int = 256 * 2**20
+    download_bytes: int = 4 * 2**30
     image_bytes: int = 256 * 2**20
     pixels: int = 100_000_000
     members: int = 20_000_000

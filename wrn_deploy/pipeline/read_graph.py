@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import MANIFEST
 from wrn_deploy.errors import DamagedFile, DeployError, missing_package
-from wrn_deploy.files.onnx_check import check_bundle_graph, check_foreign_graph
+from wrn_deploy.files.onnx.check import check_bundle_graph, check_foreign_graph
 
 if TYPE_CHECKING:
     import onnx_ir as ir

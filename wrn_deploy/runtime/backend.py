@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.files.onnx_check import check_bundle_graph
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec

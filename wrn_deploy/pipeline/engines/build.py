@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.files.onnx_check import check_bundle_graph
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle

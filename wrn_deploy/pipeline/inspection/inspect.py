@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
 from wrn_deploy.errors import DamagedFile, DeployError
-from wrn_deploy.files.onnx_check import check_bundle_graph
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF

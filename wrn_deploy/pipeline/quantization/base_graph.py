@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.files.onnx_check import check_bundle_graph
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.onnx_sizes import check_sizes
-from wrn_deploy.files.onnx_wire import Graph, Model, Node, Tensor, read_model
+from wrn_deploy.files.onnx.sizes import check_sizes
+from wrn_deploy.files.onnx.wire import Graph, Model, Node, Tensor, read_model
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["check_bundle_graph", "check_foreign_graph"]

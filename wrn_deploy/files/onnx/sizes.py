@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.onnx_wire import Graph, Node
+from wrn_deploy.files.onnx.wire import Graph, Node
 
 __all__ = ["OPERATORS", "check_sizes"]
 
