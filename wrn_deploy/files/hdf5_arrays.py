@@ -46,8 +46,7 @@ def write_arrays(file: BinaryIO, output: BinaryIO, name: str) -> None:
             output.write(json.dumps(records).encode() + b"\n")
             for (_, dataset), kind in zip(arrays, kinds, strict=True):
                 values = np.asarray(dataset[()], dtype=np.dtype(kind)).reshape(-1)
-                for start in range(0, len(values), PART):
-                    output.write(values[start : start + PART].tobytes())
+                output.writelines(values[start : start + PART].tobytes() for start in range(0, len(values), PART))
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise DamagedFile(f"{name} is damaged or truncated ({error}): {EXPECTED}") from error
 
@@ -92,8 +91,8 @@ def _check_storage(dataset: Any, name: str) -> None:
     filters = {how.get_filter(index)[0] for index in range(how.get_nfilters())}
     if not filters <= FILTERS:
         raise DeployError(
-            f"{name} packs {dataset.name!r} with the filters {sorted(filters - FILTERS)}: expected those of HDF5 itself, "
-            "such as gzip"
+            f"{name} packs {dataset.name!r} with the filters {sorted(filters - FILTERS)}: expected those of HDF5 "
+            "itself, such as gzip"
         )
 
 

@@ -1,4 +1,4 @@
-"""Reads a file in a child process with limits on memory and time, for libraries that damage can crash; standard library only.
+"""Reads a file in a child process with limits, for libraries that damage can crash; the standard library only.
 
 The child gets the file as its standard input and writes what it read to its standard output, in a format of the
 caller's; nothing from it is unpickled or run. It ends with its parent.

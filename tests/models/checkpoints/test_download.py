@@ -1,4 +1,4 @@
-"""Downloads from servers that stall, break off, lie about sizes or lead elsewhere: whole and checked, or nothing is left."""
+"""Downloads from servers that stall, break off, lie about sizes or lead elsewhere: a whole file, or nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import hashlib
 import http.server
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -32,7 +33,7 @@ def serve() -> Iterator[Callable[[Answer], str]]:
 
     def start(answer: Answer) -> str:
         class Answering(Handler):
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802 (its name in the base class)
                 with contextlib.suppress(OSError):  # the client has gone
                     answer(self)
 
@@ -73,11 +74,17 @@ def get(address: str, folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def send(handler: Handler, content: bytes, length: int | None = None, status: int = 200, **headers: str) -> None:
+def send(
+    handler: Handler,
+    content: bytes,
+    length: int | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(content) if length is None else length))
     for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content)
 
@@ -98,11 +105,11 @@ def test_what_breaks_off_is_completed_only_if_the_server_says_that_it_is_the_sam
         asked.append((wanted, handler.headers["If-Range"]))
         tags = {"ETag": tag} if tag else {}
         if wanted is None:
-            send(handler, CONTENT[:60_000], len(CONTENT), **tags)
+            send(handler, CONTENT[:60_000], len(CONTENT), headers=tags)
             return
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         there = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-        send(handler, CONTENT[start:], status=206, Content_Range=there, **tags)
+        send(handler, CONTENT[start:], status=206, headers={"Content-Range": there, **tags})
 
     if tag:
         assert get(serve(answer), tmp_path) == CONTENT
@@ -115,9 +122,9 @@ def test_what_breaks_off_is_completed_only_if_the_server_says_that_it_is_the_sam
 def test_a_file_that_has_changed_meanwhile_is_received_again(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     def answer(handler: Handler) -> None:
         if handler.headers["Range"] is None:
-            send(handler, b"x" * 60_000, len(CONTENT), ETag='"old"')
+            send(handler, b"x" * 60_000, len(CONTENT), headers={"ETag": '"old"'})
         else:
-            send(handler, CONTENT, ETag='"new"')
+            send(handler, CONTENT, headers={"ETag": '"new"'})
 
     assert get(serve(answer), tmp_path) == CONTENT
 
@@ -125,8 +132,8 @@ def test_a_file_that_has_changed_meanwhile_is_received_again(serve: Callable[[An
 def test_a_server_that_breaks_off_for_ever_is_given_up(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     def answer(handler: Handler) -> None:
         start = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        status, there = (206, {"Content_Range": f"bytes {start}-9/10"}) if start else (200, {})
-        send(handler, CONTENT[start : start + 100], len(CONTENT) - start, status, ETag='"v1"', **there)
+        status, there = (206, {"Content-Range": f"bytes {start}-9/10"}) if start else (200, {})
+        send(handler, CONTENT[start : start + 100], len(CONTENT) - start, status, {"ETag": '"v1"', **there})
 
     with pytest.raises(ConnectionError, match="sent 100 of 102,400 bytes"):
         get(serve(answer), tmp_path)
@@ -160,9 +167,7 @@ def test_a_server_that_stalls_is_given_up_in_time(
     assert time.monotonic() - start < 1.5
 
 
-def test_headers_that_arrive_byte_by_byte_are_given_up_in_time(
-    serve: Callable[[Answer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_headers_that_arrive_byte_by_byte_are_given_up_in_time(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     def answer(handler: Handler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
         for _ in range(20):
@@ -186,13 +191,16 @@ def test_a_file_above_the_limit_is_refused_before_and_while_it_is_received(
             handler.wfile.write(CONTENT)
 
     for answer in (lambda handler: send(handler, CONTENT, 10**6), endless):
-        with raised("download_bytes=500000"), pytest.raises(OverLimit, match=r"bytes to download: the limit is 500,000"):
+        with (
+            raised("download_bytes=500000"),
+            pytest.raises(OverLimit, match=r"bytes to download: the limit is 500,000"),
+        ):
             get(serve(answer), tmp_path)
 
 
 def test_another_form_than_asked_for_is_refused(serve: Callable[[Answer], str], tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match="in another form"):
-        get(serve(lambda handler: send(handler, CONTENT, Content_Encoding="gzip")), tmp_path)
+        get(serve(lambda handler: send(handler, CONTENT, headers={"Content-Encoding": "gzip"})), tmp_path)
 
 
 def test_what_is_not_http_is_refused(serve: Callable[[Answer], str], tmp_path: Path) -> None:
@@ -210,7 +218,7 @@ def test_a_redirect_to_another_server_or_scheme_is_refused(
     place: str, serve: Callable[[Answer], str], tmp_path: Path
 ) -> None:
     with pytest.raises((DeployError, OSError), match=r"leads to|not allowed"):
-        get(serve(lambda handler: send(handler, b"", status=302, Location=place)), tmp_path)
+        get(serve(lambda handler: send(handler, b"", status=302, headers={"Location": place})), tmp_path)
 
 
 def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(
@@ -218,12 +226,12 @@ def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(
 ) -> None:
     def once(handler: Handler) -> None:
         if handler.path == "/net.pth":
-            send(handler, b"", status=302, Location="/other")
+            send(handler, b"", status=302, headers={"Location": "/other"})
         else:
             send(handler, CONTENT)
 
     with pytest.raises(OSError, match="infinite loop"):
-        get(serve(lambda handler: send(handler, b"", status=302, Location=handler.path)), tmp_path)
+        get(serve(lambda handler: send(handler, b"", status=302, headers={"Location": handler.path})), tmp_path)
     assert get(serve(once), tmp_path) == CONTENT
 
 

@@ -1,4 +1,4 @@
-"""Judges an ONNX file before a library reads it: data in other files, functions, loops, sizes; the standard library only.
+"""Judges an ONNX file before a library reads it: data elsewhere, functions, loops, sizes; the standard library only.
 
 ONNX Runtime and onnx trust a graph: they open the files that it names for its weights, write its functions out, run
 its loops, and allocate what it asks for. A graph of a bundle has none of these; another's may, within limits.
@@ -110,7 +110,8 @@ def _check_tensor(tensor: Tensor, file_bytes: int, file: Path) -> None:
         wrong = tensor.raw != -(-elements * bits // 8)
     if wrong:
         raise DamagedFile(
-            f"{file} is damaged: the constant {tensor.name!r} of shape {tensor.dims} has {tensor.payload:,} bytes: {COPY}"
+            f"{file} is damaged: the constant {tensor.name!r} of shape {tensor.dims} has {tensor.payload:,} bytes: "
+            f"{COPY}"
         )
 
 
@@ -129,11 +130,13 @@ def _check_external(tensor: Tensor, entries: Mapping[str, str], file: Path) -> N
         with open_regular(location, inside=file.parent) as stream:
             there = os.fstat(stream.fileno()).st_size
     except (OSError, ValueError) as error:
-        raise DamagedFile(f"{file} needs the external data {location!r} ({error}): expected it beside the graph") from error
+        raise DamagedFile(
+            f"{file} needs the external data {location!r} ({error}): expected it beside the graph"
+        ) from error
     if offset < 0 or length < needed or offset + length > there:
         raise DamagedFile(
-            f"{file} needs {needed:,} bytes at byte {offset:,} of {location!r} for {tensor.name!r}, which has {there:,}: "
-            "expected the file that belongs to the graph; copy both again"
+            f"{file} needs {needed:,} bytes at byte {offset:,} of {location!r} for {tensor.name!r}, which has "
+            f"{there:,}: expected the file that belongs to the graph; copy both again"
         )
 
 

@@ -50,7 +50,9 @@ def check_sizes(graph: Graph, size_bytes: int, name: object) -> None:
         if node.op_type == "Constant":
             numbers |= {out: tensor.numbers or () for out, tensor in zip(node.outputs, node.tensors, strict=False)}
         try:
-            made = rule(node, [shapes[each] for each in node.inputs if each], [numbers.get(each) for each in node.inputs])
+            made = rule(
+                node, [shapes[each] for each in node.inputs if each], [numbers.get(each) for each in node.inputs]
+            )
             largest = max(map(math.prod, [*made, _columns(node, shapes, made)]))
         except (LookupError, ValueError, TypeError, ZeroDivisionError) as error:
             raise DamagedFile(
@@ -96,7 +98,11 @@ def _windows(node: Node, shape: Shape, kernel: Shape) -> list[int]:
     if node.strings.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
         return [-(-size // stride) for size, stride in zip(shape[2:], strides, strict=True)]
     return [
-        max(0, -(-(size + pads[axis] + pads[axis + count] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis]) + 1)
+        max(
+            0,
+            -(-(size + pads[axis] + pads[axis + count] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis])
+            + 1,
+        )
         for axis, size in enumerate(shape[2:])
     ]
 
@@ -128,7 +134,7 @@ def _axes(node: Node, rank: int, numbers: list[Sequence[int] | None]) -> list[in
 def _reduce(node: Node, inputs: Shapes, numbers: list[Sequence[int] | None]) -> Shapes:
     shape = inputs[0]
     axes = _axes(node, len(shape), numbers)
-    gone = set(range(len(shape)) if not axes else axes)
+    gone = set(axes or range(len(shape)))
     if node.ints.get("keepdims", [1])[0]:
         return [[1 if axis in gone else size for axis, size in enumerate(shape)]]
     return [[size for axis, size in enumerate(shape) if axis not in gone]]

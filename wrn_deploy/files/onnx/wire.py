@@ -1,4 +1,4 @@
-"""Reads the structure of an ONNX file without its weights: nodes, attributes, sizes of tensors; the standard library only.
+"""Reads the structure of an ONNX file without its weights: nodes, attributes, sizes; the standard library only.
 
 It walks the protobuf encoding and skips what tensors hold, so that a file can be judged before a library reads it. A
 field that occurs again is read again, as protobuf merges them. Numbers of fields are those of `onnx.proto3`.
@@ -19,7 +19,9 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 FIXED = {FIXED64: 8, FIXED32: 4}
 FIELDS = 16  # in a node and what belongs to it, on average
 TAG_BYTES, VARINT_BYTES = 5, 10
-INT64 = 7
+INT64 = 7  # its number among the types
+INT64_DATA, RAW_DATA = 7, 9  # fields of a tensor
+PAYLOAD = (4, 5, 6, INT64_DATA, 10, 11)  # its fields with data of one type
 SMALL = 1024  # elements; constants that say a shape, axes or pads have fewer
 
 
@@ -107,7 +109,7 @@ def read_model(data: Data, name: object) -> Model:
 class _Reader:
     def __init__(self, data: Data, name: object) -> None:
         self._data, self._name, self._limits = data, name, budget()
-        self._count = self._nodes = 0
+        self._count = self._parts = 0
 
     def model(self) -> Model:
         made = Model()
@@ -150,11 +152,11 @@ class _Reader:
         if self._count > FIELDS * self._limits.parts:
             self._limits.check("parts", self._count // FIELDS + 1, self._name)
 
-    def _add_node(self) -> None:
+    def _add_part(self) -> None:
         """Counts nodes and constants."""
-        self._nodes += 1
-        if self._nodes > self._limits.parts:
-            self._limits.check("parts", self._nodes, self._name)
+        self._parts += 1
+        if self._parts > self._limits.parts:
+            self._limits.check("parts", self._parts, self._name)
 
     def _varint(self, place: int, end: int, most: int) -> tuple[int, int]:
         value = shift = 0
@@ -204,7 +206,7 @@ class _Reader:
         return made
 
     def _node(self, start: int, end: int, depth: int) -> Node:
-        self._add_node()
+        self._add_part()
         made = Node()
         for number, kind, value, stop in self._fields(start, end):
             if kind != BYTES:
@@ -222,79 +224,80 @@ class _Reader:
         return made
 
     def _attribute(self, node: Node, start: int, end: int, depth: int) -> None:
-        """Adds an attribute to its node."""
+        """Adds an attribute to its node, whose name may come after its value."""
         name, text, numbers = "", "", list[int]()
         for number, kind, value, stop in self._fields(start, end):
-            if number == 3 and kind == VARINT:
-                numbers.append(_signed(value))
-            elif number == 8:
-                numbers += [_signed(value)] if kind == VARINT else self._packed(value, stop)
-            elif kind != BYTES:
-                continue
-            elif number == 1:
+            if number in (3, 8) and kind in (VARINT, BYTES):
+                numbers += self._integers(kind, value, stop)
+            elif kind == BYTES and number == 1:
                 name = self._text(value, stop)
-            elif number == 4:
+            elif kind == BYTES and number == 4:
                 text = bytes(self._data[value : min(stop, value + SMALL)]).decode("utf-8", "replace")
-            elif number in (5, 10):
-                node.tensors.append(self._tensor(value, stop))
-            elif number in (6, 11):
-                node.graphs.append(self._graph(value, stop, depth + 1))
-            elif number in (22, 23):
-                node.sparse += 1
-                node.tensors += self._sparse(value, stop)
+            elif kind == BYTES:
+                self._add_content(node, number, value, stop, depth)
         if numbers:
             node.ints[name] = numbers
         if text:
             node.strings[name] = text
+
+    def _add_content(self, node: Node, number: int, start: int, end: int, depth: int) -> None:
+        """Adds the tensors and graphs of an attribute to its node."""
+        if number in (5, 10):
+            node.tensors.append(self._tensor(start, end))
+        elif number in (6, 11):
+            node.graphs.append(self._graph(start, end, depth + 1))
+        elif number in (22, 23):
+            node.sparse += 1
+            node.tensors += self._sparse(start, end)
 
     def _sparse(self, start: int, end: int) -> list[Tensor]:
         """The two tensors of a sparse one, and one without data for its own size."""
         own, made = Tensor(name="a sparse tensor", sparse=True), list[Tensor]()
         for number, kind, value, stop in self._fields(start, end):
             if number == 3:
-                own.dims += [_signed(value)] if kind == VARINT else self._packed(value, stop)
+                own.dims += self._integers(kind, value, stop)
             elif number in (1, 2) and kind == BYTES:
                 made.append(self._tensor(value, stop))
         return [own, *made]
 
     def _tensor(self, start: int, end: int) -> Tensor:
-        self._add_node()
-        made, external, numbers = Tensor(), dict[str, str](), list[int]()
-        outside, raw_start = False, 0
+        self._add_part()
+        made, numbers, raw_start = Tensor(), list[int](), 0
         for number, kind, value, stop in self._fields(start, end):
             if number == 1:
-                made.dims += [_signed(value)] if kind == VARINT else self._packed(value, stop)
-            elif number == 2 and kind == VARINT:
-                made.type = value
-            elif number == 14 and kind == VARINT:
-                outside = outside or value != 0
-            elif number == 7 and kind == VARINT:
-                numbers.append(_signed(value))
-                made.payload += 8
-            elif number in (4, 5, 6, 7, 10, 11):
-                made.payload += stop - value if kind == BYTES else 8
-                if number == 7 and stop - value <= SMALL * VARINT_BYTES:
-                    numbers += self._packed(value, stop)
-            elif kind != BYTES:
-                continue
-            elif number == 8:
-                made.name = self._text(value, stop)
-            elif number == 9:
-                made.raw, raw_start = stop - value, value
-            elif number == 13:
-                outside = True
-                key, text = self._entry(value, stop)
-                external[key] = text
-        made.external = external if outside else None
-        if made.type == INT64:
-            if made.raw is not None and made.raw <= SMALL * 8:
-                numbers = [
-                    int.from_bytes(self._data[at : at + 8], "little", signed=True)
-                    for at in range(raw_start, raw_start + made.raw, 8)
-                ]
-            made.numbers = numbers
+                made.dims += self._integers(kind, value, stop)
+            elif number in PAYLOAD:
+                made.payload += stop - value + 1 if kind == BYTES else 8
+                if number == INT64_DATA and (kind != BYTES or stop - value <= SMALL * VARINT_BYTES):
+                    numbers += self._integers(kind, value, stop)
+            elif kind == VARINT:
+                self._tell(made, number, value)
+            elif kind == BYTES:
+                raw_start = value if number == RAW_DATA else raw_start
+                self._describe(made, number, value, stop)
         made.payload += made.raw or 0
+        if made.type == INT64:
+            small = made.raw if made.raw is not None and made.raw <= SMALL * 8 else 0
+            raw = bytes(self._data[raw_start : raw_start + small])
+            made.numbers = numbers or [
+                int.from_bytes(raw[at : at + 8], "little", signed=True) for at in range(0, len(raw), 8)
+            ]
         return made
+
+    def _tell(self, tensor: Tensor, number: int, value: int) -> None:
+        if number == 2:
+            tensor.type = value
+        elif number == 14 and value:  # the data's location: elsewhere
+            tensor.external = tensor.external or {}
+
+    def _describe(self, tensor: Tensor, number: int, start: int, end: int) -> None:
+        if number == 8:
+            tensor.name = self._text(start, end)
+        elif number == RAW_DATA:
+            tensor.raw = end - start
+        elif number == 13:
+            key, text = self._entry(start, end)
+            tensor.external = {**(tensor.external or {}), key: text}
 
     def _entry(self, start: int, end: int) -> tuple[str, str]:
         parts = {1: "", 2: ""}
@@ -317,7 +320,9 @@ class _Reader:
 
     def _inside(self, start: int, end: int, wanted: int) -> list[tuple[int, int]]:
         return [
-            (value, stop) for number, kind, value, stop in self._fields(start, end) if number == wanted and kind == BYTES
+            (value, stop)
+            for number, kind, value, stop in self._fields(start, end)
+            if number == wanted and kind == BYTES
         ]
 
     def _size(self, start: int, end: int) -> int | None:
@@ -327,8 +332,11 @@ class _Reader:
                 size = _signed(value)
         return size
 
-    def _packed(self, start: int, end: int) -> list[int]:
-        numbers = []
+    def _integers(self, kind: int, start: int, end: int) -> list[int]:
+        """The integers of a field: the one that it is, or those packed in its bytes."""
+        if kind == VARINT:
+            return [_signed(start)]
+        numbers = list[int]()
         while start < end:
             number, start = self._varint(start, end, VARINT_BYTES)
             numbers.append(_signed(number))

@@ -1,4 +1,4 @@
-"""Downloads a file by HTTPS: whole and checked or not at all, within limits on size and silence; standard library only."""
+"""Downloads a file by HTTPS, whole and checked or not at all, within limits; the standard library only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from email.message import Message
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from wrn_deploy.errors import DamagedFile, DeployError
@@ -42,7 +43,9 @@ def check_address(address: str) -> None:
     """
     parts = urlsplit(address)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise DeployError(f"{address} is not an address of HTTPS: expected https://..., so that nobody on the way changes files")
+        raise DeployError(
+            f"{address} is not an address of HTTPS: expected https://..., so that nobody on the way changes files"
+        )
 
 
 def download(address: str, target: Path, check: Callable[[str], None], progress: Progress) -> None:
@@ -69,7 +72,7 @@ def download(address: str, target: Path, check: Callable[[str], None], progress:
 
 
 @contextlib.contextmanager
-def _partial_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
+def _partial_file(target: Path) -> Iterator[tuple[BufferedRandom, Path]]:
     """A new file beside `target`, locked, and removed at the end; removes those that killed processes left."""
     beginning = f".{target.name}."
     for left in target.parent.glob(f"{beginning}*{PARTIAL}"):
@@ -86,7 +89,7 @@ def _partial_file(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
         Path(name).unlink(missing_ok=True)
 
 
-def _receive(address: str, partial: BinaryIO, name: str, progress: Progress) -> None:
+def _receive(address: str, partial: BufferedRandom, name: str, progress: Progress) -> None:
     """Receives the whole file, in as many attempts as bring it further."""
     received, version = 0, ""
     with contextlib.ExitStack() as stack:
@@ -182,7 +185,7 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
     max_redirections = max_repeats = MAX_REDIRECTS
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):

@@ -101,8 +101,8 @@ def _check_published(digest: str, where: object, source: WeightsSource) -> None:
     if not digest.startswith(source.sha256):
         raise DamagedFile(
             f"{where} is not the published {source.name}: its sha256 is {digest}, expected {source.sha256}"
-            f"{'...' if len(source.sha256) < DIGITS else ''}; remove it from the cache if it is there, and try again, or "
-            "pass --weights FILE"
+            f"{'...' if len(source.sha256) < DIGITS else ''}; remove it if it is in the cache, and try again, or pass "
+            "--weights FILE"
         )
 
 
@@ -117,8 +117,8 @@ def _checked(file: Path, source: WeightsSource, progress: Progress) -> Path:
         first = read_text(kept).strip()
         if first != digest:
             raise DamagedFile(
-                f"{file} has changed: its sha256 is {digest}, and was {first} when it was first used; expected the same "
-                f"file. Remove both it and {kept.name} if you know why"
+                f"{file} has changed: its sha256 is {digest}, and was {first} when it was first used; expected the "
+                f"same file. Remove both it and {kept.name} if you know why"
             )
         return file
     try:

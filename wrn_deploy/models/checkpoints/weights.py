@@ -185,8 +185,8 @@ def _read_safetensors(file: Path) -> Checkpoint:
 
     metadata = read_header(file)
     try:
-        described = parse_json(metadata[METADATA], "its description") if METADATA in metadata else None
-        spec = ModelSpec.from_json(described) if METADATA in metadata else None
+        described = metadata.get(METADATA)
+        spec = None if described is None else ModelSpec.from_json(parse_json(described, "its description"))
         with safe_open(file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, DeployError) as error:

@@ -7,7 +7,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.zip_archive import ZIP, open_zip
+
+if TYPE_CHECKING:
+    from zipfile import ZipExtFile
 
 __all__ = ["as_tensor", "is_npz", "read_npz"]
 
@@ -59,7 +62,8 @@ def read_npz(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> npt.NDArray[Any]:
-    with archive.open(member) as content:
+    with archive.open(member) as opened:
+        content = cast("ZipExtFile", opened)
         version = np.lib.format.read_magic(content)
         if version not in HEADERS:
             raise ValueError(f"{member.filename} has version {version} of the format")
@@ -71,8 +75,8 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -
             raise ValueError(f"{member.filename} needs {size:,} bytes and has {there:,}")
         budget().check("memory_bytes", size, file)
         array = np.empty(math.prod(shape), dtype)
-        rest = memoryview(array).cast("B") if size else memoryview(b"")
-        while rest:
+        rest = array.view(np.uint8).data
+        while rest.nbytes:
             count = content.readinto(rest)
             if not count:
                 raise EOFError(f"{member.filename} ends early")

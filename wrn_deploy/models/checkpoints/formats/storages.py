@@ -92,18 +92,22 @@ def _check_archive(stream: BinaryIO, file: Path) -> None:
             budget().check("text_bytes", sizes[f"{top}/{PICKLE}"], file)
             order = by_name.get(f"{top}/byteorder")
             if order is not None and archive.read(order) != BYTE_ORDER:
-                raise DamagedFile(f"{file} is of a machine with another byte order: expected one of its own; save it again")
+                raise DamagedFile(
+                    f"{file} is of a machine with another byte order: expected one of its own; save it again"
+                )
             content = io.BytesIO(archive.read(by_name[f"{top}/{PICKLE}"]))
         except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DamagedFile(f"{file} is damaged ({error}): {EXPECTED}") from error
     for key, size in _storages(content, len(content.getbuffer()), file).items():
         there = sizes.get(f"{top}/data/{key}".lower())
         if there is None or size > there:
-            raise DamagedFile(f"{file} is damaged: storage {key!r} needs {size:,} bytes and has {there or 0:,}: {EXPECTED}")
+            raise DamagedFile(
+                f"{file} is damaged: storage {key!r} needs {size:,} bytes and has {there or 0:,}: {EXPECTED}"
+            )
 
 
 def _check_pickles(stream: BinaryIO, file: Path) -> None:
-    """Checks a number, a version, the machine's sizes, the tensors, and the storages' keys, which stand in this order."""
+    """Checks the old format: a number, a version, the machine's sizes, the tensors, and the storages' keys."""
     size = os.fstat(stream.fileno()).st_size
     stream.seek(0)
     _refuse_tar(stream.read(BLOCK), file)
