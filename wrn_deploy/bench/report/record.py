@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from wrn_deploy.bench.report.possible import check_possible
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.text import read_json
 
 __all__ = ["read_record"]
 
@@ -34,7 +35,7 @@ def read_record(
 
     expected = f"expected the JSON that `{command}` wrote"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         found = record.pop("format")
         if found != version:
             raise DeployError(f"{file} has format {found!r}: expected {version}; run `{command}` again")
@@ -43,7 +44,9 @@ def read_record(
         return TypeAdapter(kind).validate_json(json.dumps(record), strict=True, extra=extra)
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror}): {expected}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OverLimit:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, DamagedFile) as error:
         reason = str(error) if type(error) is ValueError else repr(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
