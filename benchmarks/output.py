@@ -11,8 +11,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.process.scratch import replacing
 from wrn_deploy.version import __version__
 
 __all__ = ["make_table", "start_record", "write_record"]
@@ -30,8 +30,7 @@ def start_record(benchmark: str, *packages: str) -> dict[str, Any]:
 def write_record(file: Path, record: dict[str, Any]) -> None:
     """Writes a result in one step: whoever reads `file` meanwhile finds the old result or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as written:
-        written.write_text(_compact_json(record) + "\n", encoding="utf-8")
+    write_whole(file, _compact_json(record) + "\n")
 
 
 def make_table(*headers: str, left: Collection[str] = (), title: str = "", caption: str = "") -> Table:

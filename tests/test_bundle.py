@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import signal
@@ -38,6 +39,19 @@ def add(step: Transaction, name: str, content: str, *parents: Artifact, **option
     recipe = Recipe(parents={parent.key: parent.sha256 for parent in parents}, options=options, tools={"tool": "1"})
     key = name.rpartition("/")[2]
     return step.add(key, kind=Kind.ONNX, precision=Precision.FP32, path=f"{name}.txt", recipe=recipe)
+
+
+def test_a_bundle_and_its_artifacts_are_shown_in_a_line(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "b\x1b[31m")
+    bundle.random_weights = False
+    shown = f"<Bundle of 'wrn-10-1' in {str(bundle.folder)!r}: {len(bundle.artifacts)} artifacts"
+    assert repr(bundle) == shown + ">"
+    bundle.random_weights = True
+    assert repr(bundle) == shown + ", random weights>"
+    assert "\x1b" not in repr(bundle)
+    recipe = Recipe(options={"images": ["image"] * 1000})
+    artifact = dataclasses.replace(bundle.artifacts["parent"], recipe=recipe, facts={"layers": ["layer"] * 1000})
+    assert len(repr(artifact)) < 300
 
 
 def make(folder: Path) -> Bundle:

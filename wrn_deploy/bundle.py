@@ -20,10 +20,11 @@ from wrn_deploy.files.staging import commit, is_scratch, locked, pending_commit,
 from wrn_deploy.files.text import read_bytes
 from wrn_deploy.files.trust import Trust
 from wrn_deploy.files.trust import trust as process_trust
+from wrn_deploy.formatting import count
 from wrn_deploy.manifest import MANIFEST, Artifact, Kind, Manifest, Recipe
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
+__all__ = ["MANIFEST", "Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
 T = TypeVar("T")
 READINGS = 10  # of a bundle that changes meanwhile, before the last error counts
@@ -74,6 +75,11 @@ class Bundle:
         folder, trust = Path(folder), trust or process_trust()
         manifest = _read_manifest(folder, trust)
         return cls(folder, manifest.model, manifest.random_weights, dict(manifest.artifacts), trust)
+
+    def __repr__(self) -> str:
+        random = ", random weights" if self.random_weights else ""
+        artifacts = count(len(self.artifacts), "artifact")
+        return f"<{type(self).__name__} of {self.spec.name!r} in {str(self.folder)!r}: {artifacts}{random}>"
 
     def find(self, key: str, remedy: str | None = None) -> Artifact:
         """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.

@@ -6,7 +6,7 @@
     ├── DamagedFile          1  a file that cannot be read as what it should be
     │   ├── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
     │   └── OverLimit        1  a file that needs more than `budget` allows
-    ├── UsageError           2  options that contradict each other
+    ├── UsageError           2  options that contradict each other, or a call that is not allowed there
     ├── GateError            3  a gate failed: parity, precision, accuracy, whole files
     └── MachineError         4  this machine cannot do it
 
@@ -50,7 +50,7 @@ class OverLimit(DamagedFile):
 
 
 class UsageError(DeployError):
-    """Options that contradict each other (exit code 2)."""
+    """Options that contradict each other, or a call that is not allowed there, as after a fork (exit code 2)."""
 
     exit_code = 2
 

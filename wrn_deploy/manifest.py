@@ -62,8 +62,8 @@ class Artifact:
     path: str
     sha256: str
     size_bytes: int
-    recipe: Recipe
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         parts = PurePosixPath(self.path).parts

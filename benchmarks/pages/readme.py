@@ -20,7 +20,8 @@ from pathlib import Path
 
 from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
 from wrn_deploy.bench.report.report import read_report
-from wrn_deploy.process.scratch import replacing, scratch_folder
+from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff
 
@@ -52,8 +53,7 @@ def main() -> None:
     stale = [file for file, text in made.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in stale:
         if not given.check:
-            with replacing(file) as written:
-                written.write_text(made[file], encoding="utf-8")
+            write_whole(file, made[file])
         outcome = "differs: run `python -m benchmarks.pages.readme`" if given.check else "written"
         sys.stdout.write(f"{file.relative_to(ROOT)} {outcome}\n")
     sys.exit(1 if given.check and stale else 0)

@@ -34,13 +34,13 @@ from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.new_file import new_file
 from wrn_deploy.machine import find_gpu, usable_cores
 from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.rounds import WARM_UP_S, RowBuilder, start, time_rounds
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
-from wrn_deploy.process.scratch import replacing
 from wrn_deploy.runtime.backend import examine, find_runtime, known_pairs, runtimes
 from wrn_deploy.spec import Precision
 
@@ -71,8 +71,8 @@ def main() -> None:
     given = _arguments()
     given.bundles.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (given.batch, SIDE, SIDE, 3), np.uint8)
-    with replacing(given.bundles / IMAGES) as written:
-        np.savez(written, images=noise)
+    with new_file(given.bundles / IMAGES) as stream:
+        np.savez(stream, images=noise)
     bundles = {model: _export(model, given.bundles / model) for model in PAPER_MS}
     pair = given.backend, Precision(given.precision)
     if given.backend == FASTEST:

@@ -166,8 +166,12 @@ def test_characters_that_an_encoding_lacks_are_escaped(tmp_path: Path, name: str
         (("plot-training", run, "--out", run / "a.svg"), 0), (("inspect", run / "\u732b"), 1),
         ((f"--\u732b{BYTES}",), 2), (("--help",), 0),
     ):  # fmt: skip
-        command: list[str | bytes] = [sys.executable, "-c", PROGRAM]
-        command += [os.fsencode(str(argument)) for argument in arguments]
+        command: list[str | bytes] = [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            *(os.fsencode(str(argument)) for argument in arguments),
+        ]
         environment = {**os.environ, **ENVIRONMENTS[name], "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, capture_output=True, check=False, env=environment)
         assert b"Traceback" not in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from importlib import resources
@@ -28,7 +27,7 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     Raises:
         MachineError: there is no compiler, or it fails; the text has its output.
     """
-    compiler = find_compiler()
+    compiler, folder = find_compiler(), folder.resolve()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
     with scratch_folder() as work:
         for name in ("wrn_runner.h", "core.h", "loader.c"):
@@ -54,11 +53,12 @@ def try_library(include: Path, folder: Path) -> None:
         f'int32_t status = wrn_open("{NO_SUCH_RUNNER}", NULL, &runner); '
         'printf("%s", wrn_last_error()); return status; }\n'
     )
-    with scratch_folder() as made:
-        source, tried = made / "try.c", made / "try"
+    with scratch_folder(folder) as made:
+        source, tried = made.resolve() / "try.c", made.resolve() / "try"
         source.write_text(program, encoding="utf-8")
-        link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
-        _compile([find_compiler(), str(source), *link, "-o", str(tried)])
+        # No path in -rpath, since -Wl splits it at commas, and the loader at colons.
+        flags = [f"-I{include.resolve()}", f"-L{folder.resolve()}", "-Wl,-rpath,$ORIGIN/..", "-pthread"]
+        _compile([find_compiler(), *flags, str(source), "-lwrn_runner", "-ldl", "-o", str(tried)])
         variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
         done = run_child([tried], env=variables)
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
@@ -107,8 +107,11 @@ def _settings(environment: PythonEnvironment) -> str:
 
 
 def _literal(text: str) -> str:
-    """A C string literal; JSON escapes quotes and backslashes as C does."""
-    return json.dumps(text, ensure_ascii=False)
+    """A C string literal of a path's bytes."""
+    plain = (
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f'"{"".join(plain)}"'
 
 
 def _compile(command: list[str]) -> None:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.errors import DeployError
-from wrn_deploy.process.scratch import check_target, replacing, scratch_folder
+from wrn_deploy.files.new_file import check_target, new_file, write_whole
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
 
-__all__ = ["check_folder", "check_picture", "write_reports", "write_svg"]
+__all__ = ["check_folder", "check_picture", "reports_of", "write_reports", "write_svg"]
+
+
+def reports_of(bundle: Path) -> Path:
+    """The folder for reports and pictures of a bundle, within it.
+
+    Raises:
+        DeployError: it is a link: what comes with a bundle does not decide where this program writes.
+    """
+    folder = bundle / "reports"
+    if folder.is_symlink():
+        raise DeployError(
+            f"{folder} is a link, and no link in a bundle is followed: remove it, or choose a place (--out)"
+        )
+    return folder
 
 
 def check_folder(folder: Path) -> Path:
@@ -33,14 +48,11 @@ def write_reports(report: Report, folder: Path, name: str, progress: Progress) -
     """Writes `name`.json, .csv, .md and .html into `folder`, which is made if missing."""
     texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix in texts:
-        check_target(folder / f"{name}{suffix}")
-    with scratch_folder(folder) as staged:
-        written = [staged / f"{name}{suffix}" for suffix in texts]
-        for file, text in zip(written, texts.values(), strict=True):
-            file.write_text(text, encoding="utf-8", newline="")
-        placed = [file.replace(folder / file.name) for file in written]
-    progress.note(f"reports: {', '.join(map(str, placed))}")
+    files = {folder / f"{name}{suffix}": text for suffix, text in texts.items()}
+    with contextlib.ExitStack() as stack:  # an error leaves the old files
+        for file, text in files.items():
+            stack.enter_context(new_file(file)).write(text.encode("utf-8"))
+    progress.note(f"reports: {', '.join(map(str, files))}")
 
 
 def check_picture(file: Path) -> Path:
@@ -57,6 +69,5 @@ def check_picture(file: Path) -> Path:
 def write_svg(svg: str, file: Path, progress: Progress) -> None:
     """Writes the picture and reports where it is; makes its folder if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as written:
-        written.write_text(svg, encoding="utf-8")
+    write_whole(file, svg)
     progress.note(f"picture: {file}")

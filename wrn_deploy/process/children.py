@@ -78,7 +78,7 @@ def run_child(
         except BaseException:
             child.kill()
             raise
-    out, err = (text.decode("utf-8", "replace") for text in printed)
+    out, err = (text.decode("utf-8", "surrogateescape") for text in printed)
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
 

@@ -21,7 +21,7 @@ from typing import IO
 
 from wrn_deploy.errors import DeployError
 
-__all__ = ["check_target", "full_is_named", "open_scratch_file", "replacing", "scratch_folder", "sweep_temporary"]
+__all__ = ["full_is_named", "open_scratch_file", "scratch_folder", "sweep_temporary"]
 
 PREFIX = "wrn-deploy-scratch-"
 NAME = re.compile(rf"\.?{PREFIX}[a-z0-9_]{{8}}")  # as tempfile.mkdtemp ends names
@@ -49,45 +49,6 @@ def scratch_folder(within: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-
-
-@contextlib.contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A new file to write, which replaces `file` when the block ends without an error; a crash leaves the old one.
-
-    It lies in a folder of its user alone, where nobody can put a link. A `file` that is a link is replaced, and what it
-    points to stays as it is.
-
-    Raises:
-        DeployError: `file` is a folder, a device, a pipe, a socket, or a link as /dev/stdout is.
-        OSError: it cannot be written; `filename` is then `file`.
-    """
-    check_target(file)
-    try:
-        with scratch_folder(file.parent) as folder:
-            written = folder / file.name
-            yield written
-            written.replace(file)
-    except OSError as error:
-        if error.filename is None or PREFIX in str(error.filename):
-            error.filename = str(file)
-        raise
-
-
-def check_target(file: Path) -> None:
-    """Checks that a new file can take the place of `file`.
-
-    Raises:
-        DeployError: it is a folder, a device, a pipe, a socket, or a link as /dev/stdout is.
-    """
-    if file.is_symlink() and file.readlink().is_relative_to("/proc"):
-        kind = "a link to an open file"  # as /dev/stdout is, which must stay one
-    elif file.is_dir():
-        kind = "a folder"
-    else:
-        kind = "a device, a pipe or a socket" if file.exists() and not file.is_file() else ""
-    if kind:
-        raise DeployError(f"{file} is {kind}: expected a path for a file; choose another one")
 
 
 def open_scratch_file() -> IO[bytes]:

@@ -18,7 +18,7 @@ from wrn_deploy.errors import DamagedFile, MachineError, missing_package
 
 __all__ = [
     "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_session",
-    "providers",
+    "providers", "session_errors",
 ]  # fmt: skip
 
 FATAL_ONLY = 4  # ONNX Runtime's severity: it raises errors too, and its log has a graph's names as they are
@@ -183,6 +183,14 @@ def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArra
 def providers() -> list[str]:
     """The execution providers of the installed ONNX Runtime; empty if it is not installed."""
     return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
+
+
+def session_errors() -> tuple[type[Exception], ...]:
+    """What a session's calls raise, in the absence of a common class; not what a signal handler raises meanwhile."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as module
+
+    own = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Exception)]
+    return (MemoryError, RuntimeError, *own)
 
 
 def _onnxruntime() -> Any:

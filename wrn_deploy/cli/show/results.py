@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -108,5 +109,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     linked = "a part of the library" if environment.shared is None else str(environment.shared)
     print_line()
     print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
-    print_line(f"CMake:  find_package(wrn_runner) with -DCMAKE_PREFIX_PATH={folder}, then link wrn::runner")
-    print_line(f"g++:    -I{folder}/include -L{folder}/lib -Wl,-rpath,{folder}/lib -lwrn_runner")
+    prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
+    options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
+    print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
+    print_line(f"g++:    {options} -lwrn_runner")

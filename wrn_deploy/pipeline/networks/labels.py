@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.text import parse_json, read_text
 
 __all__ = ["read_labels"]
 
@@ -22,14 +22,14 @@ def read_labels(file: Path) -> tuple[str, ...]:
         DeployError: the file cannot be read, is none of these, or leaves an index out.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig").strip()
-        found = json.loads(text) if file.suffix == ".json" else text.splitlines()
+        text = read_text(file).strip()
+        found = parse_json(text, file) if file.suffix == ".json" else text.splitlines()
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror}): {EXPECTED}") from error
-    except UnicodeDecodeError as error:
-        raise DamagedFile(f"{file} is not a text in UTF-8: {EXPECTED}") from error
-    except ValueError as error:
-        raise DamagedFile(f"{file} is not JSON ({error}): {EXPECTED}") from error
+    except OverLimit:
+        raise
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}; {EXPECTED}") from error
     if isinstance(found, dict):
         missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
         if missing is not None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.files.text import read_json
 from wrn_deploy.machine import describe_machine, package_versions
-from wrn_deploy.process.scratch import replacing
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
 
@@ -52,8 +53,8 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
     file, sessions = folder / RUN, []
     if session["first_epoch"] and file.exists():
         try:
-            sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
-        except (ValueError, KeyError, TypeError) as error:
+            sessions = read_json(file)["sessions"]
+        except (DamagedFile, KeyError, TypeError) as error:
             raise DamagedFile(f"{file} is damaged ({error!r}): remove it to continue the run without it") from error
     before = sessions[-1] if sessions else session
     record = {
@@ -63,15 +64,13 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
         "spec": point.spec.to_json(),
         "sessions": [*sessions, session],
     }
-    with replacing(file) as written:
-        written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(record, indent=1) + "\n")
     return [f"{name} {before.get(name)}, now {session[name]}" for name in EXACT if before.get(name) != session[name]]
 
 
 def write_log(folder: Path, history: Sequence[Epoch]) -> None:
     """Writes the log anew with the epochs done: a reader never sees half of a line."""
-    with replacing(folder / LOG) as written:
-        written.write_text("".join(map(_line, history)), encoding="utf-8")
+    write_whole(folder / LOG, "".join(map(_line, history)))
 
 
 def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.files.new_file import remove_leftovers
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.pipeline.training.record import (
     LOG,
@@ -124,6 +126,8 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         progress.warn(device.warning)
     train = open_data(options.data, Role.TRAIN)
     test = open_data(options.test_data or options.data, Role.TEST)
+    for source in (train, test):
+        report_notes(source, progress)
     check_classes(train, test)
     spec = describe_training(options, train, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
@@ -204,6 +208,7 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 
 def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     if len(point.history) == point.recipe.epochs:  # the run is complete
         write_log(out, point.history)
         return

@@ -1,1 +1,0 @@
-"""Tests of what a process owns and takes along when it ends."""
