@@ -117,7 +117,7 @@ def doubts(report: Report) -> tuple[str, ...]:
 
 
 def _open_ratios(report: Report) -> dict[tuple[int, Conclusion, str], dict[str, None]]:
-    """The names of rows whose time over the baseline's does not hold, and pairs with the lowest median, by the reason."""
+    """The rows whose time over the baseline's does not hold, and pairs with the lowest median, by the reason."""
     ranking = report.derived.ranking
     verdicts = [(batch, row.row, one) for row in report.derived.rows for batch, one in row.ratios.items()]
     verdicts += [
