@@ -12,7 +12,18 @@ from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.text import parse_json
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, codes_type, input_of, is_fixed, is_sum, macs_of, name_of, value_name
+from wrn_deploy.graph import (
+    DEQUANTIZE,
+    QUANTIZE,
+    codes_type,
+    input_of,
+    is_fixed,
+    is_sum,
+    macs_of,
+    name_of,
+    type_of,
+    value_name,
+)
 from wrn_deploy.plugins import load_plugin, plugin_names
 
 __all__ = ["GraphFacts", "guess_target", "lint_graph", "load_rules"]
@@ -124,5 +135,7 @@ def _inferred_type(node: ir.Node, before: list[ir.DataType | None]) -> ir.DataTy
         return codes_type(node)
     if node.op_type == "Cast":
         return ir.DataType(node.attributes.get_int("to", 0))
+    if not before:
+        return type_of(node.outputs[0])
     known = before[1:] if node.op_type == DEQUANTIZE else before  # the output of a DQ has the type of its scale
     return known[0] if known else None

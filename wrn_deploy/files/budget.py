@@ -36,6 +36,7 @@ UNITS = {
     "parts": "parts to keep in memory",
     "nesting": "levels of nesting",
     "seconds": "seconds",
+    "links": "links",
 }
 
 
@@ -58,6 +59,7 @@ class Budget:
         ratio: inflated size over compressed size; not checked for results below 64 MiB.
         nesting: depth of nested values, in JSON, pickles and graphs.
         seconds: time for one file in a process of its own, and for a server that sends nothing.
+        links: 1 follows links in a folder of images to other folders, and out of it; 0 does not.
     """
 
     text_bytes: int = 256 * 2**20
@@ -70,6 +72,7 @@ class Budget:
     parts: int = 500_000
     nesting: int = 100
     seconds: int = 60
+    links: int = 0
 
     def check(self, limit: str, amount: float, what: object) -> None:
         """Checks an amount that the file `what` declares against the limit of that name.

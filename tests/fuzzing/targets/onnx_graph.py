@@ -39,13 +39,17 @@ def seeds(_folder: Path) -> Iterator[bytes]:
     graph = helper.make_graph(nodes, "g", [images], [logits], weights)
     yield helper.make_model(graph, opset_imports=opsets).SerializeToString()
 
-    branch = helper.make_graph([helper.make_node("Relu", ["images"], ["x"])], "b", [], [helper.make_empty_tensor_value_info("x")])
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["images"], ["x"])], "b", [], [helper.make_empty_tensor_value_info("x")]
+    )
     condition = numpy_helper.from_array(np.array(True), "condition")
     nodes = [
         helper.make_node("If", ["condition"], ["y"], then_branch=branch, else_branch=branch),
         helper.make_node("Twice", ["y"], ["z"], domain="own"),
     ]
-    function = helper.make_function("own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opsets[:1])
+    function = helper.make_function(
+        "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opsets[:1]
+    )
     outputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 3, 8, 8])]
     graph = helper.make_graph(nodes, "g", [images], outputs, [condition])
     model = helper.make_model(graph, opset_imports=opsets, functions=[function])

@@ -17,7 +17,12 @@ __all__ = ["read", "seeds"]
 
 def seeds(_folder: Path) -> Iterator[bytes]:
     """Three types of tensors, and an empty one."""
-    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3).half(), "c": torch.zeros(0, 4), "d": torch.ones(2, 2)}
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3),
+        "b": torch.ones(3).half(),
+        "c": torch.zeros(0, 4),
+        "d": torch.ones(2, 2),
+    }
     yield save(tensors)
     yield save(tensors, metadata={METADATA: json.dumps(describe_model("wrn-10-1").to_json()), "format": "pt"})
 

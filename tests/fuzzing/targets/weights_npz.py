@@ -15,7 +15,11 @@ __all__ = ["read", "seeds"]
 
 def seeds(_folder: Path) -> Iterator[bytes]:
     """Stored and deflated, in C and in Fortran order, in both byte orders."""
-    arrays = {"a.w": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.asfortranarray(np.ones((2, 3))), "c": np.array(1, ">f2")}
+    arrays = {
+        "a.w": np.arange(6, dtype="<f4").reshape(2, 3),
+        "b": np.asfortranarray(np.ones((2, 3))),
+        "c": np.array(1, ">f2"),
+    }
     for save in (np.savez, np.savez_compressed):
         stream = BytesIO()
         save(stream, allow_pickle=False, **arrays)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -41,8 +42,10 @@ class _StandIn:
         pass
 
 
-def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
+def read_pickled(file: Path, stand_ins: Mapping[str, type] | None = None) -> tuple[Any, tuple[str, ...]]:
     """The contents of the file, and the classes of the objects that were ignored.
+
+    `stand_ins` replaces objects of these classes; without it, all are replaced by one that keeps nothing.
 
     Raises:
         DeployError: the file is damaged, truncated, not a checkpoint, or names modules that can run programs.
@@ -55,16 +58,16 @@ def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
             raise
         except DamagedFile as error:
             raise _damaged(file, str(error).removeprefix(f"{file} is ").partition(": expected")[0]) from error
-        loaded, foreign = _load_with_stand_ins(stream, file)
+        loaded, foreign = _load_with_stand_ins(stream, file, stand_ins or {})
     check_tensors(loaded, file)
     return loaded, foreign
 
 
-def _load_with_stand_ins(stream: BinaryIO, file: Path) -> tuple[Any, tuple[str, ...]]:
+def _load_with_stand_ins(stream: BinaryIO, file: Path, stand_ins: Mapping[str, type]) -> tuple[Any, tuple[str, ...]]:
     foreign: list[str] = []
     while True:
         try:
-            return _load(stream, foreign), tuple(foreign)
+            return _load(stream, foreign, stand_ins), tuple(foreign)
         except Exception as error:  # damage can end in any error of the unpickler
             name = _foreign_class(error)
             if name is None or name in foreign or len(foreign) == MAX_FOREIGN:
@@ -80,8 +83,8 @@ def refuse_code(file: Path, name: str) -> DeployError:
     )
 
 
-def _load(stream: BinaryIO, foreign: list[str]) -> Any:
-    allowed = torch.serialization.safe_globals([(_StandIn, name) for name in foreign])
+def _load(stream: BinaryIO, foreign: list[str], stand_ins: Mapping[str, type]) -> Any:
+    allowed = torch.serialization.safe_globals([(stand_ins.get(name, _StandIn), name) for name in foreign])
     stream.seek(0)
     # Given a path, torch would judge the file by its suffix. Its warnings are about pickles that fail here.
     with warnings.catch_warnings(action="ignore"), allowed:
