@@ -25,7 +25,8 @@ from wrn_deploy.spec import Precision
 __all__ = ["Runner"]
 
 MAX_CONTEXTS = 1024  # more is a mistake
-ALLOW = "or allow them with the option allow_nonfinite"
+OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
+OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
 
 
 class Runner:
@@ -69,6 +70,7 @@ class Runner:
         self.fell_back = fell_back
         self.allow_nonfinite = allow_nonfinite
         self._pool = pool
+        self._gives = f"{backend} {precision} gives"
         self.inputs, self.outputs, self.batches = pool.first.inputs, pool.first.outputs, pool.first.batches
 
     @classmethod
@@ -258,8 +260,7 @@ class Runner:
         given = np.asarray(images)
         batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
         if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
-            remedy = f"check how they were normalised, {ALLOW}"
-            check_finite({"images": batch}, subject="the batch has", remedy=remedy)
+            check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
         return batch
 
     def _run(self, batch: Array) -> dict[str, Array]:
@@ -268,6 +269,5 @@ class Runner:
         names = [output.name for output in self.outputs]
         outputs = {name: array[: len(batch)] for name, array in zip(names, joined, strict=True)}  # without padding
         if not self.allow_nonfinite:
-            subject = f"{self.backend} {self.precision} gives"
-            check_finite(outputs, subject=subject, remedy=f"run another precision, as fp32, {ALLOW}")
+            check_finite(outputs, subject=self._gives, remedy=OF_OUTPUTS)
         return outputs
