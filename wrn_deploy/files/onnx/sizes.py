@@ -87,7 +87,7 @@ def _broadcast(_node: Node, inputs: Shapes, _numbers: object) -> Shapes:
 
 
 def _windows(node: Node, shape: Shape, kernel: Shape) -> list[int]:
-    """The spatial sizes after a Conv or a pool; rounded up, which ceil_mode may ask for."""
+    """The spatial sizes after a Conv or a pool."""
     count = len(shape) - 2
     strides, dilations = (node.ints.get(key) or [1] * count for key in ("strides", "dilations"))
     pads = node.ints.get("pads") or [0] * 2 * count
