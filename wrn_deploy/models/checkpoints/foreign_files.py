@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.zip_archive import open_zip
 from wrn_deploy.formatting import first_names
 
 __all__ = ["EXPECTED", "check_folder", "check_kind", "check_names"]
@@ -117,7 +118,7 @@ def check_kind(file: Path) -> None:
     if not file.is_file():
         found = f"{file} is not a regular file" if file.exists() else f"no weights at {file}"
         raise DeployError(f"{found}: {EXPECTED}")
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         start = stream.read(START)
     if start[8:9] == b"{" and not start[4:8].strip(b"\0"):  # safetensors: 8 bytes of length, then JSON
         return
@@ -166,9 +167,9 @@ def _error(file: Path, kind: _Kind) -> DeployError:
 
 def _members(file: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_regular(file) as stream, open_zip(stream, file) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except DamagedFile:
         return []
 
 
