@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.regular import open_regular
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
 __all__ = ["CorruptImage", "ImageSource", "Item", "Role", "check_label", "open_data"]
@@ -93,6 +94,8 @@ def open_data(name: str, role: Role) -> ImageSource:
     """
     formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
     path = Path(name)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        open_regular(path)  # says what else it is
     for format_ in formats:
         if name in _names(format_) or ((path.exists() or "{" in name) and _is_recognised(path, format_)):
             source: ImageSource = format_.open_source(name, role)
@@ -117,6 +120,6 @@ def _names(format_: ModuleType) -> tuple[str, ...]:
 
 
 def _is_recognised(path: Path, format_: ModuleType) -> bool:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DamagedFile):
         return bool(format_.recognise(path))
     return False

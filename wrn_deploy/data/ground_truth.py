@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
-from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit, missing_package
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.text import read_text
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
 
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGE, DamagedFile)
 VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
 CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
@@ -44,12 +48,13 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         if file.name == TENSORFLOW:
             return _by_number(_lines(file))
         if file.name == KAGGLE:
-            with file.open(encoding="utf-8", newline="") as stream:
-                rows = csv.DictReader(stream)
-                return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
+            rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
+            return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(int(index)) for name, index in pairs}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except OverLimit:
+        raise
+    except UNREADABLE as error:
         raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
             "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"
@@ -61,7 +66,7 @@ def _by_number(wnids: Iterator[str]) -> dict[str, str]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    return (line.strip() for line in file.read_text(encoding="ascii").splitlines() if line.strip())
+    return (line.strip() for line in read_text(file).splitlines() if line.strip())
 
 
 def _read_meta(file: Path) -> dict[int, str]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from pathlib import Path
 
 from wrn_deploy.data import check_label
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.text import read_text
 
 __all__ = ["LABEL_FILE", "read_label_file"]
 
 LABEL_FILE = "labels.csv"
+LONGEST = 20  # characters of a number; the first ones of a longer one are too large for a class already
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGE, DamagedFile)
 COLUMNS = ("class_index", "label", "class")
 
 
@@ -52,9 +58,12 @@ def read_label_file(folder: Path) -> tuple[list[tuple[str, int]], tuple[str, ...
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(path)
+        budget().check("members", text.count("\n"), path)
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except OverLimit:
+        raise
+    except UNREADABLE as error:
         raise DamagedFile(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
 
 
@@ -73,7 +82,7 @@ def _classes(rows: list[dict[str, str]], path: Path) -> tuple[list[int], tuple[s
         )
     texts = [(row.get(column or "") or "").strip() for row in rows]
     if all(_is_whole_number(text) for text in texts):
-        return [check_label(int(text), f"{path} line {line}") for line, text in enumerate(texts, 2)], ()
+        return [check_label(int(text[:LONGEST]), f"{path} line {line}") for line, text in enumerate(texts, 2)], ()
     for line, text in enumerate(texts, 2):
         if not text or (column == "class_index" and not _is_whole_number(text)):
             expected = "a class index" if column == "class_index" else "a class"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +12,11 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
+from wrn_deploy.data.decoding.png import without_texts
+from wrn_deploy.errors import DamagedFile, OverLimit
+from wrn_deploy.files.budget import Budget, budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["IMAGE_SUFFIXES", "Encoded", "pixels_of"]
 
@@ -23,9 +27,8 @@ CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
 # What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
-UNDECODABLE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+UNDECODABLE: tuple[type[Exception], ...] = (
+    *DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
@@ -44,24 +47,35 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, not an image, absurdly large, or cannot be read.
+            CorruptImage: it is truncated, damaged, not an image, larger than the budget allows, or cannot be read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
         try:
-            with Image.open(BytesIO(self._read()), formats=CODECS) as image:
-                return _to_rgb(image)
+            content = without_texts(self._read())
+            _let_pillow_open(budget().pixels)
+            with Image.open(BytesIO(content), formats=CODECS) as image:
+                return _checked_rgb(image, self.name)
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
         except UNDECODABLE as error:
             raise _undecodable(self.name, error) from error
 
     def _read(self) -> bytes:
+        limits = budget()
         if isinstance(self.content, bytes):
+            limits.check("image_bytes", len(self.content), self.name)
             return self.content
         try:
-            return self.content.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            with open_regular(self.content) as file:
+                size = os.fstat(file.fileno()).st_size
+                limits.check("image_bytes", size, self.name)
+                return file.read(limits.image_bytes)
+        except OverLimit:
+            raise
+        except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
 
@@ -70,10 +84,12 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     """Returns the pixels of a Pillow image of any colour mode as `Encoded` does.
 
     Raises:
-        CorruptImage: the file of the image, which Pillow reads only now, is damaged.
+        CorruptImage: the file of the image, which Pillow reads only now, is damaged, or it is too large.
     """
     try:
-        return np.asarray(_to_rgb(image), dtype=np.uint8)
+        return np.asarray(_checked_rgb(image, name), dtype=np.uint8)
+    except OverLimit as error:
+        raise CorruptImage(str(error)) from error
     except UNDECODABLE as error:
         raise _undecodable(name, error) from error
 
@@ -83,12 +99,25 @@ def _undecodable(name: str, error: Exception) -> CorruptImage:
     return CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file")
 
 
+def _let_pillow_open(pixels: int) -> None:
+    """Raises Pillow's own limit, which is one for the process, if the budget was raised; Pillow refuses twice its limit."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and pixels > max(2 * own, Budget().pixels):
+        Image.MAX_IMAGE_PIXELS = pixels
+
+
+def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Checks the size before Pillow makes room for the pixels, which it does when they are first used."""
+    budget().check("pixels", image.width * image.height, name)
+    return _to_rgb(image)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and image.format in WHOLE:
         image.load()
         return image
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
+        wide = np.asarray(image)
         return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("P", "PA"):
         return image.convert("RGBA").convert("RGB")  # directly to RGB, Pillow warns about transparency

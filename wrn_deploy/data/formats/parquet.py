@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.files.damage import name_damage
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["open_source", "recognise"]
 
@@ -28,7 +29,7 @@ def recognise(path: Path) -> bool:
     """Recognises a file that starts as parquet does, truncated or not, and a folder with *.parquet up to one below."""
     if path.is_dir():
         return bool(_files_below(path))
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(4) == b"PAR1"
 
 
@@ -78,7 +79,7 @@ def _open_file(file: Path) -> Iterator[Any]:
     except ImportError as error:
         raise missing_package("pyarrow", "parquet", "reading parquet files") from error
     with (
-        name_damage(file, "parquet", (pa.ArrowException, OSError)),
+        name_damage(file, "parquet", (pa.ArrowException,)),
         pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet,
     ):
         yield parquet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
 from wrn_deploy.data.sources import StreamPart, stream_source
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.text import parse_json, read_text
 
 __all__ = ["open_source", "recognise"]
 
@@ -24,7 +25,9 @@ LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
 CLASS_NAMES = "classnames.txt"
 BRACES = re.compile(r"\{([^{}]+)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
-MAX_SHARDS = 10**6
+MAX_SHARDS = 10**5  # LAION-400M has 41,455
+LONGEST = 18  # digits
+LABEL_BYTES = 16 * 2**20  # of a sample's record: its values take many times as much memory
 
 
 def recognise(path: Path) -> bool:
@@ -81,8 +84,14 @@ def _expand(pattern: str) -> list[Path]:
     """Expands braces as a shell does: `{000..012}` and `{a,b}`."""
     parts = BRACES.split(pattern)
     choices = [_choices(part, pattern) if index % 2 else [part] for index, part in enumerate(parts)]
-    names = itertools.islice(itertools.product(*choices), MAX_SHARDS)
-    return [Path("".join(chosen)) for chosen in names]
+    count = math.prod(map(len, choices))
+    if count > MAX_SHARDS:
+        raise _too_many(pattern, count)
+    return [Path("".join(chosen)) for chosen in itertools.product(*choices)]
+
+
+def _too_many(pattern: str, count: int) -> DeployError:
+    return DeployError(f"{pattern} names {count:,} shards: expected at most {MAX_SHARDS:,}; give fewer at once")
 
 
 def _choices(braces: str, pattern: str) -> list[str]:
@@ -90,18 +99,20 @@ def _choices(braces: str, pattern: str) -> list[str]:
     if not found:
         return braces.split(",")
     first, last = found.groups()
-    if int(last) < int(first) or int(last) - int(first) >= MAX_SHARDS:
+    if max(len(first), len(last)) > LONGEST or int(last) < int(first):
         raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
+    if int(last) - int(first) >= MAX_SHARDS:
+        raise _too_many(pattern, int(last) - int(first) + 1)
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
     return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        return tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
 
 
@@ -159,18 +170,28 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
         sample.encoded = member.read() if contents else b""
     elif suffix == ".cls":
         sample.is_labelled = True
-        sample.label = member.read() if contents else b""
+        sample.label = _record(member) if contents else b""
     elif suffix == ".json" and contents:
-        sample.record = member.read()
+        sample.record = _record(member)
+
+
+def _record(member: Member) -> bytes:
+    if member.size_bytes > LABEL_BYTES:
+        raise DeployError(
+            f"{member.name} has {member.size_bytes:,} bytes: expected a label of at most {LABEL_BYTES:,}; pack it again"
+        )
+    return member.read()
 
 
 def _label(sample: _Sample, name: str) -> int | None:
     try:
         if sample.label:
             return check_label(int(sample.label), name)
-        record = json.loads(sample.record) if sample.record else {}
+        record = parse_json(sample.record.decode("utf-8-sig"), name) if sample.record else {}
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
         return None if found is None else check_label(int(found), name)
-    except (ValueError, TypeError) as error:
+    except OverLimit:
+        raise
+    except (ValueError, TypeError, OverflowError, DamagedFile) as error:
         label = (sample.label or sample.record)[:40].decode("utf-8", "replace")
         raise DeployError(f"{name} has the label {label!r}: expected a class index, as in 17; pack it again") from error
