@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from wrn_deploy.data.containers.apart import Apart
 from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
 from wrn_deploy.errors import DamagedFile, DeployError, OverLimit, missing_package
-from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.damage import DAMAGE, name_damage
+from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import read_text
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
@@ -73,9 +76,16 @@ def _read_meta(file: Path) -> dict[int, str]:
     """Maps the devkit's numbers to WordNet ids, for the 1,000 classes without subclasses."""
     if not file.is_file():
         raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it maps to classes")
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise missing_package("scipy", "mat", "reading the devkit's meta.mat") from error
-    synsets = loadmat(file, squeeze_me=True)["synsets"]
-    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+    if importlib.util.find_spec("scipy") is None:
+        raise missing_package("scipy", "mat", "reading the devkit's meta.mat")
+    return dict(Apart(file).stream(_synsets, file))
+
+
+def _synsets(file: Path) -> Iterator[tuple[int, str]]:
+    """Runs in a process of its own: a damaged file can make scipy read outside of its tables."""
+    from scipy.io import loadmat
+
+    with name_damage(file, "MAT"), open_regular(file) as stream:
+        for row in loadmat(stream, squeeze_me=True)["synsets"]:
+            if int(row["num_children"]) == 0:
+                yield int(row["ILSVRC2012_ID"]), str(row["WNID"])

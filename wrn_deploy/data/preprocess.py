@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
 
 
-# Pixels after the resize, up to which the whole image is resized and then cropped, as torchvision does. Of a larger one
-# (256 times as long as it is high, at 256) only the crop is computed, so that memory does not grow with the length. Some
+# Pixels after the resize, up to which the whole image is resized and then cropped, as torchvision does. Of larger ones,
+# 256 times as long as it is high at 256, only the crop is computed, so that memory does not grow with the length. Some
 # values differ a little then, as Pillow keeps the place of a part as float32.
 RESIZED_WHOLE = 2**24
 
@@ -129,7 +129,8 @@ class Batches:
         order: draws a random order; None: the source's own.
         max_corrupt: more corrupt images than this are an error.
         corrupt: the names of those that were left out.
-        decoders: its processes, if it has any, decode: the batches are the same, to the last bit.
+        decoders: its processes decode, to the same batches, to the last bit. None: this process decodes, which an image
+            that makes native code crash ends.
     """
 
     source: ImageSource
@@ -171,7 +172,7 @@ class Batches:
         """Decodes at most as many images as may be needed."""
         max_items = None if self.limit is None else self.limit + count_allowed(self.max_corrupt, len(self))
         items = itertools.islice(self.source.items(self.order), max_items)
-        if self.decoders is not None and self.decoders.count:
+        if self.decoders is not None:
             yield from self.decoders.fit(items, self.preprocessing)
             return
         for item in items:

@@ -100,7 +100,7 @@ def _undecodable(name: str, error: Exception) -> CorruptImage:
 
 
 def _let_pillow_open(pixels: int) -> None:
-    """Raises Pillow's own limit, which is one for the process, if the budget was raised; Pillow refuses twice its limit."""
+    """Raises Pillow's own limit, twice which it refuses, if the budget was raised; it is one for the process."""
     own = Image.MAX_IMAGE_PIXELS
     if own is not None and pixels > max(2 * own, Budget().pixels):
         Image.MAX_IMAGE_PIXELS = pixels

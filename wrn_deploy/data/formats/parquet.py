@@ -1,7 +1,8 @@
-"""Parquet files of encoded images, as in Hugging Face data sets, read as a stream; pyarrow only when opened."""
+"""Parquet files of encoded images, as in Hugging Face data sets, read as a stream; pyarrow in a process of its own."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
+from wrn_deploy.data.containers.apart import Apart
 from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 
@@ -46,11 +49,18 @@ def open_source(name: str, role: Role) -> ImageSource:
     path = Path(name)
     parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
+    if importlib.util.find_spec("pyarrow") is None:
+        raise missing_package("pyarrow", "parquet", "reading parquet files")
     for file in _choose_files(path, role) if path.is_dir() else [path]:
-        with _open_file(file) as parquet:
-            columns = _find_columns(parquet.schema_arrow, file)
-            parts.extend(_row_groups(parquet.metadata, file, columns))
-            labels = labels or _class_names(parquet.schema_arrow.metadata, columns)
+        open_regular(file).close()  # or says what else it is
+        apart = Apart(file)
+        columns, names, *groups = apart.stream(_describe, file)
+        first_row = 0
+        for index, (rows, size_bytes) in enumerate(groups):
+            budget().check("members", first_row + rows, file)
+            parts.append(StreamPart(rows, size_bytes, partial(apart.stream, _items, file, index, first_row, columns)))
+            first_row += rows
+        labels = labels or names
     return stream_source(name, parts, labels=labels)
 
 
@@ -73,11 +83,9 @@ def _choose_files(folder: Path, role: Role) -> list[Path]:
 
 @contextmanager
 def _open_file(file: Path) -> Iterator[Any]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet as pq
-    except ImportError as error:
-        raise missing_package("pyarrow", "parquet", "reading parquet files") from error
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     with (
         name_damage(file, "parquet", (pa.ArrowException,)),
         pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet,
@@ -102,13 +110,15 @@ def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
     return (image, label)
 
 
-def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[StreamPart]:
-    first_row = 0
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        read = partial(_items, file, index, first_row, columns)
-        yield StreamPart(group.num_rows, group.total_byte_size, read)
-        first_row += group.num_rows
+def _describe(file: Path) -> Iterator[Any]:
+    """Yields the names of the columns, those of the classes, and the rows and bytes of each row group."""
+    with _open_file(file) as parquet:
+        columns = _find_columns(parquet.schema_arrow, file)
+        yield columns
+        yield _class_names(parquet.schema_arrow.metadata, columns)
+        for index in range(parquet.metadata.num_row_groups):
+            group = parquet.metadata.row_group(index)
+            yield group.num_rows, group.total_byte_size
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, columns: tuple[str, ...]) -> tuple[str, ...]:
