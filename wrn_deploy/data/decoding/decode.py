@@ -24,6 +24,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+ROW_PIXELS = 3  # Pillow keeps an address for each row, which takes as much memory as two pixels
 WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
 # What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
@@ -95,6 +96,12 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
 
 
 def _undecodable(name: str, error: Exception) -> CorruptImage:
+    if isinstance(error, Image.DecompressionBombError):
+        most = budget().pixels
+        return CorruptImage(
+            f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it, as in "
+            f"`wrn-deploy --limit pixels={10 * most} ...`"
+        )
     reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
     return CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file")
 
@@ -108,7 +115,7 @@ def _let_pillow_open(pixels: int) -> None:
 
 def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
     """Checks the size before Pillow makes room for the pixels, which it does when they are first used."""
-    budget().check("pixels", image.width * image.height, name)
+    budget().check("pixels", max(ROW_PIXELS, image.width) * image.height, name)
     return _to_rgb(image)
 
 
