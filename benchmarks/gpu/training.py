@@ -106,7 +106,7 @@ def _few_digits(role: Role, folder: Path) -> str:
     items = [item for item, _ in zip(open_data("digits", role).items(), range(FEW[role]), strict=False)]
     file = folder / f"{role}.npz"
     np.savez(file, images=np.stack([item.load() for item in items]), labels=np.array([item.label for item in items]))
-    assert len(open_npz(str(file), role)) == FEW[role]
+    assert len(open_npz(str(file), role, None)) == FEW[role]
     return str(file)
 
 

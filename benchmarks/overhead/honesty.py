@@ -23,8 +23,7 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from rich.table import Table
 
 import wrn_deploy.backends
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
+from wrn_deploy.bench.measuring.watch import MachineWatch, git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings
@@ -42,6 +41,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, start, time_rounds
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
@@ -94,7 +94,7 @@ def main() -> int:
     with _planted(given.slower), contextlib.nullcontext() if given.idle else _busy_core():
         for index in range(given.runs):
             for kind in KINDS:
-                runs += _measure(given, settings, kind, watch.look)
+                runs += _measure(given, settings, kind, watch)
                 for found in runs[-len(settings.batches) :]:
                     interval = f"{found['low']:.4f} to {found['high']:.4f}"
                     console.print(f"run {index + 1}, {kind}, batch {found['batch']}: {found['ratio']:.4f} ({interval})")
@@ -126,7 +126,7 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], object]) -> list[dict[str, Any]]:
+def _measure(given: Any, settings: Settings, kind: str, watch: MachineWatch) -> list[dict[str, Any]]:
     """Times two candidates in rounds, as `wrn-deploy bench` does; returns what was found at each batch size."""
     bundle = Bundle.open(given.bundle)
     names = (BASE, KINDS[kind])
@@ -138,7 +138,7 @@ def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], objec
                 folder=str(given.bundle), backend=entry.backend, precision=entry.precision, threads=settings.threads,
                 data=given.data, limit=None, max_corrupt=0, accuracy_batch=8,
             ))  # fmt: skip
-        time_rounds(entries, settings, Silent(), look)
+        time_rounds(entries, settings, Silent(), watch)
     failed = next((entry for entry in entries if entry.skipped), None)
     if failed is not None:
         raise DeployError(f"{failed.name} failed: {failed.skipped}")
@@ -164,21 +164,21 @@ def _found(kind: str, batch: int, entries: list[RowBuilder]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _planted(slower: float) -> Iterator[None]:
     """Adds both copies to the backends, here and in child processes."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, site = Path(name), Path(name, "site")
+    with scratch_folder() as folder:
+        site = folder / "site"
         site.mkdir()
         for kind, plugin in KINDS.items():
             text = PLUGIN.format(name=plugin, slower=slower if kind == "slowed" else 0)
             (folder / f"{plugin}.py").write_text(text, encoding="utf-8")
-        (site / "sitecustomize.py").write_text(f"import wrn_deploy.backends as b; b.__path__.append({name!r})\n")
+        (site / "sitecustomize.py").write_text(f"import wrn_deploy.backends as b; b.__path__.append({str(folder)!r})\n")
         before = os.environ.get("PYTHONPATH")
         root = str(Path(wrn_deploy.__file__).resolve().parents[1])
         os.environ["PYTHONPATH"] = os.pathsep.join([str(site), root])
-        wrn_deploy.backends.__path__.append(name)
+        wrn_deploy.backends.__path__.append(str(folder))
         try:
             yield
         finally:
-            wrn_deploy.backends.__path__.remove(name)
+            wrn_deploy.backends.__path__.remove(str(folder))
             if before is None:
                 del os.environ["PYTHONPATH"]
             else:

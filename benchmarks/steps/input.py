@@ -29,8 +29,8 @@ from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.data.containers.listing import is_image
 from wrn_deploy.data.decoding.decoders import Decoders
-from wrn_deploy.data.formats.folder import is_image
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.spec import Preprocessing

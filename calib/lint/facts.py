@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 
 import onnx_ir as ir
@@ -11,7 +10,20 @@ from wrn_deploy.calib.lint.finding import Finding, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import is_int8, quantized_data, quantized_weights
 from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, codes_type, input_of, is_fixed, is_sum, macs_of, name_of, value_name
+from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.text import parse_json
+from wrn_deploy.graph import (
+    DEQUANTIZE,
+    QUANTIZE,
+    codes_type,
+    input_of,
+    is_fixed,
+    is_sum,
+    macs_of,
+    name_of,
+    type_of,
+    value_name,
+)
 from wrn_deploy.plugins import load_plugin, plugin_names
 
 __all__ = ["GraphFacts", "guess_target", "lint_graph", "load_rules"]
@@ -112,8 +124,8 @@ class GraphFacts:
 
 def _kept_float(model: ir.Model) -> frozenset[str]:
     try:
-        names = json.loads(model.metadata_props.get(FLOAT_CONVS, "[]"))
-    except ValueError:
+        names = parse_json(model.metadata_props.get(FLOAT_CONVS, "[]"), FLOAT_CONVS)
+    except DamagedFile:
         names = []  # another tool uses the same key
     return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 
@@ -123,5 +135,7 @@ def _inferred_type(node: ir.Node, before: list[ir.DataType | None]) -> ir.DataTy
         return codes_type(node)
     if node.op_type == "Cast":
         return ir.DataType(node.attributes.get_int("to", 0))
+    if not before:
+        return type_of(node.outputs[0])
     known = before[1:] if node.op_type == DEQUANTIZE else before  # the output of a DQ has the type of its scale
     return known[0] if known else None

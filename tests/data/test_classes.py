@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.data.made import Pixels, encode
-from wrn_deploy.data import Role, open_data
+from tests.data.made import Pixels, encode, save_image
+from wrn_deploy.data import OpenedSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.imagenet_classes import class_names, ilsvrc_wnid
+from wrn_deploy.data.sources import LazySource
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -82,3 +85,91 @@ def test_a_name_that_two_of_the_networks_classes_share_is_refused() -> None:
     spec = dataclasses.replace(SPEC, labels=(*"012345678", "1"))
     with pytest.raises(DeployError, match=r"several classes named '1'"):
         match_classes(open_data("digits", Role.TEST), spec)
+
+
+def _numbered(folder: Path, names: Iterable[str]) -> OpenedSource:
+    for name in names:
+        save_image(folder / name / "a.png")
+    return open_data(str(folder), Role.TEST)
+
+
+def _nameless(classes: int) -> ModelSpec:
+    return dataclasses.replace(SPEC, classes=classes)
+
+
+def _match(source: OpenedSource, spec: ModelSpec) -> dict[str, int | None]:
+    return {item.name.partition("/")[0]: item.label for item in match_classes(source, spec).items()}
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_numbered_folders_have_their_own_indices_and_that_is_said(tmp_path: Path, width: int) -> None:
+    names = [f"{number:0{width}}" for number in range(12)]
+    matched = match_classes(_numbered(tmp_path, names), _nameless(12))
+    assert _match(matched, _nameless(12)) == {name: int(name) for name in names}
+    assert ("class names are numbers, and each is its own index" in "".join(matched.notes)) is (width == 0)
+
+
+@pytest.mark.parametrize("names", [range(1, 13), range(0, 24, 2), [0.5, 2.5, 10.5, *range(9)], range(-6, 6)])
+def test_other_numbers_are_not_sorted_as_text_in_silence(tmp_path: Path, names: Iterable[float]) -> None:
+    source = _numbered(tmp_path, map(str, names))
+    with pytest.raises(DeployError, match=r"names its classes by numbers.*not their numeric one.*--labels FILE"):
+        match_classes(source, _nameless(12))
+
+
+def test_numbers_whose_text_order_is_numeric_are_taken_in_it(tmp_path: Path) -> None:
+    names = [f"{number:03}" for number in range(1, 13)]
+    source = _numbered(tmp_path, names)
+    assert _match(source, _nameless(12)) == {name: int(name) - 1 for name in names}
+    assert match_classes(source, _nameless(12)).notes == ()
+
+
+def test_the_networks_names_settle_the_order_of_numbers(tmp_path: Path) -> None:
+    """Its training may have sorted them as text, as torchvision's folders do."""
+    for first in (0, 1):
+        names = sorted(str(number) for number in range(first, first + 12))
+        source = _numbered(tmp_path / str(first), names)
+        spec = dataclasses.replace(_nameless(12), labels=tuple(names))
+        assert _match(source, spec) == {name: index for index, name in enumerate(names)}
+
+
+def test_names_with_numbers_in_text_order_are_taken_and_that_is_said(tmp_path: Path) -> None:
+    source = _numbered(tmp_path, [f"class_{number}" for number in range(12)])
+    matched = match_classes(source, _nameless(12))
+    assert matched.labels[:3] == ("class_0", "class_1", "class_10")
+    assert "class names are in text order, with class_10 before class_2" in "".join(matched.notes)
+
+
+def test_names_whose_order_the_file_gives_are_left_alone() -> None:
+    source = LazySource(name="set", count=0, read=lambda _: iter(()), labels=("dog", "cat 10", "cat 9"))
+    assert match_classes(source, _nameless(3)) is source
+
+
+def test_numbers_in_the_order_of_a_file_are_refused_too() -> None:
+    """Hugging Face's loader of folders sorts their names as text."""
+    labels = tuple(sorted(str(number) for number in range(12)))
+    source = LazySource(name="set", count=0, read=lambda _: iter(()), labels=labels)
+    with pytest.raises(DeployError, match="in the order 0, 1, 10, 11, 2"):
+        match_classes(source, _nameless(12))
+
+
+def test_imagenet_v2_has_imagenets_indices(tmp_path: Path) -> None:
+    labels = class_names([ilsvrc_wnid(index) for index in range(1000)])
+    for index in range(1000):
+        (tmp_path / str(index)).mkdir()
+    for name in ("10", "100", "999"):
+        save_image(tmp_path / name / "a.png")
+    source = open_data(str(tmp_path), Role.TEST)
+    for spec in (_nameless(1000), dataclasses.replace(_nameless(1000), labels=labels)):
+        assert _match(source, spec) == {"10": 10, "100": 100, "999": 999}
+
+
+def test_too_many_classes_are_named(tmp_path: Path) -> None:
+    source = _numbered(tmp_path, [*"abcdefghij", "extra"])
+    with pytest.raises(DeployError, match=r"has 11 named classes \(a, b, .*, extra, .*\), and wrn-10-1 has 10 without"):
+        match_classes(source, SPEC)
+
+
+def test_notes_are_kept(tmp_path: Path) -> None:
+    save_image(tmp_path / "3" / "a.png")
+    (tmp_path / "3" / "b.heic").write_bytes(b"x")
+    assert "b.heic" in "".join(match_classes(open_data(str(tmp_path), Role.TEST), NAMED).notes)

@@ -118,6 +118,64 @@ def test_a_set_without_images_is_an_error(tmp_path: Path) -> None:
         open_data(str(tmp_path / "none.npz"), Role.TEST)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x28\xb5\x2f\xfd" + bytes(30), "compressed with zstd, which is not read: unpack it with `zstd -d`"),
+        (b"BZh91AY", "compressed with bzip2"),
+        (b"\xfd7zXZ\0", "compressed with xz"),
+        (b"PK\3\4" + bytes(26), "a zip file without arrays, which is not read: unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself"),
+        (b"\n <!DOCTYPE html>", "an HTML page: the download failed"),
+        (b"ARROW1\0\0", "an Arrow file"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.zst", "set/x-000.tar.zst"])
+def test_a_known_file_of_another_kind_is_told(tmp_path: Path, content: bytes, words: str, name: str) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / name).write_bytes(content)
+    place = tmp_path / name.partition("/")[0]
+    with pytest.raises(DeployError, match=rf"is not a readable data set \((x-000\.tar\.zst is )?{re.escape(words)}"):
+        open_data(str(place), Role.TEST)
+
+
+def test_the_folder_that_torchvision_is_given_is_read(cifar10_python: Path, mnist_folder: Path) -> None:
+    root = cifar10_python.parent
+    (root / "cifar-10-python.tar.gz").write_bytes(b"the archive that torchvision leaves there")
+    assert len(open_data(str(root), Role.TEST)) == len(open_data(str(cifar10_python), Role.TEST))
+    (root / "MNIST").mkdir()
+    mnist_folder.rename(root / "MNIST" / "raw")
+    with pytest.raises(DeployError, match=r"holds 2 data sets: expected one; give .*-batches-py or .*MNIST/raw"):
+        open_data(str(root), Role.TEST)
+
+
+@pytest.mark.parametrize("fixture", ["cifar10_binary", "cifar100_python", "mnist_folder", "svhn_folder"])
+def test_a_split_of_a_known_set_can_be_named(fixture: str, request: pytest.FixtureRequest) -> None:
+    place = request.getfixturevalue(fixture)
+    train = len(open_data(f"{place}:train", Role.TEST))
+    assert train >= 24
+    assert len(open_data(f"{place}:test", Role.TRAIN)) == 8
+    with pytest.raises(DeployError, match="has no split 'dev': expected one of"):
+        open_data(f"{place}:dev", Role.TEST)
+    if fixture == "svhn_folder":
+        assert len(open_data(f"{place}:extra", Role.TEST)) == 16
+    assert len(open_data("digits:train", Role.TEST)) == len(open_data("digits", Role.TRAIN))
+
+
+def test_a_path_with_a_colon_is_a_path(tmp_path: Path, npz_file: Path) -> None:
+    assert len(open_data(str(npz_file.rename(tmp_path / "a:train")), Role.TEST)) == 48
+    with pytest.raises(DeployError, match="no data at"):
+        open_data(f"{tmp_path}/nowhere:train", Role.TEST)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a:" + "b" * 5000, "", ":", "digits:"])
+def test_a_name_that_no_file_can_have_is_not_data(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeployError, match=r"no data at|is not a readable data set"):
+        open_data(name, Role.TEST)
+
+
 def test_the_example_of_open_data_runs() -> None:
     assert doctest.testmod(data) == doctest.TestResults(failed=0, attempted=2)
 

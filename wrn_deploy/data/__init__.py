@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,14 +13,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.data.containers.listing import LINK_REMEDY, is_inside
+from wrn_deploy.data.foreign import HEAD_BYTES, describe_foreign
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
-__all__ = ["CorruptImage", "ImageSource", "Item", "Role", "check_label", "open_data"]
+__all__ = ["LAST_LABEL", "CorruptImage", "ImageSource", "Item", "OpenedSource", "Role", "check_label", "open_data"]
 
 FORMATS = "wrn_deploy.data.formats"
 LAST_LABEL = 2**31 - 1
+INSPECTED = 5  # files of a folder
 
 
 class Role(StrEnum):
@@ -77,12 +80,20 @@ class ImageSource(Protocol):
         """Yields all images in the source's own order, or in a random one, drawn from `order` before the first."""
 
 
-def open_data(name: str, role: Role) -> ImageSource:
+class OpenedSource(ImageSource, Protocol):
+    """A source as `open_data` gives it; `notes` say what was left out or chosen, and belong into a warning."""
+
+    notes: tuple[str, ...]
+
+
+def open_data(name: str, role: Role) -> OpenedSource:
     """Opens a data set by its name, or the file or folder at that path, recognised by its content.
 
     A format is a file in `wrn_deploy/data/formats` with `recognise(path) -> bool` and
-    `open_source(name, role) -> ImageSource`, and `NAMES` if it has data sets with a name. `folder` is asked last,
-    since other formats are folders too. A path with `{` in it may stand for several files.
+    `open_source(name, role, split) -> ImageSource`, `NAMES` if it has data sets with a name, and `PLACES` if other
+    programs put its folders below the one that they are given. `folder` is asked last, since other formats are folders
+    too. A path with `{` in it may stand for several files. A name ends in `:SPLIT` to read another split than that of
+    the role.
 
     Raises:
         DeployError: the data does not exist, its format is unknown, or it is unreadable or empty.
@@ -93,33 +104,75 @@ def open_data(name: str, role: Role) -> ImageSource:
         (359, (32, 32, 3))
     """
     formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
-    path = Path(name)
-    if path.exists() and not path.is_dir() and not path.is_file():
-        open_regular(path)  # says what else it is
-    for format_ in formats:
-        if name in _names(format_) or ((path.exists() or "{" in name) and _is_recognised(path, format_)):
-            source: ImageSource = format_.open_source(name, role)
-            if len(source) == 0:
-                raise DeployError(f"{name} holds no images: expected at least one")
-            return source
     known_names = [known for format_ in formats for known in _names(format_)]
-    if not path.exists():
+    place, split = _parse(name, known_names)
+    if _exists(place) and not Path(place).is_dir():
+        open_regular(place).close()  # or says that it is a FIFO or a device
+    place = _place_inside(place, formats)
+    for format_ in formats:
+        if place in _names(format_) or ((_exists(place) or "{" in place) and _is_recognised(place, format_)):
+            source: OpenedSource = format_.open_source(place, role, split)
+            if len(source) == 0:
+                left_out = f"; {'; '.join(source.notes)}" if source.notes else ""
+                raise DeployError(f"{name} holds no images: expected at least one{left_out}")
+            source.name = name
+            return source
+    if not _exists(place):
         raise DeployError(
             f"no data at {name!r}{near_names(name, known_names)}: expected a path, or one of the names "
             f"{', '.join(known_names)}"
         )
     raise DeployError(
-        f"{name} is not a readable data set: expected an image folder (class subfolders or a labels file), an "
-        ".npz with `images` and `labels`, a parquet file with `img` and `label`, WebDataset's .tar shards, or a folder "
-        "of CIFAR-10/100, SVHN or MNIST"
+        f"{name} is not a readable data set{_describe(Path(place))}: expected an image folder (class subfolders or a "
+        "labels file), an .npz with `images` and `labels`, a parquet file with `img` and `label`, WebDataset's .tar "
+        "shards, or a folder of CIFAR-10/100, CIFAR-10-C, SVHN or MNIST"
     )
+
+
+def _parse(name: str, known_names: Sequence[str]) -> tuple[str, str | None]:
+    """Divides PATH:SPLIT, unless there is something at a path with that colon."""
+    place, colon, split = name.rpartition(":")
+    if not colon or not split or _exists(name):
+        return name, None
+    return (place, split) if place in known_names or _exists(place) or "{" in place else (name, None)
+
+
+def _place_inside(place: str, formats: Sequence[ModuleType]) -> str:
+    """The folder below `place` where another program keeps the data set of which it is given the folder above.
+
+    Raises:
+        DeployError: there are several.
+    """
+    below = [(f"{place}/{known}", format_) for format_ in formats for known in getattr(format_, "PLACES", ())]
+    found = [path for path, format_ in below if _exists(path) and _is_recognised(path, format_)]
+    if len(found) > 1:
+        raise DeployError(f"{place} holds {len(found)} data sets: expected one; give {' or '.join(found)}")
+    return found[0] if found else place
+
+
+def _describe(path: Path) -> str:
+    """What a file is that no format recognises, or the first files of a folder; empty if that is not known."""
+    files = sorted(file for file in path.iterdir() if file.name[0] != ".") if path.is_dir() else [path]
+    for file in files[:INSPECTED]:
+        if file != path and not is_inside(file, path):
+            return f" ({file.name} leads out of it through a link: {LINK_REMEDY})"
+        with contextlib.suppress(OSError, DamagedFile), open_regular(file) as stream:
+            if found := describe_foreign(stream.read(HEAD_BYTES)):
+                return f" ({found})" if file == path else f" ({file.name} is {found})"
+    return ""
+
+
+def _exists(place: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        return Path(place).exists()
+    return False
 
 
 def _names(format_: ModuleType) -> tuple[str, ...]:
     return getattr(format_, "NAMES", ())
 
 
-def _is_recognised(path: Path, format_: ModuleType) -> bool:
+def _is_recognised(place: str, format_: ModuleType) -> bool:
     with contextlib.suppress(OSError, DamagedFile):
-        return bool(format_.recognise(path))
+        return bool(format_.recognise(Path(place)))
     return False

@@ -8,10 +8,11 @@ from itertools import chain
 
 import numpy as np
 
-from wrn_deploy.data import Item
+from wrn_deploy.data import Item, OpenedSource
 from wrn_deploy.data.sampling.shuffle import interleave, shuffled
+from wrn_deploy.progress import Progress
 
-__all__ = ["LazySource", "StreamPart", "indexed_source", "stream_source"]
+__all__ = ["LazySource", "StreamPart", "indexed_source", "report_notes", "stream_source"]
 
 BUFFER_BYTES = 64 * 2**20  # of a shuffle buffer
 
@@ -25,6 +26,7 @@ class LazySource:
     read: Callable[[np.random.Generator | None], Iterator[Item]]
     labels: tuple[str, ...] = ()
     mirror: bool = True
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of images."""
@@ -45,7 +47,13 @@ class StreamPart:
 
 
 def stream_source(
-    name: str, parts: Sequence[StreamPart], *, labels: tuple[str, ...] = (), mirror: bool = True, mix: bool = False
+    name: str,
+    parts: Sequence[StreamPart],
+    *,
+    labels: tuple[str, ...] = (),
+    mirror: bool = True,
+    mix: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> LazySource:
     """Returns a source that is read from front to back.
 
@@ -64,15 +72,27 @@ def stream_source(
         image_bytes = sum(part.size_bytes for part in parts) // max(1, count)
         return shuffled(stream, order, max(2, BUFFER_BYTES // max(1, image_bytes)))
 
-    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror)
+    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror, notes=notes)
 
 
 def indexed_source(
-    name: str, count: int, item: Callable[[int], Item], *, labels: tuple[str, ...] = (), mirror: bool = True
+    name: str,
+    count: int,
+    item: Callable[[int], Item],
+    *,
+    labels: tuple[str, ...] = (),
+    mirror: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> LazySource:
     """Returns a source of images that `item` finds by their index; a random order is uniform."""
 
     def read(order: np.random.Generator | None) -> Iterator[Item]:
         return map(item, range(count) if order is None else order.permutation(count))
 
-    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror)
+    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror, notes=notes)
+
+
+def report_notes(source: OpenedSource, progress: Progress) -> None:
+    """Warns of what was left out or chosen when the source was opened."""
+    for note in source.notes:
+        progress.warn(note)

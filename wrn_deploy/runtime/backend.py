@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
@@ -29,6 +30,8 @@ PREFERRED = {
     "onnxruntime_cuda": Precision.FP16,
     "onnxruntime": Precision.FP32,
 }
+
+MAX_THREADS = 1024  # more is a mistake, for which libraries blame the graph
 
 Array = npt.NDArray[Any]
 
@@ -207,10 +210,12 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     """Opens the bundle's artifact of `precision` with a backend.
 
     Raises:
-        UsageError: the backend does not run this precision.
+        UsageError: the backend does not run this precision; fewer than 1 thread, or more than 1024.
         DeployError: the bundle lacks the artifact, or it is stale or damaged.
         MachineError: this machine cannot run it.
     """
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"{threads} threads: expected 1 to {MAX_THREADS}")
     runtime = find_runtime(backend)
     if precision not in runtime.precisions:
         known = ", ".join(runtime.precisions)
@@ -221,6 +226,8 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
+    if found.artifact.kind is Kind.ONNX:
+        check_bundle_graph(bundle.file(found.artifact))
     return runtime.open_backend(bundle, found.artifact, precision=precision, threads=threads)
 
 

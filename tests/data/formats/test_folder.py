@@ -59,7 +59,7 @@ def test_a_class_may_be_named_train(tmp_path: Path) -> None:
 
 def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
     save_image(tmp_path / "train" / "cat" / "1.png")
-    with pytest.raises(DeployError, match="has only the split train: expected a folder test or val"):
+    with pytest.raises(DeployError, match=r"has only the split train: expected one of test, val, .*; give .*:train"):
         open_data(str(tmp_path), Role.TEST)
 
 
@@ -117,8 +117,18 @@ def test_a_file_of_that_name_that_is_about_something_else_is_ignored(tmp_path: P
         ("file,label\na.png\n", "line 2 has '' for label: expected a class in every line"),
         ("file,label\na.png,-1\n", "line 2 has label -1: expected a class index from 0"),
         ("file,label\na.png,0\na.png,0\n", "lists 'a.png' twice"),
-        ("file,label\n", "holds no images"),
-        ("", "holds no images"),
+        ("file,label\n", "labels.csv lists no images: expected a header, and a line for each image"),
+        ("", "lists no images"),
+        ("a.png,0\n", "lists no images"),
+        ("file;label\na.png;0\n", "has a header separated by semicolons, 'file;label': expected commas"),
+        ("file\tlabel\na.png\t0\n", "has a header separated by tabs"),
+        (f"file,label\na.png,{'9' * 5000}\n", "line 2 has a label of 5000 digits: expected a class index from 0"),
+        ("file,label\n../a.png,0\n", "names '../a.png', which lies outside of"),
+        ("file,label\n/etc/passwd,0\n", "names '/etc/passwd', which lies outside of"),
+        ("file,label\n..\\a.png,0\n", r"names '..\\a.png', which lies outside of"),
+        ('file,label\na.png,0\n"a\nb",1\n', r"the first 'a\nb', that are not in"),
+        (f"file,label\n{'x' * 5000}.png,0\n", "that are not in"),
+        ("file,label\na\0.png,0\n", "that are not in"),
     ],
 )
 def test_a_wrong_label_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:
@@ -130,7 +140,7 @@ def test_a_wrong_label_file_is_an_error(tmp_path: Path, text: str, message: str)
 
 def test_a_label_file_in_another_encoding_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"file,label\n\xe4.png,1\n")
-    with pytest.raises(DeployError, match="expected a CSV file in UTF-8"):
+    with pytest.raises(DeployError, match=r"is not text in UTF-8 .*: expected UTF-8"):
         open_data(str(tmp_path), Role.TEST)
 
 

@@ -50,15 +50,22 @@ def test_labels_may_be_whole_numbers_of_any_type(tmp_path: Path, dtype: type[np.
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ({"x_train": GOOD, "y": GOOD}, "holds x_train, y: expected `images`, uint8"),
+        ({"pictures": GOOD, "y": GOOD}, "holds pictures, y: expected `images`, uint8"),
         ({"images": GOOD.astype(np.float32)}, r"`images` of float32 \(3, 4, 5, 3\): expected `images`, uint8"),
-        ({"images": GOOD.transpose(0, 3, 1, 2).copy()}, r"`images` of uint8 \(3, 3, 4, 5\): expected"),
+        (
+            {"images": GOOD.transpose(0, 3, 1, 2).copy()},
+            r"`images` of uint8 \(3, 3, 4, 5\), channels first: .*transpose\(",
+        ),
         ({"images": GOOD[0, 0]}, r"`images` of uint8 \(5, 3\): expected"),
         ({"images": GOOD[:, :0]}, r"`images` of uint8 \(3, 0, 5, 3\): expected"),
         ({"images": np.asfortranarray(GOOD)}, "Fortran order: expected C order"),
         ({"images": np.array([GOOD[0], None], dtype=object)}, "`images` of object"),
         ({"images": GOOD, "labels": np.arange(4)}, "3 images and 4 labels: expected one label an image"),
-        ({"images": GOOD, "labels": np.eye(3)}, r"`labels` of float64 \(3, 3\): expected"),
+        ({"images": GOOD, "labels": np.ones((3, 3))}, r"`labels` of float64 \(3, 3\) that is not one-hot: expected"),
+        ({"images": GOOD, "labels": np.array([[0, 2], [1, 0], [0, 1]])}, "that is not one-hot"),
+        ({"images": GOOD, "labels": np.zeros((3, 1))}, r"`labels` of float64 \(3, 1\): expected"),
+        ({"images": GOOD, "labels": np.zeros((3, 1, 1), dtype=int)}, r"`labels` of int64 \(3, 1, 1\): expected"),
+        ({"x_train": GOOD, "y_train": np.arange(3)}, "has only the split train: expected one of test, val"),
         ({"images": GOOD, "labels": np.array(["a", "b", "c"])}, "`labels` of <U1"),
         ({"images": GOOD, "labels": np.array([1, None, 2], dtype=object)}, "`labels` of object"),
         ({"images": GOOD, "labels": np.array([1, 0, -1])}, "image 2 has label -1: expected a class index from 0 to"),
@@ -68,6 +75,44 @@ def test_labels_may_be_whole_numbers_of_any_type(tmp_path: Path, dtype: type[np.
 def test_arrays_that_are_not_as_expected_are_named(tmp_path: Path, arrays: dict[str, Any], text: str) -> None:
     with pytest.raises(DeployError, match=text):
         _open(tmp_path, **arrays)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([[2], [0], [1]]),
+        np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]),
+        np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=np.float32),
+        np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=bool),
+    ],
+)
+def test_labels_may_be_a_column_or_one_hot(tmp_path: Path, labels: Any) -> None:
+    """As MedMNIST and Keras write them."""
+    assert [item.label for item in _open(tmp_path, images=GOOD, labels=labels).items()] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(("images", "labels"), [("x_{}", "y_{}"), ("X_{}", "y_{}"), ("{}_images", "{}_labels")])
+def test_the_role_or_the_name_chooses_among_splits(tmp_path: Path, images: str, labels: str) -> None:
+    arrays = dict[str, Any]()
+    for number, split in enumerate(("train", "val", "test")):
+        arrays |= {images.format(split): GOOD + number, labels.format(split): np.full((3, 1), number)}
+    assert {item.label for item in _open(tmp_path, **arrays).items()} == {2}
+    for name, role, expected in (("", Role.TRAIN, 0), (":val", Role.TEST, 1), (":train", Role.TEST, 0)):
+        source = open_data(f"{tmp_path}/set.npz{name}", role)
+        assert [(item.label, int(item.load().max())) for item in source.items()] == [(expected, expected)] * 3
+    with pytest.raises(DeployError, match="has no split 'dev': expected one of test, train, val"):
+        open_data(f"{tmp_path}/set.npz:dev", Role.TEST)
+
+
+def test_a_set_without_splits_says_so(npz_file: Path) -> None:
+    with pytest.raises(DeployError, match=r"digits\.npz holds no split 'test', but images, labels"):
+        open_data(f"{npz_file}:test", Role.TEST)
+
+
+def test_grey_images_may_have_a_channel(tmp_path: Path, digit_images: Pixels) -> None:
+    source = _open(tmp_path, images=digit_images[..., :1])
+    np.testing.assert_array_equal(np.stack([item.load() for item in source.items()]), digit_images)
+    assert not source.mirror
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])

@@ -16,7 +16,7 @@ from tests.data.damage import errors_of_damage, peak_of_reading
 from tests.data.made import encode
 from tests.data.properties import quickly
 from wrn_deploy.data import CorruptImage, Role, open_data
-from wrn_deploy.data.formats.webdataset import _expand
+from wrn_deploy.data.containers.shards import expand_pattern
 from wrn_deploy.errors import DeployError
 
 Files = list[tuple[str, bytes]]
@@ -56,7 +56,7 @@ def test_missing_shards_are_counted_and_the_first_is_named(shards: Path) -> None
 def test_a_range_of_shards_counts_up_and_keeps_its_width(first: int, more: int, width: int) -> None:
     start, end = f"{first:0{width}}", f"{first + more:0{width}}"
     wide = len(start) if len(start) == len(end) or start.startswith("0") else 0
-    found = [path.name for path in _expand(f"a-{{{start}..{end}}}.tar")]
+    found = [path.name for path in expand_pattern(f"a-{{{start}..{end}}}.tar")]
     assert found == [f"a-{number:0{wide}}.tar" for number in range(first, first + more + 1)]
 
 
@@ -67,8 +67,27 @@ def test_the_role_chooses_among_the_shards_of_a_folder(tmp_path: Path, png: byte
     assert [item.label for item in open_data(str(tmp_path), Role.TRAIN).items()] == [1, 2]
     assert [item.label for item in open_data(str(tmp_path), Role.TEST).items()] == [9]
     (tmp_path / f"x-{other}-0.tgz").unlink()
-    with pytest.raises(DeployError, match="expected shards with test or val or validation in their names too"):
+    with pytest.raises(DeployError, match="has only the split train: expected one of test, val"):
         open_data(str(tmp_path), Role.TEST)
+
+
+@pytest.mark.parametrize("absent", [None, b"-1"])
+def test_a_test_split_without_labels_is_passed_over_for_validation(
+    tmp_path: Path, png: bytes, absent: bytes | None
+) -> None:
+    for split, label in (("train", b"1"), ("val", b"2"), ("test", absent)):
+        _pack(tmp_path / f"x-{split}-0.tar", [("a.png", png)] + ([("a.cls", label)] if label else []))
+    source = open_data(str(tmp_path), Role.TEST)
+    assert [item.label for item in source.items()] == [2]
+    assert source.notes == (f"{tmp_path}: test has no labels, so val is read",)
+    assert [item.label for item in open_data(f"{tmp_path}:train", Role.TEST).items()] == [1]
+    assert len(open_data(f"{tmp_path}:test", Role.TEST)) == 1
+
+
+def test_a_pattern_that_names_too_many_shards_is_an_error() -> None:
+    for pattern in ("{0..9999}{0..9999}", "{0..999999}" * 50, "{0..99999999999999}", f"{{1..{'9' * 200}}}"):
+        with pytest.raises(DeployError, match=r"names more than 100,000 shards|expected numbers that go up"):
+            open_data(f"/nowhere/{pattern}.tar", Role.TEST)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +96,8 @@ def test_the_role_chooses_among_the_shards_of_a_folder(tmp_path: Path, png: byte
         ([("cls", b"7\n")], 7),
         ([("json", b'{"label": 8}')], 8),
         ([("json", b'{"cls": "9", "caption": "x"}')], 9),
+        ([("json", b'{"label": 8.0}')], 8),
+        ([("cls", b"10.0")], 10),
         ([("cls", b"1"), ("json", b'{"label": 2}'), ("txt", b"a cat")], 1),
         ([("json", b'{"caption": "x"}')], None),
         ([("json", b"[1]")], None),
@@ -92,11 +113,30 @@ def test_a_label_is_in_one_of_the_files_of_a_sample(
     assert item.load().shape == (4, 5, 3)
 
 
-@pytest.mark.parametrize("content", [b"cat", b"1.5", b"-1", b"99999999999", b'{"label": []}', b"{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat",
+        b"1.5",
+        b'{"label": 1.5}',
+        b'{"label": "cat"}',
+        b"9" * 5000,
+        b"-1",
+        b"99999999999",
+        b'{"label": []}',
+        b'{"label": true}',
+    ],
+)
 def test_a_label_that_can_be_no_class_is_named(tmp_path: Path, png: bytes, content: bytes) -> None:
     end = "json" if content.startswith(b"{") else "cls"
     path = _pack(tmp_path / "a.tar", [("a.png", png), (f"a.{end}", content)])
-    with pytest.raises(DeployError, match=r"a\.tar/a\.png has (the )?label .*: expected a class index"):
+    with pytest.raises(DeployError, match=r"a\.tar/a\.png has (the |a )?label .*: expected a class index"):
+        list(open_data(str(path), Role.TEST).items())
+
+
+def test_a_label_that_is_no_json_is_named(tmp_path: Path, png: bytes) -> None:
+    path = _pack(tmp_path / "a.tar", [("a.png", png), ("a.json", b"{")])
+    with pytest.raises(DeployError, match=r"the \.json of a\.tar/a\.png is damaged"):
         list(open_data(str(path), Role.TEST).items())
 
 

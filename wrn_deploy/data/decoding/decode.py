@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,15 +13,15 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
+from wrn_deploy.data.decoding.depth import UnknownDepthError, check_reduced, is_reduced, to_eight_bits
 from wrn_deploy.data.decoding.png import without_texts
+from wrn_deploy.data.foreign import describe_foreign
 from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import Budget, budget
 from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["IMAGE_SUFFIXES", "Encoded", "pixels_of"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+__all__ = ["Encoded", "pixels_of"]
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
@@ -37,7 +38,7 @@ UNDECODABLE: tuple[type[Exception], ...] = (
 class Encoded:
     """Decodes an image of any colour mode, given as its content or its file; `name` is for errors.
 
-    Transparency is dropped, 16-bit grey keeps its upper 8 bits, the EXIF orientation is not applied (the training
+    Transparency is dropped, 16 bits keep their upper 8 (see `depth`), the EXIF orientation is not applied (the training
     sets' usual loaders do not either), and an animation gives its first frame.
     """
 
@@ -48,34 +49,33 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, not an image, larger than the budget allows, or cannot be read.
+            CorruptImage: it is truncated, damaged, not an image, of unknown depth, over a limit, or cannot be read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
+        content = self._read()
         try:
-            content = without_texts(self._read())
             _let_pillow_open(budget().pixels)
-            with Image.open(BytesIO(content), formats=CODECS) as image:
+            with Image.open(BytesIO(without_texts(content)), formats=_codecs()) as image:
                 return _checked_rgb(image, self.name)
         except OverLimit as error:
             raise CorruptImage(str(error)) from error
         except UNDECODABLE as error:
-            raise _undecodable(self.name, error) from error
+            raise _undecodable(self.name, error, content) from error
 
     def _read(self) -> bytes:
         limits = budget()
-        if isinstance(self.content, bytes):
-            limits.check("image_bytes", len(self.content), self.name)
-            return self.content
         try:
+            if isinstance(self.content, bytes):
+                limits.check("image_bytes", len(self.content), self.name)
+                return self.content
             with open_regular(self.content) as file:
-                size = os.fstat(file.fileno()).st_size
-                limits.check("image_bytes", size, self.name)
+                limits.check("image_bytes", os.fstat(file.fileno()).st_size, self.name)
                 return file.read(limits.image_bytes)
-        except OverLimit:
-            raise
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
         except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
@@ -85,7 +85,7 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     """Returns the pixels of a Pillow image of any colour mode as `Encoded` does.
 
     Raises:
-        CorruptImage: the file of the image, which Pillow reads only now, is damaged, or it is too large.
+        CorruptImage: its depth is unknown, it is too large, or its file, which Pillow reads only now, is damaged.
     """
     try:
         return np.asarray(_checked_rgb(image, name), dtype=np.uint8)
@@ -95,15 +95,31 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
         raise _undecodable(name, error) from error
 
 
-def _undecodable(name: str, error: Exception) -> CorruptImage:
+def _undecodable(name: str, error: Exception, content: bytes = b"") -> CorruptImage:
     if isinstance(error, Image.DecompressionBombError):
         most = budget().pixels
         return CorruptImage(
             f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it, as in "
             f"`wrn-deploy --limit pixels={10 * most} ...`"
         )
-    reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-    return CorruptImage(f"{name} cannot be decoded ({reason}): expected a whole image file")
+    if isinstance(error, UnknownDepthError):
+        return CorruptImage(
+            f"{name} cannot be brought to 8 bits ({error}): expected 8 bits a channel, or 16 of which all are used; "
+            "divide its values by the white one, multiply by 255, and save it with 8 bits"
+        )
+    if not isinstance(error, UnidentifiedImageError):
+        return CorruptImage(f"{name} cannot be decoded ({error}): expected a whole image file")
+    found = describe_foreign(content)
+    return CorruptImage(f"{name} cannot be decoded ({found or 'no known image format'}): expected a whole image file")
+
+
+@functools.cache
+def _codecs() -> tuple[str, ...]:
+    try:
+        from PIL import AvifImagePlugin
+    except ImportError:  # before Pillow 11.3
+        return CODECS
+    return (*CODECS, "AVIF") if AvifImagePlugin.SUPPORTED else CODECS
 
 
 def _let_pillow_open(pixels: int) -> None:
@@ -120,12 +136,13 @@ def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if is_reduced(image):
+        image.load()
+        check_reduced(image)
     if image.mode == "RGB" and image.format in WHOLE:
         image.load()
         return image
-    if image.mode.startswith("I"):
-        wide = np.asarray(image)
-        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    image = to_eight_bits(image)
     if image.mode in ("P", "PA"):
         return image.convert("RGBA").convert("RGB")  # directly to RGB, Pillow warns about transparency
     return image.convert("RGB")

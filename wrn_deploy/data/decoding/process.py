@@ -15,6 +15,7 @@ from wrn_deploy.data.containers.apart import limit_process
 from wrn_deploy.data.preprocess import fit_item
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
+from wrn_deploy.process.children import serve_parent
 
 __all__ = ["serve"]
 
@@ -26,6 +27,7 @@ def serve(socket: int) -> None:
     other one, followed by the pixels of the decoded images as bytes, not pickled. An image that takes more than the
     budget's seconds ends the process with SIGALRM, as native code cannot be interrupted.
     """
+    serve_parent()
     limits = budget()
     limit_process(limits.memory_bytes)
     connection = Connection(socket)

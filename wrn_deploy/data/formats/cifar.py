@@ -12,11 +12,15 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.array_pickle import read_array_pickle
+from wrn_deploy.data.containers.listing import check_inside
 from wrn_deploy.data.sources import StreamPart, stream_source
+from wrn_deploy.data.splits import choose_role
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["open_source", "recognise"]
+__all__ = ["PLACES", "open_source", "recognise"]
+
+PLACES = ("cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-bin", "cifar-100-binary")  # torchvision's root
 
 NAMES_BYTES = 2**16  # 100 names take a thousand
 PIXELS = 3 * 32 * 32  # red, green and blue planes, row by row: cs.toronto.edu/~kriz/cifar.html
@@ -54,13 +58,13 @@ def recognise(path: Path) -> bool:
     return path.is_dir() and _find_version(path) is not None
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens the train or the test files of a CIFAR folder; the classes of CIFAR-100 are the 100 fine ones.
 
     Raises:
         DeployError: a file is missing or damaged, or a pickle is not one of plain arrays.
     """
-    folder = Path(name)
+    folder, role = Path(name), choose_role(role, split, name)
     version = _find_version(folder)
     assert version is not None, folder
     files = [folder / file for file in (version.train if role is Role.TRAIN else (version.test,))]
@@ -70,6 +74,7 @@ def open_source(name: str, role: Role) -> ImageSource:
             f"{folder} lacks {', '.join(missing)}: expected {', '.join(file.name for file in files)}; unpack the "
             "archive again"
         )
+    check_inside(folder, [*files, folder / version.names_file])
     counts = [_count(file, version) for file in files]
     parts = [StreamPart(n, n * PIXELS, partial(_items, file, version)) for file, n in zip(files, counts, strict=True)]
     return stream_source(name, parts, labels=_class_names(folder, version))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.sources import indexed_source
+from wrn_deploy.data.splits import choose_role
 
 __all__ = ["NAMES", "open_source", "recognise"]
 
@@ -25,11 +26,15 @@ def recognise(_path: Path) -> bool:
     return False
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens a fixed split: every fifth image (index % 5 == 4) is for tests, the rest for training.
 
     Digits are never mirrored: a mirrored 2 is not a 2.
+
+    Raises:
+        DeployError: the split is neither train nor test.
     """
+    role = choose_role(role, split, name)
     with resources.files("wrn_deploy.data").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
         values, classes = arrays["images"], arrays["labels"]
     is_test = np.arange(len(classes)) % 5 == 4

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from wrn_deploy.data import ImageSource, Role
 from wrn_deploy.data.containers.label_file import read_label_file
+from wrn_deploy.data.containers.listing import NO_CLASSES, list_images, subfolders
 from wrn_deploy.data.formats import folder
 from wrn_deploy.data.ground_truth import find_ground_truth, read_ground_truth
 from wrn_deploy.data.imagenet_classes import CLASSES, class_names, ilsvrc_wnid
+from wrn_deploy.data.splits import ROLE_WORDS, SPLIT_WORDS
 from wrn_deploy.errors import DeployError
 
 __all__ = ["open_source", "recognise"]
@@ -25,7 +27,7 @@ def recognise(path: Path) -> bool:
     return path.is_dir() and any(_holds_wnids(place) or _is_flat(place) for place in (path, *_splits(path)))
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens the split of the role, or the folder itself if it has no `train` and `val`.
 
     The classes are the sorted ids, under their names in WordNet. Validation images in one folder get their classes
@@ -36,9 +38,10 @@ def open_source(name: str, role: Role) -> ImageSource:
     """
     root = Path(name)
     flat = next((place for place in (root, *_splits(root)) if _is_flat(place)), None)
-    if flat is not None and (flat == root or role is Role.TEST) and read_label_file(flat) is None:
+    is_asked = role is Role.TEST if split is None else split.lower() in ROLE_WORDS[Role.TEST]
+    if flat is not None and (is_asked or (flat == root and split is None)) and read_label_file(flat) is None:
         return _open_flat(name, flat, root)
-    source = folder.open_source(name, role)
+    source = folder.open_source(name, role, split)
     return dataclasses.replace(source, labels=class_names(source.labels))
 
 
@@ -51,13 +54,15 @@ def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
             "folder or one above it"
         )
     classes = read_ground_truth(truth)
-    files = sorted(path.name for path in images.iterdir() if folder.is_image(path))
+    listing = list_images(images, images, deep=False)
+    files = listing.images
     unknown = [file for file in files if file not in classes]
     if unknown:
         raise DeployError(f"{truth} does not have {unknown[0]} of {images}: expected all of its {len(files)} images")
     order = _classes(root, set(classes.values()))
     index = {wnid: number for number, wnid in enumerate(order)}
-    return folder.open_files(name, images, [(file, index[classes[file]]) for file in files], class_names(order))
+    labelled = [(file, index[classes[file]]) for file in files]
+    return folder.open_files(name, images, labelled, class_names(order), notes=listing.notes(images))
 
 
 def _classes(root: Path, listed: set[str]) -> list[str]:
@@ -71,11 +76,11 @@ def _classes(root: Path, listed: set[str]) -> list[str]:
 
 
 def _splits(path: Path) -> list[Path]:
-    return [place for name in folder.SPLIT_NAMES if (place := path / name).is_dir()]
+    return [place for name in SPLIT_WORDS if (place := path / name).is_dir()]
 
 
 def _holds_wnids(path: Path) -> bool:
-    names = [place.name for place in path.iterdir() if place.is_dir() and not place.name.startswith(".")]
+    names = [place.name for place in subfolders(path, path) if place.name not in NO_CLASSES]
     return bool(names) and all(WNID.fullmatch(name) for name in names)
 
 

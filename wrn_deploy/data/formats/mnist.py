@@ -13,12 +13,16 @@ import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
 from wrn_deploy.data.containers.forward import ForwardStream
+from wrn_deploy.data.containers.listing import check_inside
 from wrn_deploy.data.sources import StreamPart, stream_source
+from wrn_deploy.data.splits import choose_role
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import DAMAGE, name_damage
 
-__all__ = ["open_source", "recognise"]
+__all__ = ["PLACES", "open_source", "recognise"]
+
+PLACES = ("MNIST/raw", "FashionMNIST/raw", "KMNIST/raw")  # torchvision's root
 
 FILES = {Role.TRAIN: "train-images", Role.TEST: "t10k-images"}
 ENDINGS = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
@@ -38,7 +42,7 @@ def recognise(path: Path) -> bool:
         return False
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens the images of the role in a folder, or a file of images; the labels are in the file beside it.
 
     Images of 28 x 28 get a black border of 2 pixels, which gives them the size of CIFAR's, for which the small networks
@@ -47,10 +51,12 @@ def open_source(name: str, role: Role) -> ImageSource:
     Raises:
         DeployError: a file is missing or damaged, or the numbers of images and labels differ.
     """
-    path = Path(name)
+    path, role = Path(name), choose_role(role, split, name)
     file = _find(path, role) if path.is_dir() else path
     if file is None:
         raise DeployError(f"{path} lacks {FILES[role]}-idx3-ubyte: expected it there, or with .gz; download it")
+    if path.is_dir():
+        check_inside(path, [file])
     with name_damage(file, "idx"), ForwardStream(file) as stream:
         count, rows, columns = _read_header(stream, IMAGES)
         size = stream.plain_bytes
@@ -88,6 +94,8 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
         if needed:
             raise DeployError(f"{images.parent} lacks {plain}: expected the labels of {images.name} there; download it")
         return None
+    if needed:
+        check_inside(images.parent, [file])
     with name_damage(file, "idx"), ForwardStream(file) as stream:
         (found,) = _read_header(stream, LABELS)
         if found != count:

@@ -1,4 +1,4 @@
-"""An .npz with `images` and `labels`, read as a stream: a set of any size takes the memory of one image; numpy only."""
+"""An .npz of images and labels, as ours, Keras' and MedMNIST's are, read as a stream of single images; numpy only."""
 
 from __future__ import annotations
 
@@ -9,65 +9,96 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
+from wrn_deploy.data.containers.npy_header import check_array, read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
+from wrn_deploy.data.splits import SPLIT_WORDS, choose_split
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.zip_archive import directory_bytes
 
 __all__ = ["open_source", "recognise"]
 
-EXPECTED = "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are known, `labels`, whole numbers (N,)"
+EXPECTED = (
+    "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are known, `labels`, whole numbers (N,); or both "
+    "for each split, as `x_test` and `y_test` or `test_images` and `test_labels`"
+)
+KEYS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}"))  # MedMNIST's and Keras'
 
 DIRECTORY_BYTES = 16 * 2**20  # zipfile makes an object for each entry of the archive's list of members
-HEADER_BYTES = 10_000  # numpy's own limit on the description of an array, which it checks when it has read it
 
 
 def recognise(path: Path) -> bool:
     """Recognises a zip file whose first member is an array; a truncated one too."""
+    if path.is_dir():
+        return False
     with open_regular(path) as file:
         head = file.read(30)
         name = file.read(int.from_bytes(head[26:28], "little"))
     return head.startswith(b"PK\x03\x04") and name.endswith(b".npy")
 
 
-def open_source(name: str, _role: Role) -> ImageSource:
-    """Opens an .npz, which is one split whatever the role; only the labels are read, and nothing is unpickled.
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
+    """Opens an .npz: its one split for any role, or that of the role; only the labels are read, nothing is unpickled.
 
     Grey images are not mirrored, since they are mostly digits and letters.
 
     Raises:
-        DeployError: it is damaged, or `images` or `labels` is missing or not as expected.
+        DeployError: it is damaged, or an array is missing or not as expected.
     """
     path = Path(name)
     with name_damage(path, ".npz"), _open_archive(path) as archive:
-        keys = [member.removesuffix(".npy") for member in archive.namelist()]
-        if "images" not in keys:
-            raise DeployError(f"{path} holds {', '.join(keys)}: {EXPECTED}; rename its arrays and save it again")
-        shape, column_major, dtype = _read_header(archive, "images.npy")
-        is_colour = len(shape) == 4 and shape[3] == 3
-        if dtype != np.uint8 or not (len(shape) == 3 or is_colour) or 0 in shape[1:]:
-            raise DeployError(f"{path} has `images` of {dtype} {shape}: {EXPECTED}")
-        if column_major:
-            raise DeployError(f"{path} has `images` in Fortran order: expected C order; use np.ascontiguousarray")
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        images, labels = _choose(names, role, split, path)
+        with archive.open(f"{images}.npy") as member:
+            shape, column_major, dtype = read_npy_header(member)
+        _check_images(f"{path} has `{images}`", shape, dtype, column_major=column_major)
         budget().check("members", shape[0], path)
         budget().check("pixels", math.prod(shape[1:3]), f"one image of {path}")
-        classes = _read_labels(archive, path, shape[0]) if "labels" in keys else None
-    part = StreamPart(shape[0], math.prod(shape), partial(_items, path, shape, classes))
-    return stream_source(name, [part], mirror=is_colour)
+        classes = _read_labels(archive, labels, path, shape[0]) if labels in names else None
+    part = StreamPart(shape[0], math.prod(shape), partial(_items, path, images, shape, classes))
+    return stream_source(name, [part], mirror=shape[3:] == (3,))
 
 
-def _items(path: Path, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:
+def _choose(names: list[str], role: Role, split: str | None, path: Path) -> tuple[str, str]:
+    """Returns the names of the arrays of images and of labels."""
+    if "images" in names and split is None:
+        return "images", "labels"
+    found = {
+        word: (images.format(word), labels.format(word))
+        for word in SPLIT_WORDS
+        for images, labels in KEYS
+        if images.format(word) in names
+    }
+    if not found:
+        missing = "" if split is None else f"no split {split!r}, but "
+        raise DeployError(f"{path} holds {missing}{', '.join(names)}: {EXPECTED}; rename its arrays and save it again")
+    return found[choose_split(found, role, split, str(path)).split]
+
+
+def _check_images(what: str, shape: tuple[int, ...], dtype: np.dtype[np.generic], *, column_major: bool) -> None:
+    is_image = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+    if not is_image and len(shape) == 4 and shape[1] in (1, 3):
+        raise DeployError(
+            f"{what} of {dtype} {shape}, channels first: expected channels last; save array.transpose(0, 2, 3, 1)"
+        )
+    if dtype != np.uint8 or not is_image or 0 in shape[1:]:
+        raise DeployError(f"{what} of {dtype} {shape}: {EXPECTED}")
+    if column_major:
+        raise DeployError(f"{what} in Fortran order: expected C order; use np.ascontiguousarray")
+
+
+def _items(path: Path, key: str, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:
     size = math.prod(shape[1:])
-    with name_damage(path, ".npz"), _open_archive(path) as archive, archive.open("images.npy") as member:
-        _skip_header(member)
+    with name_damage(path, ".npz"), _open_archive(path) as archive, archive.open(f"{key}.npy") as member:
+        read_npy_header(member)
         for index in range(shape[0]):
             pixels = member.read(size)
             if len(pixels) < size:
@@ -76,28 +107,37 @@ def _items(path: Path, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | 
             yield Item(f"{path.name} image {index}", label, partial(_to_rgb, pixels, shape[1:]))
 
 
-def _read_labels(archive: zipfile.ZipFile, path: Path, count: int) -> npt.NDArray[np.int64]:
-    shape, _, dtype = _read_header(archive, "labels.npy")
-    if dtype.kind not in "iu" or len(shape) != 1:
-        raise DeployError(f"{path} has `labels` of {dtype} {shape}: {EXPECTED}")
+def _read_labels(archive: zipfile.ZipFile, key: str, path: Path, count: int) -> npt.NDArray[np.int64]:
+    with archive.open(f"{key}.npy") as member:
+        shape, _, dtype = read_npy_header(member)
+    if len(shape) not in (1, 2) or dtype.kind not in ("iu" if shape[1:] in ((), (1,)) else "iufb"):
+        raise DeployError(f"{path} has `{key}` of {dtype} {shape}: {EXPECTED}")
     if shape[0] != count:
         raise DeployError(f"{path} has {count} images and {shape[0]} labels: expected one label an image")
-    if count * dtype.itemsize > archive.getinfo("labels.npy").file_size:
-        raise EOFError(f"it ends in its {count:,} labels")
-    budget().check("memory_bytes", count * dtype.itemsize, path)
-    with archive.open("labels.npy") as member:
-        labels: npt.NDArray[np.integer] = npy_format.read_array(member, allow_pickle=False)
+    check_array(shape, dtype, archive.getinfo(f"{key}.npy").file_size, path)
+    with archive.open(f"{key}.npy") as member:
+        labels: npt.NDArray[np.generic] = npy_format.read_array(member, allow_pickle=False)
+    if shape[1:] not in ((), (1,)):
+        labels = _from_one_hot(labels, f"{path} has `{key}`")
+    labels = labels.reshape(count)
     for index in (labels.argmin(), labels.argmax()) if count else ():
         check_label(int(labels[index]), f"{path} image {index}")
     return labels.astype(np.int64)
+
+
+def _from_one_hot(labels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.int64]:
+    """Returns the places of the ones."""
+    if not ((labels == 0) | (labels == 1)).all() or not ((labels == 1).sum(axis=1) == 1).all():
+        raise DeployError(f"{what} of {labels.dtype} {labels.shape} that is not one-hot: {EXPECTED}")
+    places: npt.NDArray[np.int64] = labels.argmax(axis=1)
+    return places
 
 
 @contextlib.contextmanager
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Opens the zip file; its members are inflated only as far as the budget allows."""
     with open_regular(path) as file:
-        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001 (read before it is believed)
-        if end and end[zipfile._ECD_SIZE] > DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
+        if directory_bytes(file) > DIRECTORY_BYTES:
             raise ValueError("a list of members of more than 16 MiB")
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
@@ -105,25 +145,6 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
 
 
-def _read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Returns the shape of an array in the archive, whether it is in Fortran order, and its type."""
-    with archive.open(name) as member:
-        shape, column_major, dtype = _skip_header(member)
-    if min(shape, default=0) < 0:
-        raise ValueError(f"{name} of {dtype} {shape}")
-    return shape, column_major, dtype
-
-
-def _skip_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = npy_format.read_magic(member)
-    if version == (1, 0):
-        return npy_format.read_array_header_1_0(member)
-    length = int.from_bytes(cast("zipfile.ZipExtFile", member).peek(4)[:4], "little")
-    if length > HEADER_BYTES:
-        raise ValueError(f"a header of {length:,} bytes")
-    return npy_format.read_array_header_2_0(member)
-
-
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     image = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
-    return image if image.ndim == 3 else np.repeat(image[:, :, np.newaxis], 3, axis=2)
+    return image if shape[2:] == (3,) else np.repeat(image.reshape(*shape[:2], 1), 3, axis=2)

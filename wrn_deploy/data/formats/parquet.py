@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,46 +11,54 @@ from typing import Any
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.apart import Apart
+from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.data.sources import StreamPart, stream_source
-from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.data.splits import choose_split
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.text import parse_json
 
 __all__ = ["open_source", "recognise"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-SPLITS = {Role.TRAIN: ("train",), Role.TEST: ("test", "val")}  # how file names start; the first one wins
+ENDINGS = (".parquet",)
+PATTERNS = ("*.parquet", "*/*.parquet", "*/*/*.parquet")  # the first one that finds files; Hugging Face has all three
 ROWS_AT_ONCE = 64
+LABELS_AT_ONCE = 2**16
 READ_BYTES = 2**20  # a row group may hold gigabytes: it is read in pieces of this size
 
 
 def recognise(path: Path) -> bool:
-    """Recognises a file that starts as parquet does, truncated or not, and a folder with *.parquet up to one below."""
+    """Recognises a file that starts as parquet does, truncated or not, a pattern, and a folder with *.parquet."""
     if path.is_dir():
         return bool(_files_below(path))
+    if not path.exists():
+        return is_pattern(path, ENDINGS)
     with open_regular(path) as file:
         return file.read(4) == b"PAR1"
 
 
-def open_source(name: str, role: Role) -> ImageSource:
-    """Opens a parquet file, or a folder of them: if their names start with train, test or val, those of the role.
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
+    """Opens a parquet file, all that a pattern names, or a folder; of files named train, test or val those of the role.
 
     The images are in `img` or `image`, binary or a struct with `bytes`; the classes, if known, in `label`, `labels`
-    or `fine_label`; the names of the classes come from the Hugging Face description in the schema.
+    or `fine_label`; the names of the classes come from the Hugging Face description in the schema. A test split whose
+    labels are missing or -1 is passed over if there is a validation split.
 
     Raises:
         DeployError: a file is damaged, the split or the images' column is missing, or a column has the wrong type.
         MachineError: pyarrow is not installed.
     """
-    path = Path(name)
-    parts: list[StreamPart] = []
-    labels: tuple[str, ...] = ()
     if importlib.util.find_spec("pyarrow") is None:
         raise missing_package("pyarrow", "parquet", "reading parquet files")
-    for file in _choose_files(path, role) if path.is_dir() else [path]:
+    files, notes = _choose(Path(name), role, split)
+    parts: list[StreamPart] = []
+    labels: tuple[str, ...] = ()
+    for file in files:
         open_regular(file).close()  # or says what else it is
         apart = Apart(file)
         columns, names, *groups = apart.stream(_describe, file)
@@ -61,24 +68,39 @@ def open_source(name: str, role: Role) -> ImageSource:
             parts.append(StreamPart(rows, size_bytes, partial(apart.stream, _items, file, index, first_row, columns)))
             first_row += rows
         labels = labels or names
-    return stream_source(name, parts, labels=labels)
+    return stream_source(name, parts, labels=labels, notes=notes)
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet"))
+    found = (sorted(file for file in folder.glob(pattern) if file.name[0] != ".") for pattern in PATTERNS)
+    return next(filter(None, found), [])
 
 
-def _choose_files(folder: Path, role: Role) -> list[Path]:
-    files = _files_below(folder)
-    if not any(file.name.startswith((*SPLITS[Role.TRAIN], *SPLITS[Role.TEST])) for file in files):
-        return files
-    for start in SPLITS[role]:
-        if chosen := [file for file in files if file.name.startswith(start)]:
-            return chosen
-    raise DeployError(
-        f"{folder} holds {', '.join(file.name for file in files[:4])}: expected a file whose name starts with "
-        f"{' or '.join(SPLITS[role])} too; give a file itself to use it for this"
-    )
+def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+    groups = by_split(path, _files_below(path)) if path.is_dir() else {}
+    words = {word: files for word, files in groups.items() if word is not None}
+    if words:
+        choice = choose_split(words, role, split, str(path), lambda word: _is_labelled(words[word]))
+        return words[choice.split], choice.notes
+    if split is not None:
+        raise DeployError(f"{path} has no split {split!r}: expected a folder of parquet files named by their split")
+    return groups.get(None) or ([path] if path.exists() else find_shards(str(path))), ()
+
+
+def _is_labelled(files: Sequence[Path]) -> bool:
+    """Whether a file has a label that is not -1, which Hugging Face gives for none; stops at the first."""
+    return any(any(Apart(file).stream(_labels, file)) for file in files)
+
+
+def _labels(file: Path) -> Iterator[bool]:
+    """Yields True if a label of the file is not -1."""
+    with _open_file(file) as parquet:
+        columns = _find_columns(parquet.schema_arrow, file)
+        if len(columns) > 1:
+            for batch in parquet.iter_batches(LABELS_AT_ONCE, columns=[columns[1]], use_threads=False):
+                if any(label is not None and label >= 0 for label in batch.column(0).to_pylist()):
+                    yield True
+                    return
 
 
 @contextmanager
@@ -94,20 +116,34 @@ def _open_file(file: Path) -> Iterator[Any]:
 
 
 def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
+    import pyarrow as pa
+
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     if image is None:
         raise DeployError(f"{file} has the columns {', '.join(schema.names)}: expected the images in img or image")
     kind = schema.field(image).type
-    is_struct = str(kind).startswith("struct") and kind.get_field_index("bytes") >= 0
-    content = kind.field("bytes").type if is_struct else kind
-    if str(content) not in ("binary", "large_binary"):
+    is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    if not _is_binary(kind.field("bytes").type if is_struct else kind):
         raise DeployError(f"{file} has {image} of type {kind}: expected encoded images, binary or a struct with bytes")
     if label is None:
         return (image,)
-    if "int" not in str(schema.field(label).type):
-        raise DeployError(f"{file} has {label} of type {schema.field(label).type}: expected whole numbers")
+    found = schema.field(label).type
+    if pa.types.is_null(found):
+        return (image,)
+    if not pa.types.is_integer(found.value_type if pa.types.is_dictionary(found) else found):
+        raise DeployError(
+            f"{file} has {label} of type {found}: expected whole numbers; replace each label by its class "
+            "index in the network's order"
+        )
     return (image, label)
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow as pa
+
+    checks = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(check(kind) for check in checks)
 
 
 def _describe(file: Path) -> Iterator[Any]:
@@ -123,9 +159,10 @@ def _describe(file: Path) -> Iterator[Any]:
 
 def _class_names(metadata: dict[bytes, bytes] | None, columns: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        text = (metadata or {})[b"huggingface"].decode("utf-8", "replace")
+        features = parse_json(text, "the description")["info"]["features"]
         return tuple(str(name) for name in features[columns[1]]["names"])
-    except (LookupError, TypeError, ValueError):
+    except (DamagedFile, LookupError, TypeError):
         return ()  # not from Hugging Face, or its classes have no names
 
 
@@ -134,15 +171,23 @@ def _items(file: Path, group: int, row: int, columns: tuple[str, ...]) -> Iterat
     with _open_file(file) as parquet:
         options = {"row_groups": [group], "columns": [*columns], "use_threads": False}
         for batch in parquet.iter_batches(ROWS_AT_ONCE, **options):
-            for encoded, label in zip(*_values(batch), strict=True):
+            for encoded, path, label in zip(*_values(batch), strict=True):
                 name = f"{file.name} row {row}"
+                if encoded is None and path is not None:
+                    raise DeployError(
+                        f"{file} row {row} has a path ({path!r}) and no bytes: expected the image in the file itself; "
+                        "embed the images, as `datasets` does in `push_to_hub`, or give the folder of the images"
+                    )
                 index = None if label is None else check_label(label, name)
                 yield Item(name, index, Encoded(encoded or b"", f"{file} row {row}"))
                 row += 1
 
 
-def _values(batch: Any) -> tuple[list[bytes | None], list[int | None]]:
-    """Returns the encoded images and the labels of some rows, copied, so that none keeps the others in memory."""
+def _values(batch: Any) -> tuple[list[bytes | None], list[str | None], list[int | None]]:
+    """Returns images, paths and labels of some rows, copied, so that none keeps the others in memory."""
     images = batch.column(0)
-    encoded = images.to_pylist() if not hasattr(images, "field") else images.field("bytes").to_pylist()
-    return encoded, batch.column(1).to_pylist() if batch.num_columns > 1 else [None] * len(encoded)
+    nothing: list[Any] = [None] * batch.num_rows
+    encoded: list[bytes | None] = (images.field("bytes") if hasattr(images, "field") else images).to_pylist()
+    has_paths = hasattr(images, "field") and images.type.get_field_index("path") >= 0
+    paths = images.field("path").to_pylist() if has_paths else nothing
+    return encoded, paths, batch.column(1).to_pylist() if batch.num_columns > 1 else nothing

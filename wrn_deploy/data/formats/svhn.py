@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data.containers.listing import check_inside
 from wrn_deploy.data.containers.mat_file import is_mat_file, read_arrays
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DeployError
@@ -18,6 +19,7 @@ __all__ = ["open_source", "recognise"]
 
 # ufldl.stanford.edu/housenumbers, "Format 2"; y is 1 to 9 for these digits, and 10 for the digit 0.
 FILES = {Role.TRAIN: ("train_32x32.mat", "extra_32x32.mat"), Role.TEST: ("test_32x32.mat",)}
+SPLITS = ("extra", "test", "train")
 EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N whole numbers from 1 to 10"
 
 
@@ -28,7 +30,7 @@ def recognise(path: Path) -> bool:
     return is_mat_file(path)
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens one file, which is one split for any role, or the files of the role in a folder.
 
     In a folder, the training images are `train_32x32.mat` and, if it is there, `extra_32x32.mat`: the paper trains on
@@ -38,11 +40,23 @@ def open_source(name: str, role: Role) -> ImageSource:
         DeployError: a file is missing, damaged or too large for the memory, or has other arrays or labels.
     """
     path = Path(name)
-    first, *more = (path / file for file in FILES[role]) if path.is_dir() else [path]
+    first, *more = _files(path, role, split) if path.is_dir() else [path]
+    if split is not None and not path.is_dir():
+        raise DeployError(f"{name} has no split {split!r}: expected none, since it is one file")
     if not first.is_file():
         raise DeployError(f"{path} lacks {first.name}: expected it there; download it, or give one of its files itself")
-    parts = [_open(file) for file in (first, *(file for file in more if file.is_file()))]
-    return stream_source(name, parts, labels=tuple("0123456789"), mirror=False, mix=True)
+    files = [first, *(file for file in more if file.is_file())]
+    if path.is_dir():
+        check_inside(path, files)
+    return stream_source(name, [_open(file) for file in files], labels=tuple("0123456789"), mirror=False, mix=True)
+
+
+def _files(folder: Path, role: Role, split: str | None) -> list[Path]:
+    if split is None:
+        return [folder / file for file in FILES[role]]
+    if split.lower() not in SPLITS:
+        raise DeployError(f"{folder} has no split {split!r}: expected one of {', '.join(SPLITS)}")
+    return [folder / f"{split.lower()}_32x32.mat"]
 
 
 def _open(path: Path) -> StreamPart:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from wrn_deploy.data import ImageSource, Item, Role, check_label
+from wrn_deploy.data import ImageSource, Item, Role
+from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES
+from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
-from wrn_deploy.data.decoding.decode import IMAGE_SUFFIXES, Encoded
+from wrn_deploy.data.decoding.decode import Encoded
+from wrn_deploy.data.labels import class_index
 from wrn_deploy.data.sources import StreamPart, stream_source
-from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.data.splits import choose_split
+from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.text import parse_json, read_text
 
 __all__ = ["open_source", "recognise"]
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
-SPLITS = {Role.TRAIN: ("train",), Role.TEST: ("test", "val", "validation")}  # words of file names; the first one wins
 LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
 CLASS_NAMES = "classnames.txt"
-BRACES = re.compile(r"\{([^{}]+)\}")
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
-MAX_SHARDS = 10**5  # LAION-400M has 41,455
-LONGEST = 18  # digits
 LABEL_BYTES = 16 * 2**20  # of a sample's record: its values take many times as much memory
 
 
@@ -34,12 +31,10 @@ def recognise(path: Path) -> bool:
     """Recognises a tar file, a folder of them, or a pattern such as `train-{000..099}.tar`."""
     if path.is_dir():
         return bool(_files_in(path))
-    if path.exists():
-        return is_tar(path)
-    return bool(BRACES.search(str(path))) and path.name.lower().endswith(ENDINGS)
+    return is_tar(path) if path.exists() else is_pattern(path, ENDINGS)
 
 
-def open_source(name: str, role: Role) -> ImageSource:
+def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """Opens shards: all that a pattern names, one file, or those of a folder.
 
     If names in a folder have the word train, test or val in them, those of the role are taken. Every shard's headers
@@ -50,66 +45,35 @@ def open_source(name: str, role: Role) -> ImageSource:
         DeployError: a shard is missing or damaged, or the files of a sample are not adjacent.
     """
     path = Path(name)
-    files = _choose(path, role) if path.is_dir() else [path] if path.exists() else _expand(name)
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise DeployError(
-            f"{name} names {len(files)} shards, and {len(missing)} are missing, the first {missing[0]}: expected all "
-            "of them; change the numbers, or download it again"
-        )
+    files, notes = _choose(path, role, split)
     labels = _class_names(files[0].parent / CLASS_NAMES)
-    return stream_source(name, [_open_shard(file) for file in files], labels=labels)
+    return stream_source(name, [_open_shard(file) for file in files], labels=labels, notes=notes)
 
 
 def _files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.name[0] != ".")
 
 
-def _choose(folder: Path, role: Role) -> list[Path]:
-    files = _files_in(folder)
-    words = {file: set(re.split(r"[^a-z]+", file.name.lower())) for file in files}
-    splits = {word for found in SPLITS.values() for word in found}
-    if not any(words[file] & splits for file in files):
-        return files
-    for word in SPLITS[role]:
-        if chosen := [file for file in files if word in words[file]]:
-            return chosen
-    raise DeployError(
-        f"{folder} holds {', '.join(file.name for file in files[:4])}: expected shards with "
-        f"{' or '.join(SPLITS[role])} in their names too; give a pattern of shards to use them for this"
-    )
+def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+    groups = by_split(path, _files_in(path)) if path.is_dir() else {}
+    words = {word: files for word, files in groups.items() if word is not None}
+    if words:
+        choice = choose_split(words, role, split, str(path), lambda word: _is_labelled(words[word][0]))
+        return words[choice.split], choice.notes
+    if split is not None:
+        raise DeployError(f"{path} has no split {split!r}: expected a folder of shards named by their split")
+    return groups.get(None) or ([path] if path.exists() else find_shards(str(path))), ()
 
 
-def _expand(pattern: str) -> list[Path]:
-    """Expands braces as a shell does: `{000..012}` and `{a,b}`."""
-    parts = BRACES.split(pattern)
-    choices = [_choices(part, pattern) if index % 2 else [part] for index, part in enumerate(parts)]
-    count = math.prod(map(len, choices))
-    if count > MAX_SHARDS:
-        raise _too_many(pattern, count)
-    return [Path("".join(chosen)) for chosen in itertools.product(*choices)]
-
-
-def _too_many(pattern: str, count: int) -> DeployError:
-    return DeployError(f"{pattern} names {count:,} shards: expected at most {MAX_SHARDS:,}; give fewer at once")
-
-
-def _choices(braces: str, pattern: str) -> list[str]:
-    found = RANGE.fullmatch(braces)
-    if not found:
-        return braces.split(",")
-    first, last = found.groups()
-    if max(len(first), len(last)) > LONGEST or int(last) < int(first):
-        raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
-    if int(last) - int(first) >= MAX_SHARDS:
-        raise _too_many(pattern, int(last) - int(first) + 1)
-    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-    return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+def _is_labelled(file: Path) -> bool:
+    """Whether the first sample has a class; -1 stands for none."""
+    sample = next(_samples(file, contents=True), None)
+    return sample is not None and (bool(sample.record) if not sample.label else sample.label.strip() != b"-1")
 
 
 def _class_names(file: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+        return tuple(line.strip() for line in read_text(file.name, inside=file.parent).splitlines() if line.strip())
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -184,14 +148,12 @@ def _record(member: Member) -> bytes:
 
 
 def _label(sample: _Sample, name: str) -> int | None:
-    try:
-        if sample.label:
-            return check_label(int(sample.label), name)
-        record = parse_json(sample.record.decode("utf-8-sig"), name) if sample.record else {}
+    if sample.label:
+        found: object = sample.label.decode("utf-8", "replace")
+    else:
+        record = parse_json(sample.record.decode("utf-8", "replace"), f"the .json of {name}") if sample.record else {}
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
-        return None if found is None else check_label(int(found), name)
-    except OverLimit:
-        raise
-    except (ValueError, TypeError, OverflowError, DamagedFile) as error:
-        label = (sample.label or sample.record)[:40].decode("utf-8", "replace")
-        raise DeployError(f"{name} has the label {label!r}: expected a class index, as in 17; pack it again") from error
+    index = class_index(found, name)
+    if index is None and found is not None:
+        raise DeployError(f"{name} has the label {str(found)[:40]!r}: expected a class index, as in 17; pack it again")
+    return index

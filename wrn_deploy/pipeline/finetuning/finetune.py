@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finet
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
+from wrn_deploy.formatting import percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
@@ -23,6 +23,7 @@ from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
@@ -73,8 +74,8 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     if there is not None:
         progress.note(f"{bundle.folder}: the fine-tuned int8 graphs are up to date")
         return there
-    with _threads(options.threads), tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=Path(folder), threads=options.threads)
+    with _threads(options.threads), scratch_folder() as folder:
+        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=folder, threads=options.threads)
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
         result = Finetuning(
@@ -102,7 +103,7 @@ def check_finetuning(result: Finetuning) -> None:
     measured = "; ".join(
         f"{graph.key}: loss {graph.before.loss:.4g} before, "
         f"{min((look.standing.loss for look in graph.looks), default=graph.after.loss):.4g} at best, "
-        f"{100 * graph.before.agreement:.2f} % as fp32 before"
+        f"{percent(graph.before.agreement)} as fp32 before"
         for graph in result.graphs
     )
     raise GateError(

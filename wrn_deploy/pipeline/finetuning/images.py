@@ -22,6 +22,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.data.sampling.subset import even_sample, subset
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.images import ReadImage, check_labels, describe_images, read_images
 from wrn_deploy.progress import Progress
@@ -95,6 +96,7 @@ class FinetuneImages:
         Raises:
             DeployError: no image is left to train on, or the loss needs labels and one has none.
         """
+        report_notes(self._given, progress)
         limit = self.options.limit
         given = self._given if limit is None else even_sample(self._given, limit)
         seen = read_images(self._batches(given, 64), progress)
@@ -104,6 +106,7 @@ class FinetuneImages:
             self.held_out = subset(self._given, [image.name for image in tests], len(tests), keep=True)
         else:
             self.held_out = match_classes(self._tests, self.spec)
+            report_notes(self.held_out, progress)
             tests = read_images(self._batches(self.held_out, 64), progress)
         known = {image.digest for image in tests}
         train = [image for image in seen if image.digest not in known]

@@ -13,6 +13,7 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing
@@ -53,6 +54,7 @@ def evaluate_target(
 
     with open_network(loaded.network.to(DEVICES[backend_name])) as (spec, backend):
         source = match_classes(open_data(options.data, Role.TEST), spec)
+        report_notes(source, progress)
         check_labelled(source, spec.classes)
         machine = describe_machine()
         settings = settings_of(options, machine)

@@ -19,6 +19,7 @@ from wrn_deploy.calib.guard import report_warnings
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
@@ -119,6 +120,7 @@ def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress)
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
     source = match_classes(open_data(options.data, Role.TEST), bundle.spec)
+    report_notes(source, progress)
     check_labelled(source, bundle.spec.classes)
     machine = describe_machine()
     settings = settings_of(options, machine)
@@ -132,7 +134,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             if entry.skipped is None:
                 start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
         if with_latency:
-            time_rounds(entries, settings, progress, watch.look)
+            time_rounds(entries, settings, progress, watch)
             run_loads(entries, options.loads, options.logs or Path(), progress)
             environment = watch.end(machine.cores, git_revision())
             ask_all(entries, images, progress)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.files.onnx.check import check_bundle_graph
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ __all__ = ["read_equalized", "read_unwrapped", "unwrapped_file", "write_wrapped"
 
 
 def read_unwrapped(file: Path) -> ir.Model:
-    """The graph in `file` without an interface: normalised images in, logits out."""
+    """The graph in `file`, of a bundle, without an interface: normalised images in, logits out."""
     import onnx_ir as ir
 
     from wrn_deploy.export.interface import unwrap
 
+    check_bundle_graph(file)
     return unwrap(ir.load(file))
 
 
@@ -41,13 +43,14 @@ def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
 @contextlib.contextmanager
 def unwrapped_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
     """A file with the graph in `file` without an interface: `file` itself if it has none, else a temporary one."""
+    check_bundle_graph(file)
     if spec == spec.core:
         yield file
         return
     import onnx_ir as ir
 
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        unwrapped = Path(folder, file.name)
+    with scratch_folder() as folder:
+        unwrapped = folder / file.name
         ir.save(read_unwrapped(file), unwrapped)
         yield unwrapped
 

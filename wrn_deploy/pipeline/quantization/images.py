@@ -23,9 +23,11 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input, normalize
 from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.subset import even_sample
+from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.runtime.sessions import infer_all, open_session
 
 __all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
@@ -76,6 +78,7 @@ class CalibrationImages:
         self.preprocessing = bundle.spec.preprocessing
         source = open_data(options.data, Role.TRAIN)
         self.available = len(source)
+        self._opened = source
         self.source = even_sample(source, options.size)
         decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self.source)))
         self._batches = CachedBatches(
@@ -86,6 +89,7 @@ class CalibrationImages:
 
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
+        report_notes(self._opened, progress)
         images = read_images(self._batches, progress)
         self.digests = tuple(image.digest for image in images)
         self.described = describe_images(images, self.source, labels=False)
@@ -129,12 +133,22 @@ class CalibrationImages:
         """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
 
         `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+
+        Raises:
+            DeployError: an output is not finite.
         """
         batches = [*itertools.islice(self.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
 
         def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
             infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
-            return np.concatenate([best_classes(infer(batch)) for batch in batches])
+            answers = [infer(batch) for batch in batches]
+            for answer in answers:
+                check_finite(
+                    answer,
+                    subject=f"{graph.name} gives",
+                    remedy="calibrate with a method that clips, or with more images",
+                )
+            return np.concatenate([*map(best_classes, answers)])
 
         expected = argmax(fp32)
         for key, graph in graphs.items():

@@ -20,6 +20,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
+from wrn_deploy.formatting import describe_loss, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.output_files import write_svg
@@ -95,7 +96,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         bundle.find(key)
     if options.calibrate is None:
         find_all_int8(bundle)
-    labelled, sample = _images(bundle, options)
+    labelled, sample = _images(bundle, options, progress)
     images = read_images(labelled, progress)
     check_labels(images, bundle.spec.classes, ", to measure accuracy")
     asked: dict[str, Any] = {
@@ -142,9 +143,10 @@ def check_tuning(tuning: Tuning) -> None:
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
-        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(fp16):.2f} points are lost and "
-        f"{100 * fp16.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
-        "expected less; allow for more, or measure on more images. The bundle is as it was"
+        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {describe_loss(tuning.drop(fp16))} and "
+        f"{percent(fp16.agreement)} agree with fp32, with the best set that was tried "
+        f"{describe_loss(tuning.drop(best))}: expected less; allow for more, or measure on more images. The bundle is "
+        "as it was"
     )
 
 
@@ -153,7 +155,7 @@ def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
     write_svg(draw_tuning(tuning).to_file(), file, progress)
 
 
-def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, CachedBatches]:
+def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[CachedBatches, CachedBatches]:
     """The labelled images, and the sample for the costs of the layers: calibration images if data for them is given.
 
     Each is decoded once, since every trial reads all of them again.
@@ -161,6 +163,8 @@ def _images(bundle: Bundle, options: TuneOptions) -> tuple[CachedBatches, Cached
     preprocessing, size = bundle.spec.preprocessing, images_together(bundle.spec)
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
     chosen = labelled if options.calibrate is None else open_data(options.calibrate.data, Role.TRAIN)
+    for note in dict.fromkeys((*labelled.notes, *chosen.notes)):
+        progress.warn(note)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
     every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
