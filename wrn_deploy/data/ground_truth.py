@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from wrn_deploy.data.containers.apart import Apart
 from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
-from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit, missing_package
+from wrn_deploy.files.damage import DAMAGE, name_damage
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.text import read_text
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
 
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGE, DamagedFile)
 VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
 CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
 FOLDERS = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")
+MOST = 16 * 2**20  # characters; the longest of these files, Kaggle's, has 2.4 million
 UP = 4  # folders above the images': Kaggle's file is beside ILSVRC/, the images in ILSVRC/Data/CLS-LOC/val
 
 
@@ -44,16 +52,24 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         if file.name == TENSORFLOW:
             return _by_number(_lines(file))
         if file.name == KAGGLE:
-            with file.open(encoding="utf-8", newline="") as stream:
-                rows = csv.DictReader(stream)
-                return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
+            rows = csv.DictReader(io.StringIO(_text(file), newline=""))
+            return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(int(index)) for name, index in pairs}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except OverLimit:
+        raise
+    except UNREADABLE as error:
         raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
             "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"
         ) from error
+
+
+def _text(file: Path) -> str:
+    text = read_text(file)
+    if len(text) > MOST:
+        raise ValueError(f"{len(text):,} characters, more than {MOST:,}")
+    return text
 
 
 def _by_number(wnids: Iterator[str]) -> dict[str, str]:
@@ -61,16 +77,23 @@ def _by_number(wnids: Iterator[str]) -> dict[str, str]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    return (line.strip() for line in file.read_text(encoding="ascii").splitlines() if line.strip())
+    return (line.strip() for line in _text(file).splitlines() if line.strip())
 
 
 def _read_meta(file: Path) -> dict[int, str]:
     """Maps the devkit's numbers to WordNet ids, for the 1,000 classes without subclasses."""
     if not file.is_file():
         raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it maps to classes")
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise missing_package("scipy", "mat", "reading the devkit's meta.mat") from error
-    synsets = loadmat(file, squeeze_me=True)["synsets"]
-    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["num_children"]) == 0}
+    if importlib.util.find_spec("scipy") is None:
+        raise missing_package("scipy", "mat", "reading the devkit's meta.mat")
+    return dict(Apart(file).stream(_synsets, file))
+
+
+def _synsets(file: Path) -> Iterator[tuple[int, str]]:
+    """Runs in a process of its own: a damaged file can make scipy read outside of its tables."""
+    from scipy.io import loadmat
+
+    with name_damage(file, "MAT"), open_regular(file) as stream:
+        for row in loadmat(stream, squeeze_me=True)["synsets"]:
+            if int(row["num_children"]) == 0:
+                yield int(row["ILSVRC2012_ID"]), str(row["WNID"])

@@ -16,7 +16,7 @@ __all__ = ["by_split", "expand_pattern", "find_shards", "is_pattern"]
 
 BRACES = re.compile(r"\{([^{}]+)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
-MAX_SHARDS = 10**6
+MAX_SHARDS = 10**5  # LAION-400M has 41,455
 MAX_DIGITS = 9
 
 
@@ -73,7 +73,9 @@ def _choices(braces: str, pattern: str) -> list[str]:
         return braces.split(",")
     first, last = found.groups()
     is_long = max(len(first), len(last)) > MAX_DIGITS
-    if is_long or int(last) < int(first) or int(last) - int(first) >= MAX_SHARDS:
+    if is_long or int(last) < int(first):
         raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
+    if int(last) - int(first) >= MAX_SHARDS:
+        raise DeployError(f"{pattern} names more than {MAX_SHARDS:,} shards: expected fewer")
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
     return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
