@@ -20,8 +20,8 @@ GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quanti
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 GROUND = {
-    "bundle", "errors", "formatting", "graph", "machine", "plugins", "process", "progress", "spec", "staging",
-    "version",
+    "bundle", "constants", "errors", "formatting", "graph", "machine", "plugins", "process", "progress", "spec",
+    "staging", "version",
 }  # fmt: skip
 BASE = GROUND | {"data", "runtime"}
 LIBRARIES = {"models", "training", "export", "calib", "engines", "backends", "bench"}  # never one another

@@ -95,7 +95,8 @@ class Place:
             "export": (*MODEL, "--seed", seed, "--out", bundle),
             "calibrate": (bundle, "--calib-data", *data, "--calib-size", str(16 + number % 97)),
             "build-engine": (bundle, "--int8", "--rebuild"),
-            "bench": (bundle, "--data", *data, "--limit", "100", "--rounds", "2", "--duration", "0.2",
+            "bench": (bundle, "--data", *data, "--limit", "100", "--rounds", "2", "--duration", "0.1",
+                      "--backend", "onnxruntime", "--no-pictures",
                       "--out", str(self.folder / "reports")),
         }  # fmt: skip
         return [sys.executable, "-c", COMMAND, self.name, *options[self.name]]
@@ -190,9 +191,13 @@ def _kill(place: Place, tally: Tally, number: int, chance: random.Random) -> Non
         place.command(number), env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    time.sleep(chance.uniform(0, tally.seconds))
-    running = _marked(place)
-    ended = process.poll() is not None
+    start = time.monotonic()
+    try:
+        process.wait(chance.uniform(0, tally.seconds))
+        tally.seconds = min(tally.seconds, time.monotonic() - start)
+    except subprocess.TimeoutExpired:
+        pass
+    running, ended = _marked(place), process.returncode is not None
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed = time.monotonic()
