@@ -11,6 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.version import __version__
 
@@ -29,9 +30,7 @@ def start_record(benchmark: str, *packages: str) -> dict[str, Any]:
 def write_record(file: Path, record: dict[str, Any]) -> None:
     """Writes a result in one step: whoever reads `file` meanwhile finds the old result or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(_compact_json(record) + "\n", encoding="utf-8")
-    new.replace(file)
+    write_whole(file, _compact_json(record) + "\n")
 
 
 def make_table(*headers: str, left: Collection[str] = (), title: str = "", caption: str = "") -> Table:

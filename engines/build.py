@@ -89,7 +89,12 @@ def _build(
         return None
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = module.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx)) or network.num_outputs == 0:
+    try:
+        graph = onnx.read_bytes()  # TensorRT takes no path that is not UTF-8
+    except OSError as error:
+        log.errors.append(f"{onnx} cannot be read ({error.strerror})")
+        return None
+    if not parser.parse(graph) or network.num_outputs == 0:
         log.errors.extend(parser.get_error(index).desc() for index in range(parser.num_errors))
         if not log.errors:
             log.errors.append("the file has no graph outputs")  # an empty file parses without an error

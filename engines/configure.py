@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from wrn_deploy.engines.flavor import Flavor, TensorRT
 from wrn_deploy.engines.options import EngineOptions, Hardware
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["configure", "load_timing_cache", "save_timing_cache"]
@@ -71,12 +71,7 @@ def load_timing_cache(config: Any, file: Path) -> Any:
 def save_timing_cache(cache: Any, file: Path) -> None:
     """Writes the measured times; other processes see the old file or the new one, never a part of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    written = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        written.write_bytes(bytes(cache.serialize()))
-        written.replace(file)
-    finally:
-        written.unlink(missing_ok=True)
+    write_whole(file, bytes(cache.serialize()))
 
 
 def _set_targets(module: Any, config: Any, targets: Collection[str]) -> None:

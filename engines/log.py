@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wrn_deploy.engines.layers import LAYERS_IN_LOG
 from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.process.scratch import open_scratch_file
 
 __all__ = ["EXPLANATIONS", "MACHINE_EXPLANATIONS", "BuildLog", "explain", "make_logger", "quiet_stderr"]
 
@@ -109,7 +109,7 @@ def quiet_stderr(captured: list[str]) -> Iterator[None]:
     """
     sys.stderr.flush()
     with (
-        tempfile.TemporaryFile() as sink,
+        open_scratch_file() as sink,
         os.fdopen(os.dup(2), "w", errors="backslashreplace") as python,
         contextlib.redirect_stderr(python),
     ):

@@ -10,16 +10,15 @@ import onnx_ir as ir
 
 from wrn_deploy.engines.layers import Arithmetic
 from wrn_deploy.graph import (
-    DEQUANTIZE,
     MULTIPLYING,
-    QUANTIZE,
     codes_type,
+    dequantizer_of,
     input_of,
     macs_of,
     name_of,
-    origin,
-    producer,
+    quantizer_of,
     size_of,
+    type_of,
 )
 
 __all__ = ["ExpectedPrecision", "expected_precisions", "shares_of"]
@@ -70,8 +69,8 @@ def shares_of(macs: Iterable[tuple[Arithmetic, int | None]]) -> Mapping[str, flo
 
 def _expected(node: ir.Node) -> ExpectedPrecision:
     weights = node.inputs[1]
-    around = [found for found in map(_dequantizer, node.inputs[:2]) if found is not None]
-    before = [producer(input_of(found, 0), QUANTIZE) for found in around]
+    around = [found for found in map(dequantizer_of, node.inputs[:2]) if found is not None]
+    before = [quantizer_of(found) for found in around]
     codes = {_arithmetic(codes_type(found)) for found in around}
     arithmetic = codes.pop() if len(around) == 2 and len(codes) == 1 else Arithmetic.UNKNOWN
     if arithmetic not in (Arithmetic.INT8, Arithmetic.FP8):
@@ -85,17 +84,10 @@ def _expected(node: ir.Node) -> ExpectedPrecision:
     )
 
 
-def _dequantizer(value: ir.Value | None) -> ir.Node | None:
-    """The DQ that the value comes out of; Casts and Transposes behind it change nothing."""
-    return producer(origin(value, "Cast", "Transpose"), DEQUANTIZE)
-
-
 def _float_type(weights: ir.Value | None) -> Arithmetic:
     """The type of the weights, or of the scale of their DQ."""
-    dequantizer = _dequantizer(weights)
-    scale = input_of(dequantizer, 1) if dequantizer is not None else None
-    known = [_arithmetic(value.dtype) for value in (weights, scale) if value is not None and value.dtype in TYPES]
-    return known[0] if known else Arithmetic.UNKNOWN
+    known = [type_of(value) for value in (weights, input_of(dequantizer_of(weights), 1))]
+    return next((_arithmetic(found) for found in known if found in TYPES), Arithmetic.UNKNOWN)
 
 
 def _arithmetic(type_: ir.DataType | None) -> Arithmetic:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from typing import Any
 
 import onnx
 
+from tests.manifests import read_record
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import MANIFEST, seal
 
 __all__ = ["Mutant", "make_mutant", "mutate_record"]
 
-MANIFEST = "manifest.json"
 JUNK: list[Any] = [
     None, True, -1, 0, 3.5, 10**400, float("nan"), float("inf"), "", "x", "../../etc/passwd", "/etc/passwd", "fp64", [],
     ["a"], {}, {"a": 1}, {"a": {"b": []}}, "\ud800", "a" * 5000, ".", "a\0b", MANIFEST, ".lock/x", 2**63, -(2**63),
@@ -48,12 +48,12 @@ def make_mutant(number: int, folder: Path) -> Mutant:
     No manifest vouches for a plan where there is a GPU: TensorRT would read it, and a plan may hold code.
     """
     dice = random.Random(number)
-    record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    record = read_record(folder)
     artifacts: dict[str, Any] = record["artifacts"]
     plans = [key for key, artifact in artifacts.items() if artifact["kind"] == "plan"]
     kind = number % 10
     if kind < 2:
-        return Mutant("manifest, values", {MANIFEST: mutate_record(record, dice).encode("utf-8", "surrogatepass")})
+        return Mutant("manifest, values", {MANIFEST: mutate_record(record, dice)})
     if kind < 4:
         return Mutant("manifest, bytes", {MANIFEST: _damage((folder / MANIFEST).read_bytes(), dice)})
     if kind == 8 and plans:
@@ -74,8 +74,8 @@ def make_mutant(number: int, folder: Path) -> Mutant:
     return Mutant("file that the manifest does not know", {made["path"]: _damage(whole, dice)}, made["precision"])
 
 
-def mutate_record(record: dict[str, Any], dice: random.Random) -> str:
-    """The JSON of a record with one to three places removed, renamed, swapped or filled with junk."""
+def mutate_record(record: dict[str, Any], dice: random.Random) -> bytes:
+    """The manifest of a record with one to three places removed, renamed, swapped or filled with junk."""
     changed = copy.deepcopy(record)
     for _ in range(dice.randint(1, 3)):
         container, key = dice.choice([*_places(changed)])
@@ -89,12 +89,12 @@ def mutate_record(record: dict[str, Any], dice: random.Random) -> str:
             container[key] = copy.deepcopy(other[place])
         else:
             container[key] = dice.choice(JUNK)
-    text = json.dumps(changed)
+    text = seal(changed).decode("ascii")
     if dice.random() < 0.2:
         start = dice.randrange(len(text))
         inserted = dice.choice(["", "}", '"', "\x01", "9" * 5000, "[" * 100_000, '{"a":' * 100_000])
         text = text[:start] + inserted + text[start + dice.randrange(20) :]
-    return text
+    return text.encode("utf-8")
 
 
 def _places(record: Any) -> Iterator[tuple[Any, Any]]:
@@ -110,7 +110,7 @@ def _vouched(record: dict[str, Any], artifact: dict[str, Any], content: bytes) -
     artifact["sha256"], artifact["size_bytes"] = hashlib.sha256(content).hexdigest(), len(content)
     for other in record["artifacts"].values():
         other["recipe"]["parents"].pop(artifact["key"], None)
-    return {artifact["path"]: content, MANIFEST: json.dumps(record).encode()}
+    return {artifact["path"]: content, MANIFEST: seal(record)}
 
 
 def _damage(content: bytes, dice: random.Random, edge: int = 0) -> bytes:

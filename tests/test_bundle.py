@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -14,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.manifests import edit_manifest, read_record
 from tests.mutants import mutate_record
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha256_of
-from wrn_deploy.errors import DeployError, MissingArtifact
+from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
 
 SPEC = ModelSpec(
@@ -31,10 +34,24 @@ REMEDY = "wrn-deploy fix"
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def add(step: Transaction, key: str, content: str, *parents: Artifact, **options: Any) -> Artifact:
-    step.file(f"{key}.txt").write_text(content)
+def add(step: Transaction, name: str, content: str, *parents: Artifact, **options: Any) -> Artifact:
+    step.file(f"{name}.txt").write_text(content)
     recipe = Recipe(parents={parent.key: parent.sha256 for parent in parents}, options=options, tools={"tool": "1"})
-    return step.add(key, kind=Kind.ONNX, precision=Precision.FP32, path=f"{key}.txt", recipe=recipe)
+    key = name.rpartition("/")[2]
+    return step.add(key, kind=Kind.ONNX, precision=Precision.FP32, path=f"{name}.txt", recipe=recipe)
+
+
+def test_a_bundle_and_its_artifacts_are_shown_in_a_line(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "b\x1b[31m")
+    bundle.random_weights = False
+    shown = f"<Bundle of 'wrn-10-1' in {str(bundle.folder)!r}: {len(bundle.artifacts)} artifacts"
+    assert repr(bundle) == shown + ">"
+    bundle.random_weights = True
+    assert repr(bundle) == shown + ", random weights>"
+    assert "\x1b" not in repr(bundle)
+    recipe = Recipe(options={"images": ["image"] * 1000})
+    artifact = dataclasses.replace(bundle.artifacts["parent"], recipe=recipe, facts={"layers": ["layer"] * 1000})
+    assert len(repr(artifact)) < 300
 
 
 def make(folder: Path) -> Bundle:
@@ -151,7 +168,7 @@ def test_a_killed_step_changes_nothing_and_the_next_one_sweeps(tmp_path: Path) -
     assert not [*bundle.folder.glob(".staging-*")]
 
 
-# Kills itself before the n-th change of the folder that a commit makes.
+# Kills itself before the n-th change of the folder, or flush to the disk, that a commit makes.
 KILLED_COMMIT = """
 import pathlib, shutil
 left = int(sys.argv[2])
@@ -166,29 +183,51 @@ def deadly(function):
 bundle = Bundle.open(sys.argv[1])
 with bundle.transaction() as step:
     add(step, "child", "another")
-    add(step, "fourth", "4")
-    pathlib.Path.replace = deadly(pathlib.Path.replace)
-    pathlib.Path.rename = deadly(pathlib.Path.rename)
+    (step.folder / "new").mkdir()
+    add(step, "new/fourth", "4")
+    for name in ("rename", "mkdir", "fsync"):
+        setattr(os, name, deadly(getattr(os, name)))
     shutil.rmtree = deadly(shutil.rmtree)
 """
+OLD = {"grandparent": "one", "parent": "two", "child": "three"}
+NEW = {**OLD, "child": "another", "fourth": "4"}
+
+
+def read_all(folder: Path) -> dict[str, str]:
+    opened = Bundle.open(folder)
+    return {key: opened.file(opened.find(key, REMEDY)).read_text() for key in opened.artifacts}
 
 
 def test_a_step_killed_anywhere_in_its_commit_is_done_or_not_begun(tmp_path: Path) -> None:
     outcomes = []
-    for moment in range(7):
+    for moment in range(60):
         folder = tmp_path / str(moment)
         make(folder)
-        process = run_code(KILLED_COMMIT, folder, moment)
-        code = process.wait()
-        opened = Bundle.open(folder)
-        texts = {key: opened.file(opened.find(key, REMEDY)).read_text() for key in opened.artifacts}
-        old = {"grandparent": "one", "parent": "two", "child": "three"}
-        assert texts in (old, {**old, "child": "another", "fourth": "4"}), f"killed before change {moment}: {texts}"
-        assert not (folder / ".commit").exists()
-        outcomes.append((code, len(texts)))
-    killed = [texts for code, texts in outcomes if code == -signal.SIGKILL]
-    assert killed == [3, 4, 4, 4, 4, 4], "one change decides; the others come after it"
-    assert outcomes[-1] == (0, 4)
+        code = run_code(KILLED_COMMIT, folder, moment).wait()
+        left = snapshot(folder)
+        texts = read_all(folder)
+        assert texts in (OLD, NEW), f"killed before change {moment}: {texts}"
+        assert snapshot(folder) == left, "reading changed the folder"
+        with Bundle.open(folder).transaction() as step:
+            add(step, "fifth", "5")
+        assert read_all(folder) == {**texts, "fifth": "5"}
+        assert not [*folder.glob(".[cs]*")], "the next step finishes and sweeps"
+        outcomes.append(len(texts))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert outcomes == sorted(outcomes), "one change decides; the others come after it"
+    assert (outcomes.count(3), outcomes.count(4)) == (8, 11)
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Everything below a folder: kind, content or target, times, links."""
+    found = dict[str, object]()
+    for path in [folder, *folder.rglob("*")]:
+        state = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(state.st_mode) else path.readlink() if path.is_symlink() else None
+        found[str(path.relative_to(folder))] = (state.st_mode, state.st_ino, state.st_mtime_ns, content)
+    return found
 
 
 def test_an_error_while_committing_leaves_a_whole_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,10 +319,10 @@ def test_the_same_file_made_again_makes_nothing_stale(tmp_path: Path) -> None:
 
 def test_parents_in_a_circle_end(tmp_path: Path) -> None:
     bundle = make(tmp_path / "bundle")
-    record = json.loads((bundle.folder / "manifest.json").read_text())
-    artifacts = record["artifacts"]
-    artifacts["grandparent"]["recipe"]["parents"] = {"child": artifacts["child"]["sha256"]}
-    (bundle.folder / "manifest.json").write_text(json.dumps(record))
+    digest = bundle.artifacts["child"].sha256
+    edit_manifest(
+        bundle.folder, lambda record: record["artifacts"]["grandparent"]["recipe"].update(parents={"child": digest})
+    )
     Bundle.open(bundle.folder).find("child", REMEDY)
 
 
@@ -304,7 +343,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
     recipe = bundle.artifacts["child"].recipe
     assert bundle.current("child", recipe) is not None
     DAMAGES[damage](bundle.folder / "child.txt")
-    with pytest.raises(DeployError, match=r"child\.txt is (not the file|missing or cannot be read).*`wrn-deploy fix`"):
+    with pytest.raises(DeployError, match=r"child\.txt is (not the|missing|a folder|or lies).*`wrn-deploy fix`"):
         bundle.find("child", REMEDY)
     assert bundle.current("child", recipe) is None, "the step must run again"
     bundle.find("parent", REMEDY)
@@ -342,16 +381,16 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 def test_a_manifest_of_another_format_says_what_to_do(tmp_path: Path) -> None:
     bundle = make(tmp_path / "bundle")
     manifest = bundle.folder / "manifest.json"
-    manifest.write_text(json.dumps({"format": 2, "written": "by a later version"}))
-    with pytest.raises(DeployError, match=r"manifest\.json has format 2: expected 1; use the version .* export .* ag"):
+    manifest.write_text(json.dumps({"format": 3, "written": "by a later version"}))
+    with pytest.raises(DeployError, match=r"manifest\.json has format 3: expected 2; use the version .* export .* ag"):
         Bundle.open(bundle.folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"x"', "{}", '{"format": 1}', "[" * 100_000, "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"x"', "{}", '{"format": 2}', "[" * 100_000, "\x00"])
 def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, text: str) -> None:
     bundle = make(tmp_path / "bundle")
     (bundle.folder / "manifest.json").write_text(text)
-    with pytest.raises(DeployError, match=r"manifest.json is damaged .*: export the model again"):
+    with pytest.raises(DeployError, match=r"manifest.json is (damaged|nested).*: (export the|copy the|expected)"):
         Bundle.open(bundle.folder)
 
 
@@ -364,14 +403,13 @@ def test_a_manifest_that_is_no_text_is_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../../etc/passwd", "..", "a/../../b", "a/..", "//etc/passwd", "a\x00.png", "\ud800", 3, None],
-)
+    ["/etc/passwd", "../../etc/passwd", "..", "a/../../b", "a/..", "//etc/passwd", "a\x00.png", "\ud800", 3, None, "",
+     ".", "./a", "a//b", "a/", "a\\b", ".lock", ".commit/x", "x/.lock", "manifest.json", "a\x1b.onnx", "a\u202e.onnx"],
+)  # fmt: skip
 def test_a_path_that_leaves_the_bundle_is_refused(tmp_path: Path, path: object) -> None:
     bundle = make(tmp_path / "bundle")
-    record = json.loads((bundle.folder / "manifest.json").read_text())
-    record["artifacts"]["child"]["path"] = path
-    (bundle.folder / "manifest.json").write_text(json.dumps(record))
-    with pytest.raises(DeployError, match=r"manifest\.json is damaged"):
+    edit_manifest(bundle.folder, lambda record: record["artifacts"]["child"].update(path=path))
+    with pytest.raises(DamagedFile, match=r"manifest\.json\.artifacts\.child"):
         Bundle.open(bundle.folder)
 
 
@@ -387,17 +425,17 @@ def use_everything(folder: Path) -> None:
 def test_mutated_manifests_give_nothing_but_our_own_errors(tmp_path: Path, seed: int) -> None:
     bundle = make(tmp_path / "bundle")
     manifest = bundle.folder / "manifest.json"
-    record = json.loads(manifest.read_text())
+    record = read_record(bundle.folder)
     dice, refused = random.Random(seed), 0
     for _ in range(80):
         text = mutate_record(record, dice)
-        manifest.write_text(text, encoding="utf-8", errors="surrogatepass")
+        manifest.write_bytes(text)
         try:
             use_everything(bundle.folder)
         except DeployError:
             refused += 1
         except Exception as error:
-            raise AssertionError(f"{error!r} for {text[:2000]}") from error
+            raise AssertionError(f"{error!r} for {text[:2000]!r}") from error
     assert 20 < refused < 80, "most mutations are harmful, some are not"
 
 

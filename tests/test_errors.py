@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import wrn_deploy
+from tests.manifests import edit_manifest
 from wrn_deploy import (
     DamagedFile,
     DeployError,
@@ -32,10 +32,7 @@ from wrn_deploy.data import CorruptImage, Role, open_data
 
 
 def change_manifest(bundle: Bundle, change: Callable[[dict[str, Any]], object]) -> None:
-    file = bundle.folder / "manifest.json"
-    record = json.loads(file.read_text())
-    change(record["artifacts"])
-    file.write_text(json.dumps(record))
+    edit_manifest(bundle.folder, lambda record: change(record["artifacts"]))
 
 
 def open_int8(bundle: Bundle) -> None:

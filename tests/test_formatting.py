@@ -1,10 +1,17 @@
-"""Numbers and texts for people: three digits, shares, sizes, counts, one line."""
+"""Numbers and texts for people: three digits, shares, sizes, counts, one line, nothing that a terminal obeys."""
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
+from functools import partial
 
-from wrn_deploy.formatting import abbreviate, count, digits, file_size, one_line, percent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wrn_deploy.formatting import abbreviate, count, digits, file_size, one_line, percent, printable
+
+BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 @pytest.mark.parametrize(
@@ -33,8 +40,52 @@ def test_large_counts_are_abbreviated(number: int, text: str) -> None:
     assert abbreviate(number) == text
 
 
-def test_one_line_has_no_control_characters() -> None:
-    assert one_line("a\n b\t\x1b[0mc\u202e") == "a b [0mc"
+def test_one_line_has_no_breaks_and_shows_control_characters() -> None:
+    assert one_line("a\n b\t\x1b[0mc\u202e\u2028d\x85e ") == r"a b \x1b[0mc\u202e d e"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;x\x07\b\x00\x7f\x9b31m\r", r"\x1b]0;x\x07\x08\x00\x7f\x9b31m\r"),  # C0, DEL, C1
+        ("\u202a\u202e\u2066\u2069\u200e\u200f\u061c", r"\u202a\u202e\u2066\u2069\u200e\u200f\u061c"),  # bidi
+        ("\u200b\u200d\u2060\ufeff\xad\u034f\u3164\U000e0041", r"\u200b\u200d\u2060\ufeff\xad\u034f\u3164\U000e0041"),
+        ("a\u2028b\u2029c\x85d\ve\ff", r"a\u2028b\u2029c\x85d\x0be\x0cf"),
+        ("caf\udce9 \ud83d \ue000", r"caf\udce9 \ud83d \ue000"),
+        ("a\n\tb", "a\n\tb"),
+        ("Füße 猫 ❤\ufe0f 😀 a\xa0b 全\u3000角 -> \\x1b ±", "Füße 猫 ❤\ufe0f 😀 a\xa0b 全\u3000角 -> \\x1b ±"),
+    ],
+)
+def test_what_a_terminal_obeys_or_hides_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_line_breaks_can_be_escaped_too() -> None:
+    assert printable("a\n\tb", breaks=False) == r"a\n\tb"
+
+
+ANY = st.text(st.one_of(st.characters(), st.characters(categories=["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])))
+
+
+@given(ANY)
+def test_any_text_becomes_printable(text: str) -> None:
+    for shown, breaks in ((printable(text), "\n\t"), (printable(text, breaks=False), ""), (one_line(text), "")):
+        for letter in shown:
+            assert letter.isprintable() or letter in breaks or unicodedata.category(letter) == "Zs"
+            assert unicodedata.bidirectional(letter) not in BIDI_CONTROLS
+        shown.encode("utf-8")
+
+
+@given(ANY)
+def test_what_is_printable_stays(text: str) -> None:
+    for filtered in (printable, partial(printable, breaks=False), one_line):
+        assert filtered(filtered(text)) == filtered(text)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
+def test_letters_and_signs_are_untouched(text: str) -> None:
+    visible = text.translate(dict.fromkeys(map(ord, "\u115f\u1160\u3164\uffa0")))
+    assert printable(visible) == visible
 
 
 def test_a_count_has_its_plural() -> None:

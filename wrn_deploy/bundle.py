@@ -1,4 +1,4 @@
-"""A bundle: the folder with everything made for one model, and its manifest; the standard library only."""
+"""A bundle: the folder with everything made for one model; reading changes nothing; the standard library only."""
 
 from __future__ import annotations
 
@@ -7,85 +7,37 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, TypeVar
 
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
-from wrn_deploy.files.staging import commit, is_scratch, locked, settle, staging
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.signature import SIGNATURE, check_signature
+from wrn_deploy.files.staging import commit, is_scratch, locked, pending_commit, staging
+from wrn_deploy.files.text import read_bytes
+from wrn_deploy.files.trust import Trust
+from wrn_deploy.files.trust import trust as process_trust
+from wrn_deploy.formatting import count
+from wrn_deploy.manifest import MANIFEST, Artifact, Kind, Manifest, Recipe
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
+__all__ = ["MANIFEST", "Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-
-
-class Kind(StrEnum):
-    """What an artifact is."""
-
-    WEIGHTS = "weights"
-    ONNX = "onnx"
-    CALIBRATION = "calibration"
-    PLAN = "plan"
-    REPORT = "report"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """What an artifact is made from and how: equal recipes make equal artifacts.
-
-    Args:
-        parents: key of each input artifact -> its sha256.
-        options: the step's, in JSON types.
-        tools: package -> version.
-    """
-
-    parents: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One file of a bundle; `path` is relative to the bundle, `facts` are what was found while making it."""
-
-    key: str
-    kind: Kind
-    precision: Precision
-    path: str
-    sha256: str
-    size_bytes: int
-    recipe: Recipe
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Artifact:
-        """Reads what `dataclasses.asdict` wrote; raises ValueError, TypeError or KeyError for anything else."""
-        types = {"key": str, "path": str, "sha256": str, "size_bytes": int, "recipe": dict, "facts": dict}
-        wrong = [name for name, type_ in types.items() if not isinstance(record[name], type_)]
-        parents, options, tools = (dict(record["recipe"][name]) for name in ("parents", "options", "tools"))
-        if wrong or not all(isinstance(value, str) for value in (*parents.values(), *tools.values())):
-            raise TypeError(f"{wrong or 'recipe'} of an artifact: unexpected type")
-        path = PurePosixPath(record["path"])
-        os.fsencode(record["path"])  # raises for half a surrogate pair, which no file name can hold
-        if path.is_absolute() or ".." in path.parts or "\0" in record["path"]:
-            raise ValueError(f"{record['path']!r} lies outside of the bundle")
-        typed = {
-            "kind": Kind(record["kind"]),
-            "precision": Precision(record["precision"]),
-            "recipe": Recipe(parents=parents, options=options, tools=tools),
-        }
-        return cls(**{**record, **typed})
+T = TypeVar("T")
+READINGS = 10  # of a bundle that changes meanwhile, before the last error counts
 
 
 class Bundle:
     """A folder with a manifest; every change goes through `transaction` and is all or nothing."""
 
-    def __init__(self, folder: Path, spec: ModelSpec, random_weights: bool, artifacts: dict[str, Artifact]) -> None:
+    def __init__(
+        self, folder: Path, spec: ModelSpec, random_weights: bool, artifacts: dict[str, Artifact], trust: Trust
+    ) -> None:
         self.folder = folder
+        self.trust = trust
         self.spec = spec
         self.random_weights = random_weights
         self.artifacts = artifacts
@@ -103,36 +55,31 @@ class Bundle:
             raise DeployError(f"{folder} is a file: expected a folder for the bundle; choose another --out")
         if folder.is_dir() and not _holds_bundle(folder) and any(not is_scratch(path) for path in folder.iterdir()):
             raise DeployError(f"{folder} holds other files and no {MANIFEST} of ours: choose an empty or a new folder")
-        bundle = cls(folder, spec, random_weights, {})
+        bundle = cls(folder, spec, random_weights, {}, Trust())
         bundle._describes = True
         return bundle
 
     @classmethod
-    def open(cls, folder: Path | str) -> Bundle:
-        """Reads the manifest.
+    def open(cls, folder: Path | str, *, trust: Trust | None = None) -> Bundle:
+        """Reads the manifest; changes nothing in the folder, and follows no link in it.
+
+        Args:
+            folder: the bundle.
+            trust: what the caller allows and demands; default: that of the process (`files/trust.py`).
 
         Raises:
             DeployError: no bundle there, or a manifest of another format.
-            DamagedFile: the manifest is damaged.
+            DamagedFile: the manifest was changed or is damaged.
+            GateError: a signature is demanded, and there is none that holds.
         """
-        folder = Path(folder)
-        settle(folder)
-        manifest = folder / MANIFEST
-        if not manifest.is_file():
-            remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
-            raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}")
-        try:
-            record = json.loads(manifest.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT:
-                raise DeployError(
-                    f"{manifest} has format {record['format']!r}: expected {FORMAT}; use the version of wrn-deploy "
-                    "that wrote it, or export the model again"
-                )
-            artifacts = [Artifact.from_json(value) for value in record["artifacts"].values()]
-            by_key = {artifact.key: artifact for artifact in artifacts}
-            return cls(folder, ModelSpec.from_json(record["model"]), bool(record["random_weights"]), by_key)
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise DamagedFile(f"{manifest} is damaged ({error}): export the model again") from error
+        folder, trust = Path(folder), trust or process_trust()
+        manifest = _read_manifest(folder, trust)
+        return cls(folder, manifest.model, manifest.random_weights, dict(manifest.artifacts), trust)
+
+    def __repr__(self) -> str:
+        random = ", random weights" if self.random_weights else ""
+        artifacts = count(len(self.artifacts), "artifact")
+        return f"<{type(self).__name__} of {self.spec.name!r} in {str(self.folder)!r}: {artifacts}{random}>"
 
     def find(self, key: str, remedy: str | None = None) -> Artifact:
         """The artifact `key`, checked: it is there, not stale, and the file that the manifest describes.
@@ -144,12 +91,32 @@ class Bundle:
             StaleArtifact: one of its inputs, or of theirs, has changed since.
             DamagedFile: its file is not the one that the manifest describes.
         """
-        artifact, remedy = self.artifacts.get(key), remedy or self.command_for(key)
+        return self._steadily(lambda: self._find(key, remedy or self.command_for(key)))
+
+    def _find(self, key: str, remedy: str) -> Artifact:
+        artifact = self.artifacts.get(key)
         if artifact is None:
             raise MissingArtifact(f"{self.folder} has no {key}: run `{remedy}`")
         self._check_origin(artifact, remedy)
         self._check_file(artifact, remedy)
         return artifact
+
+    def _steadily(self, read: Callable[[], T]) -> T:
+        """Reads again if another process has changed the bundle meanwhile."""
+        for _ in range(READINGS):
+            try:
+                return read()
+            except (MissingArtifact, StaleArtifact, DamagedFile):
+                if self._describes or not self._refresh():
+                    raise
+        return read()
+
+    def _refresh(self) -> bool:
+        """Takes over the manifest that is there now; whether it is another one."""
+        now = _read_manifest(self.folder, self.trust)
+        before = Manifest(model=self.spec, random_weights=self.random_weights, artifacts=self.artifacts)
+        self.spec, self.random_weights, self.artifacts = now.model, now.random_weights, dict(now.artifacts)
+        return before.to_bytes() != now.to_bytes()
 
     def command_for(self, key: str) -> str:
         """The command that makes the artifact `key`."""
@@ -163,7 +130,9 @@ class Bundle:
 
     def file(self, artifact: Artifact) -> Path:
         """The path of the artifact's file."""
-        return self.folder / artifact.path
+        pending = pending_commit(self.folder)
+        staged = None if pending is None else pending / artifact.path
+        return staged if staged is not None and staged.exists() else self.folder / artifact.path
 
     def current(self, key: str, recipe: Recipe) -> Artifact | None:
         """The artifact `key` if this recipe made it and its file is whole; None: the step must run."""
@@ -191,19 +160,14 @@ class Bundle:
     def _commit(self, transaction: Transaction) -> None:
         with locked(self.folder):
             try:
-                there = Bundle.open(self.folder)  # another process may have added artifacts meanwhile
+                there = Bundle.open(self.folder, trust=Trust())  # another process may have added artifacts meanwhile
             except DeployError:  # no manifest yet, or a damaged one that this step replaces
                 there = self
             describing = self if self._describes else there
             artifacts = {**there.artifacts, **{artifact.key: artifact for artifact in transaction.artifacts}}
-            record = {
-                "format": FORMAT,
-                "model": describing.spec.to_json(),
-                "random_weights": describing.random_weights,
-                "artifacts": {key: dataclasses.asdict(artifacts[key]) for key in sorted(artifacts)},
-            }
-            (transaction.folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            commit(transaction.folder, self.folder)
+            manifest = Manifest(model=describing.spec, random_weights=describing.random_weights, artifacts=artifacts)
+            (transaction.folder / MANIFEST).write_bytes(manifest.to_bytes())
+            commit(transaction.folder, self.folder, last=MANIFEST)
         self.spec, self.random_weights, self.artifacts = describing.spec, describing.random_weights, artifacts
         self._describes = False
 
@@ -224,17 +188,25 @@ class Bundle:
                     waiting.append(parent)
 
     def _check_file(self, artifact: Artifact, remedy: str) -> None:
-        file = self.file(artifact)
+        file = self.folder / artifact.path
         try:
-            whole = file.stat().st_size == artifact.size_bytes and sha256_of(file) == artifact.sha256
+            with self._opened(artifact.path) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                whole = size == artifact.size_bytes and _sha256(stream) == artifact.sha256
         except OSError as error:
             kind = MissingArtifact if isinstance(error, FileNotFoundError) else DamagedFile
             raise kind(f"{file} is missing or cannot be read ({error.strerror}): run `{remedy}`") from error
+        except DamagedFile as error:
+            raise DamagedFile(f"{error}; run `{remedy}`") from error
         if not whole:
             raise DamagedFile(
                 f"{file} is not the file that the manifest describes (sha256 {artifact.sha256[:12]}, "
                 f"{artifact.size_bytes} bytes): it was changed or damaged; run `{remedy}`"
             )
+
+    def _opened(self, path: str) -> BufferedReader:
+        """Opens a file of the bundle: that of an unfinished commit of ours, or the one in its place."""
+        return _open(self.folder, path)
 
 
 class Transaction:
@@ -276,8 +248,41 @@ class Transaction:
 
 def sha256_of(file: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with open_regular(file) as stream:
+        return _sha256(stream)
+
+
+def _sha256(stream: BufferedReader) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open(folder: Path, path: str) -> BufferedReader:
+    pending = pending_commit(folder)
+    if pending is not None:
+        with contextlib.suppress(FileNotFoundError):  # another process has moved it to its place
+            return open_regular(path, inside=pending)
+    return open_regular(path, inside=folder)
+
+
+def _read_manifest(folder: Path, trust: Trust) -> Manifest:
+    manifest = folder / MANIFEST
+    try:
+        with _open(folder, MANIFEST) as stream:
+            content = read_bytes(stream, manifest)
+        if trust.signed_by is not None:
+            check_signature(content, _read_signature(folder), signed_by=trust.signed_by, name=folder)
+        return Manifest.from_bytes(content, manifest)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
+        raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}") from error
+
+
+def _read_signature(folder: Path) -> bytes | None:
+    try:
+        with open_regular(SIGNATURE, inside=folder) as stream:
+            return read_bytes(stream, folder / SIGNATURE)
+    except FileNotFoundError:
+        return None
 
 
 def _plain(recipe: Recipe) -> Any:
@@ -288,9 +293,10 @@ def _plain(recipe: Recipe) -> Any:
 def _holds_bundle(folder: Path) -> bool:
     """Whether the folder has a manifest of ours, even a damaged one or one of another format."""
     try:
-        record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        with open_regular(MANIFEST, inside=folder) as stream:
+            record = json.loads(stream.read(budget().text_bytes))
+    except (OSError, DamagedFile):
         return False
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return isinstance(record, dict) and "artifacts" in record

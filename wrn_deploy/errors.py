@@ -6,14 +6,16 @@
     ├── DamagedFile          1  a file that cannot be read as what it should be
     │   ├── CorruptImage     1  an image (in `data`), which --max-corrupt can leave out
     │   └── OverLimit        1  a file that needs more than `budget` allows
-    ├── UsageError           2  options that contradict each other
-    ├── GateError            3  a gate failed: parity, precision or accuracy
+    ├── UsageError           2  options that contradict each other, or a call that is not allowed there
+    ├── GateError            3  a gate failed: parity, precision, accuracy, whole files
     └── MachineError         4  this machine cannot do it
 
 Each text says what was wrong, with the value, what was expected, and what to do.
 """
 
 from __future__ import annotations
+
+from wrn_deploy.formatting import printable
 
 __all__ = [
     "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "OverLimit", "StaleArtifact",
@@ -25,6 +27,10 @@ class DeployError(Exception):
     """Bad input or a failed step (exit code 1); the base of all others."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The text, printable: it may quote names and texts from outside."""
+        return printable(super().__str__())
 
 
 class MissingArtifact(DeployError):  # noqa: N818 (it names what was met)
@@ -44,13 +50,13 @@ class OverLimit(DamagedFile):
 
 
 class UsageError(DeployError):
-    """Options that contradict each other (exit code 2)."""
+    """Options that contradict each other, or a call that is not allowed there, as after a fork (exit code 2)."""
 
     exit_code = 2
 
 
 class GateError(DeployError):
-    """A gate failed: parity, precision or accuracy (exit code 3)."""
+    """A gate failed: parity, precision, accuracy, or a bundle whose files `inspect` finds unusable (exit code 3)."""
 
     exit_code = 3
 

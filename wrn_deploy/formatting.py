@@ -1,10 +1,17 @@
-"""Formats numbers and texts for people: digits, fractions, sizes, counts; the standard library only."""
+"""Formats numbers and texts for people: digits, fractions, sizes, printable texts; the standard library only."""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "one_line", "percent"]
+__all__ = ["abbreviate", "count", "digits", "file_size", "first_names", "one_line", "percent", "printable"]
+
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) as far as `str.isprintable` allows it, but for
+# U+FE0E and U+FE0F, which emoji need: they have no width, so two names that differ in them look the same.
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
 
 
 def digits(value: float) -> str:
@@ -38,11 +45,41 @@ def abbreviate(number: int) -> str:
     return str(number)
 
 
+def printable(text: str, *, breaks: bool = True) -> str:
+    r"""The text with a visible escape, as in `\x1b`, for each character that a terminal obeys or hides.
+
+    These are control characters (ESC, BEL, DEL, C0 and C1), bidirectional controls, characters without width, other
+    line separators, halves of surrogate pairs (bytes of a file name that are not UTF-8), and code points without a
+    character. `breaks`: line breaks and tabs stay; else they are escaped, too.
+    """
+    if text.isprintable() and not INVISIBLE.search(text):
+        return text
+    return "".join(letter if _is_shown(letter, breaks) else _escaped(letter) for letter in text)
+
+
 def one_line(text: str) -> str:
-    """The text without line breaks and control characters, which tables and terminals cannot show."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    """The text on one line, printable: for a cell of a table, or a label."""
+    return printable(" ".join(text.split()), breaks=False)
 
 
 def count(number: int, noun: str) -> str:
     """As in "1 image" and "2 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _is_shown(letter: str, breaks: bool) -> bool:
+    if letter in "\n\t":
+        return breaks
+    if letter.isprintable():
+        return not INVISIBLE.match(letter)
+    return unicodedata.category(letter) == "Zs"  # other spaces than the ASCII one
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def first_names(names: Sequence[str], most: int = 4) -> str:
+    """The first `most` of the names, as in "a, b, c, d, ... (9 in all)"."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

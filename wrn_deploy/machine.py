@@ -12,6 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from wrn_deploy.process.children import run_child
+
 __all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions", "peak_rss_bytes", "usable_cores"]
 
 
@@ -62,8 +64,9 @@ def find_gpu() -> Gpu | None:
     query = ["--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits"]
     command = [tool, *query, f"--id={first if known else 0}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-        name, capability, memory, driver = (field.strip() for field in answer.splitlines()[0].rsplit(",", 3))
+        done = run_child(command, timeout_s=30)
+        done.check_returncode()
+        name, capability, memory, driver = (field.strip() for field in done.stdout.splitlines()[0].rsplit(",", 3))
         return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DeployError
+from wrn_deploy.files.record import from_record
 
 __all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec", "Whitening"]
 
@@ -51,16 +52,37 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1:
+            raise DeployError(f"an input of {self.height}x{self.width} pixels: expected at least 1x1")
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(math.isfinite(n) for n in numbers):
             raise DeployError(f"mean {self.mean} and std {self.std}: expected three finite numbers each (R, G, B)")
         if min(self.std) <= 0:
             raise DeployError(f"std {self.std}: expected three positive numbers, in units of a 0..1 image")
+        if not all(0 <= n <= 1 for n in numbers):
+            raise DeployError(
+                f"mean {_joined(self.mean)} and std {_joined(self.std)}: expected those of a 0..1 image, from 0 to 1"
+                f"{_divided(self.mean, self.std)}"
+            )
         if self.resize is not None and self.resize < max(self.height, self.width):
             largest = max(self.height, self.width)
             raise DeployError(f"resize {self.resize}: expected at least {largest}, the network's input")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise DeployError(f"interpolation {self.interpolation!r}: expected bilinear or bicubic")
+
+
+def _joined(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:.4g}" for number in numbers)
+
+
+def _divided(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    """The remedy for numbers in units of a 0..255 image; "" for numbers that are of none."""
+    # A deviation of 1 beside such a mean is in its units too, as Caffe's networks have it.
+    units = [255.0 if max(mean) > 1 else 1.0, 255.0 if max(std) >= 1 else 1.0]
+    if min(mean) < 0 or max(*mean, *std) > 255:
+        return ""
+    divided = [_joined(tuple(n / unit for n in numbers)) for numbers, unit in zip((mean, std), units, strict=True)]
+    return f"; divide those of a 0..255 image by 255: --mean {divided[0]} --std {divided[1]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +153,7 @@ class ModelSpec:
     classes: int
     preprocessing: Preprocessing
     dropout: float = 0.0
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)  # often a thousand
     interface: Interface = Interface()
     whitening: Whitening | None = None
 
@@ -199,18 +221,6 @@ class ModelSpec:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> ModelSpec:
-        """Reads what `to_json` wrote; raises DeployError for anything else."""
-        try:
-            preprocessing, interface = record["preprocessing"], record["interface"]
-            colours = {name: tuple(preprocessing[name]) for name in ("mean", "std")}
-            maps = tuple(tuple(shape) for shape in interface["feature_maps"])
-            typed = {
-                "preprocessing": Preprocessing(**{**preprocessing, **colours}),
-                "interface": Interface(**{**interface, "feature_maps": maps}),
-                "whitening": Whitening(**record["whitening"]) if record["whitening"] is not None else None,
-                "labels": tuple(record["labels"]),
-            }
-            return cls(**{**record, **typed})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFile(f"the model's description is damaged ({error!r}): export the model again") from error
+    def from_json(cls, record: object) -> ModelSpec:
+        """Reads what `to_json` wrote; raises DamagedFile for anything else."""
+        return from_record(cls, record, "the model's description")

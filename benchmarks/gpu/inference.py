@@ -22,7 +22,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import open_backend
 from wrn_deploy.spec import Precision
@@ -82,14 +82,14 @@ def main() -> None:
         "rows": [],
     }
     console = Console(width=150)
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-gpu-") as work:
-        small = _export(SMALL, Path(work))
+    with scratch_folder() as work:
+        small = _export(SMALL, work)
         record["targets"] = [_try_target(small, target) for target in TARGETS]
         for tried in record["targets"]:
             console.print(f"TensorRT-RTX plan for target {tried['target']}: {_outcome(tried)}", markup=False)
         given.rtx_obstacle = None if record["targets"][0].get("ran") else _outcome(record["targets"][0])
         for model in given.models:
-            bundle = small if model == SMALL else _export(model, Path(work))
+            bundle = small if model == SMALL else _export(model, work)
             record["builds"] += _build(bundle, given)
             for batch in given.batches:
                 record["rows"] += [dataclasses.asdict(row) for row in _measure(bundle, batch, given)]

@@ -25,7 +25,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -40,6 +39,7 @@ from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,11 +66,11 @@ def main() -> None:
     """Measures every checkpoint, writes the raw numbers, and prints the tables last."""
     given = _arguments()
     results: dict[str, list[Result]] = {}
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as work:
-        calibration = Path(work) / Path(given.calib_data).with_suffix(".npz").name
+    with scratch_folder() as work:
+        calibration = work / Path(given.calib_data).with_suffix(".npz").name
         _first_images(given.calib_data, given.calib_size, calibration)
         for name, _, weights in (text.partition("=") for text in given.checkpoint):
-            folder = Path(work) / name
+            folder = work / name
             bundle = export_bundle(ExportOptions(model=name, out=folder / "bundle", weights=Path(weights)), Silent())
             results[name] = []
             for _ in _measure(given, bundle, calibration, results[name]):

@@ -29,7 +29,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from rich.console import Console
 
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.process.scratch import scratch_folder
 
 MODEL, SIDE = "wrn-50-2", 256
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,11 +66,11 @@ def main() -> None:
     """Runs all candidates in turns, writes the raw numbers, and prints the table last."""
     given = _arguments()
     runs: list[Run] = []
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as work:
-        bundle = Path(work) / "bundle"
+    with scratch_folder() as work:
+        bundle = work / "bundle"
         export = [sys.executable, "-c", COMMAND, "export", MODEL, "--random-weights", "--out", str(bundle)]
         subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
-        folders = {count: Path(work) / str(count) for count in {given.images // 2, given.images, given.many} - {0}}
+        folders = {count: work / str(count) for count in {given.images // 2, given.images, given.many} - {0}}
         for count, folder in folders.items():
             _write_images(given.data, count, folder)
         names = (FLOOR, ONE_THREAD, *(f"ours {name}" for name in METHODS), WHOLE)
@@ -125,14 +125,14 @@ def _write_images(data: str, count: int, folder: Path) -> None:
 def _run(candidate: str, python: str, bundle: Path, images: Path) -> Run:
     count = len([*images.iterdir()])
     command = [python, "-m", CANDIDATES, candidate, str(bundle), str(images)]
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as work:
+    with scratch_folder() as work:
         if candidate == WHOLE:  # on an uncalibrated copy of the bundle, whose files are hard links
-            shutil.copytree(bundle, Path(work) / "bundle", copy_function=os.link)
+            shutil.copytree(bundle, work / "bundle", copy_function=os.link)
             options = ["--calib-data", str(images), "--calib-size", str(count), "--calib-method", "percentile"]
-            command = [sys.executable, "-c", COMMAND, "calibrate", str(Path(work) / "bundle"), *options]
+            command = [sys.executable, "-c", COMMAND, "calibrate", str(work / "bundle"), *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1"}
         start = time.perf_counter()
-        with (Path(work) / "log").open("w+") as log:
+        with (work / "log").open("w+") as log:
             process = subprocess.Popen(
                 ["timeout", str(TIMEOUT_S), *command], stdout=log, stderr=log, env=environment, cwd=work
             )

@@ -19,7 +19,6 @@ import contextlib
 import dataclasses
 import math
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding, WeightScales
 from wrn_deploy.pipeline.quantization.state import BEFORE
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "torch", "numpy")
@@ -139,8 +139,8 @@ def _folder(given: Path | None) -> Iterator[Path]:
         given.mkdir(parents=True, exist_ok=True)
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-benchmark-") as name:
-        yield Path(name)
+    with scratch_folder() as folder:
+        yield folder
 
 
 def _logits(graph: Path, images: Images, threads: int) -> Logits:

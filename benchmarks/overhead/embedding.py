@@ -17,7 +17,6 @@ import itertools
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ from rich.table import Table
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy import Runner
 from wrn_deploy.embed.package import write_package
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import open_session
 
@@ -42,8 +42,8 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 def main() -> None:
     """Builds library and program, measures, writes the raw numbers, and prints the tables."""
     given = _arguments()
-    with tempfile.TemporaryDirectory() as folder:
-        program = [str(_build(Path(folder))), str(given.bundle), given.precision]
+    with scratch_folder() as folder:
+        program = [str(_build(folder)), str(given.bundle), given.precision]
         starts = [_stages(_start(program)) for _ in range(STARTS)]
         calls = {batch: _calls(given, program, batch) for batch in BATCHES}
         rates = _rates(program)

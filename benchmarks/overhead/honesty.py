@@ -23,7 +23,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, start, time_rounds
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
@@ -164,21 +164,21 @@ def _found(kind: str, batch: int, entries: list[RowBuilder]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _planted(slower: float) -> Iterator[None]:
     """Adds both copies to the backends, here and in child processes."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, site = Path(name), Path(name, "site")
+    with scratch_folder() as folder:
+        site = folder / "site"
         site.mkdir()
         for kind, plugin in KINDS.items():
             text = PLUGIN.format(name=plugin, slower=slower if kind == "slowed" else 0)
             (folder / f"{plugin}.py").write_text(text, encoding="utf-8")
-        (site / "sitecustomize.py").write_text(f"import wrn_deploy.backends as b; b.__path__.append({name!r})\n")
+        (site / "sitecustomize.py").write_text(f"import wrn_deploy.backends as b; b.__path__.append({str(folder)!r})\n")
         before = os.environ.get("PYTHONPATH")
         root = str(Path(wrn_deploy.__file__).resolve().parents[1])
         os.environ["PYTHONPATH"] = os.pathsep.join([str(site), root])
-        wrn_deploy.backends.__path__.append(name)
+        wrn_deploy.backends.__path__.append(str(folder))
         try:
             yield
         finally:
-            wrn_deploy.backends.__path__.remove(name)
+            wrn_deploy.backends.__path__.remove(str(folder))
             if before is None:
                 del os.environ["PYTHONPATH"]
             else:

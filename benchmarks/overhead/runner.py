@@ -4,7 +4,8 @@ r"""Measures what the Runner costs: cold start, microseconds added to a call, an
 
 - Cold start: `python -c` that opens the bundle with ONNX Runtime and predicts one image, minus that of `pass`.
 - A call: `Runner.predict` and `Runner.predict_into` on normalised images, compared with the bare ONNX Runtime session
-  on the same array; one CPU thread, in turns call by call, batch sizes 1 and 8.
+  on the same array; one CPU thread, in turns call by call, batch sizes 1 and 8. The cost of the check for NaN is the
+  median ratio of two calls in one turn, with the check and without it (allow_nonfinite).
 - Threads: N threads call one Runner at once; each answer must equal, bit for bit, what one thread got before. The
   resident set is read after a tenth of the time and at the end.
 """
@@ -64,6 +65,10 @@ def main() -> None:
     minimum, median = (pick(cold["runner"]) - pick(cold["python"]) for pick in (min, statistics.median))
     console.print(f"Cold start beyond Python's own: minimum {minimum:.3f} s, median {median:.3f} s")
     console.print(_table(calls))
+    for batch, samples in calls.items():
+        pairs = zip(samples["predict"], samples["predict, unchecked"], strict=True)
+        ratio = statistics.median(checked / other for checked, other in pairs)
+        console.print(f"Batch {batch}: a call with the check takes {ratio:.4f} times that of one without")
     console.print(
         f"{soak['threads']} threads, {soak['seconds']:.0f} s: {soak['calls']} calls, {soak['errors']} errors, "
         f"{soak['differing']} answers that differ; resident set {soak['rss_early_bytes'] / 1e6:.1f} MB after a tenth, "
@@ -95,12 +100,17 @@ def _cold_start(bundle: Path, precision: str) -> dict[str, list[float]]:
 
 def _calls(given: Any, batch: int) -> dict[str, list[float]]:
     """Microseconds of each call."""
-    with Runner.open(given.bundle, precision=given.precision, backend="onnxruntime", threads=1) as runner:
+    how: dict[str, Any] = {"precision": given.precision, "backend": "onnxruntime", "threads": 1}
+    with (
+        Runner.open(given.bundle, **how) as runner,
+        Runner.open(given.bundle, allow_nonfinite=True, **how) as unchecked,
+    ):
         session = open_session(_graph(runner), threads=1)
         name, images, out = runner.inputs[0].name, _images(runner, batch), _out(runner, batch)
         candidates: dict[str, Callable[[], Any]] = {
             "bare session": lambda: session.run(None, {name: images}),
             "predict": lambda: runner.predict(images),
+            "predict, unchecked": lambda: unchecked.predict(images),
             "predict_into": lambda: runner.predict_into(images, out),
         }
         samples: dict[str, list[float]] = {call: [] for call in candidates}

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.models import describe_model, listed_models
 from wrn_deploy.models.catalog import FILE, count_network
 
@@ -26,7 +27,7 @@ def main() -> None:
     if FILE.exists() and FILE.read_text(encoding="utf-8") == text:
         return
     if not check:
-        FILE.write_text(text, encoding="utf-8")
+        write_whole(FILE, text)
     outcome = "differs: run `python -m benchmarks.pages.catalog`" if check else "written"
     sys.stdout.write(f"{FILE.name} {outcome}\n")
     sys.exit(1 if check else 0)

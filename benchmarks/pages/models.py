@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.pages.models_measured import measured_sections
 from benchmarks.pages.models_tables import accuracy_table, size_table, weight_table
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.models.catalog import ListedModel, list_models
 
 __all__ = ["PAGE", "page"]
@@ -70,7 +71,7 @@ def main() -> None:
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
     if not given.check:
-        file.write_text(text, encoding="utf-8")
+        write_whole(file, text)
     outcome = "differs: run `python -m benchmarks.pages.models`" if given.check else "written"
     sys.stdout.write(f"{PAGE} {outcome}\n")
     sys.exit(1 if given.check else 0)

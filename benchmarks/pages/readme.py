@@ -15,12 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
 from wrn_deploy.bench.report.report import read_report
+from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff
 
@@ -52,7 +53,7 @@ def main() -> None:
     stale = [file for file, text in made.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in stale:
         if not given.check:
-            file.write_text(made[file], encoding="utf-8")
+            write_whole(file, made[file])
         outcome = "differs: run `python -m benchmarks.pages.readme`" if given.check else "written"
         sys.stdout.write(f"{file.relative_to(ROOT)} {outcome}\n")
     sys.exit(1 if given.check and stale else 0)
@@ -88,8 +89,8 @@ def take_screenshot(root: Path, model: str) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit(f"--page needs one of {', '.join(BROWSERS)}")
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-page-") as folder:
-        page = Path(folder, "page.html")
+    with scratch_folder() as folder:
+        page = folder / "page.html"
         page.write_text(to_html(read_report(bench_file(root, model))), encoding="utf-8")
         command = [browser, *FLAGS, f"--user-data-dir={folder}/profile", f"--screenshot={root / PAGE}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)

@@ -13,7 +13,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.console import Console
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.formatting import file_size
+from wrn_deploy.process.scratch import scratch_folder
 
 MODELS = ("wrn-50-2", "wrn-101-2")
 IMAGES = (16, 32, 64)
@@ -50,9 +50,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/imagenet.json"))
     given = parser.parse_args()
     steps = []
-    with tempfile.TemporaryDirectory() as work:
+    with scratch_folder() as work:
         for model in given.models:
-            for step in _measure(model, Path(work) / model, given.data):
+            for step in _measure(model, work / model, given.data):
                 steps.append(step)
                 sys.stderr.write(f"{step.model} {step.step}: {step.wall_s:.1f} s, {step.peak_rss_bytes / 1e6:.0f} MB\n")
     _write(given.out, given.data, steps)

@@ -17,7 +17,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import ModelSpec, Precision
@@ -104,9 +104,9 @@ def _measured(name: str) -> Row:
 
 
 def _measure(name: str) -> Row:
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
+    with scratch_folder() as folder:
         started = time.perf_counter()
-        bundle = export_bundle(ExportOptions(model=name, out=Path(folder, "bundle"), random_weights=True), Silent())
+        bundle = export_bundle(ExportOptions(model=name, out=folder / "bundle", random_weights=True), Silent())
         exported = time.perf_counter()
         calibrate_bundle(bundle, CALIBRATION, Silent())
         calibrated = time.perf_counter()

@@ -34,6 +34,7 @@ from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.new_file import new_file
 from wrn_deploy.machine import find_gpu, usable_cores
 from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import Cost, count_cost
@@ -70,7 +71,8 @@ def main() -> None:
     given = _arguments()
     given.bundles.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (given.batch, SIDE, SIDE, 3), np.uint8)
-    np.savez(given.bundles / IMAGES, images=noise)
+    with new_file(given.bundles / IMAGES) as stream:
+        np.savez(stream, images=noise)
     bundles = {model: _export(model, given.bundles / model) for model in PAPER_MS}
     pair = given.backend, Precision(given.precision)
     if given.backend == FASTEST:

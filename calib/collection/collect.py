@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from wrn_deploy.calib.placement import calibrated_tensors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.graph import producer, shape_of, value_name, values_of
 from wrn_deploy.machine import usable_cores
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.runtime.sessions import open_session
 
 __all__ = ["collect_ranges"]
@@ -66,8 +66,8 @@ def collect_ranges(
     Raises:
         DeployError: an activation is not finite, or their sum over a channel is not.
     """
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        probed = Path(folder) / "probed.onnx"  # a file, so that there are not several copies of it in memory
+    with scratch_folder() as folder:
+        probed = folder / "probed.onnx"  # a file, so that there are not several copies of it in memory
         tensors = _add_probes(graph, probed, histograms)
         gc.collect()  # the loaded graph has cycles: its weights would stay in memory beside the session's
         session = open_session(probed, 1, plans_memory=False)

@@ -11,7 +11,18 @@ from wrn_deploy.calib.lint.finding import Finding, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import is_int8, quantized_data, quantized_weights
 from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, codes_type, input_of, is_fixed, is_sum, macs_of, name_of, value_name
+from wrn_deploy.graph import (
+    DEQUANTIZE,
+    QUANTIZE,
+    codes_type,
+    input_of,
+    is_fixed,
+    is_sum,
+    macs_of,
+    name_of,
+    type_of,
+    value_name,
+)
 from wrn_deploy.plugins import load_plugin, plugin_names
 
 __all__ = ["GraphFacts", "guess_target", "lint_graph", "load_rules"]
@@ -123,5 +134,7 @@ def _inferred_type(node: ir.Node, before: list[ir.DataType | None]) -> ir.DataTy
         return codes_type(node)
     if node.op_type == "Cast":
         return ir.DataType(node.attributes.get_int("to", 0))
+    if not before:
+        return type_of(node.outputs[0])
     known = before[1:] if node.op_type == DEQUANTIZE else before  # the output of a DQ has the type of its scale
     return known[0] if known else None

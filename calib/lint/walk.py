@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,24 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.finding import Place
 from wrn_deploy.graph import (
-    DEQUANTIZE,
-    QUANTIZE,
+    PASSING,
     constant,
+    dequantizer_of,
     input_of,
     is_fixed,
     name_of,
-    origin,
     producer,
+    quantizer_of,
     shape_of,
     users,
 )
 
 __all__ = [
-    "at", "axis_of", "before_qdq", "brief", "dequantizer_of", "is_affine", "is_dequantized", "is_int8", "made_by_conv",
-    "quantized_data", "quantized_weights", "same_scale", "scale_of", "typed_name", "zero_point_of",
+    "NO_AXIS", "at", "before_qdq", "between_dq_and", "brief", "is_affine", "is_dequantized", "is_int8", "made_by_conv",
+    "quantized_data", "quantized_weights", "same_scale", "scale_axis", "scale_of", "typed_name", "zero_point_of",
 ]  # fmt: skip
+
+NO_AXIS = -1
 
 
 def at(node: ir.Node, detail: str) -> Place:
@@ -38,11 +41,6 @@ def typed_name(node: ir.Node) -> str:
     return f"{node.op_type} {name_of(node)}"
 
 
-def dequantizer_of(value: ir.Value | None) -> ir.Node | None:
-    """The DQ that outputs the value, directly or through Casts, which TensorRT fuses."""
-    return producer(origin(value, "Cast"), DEQUANTIZE)
-
-
 def is_dequantized(value: ir.Value | None) -> bool:
     """Whether a DQ outputs the value, and the value is not a constant."""
     return dequantizer_of(value) is not None and not is_fixed(value)
@@ -50,7 +48,7 @@ def is_dequantized(value: ir.Value | None) -> bool:
 
 def before_qdq(value: ir.Value | None) -> ir.Value | None:
     """The value before its Q and DQ; the value itself if it has none."""
-    quantizer = producer(input_of(dequantizer_of(value), 0), QUANTIZE)
+    quantizer = quantizer_of(dequantizer_of(value))
     return input_of(quantizer, 0) if quantizer is not None else value
 
 
@@ -96,12 +94,15 @@ def zero_point_of(node: ir.Node) -> npt.NDArray[Any] | None:
 
 
 def same_scale(first: ir.Node, second: ir.Node) -> bool:
-    """Whether two Q or DQ have the same scale and zero point; computed ones must be the same tensor."""
+    """Whether two Q or DQ have the same scale and zero point; those computed at run time must be the same tensor."""
     if [*first.inputs[1:]] == [*second.inputs[1:]]:
         return True
-    for read in (scale_of, zero_point_of):
+    for index, read in ((1, scale_of), (2, zero_point_of)):
         here, there = read(first), read(second)
-        if here is None or there is None or not np.array_equal(here, there):
+        if here is None or there is None:
+            if not all(is_fixed(input_of(node, index)) for node in (first, second)):
+                return False
+        elif not np.array_equal(here, there):
             return False
     return True
 
@@ -116,8 +117,42 @@ def brief(values: npt.ArrayLike | None) -> str:
     return f"{array.size} values from {array.min():.6g} to {array.max():.6g}"
 
 
-def axis_of(node: ir.Node) -> int:
-    """The axis along which the scales of a Q or DQ lie, counted from 0."""
-    axis = node.attributes.get_int("axis", 1)
-    shape = shape_of(input_of(node, 0))
-    return axis + len(shape) if axis < 0 and shape is not None else axis
+def between_dq_and(value: ir.Value | None) -> list[ir.Node]:
+    """The nodes from the DQ to the value that it outputs, in graph order."""
+    dequantizer, found = dequantizer_of(value), list[ir.Node]()
+    while (node := producer(value)) is not dequantizer and node is not None:
+        found.insert(0, node)
+        value = input_of(node, 0)
+    return found
+
+
+def scale_axis(value: ir.Value | None) -> int | None:
+    """The axis of a dequantized value along which the scales of its DQ lie, counted from 0.
+
+    The nodes between the DQ and the value move it, as Transpose and Reshape do. NO_AXIS: they do not lie along one axis
+    of the value; None: the graph does not give the shapes.
+    """
+    dequantizer = dequantizer_of(value)
+    if dequantizer is None:
+        return None
+    shape, axis = shape_of(input_of(dequantizer, 0)), dequantizer.attributes.get_int("axis", 1)
+    moved: int | None = axis + len(shape) if axis < 0 and shape is not None else axis
+    for node in between_dq_and(value):
+        moved = _moved(node, moved) if moved not in (None, NO_AXIS) else moved
+    return moved
+
+
+def _moved(node: ir.Node, axis: int | None) -> int | None:
+    """Where a node that keeps all elements puts an axis of its input."""
+    if node.op_type in ("Cast", "Slice", *PASSING):
+        return axis
+    before, after = shape_of(input_of(node, 0)), shape_of(node.outputs[0])
+    if node.op_type == "Transpose":
+        order = list(node.attributes.get_ints("perm", [*reversed(range(len(before or ())))]))
+        return order.index(axis) if axis in order else None
+    if before is None or after is None or None in before or None in after or axis is None or axis >= len(before):
+        return None
+    sizes, found = [size or 0 for size in before], [size or 0 for size in after]
+    ahead = math.prod(sizes[:axis])  # Reshape and its kind keep the order of the elements
+    same = (at for at, size in enumerate(found) if size == sizes[axis] and math.prod(found[:at]) == ahead)
+    return next(same, NO_AXIS)

@@ -167,7 +167,7 @@ def test_a_backend_names_its_artifact_or_the_command_that_makes_it(
         assert bundle.artifacts[artifact.key] == artifact
         assert artifact.precision in (precision, Precision.FP32)
         assert len(runtime.unfit(artifact) or "a long reason") > 10
-    empty = Bundle(bundle.folder, bundle.spec, bundle.random_weights, {})
+    empty = Bundle(bundle.folder, bundle.spec, bundle.random_weights, {}, bundle.trust)
     with pytest.raises(DeployError, match="`wrn-deploy "):
         runtime.find_artifact(empty, precision)
 

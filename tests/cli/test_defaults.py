@@ -41,8 +41,8 @@ A, B = Path("a"), Path("b")
 PAPER = plan_training("paper", {}, Overrides())
 SVHN = {"epochs": 7, "batch_size": 9, "learning_rate": 0.5, "momentum": 0.25, "weight_decay": 0.125}
 SVHN |= {"decay_norms": False, "label_smoothing": 0.1, "warm_up": 0.3, "mirror": True, "shift": 3, "seed": 11}
-NETWORK = ["--classes", "12", "--mean", "1,2,3", "--std", "4,5,6", "--resize", "48"]
-CHANGED = Overrides(classes=12, mean=(1, 2, 3), std=(4, 5, 6), resize=48)
+NETWORK = ["--classes", "12", "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6", "--resize", "48"]
+CHANGED = Overrides(classes=12, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), resize=48)
 SELECTION = ["--backend", "torch", "--backend", "openvino", "--all", "--precision", "fp16", "--threads", "2"]
 SELECTION += ["--limit", "3", "--max-corrupt", "4%", "--workers", "5"]
 SELECTED: dict[str, Any] = {"backends": ("torch", "openvino"), "everything": True, "precision": Precision.FP16}
@@ -86,7 +86,7 @@ CASES: list[tuple[str, str, list[str], Any]] = [
         TrainOptions(
             model="wrn-10-1", data="b", out=A, test_data="c", resume=True, workers=2, max_corrupt=3, whiten=True,
             recipe=plan_training("svhn", SVHN, Overrides()).recipe,
-            overrides=Overrides(classes=12, mean=(1, 2, 3), std=(4, 5, 6), resize=48, dropout=0.2),
+            overrides=Overrides(classes=12, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), resize=48, dropout=0.2),
             execution=ExecutionOptions(
                 device=Device.CPU, amp=Amp.BF16, channels_last=False, checkpointing=True, accumulate=4,
                 sync_norms=False, deterministic=False,

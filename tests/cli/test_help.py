@@ -20,6 +20,7 @@ PANELS = {
     "Engines": ["build-engine"],
     "Measuring": ["bench", "eval", "compare"],
     "Inference": ["predict", "embed"],
+    "Signing": ["sign", "verify"],
     "Inspection": ["inspect", "explain", "plot-training", "plot-model", "doctor"],
 }
 COMMANDS = [command for commands in PANELS.values() for command in commands]

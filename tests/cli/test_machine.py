@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, contents
+from tests.manifests import read_record, write_record
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 
@@ -76,11 +76,10 @@ def test_naming_a_backend_that_is_not_there(cli: Cli, made_bundle: Path, pngs: P
 @needs_rtx
 @pytest.mark.usefixtures("no_torch")
 def test_a_plan_that_another_version_built(cli: Cli, bundle: Bundle, pngs: Path, tmp_path: Path) -> None:
-    manifest = bundle.folder / "manifest.json"
-    record = json.loads(manifest.read_text(encoding="utf-8"))
+    record = read_record(bundle.folder)
     for precision in ("fp16", "int8"):
         record["artifacts"][f"plan-{precision}-tensorrt_rtx"]["facts"]["version"] = "1.2.3.4"
-    manifest.write_text(json.dumps(record), encoding="utf-8")
+    write_record(bundle.folder, record)
     assert "1.2.3.4" in _skipped(cli("bench", bundle.folder, *ROWS, "--out", tmp_path).json(), "TensorRT-RTX")
     outcome = cli("predict", bundle.folder, min(pngs.iterdir()), "--backend", "tensorrt_rtx")
     assert outcome.code == 4

@@ -2,6 +2,11 @@
 
 #include <wrn_runner.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -221,6 +226,80 @@ int closing(char **arguments) {
   return report(wrn_close(runner));
 }
 
+// Runs `work` in a forked child that then ends as a program does; prints how it ended: 0, or a signal if it hung.
+template <typename Work>
+void in_child(Work work) {
+  std::fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    work();
+    std::exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  std::printf("child\t%d\t%d\n", static_cast<int>(child), status);
+}
+
+// forks BUNDLE IMAGES COUNT: children make every call, while another thread of the parent infers
+int forks(char **arguments) {
+  in_child([arguments] { report(wrn_close(open(arguments[0]))); });  // before the parent has a Python
+  const wrn_runner runner = open(arguments[0]);
+  const Bytes data = read(arguments[1]);
+  const std::int64_t count = std::atoll(arguments[2]);
+  const std::size_t bytes = static_cast<std::size_t>(count) * output_of(runner).image_bytes;
+  const wrn_images images{data.data(), data.size(), count, WRN_UINT8};
+  std::atomic<bool> over{false};
+  std::thread worker([&] {
+    std::vector<char> results(bytes);
+    const wrn_buffer into{results.data(), results.size()};
+    while (!over) wrn_infer(runner, &images, &into, 1);
+  });
+  std::printf("parent\t%d\n", static_cast<int>(getpid()));
+  for (int round = 0; round < 6; ++round) {
+    usleep(30000);
+    in_child([&] {
+      std::vector<char> results(bytes);
+      const wrn_buffer into{results.data(), results.size()};
+      wrn_tensor tensor{};
+      wrn_description about{};
+      tensor.size = sizeof tensor;
+      about.size = sizeof about;
+      const std::int64_t batches[] = {1};
+      report(wrn_infer(runner, &images, &into, 1));
+      report(wrn_infer_device(runner, &images, &into, 1, nullptr));
+      report(wrn_warmup(runner, batches, 1, 1));
+      report(wrn_describe(runner, &about));
+      report(wrn_input(runner, WRN_UINT8, &tensor));
+      report(wrn_output(runner, 0, &tensor));
+      report(wrn_text(runner, WRN_TEXT_MODEL, 0, nullptr, 0, nullptr));
+      report(wrn_close(runner));
+      open(arguments[0]);
+    });
+  }
+  over = true;
+  worker.join();
+  return report(wrn_close(runner));
+}
+
+// nonfinite BUNDLE PRECISION ALLOW VALUE: two float images, of which the second has a value everywhere
+int nonfinite(char **arguments) {
+  wrn_options options{};
+  options.size = sizeof options;
+  options.backend = "onnxruntime";
+  options.precision = arguments[1];
+  options.allow_nonfinite = std::atoi(arguments[2]);
+  wrn_runner runner = 0;
+  report(wrn_open(arguments[0], &options, &runner));
+  std::vector<float> planes(2 * 3 * 32 * 32), results(2 * 10, -7.0F);
+  std::fill(planes.begin() + 3 * 32 * 32, planes.end(), std::strtof(arguments[3], nullptr));
+  const wrn_images images{planes.data(), planes.size() * sizeof(float), 2, WRN_FLOAT32};
+  const wrn_buffer into{results.data(), results.size() * sizeof(float)};
+  report(wrn_infer(runner, &images, &into, 1));
+  for (const float value : results) std::printf("value\t%g\n", static_cast<double>(value));
+  return report(wrn_close(runner));
+}
+
 volatile std::sig_atomic_t interrupted = 0;
 
 void on_interrupt(int) { interrupted = 1; }
@@ -260,7 +339,12 @@ int misuse(char **arguments) {
   options.threads = 0;
   options.contexts = -2;
   report(wrn_open(arguments[0], &options, &runner));
+  options.contexts = 1 << 30;
+  report(wrn_open(arguments[0], &options, &runner));
   options.contexts = 0;
+  options.threads = 1 << 30;
+  report(wrn_open(arguments[0], &options, &runner));
+  options.threads = 0;
   options.precision = "int4";
   report(wrn_open(arguments[0], &options, &runner));
   options.precision = "\xff\xfe";
@@ -359,7 +443,7 @@ struct Mode {
 constexpr Mode modes[] = {
     {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
     {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
-    {"misuse", 1, misuse},     {"outputs", 4, outputs},
+    {"misuse", 1, misuse},     {"outputs", 4, outputs}, {"forks", 3, forks},     {"nonfinite", 4, nonfinite},
 };
 
 }  // namespace

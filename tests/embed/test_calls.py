@@ -103,6 +103,8 @@ MISUSE = [
     (2, "wrn_options.size is 0: expected sizeof(wrn_options), which is 40"),
     (2, "threads is -1: expected at least 1, or 0 for the default"),
     (2, "contexts is -2: expected at least 1, or 0 for the default"),
+    (2, "1073741824 contexts: expected 1 to 1024"),
+    (2, "1073741824 threads: expected 1 to 1024"),
     (2, "precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"),
     (2, "precision is not UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
     (1, "unknown backend 'tensorflow' "),
@@ -216,8 +218,36 @@ def test_a_runner_closed_under_other_threads_is_an_error_to_them(
 ) -> None:
     opened, closed, *others, again = _clean_last(drive("closing", made_bundle, pixels, len(images))).statuses
     assert (opened, closed, again) == (0, 0, 2)
-    assert len(others) == 4
-    assert set(others) <= {1, 2}
+    assert others == [2] * 4, "WRN_USAGE, whether a thread waits for a context or comes later"
+
+
+def test_a_forked_child_is_refused_at_once_whatever_the_parents_threads_hold(
+    drive: Driver, made_bundle: Path, pixels: Path, images: npt.NDArray[np.uint8]
+) -> None:
+    ran = _clean(drive("forks", made_bundle, pixels, len(images)))
+    assert ran.statuses[:2] == [0, 0], "a child forked before the first wrn_open has a Python of its own"
+    ((parent,),) = ran.values("parent")
+    children = ran.values("child")
+    assert [status for _, status in children] == ["0"] * 7
+    assert ran.statuses[2:] == [0] + [2] * 9 * 6 + [0]
+    for round_, (child, _) in enumerate(children[1:]):
+        start = f"opened in process {parent}, called in process {child} after fork: fork before the first wrn_open and "
+        assert all(text.startswith(start) for text in ran.messages[3 + 9 * round_ : 12 + 9 * round_])
+
+
+@pytest.mark.parametrize(("precision", "value"), [("fp32", "3e38"), ("fp32", "nan"), ("int8", "nan"), ("int8", "inf")])
+def test_nan_and_infinite_values_are_an_error_unless_allowed(
+    drive: Driver, made_bundle: Path, precision: str, value: str
+) -> None:
+    ran = _clean(drive("nonfinite", made_bundle, precision, 0, value))
+    assert ran.statuses == [0, 1, 0]
+    assert "NaN or infinite" in ran.messages[1]
+    assert "in 1 of 2 images, the first of which is image 1, counted from 0" in ran.messages[1]
+    assert "or allow them with the option allow_nonfinite" in ran.messages[1]
+    assert ran.values("value") == [["-7"]] * 20, "something was written"
+    ran = _clean(drive("nonfinite", made_bundle, precision, 1, value))
+    assert ran.statuses == [0, 0, 0]
+    assert ran.values("value") != [["-7"]] * 20
 
 
 def _clean_last(ran: Ran) -> Ran:

@@ -128,6 +128,39 @@ def test_cmake_finds_the_versions_that_fit(library: Path, tmp_path: Path, versio
     assert (subprocess.run(command, capture_output=True, check=False).returncode == 0) == fits
 
 
+@pytest.mark.parametrize("name", ["co,mma", "co:lon", "=at", "@file", "-dash", "sp ace,'\"$(x)", "new\nline", "é"])
+def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip("cffi")
+    monkeypatch.chdir(tmp_path)
+    write_package(Path(name), Silent())
+    assert _files(tmp_path / name) == FILES
+    assert sorted(path.name for path in (tmp_path / name / "lib").iterdir()) == [
+        "cmake", "libwrn_runner.so", "libwrn_runner_core.so",
+    ]  # fmt: skip
+
+
+def test_the_printed_options_of_the_compiler_work_in_any_folder(
+    cli: Cli,  # noqa: F811
+    tmp_path: Path,
+    program: Path,
+) -> None:
+    del program
+    folder = tmp_path / "a b,c"
+    outcome = cli("embed", "--out", folder)
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("g++:")]
+    (tmp_path / "it.c").write_text('#include "wrn_runner.h"\nint main(void) { return wrn_abi_version() != 1; }\n')
+    options = line.removeprefix("g++:").strip()
+    subprocess.run(f"cc it.c {options} -o it && ./it", shell=True, check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["/plain/path", 'q"uo\\te?/???/', "new\nline\ttab\x01", "größe", "\udcff\udcfe123"])
+def test_a_path_in_c_has_its_bytes(tmp_path: Path, text: str) -> None:
+    source = f"#include <stdio.h>\nint main(void) {{ return fputs({build._literal(text)}, stdout) < 0; }}\n"
+    (tmp_path / "it.c").write_text(source, encoding="ascii")
+    subprocess.run(["cc", "-std=c11", str(tmp_path / "it.c"), "-o", str(tmp_path / "it")], check=True)
+    assert subprocess.run([tmp_path / "it"], capture_output=True, check=True).stdout == os.fsencode(text)
+
+
 def _nothing_is_left(folder: Path) -> None:
     assert not folder.exists()
 

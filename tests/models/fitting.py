@@ -13,6 +13,6 @@ __all__ = ["fit_weights"]
 
 def fit_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
     """Loads the checkpoint in fp32 and returns what was taken; an error leaves the network as it is."""
-    match = match_weights(network, checkpoint, spec, key)
+    match = match_weights(checkpoint, spec, key)
     apply_match(network, match)
     return match

@@ -51,7 +51,9 @@ def test_accuracy_alone_has_a_line_too() -> None:
     assert (line["batch"], line["median_ms"], line["correct"]) == ("", "", "354")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "-2", "+3"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "@SUM(A1)", "-2", "+3", "'=1", '"=1', "\uff1d1", "\uff20a", "\uff0b1", "\uff0d1"]
+)
 def test_no_spreadsheet_takes_a_text_for_a_formula(text: str) -> None:
     (line,) = read(make_report(dataclasses.replace(SKIPPED, skipped=text)))
     assert line["skipped"] == f"'{text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import itertools
 import re
 from html.parser import HTMLParser
@@ -11,11 +12,10 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.bench.full_report import make_full_report
-from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, MACHINE, NO_ACCURACY, REASON, SKIPPED, make_report
-from wrn_deploy.bench.report.environment import Environment, Snapshot
-from wrn_deploy.bench.report.report import LayerTime, LoadResult, Report
-from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
-from wrn_deploy.machine import Gpu
+from tests.bench.hostile_report import make_hostile_report
+from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, NO_ACCURACY, REASON, SKIPPED, make_report
+from wrn_deploy.bench.report.report import Report
+from wrn_deploy.bench.report.scores import ChangedImage
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.notes import environment
 
@@ -79,6 +79,18 @@ def test_every_page_is_balanced_and_loads_nothing(report: Report) -> None:
     assert any(value is not None and value.startswith("width=device-width") for _, value in page.attributes)
 
 
+@pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
+def test_the_page_allows_its_own_style_and_pictures_alone(report: Report) -> None:
+    text = to_html(report)
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert text.index(policy) < text.index(style), "a policy holds for what comes after it"
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.split("; ") == [
+        "default-src 'none'", f"style-src 'sha256-{digest}'", "img-src data:", "base-uri 'none'", "form-action 'none'",
+    ]  # fmt: skip
+
+
 def test_the_page_tells_readers_of_screens_what_it_shows() -> None:
     text = to_html(FULL)
     attributes = Page(text).attributes
@@ -111,50 +123,7 @@ def test_headings_and_landmarks_are_in_order(report: Report) -> None:
 
 
 def test_the_page_escapes_every_text_from_outside() -> None:
-    assert INT8.accuracy is not None
-    accuracy = dataclasses.replace(
-        INT8.accuracy,
-        classes=(ClassScore(HOSTILE, 5, 1),),
-        changed=(ChangedImage(name=HOSTILE, label=HOSTILE, before=HOSTILE, after=HOSTILE, png=HOSTILE),),
-        changed_count=1,
-    )
-    assert FP32.accuracy is not None
-    before = dataclasses.replace(FP32.accuracy, classes=(ClassScore(HOSTILE, 5, 4),))
-    row = dataclasses.replace(
-        INT8,
-        title=HOSTILE,
-        artifact=HOSTILE,
-        sha256=HOSTILE,
-        accuracy=accuracy,
-        layers=(LayerTime(HOSTILE, 1.0, HOSTILE),),
-        loads=(
-            LoadResult(
-                scenario=HOSTILE,
-                valid=False,
-                target_ms=1.0,
-                samples_per_s=1.0,
-                p50_ms=1.0,
-                p90_ms=1.0,
-                p99_ms=1.0,
-                queries=1,
-                log=HOSTILE,
-                reason=HOSTILE,
-            ),
-        ),
-    )
-    skipped = dataclasses.replace(SKIPPED, skipped=HOSTILE)
-    machine = dataclasses.replace(MACHINE, cpu=HOSTILE, system=HOSTILE, gpu=Gpu(HOSTILE, HOSTILE, 1, HOSTILE))
-    state = Snapshot(governor=HOSTILE, throttle_reasons=(HOSTILE,))
-    report = dataclasses.replace(
-        make_report(dataclasses.replace(FP32, accuracy=before), row, skipped, model=HOSTILE),
-        machine=machine,
-        data=HOSTILE,
-        data_digest=HOSTILE,
-        created=HOSTILE,
-        corrupt=(HOSTILE,),
-        versions={HOSTILE: HOSTILE},
-        environment=Environment(before=state, after=state, energy_j=None, git_revision=HOSTILE, warnings=(HOSTILE,)),
-    )
+    report = make_hostile_report(HOSTILE)
     text = to_html(report)
     page = Page(text)
     assert not {"script", "img"} & set(page.tags)

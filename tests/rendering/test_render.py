@@ -231,7 +231,7 @@ def test_the_usual_table_of_times_needs_80_columns() -> None:
 
 def test_text_takes_no_markup_from_outside() -> None:
     text = to_text(make_report(FP32, model="[bold]m[/bold]\x1b[31m"))
-    assert "[bold]m[/bold][31m" in text
+    assert r"[bold]m[/bold]\x1b[31m" in text
     assert "\x1b" not in text
 
 
@@ -242,9 +242,10 @@ def test_markdown_is_a_table_with_as_many_cells_everywhere() -> None:
     for block in blocks:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block}) == 1
     assert r"\<script>" in text
-    assert r"\`c\` \*b\* [link]\(x)" in text
+    assert r"\`c\` \*b\* \[link](x)" in text
     assert "\x1b" not in text
-    assert f"- TensorRT fp16 (built, 5.50 MB) skipped: {REASON}" in text
+    reason = REASON.replace("[", r"\[")
+    assert f"- TensorRT fp16 (built, 5.50 MB) skipped: {reason}" in text
 
 
 def test_markdown_leaves_names_readable() -> None:

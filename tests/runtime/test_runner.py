@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.runtime.backend import examine, known_pairs, open_backend
+from wrn_deploy.runtime.backend import Backend, examine, known_pairs, open_backend
 from wrn_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,8 +115,9 @@ def test_a_closed_runner_says_so(made_bundle: Path, images: npt.NDArray[np.uint8
     runner.predict(images)
     runner.close()
     runner.close()
-    with pytest.raises(DeployError, match="this runner is closed: open the bundle again"):
-        runner.predict(images)
+    for call in (lambda: runner.predict(images), runner.warmup):
+        with pytest.raises(UsageError, match="this runner is closed: open the bundle again"):
+            call()
 
 
 def test_several_threads_get_the_answers_to_their_own_images(made_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
@@ -134,9 +137,12 @@ def test_calls_run_at_the_same_time(made_bundle: Path, images: npt.NDArray[np.ui
     """Two callers that wait for each other inside of the backend: neither could go on if calls were in a row."""
     with Runner.open(made_bundle, backend="onnxruntime", threads=1, contexts=2) as runner:
         together = threading.Barrier(2)
-        for backend in runner._pool.fill():
+
+        def wait_for_the_other(backend: Backend) -> None:
             execute = backend.execute
-            backend.execute = lambda execute=execute: (together.wait(10), execute())[1]  # type: ignore[method-assign, misc]
+            backend.execute = lambda: (together.wait(10), execute())[1]  # type: ignore[method-assign]
+
+        runner._pool.call_each(wait_for_the_other)
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(runner.predict, [images[:3], images[3:6]]))
         wanted = [answer.copy() for answer in answers]
@@ -200,15 +206,39 @@ def test_warming_up_makes_every_context_and_changes_no_answer(made_bundle: Path,
     with Runner.open(made_bundle, backend="onnxruntime", contexts=3) as runner:
         wanted = runner.predict(images)
         runner.warmup((1, 5), iterations=1)
-        assert len(runner._pool.fill()) == 3
+        made: list[Backend] = []
+        runner._pool.call_each(made.append)
+        assert len(made) == 3
         np.testing.assert_array_equal(runner.predict(images), wanted)
         with pytest.raises(DeployError, match="a batch of 0 to warm up with: expected at least 1"):
             runner.warmup((0,))
 
 
-def test_fewer_than_one_context_is_a_usage_error(made_bundle: Path) -> None:
-    with pytest.raises(UsageError, match="0 contexts: expected at least 1"):
-        Runner.open(made_bundle, contexts=0)
+@pytest.mark.parametrize("count", [-1, 0, 1025, 2**30])
+def test_too_few_and_too_many_contexts_and_threads_are_named(made_bundle: Path, count: int) -> None:
+    with pytest.raises(UsageError, match=rf"^{count} contexts: expected 1 to 1024$"):
+        Runner.open(made_bundle, contexts=count)
+    with pytest.raises(UsageError, match=rf"^{count} threads: expected 1 to 1024$"):
+        Runner.open(made_bundle, threads=count)
+    with pytest.raises(UsageError, match=rf"^{count} threads: expected 1 to 1024$"):
+        Runner.open(made_bundle, threads=count, fallback=True)
+
+
+def test_a_runner_says_what_it_is(made_bundle: Path) -> None:
+    runner = Runner.open(made_bundle, precision="int8", backend="onnxruntime", contexts=3)
+    wanted = f"<Runner of 'wrn-10-1' in {str(made_bundle)!r}: onnxruntime int8, 3 contexts, "
+    assert repr(runner) == wanted + "open>"
+    runner.close()
+    assert repr(runner) == wanted + "closed>"
+
+
+def test_a_runner_cannot_be_copied_or_pickled(made_bundle: Path) -> None:
+    with Runner.open(made_bundle) as runner:
+        for use in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(
+                UsageError, match="cannot be copied or sent to another process: pass the bundle's folder"
+            ):
+                use(runner)
 
 
 @pytest.mark.filterwarnings("error")

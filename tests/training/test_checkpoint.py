@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +113,15 @@ def test_equal_states_are_equal_bytes(trainer: Trainer, file: Path) -> None:
     assert file.read_bytes() == content
 
 
-def test_a_crash_while_writing_leaves_the_old_checkpoint(
-    trainer: Trainer, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full_disk(written: Path, content: bytes) -> None:
-        with written.open("wb") as stream:
-            stream.write(content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
-
-    content = file.read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(file, trainer, POINT)
+def test_an_error_while_writing_leaves_the_old_checkpoint(trainer: Trainer, file: Path) -> None:
+    content, (_, most) = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, most))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(file, trainer, POINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert file.read_bytes() == content
-    monkeypatch.undo()
     save_checkpoint(file, trainer, POINT)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 

@@ -13,7 +13,7 @@ from wrn_deploy.bundle import Artifact, Bundle
 from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.runtime.backend import Array, Backend
-from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, open_session
+from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, open_session, session_errors
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["RUNTIMES", "OnnxRuntimeBackend", "SessionRuntime"]
@@ -89,7 +89,9 @@ class OnnxRuntimeBackend(Backend):
         self._check_open()
         try:
             self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # its exceptions have no common class below Exception
+        except MemoryError as error:
+            raise MachineError(f"no memory to run the graph ({error}): free some, or send smaller batches") from error
+        except session_errors() as error:
             raise DeployError(f"ONNX Runtime cannot run the graph ({error}): export the model again") from error
 
     def synchronize(self) -> None:
@@ -124,7 +126,7 @@ class OnnxRuntimeBackend(Backend):
             shape, where = [count, *tensor.shape], (self._provider.device, 0, self._provider.vendor)
             try:
                 return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype).type, *where)
-            except Exception as error:  # its exceptions have no common class below Exception
+            except session_errors() as error:
                 raise MachineError(f"no memory on {where[0]} for {tensor.name} {shape} ({error}): free some") from error
 
         self._size = 0
@@ -133,7 +135,7 @@ class OnnxRuntimeBackend(Backend):
             self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
             for tensor, result in zip(self.outputs, self._results, strict=True):
                 self._binding.bind_ortvalue_output(tensor.name, result)
-        except Exception as error:  # as above
+        except session_errors() as error:
             raise StaleArtifact(f"the graph is not the bundle's ({error}): export the model again") from error
         self._size = count
 

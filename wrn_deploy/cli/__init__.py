@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+import traceback
+
+from wrn_deploy.cli.streams import printable_streams
+from wrn_deploy.formatting import printable
 
 __all__ = ["Interrupted", "main"]
 
@@ -26,12 +31,15 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
 def main() -> None:
     """The entry point: runs a command and ends the process with the exit code of its outcome (errors.py)."""
-    try:
-        _main()
-    except SystemExit as ending:
-        if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several processes that train together
-            _leave(ending)
-        raise
+    with printable_streams():
+        try:
+            _main()
+        except SystemExit as ending:
+            if os.environ.get("WORLD_SIZE", "1") != "1":  # one of several processes that train together
+                _leave(ending)
+            raise
+        except Exception:  # noqa: BLE001 (a bug: Python would print it to the stream behind the printable one)
+            _end(traceback.format_exc().rstrip(), 1)
 
 
 def _main() -> None:
@@ -50,7 +58,9 @@ def _main() -> None:
     except (KeyboardInterrupt, Interrupted):
         _end(INTERRUPTED, 130)
     except BrokenPipeError:  # the reader of our output, as in `| head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
         sys.exit(1)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
@@ -70,6 +80,8 @@ def _leave(ending: SystemExit) -> None:
 
 
 def _end(text: str, code: int) -> None:
+    """Prints the text, further lines of it indented: a line break in a file's name must not begin a line of ours."""
     if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stderr.write(printable(text).replace("\n", "\n  ") + "\n")
     sys.exit(code)

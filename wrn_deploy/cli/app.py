@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from wrn_deploy.cli import Interrupted
+from wrn_deploy.formatting import printable
+from wrn_deploy.process.scratch import sweep_temporary
 from wrn_deploy.version import __version__
 
 __all__ = ["GROUPS", "app", "load_command"]
@@ -40,6 +44,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "inference": {
         "predict": "Print the labels and scores of images.",
         "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+    },
+    "signing": {
+        "sign": "Sign a bundle with a private key.",
+        "verify": "Check every file of a bundle, and its signature; exit code 3 if anything is wrong.",
     },
     "inspection": {
         "inspect": "Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes.",
@@ -72,13 +80,16 @@ class Commands(TyperGroup):
         name, listed, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if listed and name else None, rest
 
+    def make_context(self, *given: Any, **more: Any) -> Any:
+        """Parses the program's own options."""
+        with _printable_errors():
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = _with_value(error)
-            raise
+            with _printable_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted from error
 
@@ -101,6 +112,19 @@ def _without_types(parameters: list[Any]) -> list[Any]:
         if parameter.param_type_name == "argument" or not parameter.metavar:
             parameter.display_type_rich = lambda **_context: ""
     return parameters
+
+
+@contextlib.contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Makes the texts of typer's errors, which quote arguments, printable: it prints them on a console of its own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, typer.BadParameter):
+            error.message = _with_value(error)
+        if isinstance(getattr(error, "message", None), str):
+            error.message = printable(error.message, breaks=False)  # type: ignore[attr-defined]
+        raise
 
 
 def _with_value(error: typer.BadParameter) -> str:
@@ -141,13 +165,35 @@ def _options(
             "Names: text_bytes, image_bytes, pixels, members, memory_bytes, ratio, nesting, seconds.",
         ),
     ] = None,
+    require_signature: Annotated[
+        Path | None,
+        typer.Option(
+            "--require-signature",
+            metavar="PEM",
+            help="Open only bundles that the owner of this public key or authority has signed.",
+        ),
+    ] = None,
+    allow_host_code: Annotated[
+        bool,
+        typer.Option(
+            "--allow-host-code",
+            metavar="",
+            help="Let TensorRT run processor code in version-compatible plans; only if you trust who built them.",
+        ),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
+    """Runs before each command."""
     del version
+    sweep_temporary()
     if limit:
         from wrn_deploy.files.budget import raised
 
         context.with_resource(raised(",".join(limit)))
+    if require_signature or allow_host_code:
+        from wrn_deploy.files.trust import Trust, trusting
+
+        context.with_resource(trusting(Trust(signed_by=require_signature, host_code=allow_host_code)))

@@ -17,6 +17,10 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from wrn_deploy.cli.streams import printable_streams
+from wrn_deploy.cli.terminal import TerminalConsole
+from wrn_deploy.formatting import printable
+
 __all__ = ["TerminalProgress", "new_progress"]
 
 WIDE = 100  # columns; a narrower terminal has room for title, count and time, but not for a bar
@@ -24,7 +28,7 @@ WIDE = 100  # columns; a narrower terminal has room for title, count and time, b
 
 def new_progress() -> TerminalProgress:
     """Where a command reports its progress: stderr."""
-    return TerminalProgress(Console(stderr=True, markup=False))
+    return TerminalProgress(TerminalConsole(stderr=True))
 
 
 class TerminalProgress:
@@ -41,9 +45,12 @@ class TerminalProgress:
             bar = [BarColumn(bar_width=20)] if self._console.width >= WIDE else []
             counted = [*bar, MofNCompleteColumn()] if total is not None else []
             times = [TimeElapsedColumn(), *([TimeRemainingColumn()] if bar and counted else [])]
-            columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), *counted, *times]
-            with Bars(*columns, console=self._console, transient=True) as bars:
-                task = bars.add_task(title, total=total)
+            spinner = SpinnerColumn("line" if self._console.options.ascii_only else "dots")
+            columns = [spinner, TextColumn("{task.description}", markup=False), *counted, *times]
+            # Rich's own redirection would take escape sequences of what is printed meanwhile for styles.
+            bars = Bars(*columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
+            with bars, printable_streams(above=self._console):
+                task = bars.add_task(printable(title), total=total)
                 yield lambda units: bars.advance(task, units)
         else:
             self._print(f"{title} ...")
@@ -59,4 +66,5 @@ class TerminalProgress:
         self._print(f"warning: {text}", style="yellow")
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        line = printable(text, breaks=False)
+        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

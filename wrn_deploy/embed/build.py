@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import tempfile
 from importlib import resources
 from pathlib import Path
 
 from wrn_deploy.embed.environment import PythonEnvironment, find_compiler
 from wrn_deploy.errors import MachineError
+from wrn_deploy.process.children import run_child
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.version import __version__
 
 __all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
@@ -28,13 +27,12 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     Raises:
         MachineError: there is no compiler, or it fails; the text has its output.
     """
-    compiler = find_compiler()
+    compiler, folder = find_compiler(), folder.resolve()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
-    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
-        work = Path(made)
+    with scratch_folder() as work:
         for name in ("wrn_runner.h", "core.h", "loader.c"):
             (work / name).write_text(_source(name), encoding="utf-8")
-        (work / "environment.h").write_text(_settings(environment), encoding="utf-8")
+        (work / "environment.h").write_text(_settings(environment), encoding="utf-8", errors="surrogateescape")
         _write_core(work / "core.c")
         loader = ["-Wall", "-Wextra", "-pthread", f"-Wl,-soname,{LIBRARY}", str(work / "loader.c"), "-ldl"]
         _compile([compiler, *flags, *loader, "-o", str(folder / LIBRARY)])
@@ -55,13 +53,14 @@ def try_library(include: Path, folder: Path) -> None:
         f'int32_t status = wrn_open("{NO_SUCH_RUNNER}", NULL, &runner); '
         'printf("%s", wrn_last_error()); return status; }\n'
     )
-    with tempfile.TemporaryDirectory(prefix="wrn-embed-") as made:
-        source, tried = Path(made) / "try.c", Path(made) / "try"
+    with scratch_folder(folder) as made:
+        source, tried = made.resolve() / "try.c", made.resolve() / "try"
         source.write_text(program, encoding="utf-8")
-        link = [f"-I{include}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lwrn_runner", "-ldl", "-pthread"]
-        _compile([find_compiler(), str(source), *link, "-o", str(tried)])
+        # No path in -rpath, since -Wl splits it at commas, and the loader at colons.
+        flags = [f"-I{include.resolve()}", f"-L{folder.resolve()}", "-Wl,-rpath,$ORIGIN/..", "-pthread"]
+        _compile([find_compiler(), *flags, str(source), "-lwrn_runner", "-ldl", "-o", str(tried)])
         variables = {name: value for name, value in os.environ.items() if name != "WRN_RUNNER_PYTHON"}
-        done = subprocess.run([tried], capture_output=True, text=True, check=False, env=variables)
+        done = run_child([tried], env=variables)
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
         said = (done.stdout + done.stderr).strip() or f"it ended with {done.returncode}"
         raise MachineError(f"the library was built, but cannot start Python: {said}")
@@ -108,12 +107,15 @@ def _settings(environment: PythonEnvironment) -> str:
 
 
 def _literal(text: str) -> str:
-    """A C string literal; JSON escapes quotes and backslashes as C does."""
-    return json.dumps(text, ensure_ascii=False)
+    """A C string literal of a path's bytes."""
+    plain = (
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f'"{"".join(plain)}"'
 
 
 def _compile(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_child(command)
     if done.returncode == 0:
         return
     said = done.stderr.strip()

@@ -13,6 +13,7 @@ import numpy as np
 
 from wrn_deploy.embed.opened_runner import CTensor, OpenedRunner, describe_runner
 from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.formatting import printable
 from wrn_deploy.runtime.backend import Array
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.runtime.runner import Runner
@@ -65,6 +66,7 @@ class Calls:
             threads=options.threads or None,
             contexts=options.contexts or None,
             fallback=bool(options.fallback),
+            allow_nonfinite=bool(options.allow_nonfinite),
         )
         handle = next(self._handles)
         self._runners[handle] = describe_runner(made)
@@ -238,8 +240,8 @@ def _guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int
 
 
 def _write(ffi: Any, text: str, message: Any, room: int) -> None:
-    """Copies as much of a text as fits, cut between characters."""
-    data = text.replace("\0", "?").encode("utf-8", "backslashreplace")[: room - 1]
+    """Copies as much of a text, printable, as fits, cut between characters."""
+    data = printable(text).encode()[: room - 1]
     data = data.decode("utf-8", "ignore").encode() + b"\0"
     ffi.memmove(message, data, len(data))
 

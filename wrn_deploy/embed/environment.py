@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.errors import MachineError, missing_package
+from wrn_deploy.process.children import run_child
 
 __all__ = ["PythonEnvironment", "embedding_obstacle", "find_compiler", "find_environment"]
 
@@ -121,7 +121,7 @@ def _extra(executable: Path) -> Path | None:
     """This package's parent folder, unless the environment already imports it from there."""
     here = Path(__file__).resolve().parents[1]
     code = "import importlib.util as u; print(u.find_spec('wrn_deploy').submodule_search_locations[0])"
-    done = subprocess.run([executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    done = run_child([executable, "-I", "-c", code])
     if done.returncode == 0 and Path(done.stdout.strip()).resolve() == here:
         return None
     return here.parent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from wrn_deploy.errors import DamagedFile
 
@@ -17,7 +17,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def open_regular(path: Path | str, *, inside: Path | str | None = None) -> BinaryIO:
+def open_regular(path: Path | str, *, inside: Path | str | None = None) -> BufferedReader:
     """Opens a regular file for reading, without waiting for a FIFO's writer and without touching a device.
 
     Args:
@@ -34,7 +34,7 @@ def open_regular(path: Path | str, *, inside: Path | str | None = None) -> Binar
     return _open_inside(Path(inside), Path(path))
 
 
-def _open_inside(folder: Path, path: Path) -> BinaryIO:
+def _open_inside(folder: Path, path: Path) -> BufferedReader:
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise DamagedFile(f"{str(path)!r} lies outside of {folder}: expected a path within it; do not trust the folder")
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
@@ -59,9 +59,9 @@ def _refuse_link(name: str, folder: int, path: Path) -> None:
         )
 
 
-def _regular(descriptor: int, path: Path) -> BinaryIO:
+def _regular(descriptor: int, path: Path) -> BufferedReader:
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
         os.close(descriptor)
         raise DamagedFile(f"{path} is {KINDS.get(kind, 'no regular file')}: expected a regular file")
-    return os.fdopen(descriptor, "rb")
+    return open(descriptor, "rb")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,20 @@ from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["parse_json", "read_json", "read_text"]
+__all__ = ["parse_json", "read_bytes", "read_json", "read_text"]
+
+
+def read_bytes(stream: BufferedReader, name: object) -> bytes:
+    """The rest of an open file of at most `text_bytes`; `name` names it in the error.
+
+    Raises:
+        OverLimit: it is too large.
+    """
+    most = budget().text_bytes
+    budget().check("text_bytes", os.fstat(stream.fileno()).st_size, name)
+    content = stream.read(most + 1)
+    budget().check("text_bytes", len(content), name)
+    return content
 
 
 def read_text(path: Path | str, *, inside: Path | str | None = None) -> str:
@@ -24,9 +38,7 @@ def read_text(path: Path | str, *, inside: Path | str | None = None) -> str:
         OSError: it is missing or cannot be read.
     """
     with open_regular(path, inside=inside) as stream:
-        budget().check("text_bytes", os.fstat(stream.fileno()).st_size, path)
-        content = stream.read(budget().text_bytes + 1)
-    budget().check("text_bytes", len(content), path)
+        content = read_bytes(stream, path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.new_file import check_target, new_file, write_whole
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
@@ -33,30 +34,26 @@ def write_reports(report: Report, folder: Path, name: str, progress: Progress) -
     """Writes `name`.json, .csv, .md and .html into `folder`, which is made if missing."""
     texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".reports-", dir=folder) as staged:
-        written = [Path(staged, f"{name}{suffix}") for suffix in texts]
-        for file, text in zip(written, texts.values(), strict=True):
-            file.write_text(text, encoding="utf-8", newline="")
-        placed = [file.replace(folder / file.name) for file in written]
-    progress.note(f"reports: {', '.join(map(str, placed))}")
+    files = {folder / f"{name}{suffix}": text for suffix, text in texts.items()}
+    with contextlib.ExitStack() as stack:  # an error leaves the old files
+        for file, text in files.items():
+            stack.enter_context(new_file(file)).write(text.encode("utf-8"))
+    progress.note(f"reports: {', '.join(map(str, files))}")
 
 
 def check_picture(file: Path) -> Path:
     """Returns `file` if a picture can be written there; makes nothing yet.
 
     Raises:
-        DeployError: it is a folder, or its folder cannot be written to.
+        DeployError: it is a folder or a device, or its folder cannot be written to.
     """
     check_folder(file.parent)
-    if file.is_dir():
-        raise DeployError(f"{file} is a folder: expected a file for the picture, as in picture.svg")
+    check_target(file)
     return file
 
 
 def write_svg(svg: str, file: Path, progress: Progress) -> None:
     """Writes the picture and reports where it is; makes its folder if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    written = file.with_name(f"{file.name}.tmp")
-    written.write_text(svg, encoding="utf-8")
-    written.replace(file)
+    write_whole(file, svg)
     progress.note(f"picture: {file}")

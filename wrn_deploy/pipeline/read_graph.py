@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.errors import DamagedFile, missing_package
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, REARRANGING
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 __all__ = ["EXPECTED", "read_graph"]
 
+SHAPED = ("Conv", *REARRANGING)  # nodes whose shapes are asked for
 EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
 
 
 def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXPECTED) -> ir.Model:
-    """Reads the graph in `file`, sorts its nodes topologically, and infers shapes if Convs lack them.
+    """Reads the graph in `file`, sorts its nodes topologically, and infers shapes if Convs lack theirs.
 
     Raises:
         DamagedFile: the file is not an ONNX graph, or holds none that can be used.
@@ -29,7 +31,6 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
         if importlib.util.find_spec(package) is None:
             raise missing_package(package.replace("_", "-"), "export", purpose)
     import onnx_ir as ir
-    from onnx_ir.passes.common import ShapeInferencePass
 
     logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it logs damage, with tracebacks, on stderr
     try:
@@ -46,9 +47,24 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
         raise DamagedFile(f"{file} has a node without an output: {expected}")
     if not all(isinstance(name, str) for name in _names(model)):
         raise DamagedFile(f"{file} has names that are not text: {expected}")
-    if any(node.op_type == "Conv" and node.outputs[0].shape is None for node in model.graph):
-        model = ShapeInferencePass()(model).model  # leaves the model as it is where it cannot
+    if any(node.op_type in SHAPED and node.outputs[0].shape is None for node in model.graph):
+        _infer_shapes(model)
     return model
+
+
+def _infer_shapes(model: ir.Model) -> None:
+    """Adds the shapes that can be inferred. Q/DQ of ONNX Runtime's domain have those of ONNX's, which onnx knows."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    foreign = [node for node in model.graph if node.op_type in (QUANTIZE, DEQUANTIZE) and node.domain]
+    domains = [node.domain for node in foreign]
+    for node in foreign:
+        node.domain = ""
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False)(model)  # leaves the model as it is where it cannot
+    finally:
+        for node, domain in zip(foreign, domains, strict=True):
+            node.domain = domain
 
 
 def _names(model: ir.Model) -> Iterator[object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 
 from wrn_deploy.bench.report.derived import LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
@@ -21,7 +22,8 @@ COLUMNS = (
     "images", "correct", "top1", "top1_low", "top1_high", "top5", "agreement", "max_error", "mean_error",
     "file_bytes", "peak_rss_bytes", "artifact", "sha256",
 )  # fmt: skip
-FORMULA = tuple("=+-@")  # a spreadsheet would compute a text that begins so
+FORMULA = tuple("=+-@")  # a spreadsheet would compute a text that begins so, also in full width and after these:
+SKIPPED = " '\"\u2018\u2019\u201c\u201d"
 
 Value = str | int | float | bool | None
 
@@ -67,5 +69,6 @@ def _of_latency(latency: Latency, found: LatencySummary, ratio: Ratio | None) ->
 def _shown(value: Value) -> str:
     if isinstance(value, str):
         text = one_line(value)
-        return f"'{text}" if text.startswith(FORMULA) else text
+        start = unicodedata.normalize("NFKC", text.lstrip(SKIPPED)[:1])
+        return f"'{text}" if start.startswith(FORMULA) else text
     return "" if value is None else repr(value).lower() if isinstance(value, bool) else repr(value)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from markupsafe import Markup
+
 from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.formatting import count, one_line, percent
+from wrn_deploy.formatting import count, one_line, percent, printable
 from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
 from wrn_deploy.rendering.pictures.spread import draw_ratios, draw_spread
@@ -41,12 +44,14 @@ def to_html(report: Report) -> str:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,  # always: texts from outside are on every page
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     templates.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
+    style = templates.get_template("style.css").render()
 
     def by_batch(name: str, draw: Callable[[Report, int, int], Picture | None]) -> list[Figure]:
         drawn = [(batch, partial(draw, report, batch)) for batch in report.settings.batches]
@@ -54,6 +59,8 @@ def to_html(report: Report) -> str:
 
     model, data = heading(report)
     return templates.get_template("report.html").render(
+        style=Markup(style),  # noqa: S704 -- the project's own files
+        policy=Markup(_policy(style)),  # noqa: S704 -- it has no text from outside
         model=model,
         about=f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}",
         random_weights=RANDOM_WEIGHTS if report.random_weights else "",
@@ -76,6 +83,12 @@ def to_html(report: Report) -> str:
         state=machine_state(report),
         artifacts=artifacts(report),
     )
+
+
+def _policy(style: str) -> str:
+    """The page's Content-Security-Policy: its own style sheet and pictures inside it, and nothing else, no script."""
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _figure(name: str, draw: Callable[[int], Picture | None], title: str = "", caption: str = "") -> list[Figure]:

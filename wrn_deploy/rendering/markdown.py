@@ -1,4 +1,4 @@
-"""Writes a report as GitHub-flavoured Markdown, with every text from outside escaped."""
+"""Writes a report as GitHub-flavoured Markdown, in which every text from outside is plain text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import re
 from collections.abc import Iterable
 
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import one_line
 from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import Table, tables
 
 __all__ = ["to_markdown"]
 
-# What would start markup within a line; underscores inside words and lone brackets are plain text already.
-MARKUP = re.compile(r"[\\`*<|~]|&(?=[#A-Za-z])|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+# What would start markup: within a line (underscores inside words do not), and at the start of a list's item.
+MARKUP = re.compile(
+    r"[\\`*\[<|~$]|&(?=[#A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|^>|^#(?=#{0,5}(?:\s|$))|^[+-](?=[\s-]|$)"
+)
+NUMBER = re.compile(r"^(\d{1,9})(?=[.)](?:\s|$))")  # would start a numbered list
+# What GitHub makes a link of, or a mention. It looks for that in the finished text, where escapes are gone: only code
+# keeps it away.
+ADDRESS = re.compile(r"(?:://|www\.|@)+", re.IGNORECASE)
 
 
 def to_markdown(report: Report) -> str:
@@ -48,4 +56,6 @@ def _list(texts: Iterable[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return MARKUP.sub(lambda match: f"\\{match.group()}", text)
+    escaped = MARKUP.sub(lambda match: f"\\{match.group()}", one_line(text))
+    escaped = NUMBER.sub(r"\1\\", escaped)
+    return ADDRESS.sub(lambda match: f"`{match.group()}`", escaped)

@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.formatting import printable
 from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
@@ -72,9 +73,11 @@ def _grid(table: Table, columns: Sequence[int]) -> Grid:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column in columns:
         left = column == 0 or table.is_text(column)
-        grid.add_column(Text(table.headers[column]), justify="left" if left else "right", no_wrap=column > 0)
+        grid.add_column(Text(printable(table.headers[column])), justify="left" if left else "right", no_wrap=column > 0)
     for line in table.lines:
-        cells = [Text(cell, "bold" if column == line.strong else "") for column, cell in enumerate(line.cells)]
+        cells = [
+            Text(printable(cell), "bold" if column == line.strong else "") for column, cell in enumerate(line.cells)
+        ]
         grid.add_row(*(cells[column] for column in columns))
     return grid
 

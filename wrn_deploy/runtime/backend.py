@@ -30,6 +30,8 @@ PREFERRED = {
     "onnxruntime": Precision.FP32,
 }
 
+MAX_THREADS = 1024  # more is a mistake, for which libraries blame the graph
+
 Array = npt.NDArray[Any]
 
 
@@ -207,10 +209,12 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     """Opens the bundle's artifact of `precision` with a backend.
 
     Raises:
-        UsageError: the backend does not run this precision.
+        UsageError: the backend does not run this precision; fewer than 1 thread, or more than 1024.
         DeployError: the bundle lacks the artifact, or it is stale or damaged.
         MachineError: this machine cannot run it.
     """
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"{threads} threads: expected 1 to {MAX_THREADS}")
     runtime = find_runtime(backend)
     if precision not in runtime.precisions:
         known = ", ".join(runtime.precisions)

@@ -1,123 +1,179 @@
-"""Lends siblings of one opened backend to threads, and runs device arrays on one; a bounded number."""
+"""Lends siblings of one opened backend to threads: a bounded number, none lost to an interrupt or used after a fork."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Backend, DeviceBackend
-from wrn_deploy.runtime.device_array import DeviceArray
-from wrn_deploy.spec import TensorSpec
+from wrn_deploy.errors import UsageError
+from wrn_deploy.formatting import count
+from wrn_deploy.runtime.backend import Backend
 
-__all__ = ["Pool", "named_outputs", "predict_on_device"]
+__all__ = ["Pool"]
+
+CHECK_AGAIN_S = 0.02  # how late a waiting caller notices a context whose user was interrupted before it could say so
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """One call's claim to a context: it holds while the call is within `with lease.lock`."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    thread: int = field(default_factory=threading.get_ident)
+
+
+@dataclass(slots=True)
+class _Context:
+    """A backend, and the last claim to it; it is free if that claim has ended."""
+
+    backend: Backend
+    lease: _Lease = field(default_factory=_Lease)
 
 
 class Pool:
-    """At most `size` siblings, including `first`; when all are lent, callers wait.
+    """At most `size` siblings, including `first`; if all are lent, callers wait.
 
-    The last one returned is lent first, so that a service with one thread never creates a second.
+    The first free one is lent, so that a service with one thread never creates a second.
+
+    **Interrupts.** A signal handler may raise between any two bytecodes, in a `finally` too, so no Python code can be
+    relied on to give a context back. Nothing is given back here: a context is lent while the lock of its last lease is
+    held, and only `with` statements on locks hold it. Lock, RLock and their `__enter__` and `__exit__` are C, and
+    CPython runs no handler between them and the block's own exception table (python/cpython#74174; 3.14 did until
+    python/cpython#148874). Only the wake-up of a waiting caller can be lost, so waiting has a time limit.
+
+    **Forks.** Locks and the libraries' threads do not survive one: in a child every method raises before it touches a
+    lock, and the backends are never freed, as libraries then wait for threads that only the parent has.
     """
 
     def __init__(self, first: Backend, size: int) -> None:
+        self.process = os.getpid()
         self.first = first
         self.size = size
-        self._idle = [first]
-        self._made = 1
-        self._closed = False
-        self._changed = threading.Condition()
+        self.closed = False
+        self._contexts = [_Context(first)]
+        self._turn = threading.RLock()  # who holds it may claim a context; a signal handler may call in between
+        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()  # not empty: look again for a free context
 
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Backend]:
-        """A backend for this thread alone.
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process than the one that opened it."""
+        return os.getpid() != self.process
+
+    def check_process(self) -> None:
+        """Raises UsageError in a process forked from the one that opened it."""
+        if self.forked:
+            raise UsageError(
+                f"this runner was opened in process {self.process}, called in process {os.getpid()} after fork: open "
+                "the bundle again in the child, or use spawn"
+            )
+
+    def call(self, work: Callable[[Backend], Result]) -> Result:
+        """Returns what `work` returns for a backend that no other call uses meanwhile.
 
         Raises:
-            DeployError: the pool is closed, or another sibling cannot be opened.
+            UsageError: the pool is closed, or forked.
+            DeployError: another sibling cannot be opened.
         """
-        backend = self._take()
+        self.check_process()
+        lease = _Lease()
         try:
-            yield backend
+            with lease.lock:
+                with self._turn:
+                    context = self._free()
+                    context.lease = lease
+                return work(context.backend)
         finally:
-            with self._changed:
-                self._idle.append(backend)
-                self._changed.notify()
+            self._wake()
 
-    def fill(self) -> list[Backend]:
-        """Creates all siblings, so that no later caller waits for that, and returns the idle ones.
+    def call_each(self, work: Callable[[Backend], None]) -> None:
+        """Creates all siblings and calls `work` with each, after the call that uses it; further calls wait.
 
-        No other thread may use the pool meanwhile.
+        Raises:
+            UsageError: as `call`.
+            DeployError: as `call`.
         """
-        with self._changed:
-            while self._made < self.size and not self._closed:
-                self._idle.append(self.first.sibling())
-                self._made += 1
-            return list(self._idle)
+        self.check_process()
+        lease = _Lease()
+        try:
+            with lease.lock, self._turn:
+                self._check_outside("warm it up")
+                self._check_open()
+                while len(self._contexts) < self.size:
+                    self._add()
+                for context in self._contexts:
+                    with context.lease.lock:
+                        pass  # its call has ended
+                    context.lease = lease
+                    work(context.backend)
+        finally:
+            self._wake()
 
     def close(self) -> None:
-        """Waits for the lent ones, then closes all; may be called twice."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._idle) == self._made)
-            while self._idle:
-                self._idle.pop().close()
-                self._made -= 1
+        """Refuses further calls, those that wait too; waits for running ones, then closes all; may be called twice.
 
-    def _take(self) -> Backend:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._idle or self._made < self.size)
-            if self._closed:
-                raise DeployError("this runner is closed: open the bundle again")
-            if self._idle:
-                return self._idle.pop()
-            self._made += 1
-        try:
-            return self.first.sibling()
-        except BaseException:
-            with self._changed:
-                self._made -= 1
-                self._changed.notify()
-            raise
+        Raises:
+            UsageError: forked, or within a call of this thread, as a signal handler may be.
+        """
+        self.check_process()
+        self._check_outside("close it")
+        self.closed = True
+        self._wake()
+        with self._turn:
+            while self._contexts:
+                context = self._contexts[-1]
+                with context.lease.lock:
+                    context.backend.close()
+                self._contexts.pop()
 
+    def _free(self) -> _Context:
+        """A context that is not lent, made if need be; the caller has the turn."""
+        while True:
+            self._check_open()
+            for context in self._contexts:
+                if not context.lease.lock.locked():
+                    return context
+            if len(self._contexts) < self.size:
+                return self._add()
+            if all(context.lease.thread == threading.get_ident() for context in self._contexts):
+                raise UsageError(
+                    f"this thread is within {count(self.size, 'call')} of this runner, as a signal handler can be, and "
+                    "waits for itself: call it outside of the handler, or open it with more contexts"
+                )
+            with contextlib.suppress(queue.Empty):
+                self._freed.get(timeout=CHECK_AGAIN_S)
 
-def named_outputs(out: object | Mapping[str, object], outputs: Sequence[TensorSpec]) -> dict[str, object]:
-    """The caller's arrays by the outputs' names, in their order: one array for the first output, or a map for all.
+    def _add(self) -> _Context:
+        context = _Context(self.first.sibling())
+        self._contexts.append(context)
+        return context
 
-    Raises:
-        DeployError: the map has other names.
-    """
-    if not isinstance(out, Mapping):
-        return {outputs[0].name: out}
-    names = [output.name for output in outputs]
-    if set(out) != set(names):
-        raise DeployError(f"out has {', '.join(map(str, out)) or 'nothing'}: expected {' and '.join(names)}")
-    return {name: out[name] for name in names}
+    def _wake(self) -> None:
+        """Lets the caller that waits look again; there is at most one, which has the turn."""
+        if self._freed.empty():
+            self._freed.put(None)
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError("this runner is closed: open the bundle again")
 
-def predict_on_device(pool: Pool, opened: str, images: object, out: object | Mapping[str, object], stream: int) -> None:
-    """Starts the inference, in parts if the batch is too large for the backend; see `Runner.predict_on_device`.
+    def _check_outside(self, purpose: str) -> None:
+        """Raises UsageError if this thread is within a call, for whose end it would wait for ever."""
+        for lease in [context.lease for context in self._contexts]:
+            if lease.thread == threading.get_ident() and lease.lock.locked():
+                raise UsageError(
+                    f"this thread is within a call of this runner, as a signal handler can be: {purpose} after the call"
+                )
 
-    `opened` names the backend and precision in an error, as in "onnxruntime fp32".
-    """
-    first = pool.first
-    if not isinstance(first, DeviceBackend):
-        raise DeployError(
-            f"{opened} does not take arrays on a GPU: open the bundle with the backend tensorrt or tensorrt_rtx"
-        )
-    arrays = [DeviceArray.of(each, stream) for each in (images, *named_outputs(out, first.outputs).values())]
-    parts = _parts(arrays, first.batches[-1])
-    for source, *targets in parts:
-        first.check_device_arrays(source, tuple(targets))
-    with pool.lend() as backend:
-        assert isinstance(backend, DeviceBackend)
-        for source, *targets in parts:
-            backend.infer_on_device(source, tuple(targets), stream)
-
-
-def _parts(arrays: list[DeviceArray], limit: int) -> list[list[DeviceArray]]:
-    """Parts of at most `limit` images; arrays that cannot be split stay whole, for the check to refuse."""
-    count = arrays[0].shape[0] if arrays[0].shape else 0
-    if count <= limit or not all(each.contiguous and each.shape[:1] == (count,) for each in arrays):
-        return [arrays]
-    return [[each.rows(start, min(limit, count - start)) for each in arrays] for start in range(0, count, limit)]
+    def __del__(self) -> None:
+        """In a child, keeps the backends for ever; the parent frees them."""
+        if self.forked:
+            for context in self._contexts:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(context.backend))

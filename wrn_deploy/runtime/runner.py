@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self, cast
+from typing import NoReturn, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.formatting import count, printable
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, choose, find_runtime, infer, open_backend, parse_precision
-from wrn_deploy.runtime.pool import Pool, named_outputs, predict_on_device
+from wrn_deploy.runtime.backend import Array, Backend, choose, find_runtime, infer, open_backend, parse_precision
+from wrn_deploy.runtime.finite import check_finite
+from wrn_deploy.runtime.host_arrays import check_targets, prepare_images, split_batch
+from wrn_deploy.runtime.on_device import predict_on_device
+from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.spec import Precision
 
 __all__ = ["Runner"]
+
+MAX_CONTEXTS = 1024  # more is a mistake
+ALLOW = "or allow them with the option allow_nonfinite"
 
 
 class Runner:
@@ -32,23 +38,35 @@ class Runner:
         ```
 
     Threads may share a runner. Each call uses one of at most `contexts` execution contexts, which share the weights;
-    further callers wait.
+    further callers wait. A process forked from the one that opened it must open the bundle again: there every call
+    raises UsageError, and the end of a `with` block does nothing.
 
     Attributes:
         bundle: the opened bundle.
         backend: the backend that runs, as in "onnxruntime".
         precision: the precision that runs.
         fell_back: why `fallback` replaced the requested backend or precision; None if it did not.
+        allow_nonfinite: whether NaN and infinite images and outputs are allowed, and not an error.
         inputs: the one input's name, dtype and shape of one image.
         outputs: likewise, of each output.
         batches: the batch sizes the backend takes; larger batches are split, smaller ones padded.
     """
 
-    def __init__(self, bundle: Bundle, backend: str, precision: Precision, pool: Pool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        pool: Pool,
+        *,
+        backend: str,
+        precision: Precision,
+        fell_back: str | None,
+        allow_nonfinite: bool,
+    ) -> None:
         self.bundle = bundle
         self.backend = backend
         self.precision = precision
-        self.fell_back: str | None = None
+        self.fell_back = fell_back
+        self.allow_nonfinite = allow_nonfinite
         self._pool = pool
         self.inputs, self.outputs, self.batches = pool.first.inputs, pool.first.outputs, pool.first.batches
 
@@ -62,6 +80,7 @@ class Runner:
         threads: int | None = None,
         contexts: int | None = None,
         fallback: bool = False,
+        allow_nonfinite: bool = False,
     ) -> Self:
         """Opens the bundle in `folder`.
 
@@ -69,19 +88,20 @@ class Runner:
             folder: the bundle.
             precision: "fp32", "fp16", "int8", ...; default: the backend's preferred one.
             backend: as in "onnxruntime"; default: the first of `backend.PREFERRED` that can run.
-            threads: CPU threads; default: the library's own.
-            contexts: calls that can run at the same time, at least 1; each allocates its own activations. Default: one
+            threads: CPU threads, 1 to 1024; default: the library's own.
+            contexts: calls that can run at the same time, 1 to 1024; each allocates its own activations. Default: one
                 per CPU core, at most 4.
             fallback: if the requested backend or precision cannot run here, open the default one, with a
                 RuntimeWarning and the reason in `fell_back`. Without it nothing is ever replaced.
+            allow_nonfinite: takes NaN and infinite images, and returns such outputs; otherwise both are an error.
 
         Raises:
             DeployError: not a bundle; or the artifact is missing (MissingArtifact), stale or damaged.
             MachineError: this machine cannot run it.
-            UsageError: the backend does not run this precision; fewer than 1 contexts.
+            UsageError: the backend does not run this precision; too few or too many threads or contexts.
         """
-        if contexts is not None and contexts < 1:
-            raise UsageError(f"{contexts} contexts: expected at least 1")
+        if contexts is not None and not 1 <= contexts <= MAX_CONTEXTS:
+            raise UsageError(f"{contexts} contexts: expected 1 to {MAX_CONTEXTS}")
         bundle, reason = Bundle.open(folder), None
         name, chosen = choose(bundle, backend, parse_precision(precision))
         try:
@@ -93,10 +113,9 @@ class Runner:
             name, chosen = choose(bundle, None, None)
             first = open_backend(bundle, backend=name, precision=chosen, threads=threads)
             title = find_runtime(name).title
-            warnings.warn(f"{reason}; running {title} {chosen} instead", RuntimeWarning, stacklevel=2)
-        runner = cls(bundle, name, chosen, Pool(first, contexts or min(4, usable_cores())))
-        runner.fell_back = reason
-        return runner
+            warnings.warn(printable(f"{reason}; running {title} {chosen} instead"), RuntimeWarning, stacklevel=2)
+        pool = Pool(first, contexts or min(4, usable_cores()))
+        return cls(bundle, pool, backend=name, precision=chosen, fell_back=reason, allow_nonfinite=allow_nonfinite)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,17 +133,17 @@ class Runner:
             float32 (N, classes), owned by the caller.
 
         Raises:
-            DeployError: another shape or dtype, an empty batch, a closed runner, or a bundle without logits.
+            DeployError: another shape or dtype, an empty batch, a bundle without logits, or NaN or infinite values.
+            UsageError: the runner is closed, or was opened by the process that this one was forked from.
         """
         if self.outputs[0].name != "logits":
             names = " and ".join(output.name for output in self.outputs)
             raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
-        return cast("npt.NDArray[np.float32]", self._run(images)[0])
+        return cast("npt.NDArray[np.float32]", self.run(images)["logits"])
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
         """All outputs of a batch by name, as in {"logits": ..., "features": ...}; otherwise like `predict`."""
-        names = (output.name for output in self.outputs)
-        return dict(zip(names, self._run(images), strict=True))
+        return self._run(self._prepared(images))
 
     def predict_into(
         self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32], out: Array | Mapping[str, Array]
@@ -137,21 +156,22 @@ class Runner:
                 strides.
 
         Raises:
-            DeployError: as `predict`; or an array is missing or has another shape or dtype (nothing is written then).
+            DeployError: as `predict`; or an array is missing or has another shape or dtype. Nothing is written then.
+            UsageError: as `predict`.
         """
-        batch = self._checked(np.asarray(images))
-        targets = self._targets(out, len(batch))
-        start = 0
-        for results, count in self._pieces(batch):
-            for target, result in zip(targets, results, strict=False):
-                target[start : start + count] = result[:count]
-            start += count
+        batch = self._prepared(images)
+        targets = check_targets(out, self.outputs, len(batch))
+        outputs = self._run(batch)
+        for name, target in targets.items():
+            target[...] = outputs[name]
 
     def predict_on_device(self, images: object, out: object | Mapping[str, object], stream: int = 0) -> None:
         """Starts an inference on GPU arrays on the caller's CUDA stream, without a copy and without waiting.
 
         It runs after the work already on the stream; later work on the stream sees `out`. Until then the arrays must
         live, and nothing else may write to them. Threads may share the runner, each with its own stream.
+
+        NaN and infinite outputs are not noticed: that would need to wait for the GPU. Check `out` after the stream.
 
         Args:
             images: an object with `__dlpack__` or `__cuda_array_interface__`, such as a CUDA tensor of PyTorch: the
@@ -163,13 +183,15 @@ class Runner:
         Raises:
             DeployError: the backend does not take device arrays, or one does not fit (nothing is started then).
             MachineError: CUDA failed.
+            UsageError: as `predict`.
         """
+        self._pool.check_process()  # before CUDA is called
         predict_on_device(self._pool, f"{self.backend} {self.precision}", images, out, stream)
 
     def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
         """Creates all contexts and runs each on blank images, so that first calls are as fast as later ones.
 
-        Call it before other threads use the runner.
+        Calls of other threads wait meanwhile.
 
         Args:
             batches: the batch sizes to expect.
@@ -177,69 +199,62 @@ class Runner:
 
         Raises:
             DeployError: a batch below 1, or an inference failed.
+            UsageError: as `predict`; or within a call of this thread, as a signal handler may be.
         """
         source = self.inputs[0]
-        for backend in self._pool.fill():
-            for count in batches:
-                if count < 1:
-                    raise DeployError(f"a batch of {count} to warm up with: expected at least 1")
-                blank = np.zeros((count, *source.shape), source.dtype)
+
+        def run(backend: Backend) -> None:
+            for size in batches:
+                if size < 1:
+                    raise DeployError(f"a batch of {size} to warm up with: expected at least 1")
+                blank = np.zeros((size, *source.shape), source.dtype)
                 for _ in range(iterations):
-                    for piece in _split(blank, self.batches):
+                    for piece in split_batch(blank, self.batches):
                         infer(backend, piece)
 
+        self._pool.call_each(run)
+
     def close(self) -> None:
-        """Waits for running calls, then frees all memory; may be called twice."""
+        """Waits for running calls, then frees all memory; calls that wait for a context fail. May be called twice.
+
+        Raises:
+            UsageError: in a forked process; or within a call of this thread, as a signal handler may be.
+        """
         self._pool.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.close()
+        if not self._pool.forked:  # a child that leaves the block has nothing to free, and its own error to report
+            self.close()
 
-    def _run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> tuple[Array, ...]:
-        batch = self._checked(np.asarray(images))
-        pieces = [tuple(result[:count] for result in results) for results, count in self._pieces(batch)]
-        return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
+    def __repr__(self) -> str:
+        state = f"opened in process {self._pool.process}" if self._pool.forked else "open"
+        return (
+            f"<{type(self).__name__} of {self.bundle.spec.name!r} in {str(self.bundle.folder)!r}: {self.backend} "
+            f"{self.precision}, {count(self._pool.size, 'context')}, {'closed' if self._pool.closed else state}>"
+        )
 
-    def _pieces(self, batch: Array) -> Iterator[tuple[tuple[Array, ...], int]]:
-        """Each part's outputs, and the number of their rows that are not padding."""
-        with self._pool.lend() as backend:
-            start = 0
-            for piece in _split(batch, self.batches):
-                yield infer(backend, piece), min(len(piece), len(batch) - start)
-                start += len(piece)
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            f"{self!r} cannot be copied or sent to another process: pass the bundle's folder, and open it there"
+        )
 
-    def _checked(self, images: Array) -> Array:
-        preprocessing, source = self.bundle.spec.preprocessing, self.inputs[0]
-        pixels = (preprocessing.height, preprocessing.width, 3)
-        if images.ndim == 4 and len(images) > 0:
-            if images.dtype == source.dtype and images.shape[1:] == source.shape:
-                return np.ascontiguousarray(images)
-            if images.dtype == np.uint8 and images.shape[1:] == pixels:
-                return normalize(images.astype(np.uint8, copy=False), preprocessing)
-        shapes = f"uint8 (N, {', '.join(map(str, pixels))}), RGB"
-        if source.dtype != "uint8":
-            shapes += f", or normalised float32 (N, {', '.join(map(str, source.shape))})"
-        raise DeployError(f"images are {images.dtype} {images.shape}: expected {shapes}, N at least 1")
+    def _prepared(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Array:
+        given = np.asarray(images)
+        batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
+        if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
+            remedy = f"check how they were normalised, {ALLOW}"
+            check_finite({"images": batch}, subject="the batch has", remedy=remedy)
+        return batch
 
-    def _targets(self, out: Array | Mapping[str, Array], count: int) -> list[Array]:
-        named, targets = named_outputs(out, self.outputs), list[Array]()
-        for output, (name, target) in zip(self.outputs, named.items(), strict=False):
-            shape = (count, *output.shape)
-            if not isinstance(target, np.ndarray) or (target.dtype, target.shape) != (np.dtype(output.dtype), shape):
-                found = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
-                raise DeployError(f"out for {name} is {found}: expected a numpy array, {output.dtype} {shape}")
-            if not target.flags.writeable:
-                raise DeployError(f"out for {name} is read-only: expected an array that can be written to")
-            targets.append(target)
-        return targets
-
-
-def _split(batch: Array, sizes: range) -> Iterator[Array]:
-    """Parts of sizes the backend takes; the last repeats its images if it is too small."""
-    largest = sizes[-1]
-    for start in range(0, len(batch), largest):
-        piece = batch[start : start + largest]
-        yield piece if len(piece) >= sizes[0] else np.resize(piece, (sizes[0], *piece.shape[1:]))
+    def _run(self, batch: Array) -> dict[str, Array]:
+        pieces = self._pool.call(lambda backend: [infer(backend, piece) for piece in split_batch(batch, self.batches)])
+        joined = pieces[0] if len(pieces) == 1 else [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        names = [output.name for output in self.outputs]
+        outputs = {name: array[: len(batch)] for name, array in zip(names, joined, strict=True)}  # without padding
+        if not self.allow_nonfinite:
+            subject = f"{self.backend} {self.precision} gives"
+            check_finite(outputs, subject=subject, remedy=f"run another precision, as fp32, {ALLOW}")
+        return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,10 @@ from wrn_deploy.errors import DamagedFile, MachineError, missing_package
 
 __all__ = [
     "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_session",
-    "providers",
+    "providers", "session_errors",
 ]  # fmt: skip
 
-ERRORS_ONLY = 3  # ONNX Runtime's severities: 0 verbose .. 4 fatal
+FATAL_ONLY = 4  # ONNX Runtime's severity: it raises errors too, and its log has a graph's names as they are
 NVIDIA = 0x10DE  # the PCI vendor
 
 
@@ -82,7 +83,7 @@ def open_session(
     """
     ort = _onnxruntime()
     options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.enable_mem_pattern = plans_memory
     if not fuses_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
@@ -109,8 +110,10 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
     if provider.plugin is not None:
         options.add_provider_for_devices(_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
         named = []
+    # It takes no path that is not UTF-8, which Python shows with surrogates.
+    model = graph.read_bytes() if isinstance(graph, Path) and re.search("[\ud800-\udfff]", str(graph)) else graph
     try:
-        session = ort.InferenceSession(graph, options, providers=named)
+        session = ort.InferenceSession(model, options, providers=named)
         session.disable_fallback()  # else a failed run silently opens a CPU session
     except Exception as error:  # its exceptions have no common class below Exception
         name = graph if isinstance(graph, Path) else "the graph"
@@ -180,6 +183,14 @@ def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArra
 def providers() -> list[str]:
     """The execution providers of the installed ONNX Runtime; empty if it is not installed."""
     return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
+
+
+def session_errors() -> tuple[type[Exception], ...]:
+    """What a session's calls raise, in the absence of a common class; not what a signal handler raises meanwhile."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as module
+
+    own = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Exception)]
+    return (MemoryError, RuntimeError, *own)
 
 
 def _onnxruntime() -> Any:

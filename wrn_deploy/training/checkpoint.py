@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -44,10 +45,8 @@ def save_checkpoint(file: Path, trainer: Trainer, point: ResumePoint) -> None:
         tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     record = {**dataclasses.asdict(point), **_arithmetic(trainer), SCALER: trainer.scaler.state_dict()}
-    written = file.with_suffix(".tmp")
     # Its save_file hides a full disk in an error of its own, and makes files that only their owner may read.
-    written.write_bytes(save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
-    written.replace(file)
+    write_whole(file, save(stored, metadata={METADATA: json.dumps(record, sort_keys=True)}))
 
 
 def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> tuple[Epoch, ...]:

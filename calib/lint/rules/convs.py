@@ -12,18 +12,33 @@ import onnx_ir as ir
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import (
+    NO_AXIS,
     at,
-    axis_of,
     brief,
-    dequantizer_of,
     quantized_data,
     quantized_weights,
+    scale_axis,
     scale_of,
     typed_name,
 )
-from wrn_deploy.graph import codes_type, input_of, is_fixed, name_of, producer, shape_of, users, value_name
+from wrn_deploy.graph import (
+    QUANTIZE,
+    codes_type,
+    dequantizer_of,
+    input_of,
+    is_fixed,
+    is_stored,
+    name_of,
+    producer,
+    shape_of,
+    type_of,
+    users,
+    value_name,
+)
 
 __all__ = ["RULES"]
+
+CODES = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.FLOAT8E4M3FN)
 
 
 def float_conv(facts: GraphFacts) -> Iterable[Place]:
@@ -72,14 +87,16 @@ def float_data(facts: GraphFacts) -> Iterator[Place]:
 def weight_axis(facts: GraphFacts) -> Iterator[Place]:
     """Convs whose weights, (out, in / groups, height, width), have scales along another axis than 0.
 
+    Where the DQ stands before a Transpose or a Reshape, the axis is that of the weights behind it.
     TensorRT-RTX 1.7 builds a larger plan from another axis; ONNX Runtime 1.31 forms a QLinearConv, which takes the
     scales for those of the output channels whatever the axis was.
     """
     for conv in facts.convs:
-        dequantizer = dequantizer_of(input_of(conv, 1))
+        dequantizer, axis = dequantizer_of(input_of(conv, 1)), scale_axis(input_of(conv, 1))
         scale = scale_of(dequantizer)
-        if dequantizer is not None and scale is not None and scale.size > 1 and axis_of(dequantizer) != 0:
-            yield at(conv, f"axis {axis_of(dequantizer)} in {name_of(dequantizer)}")
+        if dequantizer is not None and scale is not None and scale.size > 1 and axis not in (0, None):
+            where = "no axis of the weights" if axis == NO_AXIS else f"axis {axis}"
+            yield at(conv, f"{where} in {name_of(dequantizer)}")
 
 
 def tensor_weights(facts: GraphFacts) -> Iterator[Place]:
@@ -119,6 +136,25 @@ def float_weights_stored(facts: GraphFacts) -> Iterator[Place]:
             yield at(quantizer, f"{value_name(value)} is stored as {facts.type_of(value)}")
 
 
+def moved_codes(facts: GraphFacts) -> Iterator[Place]:
+    """Stored codes that another node reads before their DQ.
+
+    TensorRT-RTX 1.7 refuses Identity, Reshape, Transpose, Squeeze, Flatten, Concat and Slice of them: "Quantized
+    constant is only allowed before DQ". It takes Dropout, and codes that a Cast makes of floats.
+    """
+    for dequantizer in facts.dequantizers:
+        waiting, seen = [input_of(dequantizer, 0)], set[ir.Node]()
+        while waiting and is_fixed(input_of(dequantizer, 0)):
+            node = producer(waiting.pop())
+            if node is None or node in seen or node.op_type in (QUANTIZE, "Constant"):
+                continue
+            seen.add(node)
+            waiting += node.inputs
+            codes = [value for value in node.inputs if type_of(value) in CODES and is_stored(value)]
+            if codes and node.op_type not in ("Cast", "Dropout"):
+                yield at(dequantizer, f"{typed_name(node)} is between {value_name(codes[0])} and it")
+
+
 RULES = (
     Rule(id="QDQ110", severity=Severity.WARNING, check=float_conv,
          title="a Conv is left in float",
@@ -153,4 +189,8 @@ RULES = (
          title="weights are stored in float with Q and DQ",
          cost="The file is four times as large (fp16: twice), and building takes longer.",
          fix="Store int8 weights with a DQ alone."),
+    Rule(id="QDQ305", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=moved_codes,
+         title="stored codes pass another node before their DQ",
+         cost="TensorRT refuses the file.",
+         fix="Let the DQ read the stored codes; put the node behind the DQ, or store the codes as it leaves them."),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import at
-from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, input_of, name_of, users
+from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, input_of, name_of, type_of, users
 
 __all__ = ["RULES"]
 
@@ -67,7 +67,7 @@ def old_opset(facts: GraphFacts) -> Iterator[Place]:
     QuantizeLinear takes float16 from opset 19 on; before, x and the scale are float32. ONNX's checker and ONNX Runtime
     refuse such a file; the parser of TensorRT-RTX 1.7 does not check.
     """
-    half = [node for node in facts.qdq if (scale := input_of(node, 1)) is not None and scale.dtype in HALVES]
+    half = [node for node in facts.qdq if type_of(input_of(node, 1)) in HALVES]
     if half and facts.opset < 19:
         count = f"{len(half)} of {len(facts.qdq)} Q/DQ are in fp16, as {name_of(half[0])}"
         yield Place("", f"opset {facts.opset}, and {count}")

@@ -9,16 +9,17 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
-from wrn_deploy.calib.lint.walk import at, dequantizer_of, is_dequantized, is_int8, typed_name
+from wrn_deploy.calib.lint.walk import at, between_dq_and, is_dequantized, is_int8, typed_name
 from wrn_deploy.graph import (
     DEQUANTIZE,
+    PASSING,
     QUANTIZE,
     activated,
     codes_type,
     constant,
+    dequantizer_of,
     input_of,
     name_of,
-    producer,
     users,
     value_name,
 )
@@ -59,7 +60,7 @@ def float_bias(facts: GraphFacts) -> Iterator[Place]:
     """
     for conv in facts.int8_convs:
         bias = input_of(conv, 2)
-        dequantizer = producer(bias, DEQUANTIZE)
+        dequantizer = dequantizer_of(bias)
         if bias is not None and (dequantizer is None or codes_type(dequantizer) is not ir.DataType.INT32):
             yield at(conv, f"{value_name(bias)} is {bias.dtype}")
 
@@ -105,6 +106,19 @@ def full_range_weights(facts: GraphFacts) -> Iterator[Place]:
             return
 
 
+def reshaped_weights(facts: GraphFacts) -> Iterator[Place]:
+    """Int8 Convs whose weights are reshaped or cut out behind their DQ.
+
+    ONNX Runtime 1.31 moves a Transpose to the other side of a DQ, and removes Identity and Dropout, but leaves Reshape,
+    Squeeze, Unsqueeze, Flatten and Slice between DQ and Conv: no QLinearConv is formed.
+    """
+    for conv in facts.int8_convs:
+        nodes = between_dq_and(input_of(conv, 1))
+        between = [typed_name(node) for node in nodes if node.op_type not in ("Cast", "Transpose", *PASSING)]
+        if between:
+            yield at(conv, f"{', '.join(between)} on {value_name(input_of(conv, 1))}")
+
+
 RULES = (
     Rule(id="QDQ501", severity=Severity.WARNING, targets=(Target.ONNXRUNTIME,), check=signed_activations,
          title="activations are int8, not uint8",
@@ -126,4 +140,8 @@ RULES = (
          title="int8 weights use more than 7 bits with uint8 activations",
          cost="On x86-64 CPUs without VNNI sums of two products saturate, which costs accuracy.",
          fix="Nothing on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True)."),
+    Rule(id="QDQ506", severity=Severity.ERROR, targets=(Target.ONNXRUNTIME,), check=reshaped_weights,
+         title="a Conv's weights are reshaped or cut out behind their DQ",
+         cost="No QLinearConv is formed: the Conv runs in float.",
+         fix="Store the codes in the Conv's own shape, with the DQ directly before it."),
 )  # fmt: skip

@@ -9,8 +9,18 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.lint.facts import GraphFacts
 from wrn_deploy.calib.lint.finding import Place, Rule, Severity, Target
-from wrn_deploy.calib.lint.walk import at, brief, same_scale, scale_of, zero_point_of
-from wrn_deploy.graph import QUANTIZE, codes_type, input_of, is_fixed, name_of, producer, value_name
+from wrn_deploy.calib.lint.walk import at, brief, same_scale, scale_of, typed_name, zero_point_of
+from wrn_deploy.graph import (
+    PASSING,
+    codes_type,
+    input_of,
+    is_fixed,
+    name_of,
+    origin,
+    producer,
+    quantizer_of,
+    value_name,
+)
 
 __all__ = ["RULES"]
 
@@ -66,7 +76,7 @@ def q_dq_differ(facts: GraphFacts) -> Iterator[Place]:
     ONNX allows that; it multiplies all values of the tensor by the ratio of the scales.
     """
     for node in facts.dequantizers:
-        quantizer = producer(input_of(node, 0), QUANTIZE)
+        quantizer = quantizer_of(node)
         if quantizer is not None and not same_scale(quantizer, node):
             here, there = (f"{brief(scale_of(of))} (zero point {brief(zero_point_of(of))})" for of in (node, quantizer))
             yield at(node, f"{here}, and {name_of(quantizer)} has {there}")
@@ -90,7 +100,7 @@ def code_type(facts: GraphFacts) -> Iterator[Place]:
     TensorRT-RTX 1.7 takes uint8 with zero point 0 for int8 ("Defaulting to INT8 instead"), and refuses uint8 weights.
     ONNX: a Q without a zero point writes uint8.
     """
-    stored = [node for node in facts.dequantizers if producer(input_of(node, 0), QUANTIZE) is None]
+    stored = [node for node in facts.dequantizers if quantizer_of(node) is None]
     for node in (*facts.quantizers, *stored):
         found = codes_type(node)
         if found in REFUSED:
@@ -120,6 +130,19 @@ def computed_scale(facts: GraphFacts) -> Iterator[Place]:
         computed = [value_name(value) for value in node.inputs[1:] if not is_fixed(value)]
         if computed:
             yield at(node, f"{', '.join(computed)} is not a constant")
+
+
+def computed_zero_point(facts: GraphFacts) -> Iterator[Place]:
+    """Q and DQ with a zero point that other nodes than Identity, Dropout and Cast make from constants.
+
+    TensorRT-RTX 1.7 refuses those of Reshape, Squeeze, Transpose, Expand and ConstantOfShape: "`zero_point` which is
+    not an initializer". It computes scales from constants whatever makes them.
+    """
+    for node in facts.qdq:
+        value = input_of(node, 2)
+        made = producer(origin(value, "Cast", *PASSING))
+        if made is not None and made.op_type != "Constant" and is_fixed(value):
+            yield at(node, f"{value_name(value)} is made by {typed_name(made)}")
 
 
 RULES = (
@@ -155,4 +178,8 @@ RULES = (
          title="a scale or zero point is computed at run time",
          cost="The builder refuses the file or crashes; nothing could be fused.",
          fix="Calibrate, and store the scales as constants."),
+    Rule(id="QDQ209", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=computed_zero_point,
+         title="a zero point is computed from constants",
+         cost="TensorRT refuses the file.",
+         fix="Store the zero point."),
 )  # fmt: skip

@@ -114,11 +114,19 @@ def test_every_failure_is_an_error_of_ours(
         deserialize_plan(None, Runtime(outcome), plan, {"flavor": "tensorrt", "gpu": "A"})
 
 
-@pytest.mark.parametrize("compatible", [False, True])
-def test_code_in_a_plan_is_run_only_where_it_was_built_so(compatible: bool) -> None:
+@pytest.mark.parametrize(("compatible", "allowed"), [(False, False), (False, True), (True, True)])
+def test_code_in_a_plan_is_run_only_if_the_caller_allows_it(compatible: bool, allowed: bool) -> None:
     runtime = Runtime(object())
-    deserialize_plan(None, runtime, b"ftrt", {"version_compatible": compatible})
+    deserialize_plan(None, runtime, b"ftrt", {"version_compatible": compatible}, host_code=allowed)
     assert runtime.engine_host_code_allowed is compatible
+
+
+@pytest.mark.parametrize("said", [True, 1, "yes", "false", [0]])
+def test_a_manifest_does_not_allow_code(said: object) -> None:
+    runtime = Runtime(object())
+    with pytest.raises(DeployError, match=r"is not run unless you allow it: .*--allow-host-code"):
+        deserialize_plan(None, runtime, b"ftrt", {"version_compatible": said})
+    assert not runtime.engine_host_code_allowed
 
 
 class Rtx(Runtime):

@@ -275,6 +275,41 @@ def test_an_interpreter_ends_well_with_backends_open() -> None:
     assert done.stderr == ""
 
 
+def test_a_forked_child_frees_nothing_of_its_parents() -> None:
+    """Neither when it ends, nor when it drops the runner's pool: CUDA does not work in a child."""
+    code = (
+        "import os, sys\n"
+        "from types import ModuleType\n"
+        "from tests.backends.plan.fake_gpu import FakeDriver\n"
+        "from tests.backends.plan.fake_tensorrt import FakeTensorRT\n"
+        "from tests.backends.plan.opened import opened\n"
+        "from wrn_deploy.runtime.pool import Pool\n"
+        "driver = FakeDriver()\n"
+        "package = ModuleType('pycuda')\n"
+        "package.driver = driver\n"
+        "sys.modules.update({'pycuda': package, 'pycuda.driver': driver})\n"
+        "class Log(list):\n"
+        "    def append(self, line): print(os.getpid() == parent, line, flush=True)\n"
+        "parent = os.getpid()\n"
+        "pool = Pool(opened(FakeTensorRT(driver)), 2)\n"
+        "pool.call_each(lambda backend: None)\n"
+        "driver.log = Log()\n"
+        "for drops in (False, True):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        if drops: del pool\n"
+        "        sys.exit()\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "print('parent ends', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "parent ends", "a child freed something"
+    assert "True engine gone" in lines
+    assert not [line for line in lines if line.startswith("False")]
+    assert done.stderr == ""
+
+
 def test_a_gpu_that_fails_is_reported_and_can_be_closed(driver: FakeDriver, trt: FakeTensorRT) -> None:
     backend = opened(trt)
     backend.upload(some_images(1))

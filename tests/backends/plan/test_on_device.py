@@ -15,7 +15,8 @@ from tests.backends.plan.opened import opened, run, some_images
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime.backend import DeviceBackend
 from wrn_deploy.runtime.device_array import DeviceArray
-from wrn_deploy.runtime.pool import Pool, predict_on_device
+from wrn_deploy.runtime.on_device import predict_on_device
+from wrn_deploy.runtime.pool import Pool
 
 
 class Caller:

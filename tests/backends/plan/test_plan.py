@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 from types import ModuleType
 
 import pytest
 
 from tests.backends.plan.fake_gpu import FakeDriver
 from tests.backends.plan.fake_tensorrt import FakeTensorRT, Tensor, answer_to
+from tests.manifests import read_record, write_record
 from wrn_deploy.backends.plan import backend as plan_backend
 from wrn_deploy.backends.plan.backend import PlanRuntime
 from wrn_deploy.bundle import Bundle
@@ -62,8 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def with_plan(bundle: Bundle, **facts: object) -> Bundle:
     """The bundle with an fp16 plan of full TensorRT, as if it had been built on a GPU."""
-    manifest = bundle.folder / "manifest.json"
-    record = json.loads(manifest.read_text())
+    record = read_record(bundle.folder)
     (bundle.folder / "fp16-tensorrt.plan").write_bytes(b"plan")
     from wrn_deploy.bundle import sha256_of
 
@@ -73,7 +72,7 @@ def with_plan(bundle: Bundle, **facts: object) -> Bundle:
         "recipe": {"parents": {"onnx-fp16": record["artifacts"]["onnx-fp16"]["sha256"]}, "options": {}, "tools": {}},
         "facts": {**FACTS, **facts},
     }  # fmt: skip
-    manifest.write_text(json.dumps(record))
+    write_record(bundle.folder, record)
     return Bundle.open(bundle.folder)
 
 

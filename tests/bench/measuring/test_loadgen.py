@@ -59,6 +59,19 @@ def test_single_stream_asks_for_one_at_a_time(tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "mlperf_log_summary.txt").is_file()
 
 
+def test_links_among_the_logs_are_not_followed(tmp_path: Path) -> None:
+    victim, logs = tmp_path / "victim", tmp_path / "logs"
+    victim.write_text("precious")
+    logs.mkdir()
+    names = ("summary", "detail", "accuracy")
+    for name in names:
+        (logs / f"mlperf_log_{name}.{'json' if name == 'accuracy' else 'txt'}").symlink_to(victim)
+    run(Answerer(), logs, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.1))
+    assert victim.read_text() == "precious"
+    assert (logs / "mlperf_log_detail.txt").stat().st_size > 0
+    assert not list(logs.glob(".new-*"))
+
+
 def test_offline_fills_batches(tmp_path: Path) -> None:
     answerer = Answerer()
     found = run(answerer, tmp_path, Load(scenario=Scenario.OFFLINE, seconds=0.5, batch=8))

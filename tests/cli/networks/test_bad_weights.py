@@ -83,7 +83,7 @@ CASES: list[tuple[Make, tuple[str, ...]]] = [
     (_truncated, ("damaged or truncated", "expected a whole .safetensors file")),
     (_header_only, ("damaged",)),
     (_empty, ("0 bytes", "expected a .safetensors, .pth, .npz or HDF5 file")),
-    (_text, ("expected a .safetensors or a .pth file",)),
+    (_text, ("a text that begins with 'these are no weights'", "expected a .safetensors, .pth, .npz or HDF5 file")),
     (_nan, ("NaN or infinite values", "fc.weight", "expected finite weights")),
     (_one_missing, ("1 missing: block1.0.conv1.weight", "wrn-10-1")),
     (_one_left_over, ("1 left over: head.scale",)),

@@ -88,6 +88,7 @@ def test_timm_s_size_for_training_counts_where_that_for_tests_is_not_the_network
         ({"crop_mode": "squash", "test_input_size": None}, "crop_mode 'squash': expected center"),
         ({"interpolation": "lanczos"}, "interpolation 'lanczos'"),
         ({"std": [0, 1, 1]}, "three positive numbers"),
+        ({"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}, "--mean 0.485,0.456,0.406 --std 0.229,"),
         ({"mean": "x"}, "a preprocessing that is not supported"),
         ({"test_crop_pct": 0}, "a preprocessing that is not supported"),
         ({"input_size": [1, 28, 28], "test_input_size": None}, "3 channels"),
@@ -101,7 +102,54 @@ def test_a_configuration_that_cannot_be_met_is_reported(changes: dict[str, Any],
     assert "config.json" in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "bert"}', ""])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"architecture": "vit_base_patch16_224", "num_classes": 21843}, "is of vit_base_patch16_224, not of wrn-50-2"),
+        ({"architecture": "resnet50"}, "is of resnet50, not of wrn-50-2"),
+        ({"architecture": "wide_resnet50_2", "num_classes": 10}, "is for 10 classes, and the weights have 1000"),
+        ({"architecture": None}, "does not say of which network it is"),
+    ],
+)
+@pytest.mark.parametrize("bare", [False, True], ids=["beside pretrained_cfg", "pretrained_cfg alone"])
+def test_the_configuration_of_another_network_is_not_taken_and_that_is_reported(
+    changes: dict[str, Any], reason: str, bare: bool, tmp_path: Path
+) -> None:
+    named = {"architecture": "wide_resnet50_2", "num_classes": 1000, **changes}
+    config = TIMM["pretrained_cfg"]
+    record = {**config, **named} if bare else {**named, "pretrained_cfg": config}
+    (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    found = _found(tmp_path)
+    assert found.preprocessing == USUAL.preprocessing
+    assert found.not_taken == (f"config.json beside the file {reason}",)
+
+
+@pytest.mark.parametrize("architecture", ["wide_resnet50_2", "wrn-50-2", "WRN_50_2"])
+def test_the_network_has_several_names_in_configurations(architecture: str, tmp_path: Path) -> None:
+    record = {**TIMM, "architecture": architecture}
+    (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    assert _found(tmp_path).not_taken == ()
+    assert _found(tmp_path).preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_configuration_of_transformers_is_not_taken_since_it_does_not_say_whose_it_is(tmp_path: Path) -> None:
+    record = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"shortest_edge": 224}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(record), encoding="utf-8")
+    found = _found(tmp_path)
+    assert found.preprocessing == USUAL.preprocessing
+    assert found.not_taken == ("preprocessor_config.json beside the file does not say of which network it is",)
+    _config(tmp_path)
+    assert _found(tmp_path).not_taken == ()
+
+
+def test_a_normalising_layer_of_a_0_to_255_image_is_refused_with_what_to_pass(tmp_path: Path) -> None:
+    with pytest.raises(
+        DeployError, match=r"model\.safetensors has a layer that normalises, mean 125\.3,.* --std 0\.2471,"
+    ):
+        _found(tmp_path, normalizer=((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "bert"}', "", "[" * 100_000])
 def test_the_configuration_of_something_else_is_passed_over(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content, encoding="utf-8")
     assert _found(tmp_path).preprocessing == USUAL.preprocessing

@@ -155,11 +155,6 @@ def test_a_normalising_layer_before_the_network_is_read_as_its_preprocessing(tmp
     assert _loaded(WANTED, tmp_path)[1].normalizer() is None
 
 
-def test_tensors_that_belong_to_nothing_are_left_over_also_outside_of_the_prefix(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=r"in module: 1 left over: criterion\.weight\. Give"):
-        _loaded({**_prefixed("module.", WANTED), "criterion.weight": torch.ones(10)}, tmp_path)
-
-
 @pytest.mark.parametrize("new_format", [True, False], ids=["zip", "legacy"])
 def test_objects_beside_the_tensors_are_passed_over_and_named(new_format: bool, tmp_path: Path) -> None:
     saved = {

@@ -59,7 +59,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=rf"{tmp_path} is a folder: {EXPECTED}"):
+    with pytest.raises(DeployError, match=rf"{tmp_path} is an empty folder: {EXPECTED}"):
         read_weights(tmp_path)
 
 
@@ -147,16 +147,10 @@ def test_what_is_not_a_state_dict_is_refused(content: object, file: Path) -> Non
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"weights = 1, 2, 3\n",
-        b"\x89PNG\r\n\x1a\n" + bytes(100),
-        bytes(1000),
-        b"PK\x03\x04" + bytes(100),
-        b"{" * 50,
-    ],
-    ids=["text", "image", "zeros", "zip", "braces"],
+    [bytes(1000), bytes(range(1, 255)), b"PK\x03\x04" + bytes(100)],
+    ids=["zeros", "all bytes", "zip"],
 )
-def test_other_kinds_of_files_are_no_checkpoints(content: bytes, file: Path) -> None:
+def test_bytes_of_no_known_kind_are_no_checkpoint(content: bytes, file: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(DeployError, match=r"weights is damaged(, | or )truncated.*: expected a ") as error:
         read_weights(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import contents
+from tests.manifests import edit_manifest
 from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -159,11 +159,7 @@ def test_a_damaged_plan_is_built_again(bundle: Bundle) -> None:
 
 def forget(bundle: Bundle, *keys: str) -> Bundle:
     """The bundle as if these artifacts had never been made."""
-    manifest = bundle.folder / "manifest.json"
-    record = json.loads(manifest.read_text())
-    for key in keys:
-        del record["artifacts"][key]
-    manifest.write_text(json.dumps(record))
+    edit_manifest(bundle.folder, lambda record: [record["artifacts"].pop(key) for key in keys])
     return Bundle.open(bundle.folder)
 
 

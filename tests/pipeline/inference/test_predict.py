@@ -71,7 +71,7 @@ def test_logits_that_are_not_finite_are_no_prediction(
 ) -> None:
     nothing: Callable[..., object] = lambda _self, images: {"logits": np.full((len(images), 10), np.nan)}  # noqa: E731
     monkeypatch.setattr(Runner, "run", nothing)
-    with pytest.raises(DeployError, match=r"NaN or infinite logits for .*digit\.png"):
+    with pytest.raises(DeployError, match=r"NaN or infinite logits: .* the first of which is .*digit\.png"):
         predict_images(made_bundle, PredictOptions(images=(digit,), top_k=1, backend="onnxruntime"), Silent())
 
 

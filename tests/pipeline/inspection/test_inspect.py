@@ -8,11 +8,13 @@ from pathlib import Path
 import onnx
 import pytest
 
+from tests.manifests import read_record, write_record
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.pipeline.inspection.inspect import BundleView, GraphView, PlanView, inspect_path
+from wrn_deploy.pipeline.inspection.inspect import inspect_path
+from wrn_deploy.pipeline.inspection.views import BundleView, GraphView, PlanView
 from wrn_deploy.progress import Silent
 
 needs_rtx = pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")
@@ -67,12 +69,11 @@ def test_what_is_wrong_in_a_bundle_is_said_with_the_remedy(bundle: Bundle) -> No
 
 
 def test_what_was_made_from_another_file_is_stale(bundle: Bundle) -> None:
-    manifest = bundle.folder / "manifest.json"
-    text = manifest.read_text()
-    old = bundle.artifacts["onnx-fp32"].sha256
-    file = bundle.folder / "fp32.onnx"
-    file.write_bytes(file.read_bytes() + b"")
-    manifest.write_text(text.replace(f'"onnx-fp32": "{old}"', f'"onnx-fp32": "{"0" * 64}"'))
+    record = read_record(bundle.folder)
+    for artifact in record["artifacts"].values():
+        parents = artifact["recipe"]["parents"]
+        parents.update({key: "0" * 64 for key in parents if key == "onnx-fp32"})
+    write_record(bundle.folder, record)
     found = states(bundle.folder)
     assert found["onnx-fp32"] is None
     assert "onnx-fp16 was made from onnx-fp32 000000000000, which is now" in str(found["onnx-fp16"])

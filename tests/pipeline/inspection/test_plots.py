@@ -11,8 +11,9 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import describe_model
 from wrn_deploy.models.cost import count_cost
-from wrn_deploy.pipeline.inspection.inspect import GraphView, inspect_path
+from wrn_deploy.pipeline.inspection.inspect import inspect_path
 from wrn_deploy.pipeline.inspection.plots import PlotOptions, plot_model
+from wrn_deploy.pipeline.inspection.views import GraphView
 from wrn_deploy.progress import Silent
 from wrn_deploy.rendering.plots.network import LayerKind, Network, segments_of
 from wrn_deploy.spec import Precision

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.manifests import edit_manifest
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError, GateError, MachineError, UsageError
 from wrn_deploy.export import check, graph, half
@@ -250,10 +251,8 @@ def test_a_file_that_was_changed_is_made_again(old: Path, made: Path, name: str,
 
 @pytest.mark.parametrize("changed", ["tools", "options"])
 def test_graphs_of_other_tools_or_another_opset_are_made_again(old: Path, changed: str) -> None:
-    manifest = json.loads((old / "manifest.json").read_text())
-    recipe = manifest["artifacts"]["onnx-fp32"]["recipe"]
-    recipe[changed] = {"torch": "1.0"} if changed == "tools" else {"opset": 11}
-    (old / "manifest.json").write_text(json.dumps(manifest))
+    other = {"torch": "1.0"} if changed == "tools" else {"opset": 11}
+    edit_manifest(old, lambda record: record["artifacts"]["onnx-fp32"]["recipe"].update({changed: other}))
     written = (old / "fp32.onnx").stat().st_mtime_ns
     _random(old)
     assert (old / "fp32.onnx").stat().st_mtime_ns > written

@@ -193,6 +193,7 @@ def test_the_log_follows_the_checkpoint_whatever_a_kill_left_in_it(
         train_model(options_for(data, out), Interrupted(4 * COUNT + 1))
     lines = (straight / LOG).read_text().splitlines(keepends=True)
     (out / LOG).write_text("".join(lines[:keep]) + '{"epoch": 9, "learn')
+    (out / ".new-0123.tmp").write_bytes(b"half a checkpoint")
     train_model(options_for(data, out, resume=True), Silent())
     _assert_same_run(out, straight)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import weakref
 from dataclasses import dataclass
 from typing import Self
@@ -75,7 +76,12 @@ class PlanRuntime:
         del precision, threads  # the plan has its own precision, and runs on the GPU
         plan = bundle.file(artifact).read_bytes()
         module = importlib.import_module(self.flavor)
-        expected = Expected(source=bundle.spec.input, results=bundle.spec.outputs, facts=artifact.facts)
+        expected = Expected(
+            source=bundle.spec.input,
+            results=bundle.spec.outputs,
+            facts=artifact.facts,
+            host_code=bundle.trust.host_code,
+        )
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
         return PlanBackend(engine, graphs=self.graphs)
@@ -102,7 +108,7 @@ class PlanBackend(DeviceBackend):
             engine.release()
             raise
         # Also if nobody closes it, and before the interpreter ends: CUDA's libraries may be gone afterwards.
-        self._free = weakref.finalize(self, _free, self._execution, engine)
+        self._free = weakref.finalize(self, _free, self._execution, engine, os.getpid())
 
     @property
     def uses_graphs(self) -> bool:
@@ -228,8 +234,13 @@ def _graphs_obstacle() -> str | None:
     return None
 
 
-def _free(execution: Execution, engine: SharedEngine) -> None:
-    """Frees the contexts, then the engine if no one else holds it; after a CUDA failure there is nothing to free."""
+def _free(execution: Execution, engine: SharedEngine, process: int) -> None:
+    """Frees the contexts, then the engine if no one else holds it; after a CUDA failure there is nothing to free.
+
+    In a child of `process`, which made them, it frees nothing: CUDA does not work after a fork.
+    """
+    if os.getpid() != process:
+        return
     with contextlib.suppress(MachineError), on_gpu():
         execution.close()
         engine.release()

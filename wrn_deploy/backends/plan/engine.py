@@ -12,6 +12,7 @@ from typing import Any
 from wrn_deploy.backends.plan.context import ProfileContext
 from wrn_deploy.backends.plan.validity import batches_of, plan_warnings, profiles_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
+from wrn_deploy.formatting import printable
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.spec import TensorSpec
 
@@ -41,11 +42,15 @@ MALFORMED = "MALFORMED_ENGINE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the bundle says about a plan: its tensors and the artifact's facts."""
+    """What the bundle says about a plan: its tensors and the artifact's facts.
+
+    `host_code`: whether the caller lets TensorRT run code of this machine's processor that the plan holds.
+    """
 
     source: TensorSpec
     results: tuple[TensorSpec, ...]
     facts: Mapping[str, Any]
+    host_code: bool = False
 
 
 class SharedEngine:
@@ -68,7 +73,7 @@ class SharedEngine:
         self._module = module
         self._logger = module.Logger(module.Logger.ERROR)
         self._runtime = module.Runtime(self._logger)
-        self._engine = deserialize_plan(module, self._runtime, plan, expected.facts)
+        self._engine = deserialize_plan(module, self._runtime, plan, expected.facts, host_code=expected.host_code)
         self._check_tensors()
 
     @property
@@ -104,7 +109,7 @@ class SharedEngine:
             first, self.graphs_obstacle = self.graphs_obstacle is None, self.graphs_obstacle or reason
         if first:
             text = f"CUDA graphs are off, inferences are started kernel by kernel: {reason}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
 
     def hold(self) -> SharedEngine:
         """Adds a holder.
@@ -148,15 +153,17 @@ class SharedEngine:
                 )
 
 
-def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str, Any]) -> Any:
+def deserialize_plan(
+    module: Any, runtime: Any, plan: bytes, facts: Mapping[str, Any], *, host_code: bool = False
+) -> Any:
     """The engine of a plan.
 
     Args:
         module: TensorRT's Python module, of either flavour.
         runtime: one of its runtimes; the engine must not outlive it.
         plan: the whole file.
-        facts: the plan artifact's. A version-compatible plan contains code, which is run: its sha256 matches the
-            manifest, so it is the one that was built.
+        facts: the plan artifact's.
+        host_code: whether a version-compatible plan may run the code in it; no fact of the plan can allow that.
 
     Raises:
         DamagedFile: the plan is damaged, or of the other flavour.
@@ -176,6 +183,12 @@ def deserialize_plan(module: Any, runtime: Any, plan: bytes, facts: Mapping[str,
     causes = plan_warnings(facts, gpu) if gpu else ()
     because = f" ({'; '.join(causes)})" if causes else ""
     if facts.get("version_compatible"):
+        if not host_code:
+            raise DeployError(
+                "the plan is version-compatible, so it holds code for this machine's processor, which is not run "
+                "unless you allow it: if you trust who built it, give --allow-host-code, or `allow_host_code=True` to "
+                "Runner.open"
+            )
         runtime.engine_host_code_allowed = True
     try:
         engine = runtime.deserialize_cuda_engine(plan)

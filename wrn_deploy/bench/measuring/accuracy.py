@@ -15,6 +15,7 @@ from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["TOP", "Answers", "LogitErrors", "LogitFile", "ask", "best_classes", "fill", "in_top"]
@@ -82,11 +83,9 @@ def ask(
             _check_labels(batch, spec.classes)
             outputs = infer(backend, fill(as_input(batch.images, spec), backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
-            for name, result in results.items():
-                if not np.isfinite(result).all():
-                    raise DeployError(
-                        f"the network gives NaN or infinite {name} near {batch.names[0]}: expected finite ones"
-                    )
+            check_finite(
+                results, subject="the network gives", remedy="run another precision, as fp32", names=batch.names
+            )
             predicted.append(best_classes(results))
             labels.append(batch.labels)
             tops.append(in_top(results, batch.labels, spec.classes))

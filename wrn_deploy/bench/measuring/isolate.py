@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +17,8 @@ from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import LoadResult, WarmUp
 from wrn_deploy.errors import DeployError
+from wrn_deploy.process.children import Child
+from wrn_deploy.process.scratch import open_scratch_file
 
 __all__ = ["Worker"]
 
@@ -39,11 +40,9 @@ class Worker:
 
     def __init__(self, config: WorkerConfig) -> None:
         ours, theirs = socket.socketpair()
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        self._output = open_scratch_file()  # closed with the worker
         command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), *sys.path]
-        self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
-        )
+        self._process = Child(command, pass_fds=[theirs.fileno()], stdout=self._output, stderr=self._output)
         theirs.close()
         self._connection = Connection(ours.detach())
         try:

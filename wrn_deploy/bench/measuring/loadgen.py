@@ -10,6 +10,7 @@ import importlib.util
 import json
 import queue
 import statistics
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,17 +97,20 @@ def run_scenario(backend: Backend, images: Array, load: Load, folder: Path) -> L
     folder.mkdir(parents=True, exist_ok=True)
     server = _Server(backend, images, load, lg)
     logs = lg.LogSettings()
-    logs.log_output.outdir = str(folder)
     logs.log_output.copy_summary_to_stdout = False
     logs.enable_trace = False
     library = lg.ConstructQSL(len(images), len(images), lambda _indices: None, lambda _indices: None)
     under_test = lg.ConstructSUT(server.issue, lambda: None)
-    try:
-        lg.StartTestWithLogSettings(under_test, library, _settings(lg, load, server.rate()), logs)
-    finally:
-        server.stop()
-        lg.DestroySUT(under_test)
-        lg.DestroyQSL(library)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as made:  # LoadGen follows links that it finds
+        logs.log_output.outdir = made
+        try:
+            lg.StartTestWithLogSettings(under_test, library, _settings(lg, load, server.rate()), logs)
+        finally:
+            server.stop()
+            lg.DestroySUT(under_test)
+            lg.DestroyQSL(library)
+        for log in Path(made).iterdir():
+            log.replace(folder / log.name)
     if server.failure is not None:
         raise DeployError(f"{load.scenario}: an inference failed ({server.failure})") from server.failure
     return _result(folder, load)

@@ -13,6 +13,7 @@ import wrn_deploy
 from wrn_deploy.bench.measuring.gpu import GpuReader, open_gpu
 from wrn_deploy.bench.measuring.linux import CpuTimes, Linux
 from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
+from wrn_deploy.process.children import run_child
 
 __all__ = ["MachineWatch", "git_revision", "watch_machine"]
 
@@ -98,7 +99,8 @@ def git_revision(tree: Path | None = None) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-C", str(top), "describe", "--always", "--dirty"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
+        answer = run_child(command, timeout_s=30, env=environment)
+        answer.check_returncode()
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None

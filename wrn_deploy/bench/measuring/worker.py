@@ -25,6 +25,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
+from wrn_deploy.process.children import serve_parent
 from wrn_deploy.runtime.backend import Array, open_backend
 from wrn_deploy.spec import Precision
 
@@ -129,6 +130,7 @@ def serve(socket: int) -> None:
 
     An answer is ("done", result) or ("failed", reason); ("progress", images) may come before it.
     """
+    serve_parent()
     connection = Connection(socket)
     candidate: _OpenCandidate | None = None
     while True:

@@ -23,11 +23,17 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle, an ONNX graph, or a plan.")],
     as_json: opt.AsJson = False,
 ) -> None:
-    """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes."""
+    """Show what is in a bundle, a graph or a plan: precisions, layers, profiles, sizes.
+
+    Exit code 3 if an artifact of the bundle, or the plan, cannot be used: it is missing, damaged or stale.
+    """
     from wrn_deploy.cli.show.inspection import show_inspection
     from wrn_deploy.pipeline.inspection.inspect import inspect_path
+    from wrn_deploy.pipeline.inspection.views import check_view
 
-    show_inspection(inspect_path(path, new_progress()), as_json=as_json)
+    view = inspect_path(path, new_progress())
+    show_inspection(view, as_json=as_json)
+    check_view(view)
 
 
 @app.command()

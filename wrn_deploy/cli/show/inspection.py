@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
-from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+from wrn_deploy.cli.show.tables import cell, new_table, print_heading, print_json, print_line, print_table
 from wrn_deploy.formatting import file_size, one_line
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
-from wrn_deploy.pipeline.inspection.inspect import BundleView, EntryView, GraphView, PlanView
+from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
 
 __all__ = ["show_explanation", "show_inspection", "summary"]
 
@@ -42,7 +41,7 @@ def _show_bundle(view: BundleView) -> None:
     print_heading(f"{view.model} in {view.folder}", random_weights=view.random_weights)
     table = new_table("file", "precision", "size", "state", "made with", right=("size",))
     for entry in view.artifacts:
-        state = Text("ok") if entry.problem is None else Text(_state(entry.problem), "red")
+        state = cell("ok") if entry.problem is None else cell(_state(entry.problem), "red")
         table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
     print_table(table)
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
@@ -160,7 +159,7 @@ def _show_layers(view: PlanView) -> None:
     table = new_table("layer", "kind", "reads", "writes")
     for layer in view.layers:
         reads, writes = (" ".join(tensor.type for tensor in side) for side in (layer.inputs, layer.outputs))
-        table.add_row(Text(layer.name), layer.kind, reads, writes)
+        table.add_row(cell(layer.name), layer.kind, reads, writes)
     print_table(table, gap=False)
 
 
@@ -216,7 +215,7 @@ def _table(explanation: Explanation) -> Table:
         ratio = f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
         cells = (a_ms, b_ms, f"{row.difference_ms:+.3f}", ratio, row.a.arithmetic, row.b.arithmetic)
         style = "yellow" if row.difference_ms > max(NOISE * row.a.ms, 0.001) else None
-        table.add_row(Text(row.name + counts), *cells, " ".join(row.rules), style=style)
+        table.add_row(cell(row.name + counts), *cells, " ".join(row.rules), style=style)
     return table
 
 

@@ -7,13 +7,19 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, Standing
 from wrn_deploy.bench.report.tuning import Trial, Tuning
-from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+from wrn_deploy.cli.show.tables import (
+    new_table,
+    print_heading,
+    print_json,
+    print_json_text,
+    print_line,
+    print_table,
+)
 from wrn_deploy.formatting import count, percent
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
@@ -27,7 +33,7 @@ STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE:
 def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
     """Prints the frontier, the costliest layers, and the Convs that stay in fp16."""
     if as_json:
-        typer.echo(tuning.to_json(), nl=False)
+        print_json_text(tuning.to_json())
         return
     reference = tuning.reference
     about = f"{tuning.model} on {tuning.data}, {reference.images} images: fp32 {percent(reference.top1)}"
@@ -87,7 +93,7 @@ def _outcome(tuning: Tuning) -> str:
 def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
     """Prints how each graph did on the held-out images, and which step's values were written."""
     if as_json:
-        typer.echo(result.to_json(), nl=False)
+        print_json_text(result.to_json())
         return
     reference = result.reference
     top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} right"
@@ -142,7 +148,8 @@ def _print_rule(places: list[Finding]) -> None:
     if len(places) > SHOWN_PLACES:
         print_line(f"       and {len(places) - SHOWN_PLACES} more; --json lists them")
     print_line(f"  cost {rule.cost}")
-    print_line(f"  fix  {rule.fix}\n")
+    print_line(f"  fix  {rule.fix}")
+    print_line()
 
 
 def _record(report: LintReport) -> dict[str, Any]:

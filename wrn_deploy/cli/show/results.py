@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-
-from wrn_deploy.cli.show.tables import new_table, print_heading, print_json, print_line, print_table
+from wrn_deploy.cli.show.tables import (
+    new_table,
+    print_heading,
+    print_json,
+    print_json_text,
+    print_line,
+    print_table,
+)
+from wrn_deploy.cli.terminal import TerminalConsole
 from wrn_deploy.formatting import count, file_size
 
 if TYPE_CHECKING:
@@ -28,9 +34,9 @@ def show_report(report: Report, *, as_json: bool) -> None:
     from wrn_deploy.rendering.text import print_report
 
     if as_json:
-        typer.echo(report.to_json(), nl=False)
+        print_json_text(report.to_json())
     else:
-        print_report(report, Console(markup=False))
+        print_report(report, TerminalConsole())
 
 
 def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> None:
@@ -99,8 +105,11 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         print_json({"folder": str(folder), "files": embedded.files, "python": python})
         return
     for file in embedded.files:
-        typer.echo(str(embedded.folder / file))
+        print_line(str(embedded.folder / file))
     linked = "a part of the library" if environment.shared is None else str(environment.shared)
-    typer.echo(f"\nStarts Python {environment.version} in {environment.prefix} ({linked}).")
-    typer.echo(f"CMake:  find_package(wrn_runner) with -DCMAKE_PREFIX_PATH={folder}, then link wrn::runner")
-    typer.echo(f"g++:    -I{folder}/include -L{folder}/lib -Wl,-rpath,{folder}/lib -lwrn_runner")
+    print_line()
+    print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
+    prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
+    options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
+    print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
+    print_line(f"g++:    {options} -lwrn_runner")

@@ -7,11 +7,13 @@ from typing import Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["new_table", "print_heading", "print_json", "print_line", "print_table"]
+from wrn_deploy.cli.terminal import TerminalConsole
+from wrn_deploy.formatting import printable
+
+__all__ = ["cell", "new_table", "print_heading", "print_json", "print_json_text", "print_line", "print_table"]
 
 
 def new_table(*headers: str, right: tuple[str, ...] = ()) -> Table:
@@ -24,12 +26,17 @@ def new_table(*headers: str, right: tuple[str, ...] = ()) -> Table:
 
 def print_table(table: Table, *, gap: bool = True) -> None:
     """Prints a table, and an empty line after it."""
-    Console(markup=False).print(table, *([""] if gap else []), sep="\n")
+    TerminalConsole().print(table, *([""] if gap else []), sep="\n")
 
 
 def print_line(text: str | Text = "", style: str = "") -> None:
     """Prints one line, never broken: it can be searched and copied."""
-    Console(markup=False).print(Text(text, style) if isinstance(text, str) else text, soft_wrap=True)
+    TerminalConsole().print(cell(text, style) if isinstance(text, str) else text, soft_wrap=True)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A text on one line that rich leaves as it is: it highlights no numbers in it."""
+    return Text(printable(text, breaks=False), style)
 
 
 def print_heading(text: str, *, random_weights: bool) -> None:
@@ -43,4 +50,9 @@ def print_heading(text: str, *, random_weights: bool) -> None:
 
 def print_json(record: Any) -> None:
     """Prints JSON."""
-    typer.echo(json.dumps(record, indent=1))
+    print_json_text(json.dumps(record, indent=1) + "\n")
+
+
+def print_json_text(text: str) -> None:
+    """Prints a text that is JSON, in ASCII, and ends with a line break."""
+    typer.echo(text.replace("\x7f", "\\u007f"), nl=False)  # DEL, the control character that JSON leaves as it is

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from wrn_deploy.data import Item
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.machine import usable_cores
+from wrn_deploy.process.children import Child
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["Decoders", "Outcome", "choose_workers"]
@@ -177,11 +178,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), *sys.path]
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        # In a process group of its own, Ctrl-C does not reach it: it exits when its connection closes.
-        self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env={**os.environ, **one_thread}, process_group=0,
-        )  # fmt: skip
+        self._process = Child(command, pass_fds=[theirs.fileno()], env={**os.environ, **one_thread})
         theirs.close()
         self._connection = Connection(ours.detach())
 

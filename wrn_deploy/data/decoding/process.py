@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data.preprocess import fit_item
 from wrn_deploy.errors import DeployError
+from wrn_deploy.process.children import serve_parent
 
 __all__ = ["serve"]
 
@@ -22,6 +23,7 @@ def serve(socket: int) -> None:
     A request is (preprocessing, items). The answer is a list with None for each decoded image and the error of each
     other one, followed by the pixels of the decoded images as bytes, not pickled.
     """
+    serve_parent()
     connection = Connection(socket)
     while True:
         try:

@@ -45,6 +45,7 @@ static struct {
 
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 static int started;
+static pid_t process; /* which called wrn_open() first; 0: none did */
 
 /* ---- the Python environment ---- */
 
@@ -171,7 +172,20 @@ static int32_t start_locked(void) {
   return status;
 }
 
+/* Fails in a child of the process that Python was started in: its locks, the GIL too, may be held by threads that only
+ * the parent has. So this comes before any lock. */
+static int32_t check_process(void) {
+  pid_t opener = __atomic_load_n(&process, __ATOMIC_ACQUIRE), here = getpid();
+  if (opener == 0 || opener == here) return WRN_OK;
+  return fail(WRN_USAGE, "opened in process %ld, called in process %ld after fork: fork before the first wrn_open and "
+              "open the bundle in each process, or start the child with posix_spawn", (long)opener, (long)here);
+}
+
 static int32_t start(void) {
+  pid_t none = 0;
+  __atomic_compare_exchange_n(&process, &none, getpid(), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  int32_t checked = check_process();
+  if (checked != WRN_OK) return checked;
   if (__atomic_load_n(&started, __ATOMIC_ACQUIRE)) return WRN_OK;
   pthread_mutex_lock(&starting);
   int32_t status = started ? WRN_OK : start_locked();
@@ -180,9 +194,11 @@ static int32_t start(void) {
   return status;
 }
 
-/* Fails if no runner can be open yet, without starting Python. */
+/* Fails in another process, and if no runner can be open yet, without starting Python. */
 static int32_t begin(wrn_runner runner) {
   last[0] = '\0';
+  int32_t status = check_process();
+  if (status != WRN_OK) return status;
   if (__atomic_load_n(&started, __ATOMIC_ACQUIRE)) return WRN_OK;
   return fail(WRN_USAGE, "runner %llu is not open: expected one that wrn_open gave", (unsigned long long)runner);
 }
@@ -228,7 +244,7 @@ WRN_API const char *wrn_version(void) { return WRN_VERSION; }
 WRN_API const char *wrn_last_error(void) { return last; }
 
 WRN_API int32_t wrn_open(const char *bundle, const wrn_options *options, wrn_runner *runner) {
-  wrn_options ours = {sizeof ours, NULL, NULL, 0, 0, 0};
+  wrn_options ours = {.size = sizeof ours};
   last[0] = '\0';
   if (runner == NULL) return fail(WRN_USAGE, "the pointer to a wrn_runner is NULL");
   *runner = 0;

@@ -11,6 +11,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,8 +45,10 @@ class _StandIn:
         pass
 
 
-def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
+def read_pickled(file: Path, stand_ins: Mapping[str, type] | None = None) -> tuple[Any, tuple[str, ...]]:
     """The contents of the file, and the classes of the objects that were ignored.
+
+    `stand_ins` replaces objects of these classes; without it, all are replaced by one that keeps nothing.
 
     Raises:
         DeployError: the file is damaged, truncated, not a checkpoint, or names modules that can run programs.
@@ -53,7 +56,7 @@ def read_pickled(file: Path) -> tuple[Any, tuple[str, ...]]:
     foreign: list[str] = []
     while True:
         try:
-            return _load(file, foreign), tuple(foreign)
+            return _load(file, foreign, stand_ins or {}), tuple(foreign)
         except Exception as error:  # damage can end in any error of the unpickler
             name = _foreign_class(error)
             if name is None or name in foreign or len(foreign) == MAX_FOREIGN:
@@ -69,8 +72,8 @@ def refuse_code(file: Path, name: str) -> DeployError:
     )
 
 
-def _load(file: Path, foreign: list[str]) -> Any:
-    allowed = torch.serialization.safe_globals([(_StandIn, name) for name in foreign])
+def _load(file: Path, foreign: list[str], stand_ins: Mapping[str, type]) -> Any:
+    allowed = torch.serialization.safe_globals([(stand_ins.get(name, _StandIn), name) for name in foreign])
     # Given a path, torch would judge the file by its suffix. Its warnings are about pickles that fail here.
     with file.open("rb") as stream, warnings.catch_warnings(action="ignore"), allowed:
         return torch.load(stream, map_location="cpu", weights_only=True)

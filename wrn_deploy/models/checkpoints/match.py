@@ -1,35 +1,36 @@
-"""Finds the state dicts in a checkpoint, and which one, under which prefix and in which layout, is a network.
+"""Finds which state dict of a checkpoint, under which prefix and in which layout, is a network, and its keys there.
 
-If a file has a network and the moving average (EMA) of its weights, the average comes first: timm's, torchvision's and
-most training scripts report its accuracy. Two write it under the network's own name: mmengine's hook swaps the two
-before it saves (`ema_state_dict` has the network as it was trained), mmcv's keeps the trained values in `ema_...`.
+Names of wrappers (`torch.compile`, DataParallel, FSDP ...) are no part of a key, wherever they stand in it. In front,
+they count as a prefix too, so that what lies outside of it can be told from the network.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from wrn_deploy.errors import UsageError
+from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.models.checkpoints.assembly import Assembled, assemble
 from wrn_deploy.models.checkpoints.layout import KeyLayout
+from wrn_deploy.models.checkpoints.states import State, preference, rank_of
 
-__all__ = ["Match", "State", "find_match", "is_count", "state_dicts"]
+__all__ = ["Match", "find_match", "is_count"]
 
-State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
+Three = tuple[float, float, float]
 
-MAX_DEPTH = 8  # levels of wrappers
-AVERAGED = re.compile(r"(^|[._])(ema|swa|average[d]?|avg)($|[._])", re.IGNORECASE)
-NOT_FIRST = re.compile(r"(^|[._])(teacher|unaveraged|old)($|[._])", re.IGNORECASE)
-SWAPPED = "ema_state_dict"  # of mmengine, if it has a count `steps`
-BUFFER = "ema_"  # of mmcv
+BARE = "."  # what --weights-key takes for a state dict without path and prefix
 COUNTS = ("num_batches_tracked", "n_averaged", "steps")  # of BN, of torch's averaged models, of mmengine's
 NORMALIZER = (re.compile(r"(.*\.)?_?(mean|mu|image_mean)"), re.compile(r"(.*\.)?_?(std|sigma|image_std)"))
+# torch.compile; DataParallel and DDP; FSDP, and older; activation checkpointing; Lightning Fabric; Opacus.
+WRAPPERS = re.compile(
+    r"((?<=\.)|^)"
+    r"(_orig_mod|module|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module|_forward_module|_module)\."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,12 @@ class Match:
         layout: how its tensors are named.
         name: what `--weights-key` takes for it, path and prefix of the state dict; "" for a bare one.
         pairs: our key -> key in the state dict, whether or not it is there.
-        state: the state dict.
+        state: the state dict, with the weights put together that the file has in parts.
         others: names of other state dicts in the file that are such a network too, as `--weights-key` takes them.
         left_over: keys that belong to none of these.
+        outside: keys that lie outside of the prefix of a network that is whole; nothing reads them.
+        assembled: how weights were put together, with the number of them.
+        problems: why weights could not be put together.
     """
 
     layout: KeyLayout
@@ -51,81 +55,51 @@ class Match:
     state: State
     others: tuple[str, ...] = ()
     left_over: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    assembled: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
-    def normalizer(self) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
-        """Mean and deviation of a normalising layer before the network, as in RobustBench's; None without one."""
+    def normalizer(self) -> tuple[Three, Three] | None:
+        """Mean and deviation of a normalising layer before the network, as in RobustBench's; None without one.
+
+        Raises:
+            DeployError: there are several, and they differ.
+        """
         mean, std = (_three(self.state, pattern) for pattern in NORMALIZER)
         return None if mean is None or std is None else (mean, std)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A guess: of the tensors with `names` (ours -> the file's), `found` are there, `fitting` in the right shape."""
+class _Guess:
+    """Of the tensors with `names` (ours -> the file's), those in `keys` are there, `fitting` in the right shape.
+
+    `keys` has all keys of the state dict that mean the same tensor: more than one differ in wrappers only.
+    """
 
     layout: KeyLayout
     names: Mapping[str, str]
     path: str
     prefix: str
+    keys: Mapping[str, Sequence[str]]
     fitting: int
-    found: int
+    rank: tuple[int, int]
 
     @property
     def whole(self) -> bool:
-        return self.found == len(self.names)
+        return len(self.keys) == len(self.names)
 
     @property
     def name(self) -> str:
         return ".".join(filter(None, (self.path, self.prefix.removesuffix("."))))
 
+    @property
+    def taken(self) -> frozenset[str]:
+        return frozenset(key for keys in self.keys.values() for key in keys)
 
-def state_dicts(loaded: Any) -> dict[str, State]:
-    """All state dicts in a loaded file by their path ("" is the whole file), the preferred ones first."""
-    return dict(sorted(dict(_walk(loaded, (), 0)).items(), key=lambda found: _order(*found)))
-
-
-def _preference(path: str) -> int:
-    """The rank of a path, lowest first: 0 for an average of weights, 1 for a network, 2 for a teacher and the like."""
-    if NOT_FIRST.search(path):
-        return 2
-    return 0 if AVERAGED.search(path) else 1
-
-
-def _order(path: str, state: State) -> int:
-    last = path.rpartition(".")[2]
-    trained = last == BUFFER + "*" or (last == SWAPPED and "steps" in state)
-    return 2 if trained else _preference(path)
-
-
-def _walk(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, State]]:
-    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
-        return
-    tensors = {key: item for key, item in value.items() if isinstance(key, str) and torch.is_tensor(item)}
-    if tensors:
-        yield from _unmixed(".".join(path), tensors)
-    parts = _parts(value)
-    if parts is not None:  # the authors' first PyTorch code saved parameters and BN statistics apart
-        yield ".".join((*path, "params + stats")), parts
-        return
-    for key, item in value.items():
-        if isinstance(key, str):
-            yield from _walk(item, (*path, key), depth + 1)
-
-
-def _parts(value: Mapping[Any, Any]) -> State | None:
-    params, stats = value.get("params"), value.get("stats")
-    if not isinstance(params, Mapping) or not isinstance(stats, Mapping):
-        return None
-    both = {**params, **stats}
-    return both if both and all(isinstance(key, str) and torch.is_tensor(item) for key, item in both.items()) else None
-
-
-def _unmixed(path: str, tensors: State) -> Iterator[tuple[str, State]]:
-    """The state dict, and separately the buffers of mmcv's hook, which flattens their names."""
-    flat = {BUFFER + key.replace(".", "_"): key for key in tensors}
-    buffers = {flat[key]: tensor for key, tensor in tensors.items() if key in flat}
-    yield path, {key: tensor for key, tensor in tensors.items() if key not in flat}
-    if buffers:
-        yield ".".join(filter(None, (path, BUFFER + "*"))), buffers
+    def key(self, ours: str) -> str:
+        """The file's key of our tensor `ours`, whether or not it is there."""
+        theirs = self.names[ours]
+        return self.keys[theirs][0] if theirs in self.keys else self.prefix + theirs
 
 
 def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[KeyLayout], wanted: str = "") -> Match:
@@ -135,22 +109,29 @@ def find_match(states: Mapping[str, State], own: Shapes, layouts: Sequence[KeyLa
         states: state dicts by path, in order of preference.
         own: the shapes of the network's tensors by our keys, without counts.
         layouts: those to try.
-        wanted: what `Match.name` must be, or begin with; "": any.
+        wanted: what `Match.name` must be, or begin with, "." being the bare one; "": any.
 
     Raises:
-        UsageError: nothing in the file is called `wanted`; the text has the names.
+        UsageError: nothing in the file is called `wanted`, or two networks are there and nothing says which is meant;
+            the text has the names.
+        DeployError: two keys of the network differ in the names of wrappers only.
     """
     names = {layout: layout.names(own) for layout in layouts}
-    candidates = [guess for path, state in states.items() for guess in _guesses(path, state, own, names)]
-    named = [guess for guess in candidates if not wanted or f"{guess.name}.".startswith(f"{wanted}.")]
+    assembled = {path: assemble(state) for path, state in states.items()}
+    guesses = [guess for path, found in assembled.items() for guess in _guesses(path, found.state, own, names)]
+    named = [guess for guess in guesses if _is_named(guess, wanted)]
     if not named:
-        known = ", ".join(dict.fromkeys(guess.name for guess in candidates if guess.whole)) or "no others"
+        known = ", ".join(dict.fromkeys(guess.name or BARE for guess in guesses if guess.whole)) or "no others"
         raise UsageError(f"--weights-key {wanted!r}: no such weights in the file; there are {known}")
     order = [*states]
     best = max(
-        named, key=lambda guess: (guess.fitting, guess.found, -order.index(guess.path), -_preference(guess.prefix))
-    )
-    return _match(best, states[best.path], candidates)
+        named,
+        key=lambda guess: (
+            guess.fitting, len(guess.keys), [-rank for rank in guess.rank], -order.index(guess.path), len(guess.prefix)
+        ),
+    )  # fmt: skip
+    _check_choice(best, named, assembled)
+    return _match(best, assembled[best.path], guesses)
 
 
 def is_count(key: str) -> bool:
@@ -158,60 +139,109 @@ def is_count(key: str) -> bool:
     return key.rpartition(".")[2] in COUNTS
 
 
-def _guesses(
-    path: str, state: State, own: Shapes, names: Mapping[KeyLayout, Mapping[str, str]]
-) -> Iterator[_Candidate]:
-    """For each layout, one guess for each prefix with which any of its keys occurs."""
-    splits = [(tensor.shape, list(_splits(key))) for key, tensor in state.items()]
+def _is_named(guess: _Guess, wanted: str) -> bool:
+    return not wanted or (not guess.name if wanted == BARE else f"{guess.name}.".startswith(f"{wanted}."))
+
+
+def _guesses(path: str, state: State, own: Shapes, names: Mapping[KeyLayout, Mapping[str, str]]) -> Iterator[_Guess]:
+    """For each layout, one guess for each prefix with which any of its keys occurs; of equal ones, the longest."""
+    splits = [(key, list(_splits(key))) for key in state]
     for layout, theirs in names.items():
         expected = {key: own[ours] for ours, key in theirs.items()}
-        found, fitting = Counter[str](), Counter[str]()
-        for shape, parts in splits:
+        found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for key, parts in splits:
             for prefix, rest in parts:
                 if rest in expected:
-                    found[prefix] += 1
-                    fitting[prefix] += shape == expected[rest]
-        for prefix in sorted(found, key=len) or [""]:
-            yield _Candidate(
-                layout=layout, names=theirs, path=path, prefix=prefix, fitting=fitting[prefix], found=found[prefix]
+                    found[prefix][rest].append(key)
+        seen = set[frozenset[str]]()
+        for prefix in sorted(found, key=len, reverse=True) or [""]:
+            keys = found[prefix]
+            guess = _Guess(
+                layout=layout,
+                names=theirs,
+                path=path,
+                prefix=prefix,
+                keys=keys,
+                fitting=sum(state[same[0]].shape == expected[rest] for rest, same in keys.items()),
+                rank=(rank_of(path, state), preference(prefix)),
             )
+            if guess.taken not in seen:
+                seen.add(guess.taken)
+                yield guess
 
 
 def _splits(key: str) -> Iterator[tuple[str, str]]:
-    yield "", key
-    for start in (index + 1 for index, letter in enumerate(key) if letter == "."):
-        yield key[:start], key[start:]
+    """Each prefix of a key, and the rest without the names of wrappers."""
+    for start in (0, *(index + 1 for index, letter in enumerate(key) if letter == ".")):
+        yield key[:start], WRAPPERS.sub("", key[start:])
 
 
-def _match(best: _Candidate, state: State, candidates: list[_Candidate]) -> Match:
-    layout, prefix = best.layout, best.prefix
-    pairs = {ours: prefix + key for ours, key in best.names.items()}
-    whole = [guess for guess in candidates if guess.whole and (guess.path, guess.prefix) != (best.path, best.prefix)]
-    beside = tuple(guess.prefix for guess in whole if guess.path == best.path and guess.prefix)
-    taken = set(pairs.values())
-    left_over = tuple(
-        key
-        for key in state
-        if key not in taken
-        and not is_count(key)
-        and not (key.startswith(prefix) and layout.leaves_out(key.removeprefix(prefix)))
-        and not (beside and key.startswith(beside))
-        and not (state[key].numel() == 3 and any(pattern.fullmatch(key) for pattern in NORMALIZER))
-    )
+def _check_choice(best: _Guess, named: Sequence[_Guess], assembled: Mapping[str, Assembled]) -> None:
+    """Raises an error if another network in the file has as good a claim as `best`, and other values."""
+    if not best.whole:
+        return
+    equal = [guess for guess in named if (guess.whole, guess.fitting, guess.rank) == (True, best.fitting, best.rank)]
+    for guess in equal:
+        same = next((keys for keys in guess.keys.values() if len(keys) > 1), None)
+        if same is not None:
+            raise DeployError(
+                f"{same[0]} and {same[1]} are the same tensor without the names of wrappers: expected one of them; "
+                "choose its network with --weights-key, as in module, or remove the other"
+            )
+    for guess in equal:
+        if guess.taken != best.taken or guess.path != best.path:
+            state, other = assembled[best.path].state, assembled[guess.path].state
+            if any(not torch.equal(state[best.key(ours)], other[guess.key(ours)]) for ours in _shared(best, guess)):
+                raise UsageError(
+                    f"the file has two networks, {best.name or BARE} and {guess.name or BARE}, and does not say which "
+                    f"to take: choose with --weights-key, as in --weights-key {best.name or BARE}"
+                )
+
+
+def _shared(one: _Guess, other: _Guess) -> list[str]:
+    return [ours for ours in one.names if ours in other.names]
+
+
+def _match(best: _Guess, found: Assembled, guesses: Sequence[_Guess]) -> Match:
+    state, prefix, taken = found.state, best.prefix, best.taken
+    rivals = [guess for guess in guesses if guess.whole and (guess.path, guess.taken) != (best.path, taken)]
+    others = tuple(guess.prefix for guess in rivals if guess.path == best.path and guess.prefix)
+
+    def belongs(key: str) -> bool:
+        rest = WRAPPERS.sub("", key.removeprefix(prefix))
+        known = key in taken or is_count(key) or (key.startswith(prefix) and best.layout.leaves_out(rest))
+        normalizes = state[key].numel() == 3 and any(pattern.fullmatch(key) for pattern in NORMALIZER)
+        return known or normalizes or bool(others and key.startswith(others))
+
+    rest = [key for key in state if not belongs(key)]
+    outside = [key for key in rest if best.whole and not key.startswith(prefix)]
+    left_over = [key for key in rest if not best.whole or key.startswith(prefix)]
+    wanted = {best.key(ours) for ours in best.names}
+    hows = [found.made[key] for key in wanted if key in found.made]
     return Match(
-        layout=layout,
+        layout=best.layout,
         name=best.name,
-        pairs=pairs,
+        pairs={ours: best.key(ours) for ours in best.names},
         state=state,
-        others=tuple(dict.fromkeys(guess.name for guess in whole)),
-        left_over=left_over,
+        others=tuple(dict.fromkeys(guess.name for guess in rivals)),
+        left_over=tuple(left_over),
+        outside=tuple(outside),
+        assembled=tuple(f"{hows.count(how)} {how}" for how in dict.fromkeys(sorted(hows))),
+        problems=tuple(
+            dict.fromkeys(text for key, text in found.problems.items() if key in wanted - taken or key in left_over)
+        ),
     )
 
 
-def _three(state: State, pattern: re.Pattern[str]) -> tuple[float, float, float] | None:
-    keys = [key for key, tensor in state.items() if tensor.numel() == 3 and pattern.fullmatch(key)]
-    if len(keys) != 1:
-        return None
-    # Seven digits are what fp32 keeps of the numbers that were written in code.
-    red, green, blue = (float(f"{value:.7g}") for value in state[keys[0]].flatten().tolist())
-    return red, green, blue
+def _three(state: State, pattern: re.Pattern[str]) -> Three | None:
+    found = {}
+    for key, tensor in state.items():
+        if tensor.numel() == 3 and pattern.fullmatch(key):
+            # Seven digits are what fp32 keeps of the numbers that were written in code.
+            red, green, blue = (float(f"{value:.7g}") for value in tensor.flatten().tolist())
+            found[red, green, blue] = key
+    if len(found) > 1:
+        raise DeployError(
+            f"{' and '.join(found.values())} differ: expected one normalising layer; pass --mean and --std"
+        )
+    return next(iter(found), None)

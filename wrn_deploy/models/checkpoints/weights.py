@@ -11,16 +11,19 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.models import layouts
+from wrn_deploy.models.checkpoints.array_pickles import read_arrays
+from wrn_deploy.models.checkpoints.checks import check_keys, check_values, shapes_of
 from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
-from wrn_deploy.models.checkpoints.match import Match, State, find_match, is_count, state_dicts
+from wrn_deploy.models.checkpoints.foreign_files import EXPECTED, check_kind, check_names
+from wrn_deploy.models.checkpoints.match import Match, find_match
+from wrn_deploy.models.checkpoints.states import State, state_dicts
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["Checkpoint", "apply_match", "match_weights", "read_weights", "write_weights"]
 
 METADATA = "wrn_deploy"  # the one metadata entry of our safetensors files: with several their order would vary
-EXPECTED = "expected a .safetensors, .pth, .npz or HDF5 file"
-MAX_NAMED = 4  # keys in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,7 @@ def read_weights(file: Path) -> Checkpoint:
         DeployError: the file is missing, empty, truncated, of an unknown format, or without tensors.
         MachineError: the package that reads its format is not installed.
     """
-    if not file.is_file():
-        found = f"{file} is a folder" if file.is_dir() else f"no weights at {file}"
-        raise DeployError(f"{found}: {EXPECTED}")
+    check_kind(file)
     size = file.stat().st_size
     if size < 8:
         raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
@@ -66,9 +67,13 @@ def read_weights(file: Path) -> Checkpoint:
         arrays = read_hdf5(file) if start.startswith(HDF5) else read_npz(file)
         if not arrays:
             raise DeployError(f"{file} holds no arrays: expected a network's weights by name")
+        check_names(file, arrays)
         return Checkpoint(file, {"": arrays})
     loaded, passed_over = read_pickled(file)
     states = state_dicts(loaded)
+    if not states and passed_over:  # the weights may be NumPy arrays
+        loaded, passed_over = read_arrays(file)
+        states = state_dicts(loaded)
     if not states and passed_over:
         raise refuse_code(file, passed_over[0])
     if not states:
@@ -84,16 +89,13 @@ def write_weights(network: nn.Module, spec: ModelSpec, file: Path) -> None:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     # safetensors' save_file hides a full disk in its own error, and makes files that only their owner can read.
-    written = file.with_suffix(".tmp")
-    written.write_bytes(save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
-    written.replace(file)
+    write_whole(file, save(tensors, metadata={METADATA: json.dumps(spec.to_json(), sort_keys=True)}))
 
 
-def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
+def match_weights(checkpoint: Checkpoint, spec: ModelSpec, key: str = "") -> Match:
     """Finds the network in the checkpoint (state dict, prefix and layout) and checks the tensors.
 
     Args:
-        network: the network of `spec`, which is not changed; its tensors may be on torch's meta device.
         checkpoint: the contents of a file.
         spec: the network's description.
         key: the name of the state dict to take, if the file has several; "": the preferred one.
@@ -101,12 +103,15 @@ def match_weights(network: nn.Module, checkpoint: Checkpoint, spec: ModelSpec, k
     Raises:
         DeployError: a tensor is missing, left over, of another shape, not of floating-point numbers, or not finite in
             fp32; the first keys are named.
-        UsageError: the file has nothing called `key`.
+        UsageError: the file has nothing called `key`, or two networks and no `key` to choose by.
     """
-    own = {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
-    match = find_match(checkpoint.states, own, layouts(spec.family), key)
-    _check_keys(match, own, checkpoint.file, spec)
-    _check_values({key: match.state[key] for key in match.pairs.values()}, checkpoint.file)
+    own = shapes_of(spec)
+    try:
+        match = find_match(checkpoint.states, own, layouts(spec.family), key)
+    except DeployError as error:
+        raise type(error)(f"{checkpoint.file}: {error}") from error
+    check_keys(match, own, checkpoint.file, spec, checkpoint.states)
+    check_values({key: match.state[key] for key in match.pairs.values()}, checkpoint.file)
     return match
 
 
@@ -118,61 +123,6 @@ def apply_match(network: nn.Module, match: Match) -> None:
         if constant is not None:
             values[own] = torch.full(tensor.shape, constant)
     network.load_state_dict(values, strict=False)
-
-
-def _check_keys(match: Match, own: Mapping[str, torch.Size], file: Path, spec: ModelSpec) -> None:
-    missing = [key for key in match.pairs.values() if key not in match.state]
-    differing = {
-        name: key for name, key in match.pairs.items() if key in match.state and match.state[key].shape != own[name]
-    }
-    if match.layout.refused and len(missing) < len(match.pairs) / 2:
-        raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
-    shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
-    found = _other_classes(match, differing, own, spec)
-    if found and not missing and not match.left_over:
-        raise DeployError(
-            f"{file} has {found} classes, {spec.name} expects {spec.classes} ({shapes[0]}): pass --classes {found}"
-        )
-    problems = [
-        f"{len(keys)} {problem}: {', '.join(keys[:MAX_NAMED])}{', ...' if len(keys) > MAX_NAMED else ''}"
-        for problem, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
-        if keys
-    ]
-    if problems:
-        raise DeployError(
-            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
-            f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(problems)}. "
-            "Give the model name that these weights belong to"
-        )
-
-
-def _other_classes(match: Match, differing: Mapping[str, str], own: Mapping[str, torch.Size], spec: ModelSpec) -> int:
-    """The number of classes in the file if it differs in nothing else; else 0."""
-    owners = {name.rpartition(".")[0] for name in differing}
-    there = {match.state[key].shape[:1] for key in differing.values()}
-    here = {own[name][:1] for name in differing}
-    rest = all(match.state[key].shape[1:] == own[name][1:] for name, key in differing.items())
-    alone = len(differing) == 2 and len(owners) == len(there) == 1 and here == {torch.Size([spec.classes])}
-    return next(iter(there))[0] if alone and rest else 0
-
-
-def _check_values(tensors: State, file: Path) -> None:
-    odd = [
-        f"{key} ({str(tensor.dtype).removeprefix('torch.')}, {tensor.device.type})"
-        for key, tensor in tensors.items()
-        if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_meta
-    ]
-    if odd:
-        raise DeployError(
-            f"{file} has {len(odd)} tensors that are not plain floating-point numbers: {', '.join(odd[:MAX_NAMED])}: "
-            "expected fp32, fp16 or bf16 weights; give the checkpoint from before any quantization"
-        )
-    bad = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor.to(torch.float32)).all())]
-    if bad:
-        raise DeployError(
-            f"{file} has NaN or infinite values in {len(bad)} tensors: {', '.join(bad[:MAX_NAMED])}: expected finite "
-            "weights; its training diverged or the file is damaged"
-        )
 
 
 def _read_safetensors(file: Path) -> Checkpoint:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
+from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DamagedFile
+from wrn_deploy.manifest import MANIFEST
 
 __all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
@@ -73,8 +73,8 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     if there is not None:
         progress.note(f"{bundle.folder}: the fine-tuned int8 graphs are up to date")
         return there
-    with _threads(options.threads), tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=Path(folder), threads=options.threads)
+    with _threads(options.threads), scratch_folder() as folder:
+        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=folder, threads=options.threads)
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
         result = Finetuning(

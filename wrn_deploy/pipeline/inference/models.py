@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.bundle import Bundle
+from wrn_deploy.bundle import MANIFEST, Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.models import Overrides
+from wrn_deploy.models.checkpoints.foreign_files import check_folder
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
@@ -50,7 +51,8 @@ class LoadedModel:
 
     Args:
         spec: the network's description.
-        run: maps uint8 (N, H, W, 3), RGB, at the network's size, or what `spec.input` says, to the outputs by name.
+        run: maps uint8 (N, H, W, 3), RGB, at the network's size, or what `spec.input` says, to the outputs by name,
+            which the caller checks with `check_finite`: it knows the images' names.
         random_weights: whether it is a bundle that is marked so.
         backend: what runs it, as in "torch".
         precision: its precision.
@@ -90,7 +92,7 @@ class BundleOrWeights:
                 f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
                 "`wrn-deploy export` makes, or weights: a file, or known by name"
             )
-        if self.path.is_dir() and (self.model is not None or self.overrides != Overrides() or self.key):
+        if (self.model is not None or self.overrides != Overrides() or self.key) and self.is_bundle:
             raise UsageError(
                 f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
                 "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they are for weights"
@@ -98,7 +100,9 @@ class BundleOrWeights:
 
     @property
     def is_bundle(self) -> bool:
-        """Whether it is a folder."""
+        """Whether it is a bundle's folder; raises DeployError for a folder of something else."""
+        if self.path.is_dir() and not (self.path / MANIFEST).is_file():
+            check_folder(self.path)
         return self.path.is_dir()
 
     @property
@@ -129,7 +133,7 @@ def open_model(
     """
     if isinstance(model, str | os.PathLike | Bundle):
         folder = model.folder if isinstance(model, Bundle) else Path(model)
-        with Runner.open(folder, precision=precision, backend=backend) as runner:
+        with Runner.open(folder, precision=precision, backend=backend, allow_nonfinite=True) as runner:
             yield _of_runner(runner, extra)
         return
     if backend is not None or precision is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data.any_image import AnyImage, fit_images
-from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.inference.models import (
     BundleOrWeights,
     ExtraOutput,
@@ -23,6 +23,7 @@ from wrn_deploy.pipeline.inference.models import (
 from wrn_deploy.pipeline.networks.network import load_network
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import Array, find_runtime
+from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.spec import ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 DEFAULT_TOP_K = 3
+REMEDY = "run another precision, as fp32, or check the weights"
 
 Images: TypeAlias = "AnyImage | Sequence[AnyImage] | npt.NDArray[np.float32] | torch.Tensor"
 
@@ -107,7 +109,7 @@ def predict_images(model: ModelLike, options: PredictOptions, progress: Progress
 
     Raises:
         UsageError: `top_k` is more than the network has classes, or the bundle returns.
-        DeployError: a file is missing, is not an image, or has the wrong size; or a logit is not finite.
+        DeployError: a file is missing, is not an image, or has the wrong size; or an output is not finite.
         MachineError: this machine cannot run what was asked for.
     """
     with open_model(model, options.backend, options.precision) as opened:
@@ -160,17 +162,15 @@ def extract_features(
     """
     with open_model(model, backend, precision, ExtraOutput.FEATURE_MAPS if maps else ExtraOutput.FEATURES) as opened:
         names = [output.name for output in opened.spec.feature_maps] if maps else ["features"]
-        batches = [opened.run(batch) for batch in _batches(images, opened.spec)]
+        batches = []
+        for batch in _batches(images, opened.spec):
+            check_finite({"images": batch}, subject="the batch has", remedy="check how they were normalised")
+            batches.append(opened.run(batch))
     if not batches:
         raise UsageError("no images to extract features of: expected one at least")
-    found = tuple(np.concatenate([results[name] for results in batches]) for name in names)
-    for features in found:
-        wrong = np.flatnonzero(~np.isfinite(features).reshape(len(features), -1).all(axis=1))
-        if len(wrong):
-            raise DeployError(
-                f"the network gives NaN or infinite features for image {wrong[0]}: expected finite ones; try fp32"
-            )
-    return found
+    found = {name: np.concatenate([results[name] for results in batches]) for name in names}
+    check_finite(found, subject=f"{opened.backend} {opened.precision} gives", remedy=REMEDY)
+    return tuple(found.values())
 
 
 def _count(top_k: int | None, spec: ModelSpec) -> int:
@@ -184,12 +184,8 @@ def _count(top_k: int | None, spec: ModelSpec) -> int:
 
 def _predict(opened: LoadedModel, names: Sequence[str], pixels: Array, top_k: int) -> Iterator[Prediction]:
     results = opened.run(pixels)
+    check_finite(results, subject=f"{opened.backend} {opened.precision} gives", remedy=REMEDY, names=names)
     logits = results["logits" if "logits" in results else "top_logits"]
-    for name, own in zip(names, logits, strict=True):
-        if not np.isfinite(own).all():
-            raise DeployError(
-                f"the network gives NaN or infinite logits for {name}: expected finite ones; try --precision fp32"
-            )
     scores = logits.astype(np.float64)
     if "logits" in results:
         powers = np.exp(scores - logits.max(axis=1, keepdims=True))

@@ -10,8 +10,10 @@ from wrn_deploy.graph import (
     DEQUANTIZE,
     MULTIPLYING,
     QUANTIZE,
+    REARRANGING,
     codes_type,
     input_of,
+    is_stored,
     name_of,
     origin,
     shape_of,
@@ -211,8 +213,8 @@ def _constants(node: ir.Node) -> int:
 
 def _stored(value: ir.Value | None) -> ir.Value | None:
     """The initializer that a value is, or is dequantized or cast from; None if it is computed."""
-    source = origin(value, *PASSED, "Transpose")
-    return source if source is not None and source.const_value is not None else None
+    source = origin(value, QUANTIZE, DEQUANTIZE, "Cast", *REARRANGING)
+    return source if is_stored(source) else None
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

@@ -6,15 +6,16 @@ import importlib.util
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import MANIFEST, Artifact, Bundle, Kind
+from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF
+from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
 from wrn_deploy.pipeline.read_graph import read_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
@@ -24,74 +25,10 @@ if TYPE_CHECKING:
 
     from wrn_deploy.engines.layers import EngineLayer
 
-__all__ = ["BundleView", "EntryView", "GraphView", "PlanView", "inspect_path"]
+__all__ = ["inspect_path"]
 
 EXPECTED = "expected a bundle's folder, an ONNX graph or a plan"
 DIGESTS = ("digest", "sha256")  # endings of options that are not shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryView:
-    """One artifact; `problem`: why it cannot be used; None: it and all that it was made from are whole."""
-
-    key: str
-    kind: str
-    precision: str
-    path: str
-    size_bytes: int
-    parents: tuple[str, ...]
-    options: Mapping[str, Any]
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class BundleView:
-    """A bundle and its artifacts, in the order in which they are made."""
-
-    folder: str
-    model: str
-    random_weights: bool
-    artifacts: tuple[EntryView, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphView:
-    """An ONNX graph.
-
-    `inputs` and `outputs` have name, type and shape; `parameters` are the elements of its initializers but for scales
-    and zero points; `macs` are for one image (None: a shape is unknown), `fractions` their parts by arithmetic.
-    """
-
-    file: str
-    size_bytes: int
-    producer: str
-    opset: int
-    inputs: tuple[tuple[str, str, str], ...]
-    outputs: tuple[tuple[str, str, str], ...]
-    nodes: Mapping[str, int]
-    parameters: int
-    macs: int | None
-    fractions: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanView:
-    """A plan.
-
-    `flavor`: what its first bytes say; None: nothing known. `facts`: from the manifest beside it; empty: it is not in a
-    bundle. `problem`: why it cannot be used. `layers`: what the engine reports. `missing`: why there are no layers.
-    """
-
-    file: str
-    size_bytes: int
-    flavor: str | None
-    bundle: str | None
-    key: str | None
-    facts: Mapping[str, Any]
-    proof: Mapping[str, Any]
-    problem: str | None
-    layers: tuple[EngineLayer, ...]
-    missing: str | None
 
 
 def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | PlanView:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from wrn_deploy.calib.lint.finding import Finding
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import open_session
 
@@ -92,11 +92,11 @@ def time_graphs(
         DeployError: a graph cannot be run.
         MachineError: onnxruntime is not installed.
     """
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder, contextlib.ExitStack() as stack:
+    with scratch_folder() as folder, contextlib.ExitStack() as stack:
         runs = []
         for side, model in zip("AB", models, strict=True):
             try:
-                runs.append(_ProfiledRun(model, timing, Path(folder), stack))
+                runs.append(_ProfiledRun(model, timing, folder, stack))
             except DeployError as error:
                 raise type(error)(f"{side}: {error}") from error
         run_interleaved([run.repeat for run in runs], timing, progress)

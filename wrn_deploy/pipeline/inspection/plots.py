@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.bundle import MANIFEST, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DamagedFile, DeployError, UsageError
+from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.models import describe_model
 from wrn_deploy.pipeline.inspection.diagram import network_of
 from wrn_deploy.pipeline.output_files import check_picture, write_svg

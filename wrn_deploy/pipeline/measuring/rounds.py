@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import Candidate
 from wrn_deploy.spec import Precision
@@ -123,8 +123,8 @@ def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
     The reference answers first and writes its logits to a temporary file, 4 bytes for each class and image. The
     others compare theirs with that file while they answer, so no logits are sent or kept in memory.
     """
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-logits-") as folder:
-        file, known = Path(folder, "reference.f32"), False
+    with scratch_folder() as folder:
+        file, known = folder / "reference.f32", False
         for entry in by_reference([entry for entry, _ in _working(entries)]):
             assert entry.worker is not None
             leads = not known and entry.precision is Precision.FP32

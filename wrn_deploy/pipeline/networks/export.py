@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.files.trust import Trust
 from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
@@ -93,7 +94,7 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     if _up_to_date(bundle, weights, options):
         *others, last = _precisions(options)
         progress.note(f"{bundle.folder}: weights, {', '.join(others)} and {last} graphs are up to date")
-        return Bundle.open(bundle.folder)
+        return Bundle.open(bundle.folder, trust=Trust())
     network = _random(spec, options.seed) if taken is None else network_of(taken)
     _write(bundle, network, weights, options, progress)
     return bundle
@@ -188,7 +189,7 @@ def _graph_recipe(parent: Artifact, spec: ModelSpec) -> Recipe:
 
 def _up_to_date(bundle: Bundle, weights: Recipe, options: ExportOptions) -> bool:
     try:
-        there, spec = Bundle.open(bundle.folder), bundle.spec
+        there, spec = Bundle.open(bundle.folder, trust=Trust()), bundle.spec
     except DeployError:
         return False
     parent = there.current("weights", weights)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import sha256_of
 from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.formatting import first_names
 from wrn_deploy.models import Overrides, build_model, describe_model
 from wrn_deploy.models.checkpoints.preprocessing import describe_preprocessing, find_preprocessing, published_as
 from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source, read_sources
@@ -113,8 +114,6 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
         DeployError: no such file or name, weights of another network, or a file that is not a checkpoint of it.
         MachineError: a package is missing, or the download needs a network and there is none.
     """
-    import torch
-
     from wrn_deploy.models.checkpoints.weights import match_weights, read_weights
 
     assert options.weights is not None
@@ -131,15 +130,18 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     if described is not None and described.name != usual.name:
         raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
     spec = options.overrides.apply(described or usual)
-    with torch.device("meta"):  # the names and shapes of its tensors
-        empty = build_model(spec)
-    match = match_weights(empty, checkpoint, spec, options.key)
+    match = match_weights(checkpoint, spec, options.key)
     origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
     if described is None:
-        found = find_preprocessing(usual, file, digest, source=source, normalizer=match.normalizer())
-        spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         _report(match, checkpoint, progress)
+        given = options.overrides.mean is not None and options.overrides.std is not None
+        normalizer = None if given else match.normalizer()
+        plain = dataclasses.replace(usual, classes=spec.classes, labels=())
+        found = find_preprocessing(plain, file, digest, source=source, normalizer=normalizer)
+        spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         changed = ", with your changes" if spec.preprocessing != found.preprocessing else ""
+        for reason in found.not_taken:
+            progress.warn(f"{reason}: it is not taken; if it belongs to the weights, pass --mean, --std and --resize")
         progress.note(f"preprocessing: {describe_preprocessing(spec.preprocessing)} ({found.why}{changed})")
         origin["preprocessing"] = found.why
         if found.source is not None:
@@ -177,6 +179,10 @@ def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:
     if match.others:
         others = " and ".join(name or "a bare state dict" for name in match.others)
         progress.note(f"the file has {others} too: --weights-key NAME takes another")
+    for how in match.assembled:
+        progress.note(f"put together: {how}")
+    if match.outside:
+        progress.note(f"ignored, since they lie outside of {match.name}: {first_names(match.outside)}")
     if match.layout.note:
         progress.warn(f"{match.layout.name}: {match.layout.note}")
     if checkpoint.passed_over:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def unwrapped_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
         return
     import onnx_ir as ir
 
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        unwrapped = Path(folder, file.name)
+    with scratch_folder() as folder:
+        unwrapped = folder / file.name
         ir.save(read_unwrapped(file), unwrapped)
         yield unwrapped
 

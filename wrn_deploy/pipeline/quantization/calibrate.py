@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.pipeline.quantization.quantize import Quantization, write_graphs
 from wrn_deploy.pipeline.quantization.state import GRAPH, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
@@ -161,8 +161,8 @@ def _collect(
     found = find_equalization(model.graph, ranges)
     if not histograms:
         return found, equalized_ranges(model.graph, ranges, found), equalize(model, found)
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-        equalized = Path(folder) / "equalized.onnx"
+    with scratch_folder() as folder:
+        equalized = folder / "equalized.onnx"
         ir.save(equalize(model, found), equalized)
         del model  # keeps memory flat: the graph is read again after the pass
         return found, collect(equalized), ir.load(equalized)

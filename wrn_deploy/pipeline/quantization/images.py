@@ -27,6 +27,7 @@ from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
+from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.runtime.sessions import infer_all, open_session
 
 __all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
@@ -132,12 +133,22 @@ class CalibrationImages:
         """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
 
         `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+
+        Raises:
+            DeployError: an output is not finite.
         """
         batches = [*itertools.islice(self.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
 
         def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
             infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
-            return np.concatenate([best_classes(infer(batch)) for batch in batches])
+            answers = [infer(batch) for batch in batches]
+            for answer in answers:
+                check_finite(
+                    answer,
+                    subject=f"{graph.name} gives",
+                    remedy="calibrate with a method that clips, or with more images",
+                )
+            return np.concatenate([*map(best_classes, answers)])
 
         expected = argmax(fp32)
         for key, graph in graphs.items():

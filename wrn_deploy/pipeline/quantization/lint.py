@@ -45,9 +45,10 @@ def lint_file(file: Path, target: Target | None) -> LintReport:
     """
     model = read_graph(file, "linting a graph")
     from wrn_deploy.calib.lint.facts import GraphFacts, guess_target, lint_graph
+    from wrn_deploy.calib.lint.passing import without_passing
     from wrn_deploy.export.interface import unwrap
 
-    model = unwrap(model)  # the interface normalises pixels in float, which is not the network's doing
+    model = without_passing(unwrap(model))  # the interface normalises pixels in float, which the network does not
     try:
         facts = GraphFacts(model)
         if facts.has_fp8:

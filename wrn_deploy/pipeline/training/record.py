@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from wrn_deploy.training.execution.device import TrainDevice
     from wrn_deploy.training.loop import Epoch
 
-__all__ = ["LOG", "RUN", "append_epoch", "begin_log", "describe_session", "note_epoch", "write_run"]
+__all__ = ["LOG", "RUN", "describe_session", "note_epoch", "write_log", "write_run"]
 
 LOG, RUN = "log.jsonl", "run.json"
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "accelerate")
@@ -62,21 +63,13 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
         "spec": point.spec.to_json(),
         "sessions": [*sessions, session],
     }
-    written = file.with_suffix(".tmp")
-    written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    written.replace(file)
+    write_whole(file, json.dumps(record, indent=1) + "\n")
     return [f"{name} {before.get(name)}, now {session[name]}" for name in EXACT if before.get(name) != session[name]]
 
 
-def begin_log(folder: Path, history: Sequence[Epoch]) -> None:
-    """Writes the epochs done: a killed process may have left a log that lacks the checkpoint's last."""
-    (folder / LOG).write_text("".join(map(_line, history)), encoding="utf-8")
-
-
-def append_epoch(folder: Path, epoch: Epoch) -> None:
-    """Adds a line to the log."""
-    with (folder / LOG).open("a", encoding="utf-8") as log:
-        log.write(_line(epoch))
+def write_log(folder: Path, history: Sequence[Epoch]) -> None:
+    """Writes the log anew with the epochs done: a reader never sees half of a line."""
+    write_whole(folder / LOG, "".join(map(_line, history)))
 
 
 def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:

@@ -14,14 +14,14 @@ from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.files.new_file import remove_leftovers
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.pipeline.training.record import (
     LOG,
     RUN,
-    append_epoch,
-    begin_log,
     describe_session,
     note_epoch,
+    write_log,
     write_run,
 )
 from wrn_deploy.pipeline.training.spec import check_classes, describe_training, fit_network
@@ -199,7 +199,7 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
             if writes:
                 save_checkpoint(out / STATE, trainer, point)
                 _keep_best(out, trainer.network, point)
-                append_epoch(out, epoch)
+                write_log(out, point.history)
             note_epoch(point.history[first:], recipe.epochs, progress)
     if writes:
         write_weights(trainer.network, spec, out / WEIGHTS)
@@ -208,8 +208,9 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 
 def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
     if len(point.history) == point.recipe.epochs:  # the run is complete
-        begin_log(out, point.history)
+        write_log(out, point.history)
         return
     session = describe_session(trainer.device, len(point.history))
     data = {
@@ -219,7 +220,7 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     differing = write_run(out, point, data, session)
     if differing:
         progress.warn(f"the run began under other conditions ({'; '.join(differing)}): it continues inexactly")
-    begin_log(out, point.history)
+    write_log(out, point.history)
     if point.history:  # the process may have been killed between the checkpoint and this
         _keep_best(out, trainer.network, point)
 

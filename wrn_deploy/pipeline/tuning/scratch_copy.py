@@ -6,16 +6,15 @@ import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from wrn_deploy.bundle import Artifact, Bundle, Transaction
+from wrn_deploy.files.staging import staging
+from wrn_deploy.files.trust import Trust
+from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.progress import Progress
 
 __all__ = ["WithoutNotes", "copy_new", "scratch_copy"]
-
-MANIFEST = "manifest.json"
 
 
 class WithoutNotes:
@@ -30,15 +29,16 @@ class WithoutNotes:
 
 @contextlib.contextmanager
 def scratch_copy(bundle: Bundle) -> Iterator[Bundle]:
-    """A copy in a temporary folder, with links to the bundle's files: a step replaces a link, never its target."""
-    with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as name:
-        folder = Path(name)
-        shutil.copyfile(bundle.folder / MANIFEST, folder / MANIFEST)
-        for artifact in bundle.artifacts.values():
-            link = folder / artifact.path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(bundle.file(artifact).resolve())
-        yield Bundle.open(folder)
+    """A copy in the bundle's own folder, of hard links where possible: a step replaces files, it never changes one."""
+    with staging(bundle.folder) as staged:
+        folder = staged / "copy"
+        for path in (MANIFEST, *(artifact.path for artifact in bundle.artifacts.values())):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / path).hardlink_to(bundle.folder / path)
+            except OSError:
+                shutil.copyfile(bundle.folder / path, folder / path)
+        yield Bundle.open(folder, trust=Trust())
 
 
 def copy_new(copy: Bundle, bundle: Bundle, step: Transaction, *, but: Collection[str]) -> None:

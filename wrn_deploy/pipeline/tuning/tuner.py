@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
+from wrn_deploy.process.scratch import full_is_named, open_scratch_file, scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
@@ -73,12 +73,13 @@ class Reference:
     def __init__(self, fp32: Path, batches: CachedBatches, threads: int | None, advance: Advance) -> None:
         self.batches = batches
         self.threads = threads
-        self._logits: IO[bytes] = tempfile.TemporaryFile(prefix="wrn-deploy-")  # noqa: SIM115 - closed by __exit__
+        self._logits = open_scratch_file()  # closed by __exit__
         infer = infer_with(open_session(fp32, threads))
         images = correct = 0
         for batch in batches:
             logits = infer(normalize(batch.images, batches.preprocessing))
-            self._logits.write(logits.tobytes())
+            with full_is_named():
+                self._logits.write(logits.tobytes())
             images += len(logits)
             correct += int((logits.argmax(axis=1) == batch.labels).sum())
             advance(len(logits))
@@ -178,8 +179,8 @@ class Tuner:
         return self.trials[kept]
 
     def _measure(self, float_convs: Collection[str], reference: Reference, advance: Advance) -> Score:
-        with tempfile.TemporaryDirectory(prefix="wrn-deploy-") as folder:
-            file = Path(folder, "trial.onnx")
+        with scratch_folder() as folder:
+            file = folder / "trial.onnx"
             self.graphs.write_unwrapped(float_convs, file)
             return reference.compare(file, advance)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from wrn_deploy.formatting import one_line
+from wrn_deploy.formatting import one_line, printable
 from wrn_deploy.spec import Precision
 
 __all__ = ["LETTER", "TEMPLATES", "WIDE", "Picture", "circle", "element", "mark", "path", "rect", "short", "text"]
@@ -69,7 +69,7 @@ class Picture:
 
 
 def element(tag: str, *children: str, **attributes: str | float) -> Markup:
-    """An element; texts are escaped, Markup is not.
+    """An element; texts are escaped and printable, Markup is as it is.
 
     Args:
         tag: its name.
@@ -79,11 +79,12 @@ def element(tag: str, *children: str, **attributes: str | float) -> Markup:
     """
     tooltip = str(attributes.pop("tooltip", ""))
     written = Markup("").join(
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _number(value))
+        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _attribute(value))
         for name, value in attributes.items()
         if value != ""  # 0 is a value
     )
-    inside = Markup("").join((element("title", tooltip), *children) if tooltip else children)
+    shown = (child if isinstance(child, Markup) else printable(child) for child in children)
+    inside = Markup("").join((element("title", tooltip), *shown) if tooltip else shown)
     start = Markup("<{}{}").format(tag, written)
     return start + (Markup(">{}</{}>").format(inside, tag) if inside else Markup("/>"))
 
@@ -107,7 +108,7 @@ def text(
     x: float, y: float, words: str, kind: str = "tick", anchor: str = "start", **attributes: str | float
 ) -> Markup:
     """One line of text; (x, y) is its start, middle or end on the base line."""
-    return element("text", escape(words), class_=kind, x=x, y=y, text_anchor=anchor, **attributes)
+    return element("text", words, class_=kind, x=x, y=y, text_anchor=anchor, **attributes)
 
 
 def mark(precision: Precision, x: float, y: float, tooltip: str) -> Markup:
@@ -124,8 +125,8 @@ def short(name: str, longest: int = LONGEST_NAME) -> str:
     return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"
 
 
-def _number(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
+def _attribute(value: str | float) -> str:
+    return printable(value) if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")
 
 
 @cache

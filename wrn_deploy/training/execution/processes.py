@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.process.children import follow_parent
 
 __all__ = ["BatchShard", "Distributed", "ProcessGroup", "Single", "find_processes"]
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun and `accelerate launch`, which do not end their processes if killed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,7 @@ ProcessGroup = Single | Distributed
 
 
 def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGroup:
-    """Several processes if a launcher set WORLD_SIZE above 1, else one.
+    """Several processes if a launcher set WORLD_SIZE above 1, else one; they end with their launcher.
 
     Raises:
         UsageError: WORLD_SIZE is not a number.
@@ -104,4 +107,6 @@ def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGro
     text = environment.get("WORLD_SIZE", "1")
     if not text.isdecimal():
         raise UsageError(f"WORLD_SIZE {text!r} in the environment: expected a number of processes, as torchrun sets")
+    if LAUNCHED in environment:
+        follow_parent()
     return Distributed(on_cpu=on_cpu) if int(text) > 1 else Single()

@@ -1,0 +1,1 @@
+"""Shows what is left behind when commands are killed."""

@@ -1,0 +1,58 @@
+"""The commands that say whom to trust: sign, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.declare import option
+from wrn_deploy.cli.progress import new_progress
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def sign(
+    bundle: opt.BundlePath,
+    key: Annotated[Path, option("PEM", "The private key, on an elliptic curve.")],
+    certificate: Annotated[Path | None, option("PEM", "The key's certificate, to put into the signature.")] = None,
+    chain: Annotated[list[Path] | None, option("PEM", "A certificate on the way to the authority; repeatable.")] = None,
+    password_file: Annotated[Path | None, option("FILE", "Holds the password of an encrypted key.")] = None,
+) -> None:
+    """Sign a bundle with a private key.
+
+    The signature, manifest.sig, covers every file of the bundle. Sign again after a step that changes it.
+    """
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.files.text import read_text
+    from wrn_deploy.pipeline.signing.sign import SigningKey, sign_bundle
+
+    password = None if password_file is None else read_text(password_file).rstrip("\n")
+    signer = SigningKey(key=key, password=password, certificate=certificate, chain=tuple(chain or ()))
+    typer.echo(f"signed: {sign_bundle(Bundle.open(bundle), signer, new_progress())}")
+
+
+@app.command()
+def verify(
+    bundle: opt.BundlePath,
+    require_signature: Annotated[
+        Path | None, option("PEM", "Check the signature of the owner of this public key or authority, too.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Check every file of a bundle, and its signature; exit code 3 if anything is wrong.
+
+    Without --require-signature it finds damage, but not a stranger who has written the whole bundle anew.
+    """
+    from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cli.show.signing import show_verified
+    from wrn_deploy.files.trust import Trust
+    from wrn_deploy.pipeline.signing.verify import verify_bundle
+
+    trust = None if require_signature is None else Trust(signed_by=require_signature)
+    show_verified(verify_bundle(Bundle.open(bundle, trust=trust), new_progress()), as_json=as_json)

@@ -1,0 +1,1 @@
+"""Signing bundles, and checking all that a bundle says of itself."""
