@@ -1,4 +1,4 @@
-# make demo | test | check | coverage | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
+# make demo | test | check | coverage | fuzz | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= cpu
@@ -7,8 +7,9 @@ EXTRAS_gpu = gpu,demo,dev
 READY  = $(VENV)/.ready-$(EXTRA)
 RUN    = $(VENV)/bin/
 TESTS  = tests
+SECONDS ?= 60
 
-.PHONY: demo test check coverage bench test-gpu clean
+.PHONY: demo test check coverage fuzz bench test-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -29,6 +30,11 @@ coverage: $(READY)
 	$(RUN)python -m coverage run -m pytest -q -m "not gpu" -n auto --dist loadfile $(TESTS)
 	$(RUN)python -m coverage combine --quiet
 	$(RUN)python -m coverage json --quiet && $(RUN)python -m coverage html --quiet && $(RUN)python -m coverage report
+
+# Searches for files that break a reader: SECONDS for each target, or for those in TARGETS; finds are kept in build/fuzz/.
+fuzz: $(READY)
+	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris
+	$(RUN)python -m tests.fuzzing.search --seconds $(SECONDS) $(TARGETS)
 
 bench: $(READY)
 	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"

@@ -16,7 +16,7 @@ from tests.manifests import read_record
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import MANIFEST, seal
 
-__all__ = ["Mutant", "make_mutant", "mutate_record"]
+__all__ = ["Mutant", "damage", "make_mutant", "mutate_record"]
 
 JUNK: list[Any] = [
     None, True, -1, 0, 3.5, 10**400, float("nan"), float("inf"), "", "x", "../../etc/passwd", "/etc/passwd", "fp64", [],
@@ -55,23 +55,23 @@ def make_mutant(number: int, folder: Path) -> Mutant:
     if kind < 2:
         return Mutant("manifest, values", {MANIFEST: mutate_record(record, dice)})
     if kind < 4:
-        return Mutant("manifest, bytes", {MANIFEST: _damage((folder / MANIFEST).read_bytes(), dice)})
+        return Mutant("manifest, bytes", {MANIFEST: damage((folder / MANIFEST).read_bytes(), dice)})
     if kind == 8 and plans:
         made = artifacts[dice.choice(plans)]
         what = {"precision": made["precision"], "backend": made["facts"]["flavor"], "trusted": True}
-        changed = _damage((folder / made["path"]).read_bytes(), dice)
+        changed = damage((folder / made["path"]).read_bytes(), dice)
         return Mutant(
             "plan", _vouched(record, made, changed) if find_gpu() is None else {made["path"]: changed}, **what
         )
     made = artifacts[dice.choice(GRAPHS)]
     whole = (folder / made["path"]).read_bytes()
     if kind < 6:
-        changed = _damage(whole, dice, edge=EDGE)
+        changed = damage(whole, dice, edge=EDGE)
         return Mutant("graph, bytes", _vouched(record, made, changed), made["precision"], trusted=True)
     if kind < 8:
         change, changed = _change_graph(whole, dice)
         return Mutant(f"graph, {change}", _vouched(record, made, changed), made["precision"], trusted=True)
-    return Mutant("file that the manifest does not know", {made["path"]: _damage(whole, dice)}, made["precision"])
+    return Mutant("file that the manifest does not know", {made["path"]: damage(whole, dice)}, made["precision"])
 
 
 def mutate_record(record: dict[str, Any], dice: random.Random) -> bytes:
@@ -113,7 +113,7 @@ def _vouched(record: dict[str, Any], artifact: dict[str, Any], content: bytes) -
     return {artifact["path"]: content, MANIFEST: seal(record)}
 
 
-def _damage(content: bytes, dice: random.Random, edge: int = 0) -> bytes:
+def damage(content: bytes, dice: random.Random, edge: int = 0) -> bytes:
     """Bits flipped, bytes overwritten, cut out, doubled or cut off; with `edge`, mostly near the two ends."""
     changed = bytearray(content)
     for _ in range(dice.choice((1, 1, 2, 5, 20))):
@@ -191,7 +191,7 @@ def _another_type(model: Any, dice: random.Random) -> None:
 
 def _other_weights(model: Any, dice: random.Random) -> None:
     tensor = dice.choice(model.graph.initializer)
-    tensor.raw_data = _damage(tensor.raw_data, dice)
+    tensor.raw_data = damage(tensor.raw_data, dice)
 
 
 def _data_elsewhere(model: Any, dice: random.Random) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 
 from wrn_deploy.data.containers.mat_file import read_structures
 from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.text import read_text
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
 
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGE, DamagedFile)
 VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
 CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
@@ -52,7 +54,9 @@ def read_ground_truth(file: Path) -> dict[str, str]:
             return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(int(index)) for name, index in pairs}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
+    except OverLimit:
+        raise
+    except UNREADABLE as error:
         raise DamagedFile(
             f"{file} cannot be read ({type(error).__name__}: {error}): expected the classes of ImageNet's validation "
             "images as its devkit, Kaggle, Caffe or TensorFlow have them; download it again"

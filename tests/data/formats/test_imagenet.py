@@ -128,7 +128,7 @@ def test_without_such_a_file_the_error_names_it(flat: Path) -> None:
         ("ILSVRC2012_val_00000001.JPEG 0\n", "does not have ILSVRC2012_val_00000002.JPEG of"),
         ("ILSVRC2012_val_00000001.JPEG 1000\n", "cannot be read .*class index 1000"),
         ("ILSVRC2012_val_00000001.JPEG\n", "cannot be read"),
-        ("\xff", "is not text in UTF-8"),
+        ("\xff", "cannot be read .*is not text in UTF-8"),
     ],
 )
 def test_a_file_without_the_classes_is_an_error(flat: Path, text: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.pickle_check import check_pickle
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["read_array_pickle"]
-
-# What the unpickler and the classes below raise for files that are damaged or not pickles.
-DAMAGED = (
-    pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, MemoryError,
-    OverflowError, ImportError,
-)  # fmt: skip
 
 
 class _PickledDtype:
@@ -74,11 +73,16 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
 
     Raises:
         DeployError: it is damaged, not a dictionary, or refers to anything but numpy's arrays, none of which is run.
+        OverLimit: it is larger or nested deeper than the budget allows.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            budget().check("memory_bytes", size, path)
+            check_pickle(file, size, path)
+            file.seek(0)
             table = _ArrayUnpickler(file, path).load()
-    except DAMAGED as error:
+    except DAMAGE as error:
         raise DamagedFile(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
     if not isinstance(table, dict):
         raise DamagedFile(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")

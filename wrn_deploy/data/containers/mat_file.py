@@ -7,6 +7,7 @@ with SIGSEGV (scipy 1.17.1; bytes 145, 184 and 185 of a file that is not compres
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.data.containers import name_damage
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["is_mat_file", "read_arrays", "read_structures"]
@@ -35,12 +37,12 @@ ENCODINGS = {
 }
 COMPLEX = 0x0800  # one of an array's flags
 READ_BYTES = 2**20
-DAMAGED = (EOFError, LookupError, OSError, ValueError, OverflowError, struct.error, zlib.error)
+VARIABLES = 1000  # SVHN has two
 
 
 def is_mat_file(path: Path) -> bool:
     """Whether the file begins as MATLAB's do, from version 5 on."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(7) == b"MATLAB "
 
 
@@ -78,18 +80,18 @@ def read_structures(path: Path, name: str) -> list[dict[str, npt.NDArray[np.gene
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterator[tuple[memoryview, str]]]:
     """Gives the contents of the variables of a file, each with the order of its bytes."""
-    try:
-        with name_damage(path, "MAT", DAMAGED), open_regular(path) as file:
-            header = file.read(128)
-            if header.startswith((b"MATLAB 7.3", b"\x89HDF")):
-                raise DeployError(f"{path} is a MAT file of version 7.3: expected version 5; save it with -v7")
-            order = {b"IM": "<", b"MI": ">"}[header[126:128]]
-            yield _variables(file, path.stat().st_size, order)
-    except MemoryError as error:
-        raise DeployError(
-            f"{path} does not fit in memory: expected room for all of its arrays, 1.6 GB for SVHN's extra_32x32.mat; "
-            "use a machine with more memory, or leave this file out"
-        ) from error
+    with name_damage(path, "MAT"), open_regular(path) as file:
+        header = file.read(128)
+        if header.startswith((b"MATLAB 7.3", b"\x89HDF")):
+            raise DeployError(f"{path} is a MAT file of version 7.3: expected version 5; save it with -v7")
+        order = {b"IM": "<", b"MI": ">"}[header[126:128]]
+        try:
+            yield _variables(file, path, order)
+        except MemoryError as error:
+            raise DeployError(
+                f"{path} does not fit in memory: expected room for all of its arrays, 1.6 GB for SVHN's "
+                "extra_32x32.mat; use a machine with more memory, or leave this file out"
+            ) from error
 
 
 def _structures(
@@ -104,27 +106,36 @@ def _structures(
         yield {field: _value(next(elements)[1], order)[1] for field in fields}
 
 
-def _variables(file: BinaryIO, end: int, order: str) -> Iterator[tuple[memoryview, str]]:
+def _variables(file: BinaryIO, path: Path, order: str) -> Iterator[tuple[memoryview, str]]:
+    end, held, count = os.fstat(file.fileno()).st_size, 0, 0
     while file.tell() < end:
         kind, size = struct.unpack(f"{order}II", file.read(8))
         if size > end - file.tell():
             raise EOFError("it ends in the middle of a variable")
         if kind == COMPRESSED:
-            content = _inflated(file, size)
+            most = budget().inflated_bytes(end) - held
+            content = _inflated(file, size, max(0, most))
+            budget().check_inflated(held + len(content), end, path)
             kind = struct.unpack_from(f"{order}I", content)[0]
             content = content[8:]
         else:
+            budget().check("memory_bytes", held + size, path)
             content = memoryview(file.read(size))
         if kind != MATRIX:
             raise ValueError(f"an element of type {kind}, not a variable")
+        held, count = held + len(content), count + 1
+        if count > VARIABLES:
+            raise ValueError(f"more than {VARIABLES:,} variables")
         yield content, order
 
 
-def _inflated(file: BinaryIO, size: int) -> memoryview:
-    """Inflates the next `size` bytes; zlib compares the checksum."""
+def _inflated(file: BinaryIO, size: int, most: int) -> memoryview:
+    """Inflates the next `size` bytes; zlib compares the checksum. Stops soon behind `most` bytes of content."""
     inflate, content = zlib.decompressobj(), bytearray()
     for start in range(0, size, READ_BYTES):
-        content += inflate.decompress(file.read(min(READ_BYTES, size - start)))
+        content += inflate.decompress(file.read(min(READ_BYTES, size - start)), max(0, most - len(content)) + 1)
+        if inflate.unconsumed_tail:
+            return memoryview(content)  # one byte more than `most`
     if not inflate.eof:
         raise EOFError("it ends in the middle of a variable")
     return memoryview(content)

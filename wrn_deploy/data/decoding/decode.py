@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import struct
-import zlib
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
 from wrn_deploy.data.decoding.depth import UnknownDepthError, check_reduced, is_reduced, to_eight_bits
+from wrn_deploy.data.decoding.png import without_texts
 from wrn_deploy.data.foreign import describe_foreign
+from wrn_deploy.errors import DamagedFile, OverLimit
+from wrn_deploy.files.budget import Budget, budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["Encoded", "pixels_of"]
 
@@ -24,9 +28,8 @@ CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
 # What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
-UNDECODABLE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+UNDECODABLE: tuple[type[Exception], ...] = (
+    *DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
@@ -45,25 +48,37 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, not an image, absurdly large, of unknown depth, or cannot be read.
+            CorruptImage: it is truncated, damaged, not an image, of unknown depth, larger than the budget allows, or cannot be
+                read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
-        content = self._read()
+        content = b""
         try:
+            content = without_texts(self._read())
+            _let_pillow_open(budget().pixels)
             with Image.open(BytesIO(content), formats=_codecs()) as image:
-                return _to_rgb(image)
+                return _checked_rgb(image, self.name)
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
         except UNDECODABLE as error:
             raise _undecodable(self.name, error, content) from error
 
     def _read(self) -> bytes:
+        limits = budget()
         if isinstance(self.content, bytes):
+            limits.check("image_bytes", len(self.content), self.name)
             return self.content
         try:
-            return self.content.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            with open_regular(self.content) as file:
+                size = os.fstat(file.fileno()).st_size
+                limits.check("image_bytes", size, self.name)
+                return file.read(limits.image_bytes)
+        except OverLimit:
+            raise
+        except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
 
@@ -72,10 +87,12 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     """Returns the pixels of a Pillow image of any colour mode as `Encoded` does.
 
     Raises:
-        CorruptImage: its depth is unknown, or its file, which Pillow reads only now, is damaged.
+        CorruptImage: its depth is unknown, it is too large, or its file, which Pillow reads only now, is damaged.
     """
     try:
-        return np.asarray(_to_rgb(image), dtype=np.uint8)
+        return np.asarray(_checked_rgb(image, name), dtype=np.uint8)
+    except OverLimit as error:
+        raise CorruptImage(str(error)) from error
     except UNDECODABLE as error:
         raise _undecodable(name, error) from error
 
@@ -99,6 +116,19 @@ def _codecs() -> tuple[str, ...]:
     except ImportError:  # before Pillow 11.3
         return CODECS
     return (*CODECS, "AVIF") if AvifImagePlugin.SUPPORTED else CODECS
+
+
+def _let_pillow_open(pixels: int) -> None:
+    """Raises Pillow's own limit, twice which it refuses, if the budget was raised; it is one for the process."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and pixels > max(2 * own, Budget().pixels):
+        Image.MAX_IMAGE_PIXELS = pixels
+
+
+def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Checks the size before Pillow makes room for the pixels, which it does when they are first used."""
+    budget().check("pixels", image.width * image.height, name)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,32 @@
+"""What the targets of data sets share: a small image, and reading a set as `eval` does."""
+
+from __future__ import annotations
+
+import contextlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wrn_deploy.data import CorruptImage, Role, open_data
+from wrn_deploy.data.preprocess import fit_item
+from wrn_deploy.spec import Preprocessing
+
+__all__ = ["HOW", "read_set", "small_png"]
+
+HOW = Preprocessing(height=32, width=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize=32)
+
+
+def small_png() -> bytes:
+    """The content of a PNG of 8 x 8 pixels."""
+    stream = BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def read_set(path: Path) -> None:
+    """Decodes all images of a set; corrupt ones are left out, as with --max-corrupt."""
+    for item in open_data(str(path), Role.TEST).items():
+        with contextlib.suppress(CorruptImage):
+            fit_item(item, HOW)
