@@ -48,8 +48,8 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, not an image, of unknown depth, larger than the budget allows, or cannot be
-                read.
+            CorruptImage: it is truncated, damaged, no image, of unknown depth, larger than the budget allows, or cannot
+                be read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from wrn_deploy.data.containers.apart import limit_process
 from wrn_deploy.data.preprocess import fit_item
 from wrn_deploy.errors import DeployError
-from wrn_deploy.process.children import serve_parent
 from wrn_deploy.files.budget import budget
+from wrn_deploy.process.children import serve_parent
 
 __all__ = ["serve"]
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.containers.listing import check_inside
+from wrn_deploy.data.containers.npy_header import read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["open_source", "recognise"]
@@ -26,7 +27,6 @@ LABELS = "labels.npy"
 SEVERITIES = 5  # Hendrycks and Dietterich, arxiv.org/abs/1903.12261: 10,000 images each, from 1, the mildest, to 5
 SHAPE = (32, 32, 3)
 SPLIT = re.compile(r"(?:([a-z_]+)-)?([1-5])|([a-z_]+)")
-DAMAGED = (EOFError, OSError, ValueError, SyntaxError, OverflowError, MemoryError)
 
 
 def recognise(path: Path) -> bool:
@@ -77,8 +77,11 @@ def _choose(there: dict[str, Path], split: str | None, name: str) -> tuple[list[
 
 
 def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label_file: Path) -> StreamPart:
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
-        shape, dtype = _read_header(stream, file)
+    with name_damage(file, ".npy"), open_regular(file) as stream:
+        shape, is_column_major, dtype = read_npy_header(stream)
+    budget().check("members", shape[0] if shape else 0, file)
+    if is_column_major and len(shape) > 1:
+        raise DeployError(f"{file} is in Fortran order: expected C order; use np.ascontiguousarray")
     if dtype != np.uint8 or shape[1:] != SHAPE:
         raise DeployError(f"{file} is a {dtype} array {shape}: expected uint8 (N, 32, 32, 3)")
     if len(labels) != shape[0] or shape[0] % SEVERITIES:
@@ -93,8 +96,8 @@ def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label
 
 def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[Item]:
     size = math.prod(SHAPE)
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
-        _read_header(stream, file)
+    with name_damage(file, ".npy"), open_regular(file) as stream:
+        read_npy_header(stream)
         stream.seek(start * size, 1)
         for index, label in enumerate(labels, start):
             pixels = stream.read(size)
@@ -104,24 +107,17 @@ def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[It
 
 
 def _read_labels(file: Path) -> npt.NDArray[np.int64]:
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
-        shape, dtype = _read_header(stream, file)
+    with name_damage(file, ".npy"), open_regular(file) as stream:
+        shape, _, dtype = read_npy_header(stream)
         if len(shape) != 1 or dtype.kind not in "iu":
             raise DeployError(f"{file} is a {dtype} array {shape}: expected whole numbers (N,)")
+        if shape[0] * dtype.itemsize > os.fstat(stream.fileno()).st_size:
+            raise EOFError(f"it ends in its {shape[0]:,} labels")
         content = stream.read(shape[0] * dtype.itemsize)
         labels = np.frombuffer(content, dtype=dtype).reshape(shape)
     for index in (labels.argmin(), labels.argmax()) if len(labels) else ():
         check_label(int(labels[index]), f"{file} entry {index}")
     return labels.astype(np.int64)
-
-
-def _read_header(stream: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    version = npy_format.read_magic(stream)
-    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, is_column_major, dtype = read(stream)
-    if is_column_major and len(shape) > 1:
-        raise DeployError(f"{file} is in Fortran order: expected C order; use np.ascontiguousarray")
-    return shape, dtype
 
 
 def _to_rgb(pixels: bytes) -> npt.NDArray[np.uint8]:

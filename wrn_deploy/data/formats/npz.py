@@ -9,13 +9,13 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
+from wrn_deploy.data.containers.npy_header import read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import SPLIT_WORDS, choose_split
 from wrn_deploy.errors import DeployError
@@ -32,7 +32,6 @@ EXPECTED = (
 KEYS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}"))  # MedMNIST's and Keras'
 
 DIRECTORY_BYTES = 16 * 2**20  # zipfile makes an object for each entry of the archive's list of members
-HEADER_BYTES = 10_000  # numpy's own limit on the description of an array, which it checks when it has read it
 
 
 def recognise(path: Path) -> bool:
@@ -55,7 +54,8 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     with name_damage(path, ".npz"), _open_archive(path) as archive:
         names = [member.removesuffix(".npy") for member in archive.namelist()]
         images, labels = _choose(names, role, split, path)
-        shape, column_major, dtype = _read_header(archive, f"{images}.npy")
+        with archive.open(f"{images}.npy") as member:
+            shape, column_major, dtype = read_npy_header(member)
         _check_images(f"{path} has `{images}`", shape, dtype, column_major=column_major)
         budget().check("members", shape[0], path)
         budget().check("pixels", math.prod(shape[1:3]), f"one image of {path}")
@@ -95,7 +95,7 @@ def _check_images(what: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]
 def _items(path: Path, key: str, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:
     size = math.prod(shape[1:])
     with name_damage(path, ".npz"), _open_archive(path) as archive, archive.open(f"{key}.npy") as member:
-        _skip_header(member)
+        read_npy_header(member)
         for index in range(shape[0]):
             pixels = member.read(size)
             if len(pixels) < size:
@@ -105,7 +105,8 @@ def _items(path: Path, key: str, shape: tuple[int, ...], classes: npt.NDArray[np
 
 
 def _read_labels(archive: zipfile.ZipFile, key: str, path: Path, count: int) -> npt.NDArray[np.int64]:
-    shape, _, dtype = _read_header(archive, f"{key}.npy")
+    with archive.open(f"{key}.npy") as member:
+        shape, _, dtype = read_npy_header(member)
     if len(shape) not in (1, 2) or dtype.kind not in ("iu" if shape[1:] in ((), (1,)) else "iufb"):
         raise DeployError(f"{path} has `{key}` of {dtype} {shape}: {EXPECTED}")
     if shape[0] != count:
@@ -143,25 +144,6 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             for info in archive.infolist():
                 budget().check_ratio(info.file_size, min(info.compress_size, os.fstat(file.fileno()).st_size), path)
             yield archive
-
-
-def _read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Returns the shape of an array in the archive, whether it is in Fortran order, and its type."""
-    with archive.open(name) as member:
-        shape, column_major, dtype = _skip_header(member)
-    if min(shape, default=0) < 0:
-        raise ValueError(f"{name} of {dtype} {shape}")
-    return shape, column_major, dtype
-
-
-def _skip_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = npy_format.read_magic(member)
-    if version == (1, 0):
-        return npy_format.read_array_header_1_0(member)
-    length = int.from_bytes(cast("zipfile.ZipExtFile", member).peek(4)[:4], "little")
-    if length > HEADER_BYTES:
-        raise ValueError(f"a header of {length:,} bytes")
-    return npy_format.read_array_header_2_0(member)
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -97,8 +97,8 @@ def _find_label(file: Path) -> Iterator[bool]:
     with _open_file(file) as parquet:
         columns = _find_columns(parquet.schema_arrow, file)
         batches = parquet.iter_batches(LABELS_AT_ONCE, columns=[*columns[1:]], use_threads=False)
-        labels = (label for batch in batches for label in batch.column(0).to_pylist()) if columns[1:] else iter(())
-        yield any(label is not None and label >= 0 for label in labels)
+        columns_of_labels = (batch.column(0).to_pylist() for batch in batches) if columns[1:] else ()
+        yield any(label is not None and label >= 0 for labels in columns_of_labels for label in labels)
 
 
 @contextmanager

@@ -151,7 +151,9 @@ def _label(sample: _Sample, name: str) -> int | None:
     if sample.label:
         found: object = sample.label.decode("utf-8", "replace")
     else:
-        record = parse_json(sample.record.decode("utf-8-sig", "replace"), f"the .json of {name}") if sample.record else {}
+        record = (
+            parse_json(sample.record.decode("utf-8-sig", "replace"), f"the .json of {name}") if sample.record else {}
+        )
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
     index = class_index(found, name)
     if index is None and found is not None:

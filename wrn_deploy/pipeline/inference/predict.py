@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wrn_deploy.data.any_image import AnyImage, fit_images, is_encoded
 from wrn_deploy.data.decoding.decoders import Decoders
-from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.inference.models import (
     BundleOrWeights,
     ExtraOutput,
