@@ -19,7 +19,6 @@ from wrn_deploy.process import scratch
 from wrn_deploy.process.scratch import (
     full_is_named,
     open_scratch_file,
-    replacing,
     scratch_folder,
     sweep_temporary,
 )
@@ -215,33 +214,3 @@ def test_a_full_tmpdir_is_named_and_another_full_disk_is_not(
         raise full(tmp_path / "bundle.onnx", temporary / "copy")
     with pytest.raises(PermissionError), full_is_named():
         raise PermissionError(errno.EACCES, "no")
-
-
-def test_a_replaced_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    file = tmp_path / "out.svg"
-    file.write_text("old")
-    with pytest.raises(ZeroDivisionError):
-        _write_and_fail(file)
-    assert file.read_text() == "old"
-    with replacing(file) as written:
-        assert written.parent != file.parent
-        written.write_text("new")
-        assert file.read_text() == "old"
-    assert file.read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.svg", "tmp"]
-
-
-def _write_and_fail(file: Path) -> None:
-    with replacing(file) as written:
-        written.write_text("half")
-        raise ZeroDivisionError
-
-
-def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.write_text("text")
-    for name in ("out.svg.tmp", "out.tmp", ".out.svg"):
-        (tmp_path / name).symlink_to(mine)
-    with replacing(tmp_path / "out.svg") as written:
-        written.write_text("new")
-    assert mine.read_text() == "text"
