@@ -14,9 +14,9 @@ import torch
 from wrn_deploy.errors import DamagedFile, missing_package
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.hdf5_arrays import EXPECTED, NUMBERS
-from wrn_deploy.files.limited_process import read_limited
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import parse_json
+from wrn_deploy.process.limited import read_limited
 
 __all__ = ["HDF5", "read_hdf5"]
 
