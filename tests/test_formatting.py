@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wrn_deploy.formatting import abbreviate, count, digits, file_size, one_line, percent, printable
+from wrn_deploy.formatting import (
+    abbreviate,
+    compare_times,
+    count,
+    describe_loss,
+    digits,
+    file_size,
+    join_other,
+    one_line,
+    percent,
+    printable,
+    ratio_number,
+    signed,
+)
 
 BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -90,3 +103,62 @@ def test_letters_and_signs_are_untouched(text: str) -> None:
 
 def test_a_count_has_its_plural() -> None:
     assert [count(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.28, "+0.28"),
+        (-0.1, "-0.10"),
+        (0.0, "0.00"),
+        (-0.0, "0.00"),
+        (0.004, "0.00"),
+        (-0.004, "0.00"),
+        (-0.006, "-0.01"),
+    ],
+)
+def test_a_difference_has_the_sign_of_what_is_shown(value: float, text: str) -> None:
+    assert signed(value) == text
+    assert signed(value / 10, 3) == text.replace("0.", "0.0", 1)
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [(0.28, "0.28 points lost"), (-0.28, "0.28 points gained"), (0.0, "no points lost"), (-0.0, "no points lost"),
+     (0.002, "less than 0.01 points lost"), (-0.002, "less than 0.01 points gained"), (0.005, "0.01 points lost")],
+)  # fmt: skip
+def test_a_loss_below_nothing_is_a_gain(points: float, text: str) -> None:
+    assert describe_loss(points) == text
+    assert describe_loss(points, "top-1") == text.replace("points", "points of top-1")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text", "bound"),
+    [
+        (0.5, "2.0x as fast", "at least 2.0x as fast"),
+        (0.55, "1.82x as fast", "at least 1.81x as fast"),
+        (0.035, "28.6x as fast", "at least 28x as fast"),
+        (1 / 250, "250x as fast", "at least 250x as fast"),
+        (1 / 99.96, "100x as fast", "at least 99x as fast"),
+        (1.099, "1.10x the time", "at least 1.09x the time"),
+        (1.997, "2.0x the time", "at least 1.9x the time"),
+        (3.28, "3.3x the time", "at least 3.2x the time"),
+        (1.0, "within 0.5 %", ""),
+        (1.0049, "within 0.5 %", ""),
+        (0.996, "within 0.5 %", ""),
+        (0.991, "1.01x as fast", ""),
+    ],
+)
+def test_times_are_compared_in_words(ratio: float, text: str, bound: str) -> None:
+    assert compare_times(ratio) == text
+    assert compare_times(ratio, bound=True) == bound
+    assert join_other(text, "B") == f"{text} {'as' if 'fast' in text else 'of'} B"
+
+
+def test_small_ratios_keep_their_digits() -> None:
+    assert [ratio_number(ratio) for ratio in (1.0116, 0.1, 0.012345, 0.000144)] == [
+        "1.012",
+        "0.100",
+        "0.0123",
+        "0.000144",
+    ]

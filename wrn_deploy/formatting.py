@@ -7,7 +7,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["abbreviate", "count", "digits", "file_size", "first_names", "one_line", "percent", "printable"]
+__all__ = [
+    "abbreviate", "compare_times", "count", "describe_loss", "digits", "file_size", "first_names", "join_other",
+    "one_line", "percent", "printable", "ratio_number", "signed",
+]  # fmt: skip
+
 
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt) as far as `str.isprintable` allows it, but for
 # U+FE0E and U+FE0F, which emoji need: they have no width, so two names that differ in them look the same.
@@ -83,3 +87,39 @@ def first_names(names: Sequence[str], most: int = 4) -> str:
     """The first `most` of the names, as in "a, b, c, d, ... (9 in all)"."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign, which is that of the rounded value: "+0.28", "-0.10", and "0.00" without one."""
+    text = f"{value:+.{decimals}f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
+def describe_loss(points: float, of: str = "") -> str:
+    """As in "0.28 points lost", "0.28 points gained", "no points lost", and with `of` "0.28 points of top-1 lost"."""
+    amount = f"{abs(points):.2f}" if abs(points) >= 0.005 else "less than 0.01" if points else "no"
+    return f"{amount} points {f'of {of} ' if of else ''}{'gained' if points < 0 else 'lost'}"
+
+
+def ratio_number(ratio: float) -> str:
+    """A ratio with three decimals, or three significant digits below 0.1: 1.012, 0.0123."""
+    return f"{ratio:.3f}" if ratio >= 0.1 else digits(ratio)
+
+
+def compare_times(ratio: float, *, bound: bool = False) -> str:
+    """A time over another's in words: "2.1x as fast", "1.10x the time", or "within 0.5 %" if they round to the same.
+
+    With `bound`: "at least 2.1x as fast", rounded towards 1, and from 10 on to a whole number; empty if that is 1.
+    """
+    factor = max(ratio, 1 / ratio)
+    decimals = 2 if factor < 1.995 else 1 if factor < (10 if bound else 99.95) else 0
+    shown = math.floor(factor * 10**decimals) / 10**decimals if bound else round(factor, decimals)
+    if shown == 1:
+        return "" if bound else "within 0.5 %"
+    text = f"{shown:.{decimals}f}x {'as fast' if ratio < 1 else 'the time'}"
+    return f"at least {text}" if bound else text
+
+
+def join_other(words: str, other: str) -> str:
+    """The words of `compare_times` with the other's name: "2.1x as fast as B", "1.10x the time of B"."""
+    return f"{words} {'as' if words.endswith('as fast') else 'of'} {other}"

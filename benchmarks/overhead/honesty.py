@@ -21,9 +21,8 @@ import dataclasses
 import math
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ from rich.table import Table
 
 import wrn_deploy.backends
 from benchmarks.output import make_table, start_record, write_record
-from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
+from benchmarks.overhead.busy import busy_cores
+from wrn_deploy.bench.measuring.watch import MachineWatch, git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
 from wrn_deploy.bench.report.report import Boundary, Settings
@@ -91,10 +91,10 @@ def main() -> int:
         boundary=Boundary.COMPUTE,
     )
     runs: list[dict[str, Any]] = []
-    with _planted(given.slower), contextlib.nullcontext() if given.idle else _busy_core():
+    with _planted(given.slower), busy_cores(0 if given.idle else 1):
         for index in range(given.runs):
             for kind in KINDS:
-                runs += _measure(given, settings, kind, watch.look)
+                runs += _measure(given, settings, kind, watch)
                 for found in runs[-len(settings.batches) :]:
                     interval = f"{found['low']:.4f} to {found['high']:.4f}"
                     console.print(f"run {index + 1}, {kind}, batch {found['batch']}: {found['ratio']:.4f} ({interval})")
@@ -126,7 +126,7 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], object]) -> list[dict[str, Any]]:
+def _measure(given: Any, settings: Settings, kind: str, watch: MachineWatch) -> list[dict[str, Any]]:
     """Times two candidates in rounds, as `wrn-deploy bench` does; returns what was found at each batch size."""
     bundle = Bundle.open(given.bundle)
     names = (BASE, KINDS[kind])
@@ -138,7 +138,7 @@ def _measure(given: Any, settings: Settings, kind: str, look: Callable[[], objec
                 folder=str(given.bundle), backend=entry.backend, precision=entry.precision, threads=settings.threads,
                 data=given.data, limit=None, max_corrupt=0, accuracy_batch=8,
             ))  # fmt: skip
-        time_rounds(entries, settings, Silent(), look)
+        time_rounds(entries, settings, Silent(), watch)
     failed = next((entry for entry in entries if entry.skipped), None)
     if failed is not None:
         raise DeployError(f"{failed.name} failed: {failed.skipped}")
@@ -183,18 +183,6 @@ def _planted(slower: float) -> Iterator[None]:
                 del os.environ["PYTHONPATH"]
             else:
                 os.environ["PYTHONPATH"] = before
-
-
-@contextlib.contextmanager
-def _busy_core() -> Iterator[None]:
-    # It ends with its parent, even if that is killed.
-    endless = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
-    process = subprocess.Popen([sys.executable, "-c", endless])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _count(kind: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, Any]:

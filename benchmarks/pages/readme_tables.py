@@ -12,6 +12,7 @@ from benchmarks.pages.markdown import environment, machine, safe, table
 from wrn_deploy.bench.report.derived import DerivedRow, LatencySummary
 from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, read_report
+from wrn_deploy.bench.report.verdicts import Verdict
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
 from wrn_deploy.rendering.notes import heading, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
@@ -144,7 +145,7 @@ def _paper_times(network: Mapping[str, Any]) -> tuple[str, str]:
 def _bench_line(report: Report, row: Row, derived: DerivedRow, batches: Sequence[int], *, answers: bool) -> list[str]:
     found = {latency.batch: latency for latency in derived.latencies}
     times = [_time(found.get(batch)) for batch in batches]
-    ratio = _ratio(derived.ratios.get(batches[0])) if batches else ""
+    ratio = _verdict(derived.ratios.get(batches[0])) if batches else ""
     against = "1" if ratio == "" and row.name == report.baseline and row.latencies else ratio
     accuracy = row.accuracy
     agreement = "" if accuracy is None or accuracy.agreement is None else percent(accuracy.agreement)
@@ -157,8 +158,15 @@ def _time(found: LatencySummary | None) -> str:
     return "" if found is None else f"{digits(found.median_ms)} ({digits(found.min_ms)})"
 
 
-def _ratio(ratio: Ratio | None) -> str:
-    return "" if ratio is None else f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+def _verdict(found: Verdict | None) -> str:
+    """The ratio with its interval if it may be quoted, else the verdict in words."""
+    if found is None or found.ratio is None or found.low is None or found.high is None:
+        return "" if found is None else found.words
+    return _ratio(Ratio(found.ratio, found.low, found.high))
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
 
 
 def _cells_of_answers(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DamagedFile, DeployError, StaleArtifact
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit, StaleArtifact
+from wrn_deploy.files.text import read_json
 
 __all__ = ["CalibrationTable", "Equalization", "TensorRange", "read_table"]
 
@@ -97,7 +98,7 @@ def read_table(file: Path) -> CalibrationTable:
         DeployError: the file is damaged, or has an impossible range.
     """
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(file)
         if record.pop("format") != FORMAT:
             raise DeployError(f"{file} has another format: expected {FORMAT}; calibrate again")
         tensors = {name: TensorRange(**values) for name, values in record.pop("tensors").items()}
@@ -106,9 +107,30 @@ def read_table(file: Path) -> CalibrationTable:
         if not equalization.possible:
             impossible.append("the equalization")
         table = CalibrationTable(**record, tensors=tensors, equalization=equalization)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        problem = next(_odd_types(table), None)
+    except OverLimit:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, DamagedFile) as error:
         raise DeployError(f"{file} is not a calibration table ({error!r}): calibrate again") from error
+    if problem is not None:
+        raise DeployError(f"{file} is not a calibration table ({problem} is of another type): calibrate again")
     if impossible:
         name = impossible[0]
         raise DamagedFile(f"{file} has an impossible range for {name} ({tensors.get(name)}): calibrate again")
     return table
+
+
+def _odd_types(table: CalibrationTable) -> Iterator[str]:
+    """The fields that hold something else than they should."""
+    texts = {name: getattr(table, name) for name in ("method", "data", "data_digest", "graph_sha256")}
+    yield from (name for name, value in texts.items() if type(value) is not str)
+    if type(table.images) is not int or type(table.percentile) not in (int, float, type(None)):
+        yield "images or percentile"
+    numbers = {
+        "a range": (value for found in table.tensors.values() for value in dataclasses.astuple(found)),
+        "a factor": chain(*table.equalization.factors.values()),
+        "a shift": chain(*table.equalization.shifts.values()),
+    }
+    for name, values in numbers.items():
+        if any(type(value) not in (int, float) for value in values):
+            yield name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 
 import onnx_ir as ir
@@ -11,6 +10,8 @@ from wrn_deploy.calib.lint.finding import Finding, Rule, Severity, Target
 from wrn_deploy.calib.lint.walk import is_int8, quantized_data, quantized_weights
 from wrn_deploy.calib.placement import conv_depths, skip_index
 from wrn_deploy.calib.writing.for_tensorrt import FLOAT_CONVS
+from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.text import parse_json
 from wrn_deploy.graph import (
     DEQUANTIZE,
     QUANTIZE,
@@ -123,8 +124,8 @@ class GraphFacts:
 
 def _kept_float(model: ir.Model) -> frozenset[str]:
     try:
-        names = json.loads(model.metadata_props.get(FLOAT_CONVS, "[]"))
-    except ValueError:
+        names = parse_json(model.metadata_props.get(FLOAT_CONVS, "[]"), FLOAT_CONVS)
+    except DamagedFile:
         names = []  # another tool uses the same key
     return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fuzzing.targets import FINDS, LIMITS, target_names
 from wrn_deploy.files.budget import VARIABLE
+from wrn_deploy.plugins import load_plugin
 
 MUTANTS = 150
 MOST_MB = 1024
@@ -21,7 +22,8 @@ KINDS = {"read", "DeployError", "DamagedFile", "CorruptImage", "OverLimit", "Mac
 
 @pytest.mark.parametrize("target", target_names())
 def test_each_file_is_read_or_refused(target: str) -> None:
-    command = [sys.executable, "-m", "tests.fuzzing.replay", target, str(MUTANTS)]
+    mutants = getattr(load_plugin("tests.fuzzing.targets", target), "MUTANTS", MUTANTS)
+    command = [sys.executable, "-m", "tests.fuzzing.replay", target, str(mutants)]
     environment = {**os.environ, VARIABLE: LIMITS, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     environment["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
@@ -33,7 +35,7 @@ def test_each_file_is_read_or_refused(target: str) -> None:
     assert max(record["peak_mb"] for record in ends) < MOST_MB
     outcomes = Counter(record["outcome"] for record in ends)
     assert outcomes["read"] > 0, "no seed is whole"
-    assert outcomes.total() - outcomes["read"] > MUTANTS // 20, "no mutant is refused: does it read the file?"
+    assert outcomes.total() - outcomes["read"] > mutants // 20, "no mutant is refused: does it read the file?"
 
 
 def test_every_find_belongs_to_a_target() -> None:

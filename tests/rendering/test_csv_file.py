@@ -36,11 +36,11 @@ def test_lines_are_candidates_and_batch_sizes() -> None:
 def test_numbers_are_those_of_the_report() -> None:
     line = read(FULL)[2]
     derived = FULL.derived.rows[1]
-    summary, ratio = derived.latencies[0], derived.ratios[1]
-    assert ratio is not None
+    summary, verdict = derived.latencies[0], derived.ratios[1]
+    assert verdict is not None
     assert INT8.accuracy is not None
     assert float(line["p95_ms"]) == summary.p95_ms
-    assert (float(line["ratio_low"]), line["difference_shown"]) == (ratio.low, "true")
+    assert (float(line["ratio_low"]), line["verdict"], line["because"]) == (verdict.low, "2.1x as fast", "")
     assert float(line["top1_high"]) == INT8.accuracy.interval.high
     assert read(FULL)[0]["ratio"] == "", "the baseline has none"
     assert float(read(make_full_report())[3]["max_error"]) > 0

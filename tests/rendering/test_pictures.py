@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench.full_report import make_full_report
 from tests.bench.sample_reports import FP32, FULL, INT8, SKIPPED, STEADY, make_report, measured
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import Latency, LayerTime, Report, Row
 from wrn_deploy.rendering.pictures.axis import Axis
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
@@ -50,7 +51,29 @@ def test_the_pareto_front_is_ringed_and_named(width: int) -> None:
     dominated = measured("Slow", Precision.FP16, 9.0, 351)
     tree = root(draw_tradeoff(make_report(FP32, INT8, dominated), width))
     assert len(classes(tree, "ring")) == 2
-    assert (tree.findtext("desc") or "").endswith("at least as accurate as: ONNX Runtime int8, PyTorch fp32")
+    assert len(classes(tree, "open")) == 1, "3 images of 360 do not show that fp32 is more accurate"
+    words = "or less accurate than: ONNX Runtime int8. Not decided, within the intervals, for: PyTorch fp32"
+    assert (tree.findtext("desc") or "").endswith(words)
+
+
+def test_a_busy_machine_has_no_front_and_no_ratios() -> None:
+    busy = Environment(before=Snapshot(), after=Snapshot(), taken={1: 0.6})
+    report = dataclasses.replace(make_report(FP32, INT8), environment=busy)
+    tree = root(draw_tradeoff(report, 900))
+    assert len(classes(tree, "ring")) == len(classes(tree, "open")) == 2
+    assert classes(tree, "front") == []
+    assert "less accurate than: none. Not decided" in tree.findtext("desc", "")
+    tree = root(draw_ratios(report, 1, 900))
+    assert classes(tree, "interval") == classes(tree, "mark") == []
+    assert tree.findtext("desc") == "ONNX Runtime int8: too noisy to conclude"
+    assert "too noisy to conclude" in texts(tree)
+
+
+def test_a_bound_has_a_line_without_a_point() -> None:
+    around = Environment(before=Snapshot(), after=Snapshot(), taken={1: 0.2})
+    tree = root(draw_ratios(dataclasses.replace(make_report(FP32, INT8), environment=around), 1, 900))
+    assert (len(classes(tree, "interval")), classes(tree, "mark")) == (1, [])
+    assert tree.findtext("desc") == "ONNX Runtime int8: 0.476 to 0.476, at least 2.1x as fast"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -24,14 +24,14 @@ from tests.bench.sample_reports import (
     measured,
 )
 from wrn_deploy.bench.report.environment import Environment, Snapshot
-from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, WarmUp
 from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.machine import Gpu
+from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
-from wrn_deploy.rendering.notes import environment, machine_state, notes, skips, summary, warnings
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables, verdict
+from wrn_deploy.rendering.notes import doubts, environment, machine_state, notes, skips, summary, warnings
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
 
@@ -67,21 +67,6 @@ def test_ratios_are_a_table_of_their_own_in_words() -> None:
     assert "ratios" not in {table.name for table in tables(alone)}
 
 
-@pytest.mark.parametrize(
-    ("ratio", "words"),
-    [
-        (Ratio(1.01, 0.98, 1.05), "no difference shown"),
-        (Ratio(0.97, 0.96, 0.98), "3.0 % less time"),
-        (Ratio(1.1, 1.08, 1.12), "10 % more time"),
-        (Ratio(0.25, 0.24, 0.26), "4.0x as fast"),
-        (Ratio(0.004, 0.0039, 0.0041), "250x as fast"),
-        (Ratio(3.21, 3.2, 3.3), "3.2x the time"),
-    ],
-)
-def test_a_verdict_says_what_the_interval_shows(ratio: Ratio, words: str) -> None:
-    assert verdict(ratio) == words
-
-
 def test_accuracy_has_its_interval_and_only_columns_that_hold_something() -> None:
     table = named(FULL, "answers")
     assert table.headers == ("Candidate", "top-1", "95 % interval", "agreement", "file size", "peak memory")
@@ -95,6 +80,11 @@ def with_classes(row: Row, *scores: tuple[str, int, int]) -> Row:
     assert row.accuracy is not None
     classes = tuple(ClassScore(*score) for score in scores)
     return dataclasses.replace(row, accuracy=dataclasses.replace(row.accuracy, classes=classes))
+
+
+def test_a_loss_of_few_images_of_many_is_not_0_points() -> None:
+    before, after = with_classes(FP32, ("cat", 5000, 4001)), with_classes(INT8, ("cat", 5000, 4000))
+    assert class_losses(make_report(before, after)).lines[0].cells[-1] == "< 0.1"
 
 
 def test_the_worst_classes_are_those_that_lose_the_largest_share() -> None:
@@ -146,7 +136,16 @@ def test_warnings_say_what_to_beware_of() -> None:
     restless = dataclasses.replace(
         FP32, latencies=tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in FP32.latencies)
     )
-    assert warnings(make_report(restless, INT8)) == ("Times had not settled after warming up: PyTorch fp32.",)
+    bound = "Only a bound of the ratio is quoted at batch {}, since the times of PyTorch fp32 had not settled after "
+    bound += "warming up"
+    assert warnings(make_report(restless, INT8)) == tuple(f"{bound.format(n)}: ONNX Runtime int8." for n in (1, 8))
+    assert warnings(make_report(restless)) == ("Times had not settled after warming up: PyTorch fp32.",)
+    assert "No ratio is quoted at batch 1, since that needs at least 6 rounds: A fp32 against B fp16." in warnings(
+        FEW_ROUNDS
+    )
+    assert doubts(disturbed(make_report(FP32), 0.2)) == tuple(
+        f"Others took 20 % of the cores' time at batch {n}." for n in (1, 8)
+    )
     invalid = "LoadGen calls Server of TensorRT CUDA graph int8 invalid: Reduce target QPS to improve latency."
     assert invalid in warnings(make_full_report())
 
@@ -183,17 +182,31 @@ FEW_ROUNDS = make_report(*(
         dataclasses.replace(latency, rounds_ms=latency.rounds_ms[:5]) for latency in row.latencies
     )) for row in NO_ACCURACY.rows
 ))  # fmt: skip
+
+
+def disturbed(report: Report, taken: float) -> Report:
+    """The report of a machine on which others took a fraction of the cores' time."""
+    around = Environment(before=Snapshot(), after=Snapshot(), taken={1: taken, 8: taken})
+    return dataclasses.replace(report, environment=around)
+
+
 EQUAL = tuple(measured(name, Precision.FP32, 1.0) for name in "ABC")
 SENTENCES = {
     "ONNX Runtime int8 is the fastest of 2 measured candidates at batch 1: 1.20 ms median, 2.1x as fast as "
     "PyTorch fp32 (2.52 ms), with top-1 97.50 % (PyTorch fp32: 98.33 %).": FULL,
     "PyTorch fp32 is the only candidate measured at batch 1: 2.52 ms median, with top-1 98.33 %.": make_report(FP32),
-    "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, 1.0 % less time than "
+    "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, 1.01x as fast as "
     "B fp16 (1.01 ms).": NO_ACCURACY,
-    "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, practically level with "
+    "A fp32 has the lowest median of 2 measured candidates at batch 1: 1.00 ms, too few rounds to compare with "
     "B fp16 (1.01 ms).": FEW_ROUNDS,
-    "A fp32 is the fastest of 3 measured candidates at batch 1: 1.00 ms median, no difference shown to "
+    "A fp32 has the lowest median of 3 measured candidates at batch 1: 1.00 ms, no difference shown to "
     "B fp32 (1.00 ms) (no difference shown to C fp32).": make_report(*EQUAL),
+    "Too noisy to conclude: A fp32 has the lowest median of 3 measured candidates at batch 1: 1.00 ms "
+    "(B fp32: 1.00 ms).": disturbed(make_report(*EQUAL), 0.3),
+    "Too noisy to conclude: ONNX Runtime int8 has the lowest median of 2 measured candidates at batch 1: 1.20 ms "
+    "(PyTorch fp32: 2.52 ms), with top-1 97.50 % (PyTorch fp32: 98.33 %).": disturbed(FULL, 0.3),
+    "ONNX Runtime int8 is the fastest of 2 measured candidates at batch 1: 1.20 ms median, at least 2.1x as fast as "
+    "PyTorch fp32 (2.52 ms), with top-1 97.50 % (PyTorch fp32: 98.33 %).": disturbed(FULL, 0.2),
     "PyTorch fp32 is the only candidate measured at batch 1: 2.52 ms median; the weights are random, so accuracy "
     "means nothing.": make_report(FP32, random_weights=True),
     "Nothing was measured: 1 of 1 candidates skipped.": make_report(SKIPPED),
@@ -204,6 +217,22 @@ SENTENCES = {
 @pytest.mark.parametrize("text", SENTENCES)
 def test_the_sentence_says_what_was_found(text: str) -> None:
     assert summary(SENTENCES[text]) == text
+
+
+ALL = {**RENDERINGS, "csv": to_csv, "json": Report.to_json}
+RATIO = re.compile(r"[0-9]x (as fast|the time)")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_rendering_has_the_same_verdicts(name: str) -> None:
+    render = ALL[name]
+    assert "2.1x as fast" in render(FULL)
+    assert "at least 2.1x as fast" in render(disturbed(FULL, 0.2))
+    assert "at least 2.1x" not in render(FULL)
+    busy = render(disturbed(FULL, 0.3))
+    assert "too noisy to conclude" in busy
+    assert RATIO.search(busy) is None
+    assert "0.476" not in busy, "the ratio, and the ends of its interval"
 
 
 @pytest.mark.parametrize("name", RENDERINGS)

@@ -23,6 +23,7 @@ VALIDATION = "ILSVRC2012_val_{:08}.JPEG"  # counted from 1
 DEVKIT, KAGGLE = "ILSVRC2012_validation_ground_truth.txt", "LOC_val_solution.csv"
 CAFFE, TENSORFLOW = "val.txt", "imagenet_2012_validation_synset_labels.txt"
 FOLDERS = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")
+MOST = 16 * 2**20  # characters; the longest of these files, Kaggle's, has 2.4 million
 UP = 4  # folders above the images': Kaggle's file is beside ILSVRC/, the images in ILSVRC/Data/CLS-LOC/val
 
 
@@ -50,7 +51,7 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         if file.name == TENSORFLOW:
             return _by_number(_lines(file))
         if file.name == KAGGLE:
-            rows = csv.DictReader(io.StringIO(read_text(file), newline=""))
+            rows = csv.DictReader(io.StringIO(_text(file), newline=""))
             return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
         pairs = [line.split() for line in _lines(file)]
         return {Path(name).name: ilsvrc_wnid(int(index)) for name, index in pairs}
@@ -63,12 +64,19 @@ def read_ground_truth(file: Path) -> dict[str, str]:
         ) from error
 
 
+def _text(file: Path) -> str:
+    text = read_text(file)
+    if len(text) > MOST:
+        raise ValueError(f"{len(text):,} characters, more than {MOST:,}")
+    return text
+
+
 def _by_number(wnids: Iterator[str]) -> dict[str, str]:
     return {VALIDATION.format(number): wnid for number, wnid in enumerate(wnids, 1)}
 
 
 def _lines(file: Path) -> Iterator[str]:
-    return (line.strip() for line in read_text(file).splitlines() if line.strip())
+    return (line.strip() for line in _text(file).splitlines() if line.strip())
 
 
 def _read_meta(file: Path) -> dict[int, str]:

@@ -27,11 +27,13 @@ __all__ = ["VARIABLE", "Budget", "budget", "parse_limits", "raised"]
 VARIABLE = "WRN_DEPLOY_LIMITS"
 UNITS = {
     "text_bytes": "bytes of text",
+    "download_bytes": "bytes to download",
     "image_bytes": "bytes in one image file",
     "pixels": "pixels",
     "members": "members",
     "memory_bytes": "bytes in memory",
     "ratio": "times the size of the file, inflated",
+    "parts": "parts to keep in memory",
     "nesting": "levels of nesting",
     "seconds": "seconds",
     "links": "links",
@@ -47,9 +49,12 @@ class Budget:
 
     Args:
         text_bytes: size of a JSON, CSV, TOML or label file.
+        download_bytes: size of a file from the network.
         image_bytes: size of one encoded image, in a folder, an archive or a table.
         pixels: width times height of an image, as decoded and after the resize.
-        members: files in an archive, rows of a table, tensors of a checkpoint, nodes of a graph.
+        members: files in an archive, rows of a table, tensors of a checkpoint.
+        parts: what is listed in memory before any of it is read: nodes and constants of a graph, with its functions
+            written out; members of a .zip archive; objects of an HDF5 file.
         memory_bytes: size in memory of the arrays that a file declares.
         ratio: inflated size over compressed size; not checked for results below 64 MiB.
         nesting: depth of nested values, in JSON, pickles and graphs.
@@ -58,11 +63,13 @@ class Budget:
     """
 
     text_bytes: int = 256 * 2**20
+    download_bytes: int = 4 * 2**30
     image_bytes: int = 256 * 2**20
     pixels: int = 100_000_000
     members: int = 20_000_000
     memory_bytes: int = 16 * 2**30
     ratio: int = 200
+    parts: int = 500_000
     nesting: int = 100
     seconds: int = 60
     links: int = 0

@@ -1,4 +1,4 @@
-"""Reads an ONNX file from anywhere; its errors name what is wrong with a damaged one."""
+"""Reads an ONNX file from anywhere, within limits; its errors name what is wrong with a damaged one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.errors import DamagedFile, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.files.onnx.check import check_bundle_graph, check_foreign_graph
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, REARRANGING
+from wrn_deploy.manifest import MANIFEST
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,8 +25,12 @@ EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
 def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXPECTED) -> ir.Model:
     """Reads the graph in `file`, sorts its nodes topologically, and infers shapes if Convs lack theirs.
 
+    A graph in a bundle's folder must be one that this project exported. One from elsewhere may have functions, loops
+    and external data beside it.
+
     Raises:
         DamagedFile: the file is not an ONNX graph, or holds none that can be used.
+        OverLimit: it needs more than the budget allows.
         MachineError: onnx is not installed; the text names `purpose`.
     """
     for package in ("onnx", "onnx_ir"):
@@ -34,8 +40,12 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
 
     logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it logs damage, with tracebacks, on stderr
     try:
+        in_bundle = (file.parent / MANIFEST).exists()
+        (check_bundle_graph if in_bundle else check_foreign_graph)(file)
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
+    except DeployError:
+        raise
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror or error}): {expected}") from error
     except Exception as error:  # protobuf's and onnx_ir's exceptions have no common class below Exception

@@ -7,8 +7,8 @@ import io
 import unicodedata
 
 from wrn_deploy.bench.report.derived import LatencySummary
-from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row
+from wrn_deploy.bench.report.verdicts import Verdict
 from wrn_deploy.formatting import one_line
 
 __all__ = ["COLUMNS", "to_csv"]
@@ -18,7 +18,7 @@ STATISTICS = ("min_ms", "median_ms", "p90_ms", "p95_ms", "p99_ms", "images_per_s
 COLUMNS = (
     "candidate", "backend", "precision", "batch", "skipped",
     "runs", "rounds", *STATISTICS, "warm_up_s", "steady",
-    "ratio", "ratio_low", "ratio_high", "difference_shown",
+    "ratio", "ratio_low", "ratio_high", "verdict", "because",
     "images", "correct", "top1", "top1_low", "top1_high", "top5", "agreement", "max_error", "mean_error",
     "file_bytes", "peak_rss_bytes", "artifact", "sha256",
 )  # fmt: skip
@@ -56,13 +56,13 @@ def _of_row(row: Row) -> dict[str, Value]:
     return record
 
 
-def _of_latency(latency: Latency, found: LatencySummary, ratio: Ratio | None) -> dict[str, Value]:
+def _of_latency(latency: Latency, found: LatencySummary, verdict: Verdict | None) -> dict[str, Value]:
     record: dict[str, Value] = {name: getattr(found, name) for name in STATISTICS}
     record |= {"batch": found.batch, "runs": found.count, "rounds": len(latency.rounds_ms)}
     record |= {"warm_up_s": latency.warm_up.seconds, "steady": latency.warm_up.steady}
-    if ratio is not None:
-        record |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
-        record |= {"difference_shown": ratio.shown}
+    if verdict is not None:
+        record |= {"ratio": verdict.ratio, "ratio_low": verdict.low, "ratio_high": verdict.high}
+        record |= {"verdict": verdict.words, "because": verdict.because}
     return record
 
 

@@ -9,13 +9,13 @@ from wrn_deploy.bench.report.derived import Ranked
 from wrn_deploy.bench.report.environment import GPU_IDLE, Environment, Snapshot
 from wrn_deploy.bench.report.ratios import CONFIDENCE, MIN_ROUNDS
 from wrn_deploy.bench.report.report import Report
+from wrn_deploy.bench.report.verdicts import TAKEN, Conclusion
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
-from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table, verdict
+from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
 
-__all__ = ["Skip", "environment", "heading", "machine_state", "notes", "skips", "summary", "warnings"]
+__all__ = ["Skip", "doubts", "environment", "heading", "machine_state", "notes", "skips", "summary", "warnings"]
 
 NAMES_SHOWN = 5
-LEVEL = 1.05  # ratios of medians below this are called level: repeated runs differ by as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +39,33 @@ def heading(report: Report) -> tuple[str, str]:
 
 
 def summary(report: Report) -> str:
-    """As in "ONNX Runtime int8 is the fastest of 3 measured candidates at batch 1: 1.20 ms median, ..."."""
+    """As in "ONNX Runtime int8 is the fastest of 3 measured candidates at batch 1: 1.20 ms median, ...".
+
+    One that is not shown to be faster than each other has "the lowest median".
+    """
     ranking = report.derived.ranking
     if not ranking:
         return _untimed(report)
     first = ranking[0]
-    name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms median", first.latency.batch
+    name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms", first.latency.batch
     if len(ranking) == 1:
-        claim, other = f"{name} is the only candidate measured at batch {batch}: {median}", None
-    else:
-        other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
-        level = [one for one in ranking[1:] if one is not other and one.lead is not None and not one.lead.shown]
-        claim = f"{name} is the fastest of {len(ranking)} measured candidates at batch {batch}: {median}, "
-        claim += _lead(first, other)
-        if level:
-            claim += f" (no difference shown to {_level(level)})"
+        return (
+            f"{name} is the only candidate measured at batch {batch}: {median} median{_accuracy(report, first, None)}."
+        )
+    other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
+    leads = {one.row.name: one.lead for one in ranking if one.lead is not None}
+    lead, than, theirs = leads[other.row.name], one_line(other.row.name), f"{digits(other.latency.median_ms)} ms"
+    among = f"of {len(ranking)} measured candidates at batch {batch}: {median}"
+    if lead.conclusion is Conclusion.TOO_NOISY:
+        claim = f"Too noisy to conclude: {name} has the lowest median {among} ({than}: {theirs})"
+        return f"{claim}{_accuracy(report, first, other)}."
+    fastest = all(one.faster for one in leads.values())
+    claim = f"{name} is the fastest {among} median, " if fastest else f"{name} has the lowest median {among}, "
+    claim += f"{lead.about(than)} ({theirs})"
+    for conclusion in (Conclusion.NO_DIFFERENCE, Conclusion.TOO_NOISY):
+        alike = [one for one in ranking[1:] if one is not other and leads[one.row.name].conclusion is conclusion]
+        if alike:
+            claim += f" ({leads[alike[0].row.name].about(_names(alike))})"
     return f"{claim}{_accuracy(report, first, other)}."
 
 
@@ -75,14 +87,50 @@ def warnings(report: Report) -> tuple[str, ...]:
     elif report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
         found.append(f"Busy machine: {load}; the times may be too long.")
-    restless = [row for row in report.rows if any(not latency.warm_up.steady for latency in row.latencies)]
-    if restless:
-        found.append(f"Times had not settled after warming up: {', '.join(one_line(row.name) for row in restless)}.")
+    found += doubts(report)
     invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
     for row, run in invalid:
         reason = one_line(run.reason or "it gives no reason").rstrip(".")
         found.append(f"LoadGen calls {one_line(run.scenario)} of {one_line(row.name)} invalid: {reason}.")
     return tuple(found)
+
+
+def doubts(report: Report) -> tuple[str, ...]:
+    """Why ratios of times are not quoted or only as bounds, and what else was not quiet while timing, in sentences."""
+    if not report.timed:
+        return ()
+    found, open_ratios = [], _open_ratios(report)
+    for (batch, conclusion, because), names in open_ratios.items():
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        what = "Only a bound of the ratio is quoted" if conclusion is Conclusion.BOUND else "No ratio is quoted"
+        since = f", since {one_line(because)}" if because else f", since that needs at least {MIN_ROUNDS} rounds"
+        found.append(f"{what} at batch {batch}{since}: {', '.join([*names][:NAMES_SHOWN])}{more}.")
+    told = {batch for batch, _, _ in open_ratios}
+    timed = [(row, latency) for row in report.rows for latency in row.latencies if latency.batch not in told]
+    restless = dict.fromkeys(one_line(row.name) for row, latency in timed if not latency.warm_up.steady)
+    if restless:
+        found.append(f"Times had not settled after warming up: {', '.join(restless)}.")
+    for batch in dict.fromkeys(latency.batch for _, latency in timed):
+        if report.taken(batch) > TAKEN:
+            found.append(f"Others took {100 * report.taken(batch):.0f} % of the cores' time at batch {batch}.")
+    return tuple(found)
+
+
+def _open_ratios(report: Report) -> dict[tuple[int, Conclusion, str], dict[str, None]]:
+    """The rows whose time over the baseline's does not hold, and pairs with the lowest median, by the reason."""
+    ranking = report.derived.ranking
+    verdicts = [(batch, row.row, one) for row in report.derived.rows for batch, one in row.ratios.items()]
+    verdicts += [
+        (one.latency.batch, f"{ranking[0].row.name} against {one.row.name}", one.lead)
+        for one in ranking
+        if one.row.name != report.baseline
+    ]
+    found: dict[tuple[int, Conclusion, str], dict[str, None]] = {}
+    for batch, name, verdict in sorted(verdicts, key=lambda found: found[0]):
+        if verdict is not None and not verdict.holds:
+            key = (batch, verdict.conclusion, verdict.because or "")
+            found.setdefault(key, {})[one_line(name)] = None
+    return found
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -139,7 +187,8 @@ def _note_on_ratios(baseline: str, rounds: int) -> str:
         return f"Ratios to {baseline} need at least {MIN_ROUNDS} rounds; there were {rounds}."
     return (
         f"Time ratio: the median over the rounds of the time over {baseline}'s in the same round, with its bootstrap "
-        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that holds 1."
+        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that holds 1. If the times vary too much, its "
+        "end nearest 1 is quoted, or nothing."
     )
 
 
@@ -183,22 +232,10 @@ def _known(value: float | None, shown: str) -> str:
     return "" if value is None else shown.format(value)
 
 
-def _level(level: Sequence[Ranked]) -> str:
+def _names(rows: Sequence[Ranked]) -> str:
     """Up to two names, and the number of others."""
-    *names, last = [one_line(one.row.name) for one in level[:2]] + [f"{len(level) - 2} more"] * (len(level) > 2)
+    *names, last = [one_line(one.row.name) for one in rows[:2]] + [f"{len(rows) - 2} more"] * (len(rows) > 2)
     return f"{', '.join(names)} and {last}" if names else last
-
-
-def _lead(first: Ranked, other: Ranked) -> str:
-    """By the paired ratio of both, or by their medians with too few rounds for one."""
-    name, median = one_line(other.row.name), digits(other.latency.median_ms)
-    if other.lead is None:
-        factor = other.latency.median_ms / first.latency.median_ms
-        words = "practically level with" if factor < LEVEL else f"{factor:.1f}x as fast as"
-        return f"{words} {name} ({median} ms)"
-    words = verdict(other.lead)
-    than = f"{words} {'as' if words.endswith('fast') else 'than'}" if other.lead.shown else "no difference shown to"
-    return f"{than} {name} ({median} ms)"
 
 
 def _accuracy(report: Report, first: Ranked, other: Ranked | None) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from wrn_deploy.bench.report.derived import LatencySummary
-from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import ClassScore, LoadResult
-from wrn_deploy.formatting import digits, file_size, one_line, percent
+from wrn_deploy.bench.report.verdicts import Verdict
+from wrn_deploy.formatting import digits, file_size, one_line, percent, ratio_number
 
-__all__ = ["RANDOM_WEIGHTS", "Line", "Table", "artifacts", "class_losses", "tables", "verdict"]
+__all__ = ["RANDOM_WEIGHTS", "Line", "Table", "artifacts", "class_losses", "tables"]
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed work only"
 
@@ -67,7 +67,7 @@ def tables(report: Report) -> tuple[Table, ...]:
     baseline = one_line(report.baseline or "")
     about_ratios = f"Time over that of {baseline} in the same rounds: below 1 is faster."
     ratios = _lines(
-        (row.row, (_cells_of_ratio(batch, ratio) for batch, ratio in row.ratios.items() if ratio is not None))
+        (row.row, (_cells_of_ratio(batch, found) for batch, found in row.ratios.items() if found is not None))
         for row in report.derived.rows
     )
     answers = _lines((row.name, _cells_of_answers(row, report.reference)) for row in report.rows)
@@ -104,17 +104,6 @@ def artifacts(report: Report) -> Table:
     return Table(name="files", title="Artifacts", about=about, headers=headers, lines=lines)
 
 
-def verdict(ratio: Ratio) -> str:
-    """The ratio in words: "2.1x as fast", "4.0 % more time" or "no difference shown"."""
-    if not ratio.shown:
-        return "no difference shown"
-    if not 0.5 < ratio.value < 2:
-        factor = max(ratio.value, 1 / ratio.value)
-        return f"{factor:.{1 if factor < 100 else 0}f}x {'as fast' if ratio.value < 1 else 'the time'}"
-    change = abs(ratio.value - 1)
-    return f"{change * 100:.{0 if change >= 0.1 else 1}f} % {'less' if ratio.value < 1 else 'more'} time"
-
-
 def _lines(rows: Iterable[tuple[str, Iterable[Cells]]]) -> tuple[Line, ...]:
     """The lines of a table, from each row's name and the cells of its lines."""
     return tuple(Line((one_line(name), *cells), index == 0) for name, own in rows for index, cells in enumerate(own))
@@ -138,9 +127,9 @@ def _cells_of_times(found: LatencySummary) -> Cells:
     return str(found.batch), *map(digits, times)
 
 
-def _cells_of_ratio(batch: int, ratio: Ratio) -> Cells:
-    value, low, high = (f"{n:.3f}" if n >= 0.1 else digits(n) for n in (ratio.value, ratio.low, ratio.high))
-    return str(batch), value, f"{low} to {high}", verdict(ratio)
+def _cells_of_ratio(batch: int, found: Verdict) -> Cells:
+    ratio, low, high = ("" if n is None else ratio_number(n) for n in (found.ratio, found.low, found.high))
+    return str(batch), ratio, f"{low} to {high}" if low else "", found.words
 
 
 def _cells_of_answers(row: Row, reference: str | None) -> list[Cells]:
@@ -183,9 +172,14 @@ def _worst_classes(reference: Row, row: Row) -> list[Cells]:
     worse = [(old, new) for old, new in pairs if old.images == new.images > 0 and new.correct < old.correct]
     worse.sort(key=lambda pair: (-lost(*pair), pair[1].correct - pair[0].correct, pair[0].label))
     return [
-        (one_line(new.label), str(new.images), str(old.correct), str(new.correct), f"{100 * lost(old, new):.1f}")
+        (one_line(new.label), str(new.images), str(old.correct), str(new.correct), _points(100 * lost(old, new)))
         for old, new in worse[:WORST]
     ]
+
+
+def _points(lost: float) -> str:
+    """Points lost with one decimal; a loss is never 0.0."""
+    return f"{lost:.1f}" if lost >= 0.05 else "< 0.1"
 
 
 def _without_empty_columns(table: Table) -> Table:

@@ -13,8 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
 from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.files.safetensors_header import read_header
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -56,12 +57,23 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> t
         DeployError: the file is damaged, or of a run with another network, recipe, data or arithmetic.
     """
     try:
+        record = json.loads(read_header(file)[METADATA])  # not strict: the loss of a run that diverged is NaN
         with safe_open(file, framework="pt") as opened:
-            record = json.loads((opened.metadata() or {})[METADATA])
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
         history = tuple(Epoch(**entry) for entry in record.pop("history"))
         scaler = record.pop(SCALER)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OverLimit:
+        raise
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        DamagedFile,
+    ) as error:
         raise DamagedFile(f"{file} is not a training checkpoint ({error}): remove it to start again") from error
     wanted = json.loads(json.dumps({**dataclasses.asdict(expected), **_arithmetic(trainer)}))
     del wanted["history"]

@@ -21,7 +21,7 @@ def make_tree(root: Path, files: dict[str, str]) -> Linux:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    return Linux(root, PID)
+    return Linux(root, PID, cores={0, 1})
 
 
 def process(pid: int, parent: int, times: tuple[int, int, int, int], began: int = 0, name: str = "python") -> str:
@@ -61,10 +61,10 @@ def test_a_virtual_machine_reports_its_clock_alone(tmp_path: Path) -> None:
 def test_times_are_split_into_busy_stolen_and_own(tmp_path: Path) -> None:
     second = TICK
     stat = [10 * second, second, 4 * second, 80 * second, 3 * second, second, second, 5 * second, 2 * second, 0]
-    cores = "cpu0 1 1\ncpu1 1 1\n"
+    cores = "cpu8 1 1\ncpu9 1 1\n"
     hot = "sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count"
     linux = make_tree(tmp_path, {
-        "proc/stat": f"cpu  {' '.join(map(str, stat))}\n{cores}intr 5 5\n",
+        "proc/stat": f"cpu  {' '.join(map(str, stat))}\n{cores}intr 5 5\n",  # cores 8 and 9 are not its own
         f"proc/{PID}/stat": process(PID, 1, (second, second, second, 0), name="a (b) c"),
         "proc/41/stat": process(41, PID, (2 * second, 0, 0, 0)),
         "proc/42/stat": process(42, 41, (0, second, 0, second)),
@@ -113,6 +113,15 @@ def test_limits_of_control_groups_are_found(
     times = linux.times()
     assert times is not None
     assert (linux.cpu_limit(), times.throttled_s) == (limit, throttled_s)
+
+
+def test_only_the_cores_that_it_may_run_on_count(tmp_path: Path) -> None:
+    """On a shared machine others keep cores busy that this process cannot have."""
+    own, others = f"{TICK} 0 0 {9 * TICK} 0 0 0 0", f"{99 * TICK} 0 0 0 0 0 0 {TICK}"
+    lines = ["cpu  1 1 1 1", f"cpu0 {own}", f"cpu1 {own}", *(f"cpu{core} {others}" for core in range(2, 12))]
+    times = make_tree(tmp_path, {"proc/stat": "\n".join(lines)}).times()
+    assert times is not None
+    assert (times.busy, times.steal, times.total) == (2.0, 0.0, 20.0)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux alone has /proc")

@@ -74,6 +74,26 @@ def test_the_conditions_are_differences_over_the_watch() -> None:
     assert gpu.closed
 
 
+def test_what_others_take_is_told_by_batch_size() -> None:
+    linux = FakeLinux()
+    watch = begin(linux)
+    with watch.timing(1):
+        linux.counters = dataclasses.replace(linux.counters, total=1020.0, busy=515.0, own=59.0, steal=11.0)
+    with watch.timing(8):
+        linux.counters = dataclasses.replace(linux.counters, total=1040.0, busy=535.0, own=79.0)
+    linux.now += 20.0
+    assert watch.end(2, None).taken == {1: 0.35, 8: 0.0}, "of 20 s of both cores, others took 6, the hypervisor 1"
+
+
+def test_without_counters_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    linux = FakeLinux()
+    monkeypatch.setattr(linux, "times", lambda: None)
+    watch = begin(linux)
+    with watch.timing(1):
+        linux.now += 1.0
+    assert watch.end(2, None).taken == {}
+
+
 def test_it_looks_every_five_seconds_however_often_it_is_asked() -> None:
     linux = FakeLinux()
     watch = begin(linux)

@@ -15,9 +15,12 @@ from rich.console import Console
 from tests.bench.full_report import make_full_report
 from tests.bench.sample_reports import FP32, INT8, SKIPPED, STEADY, make_report, measured
 from wrn_deploy.bench.report import derived
-from wrn_deploy.bench.report.derived import LatencySummary, derive, summarize
+from wrn_deploy.bench.report.derived import Front, LatencySummary, derive, summarize
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.ratios import Ratio, paired_ratio
-from wrn_deploy.bench.report.report import Latency, Report, read_report
+from wrn_deploy.bench.report.report import Latency, Report, Row, WarmUp, read_report
+from wrn_deploy.bench.report.scores import Accuracy
+from wrn_deploy.bench.report.verdicts import Conclusion, Doubts, decide
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
@@ -31,14 +34,16 @@ COMMITTED = read_report(ROOT / "benchmarks" / "results" / "bench-wrn-50-2-2core-
 def test_ratios_are_of_the_rounds_that_both_were_in() -> None:
     report = make_report(FP32, INT8)
     baseline, other = report.derived.rows
-    assert other.ratios[8] == paired_ratio(INT8.latencies[1].rounds_ms, FP32.latencies[1].rounds_ms)
-    assert other.ratios[8] is not None
-    assert other.ratios[8].value == pytest.approx(1.2 / 2.52)
+    expected = paired_ratio(INT8.latencies[1].rounds_ms, FP32.latencies[1].rounds_ms)
+    assert expected is not None
+    assert other.ratios[8] == decide(expected, 1.2 / 2.52, Doubts())
+    assert other.ratios[8].ratio == pytest.approx(1.2 / 2.52)
     assert baseline.ratios == {1: None, 8: None}, "the baseline is not compared with itself"
     alone = dataclasses.replace(report, baseline="another").derived
     assert [row.ratios[8] for row in alone.rows] == [None, None]
     record = json.loads(report.to_json())["derived"]
-    assert record[1]["ratios"]["8"]["value"] == pytest.approx(1.2 / 2.52)
+    assert record[1]["ratios"]["8"]["ratio"] == pytest.approx(1.2 / 2.52)
+    assert record[1]["ratios"]["8"]["words"] == record[0]["lead"]["words"] == "2.1x as fast"
     assert record[0]["ratios"]["8"] is None
 
 
@@ -49,8 +54,65 @@ def test_the_ranking_is_by_the_median_at_the_smallest_batch_size() -> None:
     assert [one.latency.batch for one in ranking] == [1, 1]
     assert ranking[0].lead is None
     assert ranking[1].lead is not None
-    assert ranking[1].lead.value == pytest.approx(1.2 / 2.52)
+    assert ranking[1].lead.ratio == pytest.approx(1.2 / 2.52)
     assert make_report(SKIPPED).derived.ranking == ()
+
+
+def scored(title: str, median_ms: float, correct: int, spread: float = 1.0) -> Row:
+    """10,000 images; the rounds differ by up to `spread`."""
+    rounds = tuple((median_ms * spread ** (index / 8), median_ms * spread ** (index / 8)) for index in range(8))
+    row = measured(title, Precision.FP32, median_ms)
+    return dataclasses.replace(
+        row,
+        latencies=(Latency(1, rounds, STEADY),),
+        accuracy=Accuracy(images=10_000, correct=correct, agreement=None),
+    )
+
+
+def fronts(*rows: Row, **changed: object) -> dict[str, Front | None]:
+    report = dataclasses.replace(make_report(*rows), **changed)  # type: ignore[arg-type]  # fields by name
+    return {one.row.title: one.front for one in report.derived.ranking}
+
+
+def test_the_front_is_what_the_intervals_say() -> None:
+    fast, right = scored("Fast", 1.0, 9000), scored("Right", 2.0, 9400)
+    dominated = scored("Dominated", 3.0, 9300)
+    assert fronts(fast, right, dominated) == {"Fast": Front.ON, "Right": Front.ON, "Dominated": Front.OFF}
+    one_image = scored("One image", 2.5, 9401)
+    assert fronts(fast, right, one_image)["One image"] is Front.OPEN, "one image in 10,000 decides nothing"
+    as_fast = scored("As fast", 1.0, 9000)
+    assert set(fronts(fast, as_fast).values()) == {Front.OPEN}, "neither is shown to be slower"
+    assert set(fronts(fast, dataclasses.replace(right, accuracy=None)).values()) == {None}
+    assert set(fronts(fast, right, random_weights=True).values()) == {None}
+
+
+def test_noise_leaves_the_front_open() -> None:
+    rows = scored("Fast", 1.0, 9000), scored("Slow", 4.0, 9000)
+    assert fronts(*rows) == {"Fast": Front.ON, "Slow": Front.OFF}
+    busy = Environment(before=Snapshot(), after=Snapshot(), taken={1: 0.9})
+    assert set(fronts(*rows, environment=busy).values()) == {Front.OPEN}
+    noisy = scored("Fast", 1.0, 9000, spread=400.0)
+    assert set(fronts(noisy, rows[1]).values()) == {Front.OPEN}
+
+
+def test_others_on_the_machine_count_by_batch_size_or_else_in_all() -> None:
+    report = make_report(FP32, INT8)
+    around = Environment(before=Snapshot(), after=Snapshot(), others_cores=2.0, steal=0.1, taken={8: 0.0})
+    busy = dataclasses.replace(report, environment=around)
+    assert busy.taken(1) == pytest.approx(0.6)
+    assert report.taken(1) == busy.taken(8) == 0.0
+    ratios = busy.derived.rows[1].ratios
+    assert [one.conclusion for one in ratios.values() if one] == [Conclusion.TOO_NOISY, Conclusion.RATIO]
+
+
+def test_a_candidate_that_had_not_settled_has_a_bound() -> None:
+    restless = tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in INT8.latencies[:1])
+    report = make_report(FP32, dataclasses.replace(INT8, latencies=restless + INT8.latencies[1:]))
+    first, second = report.derived.rows[1].ratios.values()
+    assert first is not None
+    assert second is not None
+    assert (first.words, second.words) == ("at least 2.1x as fast", "2.1x as fast")
+    assert first.because == "the times of ONNX Runtime int8 had not settled after warming up"
 
 
 def test_statistics_are_those_computed_by_hand() -> None:
@@ -101,5 +163,6 @@ def test_all_renderings_together_compute_each_number_once(report: Report, monkey
     baseline = [row for row in report.rows if row.name == report.baseline]
     against_baseline = len(latencies) - len(baseline[0].latencies)
     against_fastest = len(report.derived.ranking) - 2  # neither itself, nor the baseline, which is there already
-    assert len(ratios) == against_baseline + against_fastest
+    rows = len(report.derived.ranking)
+    assert against_baseline + against_fastest <= len(ratios) <= against_baseline + rows * (rows - 1)
     assert derive(report) == fresh.derived

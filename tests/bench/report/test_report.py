@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_report(tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 3}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 4}', "\x00"])
 def test_other_texts_are_no_report(tmp_path: Path, text: str) -> None:
     file = tmp_path / "report.json"
     file.write_text(text, encoding="utf-8")
@@ -99,7 +99,7 @@ def test_bytes_that_are_no_text_are_no_report(tmp_path: Path) -> None:
 def test_another_format_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_text(json.dumps({**json.loads(make_report().to_json()), "format": 99}), encoding="utf-8")
-    with pytest.raises(DeployError, match="has format 99: expected 3; run `wrn-deploy bench` again"):
+    with pytest.raises(DeployError, match="has format 99: expected 4; run `wrn-deploy bench` again"):
         read_report(file)
 
 

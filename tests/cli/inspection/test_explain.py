@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from wrn_deploy.bench.report.ratios import Ratio
+from wrn_deploy.bench.report.verdicts import Doubts, Verdict, decide
 from wrn_deploy.cli.show.inspection import show_explanation, summary
 from wrn_deploy.pipeline.inspection.explain import Explanation, LayerRow, Side
 
@@ -23,7 +25,7 @@ def test_the_table_the_rules_and_the_sum(cli: Cli, made_bundle: Path) -> None:
     assert re.search(r"between: DequantizeLinear \(\d+, \d+\)", text)
     assert re.search(r"unaccounted for: \d.* ms of A \(-?\d+ %\), \d.* ms of B", text)
     assert "QDQ501 (the graph as a whole): activations are int8, not uint8. Quantize activations to uint8" in text
-    assert re.search(r"B is \d+\.\d\d times slower than A \(", text.splitlines()[-1])
+    assert re.match(r"B: .* (as|of|to|with) A \(\d", text.splitlines()[-1])
 
 
 def test_all_rows_are_in_the_json(cli: Cli, made_bundle: Path) -> None:
@@ -43,10 +45,15 @@ def test_errors_are_reported(cli: Cli, made_bundle: Path, tmp_path: Path) -> Non
     assert cli("explain", made_bundle / "fp32.onnx", made_bundle / "int8.plan").code in (1, 2)
 
 
+def verdict(a: float, b: float) -> Verdict:
+    return decide(Ratio(b / a, b / a, b / a), b / a, Doubts())
+
+
 def explanation(*rows: LayerRow, unaccounted_ms: float = 0.0) -> Explanation:
     totals = (sum(row.a.ms for row in rows), sum(row.b.ms for row in rows) + unaccounted_ms)
     return Explanation(
-        a="a", b="b", runtime="CPU", batch=1, runs=3, totals_ms=totals, unaccounted_ms=(0.0, unaccounted_ms),
+        a="a", b="b", runtime="CPU", batch=1, runs=3, totals_ms=totals, verdict=verdict(*totals),
+        unaccounted_ms=(0.0, unaccounted_ms),
         between_ms=(0.0, 0.0), rows=rows, rules={}, graph_rules=(),
     )  # fmt: skip
 
@@ -67,11 +74,22 @@ def test_the_summary_names_what_is_won_and_lost() -> None:
         LayerRow("between: Cast", Side(), Side(1.48, 1.0, "", 3), ()),
     ]
     assert summary(explanation(*rows)) == (
-        "B is 2.00 times faster than A (4.500 ms, 9.000 ms): 1 of 2 layers faster, 0 slower (by more than 5 %); "
+        "B: 2.0x as fast as A (4.500 ms, 9.000 ms): 1 of 2 layers faster, 0 slower (by more than 5 %); "
         "most is won in conv1 (-6.000 ms); most is lost in between: Cast (+1.480 ms)."
     )
 
 
 def test_the_summary_of_two_that_are_alike() -> None:
     row = LayerRow("conv1", Side(1.0, 1.0, "fp32", 1), Side(1.0, 1.0, "fp32", 1), ())
-    assert summary(explanation(row)).endswith("0 of 1 layers faster, 0 slower (by more than 5 %).")
+    assert summary(explanation(row)) == (
+        "B: no difference shown to A (1.000 ms, 1.000 ms): 0 of 1 layers faster, 0 slower (by more than 5 %)."
+    )
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign(capfd: pytest.CaptureFixture[str]) -> None:
+    show_explanation(
+        explanation(LayerRow("conv1", Side(1.0, 1.0, "fp32", 1), Side(0.9999, 0.9, "fp32", 1), ())), as_json=False
+    )
+    text = capfd.readouterr().out
+    assert "-0.000" not in text
+    assert "B: within 0.5 % of A (1.000 ms, 1.000 ms)" in text

@@ -26,7 +26,7 @@ def test_it_prints_times_and_answers(cli: Cli, files: tuple[Path, Path]) -> None
     outcome = cli("compare", *files)
     assert (outcome.code, outcome.err) == (0, "")
     lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
-    assert "ONNX Runtime int8 1 1.20 1.80 1.500 1.500 to 1.500 slower" in lines
+    assert "ONNX Runtime int8 1 1.20 1.80 1.500 1.500 to 1.500 1.50x the time" in lines
     assert "PyTorch fp32 8 10.1 10.1 1.000 1.000 to 1.000 no difference shown" in lines
     assert "ONNX Runtime int8 97.50 % 94.44 % -3.06 -6.16 to -0.14 worse" in lines
 
@@ -35,7 +35,7 @@ def test_it_prints_times_and_answers(cli: Cli, files: tuple[Path, Path]) -> None
 def test_a_regression_ends_with_3_after_the_table(cli: Cli, files: tuple[Path, Path], limit: str) -> None:
     outcome = cli("compare", *files, "--max-regress", limit)
     assert outcome.code == 3
-    assert "slower" in outcome.out
+    assert "1.50x the time" in outcome.out
     assert "ONNX Runtime int8 at batch 1 takes more than" in outcome.err
 
 
@@ -55,8 +55,9 @@ def test_its_json_has_everything_also_where_the_gate_fails(cli: Cli, files: tupl
     outcome = cli("compare", *files, "--json", "--max-regress", 5)
     assert outcome.code == 3
     found = dataclasses.replace(outcome, code=0).json()
-    assert [row["verdict"] for row in found["timed"]] == [*["no difference shown"] * 2, *["slower"] * 2]
-    assert found["timed"][2]["ratio"] == pytest.approx({"value": 1.5, "low": 1.5, "high": 1.5})
+    verdicts = [row["verdict"] for row in found["timed"]]
+    assert [one["words"] for one in verdicts] == [*["no difference shown"] * 2, *["1.50x the time"] * 2]
+    assert [verdicts[2][name] for name in ("ratio", "low", "high")] == pytest.approx([1.5, 1.5, 1.5])
     assert [row["verdict"] for row in found["scored"]] == ["no difference shown", "worse"]
 
 

@@ -2,7 +2,8 @@
 
 A target has `seeds(folder)`, which yields whole files as bytes (`folder` is empty, for writers that need one), and
 `read(path)`, which reads a file as the commands do: it raises DeployError or returns. `PACKAGES` names what it needs
-to be installed. What a search finds goes into `tests/fuzzing/finds/TARGET/`, under a name that says what it is.
+to be installed, `MUTANTS` how many the test tries of a slow reader. What a search finds goes into
+`tests/fuzzing/finds/TARGET/`, under a name that says what it is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.models.checkpoints.weight_server import Server, closed_address, serving
+from tests.models.checkpoints.weight_server import COMMIT, Server, closed_address, serving
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.models.checkpoints.fetch import MIRROR, fetch_weights
 from wrn_deploy.models.checkpoints.sources import WeightsSource, find_source
@@ -56,7 +56,10 @@ def by_url() -> WeightsSource:
 
 @pytest.fixture
 def on_hub() -> WeightsSource:
-    return find_source("timm/wide_resnet50_2.racm_in1k")
+    """A published file's entry with the commit and the digest of what the server has."""
+    return dataclasses.replace(
+        find_source("timm/wide_resnet50_2.racm_in1k"), revision=COMMIT, sha256=hashlib.sha256(CONTENT).hexdigest()
+    )
 
 
 def test_a_file_by_url_is_downloaded_once_into_torch_s_cache(
@@ -70,7 +73,57 @@ def test_a_file_by_url_is_downloaded_once_into_torch_s_cache(
     assert file.read_bytes() == CONTENT
     assert fetch_weights(by_url, notes) == file
     assert server.asked == [f"GET /mirror/{by_url.file}"]
-    assert notes.kept == [f"downloading {server.address}/mirror/{by_url.file} to {file.parent}"]
+    assert notes.kept[0] == f"downloading {server.address}/mirror/{by_url.file} to {file.parent}"
+
+
+def test_what_only_part_of_a_digest_is_known_of_must_stay_as_it_was_at_first_use(
+    server: Server, by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MIRROR, server.address)
+    server.files[f"/{by_url.file}"] = CONTENT
+    notes, digest = Notes(), hashlib.sha256(CONTENT).hexdigest()
+    file = fetch_weights(by_url, notes)
+    assert file.with_name(f"{by_url.file}.sha256").read_text(encoding="ascii") == digest + "\n"
+    assert f"only {digest[:8]}... of its sha256 is published; it is {digest}, noted in " in notes.kept[1]
+    file.write_bytes(b"other")
+    other = dataclasses.replace(by_url, sha256="")
+    with pytest.raises(DeployError, match=rf"has changed: its sha256 is .*, and was {digest} when it was first used"):
+        fetch_weights(other, Silent())
+
+
+def test_of_a_whole_digest_nothing_is_noted(
+    server: Server, by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MIRROR, server.address)
+    server.files[f"/{by_url.file}"] = CONTENT
+    file = fetch_weights(dataclasses.replace(by_url, sha256=hashlib.sha256(CONTENT).hexdigest()), Silent())
+    assert [path.name for path in file.parent.iterdir()] == [by_url.file]
+
+
+def test_a_digest_of_the_right_beginning_does_for_no_other_file(
+    server: Server, by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MIRROR, server.address)
+    server.files[f"/{by_url.file}"] = CONTENT
+    with pytest.raises(DeployError, match="is not the published"):
+        fetch_weights(dataclasses.replace(by_url, sha256=by_url.sha256 + "0" * 56), Silent())
+
+
+def test_a_file_on_the_hub_that_is_not_the_published_one_is_refused(
+    server: Server, on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    server.keep_for_hub(on_hub.repository, "model.safetensors", CONTENT + b"!")
+    for _ in range(2):  # downloaded, and from the cache
+        with pytest.raises(DeployError, match=rf"is not the published {on_hub.name}: .* expected {on_hub.sha256};"):
+            fetch_weights(on_hub, Silent())
+
+
+def test_a_mirror_without_https_is_refused(by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("http://mirror.example", "file:///etc", "ftp://mirror.example"):
+        monkeypatch.setenv(MIRROR, address)
+        with pytest.raises(DeployError, match=r"is not an address of HTTPS: expected https://"):
+            fetch_weights(by_url, Silent())
 
 
 def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(
@@ -78,7 +131,7 @@ def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(
 ) -> None:
     monkeypatch.setenv(MIRROR, server.address)
     server.files[f"/{by_url.file}"] = CONTENT[:-1]
-    with pytest.raises(DeployError, match="sent a file that is not the published one") as error:
+    with pytest.raises(DeployError, match="is not the published torchvision/wide_resnet50_2") as error:
         fetch_weights(by_url, Silent())
     assert by_url.sha256 in str(error.value)
     assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
@@ -88,7 +141,7 @@ def test_a_damaged_file_in_the_cache_is_reported(by_url: WeightsSource, tmp_path
     kept = tmp_path / "torch" / "hub" / "checkpoints" / by_url.file
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"half")
-    with pytest.raises(DeployError, match=f"is not {by_url.name}: its sha256 begins with .*; remove it"):
+    with pytest.raises(DeployError, match=f"{kept} is not the published {by_url.name}: its sha256 is .*; remove it"):
         fetch_weights(by_url, Silent())
 
 
@@ -132,7 +185,7 @@ def test_a_file_on_the_hub_is_downloaded_once_into_its_cache(
     assert file.read_bytes() == CONTENT
     assert fetch_weights(on_hub, notes) == file
     assert len([asked for asked in server.asked if asked.startswith("GET")]) == 1
-    assert notes.kept == [f"downloading {server.address}/{on_hub.repository}/resolve/main/model.safetensors"]
+    assert notes.kept == [f"downloading {server.address}/{on_hub.repository}/resolve/{COMMIT}/model.safetensors"]
     monkeypatch.setenv("HF_ENDPOINT", closed_address())
     assert fetch_weights(on_hub, notes) == file  # without a network, from the cache
 
@@ -141,7 +194,7 @@ def test_a_hub_without_the_file_says_so(server: Server, on_hub: WeightsSource, m
     monkeypatch.setenv("HF_ENDPOINT", server.address)
     with pytest.raises(DeployError, match=r"answers 404: expected model\.safetensors") as error:
         fetch_weights(on_hub, Silent())
-    assert "https://huggingface.co/timm/wide_resnet50_2.racm_in1k/resolve/main/model.safetensors" in str(error.value)
+    assert "https://huggingface.co/timm/wide_resnet50_2.racm_in1k/resolve/" in str(error.value)
 
 
 def test_without_the_hub_the_machine_cannot_do_it(on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:

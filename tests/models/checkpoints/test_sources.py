@@ -19,10 +19,12 @@ def test_every_source_says_where_it_is_and_what_is_checked(source: WeightsSource
     if source.url:
         assert source.url.startswith("https://")
         assert source.url.endswith(f"/{source.file}")
-        assert re.search(rf"-{source.sha256}\.pth$", source.file)  # torch.hub's convention: the digest's first digits
-        assert re.fullmatch("[0-9a-f]{8}", source.sha256)
+        assert re.search(rf"-{source.sha256[:8]}\.pth$", source.file)  # torch.hub's convention
+        assert re.fullmatch("[0-9a-f]{8}([0-9a-f]{56})?", source.sha256)
     else:
         assert source.repository == source.name
+        assert re.fullmatch("([0-9a-f]{64})?", source.sha256)
+        assert re.fullmatch("([0-9a-f]{40})?", source.revision)
     assert 68 < source.accuracy.top1 < source.accuracy.top5 < 97
     assert source.preprocessing.height == source.preprocessing.width == 224
     assert source.preprocessing.resize is not None
@@ -103,6 +105,8 @@ def test_a_publisher_s_values_hold_where_a_row_has_none() -> None:
         ("resize = 256, ", "resize = 256, size = 3, ", "not as expected: TypeError"),
         ("[zoo.weights]", "[zoo.files]", "not as expected: KeyError"),
         ("mean = [0.5, 0.5, 0.5]", "", "not as expected: KeyError"),
+        ("resize = 256, ", 'resize = 256, sha256 = "0123abcd", ', "expected 64 hex digits, '0123abcd' first"),
+        ("resize = 256, ", f'resize = 256, sha256 = "{"f" * 64}", ', "expected 64 hex digits, '0123abcd' first"),
     ],
 )
 def test_a_wrong_table_is_refused(old: str, new: str, text: str) -> None:

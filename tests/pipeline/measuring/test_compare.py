@@ -9,10 +9,11 @@ import pytest
 
 from tests.bench.sample_reports import FP32, INT8, make_report, measured
 from wrn_deploy.bench.report.compare import Comparison, compare_reports
+from wrn_deploy.bench.report.environment import Environment, Snapshot
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bench.report.scores import Accuracy
 from wrn_deploy.errors import DeployError, GateError
-from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
+from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, check_conclusive, compare_files
 from wrn_deploy.rendering.comparability import SEPARATE
 from wrn_deploy.spec import Precision
 
@@ -27,12 +28,12 @@ def written(folder: Path, before: Report, after: Report) -> tuple[Path, Path]:
     return files
 
 
-def spread(row: Row, factor: float) -> Comparison:
-    """A row against itself, `factor` slower in the middle of rounds that lie far apart."""
-    rounds = [[factor * time] for time in (0.5, 1.0, 1.5, 0.5, 1.0, 1.5, 1.0)]
+def spread(row: Row, factor: float, width: float) -> Comparison:
+    """A row against itself, `factor` slower in the middle of rounds that lie up to `width` apart from it."""
+    rounds = [[factor + side * width] for side in (-1, 0, 1, -1, 0, 1, 0)]
     before, after = (
         dataclasses.replace(row, latencies=(dataclasses.replace(row.latencies[0], rounds_ms=tuple(map(tuple, turns))),))
-        for turns in ([[turn[0] / factor] for turn in rounds], rounds)
+        for turns in ([[turn[0] - factor + 1.0] for turn in rounds], rounds)
     )
     return compare_reports(make_report(before), make_report(after))
 
@@ -69,10 +70,38 @@ def test_a_regression_that_is_shown_fails_and_one_within_the_limit_passes() -> N
 
 
 def test_what_is_not_shown_fails_only_where_it_is_asked_for() -> None:
-    found = spread(FP32, 1.2)
+    found = spread(FP32, 1.1, width=0.15)
     check_comparison(found, RegressionLimits(regress=5.0))
     with pytest.raises(GateError, match="PyTorch fp32 at batch 1 takes more than 5 % longer"):
         check_comparison(found, RegressionLimits(regress=5.0, strict=True))
+
+
+def test_times_that_are_too_noisy_are_not_judged() -> None:
+    found = spread(FP32, 1.2, width=0.5)
+    check_comparison(found, RegressionLimits())
+    with pytest.raises(
+        DeployError, match=r"nothing to judge .*at batch 1: too noisy to conclude, since the times vary"
+    ) as error:
+        check_comparison(found, RegressionLimits(regress=5.0))
+    assert error.value.exit_code == 1
+    with pytest.raises(
+        GateError, match="PyTorch fp32 at batch 1: too noisy to conclude, since the times vary too much"
+    ):
+        check_comparison(found, RegressionLimits(strict=True))
+
+
+@pytest.mark.parametrize("taken", [0.2, 0.3])
+def test_a_strict_benchmark_needs_ratios_that_hold(taken: float) -> None:
+    check_conclusive(A)
+    check_conclusive(dataclasses.replace(A, rows=(dataclasses.replace(FP32, latencies=()),)))
+    around = Environment(before=Snapshot(), after=Snapshot(), taken={8: taken})
+    with pytest.raises(
+        GateError, match=f"at batch 8, since others took {100 * taken:.0f} % of the cores' time"
+    ) as error:
+        check_conclusive(dataclasses.replace(A, environment=around))
+    assert "batch 1" not in str(error.value)
+    with pytest.raises(GateError, match="Others took"):
+        check_conclusive(dataclasses.replace(make_report(FP32), environment=around))
 
 
 def test_a_missing_row_fails_only_where_it_is_asked_for() -> None:
@@ -86,7 +115,7 @@ def test_right_answers_are_counted_exactly() -> None:
     fewer = dataclasses.replace(INT8, accuracy=Accuracy(images=360, correct=351 - 9, agreement=0.9))
     found = compare_reports(A, make_report(FP32, fewer))
     check_comparison(found, RegressionLimits(drop=2.5))
-    with pytest.raises(GateError, match=r"loses 2\.50 points of top-1 \(351 to 342 of 360 images, at most 2\.4 points"):
+    with pytest.raises(GateError, match=r"2\.50 points of top-1 lost \(351 to 342 of 360 images, at most 2\.4 points"):
         check_comparison(found, RegressionLimits(drop=2.4))
 
 

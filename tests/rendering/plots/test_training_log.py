@@ -59,7 +59,7 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
         ('{"loss": 1.0}\n', "line 1 is not an epoch"),
         ('{"epoch": 0, "loss": "low"}\n', "line 1 is not an epoch"),
         ("[1]\n", "line 1 is not an epoch"),
-        ("\xff\xfe", "it is not a text file"),
+        ("\xff\xfe", "it is not text in UTF-8"),
     ],
 )
 def test_other_files_are_refused_with_the_line(tmp_path: Path, content: str | None, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,9 @@ CPUS = "sys/devices/system/cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """Counters since the machine started, in seconds of one core; `own` is this process's and its children's.
+    """Counters since the machine started, in seconds of one core, of the cores that this process may run on.
 
+    `own` is this process's time and its children's.
     `throttled_s` is how long a control group's limit stopped it, `too_hot` how often a core was too hot.
     """
 
@@ -32,10 +33,16 @@ class CpuTimes:
 
 
 class Linux:
-    """The files in /proc and /sys, below `root`; `pid` is the process that counts as own."""
+    """The files in /proc and /sys, below `root`; `pid` is the process that counts as own.
 
-    def __init__(self, root: Path = Path("/"), pid: int | None = None) -> None:
+    `cores` are the numbers of those that it may run on: what others do on the machine's other cores disturbs nothing.
+    """
+
+    def __init__(self, root: Path = Path("/"), pid: int | None = None, cores: Collection[int] | None = None) -> None:
         self._root = root
+        self._usable = (
+            cores if cores is not None else os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        )
         self._pid = os.getpid() if pid is None else pid
         self._ticks = os.sysconf("SC_CLK_TCK")
 
@@ -55,12 +62,14 @@ class Linux:
 
     def times(self) -> CpuTimes | None:
         """Reads the counters; None if there is no /proc/stat."""
-        words = self._text("proc/stat").partition("\n")[0].split()
-        if not words or words[0] != "cpu":
+        lines = {line.partition(" ")[0]: line.split()[1:] for line in self._text("proc/stat").splitlines()}
+        whole = [lines["cpu"]] if "cpu" in lines else []
+        counters = [lines[f"cpu{core}"] for core in self._usable if f"cpu{core}" in lines] or whole
+        if not counters:
             return None
         # user nice system idle iowait irq softirq steal; guests' times are in user and nice already (proc_stat(5))
-        ticks = [int(word) for word in [*words[1:], *["0"] * 8][:8]]
-        user, nice, system, idle, iowait, irq, softirq, steal = ticks
+        ticks = [[int(word) for word in [*words, *["0"] * 8][:8]] for words in counters]
+        user, nice, system, idle, iowait, irq, softirq, steal = map(sum, zip(*ticks, strict=True))
         busy = user + nice + system + irq + softirq
         hot = self._core_numbers("thermal_throttle/core_throttle_count")
         return CpuTimes(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class MachineWatch:
     def __init__(self, cpu: Linux, gpu: GpuReader | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._cpu, self._gpu, self._clock = cpu, gpu, clock
         self._during: list[Snapshot] = []
+        self._taken: dict[int, float] = {}
         self._every_s, self._start_s = EVERY_S, clock()
         self._before = self._snapshot()
         load = self._before.load_1min
@@ -43,6 +45,16 @@ class MachineWatch:
         if len(self._during) >= MAX_SNAPSHOTS:
             self._during, self._every_s = self._during[1::2], 2 * self._every_s
 
+    @contextlib.contextmanager
+    def timing(self, batch: int) -> Iterator[None]:
+        """Notes what part of the cores' time others take inside the block, in which a batch size is timed."""
+        first = self._cpu.times()
+        yield
+        last = self._cpu.times()
+        if first is not None and last is not None and last.total > first.total:
+            taken = max(0.0, _others_s(first, last)) + last.steal - first.steal
+            self._taken[batch] = round(min(1.0, taken / (last.total - first.total)), 4)
+
     def end(self, cores: int, revision: str | None) -> Environment:
         """Ends the watch; returns the environment with warnings for a program that may run on `cores`."""
         seconds, times = self._clock() - self._start_s, self._cpu.times()
@@ -54,6 +66,7 @@ class MachineWatch:
             during=tuple(self._during),
             cpu_limit=self._cpu.cpu_limit(),
             others_before=self._others,
+            taken=self._taken,
         )
         if self._times is not None and times is not None and seconds > 0:
             environment = _with_times(environment, self._times, times, seconds)
@@ -67,15 +80,19 @@ class MachineWatch:
 
 
 def _with_times(environment: Environment, first: CpuTimes, last: CpuTimes, seconds: float) -> Environment:
-    others = (last.busy - first.busy) - (last.own - first.own)
     total = last.total - first.total
     return replace(
         environment,
-        others_cores=round(max(0.0, others / seconds), 3),
+        others_cores=round(max(0.0, _others_s(first, last) / seconds), 3),
         steal=round((last.steal - first.steal) / total, 5) if total > 0 else None,
         held_s=_difference(last.throttled_s, first.throttled_s),
         cpu_throttles=None if last.too_hot is None or first.too_hot is None else last.too_hot - first.too_hot,
     )
+
+
+def _others_s(first: CpuTimes, last: CpuTimes) -> float:
+    """The time of one core that others took in between, in seconds; a little below 0 if none did."""
+    return (last.busy - first.busy) - (last.own - first.own)
 
 
 def _difference(last: float | None, first: float | None) -> float | None:

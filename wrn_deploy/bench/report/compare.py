@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
-from wrn_deploy.bench.report.ratios import Ratio, unpaired_ratio
+from wrn_deploy.bench.report.ratios import unpaired_ratio
 from wrn_deploy.bench.report.report import Latency, Report, Row, RowKey
 from wrn_deploy.bench.report.scores import Interval, top1_change
+from wrn_deploy.bench.report.verdicts import Doubts, Verdict, decide
 from wrn_deploy.formatting import one_line
 
-__all__ = ["Comparison", "Scored", "Timed", "Verdict", "compare_reports"]
-
-Medians = dict[int, list[float]]  # each round's median time in ms by batch size; NaN: the candidate had failed
-
-
-class Verdict(StrEnum):
-    """What a ratio with its interval says."""
-
-    SLOWER = "slower"
-    FASTER = "faster"
-    NO_DIFFERENCE = "no difference shown"
-    NOT_KNOWN = "not known"
+__all__ = ["Comparison", "Scored", "Timed", "compare_reports"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """Times of one candidate at one batch size: medians over the rounds of a round's median, and after / before.
-
-    `ratio` is None if a report has fewer than MIN_ROUNDS rounds, or no times of the reference at this batch size.
-    """
+    """Times of one candidate at one batch size: medians over the rounds of a round's median; the verdict on B / A."""
 
     name: str
     batch: int
     before_ms: float
     after_ms: float
-    ratio: Ratio | None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Slower or faster if the interval leaves out 1."""
-        if self.ratio is None:
-            return Verdict.NOT_KNOWN
-        if not self.ratio.shown:
-            return Verdict.NO_DIFFERENCE
-        return Verdict.SLOWER if self.ratio.low > 1.0 else Verdict.FASTER
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +77,14 @@ def compare_reports(before: Report, after: Report, reference: RowKey | None = No
     """
     old, new = ({row.key: row for row in report.rows} for report in (before, after))
     both = [(old[key], new[key]) for key in new if key in old]
-    units = (_medians(old[reference]), _medians(new[reference])) if reference else None
+    units = (old[reference], new[reference]) if reference else None
     pairs = [pair for pair in both if pair[1].key != reference]
+    timed = (_compare_times(pair, units, (before, after)) for pair in pairs)
     reason = _why_no_answers(before, after)
     had, has = _measured(before), _measured(after)
     return Comparison(
         model=one_line(after.model),
-        timed=tuple(timed for pair in pairs for timed in _compare_times(*pair, units)),
+        timed=tuple(itertools.chain.from_iterable(timed)),
         scored=() if reason else tuple(scored for pair in both for scored in _compare_answers(*pair)),
         only_before=tuple(name for key, name in had.items() if key not in has),
         only_after=tuple(name for key, name in has.items() if key not in had),
@@ -128,35 +107,73 @@ def _timed(row: Row) -> list[Latency]:
     return [latency for latency in row.latencies if latency.samples_ms]
 
 
-def _medians(row: Row) -> Medians:
-    return {
-        latency.batch: [float(np.median(times)) if times else float("nan") for times in latency.rounds_ms]
-        for latency in _timed(row)
-    }
-
-
-def _compare_times(old: Row, new: Row, units: tuple[Medians, Medians] | None) -> Iterator[Timed]:
-    earlier = _medians(old)
-    for batch, after in _medians(new).items():
-        if batch in earlier:
-            before = earlier[batch]
-            unit_before, unit_after = (unit.get(batch, []) for unit in units) if units else (None, None)
+def _compare_times(
+    pair: tuple[Row, Row], units: tuple[Row, Row] | None, reports: tuple[Report, Report]
+) -> Iterator[Timed]:
+    """The verdict on each batch size that both have; `units` is the reference row in both reports."""
+    for batch in (latency.batch for latency in _timed(pair[1])):
+        before, after = (
+            _Side(name, [_at(row, batch) for row in rows], [one_line(row.name) for row in rows])
+            for name, rows in zip("AB", zip(pair, *([units] if units else []), strict=True), strict=True)
+        )
+        if before.own is not None and after.own is not None:
             yield Timed(
-                name=one_line(new.name),
+                name=one_line(pair[1].name),
                 batch=batch,
-                before_ms=float(np.nanmedian(before)),
-                after_ms=float(np.nanmedian(after)),
-                ratio=unpaired_ratio(_divide(after, unit_after), _divide(before, unit_before)),
+                before_ms=float(np.median(_medians(before.own))),
+                after_ms=float(np.median(_medians(after.own))),
+                verdict=decide(
+                    unpaired_ratio(after.rounds(), before.rounds()),
+                    after.fastest() / before.fastest(),
+                    Doubts(
+                        unsettled=(*before.unsettled(), *after.unsettled()),
+                        taken=max(report.taken(batch) for report in reports),
+                    ),
+                ),
             )
 
 
-def _divide(rounds: list[float], unit: list[float] | None) -> list[float]:
-    """Each round's median time in ms, or its ratio to the reference's in the same round."""
-    values = np.asarray(rounds)
-    if unit is not None:
-        shared = min(len(values), len(unit))
-        values = values[:shared] / np.asarray(unit)[:shared]
-    return [float(value) for value in values if np.isfinite(value)]
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One report's times at one batch size: a row's, then the reference's that they are divided by, if any."""
+
+    report: str
+    latencies: list[Latency | None]
+    names: list[str]
+
+    @property
+    def own(self) -> Latency | None:
+        return self.latencies[0]
+
+    def rounds(self) -> list[float]:
+        """Each round's median time in ms, or its ratio to the reference's in the same round."""
+        if None in self.latencies:
+            return []
+        rounds = zip(*(latency.rounds_ms for latency in self.latencies if latency), strict=False)
+        return [_quotient([float(np.median(times)) for times in each]) for each in rounds if all(each)]
+
+    def fastest(self) -> float:
+        """The shortest time in ms, or its ratio to the reference's."""
+        return _quotient([min(latency.samples_ms) for latency in self.latencies if latency])
+
+    def unsettled(self) -> Iterator[str]:
+        for name, latency in zip(self.names, self.latencies, strict=True):
+            if latency is not None and not latency.warm_up.steady:
+                yield f"{name} in {self.report}"
+
+
+def _quotient(values: list[float]) -> float:
+    """The first number, divided by the second if there is one."""
+    return values[0] / values[1] if len(values) > 1 else values[0]
+
+
+def _at(row: Row, batch: int) -> Latency | None:
+    return next((latency for latency in _timed(row) if latency.batch == batch), None)
+
+
+def _medians(latency: Latency) -> list[float]:
+    """Each round's median time in ms."""
+    return [float(np.median(times)) for times in latency.rounds_ms if times]
 
 
 def _why_no_answers(before: Report, after: Report) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from wrn_deploy.bench.report.verdicts import TAKEN
 from wrn_deploy.formatting import count
 
 __all__ = ["GPU_IDLE", "Environment", "Snapshot", "find_warnings"]
 
 GPU_IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 LOAD = 0.25  # of others, a core, the average of a minute
-TAKEN = 0.1  # of the cores' time, by others
 STEAL = 0.02  # fraction of the CPU's time
 HELD_S = 0.01  # seconds
 CHANGE = 1.1  # the highest clock over the lowest
@@ -62,6 +62,7 @@ class Environment:
         others_before: the load before measuring, without this program's own.
         others_cores: cores' worth of time that other programs took in between.
         steal: the fraction of the CPU's time that the hypervisor gave to other machines, 0..1.
+        taken: by batch size, the fraction of the cores' time that others and the hypervisor took while it was timed.
         held_s: seconds for which the control group's limit stopped this program.
         cpu_throttles: how often the CPU's cores were too hot for their clock.
     """
@@ -78,6 +79,7 @@ class Environment:
     steal: float | None = None
     held_s: float | None = None
     cpu_throttles: int | None = None
+    taken: Mapping[int, float] = field(default_factory=dict)
 
 
 def find_warnings(found: Environment, cores: int) -> tuple[str, ...]:

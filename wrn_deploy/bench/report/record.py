@@ -1,4 +1,4 @@
-"""Reads the JSON of a measurement: its format, then each field by the dataclass's own types."""
+"""Reads the JSON of a measurement: its format, its numbers, then each field by the dataclass's own types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.bench.report.possible import check_possible
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.text import read_json
 
 __all__ = ["read_record"]
 
@@ -27,22 +29,25 @@ def read_record(
         extra: whether fields that the dataclass does not have are refused.
 
     Raises:
-        DeployError: the file is missing, damaged, or of another format.
+        DeployError: the file is missing, damaged, of another format, or has a number that nobody can have measured.
     """
     from pydantic import TypeAdapter, ValidationError
 
     expected = f"expected the JSON that `{command}` wrote"
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         found = record.pop("format")
         if found != version:
             raise DeployError(f"{file} has format {found!r}: expected {version}; run `{command}` again")
         record.pop("derived", None)
+        check_possible(record)
         return TypeAdapter(kind).validate_json(json.dumps(record), strict=True, extra=extra)
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror}): {expected}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = repr(error)
+    except OverLimit:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, DamagedFile) as error:
+        reason = str(error) if type(error) is ValueError else repr(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -15,6 +15,7 @@ from wrn_deploy.bench.report.derived import Derived, derive
 from wrn_deploy.bench.report.environment import Environment
 from wrn_deploy.bench.report.record import read_record
 from wrn_deploy.bench.report.scores import Accuracy, LoadResult
+from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
@@ -25,7 +26,7 @@ __all__ = [
 
 RowKey = tuple[str, Precision]  # backend and precision
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Boundary(StrEnum):
@@ -167,8 +168,15 @@ class Report:
 
     @cached_property
     def derived(self) -> Derived:
-        """Statistics, ratios and the ranking by speed; computed once."""
+        """Statistics, verdicts on ratios and the ranking by speed; computed once."""
         return derive(self)
+
+    def taken(self, batch: int) -> float:
+        """The fraction of the cores' time that others took while a batch size was timed, or, unknown, in all; 0..1."""
+        found = self.environment
+        if found is None:
+            return 0.0
+        return found.taken.get(batch, (found.others_cores or 0.0) / self.machine.cores + (found.steal or 0.0))
 
     def to_json(self) -> str:
         """The whole report as JSON, raw samples included; `derived` has what is computed from them."""
@@ -180,8 +188,14 @@ def read_report(file: Path) -> Report:
     """Reads what `Report.to_json` wrote.
 
     Raises:
-        DeployError: the file is missing, damaged, or of another format.
+        DeployError: the file is missing, damaged, of another format, or has an impossible number.
     """
-    return read_record(
+    report = read_record(
         file, Report, version=FORMAT, name="a benchmark report", command="wrn-deploy bench", extra="forbid"
     )
+    named = [f"rows of {name}" for name in (row.name for row in report.rows)]
+    named += [f"times of {row.name} at batch {latency.batch}" for row in report.rows for latency in row.latencies]
+    double = next((one for one in named if named.count(one) > 1), None)
+    if double is not None:
+        raise DamagedFile(f"{file} has two {double}: expected one; run `wrn-deploy bench` again")
+    return report

@@ -103,6 +103,9 @@ def bench(
     load: LoadFlags,
     out: Annotated[Path | None, option("FOLDER", "For the reports. Default: BUNDLE/reports.")] = None,
     pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose class differs.")] = True,
+    strict: Annotated[
+        bool, flag("--strict", "Exit code 3, after the reports, if a ratio is too noisy to hold.")
+    ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every candidate side by side.
@@ -111,17 +114,20 @@ def bench(
     such as torch_compile and openvino, are measured if named, or with --all.
     """
     from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.pipeline.measuring.compare import check_conclusive
     from wrn_deploy.pipeline.measuring.measure import bench_bundle
-    from wrn_deploy.pipeline.output_files import check_folder, write_reports
+    from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 
     opened, progress, timed = Bundle.open(bundle), new_progress(), timing.options()
-    folder = check_folder(out or bundle / "reports")
+    folder = check_folder(out or reports_of(bundle))
     loads = load.options(timed["batches"])
     more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures}
     options = candidates.options(data, **timed, **decoding.options(), **more)
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
     show_report(report, as_json=as_json)
+    if strict:
+        check_conclusive(report)
 
 
 @app.command("eval")
@@ -163,7 +169,8 @@ def compare(
         float | None, option("X", "Exit code 3 if one loses more points of top-1 on the same images.", minimum=0)
     ] = None,
     strict: Annotated[
-        bool, flag("--strict", "Fail on a slower time even if the interval does not show it, and on a missing row.")
+        bool,
+        flag("--strict", "Fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row."),
     ] = False,
     reference: Annotated[
         str | None, option("BACKEND-PRECISION", "First divide the times of each round by this candidate's.")

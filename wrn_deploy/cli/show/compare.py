@@ -8,13 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from wrn_deploy.bench.report.compare import Comparison, Scored, Timed, Verdict
+from wrn_deploy.bench.report.compare import Comparison, Scored, Timed
 from wrn_deploy.cli.show.tables import new_table, print_json, print_line, print_table
-from wrn_deploy.formatting import digits, percent
+from wrn_deploy.formatting import digits, percent, ratio_number, signed
 
 __all__ = ["show_comparison"]
 
-STYLES = {Verdict.SLOWER: "bold red", Verdict.FASTER: "green"}
 TIMES = ("Candidate", "Batch", "A, ms", "B, ms", "B / A", "95 % interval", "verdict")
 ANSWERS = ("Candidate", "A, top-1", "B, top-1", "points", "95 % interval", "verdict")
 TEXTS = ("Candidate", "verdict")
@@ -34,6 +33,8 @@ def show_comparison(found: Comparison, notes: Sequence[str], *, as_json: bool) -
         print_table(_table(ANSWERS, map(_cells_of_answers, found.scored)))
     if found.answers is not None:
         print_line(f"Answers are not compared: {found.answers}.")
+    for reason in dict.fromkeys(timed.verdict.because for timed in found.timed if timed.verdict.because):
+        print_line(f"Only a bound of the ratio is quoted, or nothing, if {reason}.")
     for where, names in (("A", found.only_before), ("B", found.only_after)):
         if names:
             print_line(f"Only in {where}: {', '.join(names)}.")
@@ -49,18 +50,19 @@ def _table(headers: Sequence[str], lines: Iterable[tuple[Sequence[str], str]]) -
 
 
 def _cells_of_times(timed: Timed) -> tuple[Sequence[str], str]:
-    ratio = timed.ratio
-    shown = ("", "") if ratio is None else (f"{ratio.value:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}")
+    found = timed.verdict
+    ratio, low, high = ("" if n is None else ratio_number(n) for n in (found.ratio, found.low, found.high))
     times = (digits(timed.before_ms), digits(timed.after_ms))
-    return (timed.name, str(timed.batch), *times, *shown, timed.verdict), STYLES.get(timed.verdict, "")
+    style = "bold red" if found.slower else "green" if found.faster else ""
+    return (timed.name, str(timed.batch), *times, ratio, f"{low} to {high}" if low else "", found.words), style
 
 
 def _cells_of_answers(scored: Scored) -> tuple[Sequence[str], str]:
     points, change = -100 * scored.lost / scored.images, scored.change
-    interval = f"{100 * change.low:+.2f} to {100 * change.high:+.2f}"
+    interval = f"{signed(100 * change.low)} to {signed(100 * change.high)}"
     top1 = (percent(scored.before / scored.images), percent(scored.after / scored.images))
     verdict = _verdict(scored)
-    return (scored.name, *top1, f"{points:+.2f}", interval, verdict), "bold red" if verdict == "worse" else ""
+    return (scored.name, *top1, signed(points), interval, verdict), "bold red" if verdict == "worse" else ""
 
 
 def _verdict(scored: Scored) -> str:
@@ -70,6 +72,5 @@ def _verdict(scored: Scored) -> str:
 
 
 def _record(found: Comparison, notes: Sequence[str]) -> dict[str, Any]:
-    timed = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in found.timed]
     scored = [{**dataclasses.asdict(row), "verdict": _verdict(row)} for row in found.scored]
-    return {**dataclasses.asdict(found), "timed": timed, "scored": scored, "notes": list(notes)}
+    return {**dataclasses.asdict(found), "scored": scored, "notes": list(notes)}

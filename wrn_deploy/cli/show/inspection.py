@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from wrn_deploy.cli.show.tables import cell, new_table, print_heading, print_json, print_line, print_table
-from wrn_deploy.formatting import file_size, one_line
+from wrn_deploy.formatting import file_size, one_line, signed
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
 from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
@@ -179,7 +179,7 @@ def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
     rest = explanation.rows[SHOWN_ROWS:]
     if rest:
         more = sum(row.difference_ms for row in rest)
-        print_line(f"{len(rest)} more rows, {more:+.3f} ms in all; --json has them")
+        print_line(f"{len(rest)} more rows, {signed(more, 3)} ms in all; --json has them")
     for text in (_unaccounted(explanation), *_rules(explanation), "", summary(explanation)):
         print_line(text)
 
@@ -187,21 +187,19 @@ def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
 def summary(explanation: Explanation) -> str:
     """One sentence: how much faster or slower B is, and where most of that comes from."""
     a, b = explanation.totals_ms
-    word = "faster" if b < a else "slower"
-    ratio = max(a, b) / min(a, b) if min(a, b) > 0 else float("inf")
     layers = [row for row in explanation.rows if not row.name.startswith(BETWEEN) and row.a.nodes and row.b.nodes]
     slower = sum(row.difference_ms > NOISE * row.a.ms for row in layers)
     faster = sum(row.difference_ms < -NOISE * row.a.ms for row in layers)
     text = (
-        f"B is {ratio:.2f} times {word} than A ({b:.3f} ms, {a:.3f} ms): {faster} of {len(layers)} layers faster, "
+        f"B: {explanation.verdict.about('A')} ({b:.3f} ms, {a:.3f} ms): {faster} of {len(layers)} layers faster, "
         f"{slower} slower (by more than {100 * NOISE:.0f} %)"
     )
     lost = max(explanation.rows, key=lambda row: row.difference_ms, default=None)
     won = min(explanation.rows, key=lambda row: row.difference_ms, default=None)
     if won is not None and won.difference_ms < 0:
-        text += f"; most is won in {won.name} ({won.difference_ms:+.3f} ms)"
+        text += f"; most is won in {won.name} ({signed(won.difference_ms, 3)} ms)"
     if lost is not None and lost.difference_ms > 0:
-        text += f"; most is lost in {lost.name} ({lost.difference_ms:+.3f} ms)"
+        text += f"; most is lost in {lost.name} ({signed(lost.difference_ms, 3)} ms)"
     return text + "."
 
 
@@ -213,7 +211,7 @@ def _table(explanation: Explanation) -> Table:
         counts = f" ({row.a.nodes}, {row.b.nodes})" if row.name.startswith(BETWEEN) else ""
         a_ms, b_ms = (f"{side.ms:.3f}" if side.nodes else "-" for side in (row.a, row.b))
         ratio = f"{row.b.ms / row.a.ms:.2f}" if row.a.ms > 0 and row.b.nodes else "-"
-        cells = (a_ms, b_ms, f"{row.difference_ms:+.3f}", ratio, row.a.arithmetic, row.b.arithmetic)
+        cells = (a_ms, b_ms, signed(row.difference_ms, 3), ratio, row.a.arithmetic, row.b.arithmetic)
         style = "yellow" if row.difference_ms > max(NOISE * row.a.ms, 0.001) else None
         table.add_row(cell(row.name + counts), *cells, " ".join(row.rules), style=style)
     return table

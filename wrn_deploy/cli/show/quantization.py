@@ -20,7 +20,7 @@ from wrn_deploy.cli.show.tables import (
     print_line,
     print_table,
 )
-from wrn_deploy.formatting import count, percent
+from wrn_deploy.formatting import count, describe_loss, percent, signed
 from wrn_deploy.pipeline.quantization.lint import Finding, LintReport, Severity, Target
 
 __all__ = ["show_finetuning", "show_lint", "show_tuning"]
@@ -46,7 +46,7 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
 
 
 def _frontier(tuning: Tuning) -> Table:
-    headers = ("fp16 Convs", "MACs in INT8", "top-1", "drop", "±", "agreement", "logit error")
+    headers = ("fp16 Convs", "MACs in INT8", "top-1", "change", "±", "agreement", "logit error")
     table = new_table(*headers, "", right=headers)
     for trial in tuning.frontier:
         score = trial.score
@@ -54,7 +54,7 @@ def _frontier(tuning: Tuning) -> Table:
             str(len(trial.float_convs)),
             f"{100 * trial.int8_share:.1f} %",
             percent(score.top1),
-            f"{tuning.drop(score):.2f}",
+            signed(-tuning.drop(score)),
             f"{tuning.uncertainty(score):.2f}",
             percent(score.agreement),
             f"{score.error:.3g}",
@@ -87,7 +87,7 @@ def _outcome(tuning: Tuning) -> str:
         return f"no set met {tuning.budget}"
     kept = ", ".join(tuning.chosen.float_convs) or "none"
     fraction = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
-    return f"kept in fp16: {kept}; {fraction}, {tuning.drop(tuning.chosen.score):.2f} points lost"
+    return f"kept in fp16: {kept}; {fraction}, {describe_loss(tuning.drop(tuning.chosen.score))}"
 
 
 def show_finetuning(result: Finetuning, *, as_json: bool) -> None:

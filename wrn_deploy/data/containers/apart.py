@@ -16,12 +16,13 @@ from typing import Any
 
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.budget import budget
+from wrn_deploy.process.children import Child, serve_parent
+from wrn_deploy.process.limited import allow_memory
 
 __all__ = ["EXIT_TIMEOUT_S", "Apart", "how_it_ended", "limit_process", "serve"]
 
 EXIT_TIMEOUT_S = 5  # of a killed process
 ITEMS_AT_ONCE = 64
-OWN_BYTES = 768 * 2**20  # of address space, for Python, numpy and the library itself
 # Searches modules where the parent does, not in the current folder, as `-m` would.
 PROGRAM = (
     "import sys; _, socket, memory, *sys.path = sys.argv; from wrn_deploy.data.containers import apart; "
@@ -63,11 +64,9 @@ class Apart:
 
 
 def limit_process(memory_bytes: int) -> None:
-    """Limits this process: its address space, and no core file."""
-    for what, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, memory_bytes)):
-        soft, hard = resource.getrlimit(what)
-        if soft == resource.RLIM_INFINITY or soft > most:
-            resource.setrlimit(what, (most, hard))
+    """Limits this process: memory beside what it has now, and no core file; SIGALRM ends it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    allow_memory(memory_bytes)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
@@ -86,6 +85,7 @@ def serve(descriptor: int, memory_bytes: int) -> None:
 
     What takes more than the budget's seconds ends the process with SIGALRM, as native code cannot be interrupted.
     """
+    serve_parent()
     limit_process(memory_bytes)
     connection, seconds = Connection(descriptor), budget().seconds
     while True:
@@ -116,15 +116,11 @@ class _Worker:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        memory = OWN_BYTES + budget().inflated_bytes(path.stat().st_size)
+        memory = budget().inflated_bytes(path.stat().st_size)
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno()), str(memory), *sys.path]
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        # In a process group of its own, Ctrl-C does not reach it: it exits when its connection closes.
-        self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            env={**os.environ, **quiet}, process_group=0,
-        )  # fmt: skip
+        self._process = Child(command, pass_fds=[theirs.fileno()], env={**os.environ, **quiet})
         theirs.close()
         self._connection = Connection(ours.detach())
 

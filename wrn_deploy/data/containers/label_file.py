@@ -22,6 +22,7 @@ __all__ = ["LABEL_FILE", "LabelFile", "read_label_file"]
 LABEL_FILE = "labels.csv"
 COLUMNS = ("class_index", "label", "class")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MOST_ROWS, MOST_CELLS = 3_000_000, 10_000_000  # ImageNet has 1.3 million images; a row takes 350 bytes of memory
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
@@ -137,6 +138,12 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         text = read_text(path)
         budget().check("members", text.count("\n"), path)
         header = next(csv.reader(io.StringIO(text, newline="")), [])
+        lines = text.count("\n") + text.count("\r")
+        if lines > MOST_ROWS or lines * len(header) > MOST_CELLS:
+            raise DamagedFile(
+                f"{path} has {lines:,} lines of {len(header):,} columns: expected at most {MOST_ROWS:,} lines and "
+                f"{MOST_CELLS:,} fields; divide it, with the folder"
+            )
         used = next((mark for mark in SEPARATORS if len(header) == 1 and mark in header[0]), None)
         if used is not None:
             raise DeployError(

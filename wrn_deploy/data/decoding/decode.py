@@ -25,6 +25,7 @@ __all__ = ["Encoded", "pixels_of"]
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+ROW_PIXELS = 3  # Pillow keeps an address for each row, which takes as much memory as two pixels
 WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
 # What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
@@ -48,8 +49,7 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, no image, of unknown depth, larger than the budget allows, or cannot
-                be read.
+            CorruptImage: it is truncated, damaged, not an image, of unknown depth, over a limit, or cannot be read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 
@@ -57,9 +57,9 @@ class Encoded:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
         content = b""
         try:
-            content = without_texts(self._read())
+            content = self._read()
             _let_pillow_open(budget().pixels)
-            with Image.open(BytesIO(content), formats=_codecs()) as image:
+            with Image.open(BytesIO(without_texts(content)), formats=_codecs()) as image:
                 return _checked_rgb(image, self.name)
         except OverLimit as error:
             raise CorruptImage(str(error)) from error
@@ -68,16 +68,15 @@ class Encoded:
 
     def _read(self) -> bytes:
         limits = budget()
-        if isinstance(self.content, bytes):
-            limits.check("image_bytes", len(self.content), self.name)
-            return self.content
         try:
+            if isinstance(self.content, bytes):
+                limits.check("image_bytes", len(self.content), self.name)
+                return self.content
             with open_regular(self.content) as file:
-                size = os.fstat(file.fileno()).st_size
-                limits.check("image_bytes", size, self.name)
+                limits.check("image_bytes", os.fstat(file.fileno()).st_size, self.name)
                 return file.read(limits.image_bytes)
-        except OverLimit:
-            raise
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
         except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
@@ -98,6 +97,12 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
 
 
 def _undecodable(name: str, error: Exception, content: bytes = b"") -> CorruptImage:
+    if isinstance(error, Image.DecompressionBombError):
+        most = budget().pixels
+        return CorruptImage(
+            f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it, as in "
+            f"`wrn-deploy --limit pixels={10 * most} ...`"
+        )
     if isinstance(error, UnknownDepthError):
         return CorruptImage(
             f"{name} cannot be brought to 8 bits ({error}): expected 8 bits a channel, or 16 of which all are used; "
@@ -127,7 +132,7 @@ def _let_pillow_open(pixels: int) -> None:
 
 def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
     """Checks the size before Pillow makes room for the pixels, which it does when they are first used."""
-    budget().check("pixels", image.width * image.height, name)
+    budget().check("pixels", max(ROW_PIXELS, image.width) * image.height, name)
     return _to_rgb(image)
 
 

@@ -8,16 +8,16 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.listing import check_inside
-from wrn_deploy.data.containers.npy_header import read_npy_header
+from wrn_deploy.data.containers.npy_header import check_array, read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
-from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 
@@ -78,10 +78,7 @@ def _choose(there: dict[str, Path], split: str | None, name: str) -> tuple[list[
 
 def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label_file: Path) -> StreamPart:
     with name_damage(file, ".npy"), open_regular(file) as stream:
-        shape, is_column_major, dtype = read_npy_header(stream)
-    budget().check("members", shape[0] if shape else 0, file)
-    if is_column_major and len(shape) > 1:
-        raise DeployError(f"{file} is in Fortran order: expected C order; use np.ascontiguousarray")
+        shape, dtype = _read_header(stream, file)
     if dtype != np.uint8 or shape[1:] != SHAPE:
         raise DeployError(f"{file} is a {dtype} array {shape}: expected uint8 (N, 32, 32, 3)")
     if len(labels) != shape[0] or shape[0] % SEVERITIES:
@@ -97,7 +94,7 @@ def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label
 def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[Item]:
     size = math.prod(SHAPE)
     with name_damage(file, ".npy"), open_regular(file) as stream:
-        read_npy_header(stream)
+        _read_header(stream, file)
         stream.seek(start * size, 1)
         for index, label in enumerate(labels, start):
             pixels = stream.read(size)
@@ -108,16 +105,21 @@ def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[It
 
 def _read_labels(file: Path) -> npt.NDArray[np.int64]:
     with name_damage(file, ".npy"), open_regular(file) as stream:
-        shape, _, dtype = read_npy_header(stream)
+        shape, dtype = _read_header(stream, file)
         if len(shape) != 1 or dtype.kind not in "iu":
             raise DeployError(f"{file} is a {dtype} array {shape}: expected whole numbers (N,)")
-        if shape[0] * dtype.itemsize > os.fstat(stream.fileno()).st_size:
-            raise EOFError(f"it ends in its {shape[0]:,} labels")
-        content = stream.read(shape[0] * dtype.itemsize)
+        content = stream.read(check_array(shape, dtype, os.fstat(stream.fileno()).st_size, file))
         labels = np.frombuffer(content, dtype=dtype).reshape(shape)
     for index in (labels.argmin(), labels.argmax()) if len(labels) else ():
         check_label(int(labels[index]), f"{file} entry {index}")
     return labels.astype(np.int64)
+
+
+def _read_header(stream: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    shape, is_column_major, dtype = read_npy_header(stream)
+    if is_column_major and len(shape) > 1:
+        raise DeployError(f"{file} is in Fortran order: expected C order; use np.ascontiguousarray")
+    return shape, dtype
 
 
 def _to_rgb(pixels: bytes) -> npt.NDArray[np.uint8]:

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers.npy_header import read_npy_header
+from wrn_deploy.data.containers.npy_header import check_array, read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import SPLIT_WORDS, choose_split
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.zip_archive import directory_bytes
 
 __all__ = ["open_source", "recognise"]
 
@@ -36,6 +37,8 @@ DIRECTORY_BYTES = 16 * 2**20  # zipfile makes an object for each entry of the ar
 
 def recognise(path: Path) -> bool:
     """Recognises a zip file whose first member is an array; a truncated one too."""
+    if path.is_dir():
+        return False
     with open_regular(path) as file:
         head = file.read(30)
         name = file.read(int.from_bytes(head[26:28], "little"))
@@ -111,10 +114,7 @@ def _read_labels(archive: zipfile.ZipFile, key: str, path: Path, count: int) -> 
         raise DeployError(f"{path} has `{key}` of {dtype} {shape}: {EXPECTED}")
     if shape[0] != count:
         raise DeployError(f"{path} has {count} images and {shape[0]} labels: expected one label an image")
-    size = math.prod(shape) * dtype.itemsize
-    if size > archive.getinfo(f"{key}.npy").file_size:
-        raise EOFError(f"it ends in its {count:,} labels")
-    budget().check("memory_bytes", size, path)
+    check_array(shape, dtype, archive.getinfo(f"{key}.npy").file_size, path)
     with archive.open(f"{key}.npy") as member:
         labels: npt.NDArray[np.generic] = npy_format.read_array(member, allow_pickle=False)
     if shape[1:] not in ((), (1,)):
@@ -137,8 +137,7 @@ def _from_one_hot(labels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.
 def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Opens the zip file; its members are inflated only as far as the budget allows."""
     with open_regular(path) as file:
-        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # noqa: SLF001 (read before it is believed)
-        if end and end[zipfile._ECD_SIZE] > DIRECTORY_BYTES:  # type: ignore[attr-defined]  # noqa: SLF001
+        if directory_bytes(file) > DIRECTORY_BYTES:
             raise ValueError("a list of members of more than 16 MiB")
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():

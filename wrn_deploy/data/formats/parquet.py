@@ -60,6 +60,7 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
     for file in files:
+        open_regular(file).close()  # or says what else it is
         check_known(file, "parquet")
         apart = Apart(file)
         columns, names, *groups = apart.stream(_describe, file)
@@ -90,16 +91,18 @@ def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tupl
 
 def _is_labelled(files: Sequence[Path]) -> bool:
     """Whether a file has a label that is not -1, which Hugging Face gives for none; stops at the first."""
-    return any(found for file in files for found in Apart(file).stream(_find_label, file))
+    return any(any(Apart(file).stream(_labels, file)) for file in files)
 
 
-def _find_label(file: Path) -> Iterator[bool]:
-    """Yields whether the file has a label."""
+def _labels(file: Path) -> Iterator[bool]:
+    """Yields True if a label of the file is not -1."""
     with _open_file(file) as parquet:
         columns = _find_columns(parquet.schema_arrow, file)
-        batches = parquet.iter_batches(LABELS_AT_ONCE, columns=[*columns[1:]], use_threads=False)
-        columns_of_labels = (batch.column(0).to_pylist() for batch in batches) if columns[1:] else ()
-        yield any(label is not None and label >= 0 for labels in columns_of_labels for label in labels)
+        if len(columns) > 1:
+            for batch in parquet.iter_batches(LABELS_AT_ONCE, columns=[columns[1]], use_threads=False):
+                if any(label is not None and label >= 0 for label in batch.column(0).to_pylist()):
+                    yield True
+                    return
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class WeightsSource:
         accuracy: what was published.
         url: where it is downloaded from; "" if it is on the Hugging Face hub.
         repository: its repository on the Hugging Face hub; "" if it has a `url`.
-        sha256: the first hex digits of the file's digest; "" if the hub keeps it.
+        revision: the commit of the repository; "" if no commit is known.
+        sha256: the hex digits of the file's digest, all 64 or as many as are published; "" if none are.
     """
 
     name: str
@@ -55,6 +57,7 @@ class WeightsSource:
     accuracy: WeightsAccuracy
     url: str = ""
     repository: str = ""
+    revision: str = ""
     sha256: str = ""
 
 
@@ -118,9 +121,14 @@ def _source(
     published_in: str,
     tested_resize: int | None = None,
     url: str = "",
+    revision: str = "",
+    sha256: str = "",
 ) -> WeightsSource:
+    in_name = file.removesuffix(".pth").rpartition("-")[2] if url else ""
     if not 0 < top1 < top5 < 100:
         raise ValueError(f"top-1 {top1} and top-5 {top5} of {name}: expected percent in this order")
+    if not re.fullmatch("([0-9a-f]{64})?", sha256) or not sha256.startswith(in_name if sha256 else ""):
+        raise ValueError(f"sha256 {sha256!r} of {name}: expected 64 hex digits, {in_name!r} first")
     return WeightsSource(
         name=name,
         network=network,
@@ -133,5 +141,6 @@ def _source(
         ),
         url=url and url + file,
         repository="" if url else name,
-        sha256=file.removesuffix(".pth").rpartition("-")[2] if url else "",
+        revision=revision,
+        sha256=sha256 or in_name,
     )

@@ -12,11 +12,16 @@ from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.safetensors_header import read_header
+from wrn_deploy.files.text import parse_json
 from wrn_deploy.models import layouts
-from wrn_deploy.models.checkpoints.array_pickles import read_arrays
 from wrn_deploy.models.checkpoints.checks import check_keys, check_values, shapes_of
-from wrn_deploy.models.checkpoints.files import HDF5, is_npz, read_hdf5, read_npz, read_pickled, refuse_code
 from wrn_deploy.models.checkpoints.foreign_files import EXPECTED, check_kind, check_names
+from wrn_deploy.models.checkpoints.formats.array_pickles import read_arrays
+from wrn_deploy.models.checkpoints.formats.hdf5 import HDF5, read_hdf5
+from wrn_deploy.models.checkpoints.formats.npz import is_npz, read_npz
+from wrn_deploy.models.checkpoints.formats.pickled import read_pickled, refuse_code
 from wrn_deploy.models.checkpoints.match import Match, find_match
 from wrn_deploy.models.checkpoints.states import State, state_dicts
 from wrn_deploy.spec import ModelSpec
@@ -59,7 +64,7 @@ def read_weights(file: Path) -> Checkpoint:
     size = file.stat().st_size
     if size < 8:
         raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
         return _read_safetensors(file)
@@ -128,11 +133,12 @@ def apply_match(network: nn.Module, match: Match) -> None:
 def _read_safetensors(file: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
+    metadata = read_header(file)
     try:
+        described = metadata.get(METADATA)
+        spec = None if described is None else ModelSpec.from_json(parse_json(described, "its description"))
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-        spec = ModelSpec.from_json(json.loads(metadata[METADATA])) if METADATA in metadata else None
     except (SafetensorError, OSError, ValueError, DeployError) as error:
         raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
     return Checkpoint(file, {"": tensors}, spec)

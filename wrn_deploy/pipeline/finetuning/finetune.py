@@ -15,6 +15,7 @@ from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finet
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
+from wrn_deploy.formatting import percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
@@ -102,7 +103,7 @@ def check_finetuning(result: Finetuning) -> None:
     measured = "; ".join(
         f"{graph.key}: loss {graph.before.loss:.4g} before, "
         f"{min((look.standing.loss for look in graph.looks), default=graph.after.loss):.4g} at best, "
-        f"{100 * graph.before.agreement:.2f} % as fp32 before"
+        f"{percent(graph.before.agreement)} as fp32 before"
         for graph in result.graphs
     )
     raise GateError(

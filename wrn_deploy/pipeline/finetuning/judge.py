@@ -15,6 +15,7 @@ from wrn_deploy.calib.options import TEMPERATURE, Loss
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.formatting import percent
 from wrn_deploy.progress import Progress
 
 __all__ = ["TOLERANCE", "Judge", "Watcher", "check_arithmetic"]
@@ -101,7 +102,7 @@ class Watcher:
         for look in self.looks:
             progress.note(
                 f"{self.key}, step {look.step}: loss {look.loss:.4f} in training, {look.standing.loss:.4f} held out "
-                f"({100 * look.standing.agreement:.2f} % as fp32); before: {self.start.loss:.4f}"
+                f"({percent(look.standing.agreement)} as fp32); before: {self.start.loss:.4f}"
             )
 
 

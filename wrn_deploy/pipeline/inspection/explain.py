@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wrn_deploy.bench.report.ratios import paired_ratio
+from wrn_deploy.bench.report.verdicts import Doubts, Verdict, decide
 from wrn_deploy.calib.lint.finding import Finding, Target
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
@@ -66,6 +68,7 @@ class Explanation:
     """Where the time goes in A and in B.
 
     The faster half of the `runs` of each counts. `rows`: largest difference first. `totals_ms`: medians of whole runs.
+    `verdict`: on B's time over A's, paired by round, of all runs.
     `unaccounted_ms`: the part of them that no row has, because of `between_ms` (the runtime's own time between nodes)
     and because medians do not add up. `rules`: title and fix of each rule that a row or `graph_rules` names.
     `graph_rules`: the rules about B as a whole.
@@ -77,6 +80,7 @@ class Explanation:
     batch: int
     runs: int
     totals_ms: tuple[float, float]
+    verdict: Verdict
     unaccounted_ms: tuple[float, float]
     between_ms: tuple[float, float]
     rows: tuple[LayerRow, ...]
@@ -97,6 +101,10 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         raise UsageError(
             f"{options.a} and {options.b}: one is a plan, which runs on a GPU, and one a graph, which is timed on this "
             "CPU; expected two of a kind"
+        )
+    if plans[0] and options.timing.threads is not None:
+        raise UsageError(
+            f"--threads {options.timing.threads} would do nothing: expected graphs; plans run on a GPU; leave it out"
         )
     if plans[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans
@@ -134,12 +142,22 @@ def compare(options: ExplainOptions, timed: TimedPair) -> Explanation:
         batch=options.timing.batch,
         runs=options.timing.rounds * RUNS,
         totals_ms=totals,
+        verdict=_verdict(*timed.measured),
         unaccounted_ms=(totals[0] - sums[0], totals[1] - sums[1]),
         between_ms=(_between(first), _between(second)),
         rows=tuple(sorted(rows, key=lambda row: -abs(row.difference_ms))),
         rules={f.rule.id: (f.rule.title, f.rule.fix) for f in timed.findings if f.rule.id in named},
         graph_rules=graph_rules,
     )
+
+
+def _verdict(a: RunTimes, b: RunTimes) -> Verdict:
+    """What may be said of B's whole runs against A's; a round has RUNS of each."""
+    if min(*a.totals_ms, *b.totals_ms) <= 0:  # shorter than the profiler's microsecond
+        return decide(None, 1.0, Doubts())
+    starts = range(0, min(len(a.totals_ms), len(b.totals_ms)), RUNS)
+    ours, theirs = ([side.totals_ms[start : start + RUNS] for start in starts] for side in (b, a))
+    return decide(paired_ratio(ours, theirs), min(b.totals_ms) / min(a.totals_ms), Doubts())
 
 
 def _undisturbed(measured: RunTimes) -> RunTimes:

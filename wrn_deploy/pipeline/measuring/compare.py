@@ -9,10 +9,12 @@ from wrn_deploy.bench.report.compare import Comparison, Timed, compare_reports
 from wrn_deploy.bench.report.report import Report, RowKey, read_report
 from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import DeployError, GateError
+from wrn_deploy.formatting import describe_loss
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
+from wrn_deploy.rendering.notes import doubts
 from wrn_deploy.spec import Precision
 
-__all__ = ["RegressionLimits", "check_comparison", "check_drop", "compare_files"]
+__all__ = ["RegressionLimits", "check_comparison", "check_conclusive", "check_drop", "compare_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class RegressionLimits:
     Args:
         regress: maximum increase of a time, in per cent.
         drop: maximum loss of top-1, in points.
-        strict: a time above the limit fails even if its interval does not show it; so does a missing row.
+        strict: a time above the limit fails even if its interval does not show it; so do a missing row and a ratio that
+            is too noisy, or of too few rounds, to conclude.
     """
 
     regress: float | None = None
@@ -66,31 +69,41 @@ def check_comparison(found: Comparison, limits: RegressionLimits) -> None:
     worse += [] if limits.drop is None else _less_accurate(found, limits.drop)
     if limits.strict:
         worse += [f"{name} is no longer measured" for name in found.only_before]
+        worse += [_describe_open(timed) for timed in found.timed if not timed.verdict.holds]
     if worse:
         raise GateError(f"{'; '.join(worse)}: expected none of this; find out what changed, or allow for more")
 
 
 def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
-    if not any(timed.ratio for timed in found.timed):
+    judged = [timed for timed in found.timed if timed.verdict.low is not None]
+    if not judged and not strict:
+        reasons = "; ".join(_describe_open(timed) for timed in found.timed) or "no times"
         raise DeployError(
-            "--max-regress has nothing to judge: expected candidates and batch sizes with 6 rounds or more in both "
-            "reports; measure with more --rounds"
+            f"--max-regress has nothing to judge ({reasons}): expected candidates and batch sizes with 6 rounds or "
+            "more in both reports, and a quiet machine; measure again, with more --rounds"
         )
     limit = 1 + percent / 100
-    return [_describe_slower(timed, percent) for timed in found.timed if _low(timed, strict=strict) > limit]
+    return [_describe_slower(timed, percent) for timed in judged if _low(timed, strict=strict) > limit]
 
 
 def _low(timed: Timed, *, strict: bool) -> float:
-    if timed.ratio is None:
-        return timed.after_ms / timed.before_ms if strict else 0.0
-    return timed.ratio.value if strict else timed.ratio.low
+    """What is compared with the limit: the lower end of the interval, or the ratio itself."""
+    found = timed.verdict
+    return (found.ratio if strict else None) or found.low or 0.0
 
 
 def _describe_slower(timed: Timed, percent: float) -> str:
-    ratio = timed.ratio
+    found = timed.verdict
     times = f"{timed.before_ms:.4g} to {timed.after_ms:.4g} ms"
-    shown = f"ratio {ratio.value:.3f}, {ratio.low:.3f} to {ratio.high:.3f}" if ratio else "too few rounds to tell"
+    ratio = "" if found.ratio is None else f"{found.ratio:.3f}, "
+    shown = f"ratio {ratio}{found.low:.3f} to {found.high:.3f}"
     return f"{timed.name} at batch {timed.batch} takes more than {percent:g} % longer ({times}; {shown})"
+
+
+def _describe_open(timed: Timed) -> str:
+    found = timed.verdict
+    because = "" if found.because is None else f", since {found.because}"
+    return f"{timed.name} at batch {timed.batch}: {found.words}{because}"
 
 
 def _less_accurate(found: Comparison, points: float) -> list[str]:
@@ -100,7 +113,7 @@ def _less_accurate(found: Comparison, points: float) -> list[str]:
             f"--max-drop has no answers to compare ({why}): expected answers to the same images in both reports"
         )
     return [
-        f"{scored.name} loses {100 * scored.lost / scored.images:.2f} points of top-1 ({scored.before} to "
+        f"{scored.name}: {describe_loss(100 * scored.lost / scored.images, 'top-1')} ({scored.before} to "
         f"{scored.after} of {scored.images} images, at most {points:g} points allowed)"
         for scored in found.scored
         if exceeds(scored.lost, scored.images, points)
@@ -127,7 +140,21 @@ def check_drop(report: Report, max_drop: float) -> None:
         lost, images = fp32.correct - accuracy.correct, accuracy.images
         if exceeds(lost, images, max_drop):
             raise GateError(
-                f"{row.name} loses {100 * lost / images:.2f} points of top-1 against {report.reference} "
-                f"({100 * accuracy.top1:.2f} % instead of {100 * fp32.top1:.2f} %): expected at "
+                f"{row.name}: {describe_loss(100 * lost / images, 'top-1')} against {report.reference} "
+                f"({accuracy.correct} instead of {fp32.correct} of {images} images): expected at "
                 f"most {max_drop:g}; calibrate with more images or another --calib-method"
             )
+
+
+def check_conclusive(report: Report) -> None:
+    """Checks that all that a report says of times holds: no ratio is open or only a bound, and nothing disturbed it.
+
+    Raises:
+        GateError: something does not, with every reason.
+    """
+    found = doubts(report)
+    if found:
+        raise GateError(
+            f"--strict: {' '.join(found)} Expected ratios that hold; measure again on a quiet machine, with more "
+            "--rounds or a longer --duration"
+        )

@@ -134,7 +134,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             if entry.skipped is None:
                 start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
         if with_latency:
-            time_rounds(entries, settings, progress, watch.look)
+            time_rounds(entries, settings, progress, watch)
             run_loads(entries, options.loads, options.logs or Path(), progress)
             environment = watch.end(machine.cores, git_revision())
             ask_all(entries, images, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from wrn_deploy.bench.measuring.accuracy import Answers, LogitFile
 from wrn_deploy.bench.measuring.isolate import Worker
 from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
+from wrn_deploy.bench.measuring.watch import MachineWatch
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
 from wrn_deploy.errors import DeployError
@@ -80,12 +81,12 @@ def start(entry: RowBuilder, stack: contextlib.ExitStack, config: WorkerConfig) 
 
 
 def time_rounds(
-    entries: list[RowBuilder], settings: Settings, progress: Progress, look: Callable[[], object] = lambda: None
+    entries: list[RowBuilder], settings: Settings, progress: Progress, watch: MachineWatch | None = None
 ) -> None:
     """Times the candidates in rotating order: A B C, B C A, ...
 
-    A noisy moment of the machine then hits all of them alike, and none always follows the same other. `look` is called
-    after each round, while nothing is timed.
+    A noisy moment of the machine then hits all of them alike, and none always follows the same other. `watch` looks
+    after each round, while nothing is timed, and at what others take during the rounds of a batch size.
     """
     count = len(_working(entries))
     with progress.task(f"Timing {count} candidates", len(settings.batches) * (settings.rounds + 1) * count) as advance:
@@ -97,15 +98,24 @@ def time_rounds(
                     runs = math.ceil(settings.duration_s * 1000 / settings.rounds / run_ms)
                     turns[entry.name] = max(1, min(settings.iterations, runs))
                 advance(1)
-            for index in range(settings.rounds):
-                working = _working(entries)
-                first = index % len(working) if working else 0
-                for entry, worker in working[first:] + working[:first]:
-                    time.sleep(PAUSE_S)
-                    with _failing(entry):
-                        entry.rounds.setdefault(batch, []).append(worker.time(batch, turns[entry.name]))
-                    advance(1)
-                look()
+            with watch.timing(batch) if watch else contextlib.nullcontext():
+                for index in range(settings.rounds):
+                    _take_turns(entries, index, batch, turns, advance)
+                    if watch is not None:
+                        watch.look()
+
+
+def _take_turns(
+    entries: list[RowBuilder], index: int, batch: int, turns: Mapping[str, int], advance: Callable[[int], object]
+) -> None:
+    """One round: each candidate once, the first one another in each round; `turns` are runs by name."""
+    working = _working(entries)
+    first = index % len(working) if working else 0
+    for entry, worker in working[first:] + working[:first]:
+        time.sleep(PAUSE_S)
+        with _failing(entry):
+            entry.rounds.setdefault(batch, []).append(worker.time(batch, turns[entry.name]))
+        advance(1)
 
 
 def run_loads(entries: list[RowBuilder], loads: tuple[Load, ...], logs: Path, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.spec import ModelSpec
 
@@ -20,11 +21,12 @@ __all__ = ["read_equalized", "read_unwrapped", "unwrapped_file", "write_wrapped"
 
 
 def read_unwrapped(file: Path) -> ir.Model:
-    """The graph in `file` without an interface: normalised images in, logits out."""
+    """The graph in `file`, of a bundle, without an interface: normalised images in, logits out."""
     import onnx_ir as ir
 
     from wrn_deploy.export.interface import unwrap
 
+    check_bundle_graph(file)
     return unwrap(ir.load(file))
 
 
@@ -41,6 +43,7 @@ def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
 @contextlib.contextmanager
 def unwrapped_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
     """A file with the graph in `file` without an interface: `file` itself if it has none, else a temporary one."""
+    check_bundle_graph(file)
     if spec == spec.core:
         yield file
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.files.text import read_json
 from wrn_deploy.machine import describe_machine, package_versions
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
@@ -52,8 +53,8 @@ def write_run(folder: Path, point: ResumePoint, data: dict[str, Any], session: d
     file, sessions = folder / RUN, []
     if session["first_epoch"] and file.exists():
         try:
-            sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
-        except (ValueError, KeyError, TypeError) as error:
+            sessions = read_json(file)["sessions"]
+        except (DamagedFile, KeyError, TypeError) as error:
             raise DamagedFile(f"{file} is damaged ({error!r}): remove it to continue the run without it") from error
     before = sessions[-1] if sessions else session
     record = {

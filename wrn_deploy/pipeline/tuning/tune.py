@@ -20,6 +20,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
+from wrn_deploy.formatting import describe_loss, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.output_files import write_svg
@@ -142,9 +143,10 @@ def check_tuning(tuning: Tuning) -> None:
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
-        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {tuning.drop(fp16):.2f} points are lost and "
-        f"{100 * fp16.agreement:.2f} % agree with fp32, and the best set that was tried loses {tuning.drop(best):.2f}: "
-        "expected less; allow for more, or measure on more images. The bundle is as it was"
+        f"no set of Convs meets {tuning.budget}: with all of them in fp16 {describe_loss(tuning.drop(fp16))} and "
+        f"{percent(fp16.agreement)} agree with fp32, with the best set that was tried "
+        f"{describe_loss(tuning.drop(best))}: expected less; allow for more, or measure on more images. The bundle is "
+        "as it was"
     )
 
 

@@ -9,13 +9,12 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from wrn_deploy.bench.report.derived import LatencySummary
-from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.formatting import digits, one_line
+from wrn_deploy.bench.report.verdicts import Conclusion, Verdict
+from wrn_deploy.formatting import digits, one_line, ratio_number
 from wrn_deploy.rendering.pictures.axis import Axis
 from wrn_deploy.rendering.pictures.lanes import Lanes
 from wrn_deploy.rendering.pictures.svg import Picture, circle, element, path, text
-from wrn_deploy.rendering.table import verdict
 
 __all__ = ["draw_ratios", "draw_spread"]
 
@@ -26,20 +25,24 @@ BIN, HALF, THIN = 4.0, 10.0, 0.3  # pixels: the width of a bin; half the height 
 
 
 def draw_ratios(report: Report, batch: int, width: int) -> Picture | None:
-    """A lane for each row that has a ratio at the batch size; None: none has."""
+    """A lane for each row that is compared with the baseline at the batch size; None: none is.
+
+    A lane without a ratio to quote has the verdict in words alone, one with a bound the interval without a point.
+    """
     derived = zip(report.rows, report.derived.rows, strict=True)
-    found = [(row, ratio) for row, own in derived if (ratio := own.ratios.get(batch)) is not None]
+    found = [(row, verdict) for row, own in derived if (verdict := own.ratios.get(batch)) is not None]
     if not found:
         return None
-    lanes = Lanes(width, len(found), top=28.0, values=140.0)
-    low, high = min(0.99, *(ratio.low for _, ratio in found)), max(1.01, *(ratio.high for _, ratio in found))
+    lanes = Lanes(width, len(found), top=28.0, values=160.0)
+    low = min([0.99, *(verdict.low for _, verdict in found if verdict.low is not None)])
+    high = max([1.01, *(verdict.high for _, verdict in found if verdict.high is not None)])
     axis = Axis.around(low, high, lanes.left, lanes.right, log_from=RATIOS_LOG_FROM)
     body = [*lanes.grid(axis, f"time over the baseline's at batch {batch}"), *_line_at_1(axis, lanes)]
-    for index, (row, ratio) in enumerate(found):
-        body += [_interval(row, ratio, axis, lanes.middle(index)), *lanes.label(index, row.name, verdict(ratio))]
+    for index, (row, verdict) in enumerate(found):
+        body += [*_interval(row, verdict, axis, lanes.middle(index)), *lanes.label(index, row.name, verdict.words)]
     return Picture(
         title=f"Times against {one_line(report.baseline or '')} at batch {batch}",
-        described="; ".join(_describe_ratio(row, ratio) for row, ratio in found),
+        described="; ".join(_describe_ratio(row, verdict) for row, verdict in found),
         width=width,
         height=lanes.height,
         body=body,
@@ -59,19 +62,22 @@ def _line_at_1(axis: Axis, lanes: Lanes) -> list[Markup]:
     return parts
 
 
-def _interval(row: Row, ratio: Ratio, axis: Axis, middle: float) -> Markup:
+def _interval(row: Row, verdict: Verdict, axis: Axis, middle: float) -> list[Markup]:
     """A thick line as long as the interval; the point is hollow if no difference is shown."""
-    low, at, high = (axis.at(value) for value in (ratio.low, ratio.value, ratio.high))
-    return element(
-        "g",
-        path(f"interval {row.precision}", f"M{low:.1f} {middle:g}H{high:.1f}"),
-        circle(f"mark {row.precision}{'' if ratio.shown else ' hollow'}", at, middle, 3.5),
-        tooltip=_describe_ratio(row, ratio),
-    )
+    if verdict.low is None or verdict.high is None:
+        return []
+    parts = [path(f"interval {row.precision}", f"M{axis.at(verdict.low):.1f} {middle:g}H{axis.at(verdict.high):.1f}")]
+    if verdict.ratio is not None:
+        hollow = " hollow" if verdict.conclusion is Conclusion.NO_DIFFERENCE else ""
+        parts.append(circle(f"mark {row.precision}{hollow}", axis.at(verdict.ratio), middle, 3.5))
+    return [element("g", *parts, tooltip=_describe_ratio(row, verdict))]
 
 
-def _describe_ratio(row: Row, ratio: Ratio) -> str:
-    return f"{one_line(row.name)}: {ratio.value:.3f}, {ratio.low:.3f} to {ratio.high:.3f}, {verdict(ratio)}"
+def _describe_ratio(row: Row, verdict: Verdict) -> str:
+    numbers = [] if verdict.ratio is None else [ratio_number(verdict.ratio)]
+    if verdict.low is not None and verdict.high is not None:
+        numbers.append(f"{ratio_number(verdict.low)} to {ratio_number(verdict.high)}")
+    return f"{one_line(row.name)}: {', '.join([*numbers, verdict.words])}"
 
 
 def draw_spread(report: Report, batch: int, width: int) -> Picture | None:

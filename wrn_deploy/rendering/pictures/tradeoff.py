@@ -1,4 +1,4 @@
-"""Draws latency against top-1 accuracy: numbered points with a key below, and the Pareto front."""
+"""Draws latency against top-1 accuracy: numbered points with a key below, and what is known of the Pareto front."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from wrn_deploy.bench.report.derived import Ranked
+from wrn_deploy.bench.report.derived import Front, Ranked
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import digits, one_line, percent
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
@@ -26,8 +26,7 @@ LONGEST, LONGEST_IN_KEY = {True: 30, False: 20}, {True: 30, False: 24}  # letter
 def has_accuracy(report: Report) -> bool:
     """Whether two rows or more were timed at the smallest batch size, all with accuracy, and weights not random."""
     ranking = report.derived.ranking
-    answered = all(one.row.accuracy is not None for one in ranking)
-    return len(ranking) > 1 and answered and not report.random_weights
+    return bool(ranking) and ranking[0].front is not None
 
 
 def draw_tradeoff(report: Report, width: int) -> Picture | None:
@@ -35,29 +34,29 @@ def draw_tradeoff(report: Report, width: int) -> Picture | None:
     ranking = report.derived.ranking
     if not has_accuracy(report):
         return latency_bars(ranking, width) if ranking else None
-    front = _front(ranking)
-    names = ", ".join(one_line(one.row.name) for one in front)
-    described = "; ".join(map(_describe, ranking))
     key, more = _key(ranking, width)
     return Picture(
         title=f"Latency against top-1 accuracy at batch {ranking[0].latency.batch}",
-        described=f"{described}. None is both faster and at least as accurate as: {names}",
+        described=f"{'; '.join(map(_describe, ranking))}. {_describe_front(ranking)}",
         width=width,
         height=HEIGHT + more,
-        body=[*_scatter(ranking, front, report.reference, width), *key],
+        body=[*_scatter(ranking, report.reference, width), *key],
     )
 
 
-def _front(ranking: Sequence[Ranked]) -> list[Ranked]:
-    """The Pareto front: each is more accurate than all that are faster."""
-    front: list[Ranked] = []
-    for one in ranking:
-        if not front or _top1(one) > _top1(front[-1]):
-            front.append(one)
-    return front
+def _describe_front(ranking: Sequence[Ranked]) -> str:
+    on, undecided = (
+        ", ".join(one_line(one.row.name) for one in ranking if one.front is front) for front in (Front.ON, Front.OPEN)
+    )
+    return ". ".join(
+        [
+            f"Each other one is shown to be slower or less accurate than: {on or 'none'}",
+            *([f"Not decided, within the intervals, for: {undecided}"] if undecided else []),
+        ]
+    )
 
 
-def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
+def _scatter(ranking: Sequence[Ranked], reference: str | None, width: int) -> list[Markup]:
     """The axes, the front, and each point with its whisker and its number, a few with their names too."""
     x_axis = _latency_axis(ranking, 46, width - 14)
     y_axis = Axis.of_percents([_top1(one) for one in ranking], HEIGHT - 46, 34, room=0.7)
@@ -65,8 +64,11 @@ def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str 
     whiskers = [
         Box(x_axis.at(one.latency.min_ms), y - 1.5, x_axis.at(one.latency.p90_ms), y + 1.5) for one, (_, y) in placed
     ]
-    on_front = [point for one, point in placed if one in front]
-    named = [one for one in ranking if one in (front[0], front[-1]) or one.row.name == reference]
+    on_front = [point for one, point in placed if one.front is Front.ON]
+    rings = [
+        ("ring" if one.front is Front.ON else "ring open", point) for one, point in placed if one.front is not Front.OFF
+    ]
+    named = [one for one in ranking if one in (ranking[0], max(ranking, key=_top1)) or one.row.name == reference]
     labels = [
         Label(point, f"{number} {short(one.row.name, LONGEST[width >= WIDE])}" if one in named else str(number))
         for number, (one, point) in enumerate(placed, start=1)
@@ -79,8 +81,8 @@ def _scatter(ranking: Sequence[Ranked], front: Sequence[Ranked], reference: str 
         *scale(x_axis, y_axis.start, width=width),
         text(x_axis.end, y_axis.start + 40, caption, anchor="end"),
         text(0, y_axis.end - 20, "top-1 accuracy, %"),
-        path("front", _steps(on_front, x_axis.end)),
-        *(circle("ring", x, y, RING) for x, y in on_front),
+        *([path("front", _steps(on_front, x_axis.end))] if on_front else []),
+        *(circle(kind, x, y, RING) for kind, (x, y) in rings),
         *(path("whisker", f"M{box.left:.1f} {box.middle[1]:.1f}H{box.right:.1f}") for box in whiskers),
         *draw_labels(labels, taken, Box(46, 30, width, HEIGHT - 50)),
         *(mark(one.row.precision, x, y, _describe(one)) for one, (x, y) in placed),
@@ -99,7 +101,7 @@ def _key(ranking: Sequence[Ranked], width: int) -> tuple[list[Markup], float]:
     parts = []
     for index, one in enumerate(ranking):
         x, y = (index // lines) * wide, HEIGHT + LINE * (index % lines) + 16
-        values = f"{digits(one.latency.median_ms)} ms · {_top1(one):.2f} %"
+        values = f"{digits(one.latency.median_ms)} ms · {percent(_top1(one) / 100)}"
         parts += [
             text(x + 18, y, str(index + 1), anchor="end"),
             mark(one.row.precision, x + 32, y - 4, _describe(one)),

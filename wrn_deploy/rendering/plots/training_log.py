@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.text import read_text
 
 __all__ = ["Curves", "EpochPoint", "read_runs"]
 
@@ -67,14 +69,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _epochs(file: Path) -> tuple[EpochPoint, ...]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        lines = read_text(file).splitlines()
+    except OverLimit:
+        raise
+    except (OSError, DamagedFile) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it {str(error).removeprefix(f'{file} ')}"
         raise DeployError(
             f"no training log can be read at {file} ({reason}): expected the folder of a run, as `wrn-deploy train "
             "--out FOLDER` makes it, or its log.jsonl"
         ) from error
     points: dict[int, EpochPoint] = {}
+    budget().check("parts", len(lines), file)
     for number, line in enumerate(lines, start=1):
         if line.strip():
             point = _point(line, f"{file}, line {number}")
@@ -86,7 +91,7 @@ def _epochs(file: Path) -> tuple[EpochPoint, ...]:
 
 def _point(line: str, where: str) -> EpochPoint:
     try:
-        record = json.loads(line)
+        record = json.loads(line)  # not strict: a run that diverged has NaN
         return EpochPoint(
             epoch=int(record["epoch"]) + 1,
             loss=_number(record.get("loss")),
@@ -94,7 +99,7 @@ def _point(line: str, where: str) -> EpochPoint:
             train_error=_error(record.get("train_top1")),
             test_error=_error(record.get("test_top1")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DamagedFile(
             f"{where} is not an epoch of a training log ({error!r}): expected a JSON object with `epoch`, `loss`, "
             "`learning_rate`, `train_top1` and `test_top1`"

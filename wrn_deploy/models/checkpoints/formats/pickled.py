@@ -1,29 +1,26 @@
-"""Reads files of other programs as data only (`torch.save`, .npz, HDF5 as hickle writes it); never runs code in them.
+"""Reads files of `torch.save` as data only; never runs code in them.
 
 Training scripts save other objects beside the tensors (arguments, meters, NumPy scalars). Torch's restricted unpickler
 gets a stand-in for their classes, which does nothing, so that such files can be read without the code that made them. A
-file that names modules that can run programs is refused.
+file that names modules that can run programs is refused. `storages.py` checks what torch believes without looking.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.regular import open_regular
+from wrn_deploy.models.checkpoints.formats.storages import check_storages, check_tensors
 
-__all__ = ["HDF5", "is_npz", "read_hdf5", "read_npz", "read_pickled", "refuse_code"]
+__all__ = ["read_pickled", "refuse_code"]
 
-HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of an HDF5 file
 MAX_FOREIGN = 64  # foreign classes in one file; each costs one more pass over its start
 # A file that names these wants to run something; torch itself blocks os, posix, nt and sys.
 RUNNERS = {
@@ -52,11 +49,25 @@ def read_pickled(file: Path, stand_ins: Mapping[str, type] | None = None) -> tup
 
     Raises:
         DeployError: the file is damaged, truncated, not a checkpoint, or names modules that can run programs.
+        OverLimit: it needs more than the budget allows.
     """
+    with open_regular(file) as stream:
+        try:
+            check_storages(stream, file)
+        except OverLimit:
+            raise
+        except DamagedFile as error:
+            raise _damaged(file, str(error).removeprefix(f"{file} is ").partition(": expected")[0]) from error
+        loaded, foreign = _load_with_stand_ins(stream, file, stand_ins or {})
+    check_tensors(loaded, file)
+    return loaded, foreign
+
+
+def _load_with_stand_ins(stream: BinaryIO, file: Path, stand_ins: Mapping[str, type]) -> tuple[Any, tuple[str, ...]]:
     foreign: list[str] = []
     while True:
         try:
-            return _load(file, foreign, stand_ins or {}), tuple(foreign)
+            return _load(stream, foreign, stand_ins), tuple(foreign)
         except Exception as error:  # damage can end in any error of the unpickler
             name = _foreign_class(error)
             if name is None or name in foreign or len(foreign) == MAX_FOREIGN:
@@ -72,10 +83,11 @@ def refuse_code(file: Path, name: str) -> DeployError:
     )
 
 
-def _load(file: Path, foreign: list[str], stand_ins: Mapping[str, type]) -> Any:
+def _load(stream: BinaryIO, foreign: list[str], stand_ins: Mapping[str, type]) -> Any:
     allowed = torch.serialization.safe_globals([(stand_ins.get(name, _StandIn), name) for name in foreign])
+    stream.seek(0)
     # Given a path, torch would judge the file by its suffix. Its warnings are about pickles that fail here.
-    with file.open("rb") as stream, warnings.catch_warnings(action="ignore"), allowed:
+    with warnings.catch_warnings(action="ignore"), allowed:
         return torch.load(stream, map_location="cpu", weights_only=True)
 
 
@@ -94,59 +106,10 @@ def _unreadable(file: Path, error: Exception, foreign: list[str]) -> DeployError
     if foreign:
         return refuse_code(file, foreign[0])
     first = ": ".join(filter(None, (type(error).__name__, re.split(r"\.\s|\n", str(error))[0])))
+    return _damaged(file, first)
+
+
+def _damaged(file: Path, reason: str) -> DamagedFile:
     return DamagedFile(
-        f"{file} is damaged, truncated or not a checkpoint ({first}): expected a .safetensors or a .pth file"
+        f"{file} is damaged, truncated or not a checkpoint ({reason}): expected a .safetensors or a .pth file"
     )
-
-
-def is_npz(file: Path) -> bool:
-    """Whether the file is an archive of NumPy arrays, and not of `torch.save`, which writes archives too."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
-    return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def read_npz(file: Path) -> dict[str, torch.Tensor]:
-    """The arrays by name.
-
-    Raises:
-        DeployError: the file is damaged, or has arrays of pickled Python objects.
-    """
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: _tensor(arrays[name]) for name in arrays.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedFile(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
-
-
-def read_hdf5(file: Path) -> dict[str, torch.Tensor]:
-    """The arrays by the names of their groups, without the groups (`data_0`) and quotes that hickle adds.
-
-    Raises:
-        DeployError: the file is damaged.
-        MachineError: h5py is not installed.
-    """
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise missing_package("h5py", "hdf5", f"reading {file.name}") from error
-    found: dict[str, torch.Tensor] = {}
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-            parts = [part.strip("'\"") for part in name.split("/") if not re.fullmatch(r"data(_\d+)?", part)]
-            found[".".join(parts)] = _tensor(np.asarray(item[()]))
-
-    try:
-        with h5py.File(file, "r") as opened:
-            opened.visititems(visit)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole HDF5 file") from error
-    return found
-
-
-def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wrn_deploy.models.checkpoints.files import read_pickled
+from wrn_deploy.models.checkpoints.formats.pickled import read_pickled
 
 __all__ = ["read_arrays"]
 

@@ -1,0 +1,1 @@
+"""Judges ONNX files before a library reads them; the standard library only."""
