@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import DAMAGE
-from wrn_deploy.files.pickle_check import check_pickle
+from wrn_deploy.files.formats.pickle_check import check_pickle
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["read_array_pickle"]

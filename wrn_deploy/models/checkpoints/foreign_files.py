@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.formats.zip_archive import open_zip
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.zip_archive import open_zip
 from wrn_deploy.formatting import first_names
 
 __all__ = ["EXPECTED", "check_folder", "check_kind", "check_names"]

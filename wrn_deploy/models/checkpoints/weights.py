@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.formats.safetensors_header import read_header
 from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.safetensors_header import read_header
 from wrn_deploy.files.text import parse_json
 from wrn_deploy.models import layouts
 from wrn_deploy.models.checkpoints.checks import check_keys, check_values, shapes_of
