@@ -29,7 +29,7 @@ __all__ = [
 # Titles of the panels that --help shows options in.
 CALIBRATION, RECIPE, TIMING = "Calibration", "Recipe", "Timing"
 
-DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
+DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST; :SPLIT behind it names a split"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
