@@ -109,6 +109,8 @@ def open_data(name: str, role: Role) -> OpenedSource:
     if _exists(place) and not Path(place).is_dir():
         open_regular(place).close()  # or says that it is a FIFO or a device
     place = _place_inside(place, formats)
+    if _exists(place) and not Path(place).is_dir() and not Path(place).is_file():
+        open_regular(place)  # says what else it is
     for format_ in formats:
         if place in _names(format_) or ((_exists(place) or "{" in place) and _is_recognised(place, format_)):
             source: OpenedSource = format_.open_source(place, role, split)

@@ -1,19 +1,19 @@
-"""Reads the classes of ImageNet's validation images from any of the files that list them; scipy for the devkit only."""
+"""Reads the classes of ImageNet's validation images from any of the files that list them; numpy only."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from wrn_deploy.data.containers.apart import Apart
+import numpy as np
+
+from wrn_deploy.data.containers.mat_file import read_structures
 from wrn_deploy.data.imagenet_classes import ilsvrc_wnid
-from wrn_deploy.errors import DamagedFile, DeployError, OverLimit, missing_package
-from wrn_deploy.files.damage import DAMAGE, name_damage
-from wrn_deploy.files.regular import open_regular
+from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.text import read_text
 
 __all__ = ["find_ground_truth", "read_ground_truth"]
@@ -43,7 +43,6 @@ def read_ground_truth(file: Path) -> dict[str, str]:
 
     Raises:
         DeployError: the file is damaged, or its `meta.mat` is not beside it.
-        MachineError: `meta.mat` needs scipy, which is not installed.
     """
     try:
         if file.name == DEVKIT:
@@ -84,16 +83,14 @@ def _read_meta(file: Path) -> dict[int, str]:
     """Maps the devkit's numbers to WordNet ids, for the 1,000 classes without subclasses."""
     if not file.is_file():
         raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it maps to classes")
-    if importlib.util.find_spec("scipy") is None:
-        raise missing_package("scipy", "mat", "reading the devkit's meta.mat")
-    return dict(Apart(file).stream(_synsets, file))
-
-
-def _synsets(file: Path) -> Iterator[tuple[int, str]]:
-    """Runs in a process of its own: a damaged file can make scipy read outside of its tables."""
-    from scipy.io import loadmat
-
-    with name_damage(file, "MAT"), open_regular(file) as stream:
-        for row in loadmat(stream, squeeze_me=True)["synsets"]:
-            if int(row["num_children"]) == 0:
-                yield int(row["ILSVRC2012_ID"]), str(row["WNID"])
+    wnids = dict[int, str]()
+    for row in read_structures(file, "synsets"):
+        number, wnid, children = (row.get(field) for field in ("ILSVRC2012_ID", "WNID", "num_children"))
+        if not isinstance(number, np.ndarray) or not isinstance(wnid, str) or not isinstance(children, np.ndarray):
+            raise DamagedFile(
+                f"{file} has the fields {', '.join(row)}: expected the numbers ILSVRC2012_ID and num_children and the "
+                "text WNID; download it again"
+            )
+        if not children.any():
+            wnids[int(number.item())] = wnid
+    return wnids

@@ -153,7 +153,7 @@ def test_images_that_end_their_process_can_be_left_out(count: int) -> None:
 
 def test_an_image_that_takes_too_long_is_named() -> None:
     with raised("seconds=1"), Decoders(1) as single:
-        loads: Any = [partial(shade, 0), partial(time.sleep, 600), partial(shade, 2)]
+        loads: list[Any] = [partial(shade, 0), partial(time.sleep, 600), partial(shade, 2)]
         batches = Batches(Made(loads), RESIZED, 2, max_corrupt=1, decoders=single)
         assert sum(len(batch.names) for batch in batches) == 2
         with pytest.raises(

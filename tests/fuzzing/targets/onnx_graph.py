@@ -42,7 +42,7 @@ def seeds(_folder: Path) -> Iterator[bytes]:
     branch = helper.make_graph(
         [helper.make_node("Relu", ["images"], ["x"])], "b", [], [helper.make_empty_tensor_value_info("x")]
     )
-    condition = numpy_helper.from_array(np.array(True), "condition")
+    condition = numpy_helper.from_array(np.array(1, bool), "condition")
     nodes = [
         helper.make_node("If", ["condition"], ["y"], then_branch=branch, else_branch=branch),
         helper.make_node("Twice", ["y"], ["z"], domain="own"),

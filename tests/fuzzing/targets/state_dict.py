@@ -1,4 +1,4 @@
-"""State dicts, as `torch.save` writes them: the archive, the format before it, and with other objects beside tensors."""
+"""State dicts, as `torch.save` writes them: in both formats, and with other objects beside tensors."""
 
 from __future__ import annotations
 

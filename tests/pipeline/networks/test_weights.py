@@ -118,14 +118,14 @@ def test_weights_by_name_are_downloaded_loaded_and_bring_their_preprocessing(
     log = NoteLog()
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
-        server.keep_for_hub("timm/resnet18.a1_in1k", "model.safetensors", save(dict(published.state_dict())))
-        taken = load_weights(NetworkOptions(model="resnet-18", weights="timm/resnet18.a1_in1k"), log)
+        server.keep_for_hub("timm/resnet18.a2_in1k", "model.safetensors", save(dict(published.state_dict())))
+        taken = load_weights(NetworkOptions(model="resnet-18", weights="timm/resnet18.a2_in1k"), log)
     assert torch.equal(network_of(taken).state_dict()["fc.weight"], published.state_dict()["fc.weight"])
     assert (taken.spec.preprocessing.resize, taken.spec.preprocessing.interpolation) == (235, "bicubic")
-    assert taken.origin["published"] == "timm/resnet18.a1_in1k"
+    assert taken.origin["published"] == "timm/resnet18.a2_in1k"
     assert log.notes[-1] == (
         "preprocessing: shorter side 235 (bicubic), centre 224x224, mean 0.485,0.456,0.406, std 0.229,0.224,0.225 "
-        "(published with timm/resnet18.a1_in1k)"
+        "(published with timm/resnet18.a2_in1k)"
     )
 
 

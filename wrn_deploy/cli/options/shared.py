@@ -44,7 +44,9 @@ Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.
 CalibDataFirst = Annotated[
     str | None, option("DATA", "Calibrate on these images first. Default: use the bundle's table.", CALIBRATION)
 ]
-WeightsKey = Annotated[str, option("NAME", "State dict to use if the file has several, as in state_dict.")]
+WeightsKey = Annotated[
+    str, option("NAME", "State dict to use if the file has several, as in model_ema; . for a bare one.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,11 @@ class DecodingFlags:
     max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")] = "0"
     workers: Annotated[
         int | None,
-        option("N", "Processes that decode images; 0: one for encoded images alone. Default: one per core for large images.", minimum=0),
+        option(
+            "N",
+            "Processes that decode images; 0: one for encoded images alone. Default: one per core for large images.",
+            minimum=0,
+        ),
     ] = None
 
     def options(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.limited_process import allow_memory
 from wrn_deploy.process.children import Child, serve_parent
+from wrn_deploy.process.limited import allow_memory
 
 __all__ = ["EXIT_TIMEOUT_S", "Apart", "how_it_ended", "limit_process", "serve"]
 

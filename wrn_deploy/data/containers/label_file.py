@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from wrn_deploy.data.containers.listing import check_inside, is_inside, list_images
 from wrn_deploy.data.labels import class_index, is_whole, order_names
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import read_text
@@ -135,6 +136,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             if stream.read(2) in UTF_16:
                 raise DamagedFile(f"{path} is text in UTF-16: expected UTF-8; save it again as UTF-8")
         text = read_text(path)
+        budget().check("members", text.count("\n"), path)
         header = next(csv.reader(io.StringIO(text, newline="")), [])
         lines = text.count("\n") + text.count("\r")
         if lines > MOST_ROWS or lines * len(header) > MOST_CELLS:

@@ -55,8 +55,9 @@ class Encoded:
 
     def picture(self) -> Image.Image:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
-        content = self._read()
+        content = b""
         try:
+            content = self._read()
             _let_pillow_open(budget().pixels)
             with Image.open(BytesIO(without_texts(content)), formats=_codecs()) as image:
                 return _checked_rgb(image, self.name)

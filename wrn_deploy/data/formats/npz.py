@@ -21,8 +21,8 @@ from wrn_deploy.data.splits import SPLIT_WORDS, choose_split
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.damage import name_damage
+from wrn_deploy.files.formats.zip_archive import directory_bytes
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.zip_archive import directory_bytes
 
 __all__ = ["open_source", "recognise"]
 

@@ -13,6 +13,7 @@ from wrn_deploy.data import ImageSource, Item, Role, check_label
 from wrn_deploy.data.containers.apart import Apart
 from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.decoding.decode import Encoded
+from wrn_deploy.data.foreign import check_known
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_split
 from wrn_deploy.errors import DamagedFile, DeployError, missing_package
@@ -60,6 +61,7 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     labels: tuple[str, ...] = ()
     for file in files:
         open_regular(file).close()  # or says what else it is
+        check_known(file, "parquet")
         apart = Apart(file)
         columns, names, *groups = apart.stream(_describe, file)
         first_row = 0

@@ -13,6 +13,7 @@ from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES
 from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import Encoded
+from wrn_deploy.data.foreign import check_known
 from wrn_deploy.data.labels import class_index
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_split
@@ -93,6 +94,8 @@ class _Sample:
 
 
 def _open_shard(file: Path) -> StreamPart:
+    if not is_tar(file):
+        check_known(file, "tar")
     sizes = [sample.size_bytes for sample in _samples(file, contents=False)]
     return StreamPart(len(sizes), sum(sizes), partial(_items, file))
 
@@ -151,7 +154,9 @@ def _label(sample: _Sample, name: str) -> int | None:
     if sample.label:
         found: object = sample.label.decode("utf-8", "replace")
     else:
-        record = parse_json(sample.record.decode("utf-8", "replace"), f"the .json of {name}") if sample.record else {}
+        record = (
+            parse_json(sample.record.decode("utf-8-sig", "replace"), f"the .json of {name}") if sample.record else {}
+        )
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
     index = class_index(found, name)
     if index is None and found is not None:

@@ -87,7 +87,7 @@ def _broadcast(_node: Node, inputs: Shapes, _numbers: object) -> Shapes:
 
 
 def _windows(node: Node, shape: Shape, kernel: Shape) -> list[int]:
-    """The spatial sizes after a Conv or a pool; rounded up, which ceil_mode may ask for."""
+    """The spatial sizes after a Conv or a pool."""
     count = len(shape) - 2
     strides, dilations = (node.ints.get(key) or [1] * count for key in ("strides", "dilations"))
     pads = node.ints.get("pads") or [0] * 2 * count
@@ -97,14 +97,12 @@ def _windows(node: Node, shape: Shape, kernel: Shape) -> list[int]:
         raise ValueError(f"kernel {kernel}, strides {strides}, dilations {dilations}, pads {pads}")
     if node.strings.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
         return [-(-size // stride) for size, stride in zip(shape[2:], strides, strict=True)]
-    return [
-        max(
-            0,
-            -(-(size + pads[axis] + pads[axis + count] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis])
-            + 1,
-        )
-        for axis, size in enumerate(shape[2:])
-    ]
+    up = node.ints.get("ceil_mode", [0])[0]
+    sizes = []
+    for axis, size in enumerate(shape[2:]):
+        rest = size + pads[axis] + pads[axis + count] - dilations[axis] * (kernel[axis] - 1) - 1
+        sizes.append(max(0, (-(-rest // strides[axis]) if up else rest // strides[axis]) + 1))
+    return sizes
 
 
 def _conv(node: Node, inputs: Shapes, _numbers: object) -> Shapes:

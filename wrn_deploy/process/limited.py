@@ -1,13 +1,12 @@
 """Reads a file in a child process with limits, for libraries that damage can crash; the standard library only.
 
-The child gets the file as its standard input and writes what it read to its standard output, in a format of the
-caller's; nothing from it is unpickled or run. It ends with its parent.
+The child gets the opened file and writes what it read to its standard output, in a format of the caller's; nothing
+from it is unpickled or run. It ends with its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import resource
@@ -21,19 +20,19 @@ from typing import BinaryIO
 
 from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
 from wrn_deploy.files.budget import VARIABLE, budget
+from wrn_deploy.process.children import Child, serve_parent
 
 __all__ = ["allow_memory", "read_limited"]
 
 # It imports from where its parent does, not from the current folder, as -m would.
 PROGRAM = (
-    "import sys; _, function, name, parent, *sys.path = sys.argv; from wrn_deploy.files import limited_process; "
-    "limited_process.serve(function, name, int(parent))"
+    "import sys; _, function, name, file, *sys.path = sys.argv; from wrn_deploy.process import limited; "
+    "limited.serve(function, name, int(file))"
 )
 # The exit codes of the errors that a reader may raise; standard error has the text.
 KINDS: dict[int, type[DeployError]] = {10: DeployError, 11: DamagedFile, 12: OverLimit}
 SPARE_BYTES = 512 * 2**20  # address space for a library's own needs
 PAGE_BYTES = resource.getpagesize()
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def read_limited(function: str, file: BinaryIO, name: object, expected: str) -> BinaryIO:
@@ -55,15 +54,17 @@ def read_limited(function: str, file: BinaryIO, name: object, expected: str) -> 
     output: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (the caller's)
     try:
         with tempfile.TemporaryFile() as errors:
-            command = [sys.executable, "-P", "-c", PROGRAM, function, str(name), str(os.getpid()), *sys.path]
+            command = [sys.executable, "-P", "-c", PROGRAM, function, str(name), str(file.fileno()), *sys.path]
             one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-            try:
-                code = subprocess.run(
-                    command, stdin=file, stdout=output, stderr=errors, env={**os.environ, **one_thread},
-                    timeout=limits.seconds, check=False,
-                ).returncode  # fmt: skip
-            except subprocess.TimeoutExpired:
-                code = -signal.SIGXCPU
+            with Child(
+                command, pass_fds=[file.fileno()], stdout=output, stderr=errors, env={**os.environ, **one_thread}
+            ) as child:
+                try:
+                    code = child.wait(limits.seconds)
+                except subprocess.TimeoutExpired:
+                    code = -signal.SIGXCPU
+                finally:
+                    child.kill()
             errors.seek(0)
             text = errors.read(10_000).decode("utf-8", "replace").strip()
         _check_end(code, text, name, expected)
@@ -88,9 +89,9 @@ def _check_end(code: int, text: str, name: object, expected: str) -> None:
         raise DamagedFile(f"{name} is damaged: the library that reads it failed ({cause}): {expected}")
 
 
-def serve(function: str, name: str, parent: int) -> None:
-    """The child's work; ends the process."""
-    _end_with(parent)
+def serve(function: str, name: str, file: int) -> None:
+    """The child's work, on a file descriptor; ends the process."""
+    serve_parent()
     limits = budget()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for kind, most in (
@@ -102,7 +103,7 @@ def serve(function: str, name: str, parent: int) -> None:
     reader: Callable[[BinaryIO, BinaryIO, str], None] = getattr(importlib.import_module(module), called)
     allow_memory(0)
     try:
-        reader(sys.stdin.buffer, sys.stdout.buffer, name)
+        reader(os.fdopen(file, "rb"), sys.stdout.buffer, name)
         sys.stdout.buffer.flush()
     except DeployError as error:
         _say(str(error))
@@ -126,14 +127,6 @@ def _lower(kind: int, most: int) -> None:
     hard = resource.getrlimit(kind)[1]
     least = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (least, hard))
-
-
-def _end_with(parent: int) -> None:
-    """Ends with the parent, even if that is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _say(text: str) -> None:

@@ -70,8 +70,14 @@ def directory_bytes(stream: BinaryIO) -> int:
     if place < 0:
         raise zipfile.BadZipFile("it has no list of members at its end")
     directory: int = struct.unpack_from("<L", tail, place + 12)[0]
-    if directory < 2**32 - 1 or place < LARGE_LOCATOR_BYTES:
-        return directory
+    if directory == 2**32 - 1 and place >= LARGE_LOCATOR_BYTES:
+        directory = _large_directory_bytes(stream, tail, place)
+    if directory > size:
+        raise zipfile.BadZipFile(f"a list of members of {directory:,} bytes")
+    return directory
+
+
+def _large_directory_bytes(stream: BinaryIO, tail: bytes, place: int) -> int:
     (record,) = struct.unpack_from("<Q", tail, place - LARGE_LOCATOR_BYTES + 8)
     stream.seek(record)
     large = stream.read(48)

@@ -1,4 +1,4 @@
-"""Copies the arrays of an HDF5 file, in a process of its own (`limited_process`); h5py and numpy, when called.
+"""Copies the arrays of an HDF5 file, in a process of its own (`process.limited`); h5py and numpy, when called.
 
 The HDF5 library opens other files that a file names, and damage can crash it. Nothing outside of the file is read.
 """
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.limited_process import allow_memory
+from wrn_deploy.process.limited import allow_memory
 
 __all__ = ["EXPECTED", "NUMBERS", "write_arrays"]
 
