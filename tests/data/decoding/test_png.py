@@ -49,6 +49,13 @@ def test_other_files_are_unchanged() -> None:
         assert without_texts(content) is content
 
 
+def test_what_stands_behind_the_image_is_not_looked_at() -> None:
+    """Zeros would be chunks of no length: 21 million in 256 MB."""
+    plain, texted = _with(_chunk(b"tEXt", b"key\0value"))
+    behind = bytes(2**20) + _chunk(b"tEXt", b"key\0value")
+    assert without_texts(texted + behind) == plain + behind
+
+
 def test_a_length_beyond_the_end_ends_the_file() -> None:
     plain, texted = _with(struct.pack(">I", 2**31 - 1) + b"tEXtabc")
     assert without_texts(texted) == plain[:33]

@@ -56,7 +56,11 @@ class DecodingFlags:
     max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")] = "0"
     workers: Annotated[
         int | None,
-        option("N", "Processes that decode images; 0: none. Default: one per core for large images.", minimum=0),
+        option(
+            "N",
+            "Processes that decode images; 0: one for encoded images alone. Default: one per core for large images.",
+            minimum=0,
+        ),
     ] = None
 
     def options(self) -> dict[str, Any]:
