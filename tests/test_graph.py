@@ -10,6 +10,7 @@ from wrn_deploy.graph import (
     activated,
     codes_type,
     constant,
+    dequantizer_of,
     input_of,
     is_fixed,
     is_sum,
@@ -18,8 +19,10 @@ from wrn_deploy.graph import (
     origin,
     parameter,
     producer,
+    quantizer_of,
     shape_of,
     size_of,
+    type_of,
     users,
     value_name,
 )
@@ -89,11 +92,12 @@ def test_a_constant_is_an_initializer_or_made_by_a_constant_node() -> None:
     node = last("a = Constant<value = int32[2] {3, 4}>() b = Cast<to = 1>(a) y = Sum(x, s, a, b)")
     x, s, a, b = (constant(value) for value in node.inputs)
     assert x is None
-    assert b is None, "it is computed, although from a constant"
     assert s is not None
     assert a is not None
+    assert b is not None
     assert float(s) == 0.5
-    assert a.tolist() == [3, 4]
+    assert a.tolist() == b.tolist() == [3, 4]
+    assert (a.dtype.name, b.dtype.name) == ("int32", "float32")
     assert constant(None) is None
 
 
@@ -111,10 +115,14 @@ def test_a_parameter_is_given_in_double() -> None:
         ("QuantizeLinear(s, s)", True),
         ("Constant<value_float = 1.0>()", True),
         ("Cast<to = 1>(x)", False),
-        ("Identity(s)", False),
+        ("Identity(s)", True),
+        ("Add(s, s)", True),
+        ("Add(s, x)", False),
+        ("Dropout(s)", True),
+        ("RandomNormal<shape = [1]>()", False),
     ],
 )
-def test_what_is_made_of_a_constant_by_q_dq_or_cast_is_fixed(made_by: str, fixed: bool) -> None:
+def test_what_is_made_of_constants_alone_is_fixed(made_by: str, fixed: bool) -> None:
     node = last(f"a = {made_by} y = Relu(a)")
     assert is_fixed(node.inputs[0]) == fixed
     assert is_fixed(None)
@@ -193,7 +201,10 @@ def test_weights_that_are_computed_have_no_known_macs() -> None:
         ("y = QuantizeLinear(x, s)", ir.DataType.UINT8),
         ("y = QuantizeLinear<output_dtype = 3>(x, s)", ir.DataType.INT8),
         ("a = QuantizeLinear(x, s) y = DequantizeLinear(a, s)", ir.DataType.UINT8),
-        ("a = Constant<value = int32[1] {3}>() y = DequantizeLinear(a, s)", None),
+        ("a = Constant<value = int32[1] {3}>() y = DequantizeLinear(a, s)", ir.DataType.INT32),
+        ("a = Constant<value = int8 {0}>() y = QuantizeLinear(x, s, a)", ir.DataType.INT8),
+        ("a = Identity(z) y = QuantizeLinear(x, s, a)", ir.DataType.INT8),
+        ("a = QuantizeLinear(x, s, z) b = Identity(a) y = DequantizeLinear(b, s)", ir.DataType.INT8),
         ("y = DequantizeLinear(z, s)", ir.DataType.INT8),
     ],
 )
@@ -201,3 +212,82 @@ def test_the_type_of_codes_is_that_of_the_zero_point_or_of_what_writes_them(
     text: str, type_: ir.DataType | None
 ) -> None:
     assert codes_type(last(text)) is type_
+
+
+@pytest.mark.parametrize(
+    ("text", "array"),
+    [
+        ("a = Identity(s)", 0.5),
+        ("a = Dropout(s)", 0.5),
+        ("i = Constant<value_ints = [1, 1]>() a = Reshape(s, i)", [[0.5]]),
+        ("i = Constant<value_ints = [0]>() a = Unsqueeze(s, i)", [0.5]),
+        ("i = Constant<value_ints = [3]>() a = Expand(s, i)", [0.5, 0.5, 0.5]),
+        ("i = Constant<value_ints = [2]>() a = ConstantOfShape<value = float[1] {0.25}>(i)", [0.25, 0.25]),
+        ("b = Constant<value_floats = [1.0, 2.0]>() a = Mul(b, s)", [0.5, 1.0]),
+        ("b = Constant<value_floats = [1.0, 2.0]>() a = Concat<axis = 0>(b, b)", [1.0, 2.0, 1.0, 2.0]),
+        ("i = Constant<value_ints = [2, 2]>() b = Expand(s, i) a = Transpose<perm = [1, 0]>(b)", [[0.5, 0.5]] * 2),
+        ("a = Div(s, s)", 1.0),
+        ("b = Neg(s) a = Sqrt(b)", float("nan")),
+    ],
+)
+def test_a_constant_is_computed_from_others(text: str, array: object) -> None:
+    found = constant(last(f"{text} y = Mul(x, a)").inputs[1])
+    assert found is not None
+    np.testing.assert_array_equal(found, np.asarray(array, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "i = Constant<value_ints = [1000000, 1000000]>() a = Expand(s, i)",
+        "i = Constant<value_ints = [-1]>() a = ConstantOfShape(i)",
+        "i = Constant<value_ints = [2000]>() j = Constant<value_ints = [2000, 1]>() b = Expand(s, i) c = Expand(s, j) "
+        "a = Mul(b, c)",
+        "i = Constant<value_ints = [7]>() a = Reshape(s, i)",
+        "a = Tan(s)",
+        "a = QuantizeLinear(s, s, z)",
+    ],
+)
+def test_a_constant_that_is_huge_wrong_or_of_an_unusual_operator_is_not_computed(text: str) -> None:
+    value = last(f"{text} y = Mul(x, a)").inputs[1]
+    assert is_fixed(value)
+    assert constant(value) is None
+
+
+def test_values_read_again_and_again_are_looked_at_once() -> None:
+    doubled = " ".join(f"a{index + 1} = Add(a{index}, a{index})" for index in range(60))
+    value = last(f"a0 = Identity(s) {doubled} y = Mul(x, a60)").inputs[1]
+    assert is_fixed(value)
+    found = constant(value)
+    assert found is not None
+    assert float(found) == 2.0**59
+
+
+def test_a_long_way_back_is_taken_for_computed() -> None:
+    chain = " ".join(f"a{index + 1} = Identity(a{index})" for index in range(2000))
+    assert not is_fixed(last(f"a0 = Identity(s) {chain} y = Mul(x, a2000)").inputs[1])
+
+
+def test_a_dropout_in_training_is_random() -> None:
+    text = "t = Constant<value = bool {1}>() a = Dropout(DROPPED, s, t) y = Mul(x, a)"
+    assert not is_fixed(last(text.replace("DROPPED", "s")).inputs[1])
+    assert value_name(origin(last(text.replace("DROPPED", "x")).inputs[1], "Dropout")) == "a"
+    assert is_fixed(last(text.replace("DROPPED", "s").replace("{1}", "{0}")).inputs[1])
+
+
+def test_q_and_dq_are_found_behind_nodes_that_keep_all_elements() -> None:
+    codes = "a = QuantizeLinear(x, s, z) b = Flatten(a) c = DequantizeLinear(b, s, z) d = Identity(c)"
+    node = last(f"{codes} e = Transpose<perm = [1, 0]>(d) y = Relu(e)")
+    dequantizer = dequantizer_of(node.inputs[0])
+    assert dequantizer is not None
+    assert name_of(dequantizer) == "c"
+    quantizer = quantizer_of(dequantizer)
+    assert quantizer is not None
+    assert name_of(quantizer) == "a"
+    assert dequantizer_of(last("a = DequantizeLinear(z, s) b = Neg(a) y = Relu(b)").inputs[0]) is None
+
+
+def test_the_type_is_shown_by_the_constant_itself() -> None:
+    node = last("a = Constant<value = float16[1] {3}>() b = Identity(a) y = Relu(b)")
+    assert type_of(node.inputs[0]) is ir.DataType.FLOAT16
+    assert type_of(last("a = Sqrt(x) y = Relu(a)").inputs[0]) is None

@@ -61,6 +61,7 @@ def get_model(
     resize: int | None = None,
     dropout: float | None = None,
     seed: int = 0,
+    weights_key: str = "",
 ) -> Network:
     """Returns the network called `name` in PyTorch, in eval mode, on the current default device.
 
@@ -81,9 +82,11 @@ def get_model(
         resize: pixels of an image's shorter side before the centre is cropped.
         dropout: dropout probability, if the network has dropout.
         seed: of the random weights.
+        weights_key: the state dict to take, if a file has several, as in "state_dict"; "." for a bare one.
 
     Raises:
         DeployError: no such network or weights, or weights that do not fit it; the text says what does.
+        UsageError: a file has two networks, and no `weights_key` says which to take.
         MachineError: torch or safetensors is not installed.
 
     Example:
@@ -97,7 +100,7 @@ def get_model(
 
     named = None if labels is None else tuple(labels)
     overrides = Overrides(classes=classes, labels=named, dropout=dropout, mean=mean, std=std, resize=resize)
-    options = NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed)
+    options = NetworkOptions(model=name, weights=weights, overrides=overrides, seed=seed, key=weights_key)
     return cast("Network", load_network(options, Silent()).network)
 
 

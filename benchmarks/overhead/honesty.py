@@ -21,7 +21,6 @@ import dataclasses
 import math
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from rich.table import Table
 
 import wrn_deploy.backends
 from benchmarks.output import make_table, start_record, write_record
+from benchmarks.overhead.busy import busy_cores
 from wrn_deploy.bench.measuring.watch import MachineWatch, git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.ratios import CONFIDENCE, paired_ratio
@@ -91,7 +91,7 @@ def main() -> int:
         boundary=Boundary.COMPUTE,
     )
     runs: list[dict[str, Any]] = []
-    with _planted(given.slower), contextlib.nullcontext() if given.idle else _busy_core():
+    with _planted(given.slower), busy_cores(0 if given.idle else 1):
         for index in range(given.runs):
             for kind in KINDS:
                 runs += _measure(given, settings, kind, watch)
@@ -183,18 +183,6 @@ def _planted(slower: float) -> Iterator[None]:
                 del os.environ["PYTHONPATH"]
             else:
                 os.environ["PYTHONPATH"] = before
-
-
-@contextlib.contextmanager
-def _busy_core() -> Iterator[None]:
-    # It ends with its parent, even if that is killed.
-    endless = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
-    process = subprocess.Popen([sys.executable, "-c", endless])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _count(kind: str, batch: int, runs: list[dict[str, Any]]) -> dict[str, Any]:

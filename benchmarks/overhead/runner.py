@@ -114,8 +114,9 @@ def _calls(given: Any, batch: int) -> dict[str, list[float]]:
             "predict_into": lambda: runner.predict_into(images, out),
         }
         samples: dict[str, list[float]] = {call: [] for call in candidates}
+        order = [*candidates.items()]
         for turn in range(10 + CALLS):
-            for call, run in candidates.items():
+            for call, run in order if turn % 2 else reversed(order):
                 start = time.perf_counter_ns()
                 run()
                 if turn >= 10:

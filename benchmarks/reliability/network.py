@@ -42,7 +42,7 @@ def commands(folder: Path) -> Mapping[str, Sequence[object]]:
         "plot-training": [trained],
         "export": [NET, "--weights", trained / "weights.safetensors", "--out", bundle],
         "calibrate": [bundle, "--calib-data", "digits", "--calib-size", "16"],
-        "tune": [bundle, "--data", "digits", *few],
+        "tune": [bundle, "--data", "digits", *few, "--max-drop", "5"],
         "finetune": [bundle, "--data", "digits", *few, "--epochs", "1"],
         "lint": [bundle / "int8-tensorrt.onnx"],
         "build-engine": [bundle, "--int8"],

@@ -1,13 +1,14 @@
 r"""Kills commands at random moments and looks at what they leave: the bundle, processes, temporary folders.
 
-    python -m benchmarks.reliability.random_kills [--kills 200] [--together 5] [--seed 0] [--out FILE]
+    python -m benchmarks.reliability.random_kills [--kills 200] [--together 5] [--commands train export ...] \
+        [--seed 0] [--out FILE]
 
 `train`, `export`, `calibrate`, `build-engine` and `bench` take turns, with decoding processes where a command has them.
 Each has its own small bundle and its own TMPDIR. SIGKILL reaches the command's first process alone, at a moment drawn
 from the time that the whole command takes. Right is:
 
-- after each kill: every artifact is the file that the manifest describes, and those that changed fit together; a file
-  of a training run is old or new, never a part of one;
+- after each kill: every artifact is the file that the manifest describes, and those that changed fit together; no file
+  of a training run is a part of one;
 - 2 seconds after each kill: no process of the command is left;
 - after each `--together` kills and one command that ends by itself: nothing is left in TMPDIR, and nothing unfinished
   in the bundle or beside the reports. PyTorch's cache of compiled code, which it keeps there on purpose, is elsewhere.
@@ -37,10 +38,10 @@ from rich.console import Console
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DeployError
-from wrn_deploy.machine import package_versions
 from wrn_deploy.process.scratch import scratch_folder
 
 COMMAND = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
+COMMANDS = ("train", "export", "calibrate", "build-engine", "bench")  # the fourth needs TensorRT-RTX
 MARK = "WRN_DEPLOY_KILLED"
 PROMISED_S = 2.0  # after which no process may be left
 PATIENCE_S = 30.0  # and after which one that is left is ended here
@@ -93,7 +94,8 @@ class Place:
             "train": (MODEL[0], "--recipe", "one-cycle", "--epochs", "2", "--seed", seed, "--data", *data,
                       "--out", str(self.folder / "run")),
             "export": (*MODEL, "--seed", seed, "--out", bundle),
-            "calibrate": (bundle, "--calib-data", *data, "--calib-size", str(16 + number % 97)),
+            "calibrate": (bundle, "--calib-data", *data, "--calib-size", str(4 + number % 29),
+                          "--rounding", "nearest"),
             "build-engine": (bundle, "--int8", "--rebuild"),
             "bench": (bundle, "--data", *data, "--limit", "100", "--rounds", "2", "--duration", "0.1",
                       "--backend", "onnxruntime", "--no-pictures",
@@ -107,10 +109,10 @@ class Place:
         return {**os.environ, **own, MARK: str(self.folder)}
 
     def state(self) -> dict[str, str]:
-        """The digest of each whole artifact and of each file of the training run.
+        """The digest of each artifact.
 
         Raises:
-            DeployError: something is not whole.
+            DeployError: an artifact is not whole, or a file of a training run is not.
         """
         bundle = Bundle.open(self.bundle)
         found = {}
@@ -118,11 +120,18 @@ class Place:
             found[artifact.key] = sha256_of(bundle.file(artifact))
             if found[artifact.key] != artifact.sha256:
                 raise DeployError(f"{artifact.path} is not the file that the manifest describes")
-        run = self.folder / "run"
-        for file in sorted(run.glob("[!.]*")) if run.exists() else ():
+        for file in self.run_files():
             _check_run_file(file)
-            found[f"run/{file.name}"] = sha256_of(file)
         return found
+
+    def run_files(self) -> list[Path]:
+        """The files of the training run, but for hidden ones, which are unfinished."""
+        return sorted((self.folder / "run").glob("[!.]*"))
+
+    def start_anew(self) -> None:
+        """Removes the training run's files, as `train` asks for; what a killed one has left unfinished stays."""
+        for file in self.run_files():
+            file.unlink()
 
     def unfinished(self) -> list[str]:
         """What a killed command may have left: all of TMPDIR, and unfinished files elsewhere."""
@@ -135,16 +144,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--together", type=int, default=5, help="kills before the command that ends by itself")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    names = ["train", "export", "calibrate", "bench"]
-    if package_versions("tensorrt-rtx"):
-        names.insert(3, "build-engine")
     chance = random.Random(given.seed)  # noqa: S311 (nothing secret)
     console = Console(width=150)
     with scratch_folder() as work:
-        places = _prepare(work, names)
+        places = _prepare(work, given.commands)
         tallies = {name: Tally(seconds=_finish(place, 0)) for name, place in places.items()}
         number = 1
         while sum(tally.kills for tally in tallies.values()) < given.kills:
@@ -177,7 +184,7 @@ def _prepare(work: Path, names: list[str]) -> dict[str, Place]:
 def _finish(place: Place, number: int) -> float:
     """Runs the command to its end; returns the seconds that it took."""
     start = time.monotonic()
-    shutil.rmtree(place.folder / "run", ignore_errors=True)
+    place.start_anew()
     done = subprocess.run(place.command(number), env=place.environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{place.name} ended with {done.returncode}: {done.stderr[-500:]}")
@@ -186,6 +193,7 @@ def _finish(place: Place, number: int) -> float:
 
 def _kill(place: Place, tally: Tally, number: int, chance: random.Random) -> None:
     """Starts the command, kills it at a random moment, and looks."""
+    place.start_anew()
     before = place.state()
     process = subprocess.Popen(
         place.command(number), env=place.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -194,6 +202,8 @@ def _kill(place: Place, tally: Tally, number: int, chance: random.Random) -> Non
     start = time.monotonic()
     try:
         process.wait(chance.uniform(0, tally.seconds))
+        if process.returncode:
+            sys.exit(f"{place.name} ended with {process.returncode}")
         tally.seconds = min(tally.seconds, time.monotonic() - start)
     except subprocess.TimeoutExpired:
         pass

@@ -39,13 +39,13 @@ from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 PIPELINE = "wrn_deploy.pipeline"
 A, B = Path("a"), Path("b")
 PAPER = plan_training("paper", {}, Overrides())
-SVHN = {"epochs": 7, "batch_size": 9, "learning_rate": 0.5, "momentum": 0.25, "weight_decay": 0.125}
-SVHN |= {"decay_norms": False, "label_smoothing": 0.1, "warm_up": 0.3, "mirror": True, "shift": 3, "seed": 11}
+CHANGES = {"epochs": 7, "batch_size": 9, "learning_rate": 0.5, "momentum": 0.25, "weight_decay": 0.125}
+CHANGES |= {"decay_norms": False, "label_smoothing": 0.1, "warm_up": 0.3, "mirror": True, "shift": 3, "seed": 11}
 NETWORK = ["--classes", "12", "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6", "--resize", "48"]
 CHANGED = Overrides(classes=12, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), resize=48)
-SELECTION = ["--backend", "torch", "--backend", "openvino", "--all", "--precision", "fp16", "--threads", "2"]
+SELECTION = ["--backend", "torch", "--backend", "openvino", "--precision", "fp16", "--threads", "2"]
 SELECTION += ["--limit", "3", "--max-corrupt", "4%", "--workers", "5"]
-SELECTED: dict[str, Any] = {"backends": ("torch", "openvino"), "everything": True, "precision": Precision.FP16}
+SELECTED: dict[str, Any] = {"backends": ("torch", "openvino"), "precision": Precision.FP16}
 SELECTED |= {"threads": 2, "limit": 3, "max_corrupt": Percent(4.0), "workers": 5}
 CALIBRATION = ["--calib-size", "64", "--calib-method", "percentile", "--percentile", "99.5"]
 CALIBRATED = CalibrateOptions(data="other", size=64, method="percentile", percentile=99.5)
@@ -78,17 +78,17 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "training.train.train_model", "train",
         ["wrn-10-1", "--out", "a", "--data", "b", "--test-data", "c", "--resume", "--workers", "2",
-         "--max-corrupt", "3", "--whiten", *NETWORK, "--recipe", "svhn", "--epochs", "7", "--batch-size", "9",
+         "--max-corrupt", "3", "--whiten", *NETWORK, "--recipe", "one-cycle", "--epochs", "7", "--batch-size", "9",
          "--lr", "0.5", "--momentum", "0.25", "--weight-decay", "0.125", "--no-decay-norms",
          "--label-smoothing", "0.1", "--warm-up", "0.3", "--dropout", "0.2", "--mirror", "--shift", "3",
-         "--seed", "11", "--device", "cpu", "--amp", "bf16", "--channels-first", "--checkpointing",
+         "--seed", "11", "--device", "cuda", "--amp", "bf16", "--channels-first", "--checkpointing",
          "--accumulate", "4", "--local-bn", "--fastest"],
         TrainOptions(
             model="wrn-10-1", data="b", out=A, test_data="c", resume=True, workers=2, max_corrupt=3, whiten=True,
-            recipe=plan_training("svhn", SVHN, Overrides()).recipe,
+            recipe=plan_training("one-cycle", CHANGES, Overrides()).recipe,
             overrides=Overrides(classes=12, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), resize=48, dropout=0.2),
             execution=ExecutionOptions(
-                device=Device.CPU, amp=Amp.BF16, channels_last=False, checkpointing=True, accumulate=4,
+                device=Device.CUDA, amp=Amp.BF16, channels_last=False, checkpointing=True, accumulate=4,
                 sync_norms=False, deterministic=False,
             ),
         ),
@@ -96,12 +96,16 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ("networks.export.export_bundle", "export", ["wrn-10-1", "--out", "a"], ExportOptions(model="wrn-10-1", out=A)),
     (
         "networks.export.export_bundle", "export",
-        ["wrn-10-1", "--out", "a", "--weights", "b", "--weights-key", "c", "--seed", "2", "--bf16", "--pixels",
+        ["wrn-10-1", "--out", "a", "--weights", "b", "--weights-key", "c", "--bf16", "--pixels",
          "--top-k", "3", "--features", "--feature-maps", *NETWORK],
         ExportOptions(
-            model="wrn-10-1", out=A, weights="b", weights_key="c", seed=2, bf16=True, pixels=True, top_k=3,
+            model="wrn-10-1", out=A, weights="b", weights_key="c", bf16=True, pixels=True, top_k=3,
             features=True, feature_maps=True, overrides=CHANGED,
         ),
+    ),
+    (
+        "networks.export.export_bundle", "export", ["wrn-10-1", "--out", "a", "--random-weights", "--seed", "2"],
+        ExportOptions(model="wrn-10-1", out=A, random_weights=True, seed=2),
     ),
     (
         "quantization.calibrate.calibrate_bundle", "calibrate", ["a", "--calib-data", "b"], CalibrateOptions(data="b"),
@@ -181,6 +185,10 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ),
     ("measuring.evaluate.evaluate_target", "eval", ["OUT", "--data", "b"], MeasureOptions(data="b")),
     (
+        "measuring.evaluate.evaluate_target", "eval", ["OUT", "--data", "b", "--all"],
+        MeasureOptions(data="b", everything=True),
+    ),
+    (
         "measuring.evaluate.evaluate_target", "eval",
         ["FILE", "--data", "b", *SELECTION, "--model", "wrn-10-1", "--weights-key", "c", *NETWORK],
         MeasureOptions(data="b", **SELECTED),
@@ -218,6 +226,7 @@ CASES: list[tuple[str, str, list[str], Any]] = [
 def _in_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where OUT is a folder and FILE a file; and what `compare` does before its gate."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun says it
     Path("OUT").mkdir()
     Path("FILE").touch()
     monkeypatch.setattr(f"{PIPELINE}.measuring.compare.compare_files", lambda *_files: (None, ()))

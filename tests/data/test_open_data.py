@@ -17,7 +17,7 @@ from tests.data.made import WRITTEN, Pixels
 from tests.data.properties import quickly
 from wrn_deploy import data
 from wrn_deploy.data import ImageSource, Role, check_label, open_data
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
 
 
 @pytest.fixture(params=("digits", *WRITTEN))
@@ -138,6 +138,18 @@ def test_a_known_file_of_another_kind_is_told(tmp_path: Path, content: bytes, wo
     place = tmp_path / name.partition("/")[0]
     with pytest.raises(DeployError, match=rf"is not a readable data set \((x-000\.tar\.zst is )?{re.escape(words)}"):
         open_data(str(place), Role.TEST)
+
+
+@pytest.mark.parametrize("name", ["train-0.parquet", "train-0.tar"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"), (b"", "an empty file")],
+)
+def test_a_pointer_instead_of_a_shard_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    """As after a clone of a repository without its large files."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedFile, match=rf"{name} is {words}"):
+        open_data(str(tmp_path), Role.TRAIN)
 
 
 def test_the_folder_that_torchvision_is_given_is_read(cifar10_python: Path, mnist_folder: Path) -> None:

@@ -300,6 +300,17 @@ int nonfinite(char **arguments) {
   return report(wrn_close(runner));
 }
 
+// signed BUNDLE KEY: opens the bundle if the owner of the key has signed it
+int signed_by(char **arguments) {
+  wrn_options options{};
+  options.size = sizeof options;
+  options.backend = "onnxruntime";
+  options.require_signature = arguments[1];
+  wrn_runner runner = 0;
+  report(wrn_open(arguments[0], &options, &runner));
+  return runner == 0 ? 0 : report(wrn_close(runner));
+}
+
 volatile std::sig_atomic_t interrupted = 0;
 
 void on_interrupt(int) { interrupted = 1; }
@@ -444,6 +455,7 @@ constexpr Mode modes[] = {
     {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
     {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
     {"misuse", 1, misuse},     {"outputs", 4, outputs}, {"forks", 3, forks},     {"nonfinite", 4, nonfinite},
+    {"signed", 2, signed_by},
 };
 
 }  // namespace

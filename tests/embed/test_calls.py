@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pytest
 
 from tests.embed.conftest import Driver, Ran
+from tests.pipeline.signing.test_sign import new_key
 from wrn_deploy import Runner
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
+from wrn_deploy.pipeline.signing.sign import SigningKey, sign_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
@@ -100,7 +102,7 @@ MISUSE = [
     (2, "runner 7 is not open: expected one that wrn_open gave"),
     (2, "the bundle's folder is NULL: expected a path"),
     (2, "the pointer to a wrn_runner is NULL"),
-    (2, "wrn_options.size is 0: expected sizeof(wrn_options), which is 40"),
+    (2, "wrn_options.size is 0: expected sizeof(wrn_options), which is 56"),
     (2, "threads is -1: expected at least 1, or 0 for the default"),
     (2, "contexts is -2: expected at least 1, or 0 for the default"),
     (2, "1073741824 contexts: expected 1 to 1024"),
@@ -248,6 +250,18 @@ def test_nan_and_infinite_values_are_an_error_unless_allowed(
     ran = _clean(drive("nonfinite", made_bundle, precision, 1, value))
     assert ran.statuses == [0, 0, 0]
     assert ran.values("value") != [["-7"]] * 20
+
+
+def test_a_signature_can_be_demanded(drive: Driver, bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("model_signing", reason="model-signing is not installed")
+    private, public = new_key(tmp_path, "ours")
+    ran = _clean(drive("signed", bundle.folder, public))
+    assert ran.statuses == [3]
+    assert "is not signed (no manifest.sig)" in ran.messages[0]
+    sign_bundle(bundle, SigningKey(key=private), Silent())
+    assert _clean(drive("signed", bundle.folder, public)).statuses == [0, 0]
+    _, other = new_key(tmp_path, "other")
+    assert _clean(drive("signed", bundle.folder, other)).statuses == [3]
 
 
 def _clean_last(ran: Ran) -> Ran:

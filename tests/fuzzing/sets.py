@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
-from wrn_deploy.data import CorruptImage, Role, open_data
+from wrn_deploy.data import CorruptImage, Role
 from wrn_deploy.data.preprocess import fit_item
 from wrn_deploy.spec import Preprocessing
 
@@ -25,8 +26,10 @@ def small_png() -> bytes:
     return stream.getvalue()
 
 
-def read_set(path: Path) -> None:
-    """Decodes all images of a set; corrupt ones are left out, as with --max-corrupt."""
-    for item in open_data(str(path), Role.TEST).items():
-        with contextlib.suppress(CorruptImage):
-            fit_item(item, HOW)
+def read_set(path: Path, *formats: ModuleType) -> None:
+    """Decodes all images of a set in one of the formats; corrupt ones are left out, as with --max-corrupt."""
+    for known in formats:
+        if known.recognise(path):
+            for item in known.open_source(str(path), Role.TEST).items():
+                with contextlib.suppress(CorruptImage):
+                    fit_item(item, HOW)

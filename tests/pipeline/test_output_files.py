@@ -14,7 +14,7 @@ from wrn_deploy.engines.configure import save_timing_cache
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import write_weights
-from wrn_deploy.pipeline.output_files import check_picture, write_reports, write_svg
+from wrn_deploy.pipeline.output_files import check_picture, reports_of, write_reports, write_svg
 from wrn_deploy.pipeline.training.record import EXACT, LOG, RUN, write_log, write_run
 from wrn_deploy.progress import Silent
 from wrn_deploy.training.checkpoint import ResumePoint
@@ -85,3 +85,13 @@ def test_reports_are_written_all_or_none(tmp_path: Path) -> None:
 def test_a_picture_needs_a_path_for_a_file(target: str) -> None:
     with pytest.raises(DeployError, match="expected a path for a file"):
         check_picture(Path(target))
+
+
+def test_reports_of_a_bundle_stay_in_it(tmp_path: Path) -> None:
+    bundle, elsewhere = tmp_path / "bundle", tmp_path / "elsewhere"
+    bundle.mkdir()
+    elsewhere.mkdir()
+    assert reports_of(bundle) == bundle / "reports"
+    (bundle / "reports").symlink_to(elsewhere)
+    with pytest.raises(DeployError, match=r"reports is a link, and no link in a bundle is followed"):
+        reports_of(bundle)

@@ -132,7 +132,7 @@ def test_a_pool_loses_no_context(dice: random.Random, size: int) -> None:
     threads = start_callers(call, 3, until, errors)
     canceller = threading.Thread(target=interrupt_threads, args=(threads, random.Random(1), until), daemon=True)
     canceller.start()
-    interrupt_calls(call, dice, times=4000, within_s=60e-6)
+    interrupt_calls(call, dice, times=10_000, within_s=60e-6)
     until.set()
     canceller.join(WAIT)
     for thread in threads:

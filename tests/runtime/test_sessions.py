@@ -29,6 +29,27 @@ def test_a_file_and_its_bytes_give_the_same_answers(made_bundle: Path) -> None:
     np.testing.assert_allclose(answers[0], answers[2], atol=1e-4)
 
 
+def test_a_path_need_not_be_utf8(made_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.onnx")
+    file.write_bytes((made_bundle / "fp32.onnx").read_bytes())
+    assert infer_with(open_session(file))(np.zeros((1, 3, 32, 32), dtype=np.float32)).shape == (1, 10)
+
+
+def test_onnx_runtime_prints_no_names_of_a_graph(capfd: pytest.CaptureFixture[str]) -> None:
+    """It would print them as they are, past every filter of ours; the error has them too."""
+    name = "n\x1b]0;x\x07"
+    gather = onnx.helper.make_node("Gather", ["x", "i"], ["y"], name=name)
+    x, y = (onnx.helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, ["n"]) for each in "xy")
+    far = onnx.helper.make_tensor("i", onnx.TensorProto.INT64, [1], [10**6])
+    graph = onnx.helper.make_graph([gather], "g", [x], [y], [far])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    session = open_session(model.SerializeToString())
+    with pytest.raises(Exception, match="Gather") as caught:
+        session.run(None, {"x": np.zeros(3, dtype=np.float32)})
+    assert name in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_provider_that_is_not_there_is_not_replaced(made_bundle: Path) -> None:
     assert CPU.name in providers()
     absent = [provider for provider in (CUDA, TENSORRT, RTX) if not has_provider(provider)]

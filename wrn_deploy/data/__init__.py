@@ -106,7 +106,11 @@ def open_data(name: str, role: Role) -> OpenedSource:
     formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
     known_names = [known for format_ in formats for known in _names(format_)]
     place, split = _parse(name, known_names)
+    if _exists(place) and not Path(place).is_dir():
+        open_regular(place).close()  # or says that it is a FIFO or a device
     place = _place_inside(place, formats)
+    if _exists(place) and not Path(place).is_dir() and not Path(place).is_file():
+        open_regular(place)  # says what else it is
     for format_ in formats:
         if place in _names(format_) or ((_exists(place) or "{" in place) and _is_recognised(place, format_)):
             source: OpenedSource = format_.open_source(place, role, split)
@@ -171,6 +175,6 @@ def _names(format_: ModuleType) -> tuple[str, ...]:
 
 
 def _is_recognised(place: str, format_: ModuleType) -> bool:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DamagedFile):
         return bool(format_.recognise(Path(place)))
     return False

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["HEAD_BYTES", "describe_foreign"]
+from pathlib import Path
+
+from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.regular import open_regular
+
+__all__ = ["HEAD_BYTES", "check_known", "describe_foreign"]
 
 # Where the bytes stand, the bytes, and what the file is.
 SIGNATURES = (
@@ -47,3 +52,15 @@ def describe_foreign(head: bytes) -> str | None:
         if text.startswith(signature, start):
             return meaning
     return None
+
+
+def check_known(path: Path, kind: str) -> None:
+    """Checks that a file which is not of its kind is not another one that is known; leaves damage to its reader.
+
+    Raises:
+        DamagedFile: it is another one, or no regular file.
+    """
+    with open_regular(path) as stream:
+        found = describe_foreign(stream.read(HEAD_BYTES))
+    if found is not None:
+        raise DamagedFile(f"{path} is {found}; expected a whole {kind} file")

@@ -15,12 +15,19 @@ from wrn_deploy.data import CorruptImage, ImageSource, Item
 from wrn_deploy.data.corrupt import MaxCorrupt, Percent, count_allowed
 from wrn_deploy.data.decoding.decoders import Decoders, Outcome
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.budget import budget
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
+
+
+# Pixels after the resize, up to which the whole image is resized and then cropped, as torchvision does. Of larger ones,
+# 256 times as long as it is high at 256, only the crop is computed, so that memory does not grow with the length. Some
+# values differ a little then, as Pillow keeps the place of a part as float32.
+RESIZED_WHOLE = 2**24
 
 
 def fit_image(image: npt.NDArray[np.uint8], preprocessing: Preprocessing, name: str) -> npt.NDArray[np.uint8]:
@@ -64,13 +71,20 @@ def _fit_picture(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArra
     from PIL import Image
 
     assert preprocessing.resize is not None
+    budget().check("pixels", preprocessing.width * preprocessing.height, "the network's input")
     short = min(image.size)
     width, height = (side * preprocessing.resize // short for side in image.size)
     width, height = max(preprocessing.width, width), max(preprocessing.height, height)
     method = Image.Resampling.BICUBIC if preprocessing.interpolation == "bicubic" else Image.Resampling.BILINEAR
     left, top = round((width - preprocessing.width) / 2), round((height - preprocessing.height) / 2)
-    resized = image.resize((width, height), method)
-    return np.asarray(resized.crop((left, top, left + preprocessing.width, top + preprocessing.height)), dtype=np.uint8)
+    right, bottom = left + preprocessing.width, top + preprocessing.height
+    if width * height > RESIZED_WHOLE:
+        across, down = image.width / width, image.height / height
+        box = (left * across, top * down, min(image.width, right * across), min(image.height, bottom * down))
+        resized = image.resize((preprocessing.width, preprocessing.height), method, box)
+    else:
+        resized = image.resize((width, height), method).crop((left, top, right, bottom))
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def normalize(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
@@ -115,7 +129,8 @@ class Batches:
         order: draws a random order; None: the source's own.
         max_corrupt: more corrupt images than this are an error.
         corrupt: the names of those that were left out.
-        decoders: its processes, if it has any, decode: the batches are the same, to the last bit.
+        decoders: its processes decode, to the same batches, to the last bit. None: this process decodes, which an image
+            that makes native code crash ends.
     """
 
     source: ImageSource
@@ -157,7 +172,7 @@ class Batches:
         """Decodes at most as many images as may be needed."""
         max_items = None if self.limit is None else self.limit + count_allowed(self.max_corrupt, len(self))
         items = itertools.islice(self.source.items(self.order), max_items)
-        if self.decoders is not None and self.decoders.count:
+        if self.decoders is not None:
             yield from self.decoders.fit(items, self.preprocessing)
             return
         for item in items:

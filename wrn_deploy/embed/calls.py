@@ -7,6 +7,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ class Calls:
             contexts=options.contexts or None,
             fallback=bool(options.fallback),
             allow_nonfinite=bool(options.allow_nonfinite),
+            require_signature=self._path(options.require_signature),
+            allow_host_code=bool(options.allow_host_code),
         )
         handle = next(self._handles)
         self._runners[handle] = describe_runner(made)
@@ -198,6 +201,9 @@ class Calls:
             known = ", ".join(f"WRN_{name.upper()}" for name in DTYPES)
             raise UsageError(f"dtype {code}: expected one of {known}")
         return self._dtypes[code]
+
+    def _path(self, text: Any) -> Path | None:
+        return None if text == self._ffi.NULL else Path(os.fsdecode(self._ffi.string(text)))
 
     def _string(self, text: Any, name: str) -> str | None:
         if text == self._ffi.NULL:

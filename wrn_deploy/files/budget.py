@@ -98,6 +98,14 @@ class Budget:
             OverLimit: it is more than `memory_bytes`, or more than 64 MiB and `ratio` times the compressed size.
         """
         self.check("memory_bytes", inflated, what)
+        self.check_ratio(inflated, compressed, what)
+
+    def check_ratio(self, inflated: int, compressed: int, what: object) -> None:
+        """Checks the size of what is decompressed piece by piece, so that it is never in memory as a whole.
+
+        Raises:
+            OverLimit: it is more than 64 MiB and `ratio` times the compressed size.
+        """
         if inflated > INFLATES_FREELY:
             self.check("ratio", -(-inflated // max(1, compressed)), what)
 

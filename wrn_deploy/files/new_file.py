@@ -37,7 +37,7 @@ def new_file(target: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             written.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(written)):
-            error.filename, error.filename2 = str(target), None
+            error.filename = str(target)
         raise
 
 

@@ -14,7 +14,21 @@ from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
 
-__all__ = ["check_folder", "check_picture", "write_reports", "write_svg"]
+__all__ = ["check_folder", "check_picture", "reports_of", "write_reports", "write_svg"]
+
+
+def reports_of(bundle: Path) -> Path:
+    """The folder for reports and pictures of a bundle, within it.
+
+    Raises:
+        DeployError: it is a link: what comes with a bundle does not decide where this program writes.
+    """
+    folder = bundle / "reports"
+    if folder.is_symlink():
+        raise DeployError(
+            f"{folder} is a link, and no link in a bundle is followed: remove it, or choose a place (--out)"
+        )
+    return folder
 
 
 def check_folder(folder: Path) -> Path:

@@ -26,7 +26,7 @@ SIGNAL_OF_PIPE: int | None = getattr(fcntl, "F_SETSIG", None)  # only Linux lets
 
 
 class Child(subprocess.Popen[bytes]):
-    """A process in a process group of its own, which is killed when this object or this process is gone.
+    """A process in a process group of its own, which is killed when this process is gone.
 
     Ctrl-C in a terminal does not reach the group. A child of ours must do nothing before its parent's first word:
     a parent that is killed within the millisecond in which it starts a child only closes the connection to it.

@@ -54,12 +54,14 @@ def summary(report: Report) -> str:
         )
     other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
     leads = {one.row.name: one.lead for one in ranking if one.lead is not None}
-    fastest = all(lead.faster for lead in leads.values())
-    claim = f"{name} {'is the fastest' if fastest else 'has the lowest median'} of {len(ranking)} measured candidates "
-    claim += f"at batch {batch}: {median}{' median' if fastest else ''}, "
-    claim += f"{leads[other.row.name].about(one_line(other.row.name))} ({digits(other.latency.median_ms)} ms)"
-    if leads[other.row.name].conclusion is Conclusion.TOO_NOISY:
-        claim = f"Too noisy to conclude: {claim}"
+    lead, than, theirs = leads[other.row.name], one_line(other.row.name), f"{digits(other.latency.median_ms)} ms"
+    among = f"of {len(ranking)} measured candidates at batch {batch}: {median}"
+    if lead.conclusion is Conclusion.TOO_NOISY:
+        claim = f"Too noisy to conclude: {name} has the lowest median {among} ({than}: {theirs})"
+        return f"{claim}{_accuracy(report, first, other)}."
+    fastest = all(one.faster for one in leads.values())
+    claim = f"{name} is the fastest {among} median, " if fastest else f"{name} has the lowest median {among}, "
+    claim += f"{lead.about(than)} ({theirs})"
     for conclusion in (Conclusion.NO_DIFFERENCE, Conclusion.TOO_NOISY):
         alike = [one for one in ranking[1:] if one is not other and leads[one.row.name].conclusion is conclusion]
         if alike:
@@ -115,12 +117,16 @@ def doubts(report: Report) -> tuple[str, ...]:
 
 
 def _open_ratios(report: Report) -> dict[tuple[int, Conclusion, str], dict[str, None]]:
-    """The names of rows whose time over the baseline's, or the best one's over theirs, does not hold, by the reason."""
+    """The rows whose time over the baseline's does not hold, and pairs with the lowest median, by the reason."""
     ranking = report.derived.ranking
     verdicts = [(batch, row.row, one) for row in report.derived.rows for batch, one in row.ratios.items()]
-    verdicts += [(one.latency.batch, one.row.name, one.lead) for one in ranking if one.row.name != report.baseline]
+    verdicts += [
+        (one.latency.batch, f"{ranking[0].row.name} against {one.row.name}", one.lead)
+        for one in ranking
+        if one.row.name != report.baseline
+    ]
     found: dict[tuple[int, Conclusion, str], dict[str, None]] = {}
-    for batch, name, verdict in verdicts:
+    for batch, name, verdict in sorted(verdicts, key=lambda found: found[0]):
         if verdict is not None and not verdict.holds:
             key = (batch, verdict.conclusion, verdict.because or "")
             found.setdefault(key, {})[one_line(name)] = None

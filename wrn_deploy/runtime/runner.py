@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.files.trust import Trust, trust
 from wrn_deploy.formatting import count, printable
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.runtime.backend import Array, Backend, choose, find_runtime, infer, open_backend, parse_precision
@@ -24,7 +25,8 @@ from wrn_deploy.spec import Precision
 __all__ = ["Runner"]
 
 MAX_CONTEXTS = 1024  # more is a mistake
-ALLOW = "or allow them with the option allow_nonfinite"
+OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
+OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
 
 
 class Runner:
@@ -68,6 +70,7 @@ class Runner:
         self.fell_back = fell_back
         self.allow_nonfinite = allow_nonfinite
         self._pool = pool
+        self._gives = f"{backend} {precision} gives"
         self.inputs, self.outputs, self.batches = pool.first.inputs, pool.first.outputs, pool.first.batches
 
     @classmethod
@@ -81,6 +84,8 @@ class Runner:
         contexts: int | None = None,
         fallback: bool = False,
         allow_nonfinite: bool = False,
+        require_signature: Path | str | None = None,
+        allow_host_code: bool = False,
     ) -> Self:
         """Opens the bundle in `folder`.
 
@@ -94,15 +99,25 @@ class Runner:
             fallback: if the requested backend or precision cannot run here, open the default one, with a
                 RuntimeWarning and the reason in `fell_back`. Without it nothing is ever replaced.
             allow_nonfinite: takes NaN and infinite images, and returns such outputs; otherwise both are an error.
+            require_signature: a PEM file with the public key, or the authorities' certificates, that the bundle's
+                signature must belong to. Default: that of the process, which demands none unless told (docs/trust.md).
+            allow_host_code: lets TensorRT run the processor code in a version-compatible plan; only if you trust who
+                built it. Default: that of the process, which does not.
 
         Raises:
+            GateError: the demanded signature is missing or wrong.
             DeployError: not a bundle; or the artifact is missing (MissingArtifact), stale or damaged.
             MachineError: this machine cannot run it.
             UsageError: the backend does not run this precision; too few or too many threads or contexts.
         """
         if contexts is not None and not 1 <= contexts <= MAX_CONTEXTS:
             raise UsageError(f"{contexts} contexts: expected 1 to {MAX_CONTEXTS}")
-        bundle, reason = Bundle.open(folder), None
+        default = trust()
+        allowed = Trust(
+            signed_by=default.signed_by if require_signature is None else Path(require_signature),
+            host_code=allow_host_code or default.host_code,
+        )
+        bundle, reason = Bundle.open(folder, trust=allowed), None
         name, chosen = choose(bundle, backend, parse_precision(precision))
         try:
             first = open_backend(bundle, backend=name, precision=chosen, threads=threads)
@@ -245,8 +260,7 @@ class Runner:
         given = np.asarray(images)
         batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
         if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
-            remedy = f"check how they were normalised, {ALLOW}"
-            check_finite({"images": batch}, subject="the batch has", remedy=remedy)
+            check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
         return batch
 
     def _run(self, batch: Array) -> dict[str, Array]:
@@ -255,6 +269,5 @@ class Runner:
         names = [output.name for output in self.outputs]
         outputs = {name: array[: len(batch)] for name, array in zip(names, joined, strict=True)}  # without padding
         if not self.allow_nonfinite:
-            subject = f"{self.backend} {self.precision} gives"
-            check_finite(outputs, subject=subject, remedy=f"run another precision, as fp32, {ALLOW}")
+            check_finite(outputs, subject=self._gives, remedy=OF_OUTPUTS)
         return outputs

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
+from wrn_deploy.files.formats.safetensors_header import read_header
 from wrn_deploy.files.new_file import write_whole
-from wrn_deploy.files.safetensors_header import read_header
 from wrn_deploy.spec import ModelSpec
 from wrn_deploy.training.loop import Epoch, Trainer
 from wrn_deploy.training.recipe import TrainRecipe

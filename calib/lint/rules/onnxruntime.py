@@ -107,16 +107,18 @@ def full_range_weights(facts: GraphFacts) -> Iterator[Place]:
 
 
 def reshaped_weights(facts: GraphFacts) -> Iterator[Place]:
-    """Int8 Convs whose weights are reshaped or cut out behind their DQ.
+    """Int8 Convs with nodes between the weights' DQ and the Conv.
 
-    ONNX Runtime 1.31 moves a Transpose to the other side of a DQ, and removes Identity and Dropout, but leaves Reshape,
-    Squeeze, Unsqueeze, Flatten and Slice between DQ and Conv: no QLinearConv is formed.
+    ONNX Runtime 1.31 moves a Transpose to the other side of a DQ with a zero point, and removes Identity and Dropout.
+    It leaves Reshape, Squeeze, Unsqueeze, Flatten and Slice between DQ and Conv: no QLinearConv is formed.
     """
     for conv in facts.int8_convs:
-        nodes = between_dq_and(input_of(conv, 1))
-        between = [typed_name(node) for node in nodes if node.op_type not in ("Cast", "Transpose", *PASSING)]
+        weights = input_of(conv, 1)
+        has_zero_point = input_of(dequantizer_of(weights), 2) is not None
+        fine = ("Cast", *PASSING, *(["Transpose"] if has_zero_point else []))
+        between = [typed_name(node) for node in between_dq_and(weights) if node.op_type not in fine]
         if between:
-            yield at(conv, f"{', '.join(between)} on {value_name(input_of(conv, 1))}")
+            yield at(conv, f"{', '.join(between)} on {value_name(weights)}")
 
 
 RULES = (
@@ -141,7 +143,7 @@ RULES = (
          cost="On x86-64 CPUs without VNNI sums of two products saturate, which costs accuracy.",
          fix="Nothing on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True)."),
     Rule(id="QDQ506", severity=Severity.ERROR, targets=(Target.ONNXRUNTIME,), check=reshaped_weights,
-         title="a Conv's weights are reshaped or cut out behind their DQ",
+         title="a Conv's weights are moved behind their DQ",
          cost="No QLinearConv is formed: the Conv runs in float.",
          fix="Store the codes in the Conv's own shape, with the DQ directly before it."),
 )  # fmt: skip

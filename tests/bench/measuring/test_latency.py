@@ -63,6 +63,18 @@ def test_times_that_never_settle_are_reported(timed: type[Section]) -> None:
     assert went.seconds >= 2.0
 
 
+@pytest.mark.parametrize(
+    ("times_ms", "runs", "steady"),
+    [((9000.0, 2000.0), 6, True), ((2000.0, 2000.0, 1600.0, 1500.0, 1300.0, 1100.0), 9, False), ((6000.0,), 3, True)],
+)
+def test_long_runs_are_judged_by_those_there_are(
+    timed: type[Section], times_ms: tuple[float, ...], runs: int, steady: bool
+) -> None:
+    """A network that takes 2 s has five runs in ten seconds, which are not enough for two windows of five."""
+    went, _ = warm_up(timed(*times_ms), 0.5, 10.0)
+    assert (went.runs, went.steady) == (runs, steady)
+
+
 def test_a_first_run_that_compiles_takes_nothing_from_the_time_to_settle(timed: type[Section]) -> None:
     section = timed(30_000.0, *(400.0,) * 20)
     went, run_ms = warm_up(section, 0.5, 10.0)

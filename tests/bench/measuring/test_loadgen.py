@@ -69,7 +69,7 @@ def test_links_among_the_logs_are_not_followed(tmp_path: Path) -> None:
     run(Answerer(), logs, Load(scenario=Scenario.SINGLE_STREAM, seconds=0.1))
     assert victim.read_text() == "precious"
     assert (logs / "mlperf_log_detail.txt").stat().st_size > 0
-    assert not list(logs.glob(".new-*"))
+    assert not list(logs.glob(".wrn-*"))
 
 
 def test_offline_fills_batches(tmp_path: Path) -> None:

@@ -92,8 +92,32 @@ def _channel_activations(model: ir.Model) -> None:
 
 def _computed_scale(model: ir.Model) -> None:
     scale = model.graph.initializers["conv1.scale"]
-    value = add_node(model, "conv1.q", ir.node("Identity", [scale], name="computed"), scale, HALF)
+    data = node_of(model, "conv1.q").inputs[0]
+    node = ir.node("ReduceMax", [data], {"keepdims": 0}, name="computed")
+    value = add_node(model, "conv1.q", node, scale, HALF)
     node_of(model, "conv1.q").replace_input_with(1, value)
+
+
+def _computed_zero_point(model: ir.Model) -> None:
+    stored = store(model, "zeros", np.zeros(1, dtype=INT8))
+    node = ir.node("Squeeze", [stored], name="squeezed")
+    value = add_node(model, "conv1.q", node, model.graph.initializers["conv1.zero_point"], ir.DataType.INT8)
+    node_of(model, "conv1.q").replace_input_with(2, value)
+
+
+def _moved_codes(model: ir.Model) -> None:
+    codes = model.graph.initializers[f"{CONV}.weight.q"]
+    node = ir.node("Identity", [codes], name="moved")
+    value = add_node(model, f"{CONV}.weight.dq", node, codes, ir.DataType.INT8)
+    node_of(model, f"{CONV}.weight.dq").replace_input_with(0, value)
+
+
+def _reshaped_weights(model: ir.Model) -> None:
+    weights = node_of(model, CONV).inputs[1]
+    assert weights is not None
+    shape = store(model, "shape", np.asarray(array_of(model, f"{CONV}.weight.q").shape))
+    value = add_node(model, CONV, ir.node("Reshape", [weights, shape], name="reshaped"), weights, FLOAT)
+    node_of(model, CONV).replace_input_with(1, value)
 
 
 def _weight_axis(model: ir.Model) -> None:
@@ -195,10 +219,12 @@ DEFECTS = {
     "QDQ206": Defect({"conv1.q"}, _zero_point(np.uint8, 0)),
     "QDQ207": Defect({"conv1.q"}, _channel_activations),
     "QDQ208": Defect({"conv1.q"}, _computed_scale),
+    "QDQ209": Defect({"conv1.q"}, _computed_zero_point),
     "QDQ301": Defect({CONV}, _weight_axis),
     "QDQ302": Defect({CONV}, _tensor_weights),
     "QDQ303": Defect({"bias.dq"}, _quantized_bias),
     "QDQ304": Defect({"weights.q"}, _float_weights_stored),
+    "QDQ305": Defect({f"{CONV}.weight.dq"}, _moved_codes),
     "QDQ401": Defect({"island"}, _fp32_island),
     "QDQ402": Defect({""}, _fp32_float_part),
     "QDQ403": Defect({""}, lambda model: model.opset_imports.update({"": 17})),
@@ -211,4 +237,5 @@ DEFECTS = {
         {"layer1.0.add", "layer1.1.add"}, lambda model: unquantize(model, "layer1.1.add", 1), "bottleneck_onnxruntime"
     ),
     "QDQ505": Defect({""}, _eight_bits, "trained_onnxruntime", _seven_bits),
+    "QDQ506": Defect({CONV}, _reshaped_weights, "trained_onnxruntime"),
 }

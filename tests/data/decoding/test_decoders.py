@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.made import PLAIN, RESIZED, WRITTEN, Made, be_corrupt, blunder, die, process_ids, shade
+from tests.data.made import PLAIN, RESIZED, WRITTEN, Made, Pixels, be_corrupt, blunder, die, process_ids, shade
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.files.budget import raised
 from wrn_deploy.spec import Preprocessing
 
 
@@ -122,12 +123,74 @@ def test_an_error_of_the_program_is_shown_with_its_place(decoders: Decoders) -> 
     assert "in blunder" in "".join(caught.value.__notes__)
 
 
-@pytest.mark.parametrize(("code", "cause"), [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")])
-def test_a_process_that_dies_is_an_error_and_the_next_pass_has_new_ones(code: int, cause: str) -> None:
+CAUSES = [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")]
+
+
+@pytest.mark.parametrize(("code", "cause"), CAUSES)
+def test_an_image_that_ends_its_process_is_named(code: int, cause: str) -> None:
+    loads = [partial(die, code) if n == 21 else partial(shade, n) for n in range(40)]
     with Decoders(1) as single:
-        with pytest.raises(DeployError, match=rf"decoded image 0 \.\.\. image 1 died \({cause}\).*--workers 0"):
-            list(Batches(Made([partial(shade, 0), partial(die, code)]), RESIZED, 1, decoders=single))
+        with pytest.raises(DeployError, match=rf"image 21 ended the process that decoded it \({cause}\)"):
+            list(Batches(Made(loads), RESIZED, 1, decoders=single))
         assert len(list(Batches(Made([partial(shade, 0)]), RESIZED, 1, decoders=single))) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_images_that_end_their_process_can_be_left_out(count: int) -> None:
+    bad = {0: -11, 21: 7, 22: -6, 69: -11}
+    loads = [partial(die, bad[n]) if n in bad else partial(shade, n) for n in range(70)]
+    with Decoders(count) as some:
+        batches = Batches(Made(loads), RESIZED, 7, max_corrupt=4, decoders=some)
+        expected = Batches(
+            Made([partial(be_corrupt, "x") if n in bad else partial(shade, n) for n in range(70)]),
+            RESIZED,
+            7,
+            max_corrupt=4,
+        )
+        _same(list(batches), list(expected))
+        assert batches.corrupt == [f"image {n}" for n in bad]
+
+
+def test_an_image_that_takes_too_long_is_named() -> None:
+    with raised("seconds=1"), Decoders(1) as single:
+        loads: list[Any] = [partial(shade, 0), partial(time.sleep, 600), partial(shade, 2)]
+        batches = Batches(Made(loads), RESIZED, 2, max_corrupt=1, decoders=single)
+        assert sum(len(batch.names) for batch in batches) == 2
+        with pytest.raises(
+            DeployError, match="image 1 takes more than 1 seconds to decode: the limit is seconds=1; if"
+        ):
+            list(Batches(Made(loads), RESIZED, 2, decoders=single))
+
+
+def test_without_workers_an_encoded_image_cannot_end_this_process(
+    tmp_path: Path, digit_images: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder of the process that is started crashes, as native code could; arrays need no process."""
+    for index in range(3):
+        Image.fromarray(digit_images[index]).save(tmp_path / f"{index}.png")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes\nfrom PIL import Image\nopened = Image.open\n"
+        "def crash(stream, **options):\n"
+        "    image = opened(stream, **options)\n"
+        "    return image if image.getpixel((0, 0)) != (1, 2, 3) else ctypes.string_at(0)\n"
+        "Image.open = crash\n"
+    )
+    marked = digit_images[1].copy()
+    marked[0, 0] = 1, 2, 3
+    Image.fromarray(marked).save(tmp_path / "1.png")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with Decoders(0) as guard:
+        batches = Batches(open_data(str(tmp_path), Role.TEST), PLAIN, 8, max_corrupt=1, decoders=guard)
+        assert [batch.names for batch in batches] == [("0.png", "2.png")]
+        with pytest.raises(DeployError, match=r"1\.png ended the process that decoded it \(SIGSEGV\)"):
+            list(Batches(open_data(str(tmp_path), Role.TEST), PLAIN, 8, decoders=guard))
+
+
+def test_arrays_start_no_process() -> None:
+    with Decoders(0) as guard:
+        assert len(list(Batches(Made([partial(shade, n) for n in range(5)]), RESIZED, 1, decoders=guard))) == 5
+        assert guard._pool is None
 
 
 def test_what_cannot_be_sent_is_an_error(decoders: Decoders) -> None:

@@ -132,6 +132,24 @@ def test_a_pickle_of_something_else_is_described(cifar10_python: Path, table: An
         open_data(str(cifar10_python), Role.TEST)
 
 
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_pickles_of_every_protocol_are_read(
+    cifar10_python: Path, planes: Pixels, digit_images: Pixels, digit_labels: list[int], protocol: int
+) -> None:
+    table = {b"batch_label": b"", b"data": planes[:8], b"labels": digit_labels[:8], b"filenames": [b"\xe9.png"]}
+    (cifar10_python / "test_batch").write_bytes(pickle.dumps(table, protocol=protocol))
+    items = list(open_data(str(cifar10_python), Role.TEST).items())
+    np.testing.assert_array_equal(np.stack([item.load() for item in items]), digit_images[:8])
+    assert [item.label for item in items] == digit_labels[:8]
+
+
+@pytest.mark.parametrize("call", [b"cbuiltins\nbytes\n(J\xff\xff\xff\x7ftR", b"c_codecs\nencode\n(U\x01aU\x03hextR"])
+def test_what_makes_bytes_makes_nothing_else(cifar10_python: Path, call: bytes) -> None:
+    (cifar10_python / "test_batch").write_bytes(b"\x80\x02}U\x04data" + call + b"s.")
+    with pytest.raises(DeployError, match="damaged pickle"):
+        open_data(str(cifar10_python), Role.TEST)
+
+
 def _python2_pickle(planes: Pixels, labels: list[int]) -> bytes:
     """The opcodes that Python 2 and its numpy wrote, as in the published files."""
     dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 from tests.data.made import RESIZED, labels_of, save_image
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
+from wrn_deploy.data.containers.mat_file import read_structures
+from wrn_deploy.data.ground_truth import read_ground_truth
 from wrn_deploy.data.imagenet_classes import class_names, ilsvrc_indices, ilsvrc_wnid
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.errors import DeployError
@@ -125,13 +128,60 @@ def test_without_such_a_file_the_error_names_it(flat: Path) -> None:
         ("ILSVRC2012_val_00000001.JPEG 0\n", "does not have ILSVRC2012_val_00000002.JPEG of"),
         ("ILSVRC2012_val_00000001.JPEG 1000\n", "cannot be read .*class index 1000"),
         ("ILSVRC2012_val_00000001.JPEG\n", "cannot be read"),
-        ("\xff", "cannot be read"),
+        ("\xff", "cannot be read .*is not text in UTF-8"),
     ],
 )
 def test_a_file_without_the_classes_is_an_error(flat: Path, text: str, words: str) -> None:
     (flat / "val" / "val.txt").write_text(text, encoding="latin-1")
     with pytest.raises(DeployError, match=words):
         open_data(str(flat), Role.TEST)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_devkits_table_is_read_as_scipy_reads_it(tmp_path: Path, compressed: bool) -> None:
+    io = pytest.importorskip("scipy.io")
+    kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O"), ("children", "O")]
+    texts = ("n00000001", "", "\u00e9t\u00e9", "x" * 300)
+    rows: Any = [(n, text, text[::-1], n % 2, np.arange(n, dtype=np.uint16)) for n, text in enumerate(texts)]
+    io.savemat(tmp_path / "meta.mat", {"a": 1, "synsets": np.array(rows, dtype=kind)}, do_compression=compressed)
+    found = read_structures(tmp_path / "meta.mat", "synsets")
+    assert [(row["WNID"], row["words"]) for row in found] == [(text, text[::-1]) for text in texts]
+    for field, place in (("ILSVRC2012_ID", 0), ("num_children", 3), ("children", 4)):
+        values: Any = [row[field] for row in found]
+        for value, row in zip(values, rows, strict=True):
+            np.testing.assert_array_equal(np.ravel(value), np.ravel(row[place]))
+    with pytest.raises(DeployError, match=r"meta\.mat has no structures 'a'"):
+        read_structures(tmp_path / "meta.mat", "a")
+
+
+def test_a_damaged_table_of_the_devkit_never_ends_the_process(flat: Path) -> None:
+    """scipy's reader ends it with SIGSEGV for some of these."""
+    _devkit(flat)
+    path = flat / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+    truth, content = path.with_name("ILSVRC2012_validation_ground_truth.txt"), path.read_bytes()
+    found = 0
+    for place in range(128, len(content)):
+        for value in (0x7F, content[place] ^ 1):
+            path.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            try:
+                read_ground_truth(truth)
+            except DeployError as error:
+                found += "expected" in str(error)
+    assert found > len(content)
+    for end in range(0, len(content), 7):
+        path.write_bytes(content[:end])
+        with pytest.raises(DeployError, match=r"meta\.mat|ground_truth"):
+            read_ground_truth(truth)
+
+
+def test_structures_without_fields_end(tmp_path: Path) -> None:
+    """A header of 56 bytes may promise 2^32 of them, which take no space."""
+    elements = struct.pack("<II8sIIIIIIII", 6, 8, bytes([2]) + bytes(7), 5, 8, 2**16, 2**16, 1, 1, ord("s"), 0)
+    content = elements + struct.pack("<HHiII", 5, 4, 32, 1, 0)
+    head = b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<II", 14, len(content))
+    (tmp_path / "meta.mat").write_bytes(head + content)
+    with pytest.raises(DeployError, match="structures without fields"):
+        read_structures(tmp_path / "meta.mat", "s")
 
 
 def test_a_label_file_of_ours_comes_first(flat: Path) -> None:

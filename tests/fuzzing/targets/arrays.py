@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzzing.sets import read_set
+from wrn_deploy.data.formats import mnist, npz
 
 __all__ = ["read", "seeds"]
-
-read = read_set
 
 
 def seeds(_folder: Path) -> Iterator[bytes]:
@@ -27,3 +26,8 @@ def seeds(_folder: Path) -> Iterator[bytes]:
     idx = struct.pack(">IIII", 0x803, 3, 8, 8) + images[..., 0].tobytes()
     yield idx
     yield gzip.compress(idx, mtime=0)
+
+
+def read(path: Path) -> None:
+    """Decodes all images."""
+    read_set(path, mnist, npz)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.fuzzing.sets import read_set
+from wrn_deploy.data.formats import svhn
 
 __all__ = ["PACKAGES", "read", "seeds"]
 
 PACKAGES = ("scipy",)
-read = read_set
 
 
 def seeds(_folder: Path) -> Iterator[bytes]:
@@ -25,3 +25,8 @@ def seeds(_folder: Path) -> Iterator[bytes]:
         stream = BytesIO()
         savemat(stream, {"X": pixels, "y": np.array([[1], [10]], np.uint8)}, do_compression=compressed)
         yield stream.getvalue()
+
+
+def read(path: Path) -> None:
+    """Decodes all images."""
+    read_set(path, svhn)

@@ -9,10 +9,9 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.fuzzing.sets import read_set, small_png
+from wrn_deploy.data.formats import webdataset
 
 __all__ = ["read", "seeds"]
-
-read = read_set
 
 
 def seeds(_folder: Path) -> Iterator[bytes]:
@@ -33,3 +32,8 @@ def _packed(kind: int) -> bytes:
             header.size = len(content)
             archive.addfile(header, BytesIO(content))
     return stream.getvalue()
+
+
+def read(path: Path) -> None:
+    """Decodes all images."""
+    read_set(path, webdataset)

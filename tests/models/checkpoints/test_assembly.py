@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,21 +19,22 @@ from wrn_deploy.models.checkpoints.match import Match
 from wrn_deploy.models.checkpoints.weights import Checkpoint
 
 WHOLE = torch.ones(16, 3, 3, 3)
+PRUNE: Any = prune  # without types
 SPEC = describe_model("wrn-10-1")
 Apply = Callable[[Any], Any]
 
 
 def _pruned_norm(layer: Any) -> None:
     weight_norm(layer)
-    prune.l1_unstructured(layer, "weight_v", 0.3)
+    PRUNE.l1_unstructured(layer, "weight_v", 0.3)
 
 
 APPLIED: dict[str, Apply] = {
-    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
-    "pruned in structure": lambda layer: prune.ln_structured(layer, "weight", 0.5, 2, 0),
+    "pruned": lambda layer: PRUNE.l1_unstructured(layer, "weight", 0.5),
+    "pruned in structure": lambda layer: PRUNE.ln_structured(layer, "weight", 0.5, 2, 0),
     "weight norm": weight_norm,
     "weight norm, inputs": lambda layer: weight_norm(layer, dim=1),
-    "weight norm, whole": lambda layer: weight_norm(layer, dim=None),
+    "weight norm, whole": lambda layer: weight_norm(layer, dim=cast("int", None)),
     "weight norm, new": parametrizations.weight_norm,
     "weight norm, new, inputs": lambda layer: parametrizations.weight_norm(layer, dim=1),
     "spectral norm": spectral_norm,

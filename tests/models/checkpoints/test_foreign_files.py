@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ IMAGES = torch.zeros(1, 3, 8, 8)
 
 
 def _script(file: Path) -> None:
-    torch.jit.save(torch.jit.trace(NET, IMAGES), str(file))
+    tools: Any = torch.jit  # without types
+    tools.save(tools.trace(NET, IMAGES), str(file))
 
 
 def _exported(file: Path) -> None:
@@ -71,6 +74,12 @@ def _keras_3_hdf5(file: Path) -> None:
         made["layers/conv2d/vars/0"] = np.zeros((3, 3, 3, 16), np.float32)
 
 
+def _flax_arrays(file: Path) -> None:
+    with file.open("wb") as stream:
+        arrays: Any = {"resnet/root_block/conv2d/kernel": np.zeros((3, 3, 3, 16), np.float32)}
+        np.savez(stream, **arrays)
+
+
 def _tar(file: Path) -> None:
     with tarfile.open(file, "w") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
@@ -111,6 +120,8 @@ FILES: list[tuple[str, bytes | str | Callable[[Path], None], str, str]] = [
     ("net.keras", _keras, "a Keras model", "numpy.savez"),
     ("net.h5", _keras_hdf5, "a file of Keras", "OIHW"),
     ("net.weights.h5", _keras_3_hdf5, "a file of Keras", "OIHW"),
+    ("bit.npz", _flax_arrays, "a file of Keras, TensorFlow or flax", "OIHW"),
+    ("net.pte", b"\x38\x00\x00\x00ET12" + bytes(20), "a program of ExecuTorch", "state_dict()"),
     ("w.zip", _zip_of_weights, "a zip archive with weights in it", "unpack it first"),
     ("flax_model.msgpack", b"\x81\xa6params\x81\xa5conv1\xc0" + bytes(40), "a msgpack file", "numpy.savez"),
     ("w.msgpack", b"\xde\x00\x12\xd9\x21" + b"a" * 33, "a msgpack file", "numpy.savez"),
@@ -180,8 +191,14 @@ def test_a_folder_is_named_with_what_to_do(names: list[str], what: str, remedy: 
     _named(tmp_path, what, remedy)
 
 
+def test_what_is_not_a_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "w.pth")  # whose reader would wait for ever
+    with pytest.raises(DeployError, match=r"w\.pth is not a regular file: expected a \.safetensors"):
+        read_weights(tmp_path / "w.pth")
+
+
 def test_arrays_of_numpy_in_a_file_of_torch_save_are_read(tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "plain": np.arange(6, dtype=np.float32).reshape(2, 3),
         "half": np.ones((2, 2), np.float16),
         "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),

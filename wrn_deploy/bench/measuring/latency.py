@@ -62,7 +62,8 @@ def section_of(
 def warm_up(section: Section, min_s: float, max_s: float) -> tuple[WarmUp, float]:
     """Runs the section until its times are steady, for at least `min_s`; gives up after `max_s` and two runs.
 
-    The first run may compile the network, for a minute: `max_s` counts from its end.
+    The first run may compile the network, for a minute: `max_s` counts from its end. Runs so long that there are not
+    enough of them by then are judged by shorter windows, without the first run.
 
     Returns:
         the warm-up, and the median of the last window's times in ms.
@@ -73,9 +74,12 @@ def warm_up(section: Section, min_s: float, max_s: float) -> tuple[WarmUp, float
         times.append(_time_one(section))
         seconds = time.perf_counter() - start
         after_first = seconds - times[0] / 1000
-        last, before = times[-WINDOW:], times[-2 * WINDOW : -WINDOW]
-        steady = len(before) == WINDOW and abs(median(last) / median(before) - 1) < STEADY
-        if (steady and seconds >= min_s) or (after_first >= max_s and len(times) > 1):
+        late = after_first >= max_s and len(times) > 1
+        window = max(1, min(WINDOW, (len(times) - 1) // 2)) if late else WINDOW
+        last, before = times[-window:], times[-2 * window : -window]
+        enough = len(times) > 2 * window if late else len(before) == window
+        steady = enough and abs(median(last) / median(before) - 1) < STEADY
+        if late or (steady and seconds >= min_s):
             return WarmUp(round(seconds, 3), len(times), steady), median(last)
 
 

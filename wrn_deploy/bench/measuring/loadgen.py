@@ -10,7 +10,6 @@ import importlib.util
 import json
 import queue
 import statistics
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.report.report import LoadResult
 from wrn_deploy.errors import DeployError, UsageError, missing_package
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.runtime.backend import Array, Backend, infer
 
 __all__ = ["Load", "Scenario", "check_loadgen", "run_scenario"]
@@ -101,15 +101,15 @@ def run_scenario(backend: Backend, images: Array, load: Load, folder: Path) -> L
     logs.enable_trace = False
     library = lg.ConstructQSL(len(images), len(images), lambda _indices: None, lambda _indices: None)
     under_test = lg.ConstructSUT(server.issue, lambda: None)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as made:  # LoadGen follows links that it finds
-        logs.log_output.outdir = made
+    with scratch_folder(folder) as made:  # LoadGen follows links that it finds
+        logs.log_output.outdir = str(made)
         try:
             lg.StartTestWithLogSettings(under_test, library, _settings(lg, load, server.rate()), logs)
         finally:
             server.stop()
             lg.DestroySUT(under_test)
             lg.DestroyQSL(library)
-        for log in Path(made).iterdir():
+        for log in made.iterdir():
             log.replace(folder / log.name)
     if server.failure is not None:
         raise DeployError(f"{load.scenario}: an inference failed ({server.failure})") from server.failure

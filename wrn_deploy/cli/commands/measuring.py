@@ -116,10 +116,10 @@ def bench(
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.measuring.compare import check_conclusive
     from wrn_deploy.pipeline.measuring.measure import bench_bundle
-    from wrn_deploy.pipeline.output_files import check_folder, write_reports
+    from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 
     opened, progress, timed = Bundle.open(bundle), new_progress(), timing.options()
-    folder = check_folder(out or bundle / "reports")
+    folder = check_folder(out or reports_of(bundle))
     loads = load.options(timed["batches"])
     more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures}
     options = candidates.options(data, **timed, **decoding.options(), **more)

@@ -84,6 +84,7 @@ class ExportFlags:
         bool, flag("--random-weights", "For speed tests only: marks the bundle and all reports.")
     ] = False
     seed: Annotated[int, option("N", "Seed of the random weights.", minimum=0)] = 0
+    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
     bf16: Annotated[bool, flag("--bf16", "Experimental. Write a bf16 graph too.")] = False
     pixels: Annotated[bool, flag("--pixels", "Graphs take pixels (uint8, NHWC) and normalise them.", INTERFACE)] = False
     top_k: Annotated[

@@ -136,10 +136,10 @@ def tune(
     both. Writes the int8 graph for TensorRT accordingly; exit code 3 if no set meets the budget.
     """
     from wrn_deploy.cli.show.quantization import show_tuning
-    from wrn_deploy.pipeline.output_files import check_picture
+    from wrn_deploy.pipeline.output_files import check_picture, reports_of
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
-    opened, progress, picture = Bundle.open(bundle), new_progress(), out or bundle / "reports" / "frontier.svg"
+    opened, progress, picture = Bundle.open(bundle), new_progress(), out or reports_of(bundle) / "frontier.svg"
     decoded = decoding.options()
     calibrate_first = calibration.options(calib_data, threads=flags.threads, **decoded) if calib_data else None
     options = TuneOptions(**values(flags), calibrate=calibrate_first, **decoded)

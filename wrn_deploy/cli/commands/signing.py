@@ -29,12 +29,13 @@ def sign(
     The signature, manifest.sig, covers every file of the bundle. Sign again after a step that changes it.
     """
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cli.show.tables import print_line
     from wrn_deploy.files.text import read_text
     from wrn_deploy.pipeline.signing.sign import SigningKey, sign_bundle
 
     password = None if password_file is None else read_text(password_file).rstrip("\n")
     signer = SigningKey(key=key, password=password, certificate=certificate, chain=tuple(chain or ()))
-    typer.echo(f"signed: {sign_bundle(Bundle.open(bundle), signer, new_progress())}")
+    print_line(f"signed: {sign_bundle(Bundle.open(bundle), signer, new_progress())}")
 
 
 @app.command()

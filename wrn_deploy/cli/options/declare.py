@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.models import OptionInfo
 
+from wrn_deploy.cli.options.effects import refuse_without_effect
 from wrn_deploy.plugins import near_names
 
 __all__ = ["choice", "either", "flag", "one_of", "option", "takes_groups", "values"]
@@ -81,6 +82,8 @@ def values(group: Any) -> dict[str, Any]:
 def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     """`command` as typer must see it: each parameter that is a dataclass becomes one option for each of its fields.
 
+    Options that were given and would do nothing are refused (see `effects.py`).
+
     A group of options stands once, for all commands that take it. The dataclass's fields are `Annotated` as a command's
     parameters are, and their defaults are the options' defaults. `PANEL`, if it has one, is the panel of its options.
     """
@@ -92,12 +95,13 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
     }
 
     @functools.wraps(command)
-    def called(**given: Any) -> None:
+    def called(context: typer.Context, **given: Any) -> None:
+        refuse_without_effect(context)
         for name, group in groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
         command(**given)
 
-    parameters: list[Parameter] = []
+    parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for name, parameter in signature.parameters.items():
         parameters += _options_of(groups[name]) if name in groups else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads

@@ -44,7 +44,9 @@ Limit = Annotated[int | None, option("N", "Measure accuracy on at most N images.
 CalibDataFirst = Annotated[
     str | None, option("DATA", "Calibrate on these images first. Default: use the bundle's table.", CALIBRATION)
 ]
-WeightsKey = Annotated[str, option("NAME", "State dict to use if the file has several, as in state_dict.")]
+WeightsKey = Annotated[
+    str, option("NAME", "State dict to use if the file has several, as in model_ema; . for a bare one.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,14 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.formats.pickle_check import check_pickle
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["read_array_pickle"]
-
-# What the unpickler and the classes below raise for files that are damaged or not pickles.
-DAMAGED = (
-    pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, MemoryError,
-    OverflowError, ImportError,
-)  # fmt: skip
 
 
 class _PickledDtype:
@@ -47,11 +47,36 @@ class _PickledArray:
         self.values = np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if column_major else "C")
 
 
-STAND_INS: dict[tuple[str, str], type] = {
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`, by which Python 3 writes bytes in the old protocols."""
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"a text in {encoding!r}, not latin1")
+    return text.encode("latin-1")
+
+
+def _no_bytes() -> bytes:
+    """Stands for `bytes`, by which it writes none; it takes no size."""
+    return b""
+
+
+def _from_buffer(content: object, dtype: _PickledDtype, shape: tuple[int, ...], order: str) -> _PickledArray:
+    """Stands for numpy's function for arrays in protocol 5."""
+    if not isinstance(content, bytes | bytearray):  # of a number, `bytes` would make that many zeros
+        raise TypeError("an array without content")
+    array = _PickledArray()
+    array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
+    return array
+
+
+STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "bytes"): _no_bytes,
     ("numpy", "dtype"): _PickledDtype,
     ("numpy", "ndarray"): _PickledArray,
     ("numpy.core.multiarray", "_reconstruct"): _PickledArray,  # numpy 1
     ("numpy._core.multiarray", "_reconstruct"): _PickledArray,  # numpy 2
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,  # protocol 5
 }
 
 
@@ -60,7 +85,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="bytes")
         self._path = path
 
-    def find_class(self, module: str, name: str) -> type:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         if (module, name) not in STAND_INS:
             raise DeployError(
                 f"{self._path} refers to {module}.{name}, which was not run: expected a pickle of numpy arrays, lists "
@@ -74,11 +99,16 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
 
     Raises:
         DeployError: it is damaged, not a dictionary, or refers to anything but numpy's arrays, none of which is run.
+        OverLimit: it is larger or nested deeper than the budget allows.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            budget().check("memory_bytes", size, path)
+            check_pickle(file, size, path)
+            file.seek(0)
             table = _ArrayUnpickler(file, path).load()
-    except DAMAGED as error:
+    except DAMAGE as error:
         raise DamagedFile(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
     if not isinstance(table, dict):
         raise DamagedFile(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from wrn_deploy.data.containers.listing import check_inside, is_inside, list_images
 from wrn_deploy.data.labels import class_index, is_whole, order_names
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import read_text
 
@@ -20,6 +22,7 @@ __all__ = ["LABEL_FILE", "LabelFile", "read_label_file"]
 LABEL_FILE = "labels.csv"
 COLUMNS = ("class_index", "label", "class")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MOST_ROWS, MOST_CELLS = 3_000_000, 10_000_000  # ImageNet has 1.3 million images; a row takes 350 bytes of memory
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
@@ -133,7 +136,14 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             if stream.read(2) in UTF_16:
                 raise DamagedFile(f"{path} is text in UTF-16: expected UTF-8; save it again as UTF-8")
         text = read_text(path)
+        budget().check("members", text.count("\n"), path)
         header = next(csv.reader(io.StringIO(text, newline="")), [])
+        lines = text.count("\n") + text.count("\r")
+        if lines > MOST_ROWS or lines * len(header) > MOST_CELLS:
+            raise DamagedFile(
+                f"{path} has {lines:,} lines of {len(header):,} columns: expected at most {MOST_ROWS:,} lines and "
+                f"{MOST_CELLS:,} fields; divide it, with the folder"
+            )
         used = next((mark for mark in SEPARATORS if len(header) == 1 and mark in header[0]), None)
         if used is not None:
             raise DeployError(
@@ -143,7 +153,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         rows = csv.DictReader(io.StringIO(text, newline=""), [name.strip() for name in header], skipinitialspace=True)
         next(rows, None)  # the header
         return [(rows.line_num, row) for row in rows if any(row.values())]
-    except (OSError, csv.Error) as error:
+    except DAMAGE as error:
         raise DamagedFile(f"{path} cannot be read ({error}): expected a CSV file in UTF-8 with a header") from error
 
 

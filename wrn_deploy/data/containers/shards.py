@@ -16,8 +16,8 @@ __all__ = ["by_split", "expand_pattern", "find_shards", "is_pattern"]
 
 BRACES = re.compile(r"\{([^{}]+)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
-MAX_SHARDS = 10**6
-MAX_DIGITS = 9
+MAX_SHARDS = 10**5  # LAION-400M has 41,455
+LONGEST = 18  # digits
 
 
 def is_pattern(path: Path, endings: tuple[str, ...]) -> bool:
@@ -33,8 +33,9 @@ def expand_pattern(pattern: str) -> list[Path]:
     """
     parts = BRACES.split(pattern)
     choices = [_choices(part, pattern) if index % 2 else [part] for index, part in enumerate(parts)]
-    if math.prod(map(len, choices)) > MAX_SHARDS:
-        raise DeployError(f"{pattern} names more than {MAX_SHARDS:,} shards: expected fewer")
+    count = math.prod(map(len, choices))
+    if count > MAX_SHARDS:
+        raise _too_many(pattern, count)
     return [Path("".join(chosen)) for chosen in itertools.product(*choices)]
 
 
@@ -72,8 +73,13 @@ def _choices(braces: str, pattern: str) -> list[str]:
     if not found:
         return braces.split(",")
     first, last = found.groups()
-    is_long = max(len(first), len(last)) > MAX_DIGITS
-    if is_long or int(last) < int(first) or int(last) - int(first) >= MAX_SHARDS:
+    if max(len(first), len(last)) > LONGEST or int(last) < int(first):
         raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
+    if int(last) - int(first) >= MAX_SHARDS:
+        raise _too_many(pattern, int(last) - int(first) + 1)
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
     return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+
+
+def _too_many(pattern: str, count: int) -> DeployError:
+    return DeployError(f"{pattern} names {count:,} shards: expected at most {MAX_SHARDS:,}; give fewer at once")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import struct
-import zlib
+import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,18 +14,23 @@ from PIL import Image, UnidentifiedImageError
 
 from wrn_deploy.data import CorruptImage
 from wrn_deploy.data.decoding.depth import UnknownDepthError, check_reduced, is_reduced, to_eight_bits
+from wrn_deploy.data.decoding.png import without_texts
 from wrn_deploy.data.foreign import describe_foreign
+from wrn_deploy.errors import DamagedFile, OverLimit
+from wrn_deploy.files.budget import Budget, budget
+from wrn_deploy.files.damage import DAMAGE
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["Encoded", "pixels_of"]
 
 # Only these are tried: some of Pillow's other formats start programs (EPS) or open files that the image names.
 CODECS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+ROW_PIXELS = 3  # Pillow keeps an address for each row, which takes as much memory as two pixels
 WHOLE = ("JPEG", "PNG")  # once loaded, these do not need their file, so the pixels need not be copied
 
 # What Pillow raises for damaged files depends on the codec. DecompressionBombWarning is raised only under `-W error`.
-UNDECODABLE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+UNDECODABLE: tuple[type[Exception], ...] = (
+    *DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
@@ -45,25 +49,35 @@ class Encoded:
         """Returns the pixels: RGB, uint8, HWC, not writable.
 
         Raises:
-            CorruptImage: it is truncated, damaged, not an image, absurdly large, of unknown depth, or cannot be read.
+            CorruptImage: it is truncated, damaged, not an image, of unknown depth, over a limit, or cannot be read.
         """
         return np.asarray(self.picture(), dtype=np.uint8)
 
     def picture(self) -> Image.Image:
         """Returns a Pillow image in mode RGB, which saves two copies before resizing; raises as `__call__` does."""
-        content = self._read()
+        content = b""
         try:
-            with Image.open(BytesIO(content), formats=_codecs()) as image:
-                return _to_rgb(image)
+            content = self._read()
+            _let_pillow_open(budget().pixels)
+            with Image.open(BytesIO(without_texts(content)), formats=_codecs()) as image:
+                return _checked_rgb(image, self.name)
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
         except UNDECODABLE as error:
             raise _undecodable(self.name, error, content) from error
 
     def _read(self) -> bytes:
-        if isinstance(self.content, bytes):
-            return self.content
+        limits = budget()
         try:
-            return self.content.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name with a null character
+            if isinstance(self.content, bytes):
+                limits.check("image_bytes", len(self.content), self.name)
+                return self.content
+            with open_regular(self.content) as file:
+                limits.check("image_bytes", os.fstat(file.fileno()).st_size, self.name)
+                return file.read(limits.image_bytes)
+        except OverLimit as error:
+            raise CorruptImage(str(error)) from error
+        except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character
             reason = getattr(error, "strerror", None) or error
             raise CorruptImage(f"{self.name} cannot be read ({reason}): expected an image file") from error
 
@@ -72,15 +86,23 @@ def pixels_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     """Returns the pixels of a Pillow image of any colour mode as `Encoded` does.
 
     Raises:
-        CorruptImage: its depth is unknown, or its file, which Pillow reads only now, is damaged.
+        CorruptImage: its depth is unknown, it is too large, or its file, which Pillow reads only now, is damaged.
     """
     try:
-        return np.asarray(_to_rgb(image), dtype=np.uint8)
+        return np.asarray(_checked_rgb(image, name), dtype=np.uint8)
+    except OverLimit as error:
+        raise CorruptImage(str(error)) from error
     except UNDECODABLE as error:
         raise _undecodable(name, error) from error
 
 
 def _undecodable(name: str, error: Exception, content: bytes = b"") -> CorruptImage:
+    if isinstance(error, Image.DecompressionBombError):
+        most = budget().pixels
+        return CorruptImage(
+            f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it, as in "
+            f"`wrn-deploy --limit pixels={10 * most} ...`"
+        )
     if isinstance(error, UnknownDepthError):
         return CorruptImage(
             f"{name} cannot be brought to 8 bits ({error}): expected 8 bits a channel, or 16 of which all are used; "
@@ -99,6 +121,19 @@ def _codecs() -> tuple[str, ...]:
     except ImportError:  # before Pillow 11.3
         return CODECS
     return (*CODECS, "AVIF") if AvifImagePlugin.SUPPORTED else CODECS
+
+
+def _let_pillow_open(pixels: int) -> None:
+    """Raises Pillow's own limit, twice which it refuses, if the budget was raised; it is one for the process."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and pixels > max(2 * own, Budget().pixels):
+        Image.MAX_IMAGE_PIXELS = pixels
+
+
+def _checked_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Checks the size before Pillow makes room for the pixels, which it does when they are first used."""
+    budget().check("pixels", max(ROW_PIXELS, image.width) * image.height, name)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,13 +1,12 @@
-"""Decodes images in worker processes and yields them in order; no torch."""
+"""Decodes images in worker processes, which a hostile image may end, and yields them in order; no torch."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
 import socket
-import subprocess
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.data import Item
+from wrn_deploy.data import CorruptImage, Item
+from wrn_deploy.data.containers.apart import EXIT_TIMEOUT_S, how_it_ended
+from wrn_deploy.data.decoding.decode import Encoded
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.files.budget import budget
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.process.children import Child
 from wrn_deploy.spec import Preprocessing
@@ -29,8 +31,7 @@ __all__ = ["Decoders", "Outcome", "choose_workers"]
 
 CHUNK_BYTES, CHUNK_IMAGES = 2**20, 64  # the maximum requested of a process at once
 AHEAD = 3  # chunks that are requested of each process before they are needed
-EXIT_TIMEOUT_S = 5  # of a killed process
-MIN_IMAGES = 64  # fewer are decoded before a process has started
+MIN_IMAGES = 64  # fewer are decoded before a second process has started
 
 # Searches modules where the parent does, not in the current folder, as `-m` would.
 PROGRAM = (
@@ -44,6 +45,8 @@ Outcome = npt.NDArray[np.uint8] | Exception
 def choose_workers(asked: int | None, preprocessing: Preprocessing, images: int) -> int:
     """Returns `asked`; if it is None, one process per core for at least 64 images that are resized, else 0.
 
+    With 0 there is one for encoded images alone, see `Decoders`.
+
     Images that already have the size of the network's input are small: one process needs 0.02 (pixels) to 0.08 ms
     (JPEG) each, and sending the pixels takes longer than decoding them.
     """
@@ -55,12 +58,17 @@ def choose_workers(asked: int | None, preprocessing: Preprocessing, images: int)
 class Decoders:
     """Processes that decode images. They start with the first image, and end with `close`, this object or this process.
 
-    One pass after another can use them; a pass that was left early does not affect the next one.
+    One pass after another can use them; a pass that was left early does not affect the next one. An image that ends its
+    process, or takes more than the budget's seconds, is corrupt, and the images around it are decoded again.
+
+    Args:
+        count: the number of processes. With 0, encoded images go to one process, so that none can end this one; images
+            that are arrays already are fitted in this one.
     """
 
     def __init__(self, count: int) -> None:
         if count < 0:
-            raise UsageError(f"{count} decoding processes: expected 0 (decode in this one) or more")
+            raise UsageError(f"{count} decoding processes: expected 0 (no more than one) or more")
         self.count = count
         self._pool: _Pool | None = None
         self._end: weakref.finalize[[], Decoders] | None = None
@@ -72,9 +80,8 @@ class Decoders:
         its place in the order.
 
         Raises:
-            DeployError: a process died, or an item cannot be sent to it.
+            DeployError: a process does not start, or an item cannot be sent to it.
         """
-        pool = self._started()
         pending: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
         failed: Exception | None = None
         try:
@@ -82,8 +89,8 @@ class Decoders:
                 if isinstance(chunk, Exception):
                     failed = chunk
                     break
-                pending.append((chunk, pool.submit(chunk, preprocessing)))
-                if len(pending) == AHEAD * self.count:
+                pending.append((chunk, self._submit(chunk, preprocessing)))
+                if len(pending) == AHEAD * max(1, self.count):
                     asked, answer = pending.popleft()
                     yield from zip(asked, answer.result(), strict=True)
             while pending:
@@ -97,8 +104,12 @@ class Decoders:
         finally:
             for _, answer in pending:
                 answer.cancel()
-            if pool.is_broken:
+            if self._pool is not None and self._pool.is_broken:
                 self.close()
+
+    def start(self) -> None:
+        """Starts the processes, which takes them 0.2 s, while the caller does something else."""
+        self._started()
 
     def close(self) -> None:
         """Ends the processes; another pass would start new ones."""
@@ -112,10 +123,16 @@ class Decoders:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def _submit(self, chunk: list[Item], preprocessing: Preprocessing) -> Future[list[Outcome]]:
+        if self.count or any(isinstance(item.load, Encoded) for item in chunk):
+            return self._started().submit(chunk, preprocessing)
+        done: Future[list[Outcome]] = Future()
+        done.set_result(fit_items(chunk, preprocessing))
+        return done
+
     def _started(self) -> _Pool:
-        assert self.count, "without processes there is nothing to start"
         if self._pool is None:
-            self._pool = _Pool(self.count)
+            self._pool = _Pool(max(1, self.count))
             self._end = weakref.finalize(self, self._pool.close)
         return self._pool
 
@@ -139,23 +156,40 @@ def _chunks(items: Iterable[Item], preprocessing: Preprocessing) -> Iterator[lis
         yield failed
 
 
+def fit_items(items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
+    """Fits images in this process, as `fit_item` does; an error stands for its image."""
+    from wrn_deploy.data.preprocess import fit_item
+
+    outcomes: list[Outcome] = []
+    for item in items:
+        try:
+            outcomes.append(fit_item(item, preprocessing))
+        except Exception as error:  # noqa: BLE001 (raised again at its place in the order)
+            outcomes.append(error)
+    return outcomes
+
+
 class _Pool:
-    """Some processes, each used by one thread at a time."""
+    """Some processes, each used by one thread at a time; one that died is replaced."""
 
     def __init__(self, count: int) -> None:
         self.is_broken = False
-        self._processes = [_Process() for _ in range(count)]
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._processes: set[_Process] = set()
         self._idle: SimpleQueue[_Process] = SimpleQueue()
-        for process in self._processes:
-            self._idle.put(process)
+        for _ in range(count):
+            self._idle.put(self._new())
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoding")
 
     def submit(self, items: list[Item], preprocessing: Preprocessing) -> Future[list[Outcome]]:
         return self._threads.submit(self._decode, items, preprocessing)
 
     def close(self) -> None:
-        for process in self._processes:
-            process.kill()
+        with self._lock:
+            self._is_closed = True
+            for process in self._processes:
+                process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
             process.close()
@@ -163,12 +197,58 @@ class _Pool:
     def _decode(self, items: list[Item], preprocessing: Preprocessing) -> list[Outcome]:
         process = self._idle.get()
         try:
-            return process.decode(items, preprocessing)
+            try:
+                return process.decode(items, preprocessing)
+            except _Died as died:
+                process = self._new(process)
+                if len(items) == 1:
+                    return [died.of(items[0])]
+            outcomes: list[Outcome] = []
+            for item in items:  # which of them was it?
+                try:
+                    outcomes += process.decode([item], preprocessing)
+                except _Died as died:
+                    outcomes.append(died.of(item))
+                    process = self._new(process)
         except BaseException:
             self.is_broken = True
             raise
+        else:
+            return outcomes
         finally:
             self._idle.put(process)
+
+    def _new(self, instead_of: _Process | None = None) -> _Process:
+        with self._lock:
+            if self._is_closed:
+                raise DeployError("the decoding processes were closed: expected them to be open")
+            if instead_of is not None:
+                self._processes.remove(instead_of)
+                instead_of.close()
+            process = _Process()
+            self._processes.add(process)
+            return process
+
+
+class _Died(Exception):  # noqa: N818 (it names what was met)
+    """A process died of the images it was given; `cause` is its signal or exit code."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self._cause = cause
+
+    def of(self, item: Item) -> CorruptImage:
+        """The error that names the image."""
+        if self._cause == "SIGALRM":
+            most = budget().seconds
+            return CorruptImage(
+                f"{item.name} takes more than {most} seconds to decode: the limit is seconds={most}; if you trust the "
+                "file, raise it with `wrn-deploy --limit seconds=NUMBER ...`"
+            )
+        more = "; if memory ran out, use fewer --workers" if self._cause == "SIGKILL" else ""
+        return CorruptImage(
+            f"{item.name} ended the process that decoded it ({self._cause}): expected a whole image file{more}"
+        )
 
 
 class _Process:
@@ -198,7 +278,7 @@ class _Process:
             pixels = np.empty((errors.count(None), preprocessing.height, preprocessing.width, 3), dtype=np.uint8)
             self._read(pixels.reshape(-1).data)
         except (EOFError, OSError) as error:
-            raise DeployError(self._exit_report(items)) from error
+            raise _Died(how_it_ended(self._process)) from error
         images = iter(pixels)
         return [next(images) if error is None else error for error in errors]
 
@@ -215,16 +295,3 @@ class _Process:
             if not count:
                 raise EOFError
             into = into[count:]
-
-    def _exit_report(self, items: list[Item]) -> str:
-        try:
-            code = self._process.wait(EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it closed the connection, but does not exit
-            self._process.kill()
-            code = self._process.wait(EXIT_TIMEOUT_S)
-        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        named = items[0].name if len(items) == 1 else f"{items[0].name} ... {items[-1].name}"
-        return (
-            f"the process that decoded {named} died ({cause}): expected it to live; if memory ran out use "
-            "fewer --workers; with --workers 0 the image that causes it is the last one reached"
-        )

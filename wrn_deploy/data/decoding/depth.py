@@ -38,7 +38,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
         return image
     depth = 12 if tags.get(BITS_PER_SAMPLE) == (12,) else 16
     is_scaled = depth < 16 or _has_maxval(image)
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if not is_scaled and values.any():
         _check_range(int(values.max()))
     grey = (values >> (depth - 8)).clip(0, 255).astype(np.uint8)

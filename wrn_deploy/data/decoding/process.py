@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import traceback
 from multiprocessing.connection import Connection
 
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.data.containers.apart import limit_process
 from wrn_deploy.data.preprocess import fit_item
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.budget import budget
 from wrn_deploy.process.children import serve_parent
 
 __all__ = ["serve"]
@@ -21,9 +24,12 @@ def serve(socket: int) -> None:
     """Answers requests on the file descriptor `socket` until its other end is closed.
 
     A request is (preprocessing, items). The answer is a list with None for each decoded image and the error of each
-    other one, followed by the pixels of the decoded images as bytes, not pickled.
+    other one, followed by the pixels of the decoded images as bytes, not pickled. An image that takes more than the
+    budget's seconds ends the process with SIGALRM, as native code cannot be interrupted.
     """
     serve_parent()
+    limits = budget()
+    limit_process(limits.memory_bytes)
     connection = Connection(socket)
     while True:
         try:
@@ -36,11 +42,13 @@ def serve(socket: int) -> None:
         outcomes: list[Exception | None] = []
         fitted: list[npt.NDArray[np.uint8]] = []
         for item in items:
+            signal.alarm(limits.seconds)
             try:
                 fitted.append(fit_item(item, preprocessing))
                 outcomes.append(None)
             except Exception as error:  # noqa: BLE001 (the other process raises it)
                 outcomes.append(error if isinstance(error, DeployError) else _portable(error))
+            signal.alarm(0)
         try:
             connection.send(outcomes)
             for image in fitted:

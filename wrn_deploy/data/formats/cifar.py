@@ -16,11 +16,13 @@ from wrn_deploy.data.containers.listing import check_inside
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_role
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.regular import open_regular
 
 __all__ = ["PLACES", "open_source", "recognise"]
 
 PLACES = ("cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-bin", "cifar-100-binary")  # torchvision's root
 
+NAMES_BYTES = 2**16  # 100 names take a thousand
 PIXELS = 3 * 32 * 32  # red, green and blue planes, row by row: cs.toronto.edu/~kriz/cifar.html
 
 
@@ -102,7 +104,8 @@ def _class_names(folder: Path, version: _Version) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     if version.label_bytes:
-        names = path.read_text(encoding="latin-1").split()
+        with open_regular(path) as stream:
+            names = stream.read(NAMES_BYTES).decode("latin-1").split()
     else:
         listed = read_array_pickle(path).get(f"{version.key}_names", [])
         names = [name.decode("latin-1") if isinstance(name, bytes) else str(name) for name in listed]
@@ -123,7 +126,7 @@ def _count(file: Path, version: _Version) -> int:
 def _records(file: Path, version: _Version) -> Iterator[tuple[int, bytes]]:
     """Yields the class and the colour planes of each image; a pickle is in memory as a whole."""
     if version.label_bytes:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             while record := stream.read(version.label_bytes + PIXELS):
                 yield record[version.label_bytes - 1], record[version.label_bytes :]
     else:

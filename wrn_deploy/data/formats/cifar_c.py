@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -11,13 +12,13 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers import name_damage
 from wrn_deploy.data.containers.listing import check_inside
+from wrn_deploy.data.containers.npy_header import check_array, read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["open_source", "recognise"]
@@ -26,7 +27,6 @@ LABELS = "labels.npy"
 SEVERITIES = 5  # Hendrycks and Dietterich, arxiv.org/abs/1903.12261: 10,000 images each, from 1, the mildest, to 5
 SHAPE = (32, 32, 3)
 SPLIT = re.compile(r"(?:([a-z_]+)-)?([1-5])|([a-z_]+)")
-DAMAGED = (EOFError, OSError, ValueError, SyntaxError, OverflowError, MemoryError)
 
 
 def recognise(path: Path) -> bool:
@@ -77,7 +77,7 @@ def _choose(there: dict[str, Path], split: str | None, name: str) -> tuple[list[
 
 
 def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label_file: Path) -> StreamPart:
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
+    with name_damage(file, ".npy"), open_regular(file) as stream:
         shape, dtype = _read_header(stream, file)
     if dtype != np.uint8 or shape[1:] != SHAPE:
         raise DeployError(f"{file} is a {dtype} array {shape}: expected uint8 (N, 32, 32, 3)")
@@ -93,7 +93,7 @@ def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label
 
 def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[Item]:
     size = math.prod(SHAPE)
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
+    with name_damage(file, ".npy"), open_regular(file) as stream:
         _read_header(stream, file)
         stream.seek(start * size, 1)
         for index, label in enumerate(labels, start):
@@ -104,11 +104,11 @@ def _items(file: Path, start: int, labels: npt.NDArray[np.int64]) -> Iterator[It
 
 
 def _read_labels(file: Path) -> npt.NDArray[np.int64]:
-    with name_damage(file, ".npy", DAMAGED), open_regular(file) as stream:
+    with name_damage(file, ".npy"), open_regular(file) as stream:
         shape, dtype = _read_header(stream, file)
         if len(shape) != 1 or dtype.kind not in "iu":
             raise DeployError(f"{file} is a {dtype} array {shape}: expected whole numbers (N,)")
-        content = stream.read(shape[0] * dtype.itemsize)
+        content = stream.read(check_array(shape, dtype, os.fstat(stream.fileno()).st_size, file))
         labels = np.frombuffer(content, dtype=dtype).reshape(shape)
     for index in (labels.argmin(), labels.argmax()) if len(labels) else ():
         check_label(int(labels[index]), f"{file} entry {index}")
@@ -116,9 +116,7 @@ def _read_labels(file: Path) -> npt.NDArray[np.int64]:
 
 
 def _read_header(stream: IO[bytes], file: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    version = npy_format.read_magic(stream)
-    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, is_column_major, dtype = read(stream)
+    shape, is_column_major, dtype = read_npy_header(stream)
     if is_column_major and len(shape) > 1:
         raise DeployError(f"{file} is in Fortran order: expected C order; use np.ascontiguousarray")
     return shape, dtype

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.containers import is_gzip, name_damage, open_inflated
+from wrn_deploy.data.containers.forward import ForwardStream
 from wrn_deploy.data.containers.listing import check_inside
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_role
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import DAMAGE, name_damage
 
 __all__ = ["PLACES", "open_source", "recognise"]
 
@@ -29,7 +29,6 @@ ENDINGS = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
 # yann.lecun.org/exdb/mnist: two zero bytes, the type (8: uint8), the number of dimensions; then each, big-endian int32.
 IMAGES, LABELS = b"\x00\x00\x08\x03", b"\x00\x00\x08\x01"
 SIDE, PADDED_SIDE = 28, 32  # MNIST's, and that of LeNet-5's input and of CIFAR's networks
-DAMAGED = (EOFError, OSError, OverflowError, MemoryError, ValueError, zlib.error, struct.error)
 
 
 def recognise(path: Path) -> bool:
@@ -37,9 +36,9 @@ def recognise(path: Path) -> bool:
     if path.is_dir():
         return any(_find(path, role) for role in FILES)
     try:
-        with open_inflated(path) as file:
+        with ForwardStream(path) as file:
             return file.read(4) in (IMAGES, LABELS)
-    except DAMAGED:
+    except DAMAGE:
         return False
 
 
@@ -58,12 +57,15 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
         raise DeployError(f"{path} lacks {FILES[role]}-idx3-ubyte: expected it there, or with .gz; download it")
     if path.is_dir():
         check_inside(path, [file])
-    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
+    with name_damage(file, "idx"), ForwardStream(file) as stream:
         count, rows, columns = _read_header(stream, IMAGES)
+        size = stream.plain_bytes
     if 0 in (rows, columns):
         raise DamagedFile(f"{file} has images of {columns}x{rows} pixels: expected some; download it again")
+    budget().check("pixels", rows * columns, f"one image of {file}")
+    budget().check("members", count, file)
     pixels = count * rows * columns
-    if not is_gzip(file) and (size := file.stat().st_size) != pixels + 16:
+    if size is not None and size != pixels + 16:
         raise DamagedFile(f"{file} has {size} bytes: expected {pixels + 16} for {count} images; download it again")
     labels = _labels_beside(file, count, needed=path.is_dir())
     part = StreamPart(count, pixels, partial(_items, file, (rows, columns), labels))
@@ -71,7 +73,7 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
 
 
 def _items(file: Path, shape: tuple[int, int], labels: npt.NDArray[np.uint8] | None) -> Iterator[Item]:
-    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
+    with name_damage(file, "idx"), ForwardStream(file) as stream:
         count = _read_header(stream, IMAGES)[0]
         for index in range(count):
             pixels = _read(stream, math.prod(shape), f"image {index} of {count}")
@@ -94,7 +96,7 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
         return None
     if needed:
         check_inside(images.parent, [file])
-    with name_damage(file, "idx", DAMAGED), open_inflated(file) as stream:
+    with name_damage(file, "idx"), ForwardStream(file) as stream:
         (found,) = _read_header(stream, LABELS)
         if found != count:
             raise DamagedFile(f"{file} has {found} labels for {count} images: expected one each; download both again")
@@ -103,7 +105,7 @@ def _labels_beside(images: Path, count: int, *, needed: bool) -> npt.NDArray[np.
     return labels
 
 
-def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
+def _read_header(file: ForwardStream, magic: bytes) -> tuple[int, ...]:
     """Returns the dimensions."""
     found = _read(file, 4, "its header")
     if found != magic:
@@ -111,14 +113,14 @@ def _read_header(file: IO[bytes], magic: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{magic[3]}I", _read(file, 4 * magic[3], "its header"))
 
 
-def _read(file: IO[bytes], count: int, part: str) -> bytes:
+def _read(file: ForwardStream, count: int, part: str) -> bytes:
     content = file.read(count)
     if len(content) < count:
         raise EOFError(f"it ends in {part}")
     return content
 
 
-def _check_end(file: IO[bytes]) -> None:
+def _check_end(file: ForwardStream) -> None:
     """Reads on, so that the checksum of a .gz is compared."""
     if file.read(1):
         raise EOFError("there is more in it than its header says")

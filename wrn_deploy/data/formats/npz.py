@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers import name_damage
+from wrn_deploy.data.containers.npy_header import check_array, read_npy_header
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import SPLIT_WORDS, choose_split
 from wrn_deploy.errors import DeployError
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import name_damage
+from wrn_deploy.files.formats.zip_archive import directory_bytes
 from wrn_deploy.files.regular import open_regular
 
 __all__ = ["open_source", "recognise"]
@@ -29,8 +32,7 @@ EXPECTED = (
 )
 KEYS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}"))  # MedMNIST's and Keras'
 
-# What zipfile, zlib and numpy raise for a file that is truncated, damaged or protected by a password.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+DIRECTORY_BYTES = 16 * 2**20  # zipfile makes an object for each entry of the archive's list of members
 
 
 def recognise(path: Path) -> bool:
@@ -52,12 +54,14 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
         DeployError: it is damaged, or an array is missing or not as expected.
     """
     path = Path(name)
-    with name_damage(path, ".npz", DAMAGED), open_regular(path) as file, zipfile.ZipFile(file) as archive:
+    with name_damage(path, ".npz"), _open_archive(path) as archive:
         names = [member.removesuffix(".npy") for member in archive.namelist()]
         images, labels = _choose(names, role, split, path)
         with archive.open(f"{images}.npy") as member:
-            shape, column_major, dtype = _read_header(member)
+            shape, column_major, dtype = read_npy_header(member)
         _check_images(f"{path} has `{images}`", shape, dtype, column_major=column_major)
+        budget().check("members", shape[0], path)
+        budget().check("pixels", math.prod(shape[1:3]), f"one image of {path}")
         classes = _read_labels(archive, labels, path, shape[0]) if labels in names else None
     part = StreamPart(shape[0], math.prod(shape), partial(_items, path, images, shape, classes))
     return stream_source(name, [part], mirror=shape[3:] == (3,))
@@ -93,8 +97,8 @@ def _check_images(what: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]
 
 def _items(path: Path, key: str, shape: tuple[int, ...], classes: npt.NDArray[np.int64] | None) -> Iterator[Item]:
     size = math.prod(shape[1:])
-    with name_damage(path, ".npz", DAMAGED), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
-        _read_header(member)
+    with name_damage(path, ".npz"), _open_archive(path) as archive, archive.open(f"{key}.npy") as member:
+        read_npy_header(member)
         for index in range(shape[0]):
             pixels = member.read(size)
             if len(pixels) < size:
@@ -105,11 +109,12 @@ def _items(path: Path, key: str, shape: tuple[int, ...], classes: npt.NDArray[np
 
 def _read_labels(archive: zipfile.ZipFile, key: str, path: Path, count: int) -> npt.NDArray[np.int64]:
     with archive.open(f"{key}.npy") as member:
-        shape, _, dtype = _read_header(member)
+        shape, _, dtype = read_npy_header(member)
     if len(shape) not in (1, 2) or dtype.kind not in ("iu" if shape[1:] in ((), (1,)) else "iufb"):
         raise DeployError(f"{path} has `{key}` of {dtype} {shape}: {EXPECTED}")
     if shape[0] != count:
         raise DeployError(f"{path} has {count} images and {shape[0]} labels: expected one label an image")
+    check_array(shape, dtype, archive.getinfo(f"{key}.npy").file_size, path)
     with archive.open(f"{key}.npy") as member:
         labels: npt.NDArray[np.generic] = npy_format.read_array(member, allow_pickle=False)
     if shape[1:] not in ((), (1,)):
@@ -128,11 +133,16 @@ def _from_one_hot(labels: npt.NDArray[np.generic], what: str) -> npt.NDArray[np.
     return places
 
 
-def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Returns the shape of the array that follows, whether it is in Fortran order, and its type."""
-    version = npy_format.read_magic(member)
-    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    return read(member)
+@contextlib.contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens the zip file; its members are inflated only as far as the budget allows."""
+    with open_regular(path) as file:
+        if directory_bytes(file) > DIRECTORY_BYTES:
+            raise ValueError("a list of members of more than 16 MiB")
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                budget().check_ratio(info.file_size, min(info.compress_size, os.fstat(file.fileno()).st_size), path)
+            yield archive
 
 
 def _to_rgb(pixels: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

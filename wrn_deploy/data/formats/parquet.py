@@ -1,7 +1,8 @@
-"""Parquet files of encoded images, as in Hugging Face data sets, read as a stream; pyarrow only when opened."""
+"""Parquet files of encoded images, as in Hugging Face data sets, read as a stream; pyarrow in a process of its own."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.data import ImageSource, Item, Role, check_label
-from wrn_deploy.data.containers import name_damage
+from wrn_deploy.data.containers.apart import Apart
 from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.decoding.decode import Encoded
+from wrn_deploy.data.foreign import check_known
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_split
 from wrn_deploy.errors import DamagedFile, DeployError, missing_package
+from wrn_deploy.files.budget import budget
+from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import parse_json
 
@@ -50,14 +54,22 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
         DeployError: a file is damaged, the split or the images' column is missing, or a column has the wrong type.
         MachineError: pyarrow is not installed.
     """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise missing_package("pyarrow", "parquet", "reading parquet files")
     files, notes = _choose(Path(name), role, split)
     parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
     for file in files:
-        with _open_file(file) as parquet:
-            columns = _find_columns(parquet.schema_arrow, file)
-            parts.extend(_row_groups(parquet.metadata, file, columns))
-            labels = labels or _class_names(parquet.schema_arrow.metadata, columns)
+        open_regular(file).close()  # or says what else it is
+        check_known(file, "parquet")
+        apart = Apart(file)
+        columns, names, *groups = apart.stream(_describe, file)
+        first_row = 0
+        for index, (rows, size_bytes) in enumerate(groups):
+            budget().check("members", first_row + rows, file)
+            parts.append(StreamPart(rows, size_bytes, partial(apart.stream, _items, file, index, first_row, columns)))
+            first_row += rows
+        labels = labels or names
     return stream_source(name, parts, labels=labels, notes=notes)
 
 
@@ -79,25 +91,27 @@ def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tupl
 
 def _is_labelled(files: Sequence[Path]) -> bool:
     """Whether a file has a label that is not -1, which Hugging Face gives for none; stops at the first."""
-    for file in files:
-        with _open_file(file) as parquet:
-            columns = _find_columns(parquet.schema_arrow, file)
-            if len(columns) > 1:
-                for batch in parquet.iter_batches(LABELS_AT_ONCE, columns=[columns[1]], use_threads=False):
-                    if any(label is not None and label >= 0 for label in batch.column(0).to_pylist()):
-                        return True
-    return False
+    return any(any(Apart(file).stream(_labels, file)) for file in files)
+
+
+def _labels(file: Path) -> Iterator[bool]:
+    """Yields True if a label of the file is not -1."""
+    with _open_file(file) as parquet:
+        columns = _find_columns(parquet.schema_arrow, file)
+        if len(columns) > 1:
+            for batch in parquet.iter_batches(LABELS_AT_ONCE, columns=[columns[1]], use_threads=False):
+                if any(label is not None and label >= 0 for label in batch.column(0).to_pylist()):
+                    yield True
+                    return
 
 
 @contextmanager
 def _open_file(file: Path) -> Iterator[Any]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet as pq
-    except ImportError as error:
-        raise missing_package("pyarrow", "parquet", "reading parquet files") from error
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     with (
-        name_damage(file, "parquet", (pa.ArrowException, OSError, UnicodeDecodeError)),
+        name_damage(file, "parquet", (pa.ArrowException,)),
         pq.ParquetFile(file, buffer_size=READ_BYTES, pre_buffer=False) as parquet,
     ):
         yield parquet
@@ -134,13 +148,15 @@ def _is_binary(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _row_groups(metadata: Any, file: Path, columns: tuple[str, ...]) -> Iterator[StreamPart]:
-    first_row = 0
-    for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        read = partial(_items, file, index, first_row, columns)
-        yield StreamPart(group.num_rows, group.total_byte_size, read)
-        first_row += group.num_rows
+def _describe(file: Path) -> Iterator[Any]:
+    """Yields the names of the columns, those of the classes, and the rows and bytes of each row group."""
+    with _open_file(file) as parquet:
+        columns = _find_columns(parquet.schema_arrow, file)
+        yield columns
+        yield _class_names(parquet.schema_arrow.metadata, columns)
+        for index in range(parquet.metadata.num_row_groups):
+            group = parquet.metadata.row_group(index)
+            yield group.num_rows, group.total_byte_size
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, columns: tuple[str, ...]) -> tuple[str, ...]:

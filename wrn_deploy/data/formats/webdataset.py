@@ -13,6 +13,7 @@ from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES
 from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import Encoded
+from wrn_deploy.data.foreign import check_known
 from wrn_deploy.data.labels import class_index
 from wrn_deploy.data.sources import StreamPart, stream_source
 from wrn_deploy.data.splits import choose_split
@@ -24,6 +25,7 @@ __all__ = ["open_source", "recognise"]
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
 CLASS_NAMES = "classnames.txt"
+LABEL_BYTES = 16 * 2**20  # of a sample's record: its values take many times as much memory
 
 
 def recognise(path: Path) -> bool:
@@ -92,6 +94,8 @@ class _Sample:
 
 
 def _open_shard(file: Path) -> StreamPart:
+    if not is_tar(file):
+        check_known(file, "tar")
     sizes = [sample.size_bytes for sample in _samples(file, contents=False)]
     return StreamPart(len(sizes), sum(sizes), partial(_items, file))
 
@@ -133,16 +137,26 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
         sample.encoded = member.read() if contents else b""
     elif suffix == ".cls":
         sample.is_labelled = True
-        sample.label = member.read() if contents else b""
+        sample.label = _record(member) if contents else b""
     elif suffix == ".json" and contents:
-        sample.record = member.read()
+        sample.record = _record(member)
+
+
+def _record(member: Member) -> bytes:
+    if member.size_bytes > LABEL_BYTES:
+        raise DeployError(
+            f"{member.name} has {member.size_bytes:,} bytes: expected a label of at most {LABEL_BYTES:,}; pack it again"
+        )
+    return member.read()
 
 
 def _label(sample: _Sample, name: str) -> int | None:
     if sample.label:
         found: object = sample.label.decode("utf-8", "replace")
     else:
-        record = parse_json(sample.record.decode("utf-8", "replace"), f"the .json of {name}") if sample.record else {}
+        record = (
+            parse_json(sample.record.decode("utf-8-sig", "replace"), f"the .json of {name}") if sample.record else {}
+        )
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
     index = class_index(found, name)
     if index is None and found is not None:

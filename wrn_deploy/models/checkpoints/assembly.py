@@ -120,7 +120,8 @@ def _weight_normed(length: torch.Tensor, direction: torch.Tensor) -> torch.Tenso
     dims = [at for at in range(direction.dim()) if not length.shape or length.shape[at] == 1]
     if not dims:  # a vector
         return length * torch.sign(direction)
-    return direction * (length / torch.linalg.vector_norm(direction, dim=dims, keepdim=bool(length.shape)))
+    norms: torch.Tensor = torch.linalg.vector_norm(direction, dim=dims, keepdim=bool(length.shape))
+    return direction * (length / norms)
 
 
 def _spectral_normed(original: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -131,8 +132,8 @@ def _spectral_normed(original: torch.Tensor, left: torch.Tensor, right: torch.Te
             f"u and v are {tuple(left.shape)} and {tuple(right.shape)} for {tuple(original.shape)}: expected the "
             "singular vectors of a matrix with a row for each output"
         )
-    spread: torch.Tensor = torch.mv(original.reshape(rows, -1), right)
-    return original / torch.dot(left, spread)
+    sigma: torch.Tensor = torch.dot(left, torch.mv(original.reshape(rows, -1), right))
+    return original / sigma
 
 
 FORMS = (

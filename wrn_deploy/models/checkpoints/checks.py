@@ -10,15 +10,16 @@ import torch
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.formatting import count, first_names
-from wrn_deploy.models import build_model, describe_model, layouts, listed_models
+from wrn_deploy.models import build_model, describe_model, layouts
+from wrn_deploy.models.catalog import read_catalog
 from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
 from wrn_deploy.models.checkpoints.states import State
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["check_keys", "check_values", "shapes_of"]
 
-UNLISTED = tuple(f"wrn-{depth}-{widen}" for depth in (10, 16, 22, 28, 34, 40) for widen in range(1, 13))
 
+DEPTHS, WIDEST = range(10, 59, 6), 64 * 32  # of WRN-d-k: d, and the most channels
 
 # Why a checkpoint does not fit, and what to do, if any key that is left over matches.
 LEFT_OVER = {
@@ -46,7 +47,7 @@ def check_keys(
     """Raises DeployError if a tensor is missing, left over or of another shape, with the keys and the likely remedy."""
     missing = [key for key in match.pairs.values() if key not in match.state]
     differing = _differing(match, own)
-    if match.layout.refused and len(missing) < len(match.pairs) / 2:
+    if match.layout.refused and len(missing) < len(match.pairs) / 2 and not any(_fitting(states)):
         raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
     if match.problems:
         raise DeployError(
@@ -67,7 +68,7 @@ def check_keys(
         raise DeployError(
             f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
             f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(problems)}. "
-            f"{_remedy(missing, match.left_over, states)}"
+            f"{_remedy(missing, match.left_over, file, states)}"
         )
 
 
@@ -115,8 +116,10 @@ def _other_classes(match: Match, own: Mapping[str, torch.Size], spec: ModelSpec)
     return next(iter(there))[0] if alone and rest else 0
 
 
-def _remedy(missing: list[str], left_over: tuple[str, ...], states: Mapping[str, State]) -> str:
+def _remedy(missing: list[str], left_over: tuple[str, ...], file: Path, states: Mapping[str, State]) -> str:
     """What to do: the first cause that the keys show; else the networks that the file fits."""
+    if missing and re.search(r"-\d{5}-of-\d{5}\.", file.name):
+        return "It is one of several shards: put the tensors of all into one dictionary, and save that"
     for pattern, remedy in LEFT_OVER.items():
         if any(map(pattern.fullmatch, left_over)):
             return remedy
@@ -133,8 +136,7 @@ def _remedy(missing: list[str], left_over: tuple[str, ...], states: Mapping[str,
 
 def _fitting(states: Mapping[str, State]) -> Iterator[str]:
     """The networks that the file is whole weights of, with the number of classes if it is not the usual one."""
-    for name in dict.fromkeys((*listed_models(), *UNLISTED)):
-        spec = describe_model(name)
+    for spec in _plausible(states):
         own = shapes_of(spec)
         try:
             match = find_match(states, own, layouts(spec.family))
@@ -145,3 +147,18 @@ def _fitting(states: Mapping[str, State]) -> Iterator[str]:
         classes = _other_classes(match, own, spec)
         if classes or not _differing(match, own):
             yield f"{spec.name} with --classes {classes}" if classes else spec.name
+
+
+def _plausible(states: Mapping[str, State]) -> Iterator[ModelSpec]:
+    """Networks that are not too large for the file; of WRN-d-k, also unlisted ones, those whose classifier it may have.
+
+    Building all of them would take seconds.
+    """
+    size = max((sum(tensor.numel() for tensor in state.values()) for state in states.values()), default=0)
+    for name, listed in read_catalog().items():
+        if listed.family != "wrn" and listed.parameters < 2 * size:  # a classifier may be much smaller
+            yield describe_model(name)
+    matrices = {tensor.shape for state in states.values() for tensor in state.values() if tensor.dim() == 2}
+    for widen in sorted({shape[1] // 64 for shape in matrices if shape[1] % 64 == 0 and 64 <= shape[1] <= WIDEST}):
+        for depth in DEPTHS:
+            yield describe_model(f"wrn-{depth}-{widen}-cifar")

@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from wrn_deploy.bundle import sha256_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, missing_package
 from wrn_deploy.files.budget import budget
+from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.files.text import read_text
 from wrn_deploy.models.checkpoints.download import check_address, download
 from wrn_deploy.models.checkpoints.sources import WeightsSource
@@ -122,8 +123,7 @@ def _checked(file: Path, source: WeightsSource, progress: Progress) -> Path:
             )
         return file
     try:
-        with kept.open("x", encoding="ascii") as record:
-            record.write(digest + "\n")
+        write_whole(kept, digest + "\n")
         noted = f"noted in {kept.name}, to compare with from now on"
     except OSError as error:
         noted = f"which cannot be noted beside it ({error.strerror})"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.formats.zip_archive import open_zip
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.zip_archive import open_zip
 from wrn_deploy.formatting import first_names
 
 __all__ = ["EXPECTED", "check_folder", "check_kind", "check_names"]
@@ -56,6 +56,7 @@ STARTS = (
           "an ONNX graph", GRAPH),
     _Kind(r"(?s)\x08[\x01-\x10]\x12", "a Core ML model", STATE),
     _Kind(r"(?s)....(TFL3)", "a TFLite graph", ARRAYS),
+    _Kind(r"(?s)....ET\d\d", "a program of ExecuTorch", STATE),
     _Kind(r"GGUF|GGML|lmgg|tjgg|fmgg", "a GGUF file", "such files are of language models, and quantized; " + STATE),
     _Kind(r"[fptv]trt\0", "a TensorRT plan", "`wrn-deploy inspect` reads those in a bundle; " + STATE),
     _Kind(r"(?s)([\x81-\x8f]|\xde..)([\xa1-\xbf]|\xd9.)[\x20-\x7e]", "a msgpack file, as flax writes it", ARRAYS),
@@ -106,8 +107,8 @@ FOLDERS = (
 )  # fmt: skip
 # Of the names of arrays, one in each line.
 NAMES = (
-    _Kind(r"(?s).*^(.*\.)?(layers\..*vars\.\d+|\w*(kernel|gamma|beta|moving_mean|moving_variance)(:0)?)$", "a file of "
-          "Keras, TensorFlow or flax", ARRAYS),
+    _Kind(r"(?s).*^(.*[./])?(layers\b.*\bvars[./]\d+|\w*(kernel|gamma|beta|moving_mean|moving_variance)(:0)?)$",
+          "a file of Keras, TensorFlow or flax", ARRAYS),
 )  # fmt: skip
 
 
@@ -115,7 +116,8 @@ def check_kind(file: Path) -> None:
     """Raises DeployError if this is a folder, or a file that is known to hold no weights that can be read here."""
     check_folder(file)
     if not file.is_file():
-        raise DeployError(f"{'no weights at ' if not file.exists() else ''}{file}: {EXPECTED}")
+        found = f"{file} is not a regular file" if file.exists() else f"no weights at {file}"
+        raise DeployError(f"{found}: {EXPECTED}")
     with open_regular(file) as stream:
         start = stream.read(START)
     if start[8:9] == b"{" and not start[4:8].strip(b"\0"):  # safetensors: 8 bytes of length, then JSON

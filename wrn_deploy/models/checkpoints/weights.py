@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.formats.safetensors_header import read_header
 from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.safetensors_header import read_header
 from wrn_deploy.files.text import parse_json
 from wrn_deploy.models import layouts
-from wrn_deploy.models.checkpoints.array_pickles import read_arrays
 from wrn_deploy.models.checkpoints.checks import check_keys, check_values, shapes_of
 from wrn_deploy.models.checkpoints.foreign_files import EXPECTED, check_kind, check_names
+from wrn_deploy.models.checkpoints.formats.array_pickles import read_arrays
 from wrn_deploy.models.checkpoints.formats.hdf5 import HDF5, read_hdf5
 from wrn_deploy.models.checkpoints.formats.npz import is_npz, read_npz
 from wrn_deploy.models.checkpoints.formats.pickled import read_pickled, refuse_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.data.any_image import AnyImage, fit_images
+from wrn_deploy.data.any_image import AnyImage, fit_images, is_encoded
+from wrn_deploy.data.decoding.decoders import Decoders
 from wrn_deploy.errors import UsageError
 from wrn_deploy.pipeline.inference.models import (
     BundleOrWeights,
@@ -112,12 +114,16 @@ def predict_images(model: ModelLike, options: PredictOptions, progress: Progress
         DeployError: a file is missing, is not an image, or has the wrong size; or an output is not finite.
         MachineError: this machine cannot run what was asked for.
     """
-    with open_model(model, options.backend, options.precision) as opened:
+    with contextlib.ExitStack() as stack:
+        decoders = stack.enter_context(Decoders(1))
+        if any(map(is_encoded, options.images)):
+            decoders.start()  # while the model is opened
+        opened = stack.enter_context(open_model(model, options.backend, options.precision))
         spec, found = opened.spec, list[Prediction]()
         top_k = _count(options.top_k, spec)
         title = f"Predicting with {find_runtime(opened.backend).title} {opened.precision}"
         with progress.task(title, len(options.images)) as advance:
-            for names, pixels in fit_images(options.images, spec.preprocessing, images_together(spec)):
+            for names, pixels in fit_images(options.images, spec.preprocessing, images_together(spec), decoders):
                 found += _predict(opened, names, pixels, top_k)
                 advance(len(names))
         return Predictions(

@@ -106,6 +106,10 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
             f"{options.a} and {options.b}: one is a plan, which runs on a GPU, and one a graph, which is timed on this "
             "CPU; expected two of a kind"
         )
+    if plans[0] and options.timing.threads is not None:
+        raise UsageError(
+            f"--threads {options.timing.threads} would do nothing: expected graphs; plans run on a GPU; leave it out"
+        )
     if plans[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans
 

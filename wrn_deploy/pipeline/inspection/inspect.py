@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,13 +114,25 @@ def _tensor(value: ir.Value) -> tuple[str, str, str]:
 
 
 def _parameters(model: ir.Model) -> int:
-    total = 0
-    for value in model.graph.initializers.values():
-        uses = [(use.node.op_type, use.idx) for use in value.uses()]
-        of_scales = [kind in ("QuantizeLinear", "DequantizeLinear") and index > 0 for kind, index in uses]
-        if not all(of_scales) or not uses:
-            total += math.prod(size for size in value.shape or () if isinstance(size, int))
-    return total
+    from wrn_deploy.graph import size_of
+
+    made = (node.outputs[0] for node in model.graph if node.op_type == "Constant")
+    return sum(size_of(value) or 0 for value in (*model.graph.initializers.values(), *made) if _is_parameter(value))
+
+
+def _is_parameter(value: ir.Value) -> bool:
+    """Whether a constant is more than a scale, a zero point or a shape, through nodes that hand it on."""
+    from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, REARRANGING
+
+    waiting, others = [value], False
+    while waiting:
+        for use in waiting.pop().uses():
+            if use.node.op_type in REARRANGING:
+                waiting += use.node.outputs[:1] if use.idx == 0 else []
+            elif use.node.op_type not in (QUANTIZE, DEQUANTIZE) or use.idx == 0:
+                return True
+            others = True
+    return not others  # nothing reads it
 
 
 def _plan(file: Path, progress: Progress) -> PlanView:

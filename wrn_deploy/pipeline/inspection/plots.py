@@ -12,7 +12,7 @@ from wrn_deploy.errors import DamagedFile, DeployError, UsageError
 from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.models import describe_model
 from wrn_deploy.pipeline.inspection.diagram import network_of
-from wrn_deploy.pipeline.output_files import check_picture, write_svg
+from wrn_deploy.pipeline.output_files import check_picture, reports_of, write_svg
 from wrn_deploy.pipeline.read_graph import read_graph
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.plots.network import Network
@@ -85,7 +85,7 @@ def _of_bundle(folder: Path, options: PlotOptions) -> tuple[Network, Path]:
     key = KEYS.get(precision, f"onnx-{precision}")
     file = bundle.file(bundle.find(key))
     network = _read(read_graph(file, "drawing a graph", EXPECTED), bundle.spec.name, precision)
-    return network, folder / "reports" / f"model-{precision}.svg"
+    return network, reports_of(folder) / f"model-{precision}.svg"
 
 
 def _of_name(name: str, progress: Progress) -> Network:

@@ -15,6 +15,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
+from wrn_deploy.pipeline.networks.replacing import check_replaced, warn_of_stale
 from wrn_deploy.pipeline.quantization.base_graph import write_wrapped
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Interface, ModelSpec, Precision
@@ -41,6 +42,7 @@ class ExportOptions:
         seed: seed of the random weights.
         overrides: changes to the network's description.
         weights_key: the state dict to read, if the file has several.
+        replace: replace the bundle of another network, or trained weights by random ones.
         bf16: write a bf16 graph too; experimental.
         pixels: graphs take pixels; as the next three, see `spec.Interface`.
         top_k: graphs give the best `top_k` classes.
@@ -60,6 +62,7 @@ class ExportOptions:
     features: bool = False
     feature_maps: bool = False
     weights_key: str = ""
+    replace: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -70,7 +73,8 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     """Makes the bundle: weights.safetensors, fp32.onnx and fp16.onnx, and bf16.onnx if asked for.
 
     Raises:
-        UsageError: neither weights nor `random_weights`, or both; more top classes than there are.
+        UsageError: neither weights nor `random_weights`, or both; more top classes than there are; the folder holds
+            another network's bundle and `replace` is off.
         DeployError: bad weights, or a folder that holds something else.
         GateError: a graph does not compute what the network computes; nothing is written.
         MachineError: torch, onnx or onnxruntime is missing.
@@ -88,6 +92,8 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
         )
     _check_packages()
     spec, taken = _read(options, progress)
+    if not options.replace:
+        check_replaced(options.out, spec, random_weights=options.random_weights)
     bundle = Bundle.create(options.out, spec, options.random_weights)
     origin = {"seed": options.seed} if taken is None else taken.origin
     weights = Recipe(options={"model": spec.core.to_json(), **origin}, tools={"wrn-deploy": __version__})
@@ -97,6 +103,7 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
         return Bundle.open(bundle.folder, trust=Trust())
     network = _random(spec, options.seed) if taken is None else network_of(taken)
     _write(bundle, network, weights, options, progress)
+    warn_of_stale(bundle, progress)
     return bundle
 
 

@@ -13,7 +13,7 @@ import torch
 
 from wrn_deploy.errors import DamagedFile, missing_package
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.hdf5_arrays import EXPECTED, NUMBERS
+from wrn_deploy.files.formats.hdf5_arrays import EXPECTED, NUMBERS
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import parse_json
 from wrn_deploy.process.limited import read_limited
@@ -21,7 +21,7 @@ from wrn_deploy.process.limited import read_limited
 __all__ = ["HDF5", "read_hdf5"]
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of an HDF5 file
-READER = "wrn_deploy.files.hdf5_arrays:write_arrays"
+READER = "wrn_deploy.files.formats.hdf5_arrays:write_arrays"
 
 
 def read_hdf5(file: Path) -> dict[str, torch.Tensor]:

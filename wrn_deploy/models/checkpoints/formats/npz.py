@@ -15,8 +15,8 @@ import torch
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
+from wrn_deploy.files.formats.zip_archive import ZIP, open_zip
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.files.zip_archive import ZIP, open_zip
 
 if TYPE_CHECKING:
     from zipfile import ZipExtFile

@@ -22,8 +22,8 @@ import torch
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
-from wrn_deploy.files.pickle_check import check_pickle
-from wrn_deploy.files.zip_archive import ZIP, open_zip
+from wrn_deploy.files.formats.pickle_check import check_pickle
+from wrn_deploy.files.formats.zip_archive import ZIP, open_zip
 
 __all__ = ["check_storages", "check_tensors"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import raised
-from wrn_deploy.files.zip_archive import open_zip
+from wrn_deploy.files.formats.zip_archive import open_zip
 
 
 def write(file: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED, *, comment: bytes = b"") -> bytes:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
 
-__all__ = ["ZIP", "open_zip"]
+__all__ = ["ZIP", "directory_bytes", "open_zip"]
 
 ZIP = b"PK\x03\x04"  # the first bytes of an archive with members
 END, END_BYTES, COMMENT_BYTES = b"PK\x05\x06", 22, 65535
@@ -31,7 +31,7 @@ def open_zip(stream: BinaryIO, name: object) -> zipfile.ZipFile:
         OverLimit: it has too many members, or they inflate to too much.
     """
     try:
-        budget().check("parts", _directory_bytes(stream) // ENTRY_BYTES, name)
+        budget().check("parts", directory_bytes(stream) // ENTRY_BYTES, name)
         archive = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, NotImplementedError, OSError, struct.error, ValueError) as error:
         raise _damaged(name, error) from error
@@ -60,7 +60,7 @@ def _check_members(archive: zipfile.ZipFile, name: object) -> None:
     budget().check_inflated(sum(member.file_size for member in members), compressed, name)
 
 
-def _directory_bytes(stream: BinaryIO) -> int:
+def directory_bytes(stream: BinaryIO) -> int:
     """The size of the list of members, from the record at the archive's end."""
     size = os.fstat(stream.fileno()).st_size
     start = max(0, size - END_BYTES - COMMENT_BYTES - LARGE_LOCATOR_BYTES)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import raised
-from wrn_deploy.files.safetensors_header import BITS, read_header
+from wrn_deploy.files.formats.safetensors_header import BITS, read_header
 
 
 def write(folder: Path, header: Any, body: bytes = bytes(16), length: int | None = None) -> Path:

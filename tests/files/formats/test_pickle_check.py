@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import raised
-from wrn_deploy.files.pickle_check import check_pickle
+from wrn_deploy.files.formats.pickle_check import check_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 INFINITE: list[Any] = []
@@ -162,7 +162,7 @@ def test_the_number_of_opcodes_is_limited() -> None:
 
 def test_a_greedy_pickle_takes_little_memory() -> None:
     code = (
-        "import io, resource; from wrn_deploy.files.pickle_check import check_pickle\n"
+        "import io, resource; from wrn_deploy.files.formats.pickle_check import check_pickle\n"
         "content = b']' * 3_000_000\n"
         "try: check_pickle(io.BytesIO(content), len(content), 'x')\n"
         "except Exception as error: print(type(error).__name__)"

@@ -1,0 +1,55 @@
+"""Options that were given and would do nothing: exit code 2 with what they need, before anything is opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Cli
+from wrn_deploy.cli.app import load_command
+from wrn_deploy.cli.options.effects import EFFECTS
+
+CALIBRATE = ("calibrate", "none", "--calib-data", "digits")
+BENCH = ("bench", "none", "--data", "digits")
+CASES = [
+    (("train", "wrn-10-1", "--out", "new", "--warm-up", "0.1"), "--warm-up", "--recipe one-cycle"),
+    (("train", "wrn-10-1", "--out", "new", "--local-bn"), "--sync-bn", "torchrun"),
+    (("train", "wrn-10-1", "--out", "new", "--device", "cpu", "--fastest"), "--deterministic", "a GPU"),
+    (("export", "wrn-10-1", "--weights", "x", "--out", "new", "--seed", "0"), "--seed", "--random-weights"),
+    (("export", "wrn-10-1", "--random-weights", "--out", "new", "--weights-key", "x"), "--weights-key", "--weights F"),
+    ((*CALIBRATE, "--percentile", "99.99"), "--percentile", "--calib-method percentile"),
+    ((*CALIBRATE, "--learning-steps", "600"), "--learning-steps", "--rounding learned"),
+    (("build-engine", "none", "--int8", "--calib-size", "256"), "--calib-size", "--calib-data"),
+    (("build-engine", "none", "--fp16", "--calib-method", "max"), "--calib-method", "--calib-data"),
+    (("build-engine", "none", "--int8", "--calib-data", "x", "--percentile", "99"), "--percentile", "--calib-method p"),
+    (("tune", "none", "--data", "x", "--max-drop", "1", "--percentile", "99"), "--percentile", "--calib-data"),
+    (("tune", "none", "--data", "x", "--calib-data", "x", "--percentile", "99"), "--percentile", "--calib-method per"),
+    (("finetune", "none", "--data", "x", "--epochs", "2", "--steps", "200"), "--steps", "no --epochs"),
+    ((*BENCH, "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
+    (("eval", "none", "--data", "x", "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
+    ((*BENCH, "--scenario-seconds", "10"), "--scenario-seconds", "--scenario"),
+    ((*BENCH, "--target-qps", "10"), "--target-qps", "--scenario"),
+    ((*BENCH, "--scenario", "Offline", "--target-latency", "100"), "--target-latency", "--scenario Server"),
+]  # also with their default values, which a user may write out
+
+
+@pytest.mark.parametrize(("given", "option", "expected"), CASES, ids=[" ".join(given) for given, _, _ in CASES])
+def test_it_is_refused_with_what_it_needs(cli: Cli, given: tuple[str, ...], option: str, expected: str) -> None:
+    outcome = cli(*given)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {option} would do nothing: expected ")
+    assert expected in outcome.err
+
+
+@pytest.mark.parametrize("command", EFFECTS)
+def test_the_table_names_options_that_the_command_has(command: str) -> None:
+    declared = {parameter.name for parameter in load_command(command).params}
+    for effect in EFFECTS[command]:
+        assert declared >= {*effect.names}
+
+
+@pytest.mark.parametrize("command", EFFECTS)
+def test_every_rule_is_tried(command: str) -> None:
+    tried = {option for given, option, _ in CASES if given[0] == command}
+    spelled = {parameter.name: parameter.opts[0] for parameter in load_command(command).params}
+    for effect in EFFECTS[command]:
+        assert tried & {spelled[name] for name in effect.names}

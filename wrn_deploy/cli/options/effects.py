@@ -1,0 +1,104 @@
+"""Which options do something only beside others, as data; one that was given and would do nothing is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from wrn_deploy.errors import UsageError
+from wrn_deploy.training.recipe import RECIPES, LearningRateSchedule
+
+__all__ = ["EFFECTS", "refuse_without_effect"]
+
+Given = Mapping[str, Any]  # a command's values by the names of its parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effect:
+    """The parameters `names` do something only if `when` holds, which `expected` says in words."""
+
+    names: tuple[str, ...]
+    when: Callable[[Given], bool]
+    expected: str
+
+
+PERCENTILE = _Effect(
+    names=("percentile",), when=lambda given: given["method"] == "percentile", expected="--calib-method percentile"
+)
+CALIBRATION = _Effect(
+    names=("size", "method", "percentile"),
+    when=lambda given: given["calib_data"] is not None,
+    expected="--calib-data, since nothing is calibrated otherwise",
+)
+EVERYTHING = _Effect(
+    names=("everything",),
+    when=lambda given: given["backends"] is None or given["precision"] is None,
+    expected="--backend or --precision, not both, since they name the candidate",
+)
+EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
+    "train": (
+        _Effect(
+            names=("warm_up",),
+            when=lambda given: RECIPES[given["recipe"]].recipe.schedule is LearningRateSchedule.ONE_CYCLE,
+            expected="a recipe whose rate rises, as --recipe one-cycle",
+        ),
+        _Effect(
+            names=("sync_norms",),
+            when=lambda _given: "WORLD_SIZE" in os.environ,
+            expected="several processes, which torchrun starts",
+        ),
+        _Effect(
+            names=("deterministic",),
+            when=lambda given: given["device"] != "cpu",
+            expected="a GPU; a CPU's kernels are exact",
+        ),
+    ),
+    "export": (
+        _Effect(names=("seed",), when=lambda given: given["random_weights"], expected="--random-weights"),
+        _Effect(names=("weights_key",), when=lambda given: given["weights"] is not None, expected="--weights FILE"),
+    ),
+    "calibrate": (
+        PERCENTILE,
+        _Effect(
+            names=("learning_steps",), when=lambda given: given["rounding"] == "learned", expected="--rounding learned"
+        ),
+    ),
+    "tune": (CALIBRATION, PERCENTILE),
+    "build-engine": (CALIBRATION, PERCENTILE),
+    "finetune": (
+        _Effect(
+            names=("steps",), when=lambda given: given["epochs"] is None, expected="no --epochs, which it replaces"
+        ),
+    ),
+    "bench": (
+        EVERYTHING,
+        _Effect(
+            names=("seconds", "target_ms", "qps"),
+            when=lambda given: bool(given["scenario"]),
+            expected="--scenario, as in --scenario Server",
+        ),
+        _Effect(
+            names=("target_ms", "qps"), when=lambda given: "Server" in given["scenario"], expected="--scenario Server"
+        ),
+    ),
+    "eval": (EVERYTHING,),
+}
+
+
+def refuse_without_effect(context: typer.Context) -> None:
+    """Raises UsageError if an option of the command was given that its other options make useless."""
+    declared = {parameter.name: parameter for parameter in context.command.params}
+    for effect in EFFECTS.get(context.command.name or "", ()):
+        given = [name for name in effect.names if _was_given(context, name)]
+        if given and not effect.when(context.params):
+            spelled = " and ".join(declared[name].opts[0] for name in given)
+            raise UsageError(f"{spelled} would do nothing: expected {effect.expected}; leave it out")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -1,0 +1,1 @@
+"""What files of each format declare, checked before a library reads them."""
