@@ -56,7 +56,7 @@ def test_weights_by_name_bring_theirs(tmp_path: Path) -> None:
 
 
 def test_a_published_file_under_any_name_is_known_by_its_digest(tmp_path: Path) -> None:
-    found = _found(tmp_path, "9ba9bcbe" + "0" * 56)
+    found = _found(tmp_path, find_source("torchvision/wide_resnet50_2.IMAGENET1K_V2").sha256)
     assert found.preprocessing.resize == 232
     assert found.why == "published with torchvision/wide_resnet50_2.IMAGENET1K_V2"
 
@@ -65,7 +65,7 @@ def test_a_published_file_of_another_network_is_reported(tmp_path: Path) -> None
     with pytest.raises(
         DeployError, match=r"is torchvision/resnet50\.IMAGENET1K_V2, of resnet-50: expected weights of w"
     ):
-        _found(tmp_path, "11ad3fa6" + "0" * 56)
+        _found(tmp_path, find_source("torchvision/resnet50.IMAGENET1K_V2").sha256)
 
 
 def test_timm_s_configuration_beside_the_file_is_read(tmp_path: Path) -> None:
