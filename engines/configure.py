@@ -10,6 +10,7 @@ from wrn_deploy.engines.flavor import Flavor, TensorRT
 from wrn_deploy.engines.options import EngineOptions, Hardware
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.files.new_file import write_whole
+from wrn_deploy.files.regular import open_regular
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["configure", "load_timing_cache", "save_timing_cache"]
@@ -60,7 +61,11 @@ def load_timing_cache(config: Any, file: Path) -> Any:
     Raises:
         DeployError: the file is not a timing cache of this TensorRT version and this GPU.
     """
-    cache = config.create_timing_cache(file.read_bytes() if file.exists() else b"")
+    measured = b""
+    if file.exists():
+        with open_regular(file) as stream:
+            measured = stream.read()
+    cache = config.create_timing_cache(measured)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         raise DeployError(
             f"{file} is not a timing cache of this TensorRT on this GPU: delete it, or name another --timing-cache"

@@ -45,3 +45,18 @@ def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfea\x00")
     with pytest.raises(DamagedFile, match=r"a\.txt is not text in UTF-8"):
         read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" + "[]," * 3_000_000 + "[]]", "[" + "{}," * 3_000_000 + "{}]", '["",' * 2_500_000, '{"a":{},' * 1_500_000],
+)
+def test_many_values_are_refused_before_they_are_made(text: str) -> None:
+    with pytest.raises(OverLimit, match="parts to keep in memory"):
+        parse_json(text, "x.json")
+    with raised("members=1000"), pytest.raises(OverLimit, match="members"):
+        parse_json("[" + "1," * 2000 + "1]", "x.json")
+
+
+def test_a_long_list_of_numbers_is_read() -> None:
+    assert len(parse_json("[" + "1.5," * 300_000 + "2]", "x.json")) == 300_001

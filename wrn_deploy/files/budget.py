@@ -54,7 +54,8 @@ class Budget:
         pixels: width times height of an image, as decoded and after the resize.
         members: files in an archive, rows of a table, tensors of a checkpoint.
         parts: what is listed in memory before any of it is read: nodes and constants of a graph, with its functions
-            written out; members of a .zip archive; objects of an HDF5 file.
+            written out; members of a .zip archive; objects of an HDF5 file; objects, lists and texts of a JSON file,
+            four a part.
         memory_bytes: size in memory of the arrays that a file declares.
         ratio: inflated size over compressed size; not checked for results below 64 MiB.
         nesting: depth of nested values, in JSON, pickles and graphs.

@@ -15,6 +15,8 @@ from wrn_deploy.files.regular import open_regular
 
 __all__ = ["parse_json", "read_bytes", "read_json", "read_text"]
 
+COSTLY_IN_A_PART = 4
+
 
 def read_bytes(stream: BufferedReader, name: object) -> bytes:
     """The rest of an open file of at most `text_bytes`; `name` names it in the error.
@@ -55,8 +57,12 @@ def parse_json(text: str, name: object) -> Any:
 
     Raises:
         DamagedFile: it is not such a text. `name` names it.
-        OverLimit: it is nested too deep.
+        OverLimit: it is nested too deep, or has too many values.
     """
+    # An object, a list or a text takes some hundred bytes, a number 40: all are counted before they are made.
+    costly = text.count("{") + text.count("[") + text.count('"') // 2
+    budget().check("parts", costly // COSTLY_IN_A_PART, name)
+    budget().check("members", text.count(","), name)
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.files.text import read_json
 from wrn_deploy.models.checkpoints.sources import WeightsSource, read_sources, sources_of
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
@@ -96,11 +96,11 @@ def _timm_config(file: Path, usual: ModelSpec) -> tuple[Preprocessing | None, tu
     It may have one size for training and one for tests: the test's is taken if it is the network's usual size.
     """
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         config = record.get("pretrained_cfg", record)
         if not {"mean", "std", "input_size"} <= config.keys():
             return None, ()
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, DamagedFile, AttributeError):
         return None, ()
     other = _other_network({**config, **record}, usual)
     if other:

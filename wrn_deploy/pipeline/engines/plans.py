@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DamagedFile
+from wrn_deploy.files.regular import open_regular
 from wrn_deploy.manifest import MANIFEST
 
 __all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
@@ -18,7 +19,7 @@ SUFFIXES = (".plan", ".engine", ".trt")
 def plan_flavor(file: Path) -> str | None:
     """The TensorRT that the file's first bytes name; None: the file is not a plan, or a damaged one."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             return MAGIC.get(stream.read(4))
     except OSError as error:
         raise DamagedFile(f"{file} cannot be read ({error.strerror or error}): {EXPECTED}") from error

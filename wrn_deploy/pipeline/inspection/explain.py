@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wrn_deploy.bench.report.ratios import paired_ratio
 from wrn_deploy.bench.report.verdicts import Doubts, Verdict, decide
@@ -25,6 +26,9 @@ from wrn_deploy.pipeline.inspection.node_times import (
     time_graphs,
 )
 from wrn_deploy.progress import Progress
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = ["BETWEEN", "ExplainOptions", "Explanation", "LayerRow", "Side", "TimingOptions", "explain"]
 
@@ -112,7 +116,7 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         return compare(options, time_plans((options.a, options.b), options.timing, progress))
     from wrn_deploy.pipeline.read_graph import read_graph
 
-    first, second = (name_nodes(read_graph(file, "explaining")) for file in (options.a, options.b))
+    first, second = (_runnable(file, read_graph(file, "explaining")) for file in (options.a, options.b))
     measured = time_graphs((first, second), options.timing, progress)
     has_qdq = any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in second.graph)
     timed = TimedPair(
@@ -122,6 +126,13 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         findings=_lint(options.b, progress) if has_qdq else (),
     )
     return compare(options, timed)
+
+
+def _runnable(file: Path, model: ir.Model) -> ir.Model:
+    """The model with named nodes, to be run here; loops may never end, and functions hide what is run."""
+    if model.functions or sum(1 for _ in model.graph.all_nodes()) > len(model.graph):
+        raise DeployError(f"{file} has functions, loops or branches: expected a graph of plain layers to time")
+    return name_nodes(model)
 
 
 def compare(options: ExplainOptions, timed: TimedPair) -> Explanation:
