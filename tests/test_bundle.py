@@ -38,7 +38,7 @@ def add(step: Transaction, name: str, content: str, *parents: Artifact, **option
     step.file(f"{name}.txt").write_text(content)
     recipe = Recipe(parents={parent.key: parent.sha256 for parent in parents}, options=options, tools={"tool": "1"})
     key = name.rpartition("/")[2]
-    return step.add(key, kind=Kind.ONNX, precision=Precision.FP32, path=f"{name}.txt", recipe=recipe)
+    return step.add(key, kind=Kind.REPORT, precision=Precision.FP32, path=f"{name}.txt", recipe=recipe)
 
 
 def test_a_bundle_and_its_artifacts_are_shown_in_a_line(tmp_path: Path) -> None:

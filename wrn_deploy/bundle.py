@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact, StaleArtifact
 from wrn_deploy.files.budget import budget
+from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.signature import SIGNATURE, check_signature
 from wrn_deploy.files.staging import commit, is_scratch, locked, pending_commit, staging
@@ -203,6 +204,8 @@ class Bundle:
                 f"{file} is not the file that the manifest describes (sha256 {artifact.sha256[:12]}, "
                 f"{artifact.size_bytes} bytes): it was changed or damaged; run `{remedy}`"
             )
+        if artifact.kind is Kind.ONNX:
+            check_bundle_graph(self.file(artifact))
 
     def _opened(self, path: str) -> BufferedReader:
         """Opens a file of the bundle: that of an unfinished commit of ours, or the one in its place."""

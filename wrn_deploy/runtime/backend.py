@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DeployError, MachineError, UsageError
-from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
@@ -226,8 +225,6 @@ def open_backend(bundle: Bundle, *, backend: str, precision: Precision, threads:
     if found.obstacle is not None:
         raise found.obstacle
     assert found.artifact is not None
-    if found.artifact.kind is Kind.ONNX:
-        check_bundle_graph(bundle.file(found.artifact))
     return runtime.open_backend(bundle, found.artifact, precision=precision, threads=threads)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
-from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -81,7 +80,6 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     if current is not None:
         progress.note(f"{bundle.folder}: {current.path} is up to date")
         return current
-    check_bundle_graph(bundle.file(graph))
     built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
     facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
     path = f"{options.precision}-{trt.flavor}.plan"

@@ -126,7 +126,7 @@ class _Work:
     def judge(self, progress: Progress) -> Judge:
         """Computes fp32's answers to the held-out images."""
         batches = self.images.judged_by(images_together(self.bundle.spec))
-        fp32 = self.bundle.file(self.bundle.artifacts["onnx-fp32"])
+        fp32 = self.bundle.file(self.bundle.find("onnx-fp32"))
         with (
             progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
             unwrapped_file(fp32, self.bundle.spec) as graph,
@@ -141,7 +141,7 @@ class _Work:
         from wrn_deploy.calib.rounding.execute import TorchGraph
 
         model = read_unwrapped(self.bundle.file(made))
-        fp32 = read_unwrapped(self.bundle.file(self.bundle.artifacts["onnx-fp32"]))
+        fp32 = read_unwrapped(self.bundle.file(self.bundle.find("onnx-fp32")))
         file = self.folder / f"{key}.onnx"
         ir.save(model, file)
         before = judge.judge(self._answer(file, key))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bundle import Artifact, Bundle, Kind
 from wrn_deploy.errors import DamagedFile, DeployError
-from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
@@ -77,8 +76,6 @@ def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
         remedy = bundle.command_for("weights")
     try:
         bundle.find(artifact.key, remedy)
-        if artifact.kind is Kind.ONNX:
-            check_bundle_graph(bundle.file(artifact))
     except DeployError as error:
         return str(error)
     return None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.spec import ModelSpec
 
@@ -26,7 +25,6 @@ def read_unwrapped(file: Path) -> ir.Model:
 
     from wrn_deploy.export.interface import unwrap
 
-    check_bundle_graph(file)
     return unwrap(ir.load(file))
 
 
@@ -35,7 +33,7 @@ def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
     from wrn_deploy.calib.collection.table import read_table
     from wrn_deploy.calib.equalization.equalize import equalize
 
-    fp32, table = (bundle.file(bundle.artifacts[key]) for key in ("onnx-fp32", "calibration"))
+    fp32, table = (bundle.file(bundle.find(key)) for key in ("onnx-fp32", "calibration"))
     found = read_table(table)
     return equalize(read_unwrapped(fp32), found.equalization), found
 
@@ -43,7 +41,6 @@ def read_equalized(bundle: Bundle) -> tuple[ir.Model, CalibrationTable]:
 @contextlib.contextmanager
 def unwrapped_file(file: Path, spec: ModelSpec) -> Iterator[Path]:
     """A file with the graph in `file` without an interface: `file` itself if it has none, else a temporary one."""
-    check_bundle_graph(file)
     if spec == spec.core:
         yield file
         return

@@ -132,7 +132,7 @@ class Tuner:
     def tune(self, budget: Budget) -> Tuning:
         """Measures the costs, then searches; computes fp32's answers once per set of images."""
         bundle = self.graphs.bundle
-        stored = bundle.file(bundle.artifacts["onnx-fp32"])
+        stored = bundle.file(bundle.find("onnx-fp32"))
         with unwrapped_file(stored, bundle.spec) as fp32:
             with Reference(fp32, self.sample, self.threads, _ignore) as reference:
                 layers = self._costs(reference)
