@@ -18,8 +18,9 @@ import pytest
 
 from tests.manifests import edit_manifest, read_record
 from tests.mutants import mutate_record
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction, sha256_of
+from wrn_deploy.bundle import Bundle, Transaction, sha256_of
 from wrn_deploy.errors import DamagedFile, DeployError, MissingArtifact
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.spec import ModelSpec, Precision, Preprocessing
 
 SPEC = ModelSpec(

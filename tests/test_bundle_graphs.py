@@ -1,4 +1,4 @@
-"""Graphs in a bundle: what no exported graph has is refused by whoever finds the artifact, whatever the manifest says."""
+"""Graphs in a bundle: what no exported graph has is refused by every reader, whatever the manifest says."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from wrn_deploy.formatting import count
 from wrn_deploy.manifest import MANIFEST, Artifact, Kind, Manifest, Recipe
 from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["MANIFEST", "Artifact", "Bundle", "Kind", "Recipe", "Transaction", "sha256_of"]
+__all__ = ["Bundle", "Transaction", "sha256_of"]
 
 T = TypeVar("T")
 READINGS = 10  # of a bundle that changes meanwhile, before the last error counts

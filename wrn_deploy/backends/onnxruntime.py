@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, open_session, session_errors
 from wrn_deploy.spec import Precision, TensorSpec

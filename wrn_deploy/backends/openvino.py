@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import Precision, TensorSpec
 

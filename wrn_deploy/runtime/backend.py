@@ -8,8 +8,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.manifest import Artifact, Kind
 from wrn_deploy.plugins import near_names, plugin_names
 from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec

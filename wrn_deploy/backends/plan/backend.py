@@ -14,9 +14,10 @@ from wrn_deploy.backends.plan.cuda import call, cuda_runtime, on_gpu
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 from wrn_deploy.backends.plan.execution import Execution
 from wrn_deploy.backends.plan.validity import plan_mismatch
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, DeviceBackend
 from wrn_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray
 from wrn_deploy.spec import Precision, TensorSpec

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from wrn_deploy.backends.pytorch.backend import TorchBackend
 from wrn_deploy.backends.pytorch.device import CpuDevice
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import scale_and_shift
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.spec import ModelSpec, Precision
 

@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.state import GRAPH, find_calibrated

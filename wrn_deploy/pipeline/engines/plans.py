@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.regular import open_regular
-from wrn_deploy.manifest import MANIFEST
+from wrn_deploy.manifest import MANIFEST, Artifact, Kind
 
 __all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
 

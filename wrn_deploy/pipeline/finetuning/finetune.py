@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finetuning
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
 from wrn_deploy.formatting import percent
 from wrn_deploy.machine import package_versions
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
 from wrn_deploy.pipeline.inference.models import images_together

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from wrn_deploy.bundle import MANIFEST, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.models import Overrides
 from wrn_deploy.models.checkpoints.foreign_files import check_folder
 from wrn_deploy.models.checkpoints.sources import read_sources

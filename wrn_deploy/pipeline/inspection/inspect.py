@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.machine import find_gpu
-from wrn_deploy.manifest import MANIFEST
+from wrn_deploy.manifest import MANIFEST, Artifact, Kind
 from wrn_deploy.pipeline.engines.plans import bundle_of, is_plan, plan_flavor
 from wrn_deploy.pipeline.engines.proof import NO_PROOF
 from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import Gpu, find_gpu
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.engines.plans import bundle_of
 from wrn_deploy.pipeline.inspection.node_times import (
     BETWEEN,

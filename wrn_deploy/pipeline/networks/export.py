@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.files.trust import Trust
 from wrn_deploy.machine import package_versions
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.models import Overrides, describe_model
 from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images

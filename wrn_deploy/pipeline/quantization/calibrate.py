@@ -7,10 +7,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION

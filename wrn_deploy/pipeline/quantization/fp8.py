@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.machine import package_versions
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import PACKAGES
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wrn_deploy.bundle import Artifact, Bundle, Kind, Recipe, Transaction
+from wrn_deploy.bundle import Bundle, Transaction
 from wrn_deploy.calib.guard import CalibrationWarning
 from wrn_deploy.data.sampling.overlap import ImageSet, read_image_set
+from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.quantization.state import BEFORE, RECORD, is_finetuned
 from wrn_deploy.spec import Precision
 

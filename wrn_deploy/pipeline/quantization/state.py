@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wrn_deploy.bundle import Artifact, Bundle, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.manifest import Artifact, Recipe
 
 __all__ = [
     "BEFORE", "FINETUNE", "GRAPH", "RECORD", "TUNE", "UNTUNED", "before_finetuning", "find_all_int8", "find_calibrated",

@@ -8,10 +8,10 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 
-from wrn_deploy.bundle import Artifact, Bundle, Transaction
+from wrn_deploy.bundle import Bundle, Transaction
 from wrn_deploy.files.staging import staging
 from wrn_deploy.files.trust import Trust
-from wrn_deploy.manifest import MANIFEST
+from wrn_deploy.manifest import MANIFEST, Artifact
 from wrn_deploy.progress import Progress
 
 __all__ = ["WithoutNotes", "copy_new", "scratch_copy"]

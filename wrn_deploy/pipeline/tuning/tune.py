@@ -11,7 +11,7 @@ from typing import Any
 
 from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.bench.report.tuning import Budget, Tuning, read_tuning
-from wrn_deploy.bundle import Bundle, Kind, Recipe
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
@@ -22,6 +22,7 @@ from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
 from wrn_deploy.formatting import describe_loss, digits, percent
 from wrn_deploy.machine import package_versions
+from wrn_deploy.manifest import Kind, Recipe
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from wrn_deploy.bench.report.tuning import Budget, ConvCost, Score, Trial, Tuning
-from wrn_deploy.bundle import Artifact, Bundle
+from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
+from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
 from wrn_deploy.process.scratch import full_is_named, open_scratch_file, scratch_folder
