@@ -162,7 +162,8 @@ def _options(
             "--limit",
             metavar="NAME=NUMBER",
             help="Raise or lower a limit on files from outside, as in pixels=2e8; may be given again. "
-            "Names: text_bytes, image_bytes, pixels, members, memory_bytes, ratio, nesting, seconds.",
+            "Names: text_bytes, download_bytes, image_bytes, pixels, members, parts, memory_bytes, ratio, nesting, "
+            "seconds, links.",
         ),
     ] = None,
     require_signature: Annotated[
