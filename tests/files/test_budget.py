@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
+from wrn_deploy.cli.app import app
 from wrn_deploy.errors import DamagedFile, OverLimit, UsageError
 from wrn_deploy.files.budget import VARIABLE, Budget, budget, parse_limits, raised
 
@@ -20,6 +24,17 @@ def test_the_error_names_the_limit_and_how_to_raise_it() -> None:
         "`wrn-deploy --limit pixels=200000000 ...` or WRN_DEPLOY_LIMITS=pixels=200000000"
     )
     assert isinstance(caught.value, DamagedFile)
+
+
+def test_the_help_and_the_documentation_list_every_limit_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
+    shown = typer.main.get_command(app).params
+    (text,) = (getattr(parameter, "help", "") for parameter in shown if "--limit" in parameter.opts)
+    sizes = {256 * 2**20: "256 MiB", 4 * 2**30: "4 GiB", 16 * 2**30: "16 GiB"}
+    for field in dataclasses.fields(Budget):
+        default = getattr(Budget(), field.name)
+        assert field.name in text
+        assert f"| `{field.name}` | {sizes.get(default, f'{default:,}')} |" in page
 
 
 @pytest.mark.parametrize("amount", [-1, -(2**63), float("nan"), float("inf"), 10**400])

@@ -59,7 +59,7 @@ class Budget:
         memory_bytes: size in memory of the arrays that a file declares.
         ratio: inflated size over compressed size; not checked for results below 64 MiB.
         nesting: depth of nested values, in JSON, pickles and graphs.
-        seconds: time for one file in a process of its own, and for a server that sends nothing.
+        seconds: time for one file in a process of its own.
         links: 1 follows links in a folder of images to other folders, and out of it; 0 does not.
     """
 
