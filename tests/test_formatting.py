@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wrn_deploy
 from wrn_deploy.formatting import (
     abbreviate,
     compare_times,
@@ -162,3 +165,11 @@ def test_small_ratios_keep_their_digits() -> None:
         "0.0123",
         "0.000144",
     ]
+
+
+def test_no_other_file_writes_a_sign_or_a_factor_by_itself() -> None:
+    """A sign or a word that is chosen before rounding ends as "-0.00" or "1.00 times slower"."""
+    root = Path(wrn_deploy.__file__).parent
+    by_itself = re.compile(r"\{[^{}\n]*:\+[.0-9]*f\}|[0-9]f\}(x| times| points)")
+    files = [file for file in root.rglob("*.py") if file.name != "formatting.py"]
+    assert [file.name for file in files if by_itself.search(file.read_text(encoding="utf-8"))] == []

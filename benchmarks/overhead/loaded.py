@@ -7,7 +7,7 @@ It runs `wrn-deploy bench` once on the quiet machine (or reads its report), then
 to the baseline is right if it is within a factor of 1.5 of the quiet machine's, "at least N" if N is at most 1.5 times
 of it; "too noisy to conclude" claims nothing. The program ends with code 3 if a ratio of a loaded run is wrong, and
 with code 4 if the machine is not quiet: if a ratio of the quiet run does not hold. Turns are shorter than `bench`'s, so
-that 20 runs with 2 busy cores take about ten minutes.
+that 20 runs with 2 busy cores take about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def _arguments() -> Any:
     parser.add_argument("--runs", type=int, default=20, help="runs with busy cores (default 20)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
     parser.add_argument("--backend", nargs="+", default=["torch", "onnxruntime"], help="default torch onnxruntime")
-    parser.add_argument("--rounds", type=int, default=12, help="as bench --rounds (default 12)")
-    parser.add_argument("--iterations", type=int, default=20, help="as bench --iterations (default 20)")
-    parser.add_argument("--duration", type=float, default=0.5, help="as bench --duration (default 0.5)")
+    parser.add_argument("--rounds", type=int, default=10, help="as bench --rounds (default 10)")
+    parser.add_argument("--iterations", type=int, default=10, help="as bench --iterations (default 10)")
+    parser.add_argument("--duration", type=float, default=0.3, help="as bench --duration (default 0.3)")
     parser.add_argument("--limit", type=int, default=64, help="images whose answers are compared (default 64)")
     parser.add_argument("--busy", type=int, default=usable_cores(), help="busy cores (default all)")
     parser.add_argument("--quiet", type=Path, help="bench.json of the quiet machine (default: measure it first)")

@@ -172,7 +172,8 @@ def main() -> None:
 def _prepare(work: Path, names: list[str]) -> dict[str, Place]:
     """A calibrated bundle, copied for each command."""
     first = work / "first"
-    for arguments in (("export", *MODEL, "--out", str(first)), ("calibrate", str(first), "--calib-data", "digits")):
+    calibrate = ("calibrate", str(first), "--calib-data", "digits", "--calib-size", "16", "--rounding", "nearest")
+    for arguments in (("export", *MODEL, "--out", str(first)), calibrate):
         subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=True, stdout=subprocess.DEVNULL)
     places = {name: Place(name=name, folder=work / name) for name in names}
     for place in places.values():

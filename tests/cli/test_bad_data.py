@@ -85,6 +85,19 @@ class TestData:
         assert outcome.code == 0
         assert "cut.png" in outcome.out + outcome.err
 
+    def test_what_is_left_out_of_a_folder_is_a_warning(
+        self, cli: Cli, bundle: Bundle, command: tuple[str, str], with_corrupt: Path
+    ) -> None:
+        cut = next(with_corrupt.rglob("cut.png"))
+        cut.rename(cut.with_suffix(".heic"))
+        plain = ("--rounding", "nearest") if command[0] == "calibrate" else ()
+        outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--threads", 1, *plain)
+        assert outcome.code == 0
+        assert re.search(r"warning: .* left out 1 file \('\d/cut\.heic'\) not named like an image", outcome.err)
+
+    def test_a_split_that_is_not_there(self, cli: Cli, bundle: Bundle, command: tuple[str, str], pngs: Path) -> None:
+        assert "has no split 'dev'" in self._refused(cli, bundle, command, f"{pngs}:dev")
+
     def test_a_share_of_them_may_be_left_out_too(
         self, cli: Cli, bundle: Bundle, command: tuple[str, str], with_corrupt: Path
     ) -> None:

@@ -36,7 +36,7 @@ CASES = [
         (*CALIBRATE, "--calib-method", "percentil"),
         ("'percentil' (did you mean percentile?)", "expected one of entropy, max"),
     ),
-    ((*CALIBRATE, "--percentile", "12"), ("--percentile 12", "50 to 100")),
+    ((*CALIBRATE, "--calib-method", "percentile", "--percentile", "12"), ("--percentile 12", "50 to 100")),
     (("build-engine", "BUNDLE"), ("no precision given", "expected one of --fp16, --int8, --bf16, --fp8")),
     (("build-engine", "BUNDLE", "--fp16", "--int8"), ("--fp16 and --int8 given", "expected one of --fp16, --int8")),
     (("build-engine", "BUNDLE", "--fp16", "--calib-data", "digits"), ("--calib-data digits with --fp16", "--int8")),

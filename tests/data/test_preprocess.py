@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from PIL import Image
 
 from tests.data.made import Pixels
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.data.preprocess import Batches, as_input, fit_image, normalize, scale_and_shift
-from wrn_deploy.errors import DeployError
+from wrn_deploy.data.preprocess import RESIZED_WHOLE, Batches, as_input, fit_image, normalize, scale_and_shift
+from wrn_deploy.errors import DeployError, OverLimit
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -129,3 +131,44 @@ def test_a_source_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
     batches = Batches(open_data(str(tmp_path), Role.TEST), IMAGENET, 16, max_corrupt=1)
     with pytest.raises(DeployError, match="gave no readable image: expected at least one"):
         list(batches)
+
+
+@pytest.mark.parametrize("size", [(4000, 500), (300, 5000), (64, 3000), (3000, 64), (1, 255), (255, 1)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_long_images_are_fitted_as_torchvision_does(tmp_path: Path, size: tuple[int, int], interpolation: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    how = dataclasses.replace(IMAGENET, interpolation=interpolation)
+    expected = _reference(tmp_path / "x.png", Image.Resampling[interpolation.upper()])
+    np.testing.assert_array_equal(fit_image(pixels, how, "x"), expected)
+
+
+@pytest.mark.parametrize("size", [(600, 2), (2, 600)])
+def test_the_crop_of_a_very_long_image_is_nearly_the_same(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A smooth one, as photographs are; it is beyond the limit up to which the pixels are the same to the last bit."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([127 + 120 * np.sin((rows + columns) / period) for period in (9, 17, 40)], axis=2).astype(
+        np.uint8
+    )
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    assert RESIZED_WHOLE < 256 * 256 * 300
+    found = fit_image(pixels, IMAGENET, "x").astype(int)
+    assert np.abs(found - _reference(tmp_path / "x.png", Image.Resampling.BILINEAR)).max() <= 1
+
+
+def test_the_memory_of_a_long_image_is_that_of_its_crop() -> None:
+    code = (
+        "import resource; import numpy as np; from wrn_deploy.data.preprocess import fit_image\n"
+        "from wrn_deploy.spec import Preprocessing\n"
+        "how = Preprocessing(height=224, width=224, mean=(0, 0, 0), std=(1, 1, 1), resize=256)\n"
+        "assert fit_image(np.zeros((1_000_000, 20, 3), np.uint8), how, 'x').shape == (224, 224, 3)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 600
+
+
+def test_an_input_larger_than_the_budget_is_refused() -> None:
+    how = Preprocessing(height=20_000, width=20_000, mean=MEAN, std=STD, resize=20_000)
+    with pytest.raises(OverLimit, match="the network's input needs 400,000,000 pixels: the limit is 100,000,000"):
+        fit_image(np.zeros((8, 8, 3), dtype=np.uint8), how, "x")

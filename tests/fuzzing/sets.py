@@ -30,6 +30,6 @@ def read_set(path: Path, *formats: ModuleType) -> None:
     """Decodes all images of a set in one of the formats; corrupt ones are left out, as with --max-corrupt."""
     for known in formats:
         if known.recognise(path):
-            for item in known.open_source(str(path), Role.TEST).items():
+            for item in known.open_source(str(path), Role.TEST, None).items():
                 with contextlib.suppress(CorruptImage):
                     fit_item(item, HOW)

@@ -21,7 +21,7 @@ from wrn_deploy.spec import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
+__all__ = ["RESIZED_WHOLE", "Batch", "Batches", "as_input", "fit_image", "fit_item", "normalize", "scale_and_shift"]
 
 
 # Pixels after the resize, up to which the whole image is resized and then cropped, as torchvision does. Of larger ones,

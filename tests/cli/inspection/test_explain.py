@@ -92,4 +92,5 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign(capfd: pytest.CaptureFi
     )
     text = capfd.readouterr().out
     assert "-0.000" not in text
+    assert "-0 %" not in text
     assert "B: within 0.5 % of A (1.000 ms, 1.000 ms)" in text

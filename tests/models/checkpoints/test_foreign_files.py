@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
 import os
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -197,6 +199,14 @@ def test_what_is_not_a_regular_file_is_not_opened(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pth")
 
 
+def test_a_text_made_to_be_slow_is_looked_at_quickly(tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("<!---->" * 580 + "x", encoding="utf-8")
+    began = time.monotonic()
+    with pytest.raises(DeployError, match="a text that begins with"):
+        read_weights(tmp_path / "w")
+    assert time.monotonic() - began < 5
+
+
 def test_arrays_of_numpy_in_a_file_of_torch_save_are_read(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {
         "plain": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -220,3 +230,31 @@ def _named(path: Path, what: str, remedy: str) -> None:
     assert text.startswith(f"{path} is {what}") or (path.is_dir() and what in text)
     assert remedy in text
     assert "expected a .safetensors, .pth, .npz or HDF5 file" in text
+
+
+class _Repeated:
+    """Pickles as an array whose content is given by another's text, encoded anew."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def __reduce__(self) -> Any:
+        array: Any = np.zeros(0, np.uint8)
+        make, given, state = array.__reduce__()
+        return make, given, (*state[:1], (len(self.content),), *state[2:4], _Encoded(self.content))
+
+
+class _Encoded:
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def __reduce__(self) -> Any:
+        return codecs.encode, (self.content, "latin1")
+
+
+def test_arrays_hold_no_more_than_the_file(tmp_path: Path) -> None:
+    content = "a" * 100_000
+    torch.save({str(number): _Repeated(content) for number in range(1000)}, tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").stat().st_size < 300_000
+    with pytest.raises(DeployError, match="its arrays hold more bytes than it has"):
+        read_weights(tmp_path / "w.pth")

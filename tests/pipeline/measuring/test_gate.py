@@ -45,18 +45,25 @@ def test_the_gate_counts_images_at_its_very_limit(correct: int, allowed: float) 
     """0.939 - 0.938 is a little more than 0.001 in floating point."""
     lost = round(100 * allowed)
     check_drop(report_with(("PyTorch", FP32, correct), ("ORT", INT8, correct - lost), images=10_000), allowed)
-    with pytest.raises(GateError, match=rf"loses {allowed + 0.01:.2f} points"):
+    with pytest.raises(GateError, match=rf"ORT int8: {allowed + 0.01:.2f} points of top-1 lost"):
         check_drop(report_with(("PyTorch", FP32, correct), ("ORT", INT8, correct - lost - 1), images=10_000), allowed)
 
 
 @pytest.mark.parametrize(("correct", "allowed", "lost"), [(934, 0.5, "0.60"), (939, 0.0, "0.10"), (0, 50.0, "94.00")])
 def test_the_gate_names_the_row_that_loses_too_much(correct: int, allowed: float, lost: str) -> None:
     report = report_with(("PyTorch", FP32, 940), ("TensorRT", FP16, 940), ("ORT", INT8, correct))
-    with pytest.raises(
-        GateError, match=rf"ORT int8 loses {lost} points of top-1 against PyTorch fp32 .*94\.00"
-    ) as error:
+    text = rf"ORT int8: {lost} points of top-1 lost against PyTorch fp32 \({correct} instead of 940 of 1000 images\)"
+    with pytest.raises(GateError, match=text) as error:
         check_drop(report, allowed)
     assert error.value.exit_code == 3
+
+
+def test_a_single_image_of_many_is_not_0_points() -> None:
+    report = report_with(("PyTorch", FP32, 40_000), ("ORT", INT8, 39_999), images=50_000)
+    with pytest.raises(
+        GateError, match=r"less than 0\.01 points of top-1 lost .*\(39999 instead of 40000 of 50000 images"
+    ):
+        check_drop(report, 0.0)
 
 
 @pytest.mark.parametrize(

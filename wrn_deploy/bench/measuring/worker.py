@@ -26,6 +26,7 @@ from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.process.children import serve_parent
+from wrn_deploy.process.scratch import full_is_named
 from wrn_deploy.runtime.backend import Array, open_backend
 from wrn_deploy.spec import Precision
 
@@ -81,7 +82,8 @@ class _OpenCandidate:
 
     def ask(self, logits: LogitFile | None = None) -> Answers:
         batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
-        with Decoders(choose_workers(self._config.workers, batches.preprocessing, len(batches))) as batches.decoders:
+        workers = choose_workers(self._config.workers, batches.preprocessing, len(batches))
+        with Decoders(workers) as batches.decoders, full_is_named():  # the logits lie in TMPDIR
             return ask(self._backend, batches, self._bundle.spec, lambda done: self._send(("progress", done)), logits)
 
     def peak_rss_bytes(self) -> int:

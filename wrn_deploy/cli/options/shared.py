@@ -29,7 +29,7 @@ __all__ = [
 # Titles of the panels that --help shows options in.
 CALIBRATION, RECIPE, TIMING = "Calibration", "Recipe", "Timing"
 
-DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST"
+DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST; :SPLIT behind it names a split"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
@@ -56,7 +56,11 @@ class DecodingFlags:
     max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")] = "0"
     workers: Annotated[
         int | None,
-        option("N", "Processes that decode images; 0: none. Default: one per core for large images.", minimum=0),
+        option(
+            "N",
+            "Processes that decode images; 0: one for encoded images alone. Default: one per core for large images.",
+            minimum=0,
+        ),
     ] = None
 
     def options(self) -> dict[str, Any]:

@@ -33,8 +33,9 @@ def show_comparison(found: Comparison, notes: Sequence[str], *, as_json: bool) -
         print_table(_table(ANSWERS, map(_cells_of_answers, found.scored)))
     if found.answers is not None:
         print_line(f"Answers are not compared: {found.answers}.")
-    for reason in dict.fromkeys(timed.verdict.because for timed in found.timed if timed.verdict.because):
-        print_line(f"Only a bound of the ratio is quoted, or nothing, if {reason}.")
+    reasons = dict.fromkeys(timed.verdict.because for timed in found.timed if timed.verdict.because)
+    if reasons:
+        print_line(f"Not every ratio holds: {'; '.join(reasons)}.")
     for where, names in (("A", found.only_before), ("B", found.only_after)):
         if names:
             print_line(f"Only in {where}: {', '.join(names)}.")

@@ -219,8 +219,8 @@ def _table(explanation: Explanation) -> Table:
 
 def _unaccounted(explanation: Explanation) -> str:
     sides = [*zip("AB", explanation.unaccounted_ms, explanation.between_ms, explanation.totals_ms, strict=True)]
-    rest = [f"{ms:.3f} ms of {side} ({100 * ms / total if total else 0:.0f} %)" for side, ms, _, total in sides]
-    own = " and ".join(f"{between:.3f}" for _, _, between, _ in sides)
+    rest = [f"{ms:z.3f} ms of {side} ({100 * ms / total if total else 0:z.0f} %)" for side, ms, _, total in sides]
+    own = " and ".join(f"{between:z.3f}" for _, _, between, _ in sides)
     text = f"unaccounted for: {', '.join(rest)}; {own} ms pass between nodes, and medians do not quite add up"
     if any(abs(ms - between) > UNSTEADY * total for _, ms, between, total in sides):
         text += (

@@ -54,7 +54,10 @@ class Apart:
             for is_last, payload in worker.answers(read, args):
                 is_usable = is_last
                 if isinstance(payload, Exception):
-                    raise payload
+                    try:
+                        raise payload
+                    finally:
+                        del payload  # or the error would keep this frame and itself
                 yield from payload
         finally:
             if is_usable:

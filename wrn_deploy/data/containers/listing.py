@@ -14,8 +14,8 @@ from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
 
 __all__ = [
-    "IMAGE_SUFFIXES", "LINK_REMEDY", "NO_CLASSES", "Listing", "check_inside", "holds_class", "is_image", "is_inside",
-    "list_images", "subfolders",
+    "IMAGE_SUFFIXES", "LINK_REMEDY", "NO_CLASSES", "OTHER_SUFFIXES", "Listing", "check_inside", "holds_class",
+    "is_image", "is_inside", "list_images", "subfolders",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = frozenset({

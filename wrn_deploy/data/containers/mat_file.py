@@ -37,7 +37,7 @@ ENCODINGS = {
 }
 COMPLEX = 0x0800  # one of an array's flags
 READ_BYTES = 2**20
-VARIABLES = 1000  # SVHN has two
+VARIABLES = 1000  # of a file, or fields of a structure: SVHN has two
 
 
 def is_mat_file(path: Path) -> bool:
@@ -99,6 +99,8 @@ def _structures(
 ) -> Iterator[dict[str, npt.NDArray[np.generic] | str | None]]:
     (_, width), (_, names) = (next(elements) for _ in range(2))
     (size,) = struct.unpack_from(f"{order}i", width)
+    if size < 1 or len(names) // size > VARIABLES:
+        raise ValueError(f"structures whose names have {size} of {len(names):,} bytes each")
     fields = [bytes(names[at : at + size]).split(b"\0")[0].decode("latin-1") for at in range(0, len(names), size)]
     if not fields:
         raise ValueError("structures without fields")

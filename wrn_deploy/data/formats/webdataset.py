@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from wrn_deploy.data import ImageSource, Item, Role
-from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES
+from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES, OTHER_SUFFIXES, Listing
 from wrn_deploy.data.containers.shards import by_split, find_shards, is_pattern
 from wrn_deploy.data.containers.tar_stream import Member, is_tar, members
 from wrn_deploy.data.decoding.decode import Encoded
@@ -48,7 +48,9 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     path = Path(name)
     files, notes = _choose(path, role, split)
     labels = _class_names(files[0].parent / CLASS_NAMES)
-    return stream_source(name, [_open_shard(file) for file in files], labels=labels, notes=notes)
+    left = Listing()
+    parts = [_open_shard(file, left.others) for file in files]
+    return stream_source(name, parts, labels=labels, notes=(*notes, *left.notes(path)))
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -68,7 +70,7 @@ def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tupl
 
 def _is_labelled(file: Path) -> bool:
     """Whether the first sample has a class; -1 stands for none."""
-    sample = next(_samples(file, contents=True), None)
+    sample = next((sample for sample in _samples(file, contents=True) if sample.image), None)
     return sample is not None and (bool(sample.record) if not sample.label else sample.label.strip() != b"-1")
 
 
@@ -91,34 +93,40 @@ class _Sample:
     label: bytes = b""
     record: bytes = b""
     is_labelled: bool = False
+    other: str = ""
 
 
-def _open_shard(file: Path) -> StreamPart:
+def _open_shard(file: Path, left: list[str]) -> StreamPart:
+    """Counts the images of a shard; adds the files of samples without one to `left`."""
     if not is_tar(file):
         check_known(file, "tar")
-    sizes = [sample.size_bytes for sample in _samples(file, contents=False)]
+    sizes = []
+    for sample in _samples(file, contents=False):
+        if sample.image:
+            sizes.append(sample.size_bytes)
+        elif sample.other:
+            left.append(f"{file.name}/{sample.other}")
     return StreamPart(len(sizes), sum(sizes), partial(_items, file))
 
 
 def _items(file: Path) -> Iterator[Item]:
-    for sample in _samples(file, contents=True):
+    for sample in filter(lambda sample: sample.image, _samples(file, contents=True)):
         name = f"{file.name}/{sample.image}"
         yield Item(name, _label(sample, name), Encoded(sample.encoded, f"{file}/{sample.image}"))
 
 
 def _samples(file: Path, *, contents: bool) -> Iterator[_Sample]:
-    """Yields the samples with an image; other members are skipped."""
+    """Yields the samples, of which some may have no image; hidden members are skipped."""
     for key, group in itertools.groupby(filter(_key, members(file)), _key):
         sample = _Sample()
         for member in group:
             _take(sample, member, file, contents=contents)
-        if sample.image:
-            yield sample
-        elif sample.is_labelled:
+        if sample.is_labelled and not sample.image:
             raise DeployError(
                 f"{file} has a label for {key.removeprefix('/')} apart from its image: expected the files of a sample "
                 "side by side; pack it again with sorted names (tar --sort=name)"
             )
+        yield sample
 
 
 def _key(member: Member) -> str:
@@ -140,6 +148,8 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
         sample.label = _record(member) if contents else b""
     elif suffix == ".json" and contents:
         sample.record = _record(member)
+    elif suffix not in OTHER_SUFFIXES:
+        sample.other = member.name
 
 
 def _record(member: Member) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,8 @@ STARTS = (
     _Kind(r"version https://(git-lfs|hawser)", "a Git LFS pointer, not the file itself", "run `git lfs pull` there, or "
           "download the file itself"),
     _Kind(r"(?i)\s*<(!doctype html|html|head|body|script|title)\b", "an HTML page", DOWNLOAD),
-    _Kind(r"(?s)\s*(<\?xml.*?>\s*)?(<!--.*?-->\s*)*<net\b", "an OpenVINO graph", f"its weights are in the .bin beside "
-          f"it; {STATE}"),
+    _Kind(r"(?s)\s*(<\?xml.*?>\s*)?(<!--((?!-->).)*-->\s*)*<net\b", "an OpenVINO graph",
+          f"its weights are in the .bin beside it; {STATE}"),
     _Kind(r"(?is)\s*(<\?xml.*?>\s*)?<(\w+:)?error\b", "a server's error in XML", DOWNLOAD),
     _Kind(r"\s*<\?xml|\s*<\w+[\s>]", "XML", DOWNLOAD),
     _Kind(r'(?s)\s*\{.*"weight_map"\s*:', "a list of shards, as Hugging Face writes it", "load all the shards that it "
@@ -81,33 +81,33 @@ STARTS = (
     _Kind(r"\x80[\x02-\x05]", "a pickle that torch.save did not write, and may hold pickled code, which is never run "
           "here", "load it where it was made, and save tensors by torch.save or arrays by numpy.savez"),
 )  # fmt: skip
-# Of the names of a zip archive's members, sorted, each in a line.
+# Of the name of a member of a zip archive.
 MEMBERS = (
-    _Kind(r"(?s).*(^|/)(archive_format|serialized_exported_program\.json)$", "a program of torch.export", STATE),
-    _Kind(r"(?s).*/(code/|constants\.pkl$)", "TorchScript", "load it with torch.jit.load there, and save its weights: "
+    _Kind(r"(^|/)(archive_format|serialized_exported_program\.json)$", "a program of torch.export", STATE),
+    _Kind(r"/(code/|constants\.pkl$)", "TorchScript", "load it with torch.jit.load there, and save its weights: "
           "torch.save(loaded.state_dict(), FILE)"),
-    _Kind(r"(?s).*^model\.weights\.h5$", "a Keras model", ARRAYS),
-    _Kind(r"(?s).*(^|/)(saved_model\.pb|MAR-INF/|Manifest\.json)", "an archive of another program's model", STATE),
-    _Kind(r"(?s).*\.(pth|pt|ckpt|safetensors|h5|bin|npz|t7)$", "a zip archive with weights in it", "unpack it first"),
+    _Kind(r"^model\.weights\.h5$", "a Keras model", ARRAYS),
+    _Kind(r"(^|/)(saved_model\.pb|MAR-INF/|Manifest\.json)", "an archive of another program's model", STATE),
+    _Kind(r"\.(pth|pt|ckpt|safetensors|h5|bin|npz|t7)$", "a zip archive with weights in it", "unpack it first"),
 )  # fmt: skip
-# Of the names in a folder, sorted, each in a line.
+# Of a name in a folder.
 FOLDERS = (
-    _Kind(r"(?s).*^manifest\.json$", "a bundle's folder", "its network's weights are in it: weights.safetensors"),
-    _Kind(r"(?s).*^saved_model\.pb$", "a SavedModel of TensorFlow", ARRAYS),
-    _Kind(r"(?s).*\.distcp$", "a checkpoint of torch.distributed.checkpoint", "make one file of it: python -m "
+    _Kind(r"^manifest\.json$", "a bundle's folder", "its network's weights are in it: weights.safetensors"),
+    _Kind(r"^saved_model\.pb$", "a SavedModel of TensorFlow", ARRAYS),
+    _Kind(r"\.distcp$", "a checkpoint of torch.distributed.checkpoint", "make one file of it: python -m "
           "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"),
-    _Kind(r"(?s).*^(zero_to_fp32\.py|mp_rank_\d+_model_states\.pt|bf16_zero_.*)$", "a checkpoint of DeepSpeed", "make "
+    _Kind(r"^(zero_to_fp32\.py|mp_rank_\d+_model_states\.pt|bf16_zero_.*)$", "a checkpoint of DeepSpeed", "make "
           "one file of it: python zero_to_fp32.py . FILE"),
-    _Kind(r"(?s).*^data\.pkl$", "an unpacked file of torch.save", "download it again without unpacking, or zip it again"
+    _Kind(r"^data\.pkl$", "an unpacked file of torch.save", "download it again without unpacking, or zip it again"
           " with its folder, stored without compression (zip -0 -r FILE FOLDER)"),
-    _Kind(r"(?s).*\.(data-\d+-of-\d+|ckpt\S*\.index)$", "a checkpoint of TensorFlow", ARRAYS),
-    _Kind(r"(?s).*^(_METADATA|_CHECKPOINT_METADATA|ocdbt)", "a checkpoint of Orbax (JAX)", ARRAYS),
-    _Kind(r"(?s).*index\.json$", "a folder of shards, as Hugging Face writes them", "load all the shards there, put "
+    _Kind(r"\.(data-\d+-of-\d+|ckpt\S*\.index)$", "a checkpoint of TensorFlow", ARRAYS),
+    _Kind(r"^(_METADATA|_CHECKPOINT_METADATA|ocdbt)", "a checkpoint of Orbax (JAX)", ARRAYS),
+    _Kind(r"index\.json$", "a folder of shards, as Hugging Face writes them", "load all the shards there, put "
           "their tensors into one dictionary, and save that"),
 )  # fmt: skip
-# Of the names of arrays, one in each line.
+# Of the name of an array.
 NAMES = (
-    _Kind(r"(?s).*^(.*[./])?(layers\b.*\bvars[./]\d+|\w*(kernel|gamma|beta|moving_mean|moving_variance)(:0)?)$",
+    _Kind(r"^(.*[./])?(layers\b.*\bvars[./]\d+|\w*(kernel|gamma|beta|moving_mean|moving_variance)(:0)?)$",
           "a file of Keras, TensorFlow or flax", ARRAYS),
 )  # fmt: skip
 
@@ -128,12 +128,12 @@ def check_kind(file: Path) -> None:
         raise _error(file, _Kind("", "the constants of the OpenVINO graph beside it", STATE))
     text = start.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     if not start.startswith(TORCH):
-        _refuse(file, STARTS, text)
+        _refuse(file, STARTS, re.match, [text])
         letters = _printable(start)
         if letters is not None:
             raise _error(file, _Kind("", f"a text that begins with {letters[:SHOWN]!r}", "give the weights themselves"))
     elif start.startswith(b"PK"):
-        _refuse(file, MEMBERS, "\n".join(sorted(_members(file))))
+        _refuse(file, MEMBERS, re.search, _members(file))
 
 
 def check_folder(folder: Path) -> None:
@@ -141,7 +141,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = sorted(path.name for path in folder.iterdir())
-    _refuse(folder, FOLDERS, "\n".join(names))
+    _refuse(folder, FOLDERS, re.search, names)
     files = [name for name in names if name.endswith(WEIGHTS)]
     if files:
         raise DeployError(f"{folder} is a folder: {EXPECTED}; give one of its files: {first_names(files)}")
@@ -152,12 +152,12 @@ def check_folder(folder: Path) -> None:
 
 def check_names(file: Path, names: Iterable[str]) -> None:
     """Raises DeployError if arrays have the names of another program's layers."""
-    _refuse(file, NAMES, "\n".join(names))
+    _refuse(file, NAMES, re.search, [*names])
 
 
-def _refuse(file: Path, kinds: Sequence[_Kind], text: str) -> None:
+def _refuse(file: Path, kinds: Sequence[_Kind], look: Callable[[str, str], object], texts: Sequence[str]) -> None:
     for kind in kinds:
-        if re.match(kind.pattern, text, re.MULTILINE):
+        if any(look(kind.pattern, text) for text in texts):
             raise _error(file, kind)
 
 

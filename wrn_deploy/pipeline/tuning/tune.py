@@ -20,7 +20,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
-from wrn_deploy.formatting import describe_loss, percent
+from wrn_deploy.formatting import describe_loss, digits, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.output_files import write_svg
@@ -108,7 +108,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     budget = Budget(options.max_drop, options.min_agreement)
     if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
         progress.warn(
-            f"one of {len(images)} images is {100 / len(images):.2f} points of top-1, more than --max-drop "
+            f"one of {len(images)} images is {digits(100 / len(images))} points of top-1, more than --max-drop "
             f"{options.max_drop:g}: not one may be lost; more images would measure it"
         )
     with contextlib.ExitStack() as stack:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from wrn_deploy.errors import DamagedFile
 from wrn_deploy.models.checkpoints.formats.pickled import read_pickled
 
 __all__ = ["read_arrays"]
@@ -30,8 +31,12 @@ class _PickledDtype:
 class _PickledArray:
     """Stands for numpy.ndarray, and for the function that makes an empty one to be filled.
 
-    `values` is None for anything but plain numbers: texts, objects, records.
+    `values` is None for anything but plain numbers: texts, objects, records. `left` is what all arrays of a file may
+    still hold: a pickle can name the same bytes many times, and makes them anew each time.
     """
+
+    left: ClassVar[int] = 0
+    file: ClassVar[Path]
 
     def __init__(self, *_: object) -> None:
         self.values: npt.NDArray[Any] | None = None
@@ -42,16 +47,14 @@ class _PickledArray:
             return
         if not isinstance(content, bytes):
             raise TypeError("an array without content")
+        type(self).left -= len(content)
+        if self.left < 0:
+            raise DamagedFile(f"{self.file} is damaged: its arrays hold more bytes than it has: expected a whole file")
         values = np.frombuffer(content, dtype=dtype.text).reshape(shape, order="F" if column_major else "C")
         self.values = values.astype(values.dtype.newbyteorder("="))
 
 
-STAND_INS: Mapping[str, type] = {
-    "numpy.dtype": _PickledDtype,
-    "numpy.ndarray": _PickledArray,
-    "numpy.core.multiarray._reconstruct": _PickledArray,  # numpy 1
-    "numpy._core.multiarray._reconstruct": _PickledArray,  # numpy 2
-}
+RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # of numpy 1 and 2
 
 
 def read_arrays(file: Path) -> tuple[Any, tuple[str, ...]]:
@@ -60,8 +63,10 @@ def read_arrays(file: Path) -> tuple[Any, tuple[str, ...]]:
     Raises:
         DeployError: as `read_pickled`.
     """
-    loaded, foreign = read_pickled(file, STAND_INS)
-    return _as_tensors(loaded), tuple(name for name in foreign if name not in STAND_INS)
+    array = type("PickledArray", (_PickledArray,), {"left": file.stat().st_size, "file": file})
+    stand_ins = {"numpy.dtype": _PickledDtype, **dict.fromkeys(("numpy.ndarray", *RECONSTRUCT), array)}
+    loaded, foreign = read_pickled(file, stand_ins)
+    return _as_tensors(loaded), tuple(name for name in foreign if name not in stand_ins)
 
 
 def _as_tensors(value: Any) -> Any:

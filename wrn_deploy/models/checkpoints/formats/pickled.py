@@ -68,6 +68,8 @@ def _load_with_stand_ins(stream: BinaryIO, file: Path, stand_ins: Mapping[str, t
     while True:
         try:
             return _load(stream, foreign, stand_ins), tuple(foreign)
+        except DeployError:  # of a stand-in
+            raise
         except Exception as error:  # damage can end in any error of the unpickler
             name = _foreign_class(error)
             if name is None or name in foreign or len(foreign) == MAX_FOREIGN:
