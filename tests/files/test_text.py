@@ -60,3 +60,9 @@ def test_many_values_are_refused_before_they_are_made(text: str) -> None:
 
 def test_a_long_list_of_numbers_is_read() -> None:
     assert len(parse_json("[" + "1.5," * 300_000 + "2]", "x.json")) == 300_001
+
+
+def test_numbers_that_are_not_finite_are_read_for_readers_that_name_them() -> None:
+    assert str(parse_json("[NaN, 1e999, -Infinity]", "x.json", finite=False)) == "[nan, inf, -inf]"
+    with pytest.raises(DamagedFile, match="is there twice"):
+        parse_json('{"a": NaN, "a": 1}', "x.json", finite=False)

@@ -47,16 +47,21 @@ def read_text(path: Path | str, *, inside: Path | str | None = None) -> str:
         raise DamagedFile(f"{path} is not text in UTF-8 ({error}): expected UTF-8") from error
 
 
-def read_json(path: Path | str, *, inside: Path | str | None = None) -> Any:
+def read_json(path: Path | str, *, inside: Path | str | None = None, finite: bool = True) -> Any:
     """The value in a JSON file; raises as `read_text` and `parse_json` do."""
-    return parse_json(read_text(path, inside=inside), path)
+    return parse_json(read_text(path, inside=inside), path, finite=finite)
 
 
-def parse_json(text: str, name: object) -> Any:
-    """The value in a JSON text; strict: no repeated key, no NaN or infinity, and at most `nesting` levels.
+def parse_json(text: str, name: object, *, finite: bool = True) -> Any:
+    """The value in a JSON text; strict: no repeated key, and at most `nesting` levels.
+
+    Args:
+        text: the text.
+        name: its name, for errors.
+        finite: whether to refuse NaN and infinities. Readers that say which number is impossible take them.
 
     Raises:
-        DamagedFile: it is not such a text. `name` names it.
+        DamagedFile: it is not such a text.
         OverLimit: it is nested too deep, or has too many values.
     """
     # An object, a list or a text takes some hundred bytes, a number 40: all are counted before they are made.
@@ -64,7 +69,12 @@ def parse_json(text: str, name: object) -> Any:
     budget().check("parts", costly // COSTLY_IN_A_PART, name)
     budget().check("members", text.count(","), name)
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant if finite else float,
+            parse_float=_finite if finite else float,
+        )
     except RecursionError as error:
         raise DamagedFile(f"{name} is nested too deep: expected at most {budget().nesting} levels") from error
     except ValueError as error:

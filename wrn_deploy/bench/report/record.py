@@ -35,7 +35,7 @@ def read_record(
 
     expected = f"expected the JSON that `{command}` wrote"
     try:
-        record = read_json(file)
+        record = read_json(file, finite=False)
         found = record.pop("format")
         if found != version:
             raise DeployError(f"{file} has format {found!r}: expected {version}; run `{command}` again")
