@@ -71,7 +71,7 @@ def test_a_manifest_that_cannot_be_read_is_damaged(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
 def test_weights_that_cannot_be_read_are_damaged(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"\x80\x02no checkpoint" * 9)
+    (tmp_path / name).write_bytes(b"PK\x03\x04no checkpoint" * 9)
     with pytest.raises(DamagedFile, match="damaged"):
         get_model("wrn-10-1", weights=tmp_path / name)
 

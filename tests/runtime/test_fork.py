@@ -101,7 +101,7 @@ def test_a_child_may_leave_the_block_drop_it_and_say_what_it_is(runner: Runner) 
         assert repr(runner).endswith(f"opened in process {os.getppid()}>")
         references = sys.getrefcount(runner._pool.first)
         runner._pool.__del__()
-        assert sys.getrefcount(runner._pool.first) == references + 1, "the backend can be freed"
+        assert sys.getrefcount(runner._pool.first) > references, "the backend can be freed"
 
     assert in_child(leave) == "nothing"
 

@@ -41,7 +41,7 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
     logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # it logs damage, with tracebacks, on stderr
     try:
         in_bundle = (file.parent / MANIFEST).exists()
-        (check_bundle_graph if in_bundle else check_foreign_graph)(file)
+        (check_bundle_graph if in_bundle else check_foreign_graph)(file, expected)
         model = ir.load(file, format="protobuf")
         model.graph.sort()  # refuses cycles
     except DeployError:

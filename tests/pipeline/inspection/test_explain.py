@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -166,7 +167,7 @@ def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one is a plan, which runs on a GPU, and one a graph"):
         look(made_bundle / "fp32.onnx", tmp_path / "x.plan")
     with pytest.raises(DeployError, match=r"x\.plan is not a plan of a bundle"):
-        look(tmp_path / "x.plan", tmp_path / "x.plan")
+        look(tmp_path / "x.plan", tmp_path / "x.plan", replace(QUICK, threads=None))
     with pytest.raises(DeployError, match="expected an ONNX graph or a plan, as in"):
         look(made_bundle, made_bundle / "fp32.onnx")
 
@@ -176,7 +177,7 @@ def test_plans_need_a_gpu(made_bundle: Path) -> None:
     if find_gpu() is not None or not half.exists():
         pytest.skip("there is a GPU, or no TensorRT-RTX")
     with pytest.raises(MachineError, match="needs a CUDA GPU: compare their ONNX graphs on this CPU instead"):
-        look(half, int8)
+        look(half, int8, replace(QUICK, threads=None))
 
 
 @pytest.mark.gpu

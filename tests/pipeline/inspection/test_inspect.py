@@ -173,9 +173,9 @@ def test_on_a_gpu_the_layers_are_shown(bundle: Bundle) -> None:
         (
             "names.onnx",
             onnx.helper.make_model(BYTES).SerializeToString().replace(b"@@", b"\xff\xfe"),
-            "that are not text",
+            r"is not an ONNX file \('utf-8' codec can't decode",
         ),
-        ("empty.onnx", b"", "holds a graph without nodes, or is empty"),
+        ("empty.onnx", b"", "is empty: expected a bundle's folder"),
         ("weights.safetensors", b"\x08\0\0\0\0\0\0\0{}", "expected a bundle's folder, an ONNX graph or a plan"),
         ("text.txt", b"hello", "expected a bundle's folder, an ONNX graph or a plan"),
     ],

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from tests.manifests import edit_manifest
 from tests.pipeline.quantization.test_calibrate import Noted
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
@@ -55,7 +56,8 @@ def test_another_table_makes_it_stale_until_it_is_made_anew(bundle: Bundle) -> N
 
 
 def test_a_bundle_without_a_table_says_which_command_makes_it(bundle: Bundle) -> None:
-    bundle.artifacts.pop("calibration")
+    edit_manifest(bundle.folder, lambda record: record["artifacts"].pop("calibration"))
+    bundle = Bundle.open(bundle.folder)
     with pytest.raises(DeployError, match=r"wrn-deploy calibrate .* --calib-data digits --fp8"):
         add_fp8(bundle, OPTIONS, Silent())
 

@@ -29,15 +29,17 @@ EXPORTED = "expected a graph that wrn-deploy exported; export the model again, a
 COPY = "expected a whole ONNX file; copy or export it again"
 
 
-def check_bundle_graph(file: Path) -> None:
+def check_bundle_graph(file: Path, expected: str = COPY) -> None:
     """Checks a graph of a bundle: everything it needs is in the file, and it asks for no more than its size suggests.
+
+    `expected` ends the text of the error for a file that is no ONNX.
 
     Raises:
         DamagedFile: it has external data, functions, loops or branches, sparse or training data, or an operator that
             no exported graph has; or it is damaged.
         OverLimit: a tensor or the number of its nodes is too large.
     """
-    model, size = _read(file)
+    model, size = _read(file, expected)
     nodes = [node for graph in model.graphs for node in graph.nodes]
     odd = {
         "functions": len(model.functions),
@@ -54,14 +56,16 @@ def check_bundle_graph(file: Path) -> None:
     check_sizes(model.graph, size, file)
 
 
-def check_foreign_graph(file: Path) -> None:
+def check_foreign_graph(file: Path, expected: str = COPY) -> None:
     """Checks a graph given by its path; external data must lie beside it, in regular files that are large enough.
+
+    `expected` ends the text of the error for a file that is no ONNX.
 
     Raises:
         DamagedFile: it is damaged, calls a function of its own in a circle, or has external data elsewhere.
         OverLimit: a tensor, its nesting, or the number of its nodes with all functions written out is too large.
     """
-    model, size = _read(file)
+    model, size = _read(file, expected)
     for tensor in _tensors(model):
         if tensor.external is None:
             _check_tensor(tensor, size, file)
@@ -70,13 +74,13 @@ def check_foreign_graph(file: Path) -> None:
     _check_functions(model, file)
 
 
-def _read(file: Path) -> tuple[Model, int]:
+def _read(file: Path, expected: str) -> tuple[Model, int]:
     with open_regular(file) as stream:
         size = os.fstat(stream.fileno()).st_size
         if not size:
-            raise DamagedFile(f"{file} is empty: {COPY}")
+            raise DamagedFile(f"{file} is empty: {expected}")
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-            return read_model(data, file), size
+            return read_model(data, file, expected), size
 
 
 def _tensors(model: Model) -> Iterator[Tensor]:

@@ -93,8 +93,8 @@ class Model:
         return whole
 
 
-def read_model(data: Data, name: object) -> Model:
-    """Reads the structure of the ONNX file `name`.
+def read_model(data: Data, name: object, expected: str) -> Model:
+    """Reads the structure of the ONNX file `name`; `expected` ends the error's text.
 
     Raises:
         DamagedFile: it is not protobuf, or has names that are not UTF-8.
@@ -103,7 +103,7 @@ def read_model(data: Data, name: object) -> Model:
     try:
         return _Reader(data, name).model()
     except (IndexError, UnicodeDecodeError) as error:
-        raise DamagedFile(f"{name} is damaged ({error}): expected an ONNX file; copy or export it again") from error
+        raise DamagedFile(f"{name} is not an ONNX file ({error}): {expected}") from error
 
 
 class _Reader:
