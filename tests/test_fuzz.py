@@ -17,7 +17,7 @@ from wrn_deploy.bundle import Bundle, sha256_of
 
 MUTANTS, WORKERS = 1000, 2
 
-REFUSED = {"DeployError", "DamagedFile", "MissingArtifact", "StaleArtifact"}
+REFUSED = {"DeployError", "DamagedFile", "MissingArtifact", "OverLimit", "StaleArtifact"}
 
 
 def run_mutants(bundle: Path, folder: Path, numbers: range) -> list[dict[str, Any]]:

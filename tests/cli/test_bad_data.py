@@ -159,7 +159,7 @@ def images(pngs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("file", "words"),
     [
         ("nowhere.png", "nowhere.png cannot be read (No such file or directory): expected an image file"),
-        (".", ". cannot be read (Is a directory): expected an image file"),
+        (".", ". cannot be read (. is a folder: expected a regular file): expected an image file"),
         ("cut.png", "cut.png cannot be decoded"),
         ("text.png", "text.png cannot be decoded (no known image format)"),
         ("large.png", "large.png is 64x32 pixels: expected 32x32"),
@@ -199,7 +199,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     ("place", "words"),
     [
         ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
-        ("folder", "folder is not a bundle: it has no manifest.json"),
+        ("folder", "folder is an empty folder: expected a .safetensors"),
         ("file", "file holds 0 bytes: expected a .safetensors"),
     ],
 )

@@ -61,7 +61,7 @@ def test_export_lists_what_it_made_and_no_older_file(cli: Cli, bundle: Bundle, w
 
 
 @pytest.mark.usefixtures("no_torch")
-@pytest.mark.parametrize(("columns", "tables"), [(80, 3), (140, 2)])
+@pytest.mark.parametrize(("columns", "tables"), [(80, 4), (140, 3)])
 def test_bench_prints_a_table_and_writes_reports(
     cli: Cli, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, columns: int, tables: int
 ) -> None:
@@ -70,7 +70,7 @@ def test_bench_prints_a_table_and_writes_reports(
     assert outcome.code == 0
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= columns
-    assert sum(line.startswith("Candidate") for line in lines) == tables, "times, and accuracy with sizes"
+    assert sum(line.startswith("Candidate") for line in lines) == tables, "times, verdicts, and accuracy with sizes"
     assert "wrn-10-1 on digits, 359 images" in lines[0]
     written = {path.name for path in (bundle.folder / "reports").iterdir()}
     assert written == {"bench.json", "bench.csv", "bench.md", "bench.html"}

@@ -92,7 +92,7 @@ def test_a_killed_export_leaves_the_bundle_usable_and_is_swept(
     "command",
     [
         ("export", "wrn-10-1", "--weights", "WEIGHTS", "--out", "NEW"),
-        ("export", "wrn-10-1", "--random-weights", "--out", "BUNDLE"),
+        ("export", "wrn-10-1", "--random-weights", "--replace", "--out", "BUNDLE"),
         ("calibrate", "BUNDLE", "--calib-data", "digits", "--calib-size", "16"),
         ("train", "wrn-10-1", "--epochs", "1", "--out", "NEW"),
     ],

@@ -19,6 +19,7 @@ from tests.mutants import damage
 
 PATIENCE_S = 20
 MEMORY = 4 << 30  # bytes of address space
+from wrn_deploy.machine import peak_rss_bytes
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
             except BaseException as error:  # noqa: BLE001 (whatever it is, it must not be)
                 outcome = f"escaped: {error!r}"[:1000]
             faulthandler.cancel_dump_traceback_later()
-            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            peak_mb = peak_rss_bytes() // 2**20
             _tell(name=name, outcome=outcome, peak_mb=peak_mb)
 
 

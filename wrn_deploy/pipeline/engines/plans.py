@@ -18,6 +18,8 @@ SUFFIXES = (".plan", ".engine", ".trt")
 
 def plan_flavor(file: Path) -> str | None:
     """The TensorRT that the file's first bytes name; None: the file is not a plan, or a damaged one."""
+    if file.is_dir():
+        raise DamagedFile(f"{file} is a folder: {EXPECTED}")
     try:
         with open_regular(file) as stream:
             return MAGIC.get(stream.read(4))
