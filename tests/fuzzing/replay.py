@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tests.fuzzing.targets import load_target
 from tests.mutants import damage
+from wrn_deploy.machine import peak_rss_bytes
 
 PATIENCE_S = 20
 MEMORY = 4 << 30  # bytes of address space
-from wrn_deploy.machine import peak_rss_bytes
 
 
 def main() -> None:
