@@ -27,12 +27,13 @@ from benchmarks.output import make_table, start_record, write_record
 from benchmarks.overhead.busy import busy_cores
 from wrn_deploy.bench.report.report import Report, read_report
 from wrn_deploy.bench.report.verdicts import Verdict
-from wrn_deploy.bundle import Bundle
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
-from wrn_deploy.progress import Silent
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+from wrn_deploy.process.children import run_child
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.rendering.notes import doubts, summary
 
+PROGRAM = "from wrn_deploy.cli import main; main()"
 ALLOWED = 1.5  # factor between a quoted ratio and the quiet machine's
 
 Key = tuple[str, int]  # row and batch size
@@ -101,7 +102,22 @@ def _arguments() -> Any:
 
 
 def _bench(bundle: Path, options: MeasureOptions) -> Report:
-    return bench_bundle(Bundle.open(bundle), options, Silent())
+    """Runs the command in a process of its own: it must not take the busy processes for its own children."""
+    backends = [word for backend in options.backends or () for word in ("--backend", backend)]
+    numbers = {
+        "--batches": ",".join(map(str, options.batches)),
+        "--rounds": options.rounds,
+        "--iterations": options.iterations,
+        "--duration": options.duration_s,
+        "--limit": options.limit,
+    }
+    words = [str(word) for pair in numbers.items() for word in pair]
+    with scratch_folder() as folder:
+        command = [sys.executable, "-c", PROGRAM, "bench", str(bundle), "--data", options.data, "--no-pictures"]
+        done = run_child([*command, *backends, *words, "--out", str(folder)])
+        if done.returncode:
+            sys.exit(done.stderr)
+        return read_report(folder / "bench.json")
 
 
 def _verdicts(report: Report) -> dict[Key, Verdict]:
