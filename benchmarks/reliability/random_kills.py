@@ -29,7 +29,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,10 @@ def _marked(place: Place) -> dict[int, str]:
 def _report(tallies: Mapping[str, Tally], given: argparse.Namespace, console: Console) -> None:
     record: dict[str, Any] = start_record("random_kills", "torch", "onnxruntime", "tensorrt-rtx")
     record |= {"kills": given.kills, "together": given.together, "seed": given.seed}
-    record["commands"] = {name: asdict(tally) for name, tally in tallies.items()}
+    # not asdict, which cannot copy a Counter
+    record["commands"] = {
+        name: {each.name: getattr(tally, each.name) for each in fields(tally)} for name, tally in tallies.items()
+    }
     if given.out is not None:
         write_record(given.out, record)
     table = make_table(
