@@ -62,7 +62,7 @@ def dice() -> Iterator[random.Random]:
 
 
 def interrupt_calls(call: Callable[[], object], dice: random.Random, *, times: int, within_s: float) -> None:
-    """Calls until the call has been interrupted so many times, each after a random time."""
+    """Calls until N interrupts have hit the call, each after a random time."""
     done = 0
     while done < times:
         try:

@@ -151,6 +151,17 @@ def test_a_damaged_bundle_is_not_signed(tmp_path: Path) -> None:
     assert not (bundle.folder / "manifest.sig").exists()
 
 
+def test_what_another_process_has_added_meanwhile_is_checked_too(tmp_path: Path) -> None:
+    opened = make(tmp_path / "bundle")
+    private, _ = new_key(tmp_path, "ours")
+    with Bundle.open(opened.folder).transaction() as step:
+        add(step, "fourth", "4")
+    (opened.folder / "fourth.txt").write_text("5")
+    with pytest.raises(GateError, match=r"fourth\.txt is not the file"):
+        sign_bundle(opened, SigningKey(key=private), Silent())
+    assert not (opened.folder / "manifest.sig").exists()
+
+
 def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
     bundle = make(tmp_path / "bundle")
     private, public = new_key(tmp_path, "ours", password=PASSWORD)

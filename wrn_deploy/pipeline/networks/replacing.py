@@ -1,4 +1,4 @@
-"""What an export may replace in a folder without being told to, and what is stale after it."""
+"""What an export may replace in a folder without `--replace`, and what is stale after it."""
 
 from __future__ import annotations
 

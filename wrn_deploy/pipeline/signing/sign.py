@@ -9,6 +9,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.signature import SIGNATURE, make_signature
 from wrn_deploy.files.staging import commit, locked, staging
+from wrn_deploy.files.trust import Trust
 from wrn_deploy.manifest import MANIFEST
 from wrn_deploy.pipeline.signing.verify import verify_bundle
 from wrn_deploy.progress import Progress
@@ -53,8 +54,9 @@ def sign_bundle(bundle: Bundle, signer: SigningKey, progress: Progress) -> Path:
         sign_bundle(Bundle.open("bundle"), SigningKey(key=Path("private.pem")), Silent())
         ```
     """
-    verify_bundle(bundle, progress)
     with staging(bundle.folder) as staged, locked(bundle.folder):
+        # Under the lock: what is signed is what was checked, whatever other processes did since the bundle was opened.
+        verify_bundle(Bundle.open(bundle.folder, trust=Trust()), progress)
         signature = make_signature(
             (bundle.folder / MANIFEST).read_bytes(),
             key=signer.key,

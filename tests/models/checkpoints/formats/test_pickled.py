@@ -29,7 +29,7 @@ def text(value: str) -> bytes:
 
 
 def tensor(elements: int, *, key: str = "0", shape: tuple[int, ...] = (4,), stride: tuple[int, ...] = (1,)) -> bytes:
-    """The pickle of {"w": a tensor} on a storage of floats that has so many `elements`."""
+    """The pickle of {"w": a tensor} on a storage of `elements` floats."""
     sizes, strides = (b"(" + b"".join(map(number, values)) + b"t" for values in (shape, stride))
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + number(elements) + b"tQ"
     build = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(0) + sizes + strides
