@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,3 +80,10 @@ def test_a_command_that_is_only_shown_names_real_options(command: str) -> None:
         option for parameter in load_command(name).params for option in (*parameter.opts, *parameter.secondary_opts)
     }
     assert {argument for argument in arguments if argument.startswith("--")} <= options
+
+
+def test_the_table_lists_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert set(extras) <= listed
