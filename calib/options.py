@@ -15,11 +15,10 @@ LOOKS = 5  # how often the graph is judged by the held-out images
 
 
 class Rounding(StrEnum):
-    """How weights become integers: each to the nearest, with feedback of errors, or learned after that."""
+    """How weights become integers: each to the nearest, or with feedback of errors."""
 
     NEAREST = "nearest"
     FEEDBACK = "feedback"
-    LEARNED = "learned"
 
 
 class WeightScales(StrEnum):

@@ -10,8 +10,8 @@ import onnx_ir as ir
 from wrn_deploy.graph import activated, is_sum, producer, shape_of, size_of, users, value_name
 
 __all__ = [
-    "Point", "calibrated_tensors", "conv_depths", "onnxruntime_float_convs", "onnxruntime_values", "range_source",
-    "skip_index", "tensorrt_points",
+    "Point", "calibrated_tensors", "conv_depths", "conv_inputs", "is_normalized", "onnxruntime_float_convs",
+    "onnxruntime_values", "range_source", "skip_index", "skip_points", "tensorrt_points",
 ]  # fmt: skip
 
 TAKEN_TOGETHER = 4  # input channels that ONNX Runtime's kernels for integer Convs read at a time
@@ -30,9 +30,13 @@ class Point:
 def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[Point]:
     """The placement that TensorRT fuses in a residual net (its Q/DQ rules; ModelOpt 0.47 does the same).
 
-    On the data input of every Conv, on the input of a MaxPool, and on the skip input of every residual sum; nothing
-    between a Conv and its ReLU, and nothing on the other input of a sum. The pooled features and the classifier stay in
-    float (entropy calibration clips the classifier's input to a small part of its range).
+    On the data input of every Conv, on the input of a MaxPool, and on the skip input of a residual sum; nothing between
+    a Conv and its ReLU, and nothing on the other input of a sum. The pooled features and the classifier stay in float
+    (entropy calibration clips the classifier's input to a small part of its range).
+
+    A sum that BN reads, as in a pre-activation net, is float for BN whatever its skip is. So its skip stays in float
+    too: TensorRT-RTX makes the same kernels of both, and quantizing the stream anew for every skip was most of the
+    error of a deep narrow net.
 
     The Convs named in `float_convs` stay in float, with the skips of the sums that they write and a MaxPool that feeds
     only them.
@@ -44,14 +48,25 @@ def tensorrt_points(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[
             inputs = [] if node.name in float_convs else [0]
         elif node.op_type == "MaxPool":
             inputs = [] if all(user.name in float_convs for user in users(node.outputs[0])) else [0]
-        elif is_sum(node):
+        elif is_sum(node) and not is_normalized(node):
             skip = skip_index(node, depths)
             last = producer(node.inputs[1 - skip])
             inputs = [] if last is not None and last.name in float_convs else [skip]
         else:
             inputs = []
-        points += [Point(value_name(node.inputs[index]), node.name or "", index) for index in inputs]
+        points += [_point(node, index) for index in inputs]
     return points
+
+
+def skip_points(graph: ir.Graph) -> list[Point]:
+    """The skip input of every residual sum, quantized by a placement or not."""
+    depths = conv_depths(graph)
+    return [_point(node, skip_index(node, depths)) for node in graph if is_sum(node)]
+
+
+def is_normalized(add: ir.Node) -> bool:
+    """Whether BN reads the sum, as in a pre-activation net."""
+    return any(user.op_type == "BatchNormalization" for user in users(add.outputs[0]))
 
 
 def onnxruntime_values(graph: ir.Graph) -> list[str]:
@@ -91,9 +106,15 @@ def onnxruntime_float_convs(graph: ir.Graph) -> list[str]:
 
 
 def calibrated_tensors(graph: ir.Graph) -> list[str]:
-    """The tensors whose range either placement needs."""
-    names = dict.fromkeys([*(point.tensor for point in tensorrt_points(graph)), *onnxruntime_values(graph)])
+    """The tensors whose range either placement needs, or equalization."""
+    points = (*tensorrt_points(graph), *skip_points(graph))
+    names = dict.fromkeys([*(point.tensor for point in points), *onnxruntime_values(graph)])
     return list(dict.fromkeys(range_source(graph, name) for name in names))
+
+
+def conv_inputs(graph: ir.Graph) -> list[str]:
+    """The tensors that Convs read."""
+    return list(dict.fromkeys(value_name(node.inputs[0]) for node in graph if node.op_type == "Conv"))
 
 
 def range_source(graph: ir.Graph, tensor: str) -> str:
@@ -120,6 +141,10 @@ def skip_index(add: ir.Node, depths: Mapping[ir.Value | None, int]) -> int:
     """The skip of a sum: the input with fewer Convs before it, the identity or the Conv of a downsampling skip."""
     first, second = (depths.get(value, 0) for value in add.inputs)
     return 0 if first < second else 1
+
+
+def _point(node: ir.Node, index: int) -> Point:
+    return Point(value_name(node.inputs[index]), node.name or "", index)
 
 
 def _is_integer_sum(add: ir.Node) -> bool:

@@ -12,13 +12,28 @@ import numpy.typing as npt
 
 from wrn_deploy.calib.collection.table import TensorRange
 
-__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "Threshold", "split_of"]
+__all__ = ["BINS", "Channels", "Histogram", "Part", "Range", "Threshold", "Unit", "split_of"]
 
 # Between half and all of them lie below the largest value, since the range is a power of two.
 BINS = 8192
 CHUNK = 2**15  # values that are counted together: they and their bins stay in a core's cache
 
 Channels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """How a tensor's channels are multiplied by positive factors and then moved, float32 (C,) each."""
+
+    factors: Channels
+    moves: Channels
+
+    def applied(self, values: Channels) -> Channels:
+        """A tensor (1, C, H, W) in this unit."""
+        scaled = values * self.factors.reshape(-1, 1, 1)
+        if self.moves.any():
+            scaled += self.moves.reshape(-1, 1, 1)
+        return scaled
 
 
 def split_of(image: Channels) -> int:

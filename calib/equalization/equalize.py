@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from wrn_deploy.calib.collection.ranges import Part, Range
+from wrn_deploy.calib.collection.ranges import Range, Unit
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import Factors, bias_moves, channel_classes, own_parameter, rescale, shift
-from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
+from wrn_deploy.calib.placement import Point, range_source, skip_points, tensorrt_points
 from wrn_deploy.graph import parameter, producer, users, value_name, values_of
 
-__all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
+__all__ = ["classifier_factors", "equalize", "equalized_units", "find_equalization", "tensor_units"]
 
 # The exponent of the activations in a factor; the weights that read them get the rest. Measured on two CIFAR-10
 # networks (0.5, 0.75 and 1 differ by less than the measurement's uncertainty).
@@ -36,7 +36,8 @@ def find_equalization(graph: ir.Graph, ranges: Mapping[str, Range]) -> Equalizat
     A tensor that only BN reads, as the sums of a pre-activation net, has no such weights: its factor is 1 / r_c. Its
     channels are centred too (`shift`): a channel that lies on one side of zero then needs at most half the range.
     """
-    points, classes = tensorrt_points(graph), channel_classes(graph)
+    # ONNX Runtime quantizes sums that TensorRT does not.
+    points, classes = list(dict.fromkeys([*tensorrt_points(graph), *skip_points(graph)])), channel_classes(graph)
     shifts: dict[str, Factors] = {}
     for name in _centred(graph, points):
         whole = ranges[name].whole
@@ -76,19 +77,19 @@ def equalize(model: ir.Model, equalization: Equalization) -> ir.Model:
     return changed
 
 
-def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], equalization: Equalization) -> dict[str, Range]:
-    """Computes the ranges after `equalize` from those before it, without histograms: for the method `max`."""
+def equalized_units(graph: ir.Graph, equalization: Equalization) -> dict[str, Unit]:
+    """What `equalize` does to each tensor of the fp32 graph that it changes."""
     classes = channel_classes(graph)
     shifts = {name: np.asarray(values) for name, values in equalization.shifts.items()}
     moves = {**{name: -values for name, values in shifts.items()}, **bias_moves(graph, shifts)}
-
-    def moved(name: str, part: Part) -> Part:
-        factor = np.asarray(equalization.factors.get(classes.get(name, ""), [1.0]))
-        move = moves.get(name, np.zeros(1))
-        lows, highs = ((values * factor + move).astype(np.float32) for values in (part.lows, part.highs))
-        return Part(histogram=None, lows=lows.astype(np.float32), highs=highs.astype(np.float32), values=part.values)
-
-    return {name: Range((moved(name, found.splits[0]), moved(name, found.splits[1]))) for name, found in ranges.items()}
+    units = {}
+    for name in dict.fromkeys([*classes, *moves]):
+        factors = equalization.factors.get(classes.get(name, ""))
+        if factors is not None or name in moves:
+            kept = np.ones(len(moves[name])) if factors is None else np.asarray(factors)
+            move = moves.get(name, np.zeros(len(kept)))
+            units[name] = Unit(factors=kept.astype(np.float32), moves=move.astype(np.float32))
+    return units
 
 
 def classifier_factors(graph: ir.Graph, equalization: Equalization) -> list[float] | None:

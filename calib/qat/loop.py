@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from wrn_deploy.calib.options import TEMPERATURE, Loss, Schedule
+from wrn_deploy.calib.qat.execute import TorchGraph
 from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.trainable import Trainable
-from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.errors import DeployError
 
 __all__ = ["Answer", "TrainingWatch", "answer_with", "finetune_graph"]

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.placement import conv_depths
 from wrn_deploy.calib.writing.exact_input import PIXELS
+from wrn_deploy.calib.writing.full_range import SHIFTED
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, array_of, input_of, producer, users, value_name
 
 __all__ = ["BiasNames", "codes_of", "floats_of", "integer_biases_of", "scales_of", "tied_scales"]
@@ -34,11 +35,16 @@ def codes_of(graph: ir.Graph) -> Iterator[str]:
 def scales_of(graph: ir.Graph, *, everything: bool) -> Iterator[str]:
     """The scales of activations and weights; without `everything`, only those that stand for the factors of a BN."""
     for node in graph:
-        if node.op_type == QUANTIZE and everything and value_name(node.inputs[0]) != PIXELS:
+        if node.op_type == QUANTIZE and everything and not _is_exact(node):
             yield value_name(node.inputs[1])
         stored = producer(input_of(node, 1), DEQUANTIZE) if node.op_type == "Conv" else None
         if stored is not None and (everything or array_of(stored.inputs[0])[0].size == 1):
             yield value_name(stored.inputs[1])
+
+
+def _is_exact(quantizer: ir.Node) -> bool:
+    """Whether other numbers in the graph hold for one scale alone: that of the pixels, or of a shifted tensor."""
+    return value_name(quantizer.inputs[0]) == PIXELS or value_name(quantizer.inputs[1]).endswith(f"{SHIFTED}.scale")
 
 
 def floats_of(graph: ir.Graph) -> Iterator[str]:

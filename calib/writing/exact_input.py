@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
+from wrn_deploy.calib.collection.moments import Prepare
 from wrn_deploy.calib.collection.table import TensorRange
 from wrn_deploy.calib.equalization.channels import own_parameter
 from wrn_deploy.calib.writing.qdq import Floats, add_constant, output_of
 from wrn_deploy.graph import parameter, users
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["PIXELS", "RANGE", "read_pixels"]
+__all__ = ["PIXELS", "RANGE", "pixel_codes", "read_pixels"]
 
 PIXELS = "pixels"  # the tensor of codes
 UNIT = 1.0 / 64.0  # the value of a code: a power of two is exact, and leaves the weights' scales normal fp16 numbers
 ONE = 127.0 * UNIT  # the value of the fourth channel
-RANGE = TensorRange(low=-128.0 * UNIT, high=127.0 * UNIT, amax=127.0 * UNIT, clipped=0.0)
+RANGE = TensorRange(low=-128.0 * UNIT, high=ONE, amax=ONE, clipped=0.0)
 
 
 def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
@@ -36,8 +38,7 @@ def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
     convs = users(image)
     if not convs or any(conv.op_type != "Conv" or conv.attributes.get_int("group", 1) != 1 for conv in convs):
         return changed
-    factor = 255.0 * UNIT * np.asarray(preprocessing.std, dtype=np.float64)
-    offset = UNIT * (255.0 * np.asarray(preprocessing.mean, dtype=np.float64) - 128.0)
+    factor, offset = _factor_and_offset(preprocessing)
     pixels = _add_codes(graph, image, factor, offset)
     for conv in convs:
         weights = parameter(conv, 1) / factor.reshape(1, -1, 1, 1)
@@ -45,6 +46,24 @@ def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
         own_parameter(graph, conv, 1, np.concatenate([weights, undone], axis=1))
         conv.replace_input_with(0, pixels)
     return changed
+
+
+def pixel_codes(preprocessing: Preprocessing) -> Prepare:
+    """The codes that the first Convs read then: one normalised image (3, H, W) -> (4, H, W), float32 both."""
+    factor, offset = ((values / UNIT).astype(np.float32)[:, None, None] for values in _factor_and_offset(preprocessing))
+
+    def prepare(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        codes = np.full((len(values) + 1, *values.shape[1:]), ONE / UNIT, dtype=np.float32)
+        codes[:-1] = values * factor + offset
+        return codes
+
+    return prepare
+
+
+def _factor_and_offset(preprocessing: Preprocessing) -> tuple[Floats, Floats]:
+    """A normalised value times the factor, and the offset, is its pixel - 128, in units of UNIT; (3,) each."""
+    factor = 255.0 * UNIT * np.asarray(preprocessing.std, dtype=np.float64)
+    return factor, UNIT * (255.0 * np.asarray(preprocessing.mean, dtype=np.float64) - 128.0)
 
 
 def _add_codes(graph: ir.Graph, image: ir.Value, factor: Floats, offset: Floats) -> ir.Value:

@@ -23,6 +23,7 @@ from wrn_deploy.calib.lint.walk import (
     scale_of,
     typed_name,
 )
+from wrn_deploy.calib.placement import is_normalized
 from wrn_deploy.graph import (
     DEQUANTIZE,
     QUANTIZE,
@@ -46,10 +47,12 @@ def float_skip(facts: GraphFacts) -> Iterator[Place]:
     """Sums that TensorRT cannot fuse into the int8 Conv before them with an int8 output.
 
     NVIDIA: "Quantize the residual input in skip connections"; with a float one "the output of the fused convolution is
-    limited to" float, "and the trailing Q-layer cannot be fused". A sum that ends in a Conv which is float on purpose
-    is float too, whatever its skip is.
+    limited to" float, "and the trailing Q-layer cannot be fused". A sum that BN reads, or that ends in a Conv which is
+    float on purpose, is float too, whatever its skip is.
     """
     for add in facts.sums:
+        if is_normalized(add):
+            continue
         skip = facts.skip_of(add)
         quantized = [is_dequantized(value) for value in add.inputs]
         convs = [made_by_conv(before_qdq(value)) for value in add.inputs]

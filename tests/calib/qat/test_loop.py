@@ -14,10 +14,10 @@ import torch
 from tests.calib.qat.test_trainable import nodes_of, values_of
 from tests.calib.quantized import logits, quantized, with_biases
 from wrn_deploy.calib.options import Loss, Schedule
+from wrn_deploy.calib.qat.execute import TorchGraph
 from wrn_deploy.calib.qat.loop import Answer, finetune_graph
 from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.trainable import Trainable
-from wrn_deploy.calib.rounding.execute import TorchGraph
 
 Images = npt.NDArray[np.float32]
 

@@ -13,9 +13,9 @@ import torch
 from tests.calib.graphs import constant
 from tests.calib.quantized import logits, quantized, ranges_of, with_biases
 from wrn_deploy.calib.collection.table import CalibrationTable
+from wrn_deploy.calib.qat.execute import TorchGraph
 from wrn_deploy.calib.qat.parameters import tied_scales
 from wrn_deploy.calib.qat.trainable import Trainable
-from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS
 from wrn_deploy.calib.writing.fold_strides import fold_strides
 from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 import torch
+from wrn_deploy.calib.rounding.execute import TorchGraph
+from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
 
 from tests.calib.quantized import error, logits, quantized, with_biases
-from wrn_deploy.calib.rounding.execute import TorchGraph
 from wrn_deploy.calib.rounding.feedback import LARGEST, correct
-from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
 from wrn_deploy.calib.writing.int8_weights import copy_rounding, find_int8_weights
 from wrn_deploy.errors import DeployError
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.calib.quantized import logits, quantized, with_biases
-from wrn_deploy.calib.rounding.execute import TorchGraph
+from wrn_deploy.calib.qat.execute import TorchGraph
 from wrn_deploy.calib.writing.exact_input import PIXELS, UNIT, read_pixels
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.export.half import convert_fp16

@@ -32,14 +32,13 @@ class TechniqueFlags:
     exact_input: Annotated[
         bool, either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph.")
     ] = True
+    full_range: Annotated[
+        bool, either("full-range", "Shift outputs of ReLUs, so that all codes stand for them; TensorRT's graph.")
+    ] = True
     weights: Annotated[
         WeightScales, choice(WeightScales, "What gets a weight scale of its own:", name="--weight-scales")
     ] = WeightScales.CHANNEL
-    bias_correction: Annotated[
-        bool, either("bias-correction", "Correct the mean of each channel; TensorRT's graph.")
-    ] = False
     rounding: Annotated[Rounding, choice(Rounding, "How weights become integers:")] = Rounding.FEEDBACK
-    learning_steps: Annotated[int, option("N", "Steps of --rounding learned.", minimum=1)] = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,12 +61,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(names=("seed",), when=lambda given: given["random_weights"], expected="--random-weights"),
         _Effect(names=("weights_key",), when=lambda given: given["weights"] is not None, expected="--weights FILE"),
     ),
-    "calibrate": (
-        PERCENTILE,
-        _Effect(
-            names=("learning_steps",), when=lambda given: given["rounding"] == "learned", expected="--rounding learned"
-        ),
-    ),
+    "calibrate": (PERCENTILE,),
     "tune": (CALIBRATION, PERCENTILE),
     "build-engine": (CALIBRATION, PERCENTILE),
     "finetune": (

@@ -138,8 +138,8 @@ class _Work:
         """Trains one graph and writes it to the folder; ONNX Runtime judges it before and after."""
         import onnx_ir as ir
 
+        from wrn_deploy.calib.qat.execute import TorchGraph
         from wrn_deploy.calib.qat.loop import answer_with, finetune_graph
-        from wrn_deploy.calib.rounding.execute import TorchGraph
 
         model = read_unwrapped(self.bundle.file(made))
         fp32 = read_unwrapped(self.bundle.file(self.bundle.find("onnx-fp32")))

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.bundle import Bundle
+from wrn_deploy.bundle import Bundle, Transaction
 from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
-from wrn_deploy.pipeline.quantization.base_graph import read_equalized, unwrapped_file, write_wrapped
+from wrn_deploy.pipeline.quantization.base_graph import unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
-from wrn_deploy.pipeline.quantization.quantize import Quantization, write_graphs
+from wrn_deploy.pipeline.quantization.quantize import Quantization, find_inputs, write_graphs
 from wrn_deploy.pipeline.quantization.state import GRAPH, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
-from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
@@ -26,6 +28,7 @@ from wrn_deploy.version import __version__
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from wrn_deploy.calib.collection.moments import Moments
     from wrn_deploy.calib.collection.ranges import Histogram, Range
     from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 
@@ -40,7 +43,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     """Adds calibration.json and the int8 graphs for TensorRT and for ONNX Runtime; returns the table's artifact.
 
     Images are decoded once, and kept as uint8 pixels up to `data.cached_batches.CACHE_BYTES`; a larger set is decoded
-    again in each pass. If table and graphs are up to date, nothing but this first pass is done.
+    again in each pass. If table and graphs are up to date, nothing but this first pass is done. If a technique of the
+    graphs changed, the ranges are collected again, bit for bit, since the moments for rounding come with them.
 
     Example:
         >>> from pathlib import Path
@@ -76,12 +80,9 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
-    if artifact is None:
-        with unwrapped_file(bundle.file(fp32), bundle.spec) as core:
-            table, equalized, warnings = _calibrate(core, fp32.sha256, method, images, progress)
-    else:
-        equalized, table = read_equalized(bundle)
-        warnings = [CalibrationWarning(**warning) for warning in artifact.facts.get("guards", [])]
+    with unwrapped_file(bundle.file(fp32), bundle.spec) as core:
+        collected = _collect(core, method.NEEDS_HISTOGRAM, images, progress)
+    table, warnings = _make_table(collected, fp32.sha256, method, images)
     report_warnings(warnings, progress)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
@@ -94,23 +95,32 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
             recipe=recipe,
             facts=facts,
         )
-        for key, graph in write_graphs(equalized, table, images, progress).items():
-            file = step.file(GRAPHS[key])
-            write_wrapped(graph, file, bundle.spec, fp32=equalized, equalization=table.equalization)
-        del equalized, graph  # frees their weights before sessions are opened
+        with progress.task("Writing the int8 graphs"):
+            _write_graphs(collected, table, step, images)
+        del collected  # frees the weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
         with progress.task("Comparing the int8 graphs with fp32"):
             staged = {key: step.file(file) for key, file in GRAPHS.items()}
-            images.compare(bundle.file(fp32), staged, progress)
+            images.compare(staged, progress)
     return artifact
 
 
-def _calibrate(
-    graph: Path, graph_sha256: str, method: Any, images: CalibrationImages, progress: Progress
-) -> tuple[CalibrationTable, ir.Model, list[CalibrationWarning]]:
-    """The table of the unwrapped fp32 graph in `graph`, the graph equalized by it, and what the guards warn of."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Collected:
+    """What the passes over the images gave: the equalized fp32 graph, its ranges, and moments for rounding, if any."""
+
+    equalized: ir.Model
+    equalization: Equalization
+    ranges: Mapping[str, Range]
+    moments: Moments | None
+
+
+def _make_table(
+    collected: _Collected, graph_sha256: str, method: Any, images: CalibrationImages
+) -> tuple[CalibrationTable, list[CalibrationWarning]]:
+    """The table, and what the guards warn of."""
     from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.guard import Calibrated, run_guards
 
@@ -119,54 +129,72 @@ def _calibrate(
     def threshold(histogram: Histogram | None, amax: float) -> float:
         return float(method.threshold(histogram, amax, options.percentile))
 
-    equalization, ranges, equalized = _collect(graph, method.NEEDS_HISTOGRAM, images, progress)
     table = CalibrationTable(
         method=options.method,
         percentile=options.percentile if options.method == "percentile" else None,
         **images.described,
         graph_sha256=graph_sha256,
-        tensors={name: found.whole.clipped(threshold) for name, found in ranges.items()},
-        equalization=equalization,
+        tensors={name: found.whole.clipped(threshold) for name, found in collected.ranges.items()},
+        equalization=collected.equalization,
     )
-    calibrated = Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)
-    return table, equalized, run_guards(calibrated)
+    calibrated = Calibrated(graph=collected.equalized.graph, ranges=collected.ranges, table=table, threshold=threshold)
+    return table, run_guards(calibrated)
 
 
-def _collect(
-    fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress
-) -> tuple[Equalization, dict[str, Range], ir.Model]:
-    """The equalization, the ranges of the equalized graph, and that graph.
+def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: Progress) -> _Collected:
+    """Runs the graph in `fp32`, without an interface, on the images.
 
-    A first pass over one split of the images finds the channels' extremes, which give the equalization. A second pass
-    over all images collects histograms of the equalized graph. A method that needs no histogram takes one pass over
-    all images: the extremes of the equalized graph follow from those of the fp32 graph.
+    A first pass over some of the images finds the channels' extremes, which give the equalization and the scales of
+    the codes whose moments are taken. A second pass over all images collects ranges and moments as they are in the
+    equalized graph.
     """
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.collect import collect_ranges
+    from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
+    from wrn_deploy.calib.collection.moments import Moments
     from wrn_deploy.calib.collection.table import Equalization
-    from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization
+    from wrn_deploy.calib.equalization.equalize import equalize, equalized_units, find_equalization
 
-    threads = images.options.threads
+    options, count = images.options, len(images.digests)
+    observed = ObservedGraph(fp32)
+    with progress.task("Collecting the channels' ranges") as advance:
+        ranges = collect_ranges(observed, images.some(advance), histograms=False, threads=options.threads)
+    model: ir.Model | None = ir.load(fp32)
+    assert model is not None
+    equalization = find_equalization(model.graph, ranges) if options.equalize else Equalization()
+    units = equalized_units(model.graph, equalization)
+    inputs = find_inputs(model.graph, ranges, units, options.quantization, images.preprocessing)
+    moments = Moments(inputs, count) if inputs else None
+    model = None  # keeps memory flat: the graph is read again after the pass
+    gc.collect()
+    with progress.task(f"Collecting ranges on {count} images", count) as advance:
+        ranges = collect_ranges(
+            observed,
+            images.normalized(advance),
+            histograms=histograms,
+            threads=options.threads,
+            units=units,
+            moments=moments,
+            answers=images.answers,
+        )
+    del observed  # frees the session's weights
+    equalized = equalize(ir.load(fp32), equalization)
+    gc.collect()
+    return _Collected(equalized=equalized, equalization=equalization, ranges=ranges, moments=moments)
 
-    def collect(graph: Path) -> dict[str, Range]:
-        with progress.task(f"Collecting ranges on {len(images.digests)} images", len(images.digests)) as advance:
-            return collect_ranges(graph, images.normalized(advance), histograms=histograms, threads=threads)
 
-    if not images.options.equalize:
-        return Equalization(), collect(fp32), equalize(ir.load(fp32), Equalization())
-    with progress.task("Collecting the channels' ranges, to equalise them") as advance:
-        first = images.first_split(advance) if histograms else images.normalized(advance)
-        ranges = collect_ranges(fp32, first, histograms=False, threads=threads)
-    model = ir.load(fp32)
-    found = find_equalization(model.graph, ranges)
-    if not histograms:
-        return found, equalized_ranges(model.graph, ranges, found), equalize(model, found)
-    with scratch_folder() as folder:
-        equalized = folder / "equalized.onnx"
-        ir.save(equalize(model, found), equalized)
-        del model  # keeps memory flat: the graph is read again after the pass
-        return found, collect(equalized), ir.load(equalized)
+def _write_graphs(collected: _Collected, table: CalibrationTable, step: Transaction, images: CalibrationImages) -> None:
+    """Stages the int8 graphs."""
+    graphs = write_graphs(
+        collected.equalized,
+        table,
+        collected.moments,
+        quantization=images.options.quantization,
+        preprocessing=images.preprocessing,
+    )
+    for key, graph in graphs.items():
+        file = step.file(GRAPHS[key])
+        write_wrapped(graph, file, images.spec, fp32=collected.equalized, equalization=table.equalization)
 
 
 def _graph_recipes(

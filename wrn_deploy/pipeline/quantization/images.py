@@ -33,7 +33,9 @@ from wrn_deploy.runtime.sessions import infer_all, open_session
 __all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
 
 Floats = npt.NDArray[np.float32]
-CHECKED, CHECK_BATCH = 32, 4  # images that graphs are compared on
+COMPARED, COMPARED_PIXELS = 32, 4 * 224 * 224  # images that graphs are compared on, and pixels: fewer large ones
+# The channels' extremes, which equalization evens out, settle early: with 16 images of 224x224, or 128 of 32x32.
+FIRST_IMAGES, FIRST_PIXELS = 16, 128 * 32 * 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,7 @@ class CalibrationImages:
         )
         self.digests: tuple[bytes, ...] = ()
         self.described: dict[str, Any] = {}
+        self.answers: dict[int, Floats] = {}  # fp32's logits of the images to compare graphs on, by place
 
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
@@ -93,6 +96,8 @@ class CalibrationImages:
         images = read_images(self._batches, progress)
         self.digests = tuple(image.digest for image in images)
         self.described = describe_images(images, self.source, labels=False)
+        compared = min(COMPARED, COMPARED_PIXELS // (self.preprocessing.height * self.preprocessing.width))
+        self.answers = {place: np.zeros(0, dtype=np.float32) for place in range(min(len(images), max(1, compared)))}
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
@@ -115,45 +120,43 @@ class CalibrationImages:
             yield normalize(pixels, self.preprocessing)
             advance(1)
 
-    def first_split(self, advance: Callable[[int], None]) -> Iterator[Floats]:
-        """The images that `split_of` puts into split 1, about half of them; all images if it puts none there."""
-        chosen = (image for image in self.normalized(advance) if split_of(image))
+    def some(self, advance: Callable[[int], None]) -> Iterator[Floats]:
+        """The images that `split_of` puts into split 1, about half, until they have FIRST_PIXELS and are FIRST_IMAGES.
+
+        All images if it puts none there.
+        """
+        enough = max(FIRST_IMAGES, FIRST_PIXELS // (self.preprocessing.height * self.preprocessing.width))
+        chosen = itertools.islice((image for image in self.normalized(advance) if split_of(image)), enough)
         first = next(chosen, None)
         return self.normalized(advance) if first is None else itertools.chain([first], chosen)
-
-    def first(self, count: int) -> Floats:
-        """The first `count` images, normalised, (count, 3, H, W)."""
-        return normalize(np.concatenate([*itertools.islice(self._batches.pixels(1), count)]), self.preprocessing)
 
     def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
         """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
         return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))
 
-    def compare(self, fp32: Path, graphs: Mapping[str, Path], progress: Progress) -> None:
+    def compare(self, graphs: Mapping[str, Path], progress: Progress) -> None:
         """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
 
-        `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+        fp32's logits are in `answers`, from collecting. `eval` measures accuracy. Opens one session at a time, since
+        each holds the weights.
 
         Raises:
             DeployError: an output is not finite.
         """
-        batches = [*itertools.islice(self.inputs(CHECK_BATCH), CHECKED // CHECK_BATCH)]
-
-        def argmax(graph: Path, *, fuses_qdq: bool = True) -> npt.NDArray[np.int64]:
-            infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
-            answers = [infer(batch) for batch in batches]
-            for answer in answers:
+        images = [*itertools.islice(self.inputs(1), len(self.answers))]
+        expected = [int(self.answers[place].argmax()) for place in range(len(images))]
+        for key, graph in graphs.items():
+            infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=not key.endswith("-tensorrt")))
+            same = 0
+            for image, wanted in zip(images, expected, strict=True):
+                answer = infer(image)
                 check_finite(
                     answer,
                     subject=f"{graph.name} gives",
                     remedy="calibrate with a method that clips, or with more images",
                 )
-            return np.concatenate([*map(best_classes, answers)])
-
-        expected = argmax(fp32)
-        for key, graph in graphs.items():
-            same = int((argmax(graph, fuses_qdq=not key.endswith("-tensorrt")) == expected).sum())
-            progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")
+                same += int(best_classes(answer)[0]) == wanted
+            progress.note(f"{key}: same argmax as fp32 on {same} of {len(images)} calibration images")
 
 
 class ReadImage(NamedTuple):

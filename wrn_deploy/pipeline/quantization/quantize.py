@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from wrn_deploy.calib.options import Rounding, WeightScales
-from wrn_deploy.errors import UsageError, missing_package
-from wrn_deploy.progress import Progress
+from wrn_deploy.graph import value_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from wrn_deploy.calib.collection.moments import ConvInput, Moments
+    from wrn_deploy.calib.collection.ranges import Part, Range, Unit
     from wrn_deploy.calib.collection.table import CalibrationTable
-    from wrn_deploy.pipeline.quantization.images import CalibrationImages
+    from wrn_deploy.calib.writing.full_range import Shift
 
-__all__ = ["Quantization", "Rounding", "WeightScales", "mixed_graph", "write_graphs"]
-
-ROUNDING_BYTES = 64 * 2**20  # of one tensor's values that rounding may keep: all images of 32x32, about 20 of 224x224
-MIN_IMAGES = 8  # that rounding uses, however large they are
+__all__ = ["Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "write_graphs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,63 +28,91 @@ class Quantization:
 
     Attributes:
         exact_input: give the first Conv of the TensorRT graph the pixels' own codes.
+        full_range: shift outputs of ReLUs so that all codes of int8 stand for them, if that costs nothing.
         weights: what has a weight scale of its own.
-        bias_correction: correct the mean of each output channel by the bias, for TensorRT.
         rounding: how weights become integers.
-        learning_steps: the steps of `Rounding.LEARNED`.
     """
 
     exact_input: bool = True
+    full_range: bool = True
     weights: WeightScales = WeightScales.CHANNEL
-    bias_correction: bool = False
     rounding: Rounding = Rounding.FEEDBACK
-    learning_steps: int = 600
-
-    def __post_init__(self) -> None:
-        if self.learning_steps < 1:
-            raise UsageError(f"--learning-steps {self.learning_steps}: expected at least 1")
 
     def describe(self) -> dict[str, Any]:
         """Everything that the graphs depend on, in JSON types."""
-        described = dataclasses.asdict(self)
-        if self.rounding is not Rounding.LEARNED:
-            del described["learning_steps"]
-        return described
+        return dataclasses.asdict(self)
 
-    @property
-    def needs_images(self) -> bool:
-        """Whether it needs calibration images, besides the table."""
-        return self.bias_correction or self.rounding is not Rounding.NEAREST
+
+def find_inputs(
+    fp32: ir.Graph,
+    ranges: Mapping[str, Range],
+    units: Mapping[str, Unit],
+    quantization: Quantization,
+    preprocessing: Preprocessing,
+) -> tuple[ConvInput, ...]:
+    """What the Convs read, whose moments rounding needs; empty if it needs none.
+
+    Args:
+        fp32: the graph before it is equalized.
+        ranges: of its tensors, from some of the images: they give the codes' scales.
+        units: how equalization changes its tensors.
+        quantization: the techniques.
+        preprocessing: of the images.
+    """
+    from wrn_deploy.calib.rounding.inputs import find_conv_inputs
+    from wrn_deploy.calib.writing.exact_input import pixel_codes
+
+    if quantization.rounding is Rounding.NEAREST:
+        return ()
+    scales = {name: (_amax(found.whole, units.get(name)) or 1.0) / 127.0 for name, found in ranges.items()}
+    return find_conv_inputs(fp32, scales, pixel_codes(preprocessing) if quantization.exact_input else None)
+
+
+def _amax(part: Part, unit: Unit | None) -> float:
+    """The largest magnitude of a tensor in this unit."""
+    if unit is None:
+        return part.amax
+    return float(max(abs(values * unit.factors + unit.moves).max() for values in (part.lows, part.highs)))
 
 
 def write_graphs(
-    equalized: ir.Model, table: CalibrationTable, images: CalibrationImages, progress: Progress
+    equalized: ir.Model,
+    table: CalibrationTable,
+    moments: Moments | None,
+    *,
+    quantization: Quantization,
+    preprocessing: Preprocessing,
 ) -> dict[str, ir.Model]:
-    """The int8 graphs by artifact key, with the techniques in the options of `images`.
+    """The int8 graphs by artifact key.
 
     Args:
         equalized: the bundle's fp32 graph, equalized by the table.
         table: the tensors' ranges.
-        images: those that were calibrated on; the first of them are used for rounding.
-        progress: advances with each Conv or step.
+        moments: of what the Convs read (`find_inputs`); None: weights are rounded to the nearest.
+        quantization: the techniques.
+        preprocessing: of the images.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
     from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
+    from wrn_deploy.calib.writing.full_range import saturate, settle
 
-    quantization, preprocessing = images.options.quantization, images.preprocessing
     per_channel = quantization.weights is WeightScales.CHANNEL
-    source, for_tensorrt = _for_tensorrt(
-        equalized, table, preprocessing, exact_input=quantization.exact_input, per_channel=per_channel
+    for_tensorrt = _for_tensorrt(
+        equalized,
+        table,
+        preprocessing,
+        exact_input=quantization.exact_input,
+        full_range=quantization.full_range,
+        per_channel=per_channel,
     )
     for_onnxruntime = quantize_for_onnxruntime(equalized, table)
-    if quantization.needs_images:
-        chosen = images.first(_images_for_rounding(equalized, len(images.digests)))
-        _round("TensorRT", for_tensorrt, fp32=source, images=chosen, quantization=quantization, progress=progress)
-        # Bias correction and learning are left out for ONNX Runtime: measured, its finer activations gain nothing.
-        rounding = Rounding.FEEDBACK if quantization.rounding is Rounding.LEARNED else quantization.rounding
-        simpler = dataclasses.replace(quantization, bias_correction=False, rounding=rounding)
-        _round("ONNX Runtime", for_onnxruntime, fp32=equalized, images=chosen, quantization=simpler, progress=progress)
-    return {"onnx-int8-tensorrt": for_tensorrt, "onnx-int8-onnxruntime": fold_strides(integer_norms(for_onnxruntime))}
+    if moments is not None:
+        _round([(for_tensorrt.fp32, for_tensorrt.int8), (equalized, for_onnxruntime)], moments)
+    settle(for_tensorrt.int8, for_tensorrt.shifts)
+    return {
+        "onnx-int8-tensorrt": saturate(for_tensorrt.int8),
+        "onnx-int8-onnxruntime": fold_strides(integer_norms(for_onnxruntime)),
+    }
 
 
 def mixed_graph(
@@ -102,19 +124,29 @@ def mixed_graph(
     the table.
     """
     from wrn_deploy.calib.writing.exact_input import PIXELS
+    from wrn_deploy.calib.writing.full_range import is_shifted, saturate
     from wrn_deploy.calib.writing.int8_weights import copy_rounding
 
-    exact_input = any(value.name == PIXELS for node in base.graph for value in node.outputs)
-    _, graph = _for_tensorrt(fp32, table, spec.preprocessing, exact_input=exact_input, float_convs=float_convs)
-    copy_rounding(base, graph)
-    return graph
+    values = [value for node in base.graph for value in node.inputs]
+    made = _for_tensorrt(
+        fp32,
+        table,
+        spec.preprocessing,
+        exact_input=any(value_name(value) == PIXELS for value in values),
+        full_range=any(map(is_shifted, values)),
+        float_convs=float_convs,
+    )
+    copy_rounding(base, made.int8)
+    return saturate(made.int8)
 
 
-def _images_for_rounding(fp32: ir.Model, count: int) -> int:
-    """How many of `count` images rounding uses: as many as fit into ROUNDING_BYTES with their largest tensor."""
-    shapes = [value.shape for node in fp32.graph for value in node.outputs if value.shape is not None]
-    largest = max(int(np.prod([size for size in shape if isinstance(size, int)])) for shape in shapes)
-    return min(count, max(MIN_IMAGES, ROUNDING_BYTES // (4 * largest)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ForTensorrt:
+    """An int8 graph, the fp32 graph that it was made from, and the Convs that read shifted tensors."""
+
+    fp32: ir.Model
+    int8: ir.Model
+    shifts: list[Shift]
 
 
 def _for_tensorrt(
@@ -123,46 +155,47 @@ def _for_tensorrt(
     preprocessing: Preprocessing,
     *,
     exact_input: bool,
+    full_range: bool,
     per_channel: bool = True,
     float_convs: Collection[str] = (),
-) -> tuple[ir.Model, ir.Model]:
-    """The fp32 graph that the int8 graph is made from, and the int8 graph."""
+) -> _ForTensorrt:
     from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
     from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
+    from wrn_deploy.calib.writing.full_range import use_full_range
     from wrn_deploy.export.half import convert_fp16
+    from wrn_deploy.export.interface import find_feature_maps
 
-    source = read_pixels(equalized, preprocessing) if exact_input else equalized
-    with_pixels = dataclasses.replace(table, tensors={**table.tensors, PIXELS: RANGE})
-    return source, quantize_for_tensorrt(
-        source, convert_fp16(source), with_pixels, float_convs, per_channel=per_channel
-    )
+    fp32, ranges, shifts = read_pixels(equalized, preprocessing) if exact_input else equalized, {PIXELS: RANGE}, []
+    if full_range:
+        kept = {value_name(value) for value in find_feature_maps(equalized.graph)}
+        fp32, shifted, shifts = use_full_range(fp32, table, kept)
+        ranges |= shifted
+    extended = dataclasses.replace(table, tensors={**table.tensors, **ranges})
+    int8 = quantize_for_tensorrt(fp32, convert_fp16(fp32), extended, float_convs, per_channel=per_channel)
+    return _ForTensorrt(fp32=fp32, int8=int8, shifts=shifts)
 
 
-def _round(
-    target: str,
-    int8: ir.Model,
-    *,
-    fp32: ir.Model,
-    images: npt.NDArray[np.float32],
-    quantization: Quantization,
-    progress: Progress,
-) -> None:
-    """Rounds the weights of the int8 graph again, in place."""
-    if importlib.util.find_spec("torch") is None:
-        raise missing_package("torch", "export", f"--rounding {quantization.rounding} (`nearest` needs none)")
-    import torch
+def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> None:
+    """Rounds the weights of int8 graphs again, in place; each comes with the fp32 graph that it was made from."""
+    import numpy as np
 
-    from wrn_deploy.calib.rounding.feedback import correct
-    from wrn_deploy.calib.rounding.learned import Learning, learn_rounding
+    from wrn_deploy.calib.rounding.feedback import round_with_feedback
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
+    from wrn_deploy.calib.writing.qdq import weights_of
 
-    tensor = torch.from_numpy(images)
-    feedback, bias = quantization.rounding is not Rounding.NEAREST, quantization.bias_correction
-    convs = len(find_int8_weights(int8))
-    if feedback or bias:
-        with progress.task(f"Rounding {convs} Convs for {target} on {len(images)} images", convs) as advance:
-            correct(int8, fp32, tensor, lambda: advance(1), feedback=feedback, bias=bias)
-    if quantization.rounding is Rounding.LEARNED:
-        learning = Learning(steps=quantization.learning_steps)
-        with progress.task(f"Learning the rounding for {target}", learning.steps) as advance:
-            learn_rounding(int8, fp32, tensor, learning, lambda: advance(1))
+    stored = [find_int8_weights(int8) for _, int8 in graphs]
+    for each in moments.inputs:
+        weights, convs = [], []
+        for (fp32, _), found in zip(graphs, stored, strict=True):
+            # Constant channels, behind the others, follow from them (`settle`).
+            if each.conv in found and (own := weights_of(fp32.graph, each.conv)).shape[1] >= each.channels:
+                weights.append(own[:, : each.channels])
+                convs.append(found[each.conv])
+        if convs:  # graphs that read the same input are rounded together: most of the work is the same for both
+            scale = np.concatenate([conv.scale for conv in convs])
+            codes = round_with_feedback(np.concatenate(weights), scale, moments.sums[each.conv])
+            ends = np.cumsum([len(own) for own in weights])
+            for conv, own in zip(convs, np.split(codes, ends[:-1]), strict=True):
+                all_codes = conv.codes
+                all_codes[: len(own), : each.channels] = own
+                conv.set_codes(all_codes)
