@@ -73,7 +73,7 @@ def open_session(
         plans_memory: whether to plan the memory of a whole run in advance for each input shape: faster, but larger if
             many tensors live to the end of the run.
         fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
-            in an fp16 graph, ONNX Runtime 1.31 computes other numbers (measured).
+            in an fp16 graph, ONNX Runtime 1.31 and 1.32 compute other numbers (measured).
         traces: the folder for a JSON file of each node's times, whose path `end_profiling()` returns. Threads then do
             not spin between runs, so that sessions can take turns.
 
