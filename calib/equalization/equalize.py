@@ -13,7 +13,9 @@ from wrn_deploy.calib.equalization.channels import Factors, bias_moves, channel_
 from wrn_deploy.calib.placement import Point, range_source, tensorrt_points
 from wrn_deploy.graph import parameter, producer, users, value_name, values_of
 
-__all__ = ["classifier_factors", "equalize", "equalized_ranges", "find_equalization", "tensor_units"]
+__all__ = [
+    "classifier_factors", "equalize", "equalized_ranges", "find_equalization", "original_ranges", "tensor_units",
+]  # fmt: skip
 
 # The exponent of the activations in a factor; the weights that read them get the rest. Measured on two CIFAR-10
 # networks (0.5, 0.75 and 1 differ by less than the measurement's uncertainty).
@@ -89,6 +91,21 @@ def equalized_ranges(graph: ir.Graph, ranges: Mapping[str, Range], equalization:
         return Part(histogram=None, lows=lows.astype(np.float32), highs=highs.astype(np.float32), values=part.values)
 
     return {name: Range((moved(name, found.splits[0]), moved(name, found.splits[1]))) for name, found in ranges.items()}
+
+
+def original_ranges(graph: ir.Graph, ranges: Mapping[str, Range], equalization: Equalization) -> dict[str, Range]:
+    """Computes the ranges before `equalize` from those after it, without histograms.
+
+    Factors and shifts undo each other: x = (f x - s) / f + s / f, and tensors of one class share their factors.
+    """
+    classes = channel_classes(graph)
+    factors = {name: np.asarray(values) for name, values in equalization.factors.items()}
+    shifts = {
+        name: (-np.asarray(values) / factors.get(classes.get(name, ""), np.ones(1))).tolist()
+        for name, values in equalization.shifts.items()
+    }
+    undone = Equalization(factors={name: (1.0 / values).tolist() for name, values in factors.items()}, shifts=shifts)
+    return equalized_ranges(graph, ranges, undone)
 
 
 def classifier_factors(graph: ir.Graph, equalization: Equalization) -> list[float] | None:

@@ -128,7 +128,14 @@ def _calibrate(
         tensors={name: found.whole.clipped(threshold) for name, found in ranges.items()},
         equalization=equalization,
     )
-    calibrated = Calibrated(graph=equalized.graph, ranges=ranges, table=table, threshold=threshold)
+    calibrated = Calibrated(
+        graph=equalized.graph,
+        ranges=ranges,
+        table=table,
+        threshold=threshold,
+        equalized=options.equalize,
+        available=images.available,
+    )
     return table, equalized, run_guards(calibrated)
 
 

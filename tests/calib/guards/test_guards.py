@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
-from tests.calib.collapse import LOUD, NEAR_DEAD, Damage, write_collapsed
 from tests.calib.guarded import calibrated, images_of
+from tests.calib.guards.conftest import Digits
 from wrn_deploy.calib.guard import CalibrationWarning, GuardLimits, join_names, load_guards, report_warnings, run_guards
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "guards.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "guards.md"
 METHODS = plugin_names("wrn_deploy.calib.methods")
-Digits = Callable[[int], npt.NDArray[np.float32]]
 BLOCKS = ("block1.0", "block2.0", "block3.0")
 
 
 def by_id(warnings: list[CalibrationWarning]) -> dict[str, CalibrationWarning]:
     return {warning.id: warning for warning in warnings}
-
-
-@pytest.fixture(scope="module")
-def digits(made_bundle: Path) -> Digits:
-    """The first training images, `count` of them."""
-    return lambda count: images_of(made_bundle, "digits", count)
-
-
-@pytest.fixture(scope="module")
-def graphs(trained: Path, made_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The fp32 graphs of the trained network: unchanged, and with each kind of damage."""
-    folder = tmp_path_factory.mktemp("collapsed")
-
-    def damaged(name: str, damage: Damage) -> Path:
-        weights = write_collapsed("wrn-10-1", trained / "weights.safetensors", damage, folder / f"{name}.safetensors")
-        return (
-            export_bundle(ExportOptions(model="wrn-10-1", out=folder / name, weights=weights), Silent()).folder
-            / "fp32.onnx"
-        )
-
-    return {
-        "healthy": made_bundle / "fp32.onnx",
-        "loud": damaged("loud", LOUD),
-        "near-dead": damaged("near-dead", NEAR_DEAD),
-    }
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -155,7 +127,7 @@ def test_few_images_are_a_warning(digits: Digits, graphs: dict[str, Path]) -> No
 
 def test_one_image_cannot_be_halved(digits: Digits, graphs: dict[str, Path]) -> None:
     warning = by_id(run_guards(calibrated(graphs["healthy"], digits(1))))["few-images"]
-    assert "1 calibration images cannot be halved" in warning.found
+    assert "1 calibration image cannot be halved" in warning.found
 
 
 def test_clipping_one_value_in_a_hundred_is_a_warning(digits: Digits, graphs: dict[str, Path]) -> None:
