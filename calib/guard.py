@@ -105,9 +105,9 @@ def join_names(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def count_others(names: Sequence[str], thing: str) -> str:
-    """The number of names behind the first, as in " (4 more tensors)"; empty if there is none."""
-    return f" ({count(len(names) - 1, f'more {thing}')})" if len(names) > 1 else ""
+def count_others(tensors: Sequence[str]) -> str:
+    """The number of tensors behind the first, as in " (4 more tensors)"; empty if there is none."""
+    return f" ({count(len(tensors) - 1, 'more tensor')})" if len(tensors) > 1 else ""
 
 
 def report_warnings(warnings: Iterable[CalibrationWarning], progress: Progress) -> None:

@@ -34,7 +34,7 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
         id=ID,
         names=names,
         numbers={"worst": worst, "tensors": len(names), "limit": limit},
-        found=f"the threshold of {names[0]} clips {worst:.2%} of its nonzero values{count_others(names, 'tensor')}",
+        found=f"the threshold of {names[0]} clips {worst:.2%} of its nonzero values{count_others(names)}",
         remedy=f"calibrate with {_option(calibrated, parts)}",
     )
 

@@ -43,7 +43,7 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
         id=ID,
         names=tensors,
         numbers={"steps": first.steps, "limit": limit, "span": ratio},
-        found=f"{first.name}: channel {largest} sets the scale and leaves {left}{count_others(tensors, 'tensor')}",
+        found=f"{first.name}: channel {largest} sets the scale and leaves {left}{count_others(tensors)}",
         remedy=calibrated.resolution_remedy(tensors),
     )
 

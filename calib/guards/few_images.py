@@ -102,7 +102,7 @@ def _remedy(calibrated: Calibrated, enough: int) -> str:
     if table.method == "max" and table.images >= FLAT:
         return "more images hardly settle `max`; calibrate with --calib-method mse"
     if enough <= available:
-        return f"calibrate with --calib-size {enough}, which should settle them (an estimate)"
+        return f"calibrate with --calib-size {enough}, estimated to bring it under {calibrated.limits.spread:.0%}"
     if table.images < available:
         return f"calibrate with --calib-size {available}, all of {table.data}, though about {enough} are needed"
     settled = next((name for name in SETTLING if name != table.method and _settles(calibrated, name)), None)

@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Floats, bn_gains, input_energy
-from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, count_others, join_names
+from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
 from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.formatting import count
 from wrn_deploy.graph import input_of, producer, users, value_name
 
 __all__ = ["ID", "check"]
@@ -41,12 +42,12 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     found.sort(key=lambda noisy: -noisy.excess)
     worst, names = found[0], tuple(noisy.layer for noisy in found)
     channels = join_names([str(channel) for channel in worst.channels])
-    others = count_others(names, "layer")
+    others = f"; {count(len(names) - 1, 'more layer')}" if names[1:] else ""
     return CalibrationWarning(
         id=ID,
         names=names,
         numbers={"channels": sum(len(noisy.channels) for noisy in found), "times_the_limit": worst.excess},
-        found=f"{worst.layer} amplifies nearly dead channels ({channels}), which int8 rounding drowns{others}",
+        found=f"{worst.layer} amplifies int8 noise in channels that are nearly dead ({channels}{others})",
         remedy=calibrated.resolution_remedy(noisy.tensor for noisy in found),
     )
 

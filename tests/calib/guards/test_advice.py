@@ -97,13 +97,9 @@ def check_advice(warning: CalibrationWarning, seen: Calibrated) -> None:
 def test_advice_names_nothing_that_is_on(digits: Digits, graphs: Graphs, method: str, equalized: bool) -> None:
     unlike = digits(16) * np.geomspace(0.03, 1.0, 16, dtype=np.float32)[:, None, None, None]
     limits = GuardLimits(clipped=1e-5, spread=0.01)
+    calibration = calibrated(graphs["near-dead"], unlike, method, 99.0)
     for available in (16, 100, 10**9):
-        seen = dataclasses.replace(
-            calibrated(graphs["near-dead"], unlike, method, 99.0),
-            equalized=equalized,
-            available=available,
-            limits=limits,
-        )
+        seen = dataclasses.replace(calibration, equalized=equalized, available=available, limits=limits)
         found = {warning.id: warning for warning in run_guards(seen)}
         expected = {"extreme-ranges", "near-dead-bn", "few-images", "clipped"}
         assert set(found) == expected - ({"clipped"} if method == "max" else set())
