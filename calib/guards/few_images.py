@@ -102,13 +102,13 @@ def _remedy(calibrated: Calibrated, enough: int) -> str:
     if table.method == "max" and table.images >= FLAT:
         return "more images hardly settle `max`; calibrate with --calib-method mse"
     if enough <= available:
-        return f"calibrate with --calib-size {enough}, estimated to bring it under {calibrated.limits.spread:.0%}"
+        return f"calibrate with --calib-size {enough}, estimated to settle them (under {calibrated.limits.spread:.0%})"
     if table.images < available:
         return f"calibrate with --calib-size {available}, all of {table.data}, though about {enough} are needed"
     settled = next((name for name in SETTLING if name != table.method and _settles(calibrated, name)), None)
     if settled is not None:
         return f"{table.data} has no more; calibrate with --calib-method {settled}, which they settle"
-    return f"{table.data} has no more; calibrate with about {enough} images of other --calib-data"
+    return f"{table.data} has no more; calibrate with about {enough} images of other data (--calib-data)"
 
 
 def _settles(calibrated: Calibrated, method: str) -> bool:

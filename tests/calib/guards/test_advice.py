@@ -20,6 +20,7 @@ from wrn_deploy.calib.equalization.equalize import equalized_ranges, find_equali
 from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, GuardLimits, run_guards
 from wrn_deploy.calib.guards import clipped, few_images
 from wrn_deploy.cli.app import GROUPS, load_command
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.plugins import plugin_names
 
 METHODS = plugin_names("wrn_deploy.calib.methods")
@@ -182,6 +183,10 @@ def test_a_method_that_agrees_on_all_images_of_the_data_is_named() -> None:
     warning = few_images.check(seen)
     assert warning is not None
     assert warning.remedy == "cats has no more; calibrate with --calib-method mse, which they settle"
+
+
+def test_the_percentile_that_is_tried_is_the_default() -> None:
+    assert few_images.PERCENTILE == CalibrateOptions(data="digits").percentile
 
 
 class _TakeTurns:

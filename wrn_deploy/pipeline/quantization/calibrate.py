@@ -134,7 +134,7 @@ def _calibrate(
         table=table,
         threshold=threshold,
         equalized=options.equalize,
-        available=images.available,
+        available=images.available - len(images.source) + len(images.digests),  # without the corrupt ones among them
     )
     return table, equalized, run_guards(calibrated)
 
