@@ -186,7 +186,7 @@ def test_a_method_that_agrees_on_all_images_of_the_data_is_named() -> None:
 
 
 def test_the_percentile_that_is_tried_is_the_default() -> None:
-    assert few_images.PERCENTILE == CalibrateOptions(data="digits").percentile
+    assert CalibrateOptions(data="digits").percentile == few_images.PERCENTILE
 
 
 class _TakeTurns:
