@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from wrn_deploy.formatting import count
 from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.progress import Progress
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.collection.table import CalibrationTable
 
 __all__ = [
-    "Calibrated", "CalibrationWarning", "GuardLimits", "join_names", "load_guards", "report_warnings", "run_guards",
+    "Calibrated", "CalibrationWarning", "GuardLimits", "count_others", "join_names", "load_guards", "report_warnings",
+    "run_guards",
 ]  # fmt: skip
 
 GUARDS = "wrn_deploy.calib.guards"
@@ -31,12 +33,12 @@ class CalibrationWarning:
     id: str  # the guard's, never reused; docs/guards.md explains it
     names: tuple[str, ...]  # the tensors, layers or files concerned, the worst first
     numbers: Mapping[str, float]  # the measured values, and the limit that they exceed
-    found: str  # what the guard found, with the values
-    remedy: str  # why it matters and what to do
+    found: str  # one fact: what the guard found, with the values
+    remedy: str  # one action, with an option that is not in use yet
 
     @property
     def text(self) -> str:
-        """About two lines of a terminal."""
+        """At most two lines of a terminal of 100 columns."""
         return f"{self.found}: {self.remedy} [{self.id}]"
 
 
@@ -60,6 +62,8 @@ class Calibrated:
     ranges: Mapping[str, Range]  # from `collect_ranges`
     table: CalibrationTable
     threshold: Threshold
+    equalized: bool  # whether --equalize was on, even if it found nothing to change
+    available: int  # the number of images in the data, of which `table.images` were used
     float_convs: Collection[str] = ()  # the Convs that stay in float, and so read nothing in int8
     limits: GuardLimits = field(default_factory=GuardLimits)
 
@@ -74,6 +78,14 @@ class Calibrated:
         from wrn_deploy.calib.placement import range_source
 
         return self.ranges.get(range_source(self.graph, tensor))
+
+    def resolution_remedy(self, tensors: Iterable[str]) -> str:
+        """How to give `tensors` more int8 steps: by equalisation, if it was off and can change them, else by `tune`."""
+        from wrn_deploy.calib.equalization.channels import channel_classes
+
+        if not self.equalized and not channel_classes(self.graph).keys().isdisjoint(tensors):
+            return "calibrate with --equalize"
+        return "keep such Convs in fp16 with `wrn-deploy tune`"
 
 
 def load_guards() -> list[ModuleType]:
@@ -91,6 +103,11 @@ def join_names(names: Sequence[str]) -> str:
     """The first names, as in "a, b, c and 4 more"."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def count_others(tensors: Sequence[str]) -> str:
+    """The number of tensors behind the first, as in " (4 more tensors)"; empty if there is none."""
+    return f" ({count(len(tensors) - 1, 'more tensor')})" if len(tensors) > 1 else ""
 
 
 def report_warnings(warnings: Iterable[CalibrationWarning], progress: Progress) -> None:

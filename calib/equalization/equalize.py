@@ -7,13 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from wrn_deploy.calib.collection.ranges import Range, Unit
+from wrn_deploy.calib.collection.ranges import Part, Range, Unit
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import Factors, bias_moves, channel_classes, own_parameter, rescale, shift
 from wrn_deploy.calib.placement import Point, range_source, skip_points, tensorrt_points
 from wrn_deploy.graph import parameter, producer, users, value_name, values_of
 
-__all__ = ["classifier_factors", "equalize", "equalized_units", "find_equalization", "tensor_units"]
+__all__ = [
+    "classifier_factors", "equalize", "equalized_units", "find_equalization", "original_ranges", "tensor_units",
+]  # fmt: skip
 
 # The exponent of the activations in a factor; the weights that read them get the rest. Measured on two CIFAR-10
 # networks (0.5, 0.75 and 1 differ by less than the measurement's uncertainty).
@@ -90,6 +92,21 @@ def equalized_units(graph: ir.Graph, equalization: Equalization) -> dict[str, Un
             move = moves.get(name, np.zeros(len(kept)))
             units[name] = Unit(factors=kept.astype(np.float32), moves=move.astype(np.float32))
     return units
+
+
+def original_ranges(graph: ir.Graph, ranges: Mapping[str, Range], equalization: Equalization) -> dict[str, Range]:
+    """Computes the ranges before `equalize` from those after it, without histograms; `graph` is equalized or not."""
+    units = equalized_units(graph, equalization)
+
+    def undone(part: Part, unit: Unit) -> Part:
+        lows, highs = ((values - unit.moves) / unit.factors for values in (part.lows, part.highs))
+        return Part(histogram=None, lows=lows, highs=highs, values=part.values)
+
+    originals = dict(ranges)
+    for name in ranges.keys() & units.keys():
+        first, second = (undone(part, units[name]) for part in ranges[name].splits)
+        originals[name] = Range((first, second))
+    return originals
 
 
 def classifier_factors(graph: ir.Graph, equalization: Equalization) -> list[float] | None:

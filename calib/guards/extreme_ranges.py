@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Consumer, Floats, consumers, half_spans, steps_left
-from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
+from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, count_others
 from wrn_deploy.calib.placement import tensorrt_points
 from wrn_deploy.graph import value_name, values_of
 
@@ -37,14 +37,14 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     if not coarse:
         return None
     first, tensors = coarse[0], tuple(tensor.name for tensor in coarse)
-    text, ratio = _channels(first)
-    others = f" (also {join_names(tensors[1:])})" if tensors[1:] else ""
+    largest, ratio = _largest_channel(first)
+    left = f"{first.steps:.2g} of 127 int8 steps to {first.consumer.conv}"
     return CalibrationWarning(
         id=ID,
         names=tensors,
         numbers={"steps": first.steps, "limit": limit, "span": ratio},
-        found=f"{first.name}: {text}: {first.steps:.2g} of 127 steps are left{others}",
-        remedy="equalise (on by default), or let `tune` keep the Convs in fp16",
+        found=f"{first.name}: channel {largest} sets the scale and leaves {left}{count_others(tensors)}",
+        remedy=calibrated.resolution_remedy(tensors),
     )
 
 
@@ -63,8 +63,8 @@ def _worst(calibrated: Calibrated, value: ir.Value) -> _Coarse | None:
     return min(cases, key=lambda case: case.steps, default=None)
 
 
-def _channels(coarse: _Coarse) -> tuple[str, float]:
-    """Describes which channel sets the scale and which channels count most; returns the ratio of their spans too.
+def _largest_channel(coarse: _Coarse) -> tuple[int, float]:
+    """The channel that sets the scale, and the range of the channels that count most as a fraction of its range.
 
     Those that count most are the fewest channels with half of the consumer's energy.
     """
@@ -72,7 +72,4 @@ def _channels(coarse: _Coarse) -> tuple[str, float]:
     order = np.argsort(-energy, kind="stable")
     most = order[: 1 + int(np.searchsorted(np.cumsum(energy[order]), energy.sum() / 2.0))]
     largest = int(coarse.spans.argmax())
-    ratio = float(np.median(coarse.spans[most]) / (coarse.spans[largest] or 1.0))
-    read = f"channel {most[0]}" if len(most) == 1 else f"{len(most)} channels"
-    text = f"channel {largest} sets the scale, {coarse.consumer.conv} mostly reads {read} with {ratio:.2%} of its range"
-    return text, ratio
+    return largest, float(np.median(coarse.spans[most]) / (coarse.spans[largest] or 1.0))

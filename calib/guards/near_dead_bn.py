@@ -11,6 +11,7 @@ import onnx_ir as ir
 from wrn_deploy.calib.equalization.resolution import Floats, bn_gains, input_energy
 from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
 from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.formatting import count
 from wrn_deploy.graph import input_of, producer, users, value_name
 
 __all__ = ["ID", "check"]
@@ -20,10 +21,11 @@ ID = "near-dead-bn"
 
 @dataclass(frozen=True, slots=True)
 class _Noisy:
-    """A layer, its noisy channels, and the noise of the worst in units of the limits."""
+    """A layer, the tensor it reads, its noisy channels, and the noise of the worst in units of the limits."""
 
     excess: float
     layer: str
+    tensor: str
     channels: tuple[int, ...]
 
 
@@ -40,13 +42,13 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     found.sort(key=lambda noisy: -noisy.excess)
     worst, names = found[0], tuple(noisy.layer for noisy in found)
     channels = join_names([str(channel) for channel in worst.channels])
-    others = f"; also {join_names(names[1:])}" if names[1:] else ""
+    others = f"; {count(len(names) - 1, 'more layer')}" if names[1:] else ""
     return CalibrationWarning(
         id=ID,
         names=names,
         numbers={"channels": sum(len(noisy.channels) for noisy in found), "times_the_limit": worst.excess},
-        found=f"{worst.layer} amplifies channels that are nearly dead ({channels}{others})",
-        remedy="int8 rounding dominates them; equalise (on by default), or let `tune` keep the Convs in fp16",
+        found=f"{worst.layer} amplifies int8 noise in channels that are nearly dead ({channels}{others})",
+        remedy=calibrated.resolution_remedy(noisy.tensor for noisy in found),
     )
 
 
@@ -65,7 +67,9 @@ def _noisy(calibrated: Calibrated, node: ir.Node, quantized: Collection[str]) ->
     excess = np.minimum(own, noise / (limits.layer_noise * float(np.median(spans[living]))))
     order = np.argsort(-excess, kind="stable")
     channels = tuple(int(channel) for channel in order if excess[channel] > 1.0)
-    return _Noisy(float(excess.max()), node.name or "", channels) if channels else None
+    if not channels:
+        return None
+    return _Noisy(float(excess.max()), node.name or "", value_name(input_of(node, 0)), channels)
 
 
 def _noise(calibrated: Calibrated, node: ir.Node, quantized: Collection[str]) -> Floats | None:

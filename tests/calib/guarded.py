@@ -31,7 +31,7 @@ def images_of(folder: Path, data: str, count: int) -> npt.NDArray[np.float32]:
 def calibrated(
     graph: Path, images: npt.NDArray[np.float32], method: str = "percentile", percentile: float = 99.99
 ) -> Calibrated:
-    """The calibration of the fp32 graph in a file, as the guards check it."""
+    """The calibration of the fp32 graph in a file, as the guards check it: not equalised, on all images."""
     plugin = load_plugin("wrn_deploy.calib.methods", method)
 
     def threshold(histogram: Histogram | None, amax: float) -> float:
@@ -41,11 +41,18 @@ def calibrated(
     tensors = {name: found.whole.clipped(threshold) for name, found in ranges.items()}
     table = CalibrationTable(
         method=method,
-        percentile=percentile,
+        percentile=percentile if method == "percentile" else None,
         data="data",
         data_digest="",
         images=len(images),
         graph_sha256="",
         tensors=tensors,
     )
-    return Calibrated(graph=ir.load(graph).graph, ranges=ranges, table=table, threshold=threshold)
+    return Calibrated(
+        graph=ir.load(graph).graph,
+        ranges=ranges,
+        table=table,
+        threshold=threshold,
+        equalized=False,
+        available=len(images),
+    )

@@ -13,7 +13,7 @@ import pytest
 from tests.calib.quantized import equalized_graph, error, logits, quantized, ranges_of, with_biases
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import channel_classes, own_parameter
-from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization
+from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization, original_ranges
 from wrn_deploy.graph import parameter
 
 Images = npt.NDArray[np.float32]
@@ -92,6 +92,20 @@ def test_ranges_of_the_equal_graph_follow_from_those_of_the_first(
         wanted = measured[name].whole
         assert found.whole.channels == pytest.approx(wanted.channels, rel=1e-3, abs=1e-3 * wanted.amax)
         assert found.whole.values == wanted.values
+
+
+def test_ranges_of_the_first_graph_follow_from_those_of_the_equal_one(
+    longer_graph: ir.Model, digits: Images, tmp_path: Path
+) -> None:
+    ranges = ranges_of(longer_graph, digits, tmp_path)
+    equalization = find_equalization(longer_graph.graph, ranges)
+    equal = equalized_ranges(longer_graph.graph, ranges, equalization)
+    assert equalization.factors
+    assert equalization.shifts
+    for name, found in original_ranges(longer_graph.graph, equal, equalization).items():
+        wanted = ranges[name].whole
+        assert found.whole.lows == pytest.approx(wanted.lows, rel=1e-4, abs=1e-4 * wanted.amax)
+        assert found.whole.highs == pytest.approx(wanted.highs, rel=1e-4, abs=1e-4 * wanted.amax)
 
 
 def test_nothing_to_do_adds_biases_alone(trained_graph: ir.Model, digits: Images) -> None:

@@ -228,6 +228,18 @@ def test_fewer_images_than_asked_for_are_a_warning(bundle: Bundle, tmp_path: Pat
     assert table_of(bundle).images == 5
 
 
+@pytest.mark.parametrize(("equalize", "size"), [(True, 128), (False, 64)])
+def test_guards_advise_by_the_options_in_use(bundle: Bundle, equalize: bool, size: int) -> None:
+    progress = Noted()
+    calibrate_bundle(bundle, dataclasses.replace(QUICK, size=1, equalize=equalize), progress)
+    found = [text for text in progress.warnings if text.endswith("[few-images]")]
+    assert found == [
+        "1 calibration image cannot be halved to measure how stable the scales are: "
+        f"calibrate with --calib-size {size}, estimated to settle them (under 15%) [few-images]"
+    ]
+    assert not any("--equalize" in text for text in progress.warnings if equalize)
+
+
 def test_corrupt_images_are_left_out_only_when_allowed(bundle: Bundle, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -137,7 +137,14 @@ def _make_table(
         tensors={name: found.whole.clipped(threshold) for name, found in collected.ranges.items()},
         equalization=collected.equalization,
     )
-    calibrated = Calibrated(graph=collected.equalized.graph, ranges=collected.ranges, table=table, threshold=threshold)
+    calibrated = Calibrated(
+        graph=collected.equalized.graph,
+        ranges=collected.ranges,
+        table=table,
+        threshold=threshold,
+        equalized=options.equalize,
+        available=images.available - len(images.source) + len(images.digests),  # without the corrupt ones among them
+    )
     return table, run_guards(calibrated)
 
 

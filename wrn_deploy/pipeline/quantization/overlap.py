@@ -58,7 +58,7 @@ CALIBRATION = ImageList(
     source="calibration",
     warning="overlap",
     found="{shared:,} of {evaluated:,} evaluation images are also calibration images",
-    remedy="int8 accuracy is too good on them; evaluate on other images, or calibrate on others (--calib-data)",
+    remedy="int8 accuracy is too good on them; evaluate on other images",
 )
 FINETUNING = ImageList(
     key="finetuning-images",
