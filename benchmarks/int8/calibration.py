@@ -8,8 +8,8 @@ Candidates take turns (A B C, A B C), each in its own process; CPU seconds and p
 process: Python, its libraries (also given alone, as the start), reading and preprocessing the same images one by one,
 and writing the graphs. The floor only runs the fp32 graph on them with ONNX Runtime, once with its default threads and
 once with one thread. Ours is the whole step: it calibrates, rounds, writes both Q/DQ graphs, and compares them with
-fp32; its passes alone only collect ranges, as the peers do, and write both graphs. Peers write one graph. Weights are random:
-accuracy is not measured.
+fp32; its passes alone only collect ranges, as the peers do, and write both graphs. Peers write one graph. Weights are
+random: accuracy is not measured.
 
 A network that resizes its images gets JPEGs: the first of the data, cropped to their middle square. If there are too
 few, they are used again: the n-th time with n sixteenths of the side cut off at the top and left, and every second time

@@ -2,7 +2,7 @@
 
 ROW is the row's name, BUNDLE may be changed (ours calibrates it), IMAGES is any source of images. It writes the graphs
 and cost.json: CPU seconds of the start (Python and the imports), and the peak memory. It runs in the peers'
-environments too, so it imports nothing but the standard library, numpy and what reads images; the rest is imported by its row.
+environments too, so it imports nothing but the standard library, numpy and what reads images; its row imports the rest.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ TORCH = "torch==2.13.0"
 MADE = "requirements.txt"  # in an environment: what it was made with, written last
 LIST_VERSIONS = (
     "import importlib.metadata, json; "
-    "print(json.dumps({one.name: one.version for one in importlib.metadata.distributions()}))"
+    "print(json.dumps({one.name.replace('_', '-'): one.version for one in importlib.metadata.distributions()}))"
 )
 
 
@@ -92,8 +92,8 @@ ENVIRONMENTS: Mapping[Maker, Environment] = {
         peer="modelopt",
         requirements=(
             "nvidia-modelopt==0.47.0", TORCH, "onnx==1.21.0", "onnxruntime==1.24.4", "numpy==2.4.6", "pillow==13.0.0",
-            "onnx-graphsurgeon", "onnxconverter-common==1.16.0", "onnxslim==0.1.98", "onnxscript", "polygraphy==0.53.6",
-            "lief", "cppimport",
+            "onnx-graphsurgeon==0.6.1", "onnxconverter-common==1.16.0", "onnxslim==0.1.98", "onnxscript==0.7.2",
+            "polygraphy==0.53.6", "lief==1.0.0", "cppimport==26.4.17",
         ),
     ),
     Maker.AIMET: Environment(peer="aimet", requirements=("aimet-onnx==2.42.0", TORCH, *ONNX_STACK)),

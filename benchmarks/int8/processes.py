@@ -63,7 +63,8 @@ def run_row(row: Row, place: Place, folder: Path) -> Cost:
             return Cost(error=f"not run: make it with `{make_command(row.maker, place.environments)}`")
         python = str(environment.python(place.environments))
     own = folder / "bundle"
-    shutil.copytree(place.bundle, own, copy_function=os.link)  # files are replaced, never written to
+    # Files are replaced, never written to, so links do; a bundle refuses a lock file that is linked.
+    shutil.copytree(place.bundle, own, copy_function=os.link, ignore=shutil.ignore_patterns(".*"))
     command = ["timeout", str(TIMEOUT_S), python, "-m", CANDIDATE, row.name, str(own), str(place.images)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **SETTINGS}
     log, cost = folder / "log", folder / "cost.json"
