@@ -14,7 +14,7 @@ import pytest
 from benchmarks.int8.environments import ENVIRONMENTS, Environment, installed, make_command
 from benchmarks.int8.measure import compare
 from benchmarks.int8.processes import Cost, Place, run_row, write_first_images
-from benchmarks.int8.rows import COST_PEERS, FLOORS, PEERS, ROWS, Maker, Row
+from benchmarks.int8.rows import COST_PEERS, FLOORS, NEAREST, PASSES, PEERS, ROWS, Maker, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = next(row for row in PEERS if row.maker is Maker.ONNXRUNTIME)
@@ -101,7 +101,7 @@ def test_a_row_runs_in_its_own_process_which_is_measured_as_a_whole(
 ) -> None:
     place = Place(bundle=made_bundle, images=images, environments=None)
     before = {file.name: file.read_bytes() for file in made_bundle.iterdir() if file.is_file()}
-    for number, row in enumerate((FLOORS[0], STATIC)):
+    for number, row in enumerate((FLOORS[0], STATIC, NEAREST, PASSES[0])):
         cost = run_row(row, place, tmp_path / str(number))
         assert cost.error == ""
         assert 0 < cost.start_cpu_s < cost.cpu_s
@@ -109,6 +109,9 @@ def test_a_row_runs_in_its_own_process_which_is_measured_as_a_whole(
         assert cost.peak_rss_bytes > 20e6
     assert not (tmp_path / "0/int8.onnx").exists()
     assert (tmp_path / "1/int8.onnx").stat().st_size > 0
+    for number in (2, 3):
+        for target in ("tensorrt", "onnxruntime"):
+            assert (tmp_path / f"{number}/int8-{target}.onnx").stat().st_size > 0
     assert {file.name: file.read_bytes() for file in made_bundle.iterdir() if file.is_file()} == before
 
 
