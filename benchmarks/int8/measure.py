@@ -37,12 +37,21 @@ class Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Counts of images, right answers and answers that agree with fp32; mean cosine of the logits with fp32's."""
+    """How an int8 graph's answers compare with the labels and with fp32's answers.
+
+    Attributes:
+        images: the number of images.
+        correct: how many answers are right.
+        agreeing: how many answers are those of fp32.
+        cosine: mean cosine of the logits with fp32's.
+        logit_error: mean squared difference of the logits from fp32's.
+    """
 
     images: int
     correct: int
     agreeing: int
     cosine: float
+    logit_error: float
 
 
 def read_images(name: str, spec: ModelSpec, limit: int | None) -> Images:
@@ -70,6 +79,7 @@ def compare(logits: Logits, reference: Logits, labels: npt.NDArray[np.int64]) ->
         correct=int((answers == labels).sum()),
         agreeing=int((answers == wanted).sum()),
         cosine=cosine,
+        logit_error=float(np.mean((logits.astype(np.float64) - reference) ** 2)),
     )
 
 
