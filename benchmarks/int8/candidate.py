@@ -95,7 +95,7 @@ def _plain(fp32: Path, images: Iterator[npt.NDArray[np.float32]], threads: Any =
 def _ranges(fp32_file: Path, fp16_file: Path, images: Iterator[npt.NDArray[np.float32]], method: Any) -> None:
     import onnx_ir as ir
 
-    from wrn_deploy.calib.collection.collect import collect_ranges
+    from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
     from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
     from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
@@ -107,7 +107,7 @@ def _ranges(fp32_file: Path, fp16_file: Path, images: Iterator[npt.NDArray[np.fl
         return float(calibrator.threshold(histogram, amax, 99.99))
 
     tensors = {}
-    ranges = collect_ranges(fp32_file, images, histograms=calibrator.NEEDS_HISTOGRAM, threads=None)
+    ranges = collect_ranges(ObservedGraph(fp32_file), images, histograms=calibrator.NEEDS_HISTOGRAM, threads=None)
     for tensor, found in ranges.items():
         found.disagreement(threshold)
         tensors[tensor] = found.whole.clipped(threshold)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.calib.collection.ranges import Histogram
 from wrn_deploy.calib.collection.table import CalibrationTable
 from wrn_deploy.calib.guard import Calibrated
@@ -37,7 +37,7 @@ def calibrated(
     def threshold(histogram: Histogram | None, amax: float) -> float:
         return float(plugin.threshold(histogram, amax, percentile))
 
-    ranges = collect_ranges(graph, [images], histograms=True, threads=1)
+    ranges = collect_ranges(ObservedGraph(graph), [images], histograms=True, threads=1)
     tensors = {name: found.whole.clipped(threshold) for name, found in ranges.items()}
     table = CalibrationTable(
         method=method,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
@@ -24,7 +24,7 @@ Images = npt.NDArray[np.float32]
 def ranges_of(model: ir.Model, images: Images, folder: Path, histograms: bool = False) -> dict[str, Range]:
     file = folder / "ranges.onnx"
     ir.save(model, file)
-    return collect_ranges(file, [images], histograms=histograms, threads=1)
+    return collect_ranges(ObservedGraph(file), [images], histograms=histograms, threads=1)
 
 
 def equalized_graph(model: ir.Model, images: Images, folder: Path) -> ir.Model:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.calib.graphs import constant, session_of
 from wrn_deploy.calib.collection import collect
-from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.placement import calibrated_tensors
 from wrn_deploy.errors import DeployError
@@ -58,7 +58,7 @@ def test_ranges_are_those_of_the_activations(made_bundle: Path, trained_graph: i
         )
     )
     activations["images"] = digits
-    ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits), histograms=True, threads=1)
+    ranges = collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits), histograms=True, threads=1)
     assert set(ranges) == set(names) == set(activations)
     for name, splits in ranges.items():
         found, values = splits.whole, activations[name]
@@ -78,9 +78,11 @@ def test_ranges_are_those_of_the_activations(made_bundle: Path, trained_graph: i
 def test_order_batch_and_threads_do_not_change_a_bit(
     made_bundle: Path, digits: Images, given: int, threads: int
 ) -> None:
-    plain = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits), histograms=True, threads=1)
+    plain = collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits), histograms=True, threads=1)
     shuffled = np.random.default_rng(given).permutation(digits)
-    found = collect_ranges(made_bundle / "fp32.onnx", batches_of(shuffled, given), histograms=True, threads=threads)
+    found = collect_ranges(
+        ObservedGraph(made_bundle / "fp32.onnx"), batches_of(shuffled, given), histograms=True, threads=threads
+    )
     assert same(found, plain)
 
 
@@ -98,7 +100,9 @@ def test_the_working_set_bounds_the_images_worked_on_and_changes_no_bit(
     found = []
     for working_set in (0, 4 << 20, 1 << 30):
         monkeypatch.setattr(collect, "WORKING_SET", working_set)
-        found.append(collect_ranges(made_bundle / "fp32.onnx", batches_of(digits), histograms=True, threads=16))
+        found.append(
+            collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits), histograms=True, threads=16)
+        )
     assert counts[0] == 1 < counts[1] < counts[2] == 16
     assert same(found[0], found[1])
     assert same(found[0], found[2])
@@ -107,10 +111,14 @@ def test_the_working_set_bounds_the_images_worked_on_and_changes_no_bit(
 def test_the_splits_are_those_of_the_images_themselves(made_bundle: Path, digits: Images) -> None:
     """Each image alone is in one split; all together are in the same splits, of which neither is small."""
     alone = [
-        collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[index : index + 1]), histograms=False, threads=1)
+        collect_ranges(
+            ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits[index : index + 1]), histograms=False, threads=1
+        )
         for index in range(16)
     ]
-    together = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[:16]), histograms=False, threads=1)
+    together = collect_ranges(
+        ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits[:16]), histograms=False, threads=1
+    )
     for split in (0, 1):
         members = [found for found in alone if found["images"].splits[split].values]
         assert 4 <= len(members) <= 12
@@ -122,7 +130,7 @@ def test_the_splits_are_those_of_the_images_themselves(made_bundle: Path, digits
 def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path, digits: Images) -> None:
     """To float32's rounding: which tensors are outputs decides what ONNX Runtime can fuse."""
     without, with_ = (
-        collect_ranges(made_bundle / "fp32.onnx", batches_of(digits), histograms=histograms, threads=1)
+        collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits), histograms=histograms, threads=1)
         for histograms in (False, True)
     )
     for name, found in without.items():
@@ -130,13 +138,15 @@ def test_with_and_without_histograms_the_extremes_are_the_same(made_bundle: Path
 
 
 def test_histograms_are_made_only_where_they_are_needed(made_bundle: Path, digits: Images) -> None:
-    ranges = collect_ranges(made_bundle / "fp32.onnx", batches_of(digits[:4]), histograms=False, threads=1)
+    ranges = collect_ranges(
+        ObservedGraph(made_bundle / "fp32.onnx"), batches_of(digits[:4]), histograms=False, threads=1
+    )
     assert all(found.whole.histogram is None and found.whole.amax > 0 for found in ranges.values())
 
 
 def test_without_images_there_is_no_table(made_bundle: Path) -> None:
     with pytest.raises(DeployError, match="calibration saw no image"):
-        collect_ranges(made_bundle / "fp32.onnx", iter(()), histograms=True, threads=1)
+        collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), iter(()), histograms=True, threads=1)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -151,25 +161,25 @@ def test_an_activation_that_is_not_finite_names_its_tensor(
     weights.const_value = ir.Tensor(broken, name=weights.name)
     ir.save(damaged, tmp_path / "damaged.onnx")
     with pytest.raises(DeployError, match=r"block2\.0\.conv1\.relu has NaN or infinite values during calibration"):
-        collect_ranges(tmp_path / "damaged.onnx", batches_of(digits), histograms=True, threads=threads)
+        collect_ranges(ObservedGraph(tmp_path / "damaged.onnx"), batches_of(digits), histograms=True, threads=threads)
 
 
 def test_an_image_that_is_not_finite_names_the_input(made_bundle: Path, digits: Images) -> None:
     broken = digits[:4].copy()
     broken[2, 0, 0, 0] = np.nan
     with pytest.raises(DeployError, match="images has NaN or infinite values"):
-        collect_ranges(made_bundle / "fp32.onnx", batches_of(broken), histograms=True, threads=1)
+        collect_ranges(ObservedGraph(made_bundle / "fp32.onnx"), batches_of(broken), histograms=True, threads=1)
 
 
 PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.machine import peak_rss_bytes
 image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
 batches = (image.copy() for _ in range(int(sys.argv[2])))
-collect_ranges(Path(sys.argv[1]), batches, histograms=True, threads=1)
+collect_ranges(ObservedGraph(Path(sys.argv[1])), batches, histograms=True, threads=1)
 print(peak_rss_bytes())
 """
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.collection.collect import collect_ranges
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.collection.table import CalibrationTable, read_table
 from wrn_deploy.calib.lint.finding import Severity
@@ -316,7 +316,7 @@ def test_real_ranges_do_not_depend_on_batches_or_threads(cifar_bundle: Path, sha
 
     def collected(size: int, threads: int) -> dict[str, Range]:
         images = (normalize(batch.images, how) for batch in Batches(source, how, size))
-        return collect_ranges(cifar_bundle / "fp32.onnx", images, histograms=True, threads=threads)
+        return collect_ranges(ObservedGraph(cifar_bundle / "fp32.onnx"), images, histograms=True, threads=threads)
 
     wanted, found = collected(7, 1), collected(32, 3)
     for name, splits in wanted.items():

@@ -60,6 +60,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         DeployError: no such method, the bundle has no graphs, or the data is empty, unreadable or gives activations
             that are not finite.
     """
+    from threadpoolctl import threadpool_limits
+
     method = load_plugin(METHODS, options.method)
     weights, fp32, fp16 = (bundle.find(key) for key in ("weights", "onnx-fp32", "onnx-fp16"))
     images = CalibrationImages(bundle, options)
@@ -80,7 +82,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
-    with unwrapped_file(bundle.file(fp32), bundle.spec) as core:
+    # The products of calibration are small: more threads would wait for each other longer than they compute.
+    with unwrapped_file(bundle.file(fp32), bundle.spec) as core, threadpool_limits(1, "blas"):
         collected = _collect(core, method.NEEDS_HISTOGRAM, images, progress)
     table, warnings = _make_table(collected, fp32.sha256, method, images)
     report_warnings(warnings, progress)
@@ -95,15 +98,16 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
             recipe=recipe,
             facts=facts,
         )
-        with progress.task("Writing the int8 graphs"):
+        with progress.task("Writing the int8 graphs"), threadpool_limits(1, "blas"):
             _write_graphs(collected, table, step, images)
+        answers = collected.answers
         del collected  # frees the weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
         with progress.task("Comparing the int8 graphs with fp32"):
             staged = {key: step.file(file) for key, file in GRAPHS.items()}
-            images.compare(staged, progress)
+            images.compare(answers, staged, progress)
     return artifact
 
 
@@ -115,6 +119,7 @@ class _Collected:
     equalization: Equalization
     ranges: Mapping[str, Range]
     moments: Moments | None
+    answers: list[int]  # the top classes of the first images
 
 
 def _make_table(
@@ -155,6 +160,7 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     the codes whose moments are taken. A second pass over all images collects ranges and moments as they are in the
     equalized graph.
     """
+    import numpy as np
     import onnx_ir as ir
 
     from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
@@ -174,6 +180,7 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     moments = Moments(inputs, count) if inputs else None
     model = None  # keeps memory flat: the graph is read again after the pass
     gc.collect()
+    answers = dict.fromkeys(range(images.compared), np.zeros(1, dtype=np.float32))
     with progress.task(f"Collecting ranges on {count} images", count) as advance:
         ranges = collect_ranges(
             observed,
@@ -182,12 +189,18 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
             threads=options.threads,
             units=units,
             moments=moments,
-            answers=images.answers,
+            answers=answers,
         )
     del observed  # frees the session's weights
     equalized = equalize(ir.load(fp32), equalization)
     gc.collect()
-    return _Collected(equalized=equalized, equalization=equalization, ranges=ranges, moments=moments)
+    return _Collected(
+        equalized=equalized,
+        equalization=equalization,
+        ranges=ranges,
+        moments=moments,
+        answers=[int(logits.argmax()) for logits in answers.values()],
+    )
 
 
 def _write_graphs(collected: _Collected, table: CalibrationTable, step: Transaction, images: CalibrationImages) -> None:

@@ -45,5 +45,6 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
             FP8_GRAPH, kind=Kind.ONNX, precision=Precision.FP8, path=FILE, recipe=recipe, facts={"experimental": True}
         )
         with progress.task("Comparing the fp8 graph with fp32"):
-            CalibrationImages(bundle, options).compare(bundle.file(fp32), {FP8_GRAPH: step.file(FILE)}, progress)
+            images = CalibrationImages(bundle, options)
+            images.compare(images.answers(bundle.file(fp32)), {FP8_GRAPH: step.file(FILE)}, progress)
     return artifact

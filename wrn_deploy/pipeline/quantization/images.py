@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +88,6 @@ class CalibrationImages:
         )
         self.digests: tuple[bytes, ...] = ()
         self.described: dict[str, Any] = {}
-        self.answers: dict[int, Floats] = {}  # fp32's logits of the images to compare graphs on, by place
 
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
@@ -96,8 +95,6 @@ class CalibrationImages:
         images = read_images(self._batches, progress)
         self.digests = tuple(image.digest for image in images)
         self.described = describe_images(images, self.source, labels=False)
-        compared = min(COMPARED, COMPARED_PIXELS // (self.preprocessing.height * self.preprocessing.width))
-        self.answers = {place: np.zeros(0, dtype=np.float32) for place in range(min(len(images), max(1, compared)))}
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
@@ -134,29 +131,40 @@ class CalibrationImages:
         """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
         return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))
 
-    def compare(self, graphs: Mapping[str, Path], progress: Progress) -> None:
-        """Notes for how many of the first images each graph, by its artifact's key, has fp32's argmax: a first look.
+    @property
+    def compared(self) -> int:
+        """How many of the first images graphs are compared on: COMPARED, or fewer large ones."""
+        fitting = COMPARED_PIXELS // (self.preprocessing.height * self.preprocessing.width)
+        return min(len(self.source), COMPARED, max(1, fitting))
 
-        fp32's logits are in `answers`, from collecting. `eval` measures accuracy. Opens one session at a time, since
-        each holds the weights.
+    def answers(self, graph: Path, *, fuses_qdq: bool = True) -> list[int]:
+        """The top classes of the images to compare graphs on, by a graph of the bundle.
 
         Raises:
             DeployError: an output is not finite.
         """
-        images = [*itertools.islice(self.inputs(1), len(self.answers))]
-        expected = [int(self.answers[place].argmax()) for place in range(len(images))]
+        infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
+        found = []
+        for image in itertools.islice(self.inputs(1), self.compared):
+            answer = infer(image)
+            check_finite(
+                answer, subject=f"{graph.name} gives", remedy="calibrate with a method that clips, or with more images"
+            )
+            found.append(int(best_classes(answer)[0]))
+        return found
+
+    def compare(self, expected: Sequence[int], graphs: Mapping[str, Path], progress: Progress) -> None:
+        """Notes for how many images each graph, by its artifact's key, has fp32's top class: a first look.
+
+        `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+
+        Raises:
+            DeployError: an output is not finite.
+        """
         for key, graph in graphs.items():
-            infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=not key.endswith("-tensorrt")))
-            same = 0
-            for image, wanted in zip(images, expected, strict=True):
-                answer = infer(image)
-                check_finite(
-                    answer,
-                    subject=f"{graph.name} gives",
-                    remedy="calibrate with a method that clips, or with more images",
-                )
-                same += int(best_classes(answer)[0]) == wanted
-            progress.note(f"{key}: same argmax as fp32 on {same} of {len(images)} calibration images")
+            found = self.answers(graph, fuses_qdq=not key.endswith("-tensorrt"))
+            same = sum(mine == wanted for mine, wanted in zip(found, expected, strict=True))
+            progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")
 
 
 class ReadImage(NamedTuple):

@@ -161,11 +161,12 @@ def _for_tensorrt(
 ) -> _ForTensorrt:
     from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
     from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
-    from wrn_deploy.calib.writing.full_range import use_full_range
+    from wrn_deploy.calib.writing.full_range import Shift, use_full_range
     from wrn_deploy.export.half import convert_fp16
     from wrn_deploy.export.interface import find_feature_maps
 
-    fp32, ranges, shifts = read_pixels(equalized, preprocessing) if exact_input else equalized, {PIXELS: RANGE}, []
+    fp32 = read_pixels(equalized, preprocessing) if exact_input else equalized
+    ranges, shifts = {PIXELS: RANGE}, list[Shift]()
     if full_range:
         kept = {value_name(value) for value in find_feature_maps(equalized.graph)}
         fp32, shifted, shifts = use_full_range(fp32, table, kept)
@@ -195,7 +196,7 @@ def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> N
             scale = np.concatenate([conv.scale for conv in convs])
             codes = round_with_feedback(np.concatenate(weights), scale, moments.sums[each.conv])
             ends = np.cumsum([len(own) for own in weights])
-            for conv, own in zip(convs, np.split(codes, ends[:-1]), strict=True):
+            for conv, own_codes in zip(convs, np.split(codes, ends[:-1]), strict=True):
                 all_codes = conv.codes
-                all_codes[: len(own), : each.channels] = own
+                all_codes[:, : each.channels] = own_codes
                 conv.set_codes(all_codes)
