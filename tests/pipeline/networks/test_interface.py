@@ -26,7 +26,7 @@ from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrappe
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
+from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, Precision

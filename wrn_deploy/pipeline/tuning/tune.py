@@ -29,7 +29,8 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
+from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
+from wrn_deploy.pipeline.tuning.tuner import Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
 from wrn_deploy.spec import Precision
