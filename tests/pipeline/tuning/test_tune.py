@@ -31,9 +31,9 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
-from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
 from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
 from wrn_deploy.pipeline.tuning.reference import Reference
+from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision, Preprocessing
 

@@ -1,4 +1,4 @@
-"""The graphs for TensorRT of a calibrated bundle with some Convs in fp16: whole ones to write, or in parts to measure."""
+"""The graphs for TensorRT of a calibrated bundle with some Convs in fp16: whole to write, in parts to measure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, write_wrapped
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
+from wrn_deploy.spec import Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -42,7 +43,7 @@ class MixedGraphs:
     @cached_property
     def parts(self) -> GraphParts:
         """The same graphs in parts."""
-        return GraphParts(self._int8, self._fp32, self._table, self.bundle)
+        return GraphParts(self._int8, self._fp32, self._table, self.bundle.spec.preprocessing)
 
     def _mixed(self, float_convs: Collection[str]) -> ir.Model:
         return mixed_graph(self._int8, float_convs, fp32=self._fp32, table=self._table, spec=self.bundle.spec)
@@ -68,13 +69,13 @@ class GraphParts:
     `convs` are the names of the Convs of each part, in order. A part has one input and one output.
     """
 
-    def __init__(self, int8: ir.Model, fp32: ir.Model, table: CalibrationTable, bundle: Bundle) -> None:
+    def __init__(self, int8: ir.Model, fp32: ir.Model, table: CalibrationTable, preprocessing: Preprocessing) -> None:
         from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
         from wrn_deploy.export.half import convert_fp16
         from wrn_deploy.pipeline.tuning.segments import divide, find_cuts
 
         exact_input = any(value.name == PIXELS for node in int8.graph for value in node.outputs)
-        source = read_pixels(fp32, bundle.spec.preprocessing) if exact_input else fp32
+        source = read_pixels(fp32, preprocessing) if exact_input else fp32
         cuts = find_cuts(source.graph)
         self._int8 = int8
         self._table = dataclasses.replace(table, tensors={**table.tensors, PIXELS: RANGE})

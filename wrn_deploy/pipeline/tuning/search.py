@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["find_fewest"]
 
+
 def find_fewest(ranked: Sequence[str], meets: Callable[[frozenset[str]], bool]) -> frozenset[str] | None:
     """The layers to keep in fp16; None if no set meets the budget, or only that of all layers.
 

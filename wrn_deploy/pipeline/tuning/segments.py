@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from wrn_deploy.graph import is_stored, value_name
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 __all__ = ["compute_in_fp32", "divide", "find_cuts"]
 
@@ -38,6 +41,8 @@ def find_cuts(graph: ir.Graph) -> list[str]:
 
 def divide(model: ir.Model, cuts: Sequence[str]) -> list[ir.Model]:
     """The parts of the model between these tensors, in order; they share the model's arrays, but no nodes."""
+    import onnx_ir as ir
+
     ends = [value_name(model.graph.inputs[0]), *cuts, value_name(model.graph.outputs[0])]
     return [
         ir.Model(ir.convenience.extract(model.graph, [start], [end]), ir_version=model.ir_version)
@@ -51,6 +56,8 @@ def compute_in_fp32(model: ir.Model) -> ir.Model:
     The difference to fp16 arithmetic is far below a step of int8. ONNX Runtime has no fp16 kernels for most CPUs: it
     converts the operands and the result of each node, which takes up to twice as long.
     """
+    import onnx_ir as ir
+
     single = ir.DataType.FLOAT
     for name, value in model.graph.initializers.items():
         if value.dtype == ir.DataType.FLOAT16 and value.const_value is not None:

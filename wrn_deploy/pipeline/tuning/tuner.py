@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wrn_deploy.bench.report.tuning import Budget, ConvCost, Score, Trial, Tuning
+from wrn_deploy.bench.report.tuning import Budget, ConvCost, Trial, Tuning
 from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.pipeline.quantization.base_graph import unwrapped_file
-from wrn_deploy.pipeline.tuning.chain import Chain, run_through
+from wrn_deploy.pipeline.tuning.chain import run_alone
 from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
-from wrn_deploy.pipeline.tuning.reference import Advance, Reference
+from wrn_deploy.pipeline.tuning.reference import Reference
 from wrn_deploy.pipeline.tuning.search import find_fewest
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
@@ -22,12 +20,7 @@ __all__ = ["Tuner"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuner:
-    """Measures layers on a sample of images, then sets of layers on labelled images.
-
-    `verified` are the sets whose graphs, as they would be written, were measured whole and in fp16: all Convs, which
-    shows first whether fp16 overflows, and each set that the search comes out with. Other sets are measured with the
-    same weights and scales in fp32 (`compute_in_fp32`), part by part.
-    """
+    """Measures layers on a sample of images, then sets of layers on labelled images."""
 
     graphs: MixedGraphs
     labelled: CachedBatches
@@ -35,21 +28,22 @@ class Tuner:
     threads: int | None
     progress: Progress
     trials: dict[frozenset[str], Trial] = field(default_factory=dict)
-    verified: set[frozenset[str]] = field(default_factory=set)
 
     def tune(self, budget: Budget) -> Tuning:
         """Measures the costs, then searches; computes fp32's answers once per set of images."""
         bundle = self.graphs.bundle
         stored = bundle.file(bundle.find("onnx-fp32"))
-        chain = Chain(parts=self.graphs.parts, threads=self.threads)
         with unwrapped_file(stored, bundle.spec) as fp32:
             count = len(self.labelled)
             with self.progress.task(f"Answers of fp32 on {count} images", count) as advance:
                 reference = Reference(fp32, self.labelled, self.threads, advance)
             with reference:
-                self._verify(frozenset(self.graphs.macs), reference)
-                layers = self._costs(fp32, chain)
-                kept = self._search([layer.name for layer in layers], budget, chain, reference)
+                self._trial(frozenset(self.graphs.macs), reference)  # shows first whether fp16 overflows
+                layers = self._costs(fp32)
+                kept = find_fewest(
+                    [layer.name for layer in layers],
+                    lambda kept: budget.met(self._trial(kept, reference).score, reference.score),
+                )
         return Tuning(
             model=bundle.spec.name,
             random_weights=bundle.random_weights,
@@ -62,54 +56,31 @@ class Tuner:
             chosen=None if kept is None else self.trials[kept],
         )
 
-    def _costs(self, fp32: Path, chain: Chain) -> list[ConvCost]:
+    def _costs(self, fp32: Path) -> list[ConvCost]:
         """The error of each Conv alone in int8: never negative and nearly additive, unlike the gain of one in fp16."""
         layers, macs = [], self.graphs.macs
         title = f"Costs of {len(macs)} Convs in int8, on {len(self.sample)} images"
-        with self.progress.task(title, len(macs)) as advance, Reference(fp32, self.sample, self.threads, _ignore) as its:
-            for name, logits in chain.measure_alone(its.normalized()):
+        with (
+            self.progress.task(title, len(macs)) as advance,
+            Reference(fp32, self.sample, self.threads, _ignore) as its,
+        ):
+            for name, logits in run_alone(self.graphs.parts, its.normalized(), self.threads):
                 layers.append(ConvCost(name, macs[name], its.score_of(logits, _ignore)))
                 advance(1)
         return sorted(layers, key=lambda layer: (-layer.alone.error / layer.macs, layer.name))
 
-    def _search(
-        self, ranked: list[str], budget: Budget, chain: Chain, reference: Reference
-    ) -> frozenset[str] | None:
-        """The fewest Convs whose graph, as it would be written, meets the budget; if it does not, others are tried."""
-
-        def meets(kept: frozenset[str]) -> bool:
-            if kept not in self.trials:
-                with self._task("Accuracy", kept) as advance:
-                    logits = run_through(chain.open_graph(kept), reference.normalized())
-                    self._note(kept, reference.score_of(logits, advance))
-            return budget.met(self.trials[kept].score, reference.score)
-
-        while (kept := find_fewest(ranked, meets)) is not None and kept not in self.verified:
-            self._verify(kept, reference)
-        return kept
-
-    def _verify(self, kept: frozenset[str], reference: Reference) -> None:
-        """Measures the set on the labelled images with the very graph that would be written for it."""
-        with self._task("Accuracy in fp16", kept) as advance, scratch_folder() as folder:
-            file = folder / "trial.onnx"
-            self.graphs.write_unwrapped(self._ordered(kept), file)
-            self._note(kept, reference.compare(file, advance))
-        self.verified.add(kept)
-
-    def _task(self, what: str, kept: Collection[str]) -> AbstractContextManager[Advance]:
-        share = f"{100 * self._int8_share(kept):.1f} % of MACs in int8"
-        title = f"{what} with {len(kept)} of {len(self.graphs.macs)} Convs in fp16, {share}"
-        return self.progress.task(title, len(self.labelled))
-
-    def _note(self, kept: frozenset[str], score: Score) -> None:
-        self.trials[kept] = Trial(self._ordered(kept), self._int8_share(kept), score)
-
-    def _ordered(self, kept: Collection[str]) -> tuple[str, ...]:
-        return tuple(name for name in self.graphs.macs if name in kept)
-
-    def _int8_share(self, kept: Collection[str]) -> float:
-        macs = self.graphs.macs
-        return 1.0 - sum(macs[name] for name in self._ordered(kept)) / sum(macs.values())
+    def _trial(self, kept: frozenset[str], reference: Reference) -> Trial:
+        """The score on the labelled images of the very graph that would be written; each set is measured once."""
+        if kept not in self.trials:
+            macs = self.graphs.macs
+            names = tuple(name for name in macs if name in kept)
+            int8 = 1.0 - sum(macs[name] for name in names) / sum(macs.values())
+            title = f"Accuracy with {len(names)} of {len(macs)} Convs in fp16, {100 * int8:.1f} % of MACs in int8"
+            with self.progress.task(title, len(self.labelled)) as advance, scratch_folder() as folder:
+                file = folder / "trial.onnx"
+                self.graphs.write_unwrapped(names, file)
+                self.trials[kept] = Trial(names, int8, reference.compare(file, advance))
+        return self.trials[kept]
 
 
 def _ignore(_images: int) -> None:
