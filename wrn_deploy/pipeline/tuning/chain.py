@@ -7,6 +7,7 @@ from functools import reduce
 
 from wrn_deploy.pipeline.tuning.graphs import GraphParts
 from wrn_deploy.pipeline.tuning.reference import Floats
+from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
 __all__ = ["open_part", "run_alone"]
@@ -16,8 +17,10 @@ Infer = Callable[[Floats], Floats]
 
 def open_part(parts: GraphParts, index: int, float_convs: Iterable[str], threads: int | None) -> Infer:
     """A new session of one part, with these of its Convs in fp16."""
-    part = parts.make(index, frozenset(float_convs))
-    return infer_with(open_session(part, threads, fuses_qdq=False, spins=False, keeps_memory=False))
+    with scratch_folder() as folder:  # a session of a serialized model would keep that, too
+        file = folder / "part.onnx"
+        parts.write(index, frozenset(float_convs), file)
+        return infer_with(open_session(file, threads, fuses_qdq=False, spins=False, keeps_memory=False))
 
 
 def run_alone(

@@ -82,8 +82,8 @@ class GraphParts:
         self._sources, self._halves = divide(source, cuts), divide(convert_fp16(source), cuts)
         self.convs = [[node.name or "" for node in part.graph if node.op_type == "Conv"] for part in self._sources]
 
-    def make(self, index: int, float_convs: Collection[str]) -> bytes:
-        """The part of that index with these of its Convs in fp16, to be computed in fp32, as an ONNX file's content."""
+    def write(self, index: int, float_convs: Collection[str], file: Path) -> None:
+        """Writes the part of that index with these of its Convs in fp16, to be computed in fp32."""
         import onnx_ir as ir
 
         from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
@@ -92,5 +92,4 @@ class GraphParts:
 
         part = quantize_for_tensorrt(self._sources[index], self._halves[index], self._table, float_convs)
         copy_rounding(self._int8, part)
-        content: bytes = ir.to_proto(compute_in_fp32(part)).SerializeToString()
-        return content
+        ir.save(compute_in_fp32(part), file)
