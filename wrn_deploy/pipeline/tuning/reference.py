@@ -42,12 +42,14 @@ class Reference:
         self.batches = batches
         self.threads = threads
         self._logits = open_scratch_file()  # closed by __exit__
+        self._named: list[tuple[npt.NDArray[np.int64], tuple[str, ...]]] = []  # labels and names by batch
         infer = infer_with(open_session(fp32, threads, spins=False))
         images = correct = 0
-        for batch, normalized in zip(batches, self.normalized(), strict=True):
-            logits = infer(normalized)
+        for batch in batches:
+            logits = infer(normalize(batch.images, batches.preprocessing))
             with full_is_named():
                 self._logits.write(logits.tobytes())
+            self._named.append((batch.labels, batch.names))
             images += len(logits)
             correct += int((logits.argmax(axis=1) == batch.labels).sum())
             advance(len(logits))
@@ -93,7 +95,7 @@ class Reference:
 
     def _wanted(self) -> Iterator[_Answers]:
         self._logits.seek(0)
-        for batch in self.batches:
-            count = len(batch.labels)
+        for labels, names in self._named:
+            count = len(labels)
             stored = np.frombuffer(self._logits.read(4 * count * self._classes), dtype=np.float32)
-            yield _Answers(labels=batch.labels, names=batch.names, logits=stored.reshape(count, self._classes))
+            yield _Answers(labels=labels, names=names, logits=stored.reshape(count, self._classes))
