@@ -71,9 +71,9 @@ def test_the_parts_compute_what_the_whole_graph_in_fp32_does(bundle: Bundle) -> 
     graphs, images = MixedGraphs(bundle, base), digits(bundle)
     int8, (fp32, table) = read_unwrapped(bundle.file(base)), read_equalized(bundle)
     for kept in (frozenset[str](), frozenset([*graphs.macs][::2]), frozenset(graphs.macs)):
-        values = images
-        for index, convs in enumerate(graphs.parts.convs):
-            values = [*map(open_part(graphs.parts, index, kept.intersection(convs), 1), values)]
+        values, parts = images, graphs.parts
+        for index, convs in enumerate(parts.convs):
+            values = [*map(open_part(parts, index, kept.intersection(convs), 1), values)]
         half = mixed_graph(int8, kept, fp32=fp32, table=table, spec=bundle.spec)
         exact, logits = answers(half, images), np.concatenate(values)
         assert_close(logits, answers(compute_in_fp32(half), images))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Collection
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +39,9 @@ class MixedGraphs:
         facts = GraphFacts(self._int8)
         self.macs = {conv.name or "": facts.macs[conv.outputs[0].name or ""] for conv in facts.convs}
 
-    @cached_property
+    @property
     def parts(self) -> GraphParts:
-        """The same graphs in parts."""
+        """The same graphs in parts; made anew at each call, since they hold the weights again."""
         return GraphParts(self._int8, self._fp32, self._table, self.bundle.spec.preprocessing)
 
     def _mixed(self, float_convs: Collection[str]) -> ir.Model:
