@@ -101,7 +101,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         with progress.task("Writing the int8 graphs"), threadpool_limits(1, "blas"):
             _write_graphs(collected, table, step, images)
         answers = collected.answers
-        del collected  # frees the weights before sessions are opened
+        del collected
+        gc.collect()  # frees the weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))

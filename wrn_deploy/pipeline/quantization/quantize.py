@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,7 @@ def write_graphs(
         per_channel=per_channel,
     )
     for_onnxruntime = quantize_for_onnxruntime(equalized, table)
+    gc.collect()  # frees the fp16 graph's weights
     if moments is not None:
         _round([(for_tensorrt.fp32, for_tensorrt.int8), (equalized, for_onnxruntime)], moments)
     settle(for_tensorrt.int8, for_tensorrt.shifts)
@@ -178,8 +180,6 @@ def _for_tensorrt(
 
 def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> None:
     """Rounds the weights of int8 graphs again, in place; each comes with the fp32 graph that it was made from."""
-    import numpy as np
-
     from wrn_deploy.calib.rounding.feedback import round_with_feedback
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
     from wrn_deploy.calib.writing.qdq import weights_of
@@ -192,11 +192,8 @@ def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> N
             if each.conv in found and (own := weights_of(fp32.graph, each.conv)).shape[1] >= each.channels:
                 weights.append(own[:, : each.channels])
                 convs.append(found[each.conv])
-        if convs:  # graphs that read the same input are rounded together: most of the work is the same for both
-            scale = np.concatenate([conv.scale for conv in convs])
-            codes = round_with_feedback(np.concatenate(weights), scale, moments.sums[each.conv])
-            ends = np.cumsum([len(own) for own in weights])
-            for conv, own_codes in zip(convs, np.split(codes, ends[:-1]), strict=True):
-                all_codes = conv.codes
-                all_codes[:, : each.channels] = own_codes
-                conv.set_codes(all_codes)
+        codes = round_with_feedback(weights, [conv.scale for conv in convs], moments.sums[each.conv])
+        for conv, rounded in zip(convs, codes, strict=True):
+            all_codes = conv.codes
+            all_codes[:, : each.channels] = rounded
+            conv.set_codes(all_codes)
