@@ -23,7 +23,6 @@ from wrn_deploy.calib.lint.walk import (
     scale_of,
     typed_name,
 )
-from wrn_deploy.calib.placement import is_normalized
 from wrn_deploy.graph import (
     DEQUANTIZE,
     QUANTIZE,
@@ -47,11 +46,11 @@ def float_skip(facts: GraphFacts) -> Iterator[Place]:
     """Sums that TensorRT cannot fuse into the int8 Conv before them with an int8 output.
 
     NVIDIA: "Quantize the residual input in skip connections"; with a float one "the output of the fused convolution is
-    limited to" float, "and the trailing Q-layer cannot be fused". A sum that BN reads, or that ends in a Conv which is
-    float on purpose, is float too, whatever its skip is.
+    limited to" float, "and the trailing Q-layer cannot be fused". A sum that BN reads, lowered or not, or that ends in a
+    Conv which is float on purpose, is float too, whatever its skip is.
     """
     for add in facts.sums:
-        if is_normalized(add):
+        if any(map(is_affine, users(add.outputs[0]))):
             continue
         skip = facts.skip_of(add)
         quantized = [is_dequantized(value) for value in add.inputs]
