@@ -57,8 +57,8 @@ class Noted(Silent):
 def agreement(folder: Path, graph: str, data: str) -> float:
     """The share of test images with the same argmax as the fp32 graph, 0..1.
 
-    ONNX Runtime 1.32 divides the fp16 biases of a graph for TensorRT by their scales in fp16, which overflows, unless it
-    leaves Q/DQ as they are.
+    Of a graph for TensorRT ONNX Runtime leaves the Q/DQ as they are: else it divides fp16 biases by their scales in
+    fp16, which overflows (1.32).
     """
     how = Bundle.open(folder).spec.preprocessing
     fp32 = infer_with(open_session(folder / "fp32.onnx"))
@@ -294,17 +294,6 @@ def test_an_unknown_method_is_named_with_the_known_ones(bundle: Bundle) -> None:
 def test_options_that_make_no_sense_are_usage_errors(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="expected"):
         dataclasses.replace(SIXTEEN, **wrong)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """wrn-16-2 with its published weights, calibrated on 96 exact CIFAR-10 train images."""
-    folder = tmp_path_factory.mktemp("cifar") / "bundle"
-    weights = shared_data / "checkpoints" / "wrn-16-2-cifar10.pth"
-    bundle = export_bundle(ExportOptions(model="wrn-16-2", out=folder, weights=weights), Silent())
-    data = shared_data / "cifar10" / "train-exact-8068.npz"
-    calibrate_bundle(bundle, CalibrateOptions(data=str(data), size=96), Silent())
-    return folder
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values())

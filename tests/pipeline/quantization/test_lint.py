@@ -14,6 +14,7 @@ import onnx_ir as ir
 import pytest
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.writing.int8_weights import find_int8_weights
 from wrn_deploy.errors import DeployError, GateError, MachineError
 from wrn_deploy.pipeline.quantization.lint import Severity, Target, check_findings, lint_file
 
