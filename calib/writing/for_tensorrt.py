@@ -90,7 +90,8 @@ def _write_codes(
 ) -> ir.Model:
     """Returns a copy of `fp16` with codes of any type around zero; the table and the weights are those of `fp32`.
 
-    Points at nodes that the graph does not have are passed over. `scales` gives the scales of a Conv's weights, one per output channel or a scalar; they are rounded up to fp16.
+    Points at nodes that the graph does not have are passed over. `scales` gives the scales of a Conv's weights, one per
+    output channel or a scalar; they are rounded up to fp16.
     """
     model = fp16.clone()
     graph = model.graph

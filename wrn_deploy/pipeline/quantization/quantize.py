@@ -37,13 +37,14 @@ class Quantization:
     """The techniques that keep accuracy when int8 graphs are written; docs/int8.md has the gain and cost of each.
 
     Attributes:
-        exact_input: give the first Conv of the TensorRT graph the pixels' own codes.
+        exact_input: give the first Conv of the TensorRT graph the pixels' own codes; None: if that is measured to be
+            nearer to fp32.
         full_range: shift outputs of ReLUs so that all codes of int8 stand for them, if that costs nothing.
         weights: what has a weight scale of its own.
         rounding: how weights become integers.
     """
 
-    exact_input: bool = True
+    exact_input: bool | None = None
     full_range: bool = True
     weights: WeightScales = WeightScales.CHANNEL
     rounding: Rounding = Rounding.FEEDBACK
@@ -66,7 +67,7 @@ def find_inputs(
         fp32: the graph before it is equalized.
         ranges: of its tensors, from some of the images: they give the codes' scales.
         units: how equalization changes its tensors.
-        quantization: the techniques.
+        quantization: the techniques, with the choice of the exact input.
         preprocessing: of the images.
     """
     from wrn_deploy.calib.rounding.inputs import find_conv_inputs
@@ -99,7 +100,7 @@ def write_graphs(
         equalized: the bundle's fp32 graph, equalized by the table.
         table: the tensors' ranges.
         moments: of what the Convs read (`find_inputs`); None: weights are rounded to the nearest.
-        quantization: the techniques.
+        quantization: the techniques, with the choice of the exact input.
         preprocessing: of the images.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
@@ -112,7 +113,7 @@ def write_graphs(
         equalized,
         table,
         preprocessing,
-        exact_input=quantization.exact_input,
+        exact_input=bool(quantization.exact_input),
         full_range=quantization.full_range,
     )
     for_tensorrt = quantize_for_tensorrt(
