@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, write_wrapped
-from wrn_deploy.pipeline.quantization.quantize import mixed_graph
+from wrn_deploy.pipeline.quantization.quantize import mixed_graph, prepare_like
 from wrn_deploy.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -69,15 +68,12 @@ class GraphParts:
     """
 
     def __init__(self, int8: ir.Model, fp32: ir.Model, table: CalibrationTable, preprocessing: Preprocessing) -> None:
-        from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
         from wrn_deploy.export.half import convert_fp16
         from wrn_deploy.pipeline.tuning.segments import divide, find_cuts
 
-        exact_input = any(value.name == PIXELS for node in int8.graph for value in node.outputs)
-        source = read_pixels(fp32, preprocessing) if exact_input else fp32
+        self._int8, self._prepared = int8, prepare_like(int8, fp32, table, preprocessing)
+        source = self._prepared.fp32
         cuts = find_cuts(source.graph)
-        self._int8 = int8
-        self._table = dataclasses.replace(table, tensors={**table.tensors, PIXELS: RANGE})
         self._sources, self._halves = divide(source, cuts), divide(convert_fp16(source), cuts)
         self.convs = [[node.name or "" for node in part.graph if node.op_type == "Conv"] for part in self._sources]
 
@@ -89,6 +85,12 @@ class GraphParts:
         from wrn_deploy.calib.writing.int8_weights import copy_rounding
         from wrn_deploy.pipeline.tuning.segments import compute_in_fp32
 
-        part = quantize_for_tensorrt(self._sources[index], self._halves[index], self._table, float_convs)
+        part = quantize_for_tensorrt(
+            self._sources[index],
+            self._halves[index],
+            self._prepared.table,
+            float_convs,
+            whole=self._prepared.fp32.graph,
+        )
         copy_rounding(self._int8, part)
         ir.save(compute_in_fp32(part), file)
