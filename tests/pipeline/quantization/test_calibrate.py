@@ -168,7 +168,7 @@ def test_another_option_is_another_calibration(bundle: Bundle, change: dict[str,
 @pytest.mark.parametrize(
     "techniques",
     [
-        Quantization(exact_input=False),
+        Quantization(exact_input=True),  # does not pay on digits
         Quantization(weights=WeightScales.TENSOR),
         Quantization(full_range=False),
         Quantization(rounding=Rounding.NEAREST),

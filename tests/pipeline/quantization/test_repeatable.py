@@ -68,19 +68,29 @@ def test_every_bit_is_the_same_with_other_threads_processes_and_batches(
     assert made(bundle) == wanted
 
 
-@pytest.mark.parametrize("technique", ["full_range", "exact_input"])
+@pytest.mark.parametrize("other", [Quantization(full_range=False), Quantization(exact_input=True)], ids=str)
 def test_another_technique_gives_the_same_table_and_back_the_same_graphs(
-    bundle: Bundle, wanted: Mapping[str, bytes], technique: str
+    bundle: Bundle, wanted: Mapping[str, bytes], other: Quantization
 ) -> None:
-    other = Quantization(**{technique: False})  # type: ignore[arg-type]
     calibrate_bundle(bundle, dataclasses.replace(SIXTEEN, quantization=other), Silent())
     changed = made(bundle)
     assert changed["calibration.json"] == wanted["calibration.json"]
     assert changed[GRAPHS["tensorrt"]] != wanted[GRAPHS["tensorrt"]]
-    if technique == "full_range":
+    if other.exact_input is None:
         assert changed[GRAPHS["onnxruntime"]] == wanted[GRAPHS["onnxruntime"]]
     calibrate_bundle(bundle, SIXTEEN, Silent())
     assert made(bundle) == wanted
+
+
+def test_the_exact_input_is_chosen_or_given(bundle: Bundle, wanted: Mapping[str, bytes]) -> None:
+    """It does not pay on digits."""
+    graphs = {}
+    for exact in (True, False):
+        other = dataclasses.replace(SIXTEEN, quantization=Quantization(exact_input=exact))
+        calibrate_bundle(bundle, other, Silent())
+        graphs[exact] = (bundle.folder / GRAPHS["tensorrt"]).read_bytes()
+    assert graphs[False] == wanted[GRAPHS["tensorrt"]]
+    assert graphs[True] != graphs[False]
 
 
 @pytest.mark.parametrize(("size", "side", "compared"), [(128, 32, 32), (16, 32, 16), (128, 224, 4), (128, 1024, 1)])
