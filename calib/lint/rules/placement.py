@@ -23,7 +23,6 @@ from wrn_deploy.calib.lint.walk import (
     scale_of,
     typed_name,
 )
-from wrn_deploy.calib.placement import is_normalized
 from wrn_deploy.graph import (
     DEQUANTIZE,
     QUANTIZE,
@@ -51,7 +50,7 @@ def float_skip(facts: GraphFacts) -> Iterator[Place]:
     float on purpose, is float too, whatever its skip is.
     """
     for add in facts.sums:
-        if is_normalized(add):
+        if any(map(is_affine, users(add.outputs[0]))):
             continue
         skip = facts.skip_of(add)
         quantized = [is_dequantized(value) for value in add.inputs]
