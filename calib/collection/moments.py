@@ -65,8 +65,8 @@ class ConvInput:
         """Rows of a block: its channels times the kernel's taps."""
         return self.block_channels * self.kernel[0] * self.kernel[1]
 
-    def windows(self, values: Floats, count: int, start: float) -> Codes:
-        """The codes that the Conv reads at up to `count` positions, (count, blocks, rows); `start` (0..1) chooses them.
+    def windows(self, values: Floats, count: int, start: float) -> Floats:
+        """What the Conv reads at up to `count` positions, (count, blocks, rows); `start` (0..1) chooses them.
 
         `values` are those of the tensor for one image, (C, H, W). Channels that fill up the last block are 0.
         """
@@ -83,8 +83,12 @@ class ConvInput:
         if count < len(positions):
             positions = ((start + np.arange(count) * GOLDEN) % 1.0 * len(positions)).astype(np.intp)
         chosen = views[:, positions // columns, positions % columns].swapaxes(0, 1)
-        codes = np.clip(np.rint(chosen * np.float32(1.0 / self.scale)), -LARGEST, LARGEST).astype(np.int8)
-        return codes.reshape(len(positions), self.blocks, self.rows)
+        return np.ascontiguousarray(chosen).reshape(len(positions), self.blocks, self.rows)
+
+    def codes(self, windows: Floats) -> Codes:
+        """The codes of windows."""
+        codes: Codes = np.clip(np.rint(windows * np.float32(1.0 / self.scale)), -LARGEST, LARGEST).astype(np.int8)
+        return codes
 
 
 @dataclass(slots=True)
@@ -133,7 +137,8 @@ class Sampler:
             return
         for each in self.moments.inputs:
             waiting = self.waiting[each.conv]
-            waiting.append(each.windows(values[each.tensor][0], self.moments.share(each), start))
+            windows = each.windows(values[each.tensor][0], self.moments.share(each), start)
+            waiting.append(each.codes(windows))
             if sum(map(len, waiting)) >= FLUSHED // 2:
                 self._add(each.conv)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,9 +18,11 @@ Floats = npt.NDArray[np.float32]
 
 
 def round_with_feedback(
-    weights: npt.NDArray[np.floating], scale: npt.NDArray[np.floating], moments: npt.NDArray[np.integer]
-) -> npt.NDArray[np.int8]:
-    """Rounds the weights so that the Conv's output changes least on the inputs that the moments stand for.
+    weights: Sequence[npt.NDArray[np.floating]],
+    scales: Sequence[npt.NDArray[np.floating]],
+    moments: npt.NDArray[np.integer],
+) -> list[npt.NDArray[np.int8]]:
+    """Rounds weights so that the Conv's output changes least on the inputs that the moments stand for.
 
     For each output channel, the integers q minimise the squared error of the output, (w - q) H (w - q)^T, H = E[x x^T],
     greedily. Rounding weight j costs least if the weights k that are still free change by
@@ -28,24 +32,28 @@ def round_with_feedback(
     weights of a block of input channels compensate each other: blocks are independent, and rounded together.
 
     Args:
-        weights: (O, I, kh, kw).
-        scale: the value of a step for each output channel, (O,).
+        weights: those of Convs that read the same input, (O, I, kh, kw) each: most of the work is the same for all.
+        scales: the value of a step for each of their output channels, (O,) each.
         moments: H of each block of input channels in any unit, (blocks, rows, rows), as `Moments.sums` has it.
 
     Returns:
-        The codes -127..127, of the weights' shape.
+        The codes -127..127 of each Conv, of its weights' shape.
     """
-    outputs, inputs, *kernel = weights.shape
     blocks, rows = moments.shape[:2]
-    steps = np.zeros((blocks * rows, outputs), dtype=np.float32)
-    np.divide(weights.reshape(outputs, -1).T, scale, out=steps[: weights[0].size], casting="same_kind")
-    steps = steps.reshape(blocks, rows, outputs)
-    together = max(1, TOGETHER // (rows * outputs))
-    for start in range(0, blocks, together):
-        part = slice(start, start + together)
+    ends = np.cumsum([0, *map(len, weights)])
+    steps = np.zeros((blocks * rows, ends[-1]), dtype=np.float32)
+    for own, scale, start, end in zip(weights, scales, ends, ends[1:], strict=False):
+        np.divide(own.reshape(len(own), -1).T, scale, out=steps[: own[0].size, start:end], casting="same_kind")
+    steps = steps.reshape(blocks, rows, -1)
+    together = max(1, TOGETHER // steps[0].size)
+    for first in range(0, blocks, together):
+        part = slice(first, first + together)
         steps[part] = _round_blocks(steps[part], moments[part].astype(np.float64))
-    codes = steps.reshape(-1, outputs)[: weights[0].size].T
-    return codes.astype(np.int8).reshape(outputs, inputs, *kernel)
+    codes = steps.reshape(blocks * rows, -1)
+    return [
+        codes[: own[0].size, start:end].T.astype(np.int8).reshape(own.shape)
+        for own, start, end in zip(weights, ends, ends[1:], strict=False)
+    ]
 
 
 def _round_blocks(steps: Floats, moments: npt.NDArray[np.float64]) -> Floats:

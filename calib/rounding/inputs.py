@@ -10,7 +10,7 @@ from wrn_deploy.calib.collection.moments import ConvInput, Prepare
 from wrn_deploy.calib.placement import range_source
 from wrn_deploy.graph import parameter, value_name
 
-__all__ = ["find_conv_inputs"]
+__all__ = ["conv_input", "find_conv_inputs"]
 
 
 def find_conv_inputs(graph: ir.Graph, scales: Mapping[str, float], pixels: Prepare | None) -> tuple[ConvInput, ...]:
@@ -25,23 +25,26 @@ def find_conv_inputs(graph: ir.Graph, scales: Mapping[str, float], pixels: Prepa
     image, found = value_name(graph.inputs[0]), []
     for node in graph:
         dilations, groups = node.attributes.get_ints("dilations", [1, 1]), node.attributes.get_int("group", 1)
-        if node.op_type != "Conv" or list(dilations) != [1, 1] or groups != 1:
-            continue
-        tensor = value_name(node.inputs[0])
-        _, channels, rows, columns = parameter(node, 1).shape
-        top, left, bottom, right = node.attributes.get_ints("pads", [0, 0, 0, 0])
-        down, across = node.attributes.get_ints("strides", [1, 1])
-        exact = tensor == image and pixels is not None
-        found.append(
-            ConvInput(
-                conv=node.name or "",
-                tensor=tensor,
-                channels=channels + 1 if exact else channels,
-                kernel=(rows, columns),
-                pads=(top, left, bottom, right),
-                strides=(down, across),
-                scale=1.0 if exact else scales[range_source(graph, tensor)],
-                prepare=pixels if exact else None,
-            )
-        )
+        if node.op_type == "Conv" and list(dilations) == [1, 1] and groups == 1:
+            tensor = value_name(node.inputs[0])
+            exact = tensor == image and pixels is not None
+            scale = 1.0 if exact else scales[range_source(graph, tensor)]
+            found.append(conv_input(node, scale, pixels if exact else None))
     return tuple(found)
+
+
+def conv_input(conv: ir.Node, scale: float, pixels: Prepare | None = None) -> ConvInput:
+    """The input of one Conv; with `pixels` it has one channel more than the Conv's weights."""
+    _, channels, rows, columns = parameter(conv, 1).shape
+    top, left, bottom, right = conv.attributes.get_ints("pads", [0, 0, 0, 0])
+    down, across = conv.attributes.get_ints("strides", [1, 1])
+    return ConvInput(
+        conv=conv.name or "",
+        tensor=value_name(conv.inputs[0]),
+        channels=channels if pixels is None else channels + 1,
+        kernel=(rows, columns),
+        pads=(top, left, bottom, right),
+        strides=(down, across),
+        scale=scale,
+        prepare=pixels,
+    )

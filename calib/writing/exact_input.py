@@ -13,7 +13,7 @@ from wrn_deploy.calib.writing.qdq import Floats, add_constant, output_of
 from wrn_deploy.graph import parameter, users
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["PIXELS", "RANGE", "pixel_codes", "read_pixels"]
+__all__ = ["PIXELS", "RANGE", "UNIT", "pixel_codes", "pixel_weights", "read_pixels", "reads_pixels"]
 
 PIXELS = "pixels"  # the tensor of codes
 UNIT = 1.0 / 64.0  # the value of a code: a power of two is exact, and leaves the weights' scales normal fp16 numbers
@@ -34,18 +34,29 @@ def read_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
     """
     changed = model.clone()
     graph = changed.graph
-    image = graph.inputs[0]
-    convs = users(image)
-    if not convs or any(conv.op_type != "Conv" or conv.attributes.get_int("group", 1) != 1 for conv in convs):
+    convs = reads_pixels(graph)
+    if not convs:
         return changed
-    factor, offset = _factor_and_offset(preprocessing)
-    pixels = _add_codes(graph, image, factor, offset)
+    pixels = _add_codes(graph, graph.inputs[0], *_factor_and_offset(preprocessing))
     for conv in convs:
-        weights = parameter(conv, 1) / factor.reshape(1, -1, 1, 1)
-        undone = -(weights * offset.reshape(1, -1, 1, 1)).sum(axis=1, keepdims=True) / ONE
-        own_parameter(graph, conv, 1, np.concatenate([weights, undone], axis=1))
+        own_parameter(graph, conv, 1, pixel_weights(parameter(conv, 1), preprocessing))
         conv.replace_input_with(0, pixels)
     return changed
+
+
+def reads_pixels(graph: ir.Graph) -> list[ir.Node]:
+    """The Convs that read the images; empty if other nodes do, too."""
+    convs = users(graph.inputs[0])
+    possible = all(conv.op_type == "Conv" and conv.attributes.get_int("group", 1) == 1 for conv in convs)
+    return convs if possible else []
+
+
+def pixel_weights(weights: Floats, preprocessing: Preprocessing) -> npt.NDArray[np.float64]:
+    """The weights (O, 3, kh, kw) of a first Conv as they read the codes, (O, 4, kh, kw)."""
+    factor, offset = (values.reshape(1, -1, 1, 1) for values in _factor_and_offset(preprocessing))
+    own = weights / factor
+    undone = -(own * offset).sum(axis=1, keepdims=True) / ONE
+    return np.concatenate([own, undone], axis=1)
 
 
 def pixel_codes(preprocessing: Preprocessing) -> Prepare:

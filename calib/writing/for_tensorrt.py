@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import CalibrationTable
-from wrn_deploy.calib.placement import conv_depths, range_source, tensorrt_points
+from wrn_deploy.calib.placement import Point, conv_depths, range_source, tensorrt_points
 from wrn_deploy.calib.writing import qdq
 from wrn_deploy.calib.writing.qdq import FP8, INT8, Codec, Scale, rounded_up, weight_scale
 
@@ -27,6 +27,7 @@ def quantize_for_tensorrt(
     float_convs: Collection[str] = (),
     *,
     per_channel: bool = True,
+    whole: ir.Graph | None = None,
 ) -> ir.Model:
     """Returns a copy of the fp16 graph with symmetric int8 Q/DQ at `tensorrt_points`.
 
@@ -34,14 +35,16 @@ def quantize_for_tensorrt(
     Conv's channels have the same, to measure the cost of that). Weights are stored as int8 with a DQ only; biases and
     the classifier stay in fp16. Scales are fp16, as their tensors, and rounded up, so that the rounding clips nothing;
     codes are computed with the rounded scale. The Convs in `float_convs` stay in fp16; the model's metadata names them,
-    since they are in float on purpose.
+    since they are in float on purpose. If the fp32 graph is a part of another one, `whole` is that: what follows a
+    tensor decides where it is quantized.
     """
 
     def scales(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         wanted = weight_scale(weights)
         return wanted if per_channel else np.full_like(wanted, wanted.max())
 
-    return _write_codes(fp32, fp16, table, codec=INT8, float_convs=float_convs, scales=scales)
+    points = tensorrt_points(whole or fp32.graph, float_convs)
+    return _write_codes(fp32, fp16, table, codec=INT8, points=points, float_convs=float_convs, scales=scales)
 
 
 def quantize_fp8(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.Model:
@@ -64,7 +67,9 @@ def quantize_fp8(fp32: ir.Model, fp16: ir.Model, table: CalibrationTable) -> ir.
         return np.asarray(weight_scale(weights, FP8).max())
 
     unclipped = dataclasses.replace(table, tensors=whole)
-    return _write_codes(fp32, fp16, unclipped, codec=FP8, float_convs=first_convs(fp32.graph), scales=scales)
+    first = first_convs(fp32.graph)
+    points = tensorrt_points(fp32.graph, first)
+    return _write_codes(fp32, fp16, unclipped, codec=FP8, points=points, float_convs=first, scales=scales)
 
 
 def first_convs(graph: ir.Graph) -> list[str]:
@@ -79,20 +84,22 @@ def _write_codes(
     table: CalibrationTable,
     *,
     codec: Codec,
+    points: Iterable[Point],
     float_convs: Collection[str],
     scales: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
 ) -> ir.Model:
     """Returns a copy of `fp16` with codes of any type around zero; the table and the weights are those of `fp32`.
 
-    `scales` gives the scales of a Conv's weights, one per output channel or a scalar; they are rounded up to fp16.
+    Points at nodes that the graph does not have are passed over. `scales` gives the scales of a Conv's weights, one per
+    output channel or a scalar; they are rounded up to fp16.
     """
     model = fp16.clone()
     graph = model.graph
     nodes = {node.name: node for node in graph}
     dequantized: dict[ir.Value, ir.Value] = {}
-    for point in tensorrt_points(fp32.graph, float_convs):
-        node = nodes[point.node]
-        if node.op_type == "MaxPool" and not codec.pools:
+    for point in points:
+        node = nodes.get(point.node)
+        if node is None or (node.op_type == "MaxPool" and not codec.pools):
             continue
         value = node.inputs[point.index]
         assert value is not None

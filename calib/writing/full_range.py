@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -79,7 +80,9 @@ def use_full_range(
         _clip(graph, node, LOWEST * step)
         for pool in found.pools:
             pool.outputs[0].name = f"{value_name(pool.outputs[0])}{SHIFTED}"
-    return changed, ranges, shifts
+    # A Conv may write one shifted tensor and read another: only now is its bias complete.
+    convs = {node.name: node for node in graph if node.op_type == "Conv"}
+    return changed, ranges, [dataclasses.replace(shift, bias=parameter(convs[shift.conv], 2)) for shift in shifts]
 
 
 def is_shifted(value: ir.Value | None) -> bool:

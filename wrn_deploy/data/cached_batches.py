@@ -11,7 +11,7 @@ from wrn_deploy.data import ImageSource
 from wrn_deploy.data.preprocess import Batch, Batches
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["CACHE_BYTES", "CachedBatches"]
+__all__ = ["CACHE_BYTES", "CachedBatches", "count_cached"]
 
 CACHE_BYTES = 512 * 2**20  # of uint8 pixels: 3,566 images of 224x224, or 174,762 of 32x32
 
@@ -57,7 +57,7 @@ class CachedBatches:
         if self._cached is not None:
             yield from self._cached
             return
-        fits = len(self) * self.preprocessing.height * self.preprocessing.width * 3 <= CACHE_BYTES
+        fits = len(self) <= count_cached(self.preprocessing)
         kept: list[Batch] = []
         for batch in self._batches:
             if fits:
@@ -71,3 +71,8 @@ class CachedBatches:
         for batch in self:
             for start in range(0, len(batch.images), size):
                 yield batch.images[start : start + size]
+
+
+def count_cached(preprocessing: Preprocessing) -> int:
+    """How many images fit into CACHE_BYTES."""
+    return CACHE_BYTES // (3 * preprocessing.height * preprocessing.width)

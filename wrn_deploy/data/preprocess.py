@@ -14,6 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.data import CorruptImage, ImageSource, Item
 from wrn_deploy.data.corrupt import MaxCorrupt, Percent, count_allowed
 from wrn_deploy.data.decoding.decoders import Decoders, Outcome
+from wrn_deploy.data.decoding.kept import KeptDecoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -141,7 +142,7 @@ class Batches:
     order: np.random.Generator | None = None
     max_corrupt: MaxCorrupt = 0
     corrupt: list[str] = field(default_factory=list)
-    decoders: Decoders | None = None
+    decoders: Decoders | KeptDecoders | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         self.corrupt = []

@@ -62,6 +62,8 @@ def open_session(
     *,
     plans_memory: bool = True,
     fuses_qdq: bool = True,
+    spins: bool = True,
+    keeps_memory: bool = True,
     traces: Path | None = None,
 ) -> Any:
     """An InferenceSession on `provider` alone.
@@ -74,6 +76,9 @@ def open_session(
             many tensors live to the end of the run.
         fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
             in an fp16 graph, ONNX Runtime 1.31 and 1.32 compute other numbers (measured).
+        spins: whether idle threads wait busily for the next operator. Off where several sessions take turns, or where
+            other programs need the cores: on a busy machine waiting takes a third of the CPU time (measured).
+        keeps_memory: whether to keep the memory of a run for the next one. Off where many sessions take turns.
         traces: the folder for a JSON file of each node's times, whose path `end_profiling()` returns. Threads then do
             not spin between runs, so that sessions can take turns.
 
@@ -87,6 +92,9 @@ def open_session(
     options.enable_mem_pattern = plans_memory
     if not fuses_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.enable_cpu_mem_arena = keeps_memory
+    if not spins:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     if traces is not None:

@@ -41,6 +41,15 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path, chosen: Trial | None
     assert (trial["meets"], trial["score"]["top1"], trial["score"]["agreement"]) == (True, 0.928, 0.985)
 
 
+def test_a_graph_that_is_better_than_fp32_is_read_too(tmp_path: Path) -> None:
+    reference = TUNING.reference
+    score = Score(reference.images, reference.correct + 1, reference.images - 1, 0.1)
+    tuning = dataclasses.replace(TUNING, chosen=dataclasses.replace(TRIALS[1], score=score))
+    (tmp_path / "tuning.json").write_text(tuning.to_json(), encoding="utf-8")
+    assert json.loads(tuning.to_json())["chosen"]["score"]["drop"] == pytest.approx(-0.1)
+    assert read_tuning(tmp_path / "tuning.json") == tuning
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 2}'], ids=str)
 def test_a_damaged_record_says_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "tuning.json").write_text(text, encoding="utf-8")

@@ -25,8 +25,8 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.base_graph import read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import lint_file
+from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
 from wrn_deploy.pipeline.tuning.tune import TuneOptions, tune_bundle
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Interface, Precision

@@ -31,8 +31,9 @@ from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.lint import Severity, lint_file
 from wrn_deploy.pipeline.quantization.quantize import mixed_graph
+from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
+from wrn_deploy.pipeline.tuning.reference import Reference
 from wrn_deploy.pipeline.tuning.tune import SAMPLE, TuneOptions, check_tuning, tune_bundle
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Reference
 from wrn_deploy.progress import Silent
 from wrn_deploy.spec import Precision, Preprocessing
 
@@ -94,7 +95,7 @@ def spoil_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
         bias.const_value = ir.Tensor(bias.const_value.numpy() + steps, name=bias.name)
         return model
 
-    monkeypatch.setattr("wrn_deploy.pipeline.tuning.tuner.mixed_graph", spoiled)
+    monkeypatch.setattr("wrn_deploy.pipeline.tuning.graphs.mixed_graph", spoiled)
 
 
 def score_of(bundle: Bundle, float_convs: tuple[str, ...], folder: Path) -> tuple[Score, Score]:

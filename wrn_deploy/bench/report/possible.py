@@ -1,7 +1,8 @@
 """Checks that a record's numbers can have been measured, from the JSON as it is; which fields there are is not its job.
 
 Units are in the names of fields, so that the rule follows from the name: nothing is infinite or NaN, only a temperature
-may be negative, a time that was taken is at least a nanosecond, and no count is larger than that of its images.
+and a loss of accuracy may be negative, a time that was taken is at least a nanosecond, and no count is larger than that
+of its images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TIMES = frozenset({"rounds_ms", "device_ms"})
 TIME_MS = (1e-6, 1e10)  # a nanosecond, four months
 FROM_1 = frozenset({"batch", "batches", "rounds", "iterations", "threads", "streams", "cores"})
 FRACTIONS = frozenset({"agreement", "int8_share", "steal", "taken"})
-COLDEST_C = -273.15
+LOWEST = {"temperature_c": -273.15, "drop": -100.0}  # a drop is in points of top-1; below 0: better than fp32
 OF_IMAGES = ("correct", "correct5", "same", "changed_count")
 
 
@@ -53,7 +54,7 @@ def _limits(name: str) -> tuple[float, float]:
     if name in FRACTIONS:
         return 0.0, 1.0
     low = 1.0 if name in FROM_1 else math.ulp(0.0) if name == "duration_s" else 0.0
-    return COLDEST_C if name == "temperature_c" else low, LARGEST
+    return LOWEST.get(name, low), LARGEST
 
 
 def _check_counts(record: dict[str, Any], path: str) -> None:

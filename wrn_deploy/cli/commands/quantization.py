@@ -30,8 +30,9 @@ class TechniqueFlags:
     PANEL: ClassVar[str] = TECHNIQUES
 
     exact_input: Annotated[
-        bool, either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph.")
-    ] = True
+        bool | None,
+        either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph. Default: if it pays."),
+    ] = None
     full_range: Annotated[
         bool, either("full-range", "Shift outputs of ReLUs, so that all codes stand for them; TensorRT's graph.")
     ] = True

@@ -40,8 +40,8 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     """Trains the bundle's int8 graphs, and writes those that improve on held-out images; returns the measurements.
 
     The nodes of the graphs stay as they are, including those that `tune` keeps in fp16. The graphs from before are kept
-    beside the new ones. If no graph improves, the bundle stays as it was. Held-out images are decoded once, and kept up
-    to `data.cached_batches.CACHE_BYTES`; training images are decoded in each epoch.
+    beside the new ones. If no graph improves, the bundle stays as it was. Each image is decoded once; its
+    pixels are kept, up to `data.cached_batches.CACHE_BYTES`, and those of held-out images up to as many bytes again.
 
     Example:
         >>> from pathlib import Path

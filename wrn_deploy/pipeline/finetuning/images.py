@@ -15,10 +15,11 @@ import numpy.typing as npt
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Schedule
 from wrn_deploy.data import ImageSource, Role, open_data
-from wrn_deploy.data.cached_batches import CachedBatches
+from wrn_deploy.data.cached_batches import CachedBatches, count_cached
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.decoding.kept import KeptDecoders
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.data.sampling.subset import even_sample, subset
@@ -77,7 +78,8 @@ class FinetuneImages:
     """The images to train on and the held-out ones; `read` divides them by their pixels, not by their names.
 
     An image whose pixels, as the network gets them, are those of a held-out image is not trained on, so that no copy
-    gets into the training. Without test data, the images with the lowest digests are held out.
+    gets into the training. Without test data, the images with the lowest digests are held out. Encoded images are
+    decoded once: the pixels of as many as CACHE_BYTES hold are kept for the division, the epochs and the judge.
     """
 
     def __init__(self, spec: ModelSpec, options: FinetuneOptions) -> None:
@@ -88,7 +90,8 @@ class FinetuneImages:
         self.held_out: ImageSource = self._given
         self.trained: ImageSet = ImageSet.of(())
         self.described: dict[str, Any] = {}
-        self._decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self._given)))
+        decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self._given)))
+        self._decoders = KeptDecoders(decoders, room=count_cached(self.preprocessing))
 
     def read(self, progress: Progress) -> None:
         """Reads every image: finds corrupt ones before any other work, divides them, and computes the digests.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         with progress.task("Writing the int8 graphs"), threadpool_limits(1, "blas"):
             _write_graphs(collected, table, step, images)
         answers = collected.answers
-        del collected  # frees the weights before sessions are opened
+        del collected
+        gc.collect()  # frees the weights before sessions are opened
         for key, graph_recipe in recipes(artifact).items():
             step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
@@ -119,6 +121,7 @@ class _Collected:
     equalization: Equalization
     ranges: Mapping[str, Range]
     moments: Moments | None
+    quantization: Quantization  # with the choice of the exact input
     answers: list[int]  # the top classes of the first images
 
 
@@ -167,6 +170,7 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     from wrn_deploy.calib.collection.moments import Moments
     from wrn_deploy.calib.collection.table import Equalization
     from wrn_deploy.calib.equalization.equalize import equalize, equalized_units, find_equalization
+    from wrn_deploy.calib.rounding.first_conv import exact_input_pays
 
     options, count = images.options, len(images.digests)
     observed = ObservedGraph(fp32)
@@ -176,7 +180,12 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     assert model is not None
     equalization = find_equalization(model.graph, ranges) if options.equalize else Equalization()
     units = equalized_units(model.graph, equalization)
-    inputs = find_inputs(model.graph, ranges, units, options.quantization, images.preprocessing)
+    quantization = options.quantization
+    if quantization.exact_input is None:
+        shown = itertools.islice(images.normalized(lambda _: None), images.compared)
+        pays = exact_input_pays(model.graph, images.preprocessing, shown, ranges[observed.source].whole.amax)
+        quantization = dataclasses.replace(quantization, exact_input=pays)
+    inputs = find_inputs(model.graph, ranges, units, quantization, images.preprocessing)
     moments = Moments(inputs, count) if inputs else None
     model = None  # keeps memory flat: the graph is read again after the pass
     gc.collect()
@@ -199,6 +208,7 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
         equalization=equalization,
         ranges=ranges,
         moments=moments,
+        quantization=quantization,
         answers=[int(logits.argmax()) for logits in answers.values()],
     )
 
@@ -209,7 +219,7 @@ def _write_graphs(collected: _Collected, table: CalibrationTable, step: Transact
         collected.equalized,
         table,
         collected.moments,
-        quantization=images.options.quantization,
+        quantization=collected.quantization,
         preprocessing=images.preprocessing,
     )
     for key, graph in graphs.items():

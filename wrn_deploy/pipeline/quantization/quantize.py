@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.collection.table import CalibrationTable
     from wrn_deploy.calib.writing.full_range import Shift
 
-__all__ = ["Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "write_graphs"]
+__all__ = [
+    "Prepared",
+    "Quantization",
+    "Rounding",
+    "WeightScales",
+    "find_inputs",
+    "mixed_graph",
+    "prepare_like",
+    "write_graphs",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +37,14 @@ class Quantization:
     """The techniques that keep accuracy when int8 graphs are written; docs/int8.md has the gain and cost of each.
 
     Attributes:
-        exact_input: give the first Conv of the TensorRT graph the pixels' own codes.
+        exact_input: give the first Conv of the TensorRT graph the pixels' own codes; None: if that is measured to be
+            nearer to fp32.
         full_range: shift outputs of ReLUs so that all codes of int8 stand for them, if that costs nothing.
         weights: what has a weight scale of its own.
         rounding: how weights become integers.
     """
 
-    exact_input: bool = True
+    exact_input: bool | None = None
     full_range: bool = True
     weights: WeightScales = WeightScales.CHANNEL
     rounding: Rounding = Rounding.FEEDBACK
@@ -56,7 +67,7 @@ def find_inputs(
         fp32: the graph before it is equalized.
         ranges: of its tensors, from some of the images: they give the codes' scales.
         units: how equalization changes its tensors.
-        quantization: the techniques.
+        quantization: the techniques, with the choice of the exact input.
         preprocessing: of the images.
     """
     from wrn_deploy.calib.rounding.inputs import find_conv_inputs
@@ -89,28 +100,35 @@ def write_graphs(
         equalized: the bundle's fp32 graph, equalized by the table.
         table: the tensors' ranges.
         moments: of what the Convs read (`find_inputs`); None: weights are rounded to the nearest.
-        quantization: the techniques.
+        quantization: the techniques, with the choice of the exact input.
         preprocessing: of the images.
     """
     from wrn_deploy.calib.writing.fold_strides import fold_strides
     from wrn_deploy.calib.writing.for_onnxruntime import integer_norms, quantize_for_onnxruntime
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
     from wrn_deploy.calib.writing.full_range import saturate, settle
+    from wrn_deploy.export.half import convert_fp16
 
-    per_channel = quantization.weights is WeightScales.CHANNEL
-    for_tensorrt = _for_tensorrt(
+    prepared = _prepare(
         equalized,
         table,
         preprocessing,
-        exact_input=quantization.exact_input,
+        exact_input=bool(quantization.exact_input),
         full_range=quantization.full_range,
-        per_channel=per_channel,
+    )
+    for_tensorrt = quantize_for_tensorrt(
+        prepared.fp32,
+        convert_fp16(prepared.fp32),
+        prepared.table,
+        per_channel=quantization.weights is WeightScales.CHANNEL,
     )
     for_onnxruntime = quantize_for_onnxruntime(equalized, table)
+    gc.collect()  # frees the fp16 graph's weights
     if moments is not None:
-        _round([(for_tensorrt.fp32, for_tensorrt.int8), (equalized, for_onnxruntime)], moments)
-    settle(for_tensorrt.int8, for_tensorrt.shifts)
+        _round([(prepared.fp32, for_tensorrt), (equalized, for_onnxruntime)], moments)
+    settle(for_tensorrt, prepared.shifts)
     return {
-        "onnx-int8-tensorrt": saturate(for_tensorrt.int8),
+        "onnx-int8-tensorrt": saturate(for_tensorrt),
         "onnx-int8-onnxruntime": fold_strides(integer_norms(for_onnxruntime)),
     }
 
@@ -123,46 +141,51 @@ def mixed_graph(
     The other Convs keep the codes and biases that they have in `base`, in which all are int8. `fp32` is equalized by
     the table.
     """
-    from wrn_deploy.calib.writing.exact_input import PIXELS
-    from wrn_deploy.calib.writing.full_range import is_shifted, saturate
+    from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
+    from wrn_deploy.calib.writing.full_range import saturate
     from wrn_deploy.calib.writing.int8_weights import copy_rounding
+    from wrn_deploy.export.half import convert_fp16
 
-    values = [value for node in base.graph for value in node.inputs]
-    made = _for_tensorrt(
-        fp32,
-        table,
-        spec.preprocessing,
-        exact_input=any(value_name(value) == PIXELS for value in values),
-        full_range=any(map(is_shifted, values)),
-        float_convs=float_convs,
-    )
-    copy_rounding(base, made.int8)
-    return saturate(made.int8)
+    prepared = prepare_like(base, fp32, table, spec.preprocessing)
+    graph = quantize_for_tensorrt(prepared.fp32, convert_fp16(prepared.fp32), prepared.table, float_convs)
+    copy_rounding(base, graph)
+    return saturate(graph)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ForTensorrt:
-    """An int8 graph, the fp32 graph that it was made from, and the Convs that read shifted tensors."""
+class Prepared:
+    """The fp32 graph that the int8 graph for TensorRT is written from, its ranges, and who reads shifted tensors."""
 
     fp32: ir.Model
-    int8: ir.Model
+    table: CalibrationTable
     shifts: list[Shift]
 
 
-def _for_tensorrt(
+def prepare_like(base: ir.Model, fp32: ir.Model, table: CalibrationTable, preprocessing: Preprocessing) -> Prepared:
+    """Prepares the equalized fp32 graph with the techniques that were used for the int8 graph `base`."""
+    from wrn_deploy.calib.writing.exact_input import PIXELS
+    from wrn_deploy.calib.writing.full_range import SHIFTED
+
+    values = [value for node in base.graph for value in node.inputs]
+    return _prepare(
+        fp32,
+        table,
+        preprocessing,
+        exact_input=any(value_name(value) == PIXELS for value in values),
+        full_range=any(name.endswith(f"{SHIFTED}.scale") for name in base.graph.initializers),
+    )
+
+
+def _prepare(
     equalized: ir.Model,
     table: CalibrationTable,
     preprocessing: Preprocessing,
     *,
     exact_input: bool,
     full_range: bool,
-    per_channel: bool = True,
-    float_convs: Collection[str] = (),
-) -> _ForTensorrt:
+) -> Prepared:
     from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
-    from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
     from wrn_deploy.calib.writing.full_range import Shift, use_full_range
-    from wrn_deploy.export.half import convert_fp16
     from wrn_deploy.export.interface import find_feature_maps
 
     fp32 = read_pixels(equalized, preprocessing) if exact_input else equalized
@@ -172,14 +195,11 @@ def _for_tensorrt(
         fp32, shifted, shifts = use_full_range(fp32, table, kept)
         ranges |= shifted
     extended = dataclasses.replace(table, tensors={**table.tensors, **ranges})
-    int8 = quantize_for_tensorrt(fp32, convert_fp16(fp32), extended, float_convs, per_channel=per_channel)
-    return _ForTensorrt(fp32=fp32, int8=int8, shifts=shifts)
+    return Prepared(fp32=fp32, table=extended, shifts=shifts)
 
 
 def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> None:
     """Rounds the weights of int8 graphs again, in place; each comes with the fp32 graph that it was made from."""
-    import numpy as np
-
     from wrn_deploy.calib.rounding.feedback import round_with_feedback
     from wrn_deploy.calib.writing.int8_weights import find_int8_weights
     from wrn_deploy.calib.writing.qdq import weights_of
@@ -192,11 +212,8 @@ def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> N
             if each.conv in found and (own := weights_of(fp32.graph, each.conv)).shape[1] >= each.channels:
                 weights.append(own[:, : each.channels])
                 convs.append(found[each.conv])
-        if convs:  # graphs that read the same input are rounded together: most of the work is the same for both
-            scale = np.concatenate([conv.scale for conv in convs])
-            codes = round_with_feedback(np.concatenate(weights), scale, moments.sums[each.conv])
-            ends = np.cumsum([len(own) for own in weights])
-            for conv, own_codes in zip(convs, np.split(codes, ends[:-1]), strict=True):
-                all_codes = conv.codes
-                all_codes[:, : each.channels] = own_codes
-                conv.set_codes(all_codes)
+        codes = round_with_feedback(weights, [conv.scale for conv in convs], moments.sums[each.conv])
+        for conv, rounded in zip(convs, codes, strict=True):
+            all_codes = conv.codes
+            all_codes[:, : each.channels] = rounded
+            conv.set_codes(all_codes)

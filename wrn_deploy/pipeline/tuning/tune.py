@@ -17,6 +17,7 @@ from wrn_deploy.data.cached_batches import CachedBatches
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
+from wrn_deploy.data.decoding.kept import KeptDecoders
 from wrn_deploy.data.preprocess import Batches
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.errors import GateError, UsageError
@@ -28,8 +29,9 @@ from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
 from wrn_deploy.pipeline.quantization.state import GRAPH, TUNE, UNTUNED, find_all_int8, is_finetuned, is_tuned, made_by
+from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
 from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scratch_copy
-from wrn_deploy.pipeline.tuning.tuner import MixedGraphs, Tuner
+from wrn_deploy.pipeline.tuning.tuner import Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
 from wrn_deploy.spec import Precision
@@ -39,6 +41,8 @@ __all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
 SAMPLE = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
+SAMPLE_PIXELS, MIN_SAMPLE = 2**21, 32  # of larger images fewer, 41 of 224x224: 41 of 32x32 still correlate to 0.95
+SAMPLE_TOGETHER = 16  # at a time: more take more memory, and no less time (measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +102,14 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     if options.calibrate is None:
         find_all_int8(bundle)
     labelled, sample = _images(bundle, options, progress)
+    sampled = read_images(sample, progress)
     images = read_images(labelled, progress)
     check_labels(images, bundle.spec.classes, ", to measure accuracy")
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
         "labelled": describe_images(images, labelled.source, labels=True),
-        "sample": describe_images(read_images(sample, progress), sample.source, labels=False),
+        "sample": describe_images(sampled, sample.source, labels=False),
     }
     budget = Budget(options.max_drop, options.min_agreement)
     if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
@@ -159,7 +164,8 @@ def write_picture(tuning: Tuning, file: Path, progress: Progress) -> None:
 def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[CachedBatches, CachedBatches]:
     """The labelled images, and the sample for the costs of the layers: calibration images if data for them is given.
 
-    Each is decoded once, since every trial reads all of them again.
+    Each is decoded once, since every trial reads all of them again. Of image files that are in both, too: the decoders
+    keep the sample, which is read first.
     """
     preprocessing, size = bundle.spec.preprocessing, images_together(bundle.spec)
     labelled = match_classes(open_data(options.data, Role.TEST), bundle.spec)
@@ -168,8 +174,15 @@ def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[C
         progress.warn(note)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
-    every.decoders = Decoders(choose_workers(options.workers, preprocessing, len(every)))
-    sample = Batches(even_sample(chosen, SAMPLE), preprocessing, size, max_corrupt=corrupt, decoders=every.decoders)
+    count = min(SAMPLE, max(MIN_SAMPLE, SAMPLE_PIXELS // (preprocessing.height * preprocessing.width)))
+    every.decoders = KeptDecoders(Decoders(choose_workers(options.workers, preprocessing, len(every))), room=count)
+    sample = Batches(
+        even_sample(chosen, count),
+        preprocessing,
+        min(size, SAMPLE_TOGETHER),
+        max_corrupt=corrupt,
+        decoders=every.decoders,
+    )
     return CachedBatches(every), CachedBatches(sample)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wrn_deploy.pipeline.tuning.tuner import find_fewest
+from wrn_deploy.pipeline.tuning.search import find_fewest
 
 Kept = frozenset[str]
 NAMES = [f"layer{index}" for index in range(11)]
