@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from onnx import helper, numpy_helper
 from tests.calib.graphs import plain_table
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 
-__all__ = ["SIZE", "STEP", "UNIT", "images", "small_net", "table_of"]
+__all__ = ["SIZE", "STEP", "UNIT", "UNSHIFTED", "images", "small_net", "table_of"]
 
 SIZE = 32
 UNIT = 2.0**-7  # of a weight
 STEP = 2.0**-6  # of an activation's code
 BIAS = 2.0**-12
+UNSHIFTED = ("layer1.1.conv1.relu", "layer1.2.conv1.relu")  # ReLU's outputs that padded Convs of 32 channels read
 
 
 class _Builder:
@@ -41,11 +43,12 @@ class _Builder:
 
     def conv(self, name: str, source: str, shape: tuple[int, int, int], size: int, stride: int = 1) -> str:
         outputs, inputs, kernel = shape
-        weights = self.random.normal(size=(outputs, inputs, kernel, kernel)) * np.sqrt(1.5 / (inputs * kernel**2))
+        gain = 0.2 if "downsample" in name else 1.2
+        weights = self.random.normal(size=(outputs, inputs, kernel, kernel)) * np.sqrt(gain / (inputs * kernel**2))
         if kernel > 1:  # small sums, so that few constant channels undo a shift
             weights -= 0.95 * weights.mean(axis=1, keepdims=True)
         codes = np.rint(weights / UNIT).clip(-120, 120)
-        bias = np.rint(self.random.normal(0.3, 0.3, outputs) / BIAS) * BIAS
+        bias = np.rint(self.random.normal(0.0, 0.2, outputs) / BIAS) * BIAS
         names = [self.constant(f"{name}.weight", codes * UNIT), self.constant(f"{name}.bias", bias)]
         pads = [kernel // 2] * 4
         return self.node(
@@ -83,6 +86,7 @@ def small_net() -> ir.Model:
     weights = made.constant("fc.weight", made.random.normal(size=(5, 32)))
     bias = made.constant("fc.bias", made.random.normal(size=5))
     made.node("logits", "Gemm", [pooled, weights, bias], [5], transB=1)
+    made.nodes[-1].name = "fc"
     source = helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
     output = made.values.pop()
     graph = helper.make_graph(
@@ -101,13 +105,11 @@ def images(count: int) -> npt.NDArray[np.float32]:
 
 
 def table_of(model: ir.Model) -> CalibrationTable:
-    """One step everywhere: behind a ReLU for 255 codes, elsewhere for 127 on either side."""
-    import dataclasses
-
+    """One step everywhere: behind a ReLU for 255 codes, elsewhere for 127 on either side; two steps in UNSHIFTED."""
     table = plain_table(model.graph)
-
-    def scaled(found: TensorRange) -> TensorRange:
-        amax = STEP * (255.0 if found.low == 0.0 else 127.0)
-        return TensorRange(low=0.0 if found.low == 0.0 else -amax, high=amax, amax=amax, clipped=0.0)
-
-    return dataclasses.replace(table, tensors={name: scaled(found) for name, found in table.tensors.items()})
+    tensors = {}
+    for name, found in table.tensors.items():
+        amax = STEP * (254.0 if name in UNSHIFTED else 255.0 if found.low == 0.0 else 127.0)
+        low = 0.0 if found.low == 0.0 else -amax
+        tensors[name] = TensorRange(low=low, high=amax, amax=amax, clipped=0.0)
+    return dataclasses.replace(table, tensors=tensors)

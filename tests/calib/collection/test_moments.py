@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,7 @@ def conv_input(
     strides: tuple[int, int] = (1, 1),
     scale: float = 0.02,
 ) -> ConvInput:
-    return ConvInput(
-        conv="conv", tensor="x", channels=channels, kernel=kernel, pads=pads, strides=strides, scale=scale
-    )
+    return ConvInput(conv="conv", tensor="x", channels=channels, kernel=kernel, pads=pads, strides=strides, scale=scale)
 
 
 KINDS = {
@@ -83,10 +82,11 @@ def all_windows(shape: ConvInput, image: Images) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sums_are_those_over_all_windows(kind: str) -> None:
+def test_the_sums_are_those_over_all_windows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOWS_PER_ROW", 72)  # more than there are positions
     shape = KINDS[kind]
     images = tensors(shape, 3)
-    moments = Moments((shape,), 1)  # the share of one image is more windows than there are positions
+    moments = Moments((shape,), 1)
     windows = np.concatenate([all_windows(shape, image) for image in images])
     assert moments.share(shape) >= len(windows) / len(images)
     found = sampled(moments, images)
@@ -124,7 +124,7 @@ def test_what_prepares_a_tensor_comes_before_the_padding() -> None:
         conv="conv", tensor="x", channels=2, kernel=(3, 3), pads=(1, 1, 1, 1), strides=(1, 1), scale=1.0,
         prepare=prepare,
     )  # fmt: skip
-    windows = shape.windows(np.full((1, 4, 4), 3.0, dtype=np.float32), 100, 0.0).reshape(16, 2, 3, 3)
+    windows = shape.codes(shape.windows(np.full((1, 4, 4), 3.0, dtype=np.float32), 100, 0.0)).reshape(16, 2, 3, 3)
     assert windows[0].tolist() == [
         [[0, 0, 0], [0, 3, 3], [0, 3, 3]],
         [[0, 0, 0], [0, 5, 5], [0, 5, 5]],
@@ -194,22 +194,13 @@ def test_neither_order_nor_threads_change_a_sum(kind: str) -> None:
 
 
 def test_more_windows_than_are_multiplied_at_once_are_all_counted() -> None:
-    shape = conv_input()
-    image = tensors(shape, 1, (40, 40))
-    assert Moments((shape,), 1).share(shape) < FLUSHED
-    wide = conv_input(channels=16)
-    share = Moments((wide,), 1).share(wide)
-    assert share > 2 * FLUSHED
-    image = tensors(wide, 1, (40, 40))
-    windows = wide.windows(image[0, 0], share, 0.25)
-    start = 0.25
-
-    moments = Moments((wide,), 1)
-    sampler = Sampler(moments)
-    sampler.waiting["conv"].append(wide.windows(image[0, 0], share, start))
-    sampler.flush()
-    codes = windows[:, 0].astype(np.int64)
-    np.testing.assert_array_equal(moments.sums["conv"][0], codes.T @ codes)
+    shape = conv_input(channels=16)
+    (image,) = tensors(shape, 1, (40, 40))
+    share = Moments((shape,), 1).share(shape)
+    assert 2 * FLUSHED < share < 40 * 40
+    codes = shape.codes(shape.windows(image[0], share, zlib.crc32(image.data) / 2**32)).astype(np.int64)
+    assert codes.shape == (share, 1, 144)
+    np.testing.assert_array_equal(sampled(Moments((shape,), 1), image[None])[0], codes[:, 0].T @ codes[:, 0])
 
 
 def test_of_more_images_than_int32_holds_some_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +210,12 @@ def test_of_more_images_than_int32_holds_some_are_left_out(monkeypatch: pytest.M
     moments = Moments((shape,), 400)
     taken: list[float] = []
     images = np.random.default_rng(0).normal(size=(400, 1, 1, 4, 4)).astype(np.float32)
-    monkeypatch.setattr(
-        ConvInput, "windows", lambda _self, _values, count, start: taken.append(start) or np.ones((count, 1, 1), np.int8)
-    )
+
+    def windows(_self: ConvInput, _values: Images, count: int, start: float) -> Images:
+        taken.append(start)
+        return np.ones((count, 1, 1), dtype=np.float32)
+
+    monkeypatch.setattr(ConvInput, "windows", windows)
     found = sampled(moments, images)
     assert 70 < len(taken) < 130
     assert found[0, 0, 0] == len(taken)

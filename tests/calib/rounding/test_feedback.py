@@ -166,10 +166,6 @@ def test_convs_that_read_the_same_are_rounded_together_as_each_alone() -> None:
         np.testing.assert_array_equal(codes, rounded(own, scale, moments))
 
 
-def test_nothing_to_round_gives_nothing() -> None:
-    assert round_with_feedback([], [], correlated(1, 9, 0)) == []
-
-
 def test_the_unit_of_the_moments_does_not_matter() -> None:
     weights, scale = made_up(8, 16, 3, 5)
     moments = correlated(1, 144, 5)
@@ -197,7 +193,7 @@ def conv_windows(model: ir.Model, inputs: tuple[ConvInput, ...], images: npt.NDA
     names = [value.name for value in made]
     values = dict(zip(names, session_of(exposed).run(names, {"images": images}), strict=True)) | {"images": images}
     return {
-        each.conv: np.concatenate([each.windows(values[each.tensor][index], 10**6, 0.0) for index in range(len(images))])
+        each.conv: each.codes(np.concatenate([each.windows(image, 10**6, 0.0) for image in values[each.tensor]]))
         for each in inputs
     }
 
