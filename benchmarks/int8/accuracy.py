@@ -122,7 +122,9 @@ def _graphs(row: Row, folder: Path) -> list[tuple[str, Path]]:
 
 def _scored(result: Result, graph: Path, images: list[Images], reference: list[Any]) -> Result:
     for one, wanted in zip(images, reference, strict=True):
-        result.accuracy[one.name] = compare(logits_of(graph, one), wanted, one.labels)
+        result.accuracy[one.name] = compare(
+            logits_of(graph, one, fuses_qdq=graph.name != SYMMETRIC), wanted, one.labels
+        )
     return result
 
 

@@ -113,14 +113,13 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "quantization.calibrate.calibrate_bundle", "calibrate",
         ["a", "--calib-data", "b", *CALIBRATION, "--no-equalize", "--no-exact-input", "--weight-scales", "per-tensor",
-         "--bias-correction", "--rounding", "learned", "--learning-steps", "5", "--threads", "2",
+         "--no-full-range", "--rounding", "nearest", "--threads", "2",
          "--max-corrupt", "3%", "--workers", "4"],
         CalibrateOptions(
             data="b", size=64, method="percentile", percentile=99.5, equalize=False, threads=2,
             max_corrupt=Percent(3.0), workers=4,
             quantization=Quantization(
-                exact_input=False, weights=WeightScales.TENSOR, bias_correction=True, rounding=Rounding.LEARNED,
-                learning_steps=5,
+                exact_input=False, full_range=False, weights=WeightScales.TENSOR, rounding=Rounding.NEAREST,
             ),
         ),
     ),

@@ -17,7 +17,6 @@ CASES = [
     (("export", "wrn-10-1", "--weights", "x", "--out", "new", "--seed", "0"), "--seed", "--random-weights"),
     (("export", "wrn-10-1", "--random-weights", "--out", "new", "--weights-key", "x"), "--weights-key", "--weights F"),
     ((*CALIBRATE, "--percentile", "99.99"), "--percentile", "--calib-method percentile"),
-    ((*CALIBRATE, "--learning-steps", "600"), "--learning-steps", "--rounding learned"),
     (("build-engine", "none", "--int8", "--calib-size", "256"), "--calib-size", "--calib-data"),
     (("build-engine", "none", "--fp16", "--calib-method", "max"), "--calib-method", "--calib-data"),
     (("build-engine", "none", "--int8", "--calib-data", "x", "--percentile", "99"), "--percentile", "--calib-method p"),

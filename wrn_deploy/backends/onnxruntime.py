@@ -62,7 +62,8 @@ class SessionRuntime:
     ) -> OnnxRuntimeBackend:
         """Loads the graph; a node on another provider is an error."""
         del precision  # the graph's own
-        session = open_session(bundle.file(artifact), threads, self.provider)
+        fuses = not artifact.key.endswith("-tensorrt")  # else ONNX Runtime rewrites biases before TensorRT gets them
+        session = open_session(bundle.file(artifact), threads, self.provider, fuses_qdq=fuses)
         return OnnxRuntimeBackend(session, self.provider, bundle.spec.input, bundle.spec.outputs)
 
 

@@ -46,8 +46,8 @@ def float_skip(facts: GraphFacts) -> Iterator[Place]:
     """Sums that TensorRT cannot fuse into the int8 Conv before them with an int8 output.
 
     NVIDIA: "Quantize the residual input in skip connections"; with a float one "the output of the fused convolution is
-    limited to" float, "and the trailing Q-layer cannot be fused". A sum that BN reads, or that ends in a Conv which is
-    float on purpose, is float too, whatever its skip is.
+    limited to" float, "and the trailing Q-layer cannot be fused". A sum that BN reads, lowered or not, or that ends in
+    a Conv which is float on purpose, is float too, whatever its skip is.
     """
     for add in facts.sums:
         if any(map(is_affine, users(add.outputs[0]))):

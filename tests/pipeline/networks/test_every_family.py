@@ -97,7 +97,7 @@ class Calibrated:
         return self.bundle.file(self.bundle.artifacts[artifact])
 
 
-def _small(name: str) -> ModelSpec:
+def small_spec(name: str) -> ModelSpec:
     spec = describe_model(name)
     preprocessing = dataclasses.replace(spec.preprocessing, height=SIDE, width=SIDE, resize=SIDE)
     widen = 0.125 if name == "vgg" else spec.widen  # its 512 channels take their time
@@ -108,7 +108,7 @@ def _small(name: str) -> ModelSpec:
 def calibrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     """From a weight file that says how large its images are."""
     case: Case = request.param
-    folder, spec = tmp_path_factory.mktemp("small"), _small(case.name)
+    folder, spec = tmp_path_factory.mktemp("small"), small_spec(case.name)
     network = build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed=0)
     write_weights(network, spec, folder / "weights.safetensors")
     options = ExportOptions(

@@ -189,7 +189,7 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     moments = Moments(inputs, count) if inputs else None
     model = None  # keeps memory flat: the graph is read again after the pass
     gc.collect()
-    answers = dict.fromkeys(range(images.compared), np.zeros(1, dtype=np.float32))
+    answers = dict.fromkeys(range(min(images.compared, count)), np.zeros(1, dtype=np.float32))
     with progress.task(f"Collecting ranges on {count} images", count) as advance:
         ranges = collect_ranges(
             observed,
