@@ -9,6 +9,7 @@ import torch
 
 from tests.pipeline.networks.test_every_family import small_spec
 from wrn_deploy.models.checkpoints.weights import write_weights
+from wrn_deploy.models.families.resnet import BLOCKS
 from wrn_deploy.models.random_init import build_random
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle, probe_images
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -28,12 +29,14 @@ def cifar_bundle(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def bottleneck_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """resnet-26 on images of 32x32 with random weights, features and feature maps, calibrated on digits."""
-    folder, spec = tmp_path_factory.mktemp("bottleneck"), small_spec("resnet-26")
-    network = build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed=0)
-    write_weights(network, spec, folder / "weights.safetensors")
-    options = ExportOptions(
-        model=spec.name, out=folder / "bundle", weights=folder / "weights.safetensors", features=True, feature_maps=True
-    )
-    calibrate_bundle(export_bundle(options, Silent()), CalibrateOptions(data="digits", size=32), Silent())
-    return folder / "bundle"
+    """resnet-50 with one block a group, random weights, features and feature maps, calibrated on digits of 32x32."""
+    folder, spec = tmp_path_factory.mktemp("bottleneck"), small_spec("resnet-50")
+    weights = folder / "weights.safetensors"
+    options = ExportOptions(model=spec.name, out=folder / "bundle", weights=weights, features=True, feature_maps=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLOCKS, 50, (1, 1, 1, 1))
+        network = build_random(spec, torch.from_numpy(probe_images(spec, 8)), seed=0)
+        write_weights(network, spec, weights)
+        bundle = export_bundle(options, Silent())
+    calibrate_bundle(bundle, CalibrateOptions(data="digits", size=32), Silent())
+    return bundle.folder

@@ -10,9 +10,10 @@ import onnx_ir as ir
 import pytest
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.writing.full_range import is_shifted
+from wrn_deploy.calib.writing.full_range import SHIFTED
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
+from wrn_deploy.graph import value_name
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle
 from wrn_deploy.pipeline.finetuning.judge import TOLERANCE
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
@@ -21,6 +22,8 @@ from wrn_deploy.pipeline.quantization.lint import lint_file
 from wrn_deploy.pipeline.tuning.graphs import MixedGraphs
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.sessions import infer_all, open_session
+
+IMAGES = 100
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -37,8 +40,8 @@ def readers(file: Path) -> set[str]:
     """The Convs that read a shifted tensor, through Q/DQ and MaxPools."""
     graph = ir.load(file).graph
     found = set[str]()
-    # Without its Clip, the tensor has the name of what it was; its Q has its own.
-    waiting = [node for node in graph if ".shifted" in (node.outputs[0].name or "") or any(map(is_shifted, node.inputs))]
+    # Without its Clip, the tensor has the name of what it was; the names of its Q and DQ tell.
+    waiting = [node for node in graph if SHIFTED in value_name(node.outputs[0])]
     for node in waiting:
         if node.op_type == "Conv":
             found.add(node.name or "")
@@ -65,26 +68,27 @@ def test_convs_in_fp16_beside_shifted_tensors_bring_the_answers_nearer_to_fp32(
     base = folder / "int8-tensorrt.onnx"
     shifted = readers(base)
     assert shifted, "nothing is shifted"
-    wanted = outputs(folder, folder / "fp32.onnx", data, 200)
-    whole = outputs(folder, base, data, 200)
+    wanted, whole = (outputs(folder, file, data, IMAGES) for file in (folder / "fp32.onnx", base))
     bundle = Bundle.open(folder)
     graphs = MixedGraphs(bundle, bundle.artifacts["onnx-int8-tensorrt"])
     names = list(graphs.macs)
-    kept = {name: [name] for name in names if name in shifted} | {
-        "readers": sorted(shifted), "others": [name for name in names if name not in shifted],
-        "first half": names[: len(names) // 2], "every second": names[::2],
-    }  # fmt: skip
-    for which, float_convs in kept.items():
-        file = tmp_path / "mixed.onnx"
-        graphs.write(float_convs, file)
-        report = lint_file(file, None)
-        assert (report.int8_convs, report.float_convs) == (len(names) - len(float_convs), len(float_convs))
-        found = outputs(folder, file, data, 200)
-        print(net, which, _error(found, wanted), _error(whole, wanted), _same(found, wanted), _same(whole, wanted))
-    graphs.write(names, tmp_path / "float.onnx")
-    found = outputs(folder, tmp_path / "float.onnx", data, 200)
-    print(net, "all", _error(found, wanted), _same(found, wanted))
-    assert 0
+    sets = {
+        "readers": sorted(shifted),
+        "others": [name for name in names if name not in shifted],
+        "first half": names[: len(names) // 2],
+        "every second": names[::2],
+        "all": names,
+    }
+    for which, kept in {**{name: [name] for name in sorted(shifted)}, **sets}.items():
+        graphs.write(kept, tmp_path / "mixed.onnx")
+        report = lint_file(tmp_path / "mixed.onnx", None)
+        assert (report.int8_convs, report.float_convs) == (len(names) - len(kept), len(kept)), which
+        found = outputs(folder, tmp_path / "mixed.onnx", data, IMAGES)
+        assert _error(found, wanted) < 1.02 * _error(whole, wanted), which
+        if which in sets:
+            assert _same(found, wanted) >= _same(whole, wanted), which
+    assert _error(found, wanted) < 0.01 * _error(whole, wanted), "all in fp16"
+    assert _same(found, wanted) >= IMAGES - 1, "all in fp16"
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +104,26 @@ def maps_bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.parametrize("graph", ["int8-tensorrt.onnx", "int8-onnxruntime.onnx"])
-@pytest.mark.parametrize("net", ["maps_bundle", "bottleneck_bundle"])
-def test_features_and_feature_maps_have_no_shift(request: pytest.FixtureRequest, net: str, graph: str) -> None:
-    """A shift that leaked out would move every value of a channel by 128 steps, half of the tensor's range."""
+@pytest.mark.parametrize(("net", "share", "moved"), [("maps_bundle", 0.05, 0.01), ("bottleneck_bundle", 0.3, 0.1)])
+def test_features_and_feature_maps_have_no_shift(
+    request: pytest.FixtureRequest, net: str, share: float, moved: float, graph: str
+) -> None:
+    """A shift that leaked out would move every value of a channel by 128 steps, half of the tensor's range.
+
+    Random weights make most of rounding in the last group: without a shift, too.
+    """
     folder: Path = request.getfixturevalue(net)
     if graph == "int8-tensorrt.onnx":
         assert readers(folder / graph), "nothing is shifted"
     wanted, found = (outputs(folder, folder / name, "digits", 32) for name in ("fp32.onnx", graph))
     assert found.keys() == wanted.keys()
-    assert {"features", "feature_map_4"} <= found.keys()
+    assert {"logits", "features", "feature_map_4"} <= found.keys()
     for name, values in wanted.items():
         assert found[name].shape == values.shape
         apart = found[name] - values
-        channels = apart.swapaxes(0, 1).reshape(apart.shape[1], -1).mean(axis=1)
-        print(net, graph, name, np.sqrt(np.square(apart).mean()) / np.sqrt(np.square(values).mean()), np.abs(channels).max() / np.abs(values).max())
-    assert 0
+        assert np.sqrt(np.square(apart).mean()) < share * np.sqrt(np.square(values).mean()), name
+        means = apart.swapaxes(0, 1).reshape(apart.shape[1], -1).mean(axis=1)
+        assert np.abs(means).max() < moved * np.abs(values).max(), name
 
 
 def test_fine_tuning_computes_what_onnxruntime_does_with_shifted_tensors(bundle: Bundle) -> None:
@@ -122,10 +131,8 @@ def test_fine_tuning_computes_what_onnxruntime_does_with_shifted_tensors(bundle:
     clipped = CalibrateOptions(data="digits", size=64, method="percentile", percentile=97.0)
     calibrate_bundle(bundle, clipped, Silent())
     assert readers(bundle.folder / "int8-tensorrt.onnx"), "nothing is shifted"
-    options = FinetuneOptions(data="digits", schedule=Schedule(steps=24, batch=32, rate=0.1), limit=300, threads=1)
+    options = FinetuneOptions(data="digits", schedule=Schedule(steps=24, batch=32, rate=0.03), limit=300, threads=1)
     result = finetune_bundle(bundle, options, Silent())
     assert [graph.key for graph in result.graphs] == ["onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
-    print([(graph.difference, graph.before.loss, graph.after.loss) for graph in result.graphs])
     assert all(graph.difference <= TOLERANCE for graph in result.graphs)
     assert [graph.key for graph in result.improved] == [graph.key for graph in result.graphs]
-    assert 0
