@@ -11,9 +11,10 @@ Agreement compares the argmax with fp32's; cosine and mean squared error compare
 
 Graphs with uint8 activations and fp32 are also timed, in turns within one process: minimum and median for each batch
 size and number of threads. `--ladder` adds our techniques one by one, `--frontier` the default with one thing changed
-at a time (rows with more images read them from the same data), `--peers` the quantizers of ONNX Runtime, NNCF, ModelOpt
-and AIMET. The last three run in the environments that the first command makes; without one, the peer's rows say how to
-make it. `python -m benchmarks.pages.int8` makes tables and a picture of the results.
+at a time (rows with more images read them from the same data), whose cost `--cost-rounds` measures in turns, `--peers`
+the quantizers of ONNX Runtime, NNCF, ModelOpt and AIMET. The last three run in the environments that the first command
+makes; without one, the peer's rows say how to make it. `python -m benchmarks.pages.int8` makes tables and a picture of
+the results.
 """
 
 from __future__ import annotations
@@ -45,10 +46,14 @@ SYMMETRIC, UNSIGNED = "int8-tensorrt.onnx", "int8-onnxruntime.onnx"
 
 @dataclasses.dataclass(slots=True)
 class Result:
-    """One graph: what making it cost, accuracy by data set, times in ms by "threads/batch"."""
+    """One graph: what making it cost, accuracy by data set, times in ms by "threads/batch".
+
+    With `--cost-rounds`, `rounds_cpu_s` are the CPU seconds of each round, and `cost` has their median.
+    """
 
     name: str
     cost: Cost = dataclasses.field(default_factory=Cost)
+    rounds_cpu_s: list[float] = dataclasses.field(default_factory=list)
     accuracy: dict[str, Accuracy] = dataclasses.field(default_factory=dict)
     latency_ms: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
@@ -81,6 +86,7 @@ def _arguments() -> Any:
     parser.add_argument("--limit", type=int, help="use the first N images of each", metavar="N")
     parser.add_argument("--ladder", action="store_true", help="measure our techniques one by one too")
     parser.add_argument("--frontier", action="store_true", help="measure the default with one thing changed too")
+    parser.add_argument("--cost-rounds", type=int, default=1, help="make the graphs of --frontier N times", metavar="N")
     parser.add_argument("--peers", action="store_true", help="measure the quantizers of others too")
     parser.add_argument("--environments", type=Path, help="the folder of their environments", metavar="FOLDER")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="for latency")
@@ -101,17 +107,26 @@ def _measure(given: Any, bundle: Bundle, calibration: Mapping[int, Path], result
     reference = [logits_of(fp32, one) for one in images]
     results.append(_scored(Result("fp32"), fp32, images, reference))
     timed = {"fp32": fp32}
+    places = {
+        count: Place(bundle=bundle.folder, images=file, environments=given.environments)
+        for count, file in calibration.items()
+    }
     for number, row in enumerate(_rows(given)):
-        images_file = calibration[row.images or given.calib_size]
-        place = Place(bundle=bundle.folder, images=images_file, environments=given.environments)
         folder = bundle.folder.parent / str(number)
-        cost = run_row(row, place, folder)
+        cost = run_row(row, places[row.images or given.calib_size], folder)
         for name, file in _graphs(row, folder) if not cost.error else [(row.name, fp32)]:
             result = Result(name, cost)
             results.append(result if cost.error else _scored(result, file, images, reference))
             if not cost.error and (row.unsigned or file.name == UNSIGNED):
                 timed[name] = file
             sys.stderr.write(f"{_describe(results[-1])}\n")
+        yield
+    for _ in range(given.cost_rounds - 1 if given.frontier else 0):
+        for row in (SHIPPED, *FRONTIER):
+            with scratch_folder() as folder:
+                cost = run_row(row, places[row.images or given.calib_size], folder)
+                names = [name for name, _ in _graphs(row, folder)]
+            add_round([result for result in results if result.name in names], cost)
         yield
     for threads in given.threads if given.rounds else ():
         for batch in BATCHES:
@@ -127,6 +142,15 @@ def _graphs(row: Row, folder: Path) -> list[tuple[str, Path]]:
         return [(row.name, folder / "int8.onnx")]
     symmetric = (f"{row.name}, for TensorRT" if row is SHIPPED else row.name, folder / SYMMETRIC)
     return [symmetric, (f"{row.name}, for ONNX Runtime", folder / UNSIGNED)] if row is SHIPPED else [symmetric]
+
+
+def add_round(results: list[Result], cost: Cost) -> None:
+    """Adds a row's cost in a further round to its graphs' results."""
+    for result in results:
+        if not (cost.error or result.cost.error):
+            result.rounds_cpu_s = [*(result.rounds_cpu_s or [result.cost.cpu_s]), cost.cpu_s]
+            median = round(statistics.median(result.rounds_cpu_s), 2)
+            result.cost = dataclasses.replace(result.cost, cpu_s=median)
 
 
 def _scored(result: Result, graph: Path, images: list[Images], reference: list[Any]) -> Result:

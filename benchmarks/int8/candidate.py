@@ -39,7 +39,7 @@ def main() -> None:
     for library in LIBRARIES[row.maker]:
         importlib.import_module(library)
     for place, value in row.constants.items():
-        _set_constant(place, value)
+        set_constant(place, value)
     start_cpu_s = time.process_time()
     bundle = Bundle.open(Path(folder))
     fp32 = bundle.file(bundle.artifacts["onnx-fp32"])
@@ -56,7 +56,8 @@ def main() -> None:
     Path("cost.json").write_text(json.dumps(cost), encoding="utf-8")
 
 
-def _set_constant(place: str, value: int) -> None:
+def set_constant(place: str, value: int) -> None:
+    """Sets the constant "module:NAME" in this process; exits if there is none."""
     module_name, _, name = place.partition(":")
     module = importlib.import_module(module_name)
     if not hasattr(module, name):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from benchmarks.pages.int8_results import DEFAULT, JPEG, Results, Scored, unbeaten
 from wrn_deploy.formatting import digits
 from wrn_deploy.rendering.pictures.axis import Axis, rules, scale
-from wrn_deploy.rendering.pictures.label_placement import Box, Label, Point, around, draw_labels
-from wrn_deploy.rendering.pictures.svg import Picture, circle, element, path, text
+from wrn_deploy.rendering.pictures.label_placement import Box, Label, Point, around, draw_end_labels, draw_labels
+from wrn_deploy.rendering.pictures.svg import LETTER, Picture, circle, element, path, text
 
 __all__ = ["draw_frontier"]
 
 WIDTH, HEIGHT = 840, 430  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 60, WIDTH - 12, 66, HEIGHT - 58
 DIAMOND = "M0-8 8 0 0 8-8 0z"
-SPAN = 3.0  # the smallest ratio of an axis' ends, so that small differences look small
+CLOSE = 36.0  # pixels between two points
+FAN = 44.0  # pixels between the points and the names at the right
+KINDS = {DEFAULT: "label strong"}
+SPAN = 2.0  # the smallest ratio of an axis' ends, so that small differences look small
 
 
 def draw_frontier(results: Sequence[Results]) -> Picture | None:
@@ -40,37 +45,46 @@ def draw_frontier(results: Sequence[Results]) -> Picture | None:
 
 def _panel(results: Results) -> list[Markup]:
     rows, front = results.frontier, unbeaten(results.frontier)
-    x_axis = _axis([row.cpu_s for row in rows], LEFT, RIGHT)
     y_axis = _axis([row.logit_error for row in rows], BOTTOM, TOP)
-
-    def at(row: Scored) -> Point:
-        return x_axis.at(row.cpu_s), y_axis.at(row.logit_error)
-
+    x_axis = _axis([row.cpu_s for row in rows], LEFT, RIGHT)
+    crowded = _crowded({row.name: _place(row, x_axis, y_axis) for row in rows})
+    if crowded:
+        column = RIGHT - max(len(_name(row)) for row in rows if row.name in crowded) * LETTER
+        x_axis = _axis([row.cpu_s for row in rows], LEFT, column - FAN)
+    at = {row.name: _place(row, x_axis, y_axis) for row in rows}
+    labels = {row.name: Label(at[row.name], _name(row), KINDS.get(row.name, "label")) for row in rows}
+    beside = [labels.pop(row.name) for row in rows if row.name not in crowded]
+    taken = [around(point, 8.0 if name == DEFAULT else 5.5) for name, point in at.items()]
     images = results.rows[rows[0].name]["accuracy"][JPEG]["images"]
-    about = "Diamond: the default. Others: the default with one thing changed. Joined: nothing is cheaper and nearer."
-    parts = [
+    about = "Diamond: the default; others: one thing of it changed. Joined: no other is as cheap and as near to fp32."
+    return [
         text(0, 16, results.model, "title"),
         text(0, 36, about, "about"),
-        *rules(y_axis, LEFT, RIGHT),
+        *rules(y_axis, LEFT, x_axis.end),
         *scale(x_axis, BOTTOM, width=WIDTH),
-        text(RIGHT, BOTTOM + 40, x_axis.caption("CPU seconds of the whole calibration"), anchor="end"),
+        text(x_axis.end, BOTTOM + 40, x_axis.caption("CPU seconds of the whole calibration"), anchor="end"),
         text(0, TOP - 12, y_axis.caption(f"mean squared error of the logits on {images:,} test images")),
-        path("ladder", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in map(at, front))),
+        *(draw_end_labels([*labels.values()], column, TOP, BOTTOM - 4) if crowded else ()),
+        path("ladder", "M" + "L".join("{:.1f} {:.1f}".format(*at[row.name]) for row in front)),
+        *draw_labels(beside, taken, Box(LEFT + 2, TOP - 4, x_axis.end + FAN, BOTTOM - 2)),
+        *(_mark(row, at[row.name], on_front=row in front) for row in [*rows[1:], rows[0]]),
     ]
-    # Those to read first get the nearest places.
-    named = sorted(rows, key=lambda row: (row.name != DEFAULT, row not in front))
-    labels = [Label(at(row), _name(row), "label strong" if row.name == DEFAULT else "label") for row in named]
-    taken = [around(at(row), 8.0 if row.name == DEFAULT else 5.5) for row in rows]
-    parts += draw_labels(labels, taken, Box(LEFT + 2, TOP - 4, WIDTH, BOTTOM - 2))
-    for row in rows:
-        x, y = at(row)
-        if row.name == DEFAULT:
-            parts.append(path("chosen", DIAMOND, _words(row), transform=f"translate({x:.1f} {y:.1f})"))
-        elif row in front:
-            parts.append(circle("step", x, y, 4.5, tooltip=_words(row)))
-        else:
-            parts.append(circle("mark other", x, y, 4, tooltip=_words(row)))
-    return parts
+
+
+def _place(row: Scored, x_axis: Axis, y_axis: Axis) -> Point:
+    return x_axis.at(row.cpu_s), y_axis.at(row.logit_error)
+
+
+def _crowded(points: Mapping[str, Point]) -> set[str]:
+    """The rows that have another one close by: their names stand at the right. The default's stays at its point."""
+    pairs = itertools.permutations(points.items(), 2)
+    return {name for (name, one), (_, other) in pairs if math.dist(one, other) < CLOSE} - {DEFAULT}
+
+
+def _mark(row: Scored, point: Point, *, on_front: bool) -> Markup:
+    if row.name == DEFAULT:
+        return path("chosen", DIAMOND, _words(row), transform="translate({:.1f} {:.1f})".format(*point))
+    return circle("step" if on_front else "mark other", *point, 4.5, tooltip=_words(row))
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:

@@ -57,10 +57,9 @@ class Results:
         ]
 
 
-def result_files(root: Path, model: str) -> tuple[Path, Path]:
-    """A network's results, and those of its peers, which may be measured on their own."""
-    ours, peers = (root / RESULTS / f"{prefix}-{model}-{MACHINE}.json" for prefix in ("int8", "int8-peers"))
-    return ours, peers
+def result_files(root: Path, model: str) -> list[Path]:
+    """A network's results; the frontier and the peers may be measured on their own."""
+    return [root / RESULTS / f"{prefix}-{model}-{MACHINE}.json" for prefix in ("int8", "int8-frontier", "int8-peers")]
 
 
 def read_results(root: Path, names: Collection[str] = ()) -> list[Results]:

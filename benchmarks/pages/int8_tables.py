@@ -99,7 +99,8 @@ def _each(groups: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]], name: s
 def _table(root: Path, first: str, names: Mapping[str, str], columns: Mapping[str, Cell], wanted: Sequence[str]) -> str:
     """A line for each measured row, and `columns` for each network; `wanted` are the rows that choose the files."""
     results = read_results(root, wanted)
-    missing = [_missing(root, result_files(root, model)) for model in CALIBRATED if model not in _models(results)]
+    measured = [one.model for one in results]
+    missing = [_missing(root, result_files(root, model)) for model in CALIBRATED if model not in measured]
     if not results:
         return "\n\n".join(missing)
     headers = [first, *(f"{one.model}: {column}" for one in results for column in columns)]
@@ -111,10 +112,6 @@ def _table(root: Path, first: str, names: Mapping[str, str], columns: Mapping[st
     limits = {one.record["limit"] for one in results} - {None}
     limited = [f"**Only the first {limits} images of each set.**"] if limits else []
     return "\n\n".join([*limited, table(headers, lines), _about(root, results), *missing])
-
-
-def _models(results: Sequence[Results]) -> list[str]:
-    return [one.model for one in results]
 
 
 def _cells(results: Results, name: str, columns: Mapping[str, Cell]) -> list[str]:
@@ -174,4 +171,5 @@ def _memory(results: Results, name: str) -> str:
 
 
 def _missing(root: Path, files: Sequence[Path]) -> str:
-    return f"*Not measured yet: {' or '.join(f'`{file.relative_to(root)}`' for file in files)}.*"
+    names = " or ".join(f"`{file.relative_to(root)}`" for file in files)
+    return f"*Not measured yet: {names} would have it.*"
