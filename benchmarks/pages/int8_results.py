@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.int8.rows import FRONTIER, SHIPPED
-from benchmarks.pages.readme_tables import CALIBRATED, DATA, MACHINE, RESULTS
+from benchmarks.pages.readme_tables import CALIBRATED, DATA, INT8_MACHINE, RESULTS
 
 __all__ = ["DEFAULT", "EXACT", "JPEG", "ONNXRUNTIME", "Results", "Scored", "read_results", "result_files", "unbeaten"]
 
@@ -59,7 +59,9 @@ class Results:
 
 def result_files(root: Path, model: str) -> list[Path]:
     """A network's results; the frontier and the peers may be measured on their own."""
-    return [root / RESULTS / f"{prefix}-{model}-{MACHINE}.json" for prefix in ("int8", "int8-frontier", "int8-peers")]
+    return [
+        root / RESULTS / f"{prefix}-{model}-{INT8_MACHINE}.json" for prefix in ("int8", "int8-frontier", "int8-peers")
+    ]
 
 
 def read_results(root: Path, names: Collection[str] = ()) -> list[Results]:

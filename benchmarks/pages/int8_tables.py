@@ -20,7 +20,7 @@ from benchmarks.pages.int8_results import (
     unbeaten,
 )
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import CALIBRATED, MACHINE, RESULTS
+from benchmarks.pages.readme_tables import CALIBRATED, INT8_MACHINE, RESULTS
 from wrn_deploy.formatting import count, digits, file_size, percent
 
 __all__ = ["costs_table", "frontier_table", "ladder_table", "peers_table"]
@@ -60,7 +60,7 @@ def peers_table(root: Path) -> str:
 
 def costs_table(root: Path) -> str:
     """What each way to calibrate costs, by network: medians over the rounds, and the largest memory."""
-    file = root / RESULTS / f"calibration-{MACHINE}.json"
+    file = root / RESULTS / f"calibration-{INT8_MACHINE}.json"
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if "networks" not in record:
         return _missing(root, [file])

@@ -44,7 +44,7 @@ def write(tree: Path, file: str, model: str, *rows: dict[str, Any]) -> None:
         "machine": MACHINE,
         "models": {model: [scored("fp32", 0.0, 0.0), *rows]},
     }
-    (tree / f"benchmarks/results/{file}-{model}-2core-epyc.json").write_text(json.dumps(record), encoding="utf-8")
+    (tree / f"benchmarks/results/{file}-{model}-2core-xeon.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def crowded(factor: float) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def test_the_ladder_has_both_networks_side_by_side(tree: Path) -> None:
     assert f"| **default**: and feedback rounding | {cells} 0.00420 | 5.90 | {cells} 0.00420 | 11.8 |" in text
     assert "| fp32 |  | 82.33 / 93.81 |  |  |" in text
     assert "10,000 JPEG / 1,017 exact test images" in text
-    assert "[wrn-40-1](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
+    assert "[wrn-40-1](../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
 
 
 def test_a_failed_row_gives_its_reason_and_is_no_point(tree: Path) -> None:
@@ -137,7 +137,7 @@ def test_peers_come_from_their_own_file_or_from_ours(tree: Path) -> None:
 
 def test_the_frontier_may_have_a_file_of_its_own(tree: Path) -> None:
     write(tree, "int8", "wrn-16-2", scored(DEFAULT, 6.5, 0.0042))
-    assert "int8-frontier-wrn-16-2-2core-epyc.json` or" in place(tree, "frontier")
+    assert "int8-frontier-wrn-16-2-2core-xeon.json` or" in place(tree, "frontier")
     write(tree, "int8-frontier", "wrn-16-2", scored(DEFAULT, 6.1, 0.0042), scored("ours, max", 5.1, 0.0052))
     text = place(tree, "frontier")
     assert "| max | 5.10 | 180 MB | **0.00520** |" in text
@@ -153,7 +153,7 @@ def test_costs_are_medians_over_the_floor(tree: Path) -> None:
     runs = [run("fp32 run", 10.0), run("fp32 run", 12.0), run("fp32 run, 1 thread", 5.5)]
     runs += [run("ours, default", 22.0), run("ours, default", 44.0), run("ours, max pass", 44.0, images=512)]
     record = {"networks": {"wrn-50-2": {"data": "d", "images": 64}}, "machine": MACHINE, "runs": runs}
-    (tree / "benchmarks/results/calibration-2core-epyc.json").write_text(json.dumps(record), encoding="utf-8")
+    (tree / "benchmarks/results/calibration-2core-xeon.json").write_text(json.dumps(record), encoding="utf-8")
     text = place(tree, "costs")
     assert "**wrn-50-2**, 64 images" in text
     assert "| ours, default | 64 | 33.0 | 3.00 | 6.00 | 180 MB |" in text
