@@ -144,6 +144,8 @@ def _find(relu: ir.Node, skips: Collection[str]) -> _Found | None:
             sums.append(branch)
         else:
             return None
+    if not all(_is_padded(conv) or _fits_fp16(conv) for conv in convs):
+        return None
     constants = 0
     if any(map(_is_padded, convs)):
         constants = _constants(convs, len(parameter(writer, 1)))
@@ -156,6 +158,17 @@ def _branch(add: ir.Node, skips: Collection[str]) -> ir.Node | None:
     """The Conv in a sum whose output only the sum reads; not one in the skip, whose output has a scale of its own."""
     convs = (producer(value, "Conv") for value in add.inputs if value_name(value) not in skips)
     return next((conv for conv in convs if conv is not None and len(users(conv.outputs[0])) == 1), None)
+
+
+def _fits_fp16(conv: ir.Node) -> bool:
+    """Whether rounding the bias to fp16 costs less than the shift gives.
+
+    The shift adds 128 s sum(w) to the bias, whose rounding error is up to 2**-11 of it. Rounding of the input costs
+    s |w| (root of the sum of squares) in units of 1 / sqrt(12), or twice that without the shift.
+    """
+    weights = parameter(conv, 1)
+    sums, norms = np.abs(weights.sum(axis=(1, 2, 3))), np.sqrt(np.square(weights).sum(axis=(1, 2, 3)))
+    return bool((sums * (-LOWEST * 2.0**-11) <= norms).all())
 
 
 def _is_padded(conv: ir.Node) -> bool:
