@@ -38,6 +38,8 @@ def main() -> None:
     row = next(row for row in ROWS if row.name == row_name)
     for library in LIBRARIES[row.maker]:
         importlib.import_module(library)
+    for place, value in row.constants.items():
+        set_constant(place, value)
     start_cpu_s = time.process_time()
     bundle = Bundle.open(Path(folder))
     fp32 = bundle.file(bundle.artifacts["onnx-fp32"])
@@ -52,6 +54,15 @@ def main() -> None:
         QUANTIZERS[row.maker](fp32, bundle.spec.input.name, _batches(bundle, images), **row.options)
     cost = {"start_cpu_s": round(start_cpu_s, 2), "peak_rss_bytes": peak_rss_bytes()}
     Path("cost.json").write_text(json.dumps(cost), encoding="utf-8")
+
+
+def set_constant(place: str, value: int) -> None:
+    """Sets the constant "module:NAME" in this process; exits if there is none."""
+    module_name, _, name = place.partition(":")
+    module = importlib.import_module(module_name)
+    if not hasattr(module, name):
+        sys.exit(f"{module_name} has no constant {name}")
+    setattr(module, name, value)
 
 
 def _batches(bundle: Bundle, images: str) -> Iterator[npt.NDArray[np.float32]]:

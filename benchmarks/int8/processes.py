@@ -82,8 +82,14 @@ def run_row(row: Row, place: Place, folder: Path) -> Cost:
 
 
 def write_first_images(data: str, count: int, file: Path) -> None:
-    """Writes the first `count` images of `data`, all of one size, to an .npz file."""
+    """Writes the first `count` images of `data`, all of one size, to an .npz file.
+
+    Raises:
+        ValueError: there are fewer.
+    """
     items = [*islice(open_data(data, Role.TRAIN).items(), count)]
+    if len(items) < count:
+        raise ValueError(f"{data} has {len(items)} images: expected at least {count}")
     labels = np.array([-1 if item.label is None else item.label for item in items])
     pixels = np.stack([item.load() for item in items])
     if (labels >= 0).all():

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["COST_PEERS", "FLOORS", "LADDER", "NEAREST", "PASSES", "PEERS", "ROWS", "SHIPPED", "Maker", "Row"]
+__all__ = [
+    "COST_PEERS", "FLOORS", "FRONTIER", "LADDER", "NEAREST", "PASSES", "PEERS", "ROWS", "SHIPPED", "Maker", "Row",
+]  # fmt: skip
 
 
 class Maker(StrEnum):
@@ -25,15 +27,23 @@ class Maker(StrEnum):
 class Row:
     """One process that reads the calibration images, and all but `Maker.FP32` make an int8 graph of them.
 
-    For ours, `options` are fields of CalibrateOptions or of its Quantization; for the others they are keyword arguments
-    of their function in `peers.py` (of `quantize_static`: `operators`, op types to quantize, empty for all). `unsigned`
-    rows have uint8 activations and are timed too; ours makes both kinds of graphs at once.
+    Attributes:
+        name: unique among all rows.
+        maker: what the process runs.
+        options: for ours, fields of CalibrateOptions or of its Quantization; for the others, keyword arguments of their
+            function in `peers.py` (of `quantize_static`: `operators`, op types to quantize, empty for all).
+        unsigned: whether the graph has uint8 activations: it is timed too; ours makes both kinds of graphs at once.
+        images: the number of calibration images (None: that of all rows).
+        constants: constants of modules to change in this process before it works, as "module:NAME": value. They are no
+            options of the product: such a row shows what another value would cost and give.
     """
 
     name: str
     maker: Maker
     options: Mapping[str, object] = field(default_factory=dict)
     unsigned: bool = False
+    images: int | None = None
+    constants: Mapping[str, int] = field(default_factory=dict)
 
 
 PLAIN: dict[str, object] = {
@@ -41,7 +51,7 @@ PLAIN: dict[str, object] = {
     "weights": "per-channel",
     "equalize": False,
     "exact_input": False,
-    "bias_correction": False,
+    "full_range": False,
     "rounding": "nearest",
 }
 
@@ -50,25 +60,45 @@ def _ours(name: str, **changes: object) -> Row:
     return Row(name=name, maker=Maker.OURS, options={**PLAIN, **changes})
 
 
-DEFAULTS: dict[str, object] = {"method": "mse", "equalize": True, "exact_input": True, "rounding": "feedback"}
+SHIPPED = Row(name="ours, default", maker=Maker.OURS)
+NEAREST = Row(name="ours, nearest rounding", maker=Maker.OURS, options={"rounding": "nearest"})
 
-# First each technique alone on top of max and weights per channel; then together, one after the other.
+# First each technique alone on top of max and weights per channel; then together, one after the other. With feedback
+# rounding the last one is the default.
 LADDER = (
     _ours("base: max, weights per tensor", weights="per-tensor"),
-    _ours("weights per channel"),
-    _ours("  and mse", method="mse"),
-    _ours("  and bias correction", bias_correction=True),
-    _ours("  and equalisation", equalize=True),
-    _ours("  and exact input", exact_input=True),
-    _ours("  and feedback rounding", rounding="feedback"),
-    _ours("  and learned rounding", rounding="learned"),
+    _ours("max, weights per channel"),
+    _ours("per channel, mse", method="mse"),
+    _ours("per channel, equalisation", equalize=True),
+    _ours("per channel, exact input", exact_input=True),
+    _ours("per channel, full range", full_range=True),
+    _ours("per channel, feedback rounding", rounding="feedback"),
     _ours("mse, equalisation", method="mse", equalize=True),
     _ours("mse, equalisation, exact input", method="mse", equalize=True, exact_input=True),
-    _ours("default, and bias correction", **DEFAULTS, bias_correction=True),
-    _ours("default, and learned rounding", **{**DEFAULTS, "rounding": "learned"}),
+    _ours("mse, equalisation, exact input, full range", method="mse", equalize=True, exact_input=True, full_range=True),
 )
-SHIPPED = Row(name="ours, default", maker=Maker.OURS)
-NEAREST = Row(name="ours, rounding to the nearest", maker=Maker.OURS, options={"rounding": "nearest"})
+
+
+def _changed(name: str, **options: object) -> Row:
+    return Row(name=f"ours, {name}", maker=Maker.OURS, options=options)
+
+
+def _constant(name: str, constant: str, value: int) -> Row:
+    constants = {f"wrn_deploy.calib.collection.moments:{constant}": value}
+    return Row(name=f"ours, {name}", maker=Maker.OURS, constants=constants)
+
+
+# The default with one thing changed.
+FRONTIER = (
+    *(Row(name=f"ours, {images} images", maker=Maker.OURS, images=images) for images in (16, 32, 64, 128, 512, 1024)),
+    *(_changed(method, method=method) for method in ("max", "percentile", "entropy")),
+    NEAREST,
+    _changed("no equalisation", equalize=False),
+    _changed("no full range", full_range=False),
+    _changed("no exact input", exact_input=False),
+    *(_constant(f"blocks of {rows} rows", "ROWS", rows) for rows in (48, 288, 576)),
+    *(_constant(f"{windows} windows for each row", "WINDOWS_PER_ROW", windows) for windows in (2, 4, 32)),
+)
 
 
 def _static(method: str, *operators: str, per_channel: bool = True, unsigned: bool) -> Row:
@@ -136,4 +166,4 @@ COST_PEERS = tuple(
         "AIMET s8s8 tf_enhanced",
     }
 )
-ROWS = (SHIPPED, NEAREST, *LADDER, *PEERS, *FLOORS, *PASSES)
+ROWS = (SHIPPED, *LADDER, *FRONTIER, *PEERS, *FLOORS, *PASSES)

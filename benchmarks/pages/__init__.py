@@ -1,1 +1,1 @@
-"""Writes what is generated: the README's tables and pictures, docs/models.md, the table of the listed networks."""
+"""Writes what is generated: results in the README and docs/, their pictures, the table of the listed networks."""

@@ -1,4 +1,4 @@
-"""Markdown that the generated documents share: tables, escaped text, the description of a machine."""
+"""Markdown that the generated documents share: places for results, tables, escaped text, a machine in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, digits, one_line
 
-__all__ = ["environment", "machine", "safe", "table"]
+__all__ = ["BLOCK", "environment", "machine", "safe", "table"]
+
+# A place for a table: its first line, its name, what stands there, its last line.
+BLOCK = re.compile(r"(<!-- results:(\S+) begin[^>]*-->\n)(.*?)(<!-- results:\2 end -->)", re.DOTALL)
 
 
 def table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -9,7 +9,16 @@ from typing import Any
 
 from benchmarks.pages.markdown import environment, machine, safe, table
 from benchmarks.pages.models_trained import fine_tuned, trained
-from benchmarks.pages.readme_tables import CALIBRATED, DATA, GRAPHS, MACHINE, RESULTS, bench_file, paper_table
+from benchmarks.pages.readme_tables import (
+    CALIBRATED,
+    DATA,
+    GRAPHS,
+    INT8_MACHINE,
+    MACHINE,
+    RESULTS,
+    bench_file,
+    paper_table,
+)
 from wrn_deploy.bench.report.derived import summarize
 from wrn_deploy.bench.report.report import Row, read_report
 from wrn_deploy.formatting import digits, percent
@@ -30,7 +39,7 @@ def _accuracies(root: Path) -> str:
     """Top-1 of real checkpoints, in fp32 and calibrated for int8."""
     lines, raw = [], []
     for model in CALIBRATED:
-        file = root / RESULTS / f"int8-{model}-{MACHINE}.json"
+        file = root / RESULTS / f"int8-{model}-{INT8_MACHINE}.json"
         if not file.exists():
             continue
         record = json.loads(file.read_text(encoding="utf-8"))

@@ -11,13 +11,13 @@ between versions, so that picture is not checked.
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.pages.markdown import BLOCK
 from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
 from wrn_deploy.bench.report.report import read_report
 from wrn_deploy.files.new_file import write_whole
@@ -34,7 +34,6 @@ FLAGS = (
     "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1000,1100",
 )  # fmt: skip
-BLOCK = re.compile(r"(<!-- results:(\S+) begin[^>]*-->\n)(.*?)(<!-- results:\2 end -->)", re.DOTALL)
 
 Maker = Callable[[Path], str]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ROWS", "WINDOWS_PER_ROW", "ConvInput", "Moments", "Prepare", "Sampler"]
+__all__ = ["MOST_IMAGES", "ROWS", "WINDOWS_PER_ROW", "ConvInput", "Moments", "Prepare", "Sampler"]
 
 # Measured on wrn-16-2: the logits' error with 4 to 32 windows for each row, and with blocks of 144 to 1152 rows,
 # differs by less than it does between two choices of images.
@@ -19,6 +19,9 @@ WINDOWS_PER_ROW = 8
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, spread evenly (Weyl's sequence)
 LARGEST = 127
 FLUSHED = 512  # windows per product: 127**2 * 512 < 2**24, so that float32 sums of products of codes are exact
+MOST_IMAGES = (
+    100_000  # that are sampled: int32 holds 2**31 / 127**2 = 133,000 windows, and each image gives one at least
+)
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int8]
@@ -92,13 +95,14 @@ class ConvInput:
 
 @dataclass(slots=True)
 class Moments:
-    """The sums of x x^T over windows x of codes, by Conv: int64 (blocks, rows, rows).
+    """The sums of x x^T over windows x of codes, by Conv: int32 (blocks, rows, rows).
 
     All are integers, so that the sums are the same bit for bit in every order, on every number of threads.
 
     Args:
         inputs: the Convs' inputs.
-        images: how many images will be sampled: each gives its share of WINDOWS_PER_ROW windows for each row.
+        images: how many images there will be: each gives its share of WINDOWS_PER_ROW windows for each row. Of more
+            than MOST_IMAGES, about that many are sampled.
     """
 
     inputs: tuple[ConvInput, ...]
@@ -107,7 +111,6 @@ class Moments:
     lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        # int32 holds 2**31 / 127**2 = 133,000 windows.
         self.sums = {each.conv: np.zeros((each.blocks, each.rows, each.rows), dtype=np.int32) for each in self.inputs}
 
     def share(self, conv_input: ConvInput) -> int:
@@ -130,8 +133,10 @@ class Sampler:
         self.waiting: dict[str, list[Codes]] = {each.conv: [] for each in moments.inputs}
 
     def observe(self, image: Floats, values: Mapping[str, Floats]) -> None:
-        """Samples the tensors (1, C, H, W) of one image; the image alone decides the positions."""
-        start = zlib.crc32(image.data) / 2.0**32
+        """Samples the tensors (1, C, H, W) of one image; the image alone decides the positions, and whether."""
+        start = zlib.crc32(image.data) / 2.0**32 * max(1.0, self.moments.images / MOST_IMAGES)
+        if start >= 1.0:
+            return
         for each in self.moments.inputs:
             waiting = self.waiting[each.conv]
             windows = each.windows(values[each.tensor][0], self.moments.share(each), start)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.ranges import Part
-from wrn_deploy.graph import parameter
+from wrn_deploy.graph import array_of, parameter
 
 __all__ = ["Consumer", "Floats", "bn_gains", "consumers", "half_spans", "input_energy", "steps_left"]
 
@@ -48,7 +48,8 @@ def consumers(value: ir.Value) -> Iterator[Consumer]:
 
 def input_energy(conv: ir.Node) -> Floats:
     """The sum of a Conv's squared weights from each channel to each output, (outputs, channels)."""
-    energy: Floats = np.square(parameter(conv, 1)).sum(axis=(2, 3))
+    weights = array_of(conv.inputs[1])
+    energy: Floats = np.einsum("oikl,oikl->oi", weights, weights, dtype=np.float32).astype(np.float64)
     return energy
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 from wrn_deploy.calib.equalization.channels import own_parameter
-from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.calib.placement import skip_points, tensorrt_points
 from wrn_deploy.calib.writing.int8_weights import Int8Weights, find_int8_weights
 from wrn_deploy.calib.writing.qdq import add_constant, rounded_up
 from wrn_deploy.graph import QUANTIZE, array_of, is_sum, parameter, producer, users, value_name
@@ -36,7 +36,7 @@ class Shift:
         channels: the tensor's channels, without constant ones.
         constants: how many constant channels undo the shift; 0: the bias does, as the Conv has no padding.
         bias: the Conv's bias in the shifted graph, (O,).
-        weights: its sums of weights over all inputs, (O,), that the bias was made with.
+        weights: its sums of weights over these channels, (O,), that the bias was made with.
     """
 
     conv: str
@@ -64,11 +64,12 @@ def use_full_range(
     changed = model.clone()
     graph = changed.graph
     quantized = {point.tensor for point in tensorrt_points(graph)}
+    skips = {point.tensor for point in skip_points(graph)}
     ranges: dict[str, TensorRange] = {}
     shifts: list[Shift] = []
     for node in [node for node in graph if node.op_type == "Relu"]:
         name = value_name(node.outputs[0])
-        found = _find(node) if name in quantized and name not in kept else None
+        found = _find(node, skips) if name in quantized and name not in kept else None
         if found is None:
             continue
         step = float(rounded_up(np.asarray(table[name].amax / 255.0), np.float16))
@@ -80,9 +81,9 @@ def use_full_range(
         _clip(graph, node, LOWEST * step)
         for pool in found.pools:
             pool.outputs[0].name = f"{value_name(pool.outputs[0])}{SHIFTED}"
-    # A Conv may write one shifted tensor and read another: only now is its bias complete.
+    # A Conv may write one shifted tensor and read another: only now are its bias and its outputs complete.
     convs = {node.name: node for node in graph if node.op_type == "Conv"}
-    return changed, ranges, [dataclasses.replace(shift, bias=parameter(convs[shift.conv], 2)) for shift in shifts]
+    return changed, ranges, [_complete(shift, convs[shift.conv]) for shift in shifts]
 
 
 def is_shifted(value: ir.Value | None) -> bool:
@@ -125,15 +126,15 @@ class _Found:
     constants: int
 
 
-def _find(relu: ir.Node) -> _Found | None:
+def _find(relu: ir.Node, skips: Collection[str]) -> _Found | None:
     before = relu.inputs[0]
     summed = producer(before, "Add")
-    writer = producer(before, "Conv") if summed is None else _branch(summed)
+    writer = producer(before, "Conv") if summed is None else _branch(summed, skips)
     if writer is None or before is None or len(users(before)) != 1:
         return None
     convs, sums, pools, waiting = list[ir.Node](), list[ir.Node](), list[ir.Node](), [*relu.outputs[0].uses()]
     for use in waiting:
-        branch = _branch(use.node) if is_sum(use.node) else None
+        branch = _branch(use.node, skips) if is_sum(use.node) else None
         if use.node.op_type == "Conv" and use.idx == 0 and use.node.attributes.get_int("group", 1) == 1:
             convs.append(use.node)
         elif use.node.op_type == "MaxPool":
@@ -143,6 +144,8 @@ def _find(relu: ir.Node) -> _Found | None:
             sums.append(branch)
         else:
             return None
+    if not all(_is_padded(conv) or _fits_fp16(conv) for conv in convs):
+        return None
     constants = 0
     if any(map(_is_padded, convs)):
         constants = _constants(convs, len(parameter(writer, 1)))
@@ -151,10 +154,21 @@ def _find(relu: ir.Node) -> _Found | None:
     return _Found(writer=writer, convs=tuple(convs), sums=tuple(sums), pools=tuple(pools), constants=constants)
 
 
-def _branch(add: ir.Node) -> ir.Node | None:
-    """A Conv with a bias whose output only this sum reads."""
-    convs = (producer(value, "Conv") for value in add.inputs)
+def _branch(add: ir.Node, skips: Collection[str]) -> ir.Node | None:
+    """The Conv in a sum whose output only the sum reads; not one in the skip, whose output has a scale of its own."""
+    convs = (producer(value, "Conv") for value in add.inputs if value_name(value) not in skips)
     return next((conv for conv in convs if conv is not None and len(users(conv.outputs[0])) == 1), None)
+
+
+def _fits_fp16(conv: ir.Node) -> bool:
+    """Whether rounding the bias to fp16 costs less than the shift gives.
+
+    The shift adds 128 s sum(w) to the bias, whose rounding error is up to 2**-11 of it. Rounding of the input costs
+    s |w| (root of the sum of squares) in units of 1 / sqrt(12), or twice that without the shift.
+    """
+    weights = parameter(conv, 1)
+    sums, norms = np.abs(weights.sum(axis=(1, 2, 3))), np.sqrt(np.square(weights).sum(axis=(1, 2, 3)))
+    return bool((sums * (-LOWEST * 2.0**-11) <= norms).all())
 
 
 def _is_padded(conv: ir.Node) -> bool:
@@ -207,6 +221,11 @@ def _shift(graph: ir.Graph, relu: ir.Node, found: _Found, amount: float) -> list
             )
         )
     return shifts
+
+
+def _complete(shift: Shift, conv: ir.Node) -> Shift:
+    weights = parameter(conv, 1)[:, : shift.channels].sum(axis=(1, 2, 3))
+    return dataclasses.replace(shift, bias=parameter(conv, 2), weights=weights)
 
 
 def _add_bias(graph: ir.Graph, conv: ir.Node, added: npt.NDArray[np.float64] | float) -> None:

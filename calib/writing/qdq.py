@@ -104,8 +104,10 @@ def quantize_bias(graph: ir.Graph, conv: ir.Node, bias: Floats, scale: Floats) -
 
 
 def weight_scale(weights: npt.NDArray[np.float32], codec: Codec = INT8) -> npt.NDArray[np.float64]:
-    """One scale per output channel: its largest magnitude gets the largest code."""
+    """One scale per output channel: its largest magnitude gets the largest code; zeros have the others' least scale."""
     amax: npt.NDArray[np.float64] = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
+    if amax.any():
+        amax[amax == 0.0] = amax[amax > 0.0].min()
     return amax / codec.largest
 
 

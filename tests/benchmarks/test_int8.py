@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.int8.accuracy import Result, add_round
+from benchmarks.int8.candidate import set_constant
 from benchmarks.int8.environments import ENVIRONMENTS, Environment, installed, make_command
 from benchmarks.int8.measure import compare
 from benchmarks.int8.processes import Cost, Place, run_row, write_first_images
-from benchmarks.int8.rows import COST_PEERS, FLOORS, NEAREST, PASSES, PEERS, ROWS, Maker, Row
+from benchmarks.int8.rows import COST_PEERS, FLOORS, FRONTIER, LADDER, NEAREST, PASSES, PEERS, ROWS, SHIPPED, Maker, Row
+from wrn_deploy.calib.collection import moments
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = next(row for row in PEERS if row.maker is Maker.ONNXRUNTIME)
@@ -38,6 +42,40 @@ def test_names_of_rows_are_unique_and_each_peer_has_rows_in_both_tables() -> Non
     assert {row.maker for row in PEERS} == {row.maker for row in COST_PEERS} == makers
     assert len(COST_PEERS) == 8
     assert {row.options["fast"] for row in COST_PEERS if row.maker is Maker.NNCF} == {True, False}
+
+
+def test_each_row_of_the_frontier_changes_one_thing_of_the_default() -> None:
+    assert Row(name=SHIPPED.name, maker=Maker.OURS) == SHIPPED
+    assert len(FRONTIER) == 19
+    for row in FRONTIER:
+        assert len(row.options) + len(row.constants) + (row.images is not None) == 1, row.name
+
+
+def test_the_ladder_ends_one_technique_before_the_default() -> None:
+    default = CalibrateOptions(data="digits")
+    assert LADDER[-1].options == {
+        "method": default.method,
+        "equalize": default.equalize,
+        "exact_input": True,
+        "full_range": default.quantization.full_range,
+        "weights": default.quantization.weights,
+        "rounding": "nearest",
+    }
+    assert default.quantization.rounding == "feedback"
+
+
+def test_a_row_sets_constants_in_its_process_alone(made_bundle: Path, images: Path, tmp_path: Path) -> None:
+    place = Place(bundle=made_bundle, images=images, environments=None)
+    few = next(row for row in FRONTIER if row.name == "ours, 2 windows for each row")
+    found = {}
+    for row in (SHIPPED, few, NEAREST):
+        cost = run_row(row, place, tmp_path / row.name)
+        assert cost.error == ""
+        found[row.name] = (tmp_path / row.name / "int8-tensorrt.onnx").read_bytes()
+    assert len({*found.values()}) == 3
+    assert moments.WINDOWS_PER_ROW == 8
+    with pytest.raises(SystemExit, match="has no constant WINDOWS"):
+        set_constant("wrn_deploy.calib.collection.moments:WINDOWS", 2)
 
 
 def test_every_peer_that_is_not_ours_has_a_pinned_environment() -> None:
@@ -132,6 +170,20 @@ def test_the_first_images_are_written_with_their_labels(images: Path) -> None:
     with np.load(images) as read:
         assert read["images"].shape == (4, 32, 32, 3)
         assert read["labels"].shape == (4,)
+
+
+def test_costs_of_rounds_are_their_median_beside_the_raw_numbers() -> None:
+    result = Result("one", Cost(cpu_s=6.0, peak_rss_bytes=7))
+    for cpu_s in (5.0, 7.5):
+        add_round([result], Cost(cpu_s=cpu_s))
+    add_round([result], Cost(error="no memory"))
+    assert result.rounds_cpu_s == [6.0, 5.0, 7.5]
+    assert result.cost == Cost(cpu_s=6.0, peak_rss_bytes=7)
+
+
+def test_too_few_images_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected at least 100000"):
+        write_first_images("digits", 100_000, tmp_path / "first.npz")
 
 
 def test_a_peers_process_imports_neither_torch_nor_onnx_before_its_row_does() -> None:

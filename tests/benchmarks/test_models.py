@@ -70,15 +70,15 @@ def test_accuracies_are_best_first_with_a_note_each(two: list[ListedModel], tmp_
 def test_a_changed_result_changes_the_page(two: list[ListedModel], tmp_path: Path) -> None:
     results = tmp_path / "benchmarks/results"
     results.mkdir(parents=True)
-    shutil.copy(ROOT / "benchmarks/results/int8-wrn-40-1-2core-epyc.json", results)
-    file = results / "int8-wrn-40-1-2core-epyc.json"
+    shutil.copy(ROOT / "benchmarks/results/int8-wrn-40-1-2core-xeon.json", results)
+    file = results / "int8-wrn-40-1-2core-xeon.json"
     assert "93.41 % (950 of 1,017)" in models.page(two, tmp_path)
     record = json.loads(file.read_text(encoding="utf-8"))
     record["models"]["wrn-40-1"][0]["accuracy"]["test-exact-1017.npz"]["correct"] = 1017
     file.write_text(json.dumps(record), encoding="utf-8")
     text = models.page(two, tmp_path)
     assert "100.00 % (1,017 of 1,017)" in text
-    assert "](../benchmarks/results/int8-wrn-40-1-2core-epyc.json)" in text
+    assert "](../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
 
 
 def test_training_and_fine_tuning_are_described_if_measured(two: list[ListedModel], tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_pictures_are_whole_and_the_same_each_time(tree: Path) -> None:
 
 
 def test_int8_shares_are_counted_from_the_file(tree: Path) -> None:
-    file = tree / "benchmarks/results/int8-wrn-16-2-2core-epyc.json"
+    file = tree / "benchmarks/results/int8-wrn-16-2-2core-xeon.json"
     record = json.loads(file.read_text(encoding="utf-8"))
     record["models"]["wrn-16-2"][1]["accuracy"]["test-exact-1017.npz"]["correct"] = 1017
     file.write_text(json.dumps(record), encoding="utf-8")

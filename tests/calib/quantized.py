@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
-from wrn_deploy.calib.collection.ranges import Range
+from wrn_deploy.calib.collection.ranges import Range, Unit
 from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
 from wrn_deploy.calib.writing.exact_input import PIXELS, RANGE, read_pixels
@@ -21,10 +22,12 @@ from wrn_deploy.spec import Preprocessing
 Images = npt.NDArray[np.float32]
 
 
-def ranges_of(model: ir.Model, images: Images, folder: Path, histograms: bool = False) -> dict[str, Range]:
+def ranges_of(
+    model: ir.Model, images: Images, folder: Path, *, histograms: bool = False, units: Mapping[str, Unit] | None = None
+) -> dict[str, Range]:
     file = folder / "ranges.onnx"
     ir.save(model, file)
-    return collect_ranges(ObservedGraph(file), [images], histograms=histograms, threads=1)
+    return collect_ranges(ObservedGraph(file), [images], histograms=histograms, threads=1, units=units)
 
 
 def equalized_graph(model: ir.Model, images: Images, folder: Path) -> ir.Model:

@@ -92,9 +92,9 @@ def test_the_working_set_bounds_the_images_worked_on_and_changes_no_bit(
     counts: list[int] = []
     hand_out = collect._observe_all
 
-    def counted(workers: list[Any], batches: Iterator[Images]) -> None:
+    def counted(workers: list[Any], batches: Iterator[Images], answers: dict[int, Images]) -> None:
         counts.append(len(workers))
-        hand_out(workers, batches)
+        hand_out(workers, batches, answers)
 
     monkeypatch.setattr(collect, "_observe_all", counted)
     found = []

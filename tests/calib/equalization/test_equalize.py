@@ -10,10 +10,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from tests.calib.graphs import session_of
 from tests.calib.quantized import equalized_graph, error, logits, quantized, ranges_of, with_biases
+from wrn_deploy.calib.collection.ranges import Range
 from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import channel_classes, own_parameter
-from wrn_deploy.calib.equalization.equalize import equalize, equalized_ranges, find_equalization, original_ranges
+from wrn_deploy.calib.equalization.equalize import equalize, equalized_units, find_equalization, original_ranges
 from wrn_deploy.graph import parameter
 
 Images = npt.NDArray[np.float32]
@@ -82,16 +84,69 @@ def test_the_stream_is_centred(longer_graph: ir.Model, digits: Images, tmp_path:
     assert np.abs(whole.lows + whole.highs).max() <= 1e-3 * whole.amax
 
 
-def test_ranges_of_the_equal_graph_follow_from_those_of_the_first(
+@pytest.mark.parametrize("name", ["trained_graph", "longer_graph"])
+def test_units_make_the_values_of_the_equalized_graph(
+    name: str, digits: Images, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Of every tensor that equalization changes, and of no other: sums, Convs, and what is behind BN and ReLU."""
+    model: ir.Model = request.getfixturevalue(name)
+    equalization = find_equalization(model.graph, ranges_of(model, digits, tmp_path))
+    units = equalized_units(model.graph, equalization)
+    before, after = all_values(model, digits[:4]), all_values(equalize(model, equalization), digits[:4])
+    kinds = {node.outputs[0].name: node.op_type for node in model.graph}
+    assert {kinds[tensor] for tensor in units} == {"Add", "BatchNormalization", "Conv", "ReduceMean", "Relu"}
+    assert before.keys() == after.keys()
+    for tensor, values in before.items():
+        wanted, tolerance = after[tensor], 1e-4 * np.abs(after[tensor]).max()
+        unit = units.get(tensor)
+        if unit is not None:
+            assert np.abs(values.reshape(wanted.shape) - wanted).max() > 10 * tolerance, f"{tensor} is not changed"
+            shape = (1, -1, *(1,) * (values.ndim - 2))
+            values = values * unit.factors.reshape(shape) + unit.moves.reshape(shape)
+        np.testing.assert_allclose(values, wanted, atol=float(tolerance), rtol=0, err_msg=tensor)
+
+
+def test_units_of_a_bottleneck_network(bottleneck_graph: ir.Model, tmp_path: Path) -> None:
+    """With a MaxPool, sums behind which ReLU comes, and skips with a Conv."""
+    images = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    graph = bottleneck_graph.graph
+    found = ranges_of(bottleneck_graph, images, tmp_path)
+    equalization = find_equalization(graph, found)
+    units = equalized_units(graph, equalization)
+    assert {"conv1.relu", "maxpool", "layer1.0.downsample.0", "layer2.0.conv2.relu"} <= units.keys()
+    measured = ranges_of(equalize(bottleneck_graph, equalization), images, tmp_path)
+    check_alike(ranges_of(bottleneck_graph, images, tmp_path, units=units), measured)
+
+
+def all_values(model: ir.Model, images: Images) -> dict[str, Images]:
+    """Every tensor that a node computes, in one session."""
+    exposed = model.clone()
+    made = [value for node in exposed.graph for value in node.outputs]
+    exposed.graph.outputs.extend(value for value in made if value not in exposed.graph.outputs)
+    names = [value.name or "" for value in made]
+    return dict(zip(names, session_of(exposed).run(names, {"images": images}), strict=True))
+
+
+def check_alike(found: dict[str, Range], wanted: dict[str, Range]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, range_ in found.items():
+        whole, other = range_.whole, wanted[name].whole
+        assert whole.values == other.values
+        for own, expected in ((whole.lows, other.lows), (whole.highs, other.highs)):
+            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4 * other.amax, err_msg=name)
+
+
+def test_ranges_in_these_units_are_those_of_the_equalized_graph(
     longer_graph: ir.Model, digits: Images, tmp_path: Path
 ) -> None:
-    ranges = ranges_of(longer_graph, digits, tmp_path)
-    equalization = find_equalization(longer_graph.graph, ranges)
-    measured = ranges_of(equalize(longer_graph, equalization), digits, tmp_path)
-    for name, found in equalized_ranges(longer_graph.graph, ranges, equalization).items():
-        wanted = measured[name].whole
-        assert found.whole.channels == pytest.approx(wanted.channels, rel=1e-3, abs=1e-3 * wanted.amax)
-        assert found.whole.values == wanted.values
+    equalization = find_equalization(longer_graph.graph, ranges_of(longer_graph, digits, tmp_path))
+    units = equalized_units(longer_graph.graph, equalization)
+    measured = ranges_of(equalize(longer_graph, equalization), digits, tmp_path, histograms=True)
+    found = ranges_of(longer_graph, digits, tmp_path, histograms=True, units=units)
+    check_alike(found, measured)
+    for name, range_ in found.items():
+        fractions = [each.whole.fraction_above(0.5 * each.whole.amax) for each in (range_, measured[name])]
+        assert fractions[0] == pytest.approx(fractions[1], abs=1e-3)
 
 
 def test_ranges_of_the_first_graph_follow_from_those_of_the_equal_one(
@@ -99,13 +154,15 @@ def test_ranges_of_the_first_graph_follow_from_those_of_the_equal_one(
 ) -> None:
     ranges = ranges_of(longer_graph, digits, tmp_path)
     equalization = find_equalization(longer_graph.graph, ranges)
-    equal = equalized_ranges(longer_graph.graph, ranges, equalization)
+    equal = equalize(longer_graph, equalization)
     assert equalization.factors
     assert equalization.shifts
-    for name, found in original_ranges(longer_graph.graph, equal, equalization).items():
-        wanted = ranges[name].whole
-        assert found.whole.lows == pytest.approx(wanted.lows, rel=1e-4, abs=1e-4 * wanted.amax)
-        assert found.whole.highs == pytest.approx(wanted.highs, rel=1e-4, abs=1e-4 * wanted.amax)
+    for graph in (longer_graph.graph, equal.graph):
+        check_alike(original_ranges(graph, ranges_of(equal, digits, tmp_path), equalization), ranges)
+
+
+def test_no_equalization_changes_no_unit(longer_graph: ir.Model) -> None:
+    assert equalized_units(longer_graph.graph, Equalization()) == {}
 
 
 def test_nothing_to_do_adds_biases_alone(trained_graph: ir.Model, digits: Images) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from tests.calib.guarded import calibrated
 from tests.calib.guards.conftest import Digits, Graphs
+from wrn_deploy.calib.collection.collect import ObservedGraph, collect_ranges
 from wrn_deploy.calib.collection.ranges import BINS, Histogram, Part, Range
 from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
-from wrn_deploy.calib.equalization.equalize import equalized_ranges, find_equalization
+from wrn_deploy.calib.equalization.equalize import equalized_units, find_equalization
 from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, GuardLimits, run_guards
 from wrn_deploy.calib.guards import clipped, few_images
 from wrn_deploy.cli.app import GROUPS, load_command
@@ -212,9 +213,11 @@ def test_equalisation_hides_no_spread_from_max(digits: Digits, graphs: Graphs) -
     unlike = digits(4) * np.array([1.0, 0.3, 0.1, 0.03], dtype=np.float32)[:, None, None, None]
     plain = calibrated(graphs["healthy"], unlike, "max")
     found = find_equalization(plain.graph, plain.ranges)
+    units = equalized_units(plain.graph, found)
+    ranges = collect_ranges(ObservedGraph(graphs["healthy"]), [unlike], histograms=False, threads=1, units=units)
     equalized = dataclasses.replace(
         plain,
-        ranges=equalized_ranges(plain.graph, plain.ranges, found),
+        ranges=ranges,
         table=dataclasses.replace(plain.table, equalization=found),
         equalized=True,
     )

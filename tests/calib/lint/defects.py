@@ -71,38 +71,38 @@ def _q_without_dq(model: ir.Model) -> None:
 
 
 def _scale(value: float) -> Edit:
-    return lambda model: change(model, "conv1.scale", np.asarray(value, dtype=np.float16))
+    return lambda model: change(model, f"{RELU}.scale", np.asarray(value, dtype=np.float16))
 
 
 def _other_scale_in_dq(model: ir.Model) -> None:
-    node_of(model, "conv1.dq").replace_input_with(1, store(model, "other", np.float16(0.07)))
+    node_of(model, f"{RELU}.dq").replace_input_with(1, store(model, "other", np.float16(0.07)))
 
 
 def _zero_point(dtype: type[np.integer], value: int) -> Edit:
     def edit(model: ir.Model) -> None:
-        change(model, "conv1.zero_point", np.asarray(value, dtype=dtype))
+        change(model, f"{RELU}.zero_point", np.asarray(value, dtype=dtype))
 
     return edit
 
 
 def _channel_activations(model: ir.Model) -> None:
-    change(model, "conv1.scale", np.full(16, 0.03, dtype=np.float16))
-    change(model, "conv1.zero_point", np.zeros(16, dtype=INT8))
+    change(model, f"{RELU}.scale", np.full(16, 0.03, dtype=np.float16))
+    change(model, f"{RELU}.zero_point", np.zeros(16, dtype=INT8))
 
 
 def _computed_scale(model: ir.Model) -> None:
-    scale = model.graph.initializers["conv1.scale"]
-    data = node_of(model, "conv1.q").inputs[0]
+    scale = model.graph.initializers[f"{RELU}.scale"]
+    data = node_of(model, f"{RELU}.q").inputs[0]
     node = ir.node("ReduceMax", [data], {"keepdims": 0}, name="computed")
-    value = add_node(model, "conv1.q", node, scale, HALF)
-    node_of(model, "conv1.q").replace_input_with(1, value)
+    value = add_node(model, f"{RELU}.q", node, scale, HALF)
+    node_of(model, f"{RELU}.q").replace_input_with(1, value)
 
 
 def _computed_zero_point(model: ir.Model) -> None:
     stored = store(model, "zeros", np.zeros(1, dtype=INT8))
     node = ir.node("Squeeze", [stored], name="squeezed")
-    value = add_node(model, "conv1.q", node, model.graph.initializers["conv1.zero_point"], ir.DataType.INT8)
-    node_of(model, "conv1.q").replace_input_with(2, value)
+    value = add_node(model, f"{RELU}.q", node, model.graph.initializers[f"{RELU}.zero_point"], ir.DataType.INT8)
+    node_of(model, f"{RELU}.q").replace_input_with(2, value)
 
 
 def _moved_codes(model: ir.Model) -> None:
@@ -195,9 +195,11 @@ def _eight_bits(model: ir.Model) -> None:
 
 
 DEFECTS = {
-    "QDQ101": Defect({"block2.0.add"}, lambda model: unquantize(model, "block2.0.add", 1)),
+    "QDQ101": Defect({"layer1.1.add"}, lambda model: unquantize(model, "layer1.1.add", 1), "bottleneck_tensorrt"),
     "QDQ102": Defect({"extra.q"}, lambda model: quantize(model, "block1.0.conv1", "block1.0.conv1.relu")),
-    "QDQ103": Defect({"block2.0.add"}, lambda model: quantize(model, "block2.0.conv2", "block2.0.add")),
+    "QDQ103": Defect(
+        {"layer1.0.add"}, lambda model: quantize(model, "layer1.0.conv3", "layer1.0.add"), "bottleneck_tensorrt"
+    ),
     "QDQ104": Defect({"maxpool"}, _pool_read_in_float, "bottleneck_tensorrt"),
     "QDQ105": Defect({"fc"}, lambda model: quantize(model, "avgpool", "fc")),
     "QDQ106": Defect(
@@ -211,15 +213,15 @@ DEFECTS = {
     "QDQ112": Defect({CONV}, _float_weights),
     "QDQ114": Defect({CONV}, lambda model: unquantize(model, CONV)),
     "QDQ113": Defect({"block1.0.conv1.relu.q"}, _q_without_dq),
-    "QDQ201": Defect({"conv1.q", "conv1.dq"}, _scale(0.0)),
-    "QDQ202": Defect({"conv1.dq"}, _scale(1e-5)),
-    "QDQ203": Defect({"conv1.dq"}, _scale(600.0)),
-    "QDQ204": Defect({"conv1.dq"}, _other_scale_in_dq),
-    "QDQ205": Defect({"conv1.q", "conv1.dq"}, _zero_point(INT8, 3)),
-    "QDQ206": Defect({"conv1.q"}, _zero_point(np.uint8, 0)),
-    "QDQ207": Defect({"conv1.q"}, _channel_activations),
-    "QDQ208": Defect({"conv1.q"}, _computed_scale),
-    "QDQ209": Defect({"conv1.q"}, _computed_zero_point),
+    "QDQ201": Defect({f"{RELU}.q", f"{RELU}.dq"}, _scale(0.0)),
+    "QDQ202": Defect({f"{RELU}.dq"}, _scale(1e-5)),
+    "QDQ203": Defect({f"{RELU}.dq"}, _scale(600.0)),
+    "QDQ204": Defect({f"{RELU}.dq"}, _other_scale_in_dq),
+    "QDQ205": Defect({f"{RELU}.q", f"{RELU}.dq"}, _zero_point(INT8, 3)),
+    "QDQ206": Defect({f"{RELU}.q"}, _zero_point(np.uint8, 0)),
+    "QDQ207": Defect({f"{RELU}.q"}, _channel_activations),
+    "QDQ208": Defect({f"{RELU}.q"}, _computed_scale),
+    "QDQ209": Defect({f"{RELU}.q"}, _computed_zero_point),
     "QDQ301": Defect({CONV}, _weight_axis),
     "QDQ302": Defect({CONV}, _tensor_weights),
     "QDQ303": Defect({"bias.dq"}, _quantized_bias),

@@ -143,7 +143,7 @@ class CalibrationImages:
         Raises:
             DeployError: an output is not finite.
         """
-        infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq))
+        infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq, spins=False))
         found = []
         for image in itertools.islice(self.inputs(1), self.compared):
             answer = infer(image)

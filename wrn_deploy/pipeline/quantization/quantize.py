@@ -21,15 +21,8 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.writing.full_range import Shift
 
 __all__ = [
-    "Prepared",
-    "Quantization",
-    "Rounding",
-    "WeightScales",
-    "find_inputs",
-    "mixed_graph",
-    "prepare_like",
-    "write_graphs",
-]
+    "Prepared", "Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "prepare_like", "write_graphs",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +205,8 @@ def _round(graphs: Collection[tuple[ir.Model, ir.Model]], moments: Moments) -> N
             if each.conv in found and (own := weights_of(fp32.graph, each.conv)).shape[1] >= each.channels:
                 weights.append(own[:, : each.channels])
                 convs.append(found[each.conv])
+        if not convs:
+            continue
         codes = round_with_feedback(weights, [conv.scale for conv in convs], moments.sums[each.conv])
         for conv, rounded in zip(convs, codes, strict=True):
             all_codes = conv.codes
