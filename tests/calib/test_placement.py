@@ -82,7 +82,9 @@ def test_identity_and_downsampling_skips_of_a_bottleneck_network(bottleneck_grap
         for block in range(1, blocks):
             skips[f"layer{layer}.{block}.add"] = f"layer{layer}.{block - 1}.add.relu"
     check_points(bottleneck_graph.graph, {"Conv": 53, "MaxPool": 1, "Add": 16}, skips)
-    assert len(of(tensorrt_points(bottleneck_graph.graph), {"Add"}, bottleneck_graph.graph)) == 16, "ReLU reads the sums"
+    assert len(of(tensorrt_points(bottleneck_graph.graph), {"Add"}, bottleneck_graph.graph)) == 16, (
+        "ReLU reads the sums"
+    )
 
 
 @pytest.mark.parametrize("name", ["trained_graph", "longer_graph", "bottleneck_graph"])
@@ -163,7 +165,10 @@ def test_onnxruntime_gets_integer_sums_where_a_conv_follows(bottleneck_graph: ir
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("trained_graph", {"block2.0.shortcut"}),  # conv1 has 16 channels, and the last sum's BN is in front of the pooling
+        (
+            "trained_graph",
+            {"block2.0.shortcut"},
+        ),  # conv1 has 16 channels, and the last sum's BN is in front of the pooling
         ("longer_graph", {f"block{group}.0.{part}" for group in (1, 2, 3) for part in ("shortcut", "add")}),
         ("bottleneck_graph", set()),
     ],

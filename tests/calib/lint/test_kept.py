@@ -36,7 +36,9 @@ def test_kept_convs_are_notes(graph: str, request: pytest.FixtureRequest) -> Non
 @pytest.mark.parametrize(
     ("graph", "rules"), [("trained_graph", {"QDQ110"}), ("bottleneck_graph", {"QDQ101", "QDQ104", "QDQ110"})]
 )
-def test_the_same_graphs_without_the_names_are_not_clean(graph: str, rules: set[str], request: pytest.FixtureRequest) -> None:
+def test_the_same_graphs_without_the_names_are_not_clean(
+    graph: str, rules: set[str], request: pytest.FixtureRequest
+) -> None:
     """What is passed over is passed over because of the names alone."""
     fp32: ir.Model = request.getfixturevalue(graph)
     fp16, table = convert_fp16(fp32), plain_table(fp32.graph)
