@@ -11,7 +11,7 @@ from wrn_deploy.graph import activated, is_sum, producer, shape_of, size_of, use
 
 __all__ = [
     "Point", "calibrated_tensors", "conv_depths", "conv_inputs", "is_normalized", "onnxruntime_float_convs",
-    "onnxruntime_values", "range_source", "skip_index", "skip_points", "tensorrt_points",
+    "onnxruntime_values", "quantized_tensors", "range_source", "skip_index", "skip_points", "tensorrt_points",
 ]  # fmt: skip
 
 TAKEN_TOGETHER = 4  # input channels that ONNX Runtime's kernels for integer Convs read at a time
@@ -103,6 +103,16 @@ def onnxruntime_float_convs(graph: ir.Graph) -> list[str]:
         and _input_channels(node) % TAKEN_TOGETHER
         and not any(user.op_type == "MaxPool" for user in users(activated(node.outputs[0])))
     ]
+
+
+def quantized_tensors(graph: ir.Graph, float_convs: Collection[str] = ()) -> list[str]:
+    """The tensors that Convs read in int8 in either graph, directly or through sums and BN.
+
+    Those of `tensorrt_points`, and the skips in front of BN that ONNX Runtime's graph alone quantizes.
+    """
+    integer, nodes = set(onnxruntime_values(graph)), {node.name: node for node in graph}
+    skips = [point for point in skip_points(graph) if point.tensor in integer and is_normalized(nodes[point.node])]
+    return list(dict.fromkeys(point.tensor for point in (*tensorrt_points(graph, float_convs), *skips)))
 
 
 def calibrated_tensors(graph: ir.Graph) -> list[str]:

@@ -19,9 +19,7 @@ WINDOWS_PER_ROW = 8
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, spread evenly (Weyl's sequence)
 LARGEST = 127
 FLUSHED = 512  # windows per product: 127**2 * 512 < 2**24, so that float32 sums of products of codes are exact
-MOST_IMAGES = (
-    100_000  # that are sampled: int32 holds 2**31 / 127**2 = 133,000 windows, and each image gives one at least
-)
+MOST_IMAGES = 100_000  # that are sampled: each gives one window at least, and int32 holds 2**31 / 127**2 = 133,000
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int8]

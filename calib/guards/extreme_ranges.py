@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Consumer, Floats, consumers, half_spans, steps_left
 from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, count_others
-from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.calib.placement import quantized_tensors
 from wrn_deploy.graph import value_name, values_of
 
 __all__ = ["ID", "check"]
@@ -31,7 +31,7 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     """Warns of tensors that leave fewer than `limits.steps` of 127 steps to the typical output of a Conv."""
     graph, limit = calibrated.graph, calibrated.limits.steps
     values = values_of(graph)
-    names = dict.fromkeys(point.tensor for point in tensorrt_points(graph, calibrated.float_convs))
+    names = quantized_tensors(graph, calibrated.float_convs)
     found = [worst for name in names if (worst := _worst(calibrated, values[name])) is not None]
     coarse = sorted((tensor for tensor in found if tensor.steps < limit), key=lambda tensor: tensor.steps)
     if not coarse:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from wrn_deploy.calib.equalization.resolution import Floats, bn_gains, input_energy
 from wrn_deploy.calib.guard import Calibrated, CalibrationWarning, join_names
-from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.calib.placement import quantized_tensors
 from wrn_deploy.formatting import count
 from wrn_deploy.graph import input_of, producer, users, value_name
 
@@ -35,7 +35,7 @@ def check(calibrated: Calibrated) -> CalibrationWarning | None:
     Rounding adds noise of variance scale**2 / 12 to every channel. A dead channel with small weights or gain is
     harmless and frequent (a published WRN-40-1 has 37 of 64 in one Conv), and gives no warning.
     """
-    quantized = {point.tensor for point in tensorrt_points(calibrated.graph, calibrated.float_convs)}
+    quantized = set(quantized_tensors(calibrated.graph, calibrated.float_convs))
     found = [noisy for node in calibrated.graph if (noisy := _noisy(calibrated, node, quantized)) is not None]
     if not found:
         return None

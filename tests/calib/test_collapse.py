@@ -22,6 +22,8 @@ from wrn_deploy.runtime.sessions import infer_with, open_session
 PLAIN = Quantization(exact_input=False, rounding=Rounding.NEAREST)
 DAMAGES = {"loud": LOUD, "near-dead": NEAR_DEAD}
 LOST = {"loud": 0.5, "near-dead": 0.03}  # at least, by a network that tells ten digits apart with ease
+# Nearly dead channels of a stream harm where the stream is quantized: ONNX Runtime's graph quantizes sums before BN.
+GRAPHS = {"loud": "int8-tensorrt.onnx", "near-dead": "int8-onnxruntime.onnx"}
 
 
 def top1(folder: Path, graph: str, data: str = "digits") -> float:
@@ -56,7 +58,8 @@ def test_fp32_cannot_tell(bundles: dict[str, Bundle], made_bundle: Path, kind: s
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_int8_collapses_and_equalisation_mends_it(bundles: dict[str, Bundle], kind: str, method: str) -> None:
     fp32 = top1(bundles[kind].folder, "fp32.onnx")
-    int8 = equalised_or_not(bundles[kind], CalibrateOptions(data="digits", size=64, method=method), "digits")
+    options = CalibrateOptions(data="digits", size=64, method=method)
+    int8 = equalised_or_not(bundles[kind], options, GRAPHS[kind], "digits")
     assert int8[False] < fp32 - LOST[kind]
     assert int8[True] > fp32 - 0.02
 
@@ -68,15 +71,24 @@ def test_published_checkpoints_collapse_likewise(shared_data: Path, tmp_path: Pa
     fp32 = top1(bundle.folder, "fp32.onnx", test)
     assert fp32 > 0.93
     options = CalibrateOptions(data=str(shared_data / "cifar10" / "train-exact-8068.npz"), size=64, method="percentile")
-    int8 = equalised_or_not(bundle, options, test)
+    int8 = equalised_or_not(bundle, options, GRAPHS[kind], test)
     assert int8[False] < 0.2
     assert int8[True] > fp32 - 0.02
 
 
-def equalised_or_not(bundle: Bundle, options: CalibrateOptions, data: str) -> dict[bool, float]:
-    """Top-1 of TensorRT's int8 graph, without and with equalisation."""
+def test_a_float_stream_has_nothing_to_lose(bundles: dict[str, Bundle]) -> None:
+    """TensorRT's graph keeps the skips of a pre-activation network in float."""
+    fp32 = top1(bundles["near-dead"].folder, "fp32.onnx")
+    options = CalibrateOptions(data="digits", size=64, method="max")
+    int8 = equalised_or_not(bundles["near-dead"], options, "int8-tensorrt.onnx", "digits")
+    assert int8[False] > fp32 - 0.02
+    assert int8[True] > fp32 - 0.02
+
+
+def equalised_or_not(bundle: Bundle, options: CalibrateOptions, graph: str, data: str) -> dict[bool, float]:
+    """Top-1 of an int8 graph, without and with equalisation."""
     found = {}
     for equalize in (False, True):
         calibrate_bundle(bundle, dataclasses.replace(options, equalize=equalize, quantization=PLAIN), Silent())
-        found[equalize] = top1(bundle.folder, "int8-tensorrt.onnx", data)
+        found[equalize] = top1(bundle.folder, graph, data)
     return found

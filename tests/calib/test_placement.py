@@ -9,11 +9,15 @@ from tests.calib.graphs import op_types
 from wrn_deploy.calib.placement import (
     Point,
     calibrated_tensors,
+    is_normalized,
     onnxruntime_float_convs,
     onnxruntime_values,
+    quantized_tensors,
     range_source,
+    skip_points,
     tensorrt_points,
 )
+from wrn_deploy.graph import value_name
 
 
 def of(points: list[Point], op_types: set[str], graph: ir.Graph) -> list[Point]:
@@ -22,20 +26,17 @@ def of(points: list[Point], op_types: set[str], graph: ir.Graph) -> list[Point]:
 
 
 def test_every_point_of_the_smallest_network(trained_graph: ir.Model) -> None:
-    """wrn-10-1: one block a group. In the first group the width stays, so its skip is the identity."""
+    """wrn-10-1: one block a group. Its skips stay in float, since BN reads the sums."""
     wanted = {
         ("images", "conv1", 0),
         ("block1.0.bn1.relu", "block1.0.conv1", 0),
         ("block1.0.conv1.relu", "block1.0.conv2", 0),
-        ("conv1", "block1.0.add", 1),
         ("block2.0.bn1.relu", "block2.0.conv1", 0),
         ("block2.0.bn1.relu", "block2.0.shortcut", 0),
         ("block2.0.conv1.relu", "block2.0.conv2", 0),
-        ("block2.0.shortcut", "block2.0.add", 1),
         ("block3.0.bn1.relu", "block3.0.conv1", 0),
         ("block3.0.bn1.relu", "block3.0.shortcut", 0),
         ("block3.0.conv1.relu", "block3.0.conv2", 0),
-        ("block3.0.shortcut", "block3.0.add", 1),
     }
     points = tensorrt_points(trained_graph.graph)
     assert {(point.tensor, point.node, point.index) for point in points} == wanted
@@ -54,18 +55,24 @@ def check_points(graph: ir.Graph, kinds: dict[str, int], skips: dict[str, str]) 
         for node in graph
         if node.op_type in {"Conv", "MaxPool"}
     }
+    assert {point.node: point.tensor for point in skip_points(graph)} == skips
+    assert all(value_name(nodes[point.node].inputs[point.index]) == point.tensor for point in skip_points(graph))
     sums = of(points, {"Add"}, graph)
-    assert {point.node: point.tensor for point in sums} == skips
-    assert all(nodes[point.node].inputs[point.index].name == point.tensor for point in sums)  # type: ignore[union-attr]
-    assert len(points) == sum(kinds.values())
+    assert sums == [point for point in skip_points(graph) if not is_normalized(nodes[point.node])]
+    assert len(points) == len(pointed) + len(sums)
 
 
 def test_identity_and_widening_skips_of_a_pre_activation_network(longer_graph: ir.Model) -> None:
-    skips = {}
+    """BN reads every sum: TensorRT's graph quantizes no skip, but ONNX Runtime's does, and both need its range."""
+    graph, skips = longer_graph.graph, {}
     for group in (1, 2, 3):
         skips[f"block{group}.0.add"] = f"block{group}.0.shortcut"  # wrn-16-2 widens in the first group too
         skips[f"block{group}.1.add"] = f"block{group}.0.add"
-    check_points(longer_graph.graph, {"Conv": 16, "Add": 6}, skips)
+    check_points(graph, {"Conv": 16, "Add": 6}, skips)
+    assert all(is_normalized(node) for node in graph if node.op_type == "Add")
+    assert not of(tensorrt_points(graph), {"Add"}, graph)
+    assert {*skips.values()} <= {*onnxruntime_values(graph)}
+    assert {*skips.values()} <= {*calibrated_tensors(graph)}
 
 
 def test_identity_and_downsampling_skips_of_a_bottleneck_network(bottleneck_graph: ir.Model) -> None:
@@ -75,6 +82,9 @@ def test_identity_and_downsampling_skips_of_a_bottleneck_network(bottleneck_grap
         for block in range(1, blocks):
             skips[f"layer{layer}.{block}.add"] = f"layer{layer}.{block - 1}.add.relu"
     check_points(bottleneck_graph.graph, {"Conv": 53, "MaxPool": 1, "Add": 16}, skips)
+    assert len(of(tensorrt_points(bottleneck_graph.graph), {"Add"}, bottleneck_graph.graph)) == 16, (
+        "ReLU reads the sums"
+    )
 
 
 @pytest.mark.parametrize("name", ["trained_graph", "longer_graph", "bottleneck_graph"])
@@ -150,6 +160,29 @@ def test_onnxruntime_gets_integer_sums_where_a_conv_follows(bottleneck_graph: ir
         assert f"{add.name}.relu" in values
         assert add.outputs[0].name not in values, "nothing between a sum and its ReLU"
     assert f"{last.name}.relu" not in values, "the pooled features stay in float"
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        (
+            "trained_graph",
+            {"block2.0.shortcut"},
+        ),  # conv1 has 16 channels, and the last sum's BN is in front of the pooling
+        ("longer_graph", {f"block{group}.0.{part}" for group in (1, 2, 3) for part in ("shortcut", "add")}),
+        ("bottleneck_graph", set()),
+    ],
+)
+def test_skips_that_only_onnxruntimes_graph_quantizes(
+    name: str, more: set[str], request: pytest.FixtureRequest
+) -> None:
+    graph = request.getfixturevalue(name).graph
+    pointed = {point.tensor for point in tensorrt_points(graph)}
+    found = quantized_tensors(graph)
+    assert len(found) == len(set(found))
+    assert set(found) - pointed == more
+    assert pointed <= set(found)
+    assert more <= {*onnxruntime_values(graph)}
 
 
 def test_a_max_pool_takes_the_range_of_its_input(bottleneck_graph: ir.Model) -> None:

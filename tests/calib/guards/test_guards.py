@@ -56,15 +56,15 @@ def test_loud_channels_are_extreme_ranges(digits: Digits, graphs: dict[str, Path
 
 
 def test_near_dead_channels_are_named(digits: Digits, graphs: dict[str, Path]) -> None:
+    """Where the stream is quantized: in ONNX Runtime's graph, and for a wide BN."""
     found = by_id(run_guards(calibrated(graphs["near-dead"], digits(64))))
     assert set(found) == {"extreme-ranges", "near-dead-bn"}
-    assert set(found["extreme-ranges"].names) == {"conv1", "block2.0.shortcut"}
+    assert set(found["extreme-ranges"].names) == {"block2.0.shortcut"}
     warning = found["near-dead-bn"]
-    assert set(warning.names) <= {"block1.0.bn1", "block2.0.bn1", "block3.0.bn1"}
-    assert "block1.0.bn1" in warning.names
-    assert warning.numbers["channels"] <= 6 + 6 + 12
+    assert warning.names == ("block3.0.bn1",)
+    assert warning.numbers["channels"] <= 12
     named = warning.found.split("(")[1].split(" and ")[0]
-    assert {int(channel) for channel in named.split(", ")} < {*range(6)}
+    assert {int(channel) for channel in named.split(", ")} < {*range(12)}
 
 
 def test_convs_in_float_need_no_int8_steps(digits: Digits, graphs: dict[str, Path]) -> None:

@@ -24,6 +24,7 @@ from tests.calib.lint.edit import (
 
 FLOAT, HALF, INT8 = ir.DataType.FLOAT, ir.DataType.FLOAT16, np.int8
 CONV = "block1.0.conv2"
+RELU = "block1.0.conv1.relu"  # that it reads
 
 Edit = Callable[[ir.Model], None]
 

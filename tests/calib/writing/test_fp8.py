@@ -140,8 +140,12 @@ def test_a_trained_network_keeps_its_answers(
     )
     wanted = answers(trained_graph, digits)
     got = answers(quantize_fp8(trained_graph, trained_half, table), digits)
-    assert (wanted.argmax(axis=1) == got.argmax(axis=1)).mean() >= 0.95
-    assert 0 < ((wanted - got) ** 2).mean() < 0.02 * (wanted**2).mean()
+    squared = ((wanted - got) ** 2).mean()
+    assert 0 < squared < 0.01 * (wanted**2).mean()
+    second, first = np.sort(wanted, axis=1)[:, -2:].T
+    sure = first - second > 4.0 * np.sqrt(squared)
+    assert sure.mean() >= 0.6, "errors are far smaller than most differences between the classes"
+    assert np.array_equal(wanted.argmax(axis=1)[sure], got.argmax(axis=1)[sure])
 
 
 def test_the_originals_are_left_as_they_were_and_the_result_is_always_the_same(
