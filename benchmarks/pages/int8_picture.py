@@ -22,7 +22,7 @@ DIAMOND = "M0-8 8 0 0 8-8 0z"
 CLOSE = 36.0  # pixels between two points
 FAN = 44.0  # pixels between the points and the names at the right
 KINDS = {DEFAULT: "label strong"}
-SPAN = 2.0  # the smallest ratio of an axis' ends, so that small differences look small
+SPAN = 3.0  # the smallest ratio of an axis' ends: at least two ticks, and small differences look small
 
 
 def draw_frontier(results: Sequence[Results]) -> Picture | None:
@@ -54,7 +54,9 @@ def _panel(results: Results) -> list[Markup]:
     at = {row.name: _place(row, x_axis, y_axis) for row in rows}
     labels = {row.name: Label(at[row.name], _name(row), KINDS.get(row.name, "label")) for row in rows}
     beside = [labels.pop(row.name) for row in rows if row.name not in crowded]
+    line = [at[row.name] for row in front]
     taken = [around(point, 8.0 if name == DEFAULT else 5.5) for name, point in at.items()]
+    taken += [around(point, 2.0) for point in _along(line)]
     images = results.rows[rows[0].name]["accuracy"][JPEG]["images"]
     about = "Diamond: the default; others: one thing of it changed. Joined: no other is as cheap and as near to fp32."
     return [
@@ -63,9 +65,9 @@ def _panel(results: Results) -> list[Markup]:
         *rules(y_axis, LEFT, x_axis.end),
         *scale(x_axis, BOTTOM, width=WIDTH),
         text(x_axis.end, BOTTOM + 40, x_axis.caption("CPU seconds of the whole calibration"), anchor="end"),
-        text(0, TOP - 12, y_axis.caption(f"mean squared error of the logits on {images:,} test images")),
+        text(0, TOP - 12, y_axis.caption(f"mean squared error of the logits on {images:,} JPEG test images")),
         *(draw_end_labels([*labels.values()], column, TOP, BOTTOM - 4) if crowded else ()),
-        path("ladder", "M" + "L".join("{:.1f} {:.1f}".format(*at[row.name]) for row in front)),
+        path("ladder", "M" + "L".join("{:.1f} {:.1f}".format(*point) for point in line)),
         *draw_labels(beside, taken, Box(LEFT + 2, TOP - 4, x_axis.end + FAN, BOTTOM - 2)),
         *(_mark(row, at[row.name], on_front=row in front) for row in [*rows[1:], rows[0]]),
     ]
@@ -73,6 +75,15 @@ def _panel(results: Results) -> list[Markup]:
 
 def _place(row: Scored, x_axis: Axis, y_axis: Axis) -> Point:
     return x_axis.at(row.cpu_s), y_axis.at(row.logit_error)
+
+
+def _along(line: Sequence[Point]) -> list[Point]:
+    """Points on the line, so near to each other that no label fits between them."""
+    found = []
+    for (x, y), (next_x, next_y) in itertools.pairwise(line):
+        steps = math.ceil(math.dist((x, y), (next_x, next_y)) / 4.0)
+        found += [(x + (next_x - x) * step / steps, y + (next_y - y) * step / steps) for step in range(1, steps)]
+    return found
 
 
 def _crowded(points: Mapping[str, Point]) -> set[str]:

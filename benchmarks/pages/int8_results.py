@@ -11,10 +11,11 @@ from typing import Any
 from benchmarks.int8.rows import FRONTIER, SHIPPED
 from benchmarks.pages.readme_tables import CALIBRATED, DATA, INT8_MACHINE, RESULTS
 
-__all__ = ["DEFAULT", "EXACT", "JPEG", "ONNXRUNTIME", "Results", "Scored", "read_results", "result_files", "unbeaten"]
+__all__ = ["DEFAULT", "EXACT", "JPEG", "ONNXRUNTIME", "Results", "Scored", "read_results", "unbeaten"]
 
 DEFAULT, ONNXRUNTIME = (f"{SHIPPED.name}, for {runtime}" for runtime in ("TensorRT", "ONNX Runtime"))
 EXACT, JPEG = DATA
+PREFIXES = ("int8", "int8-frontier", "int8-peers")  # of files: the last two may be measured on their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +58,6 @@ class Results:
         ]
 
 
-def result_files(root: Path, model: str) -> list[Path]:
-    """A network's results; the frontier and the peers may be measured on their own."""
-    return [
-        root / RESULTS / f"{prefix}-{model}-{INT8_MACHINE}.json" for prefix in ("int8", "int8-frontier", "int8-peers")
-    ]
-
-
 def read_results(root: Path, names: Collection[str] = ()) -> list[Results]:
     """Each network's results, from the first of its files that has one of the named rows (none named: one of FRONTIER).
 
@@ -72,7 +66,8 @@ def read_results(root: Path, names: Collection[str] = ()) -> list[Results]:
     wanted = set(names or (row.name for row in FRONTIER))
     found = []
     for model in CALIBRATED:
-        for file in result_files(root, model):
+        for prefix in PREFIXES:
+            file = root / RESULTS / f"{prefix}-{model}-{INT8_MACHINE}.json"
             record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"models": {}}
             rows = {row["name"]: row for row in record["models"].get(model, ()) if "cost" in row}
             if wanted & {*rows}:

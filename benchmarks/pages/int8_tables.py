@@ -16,7 +16,6 @@ from benchmarks.pages.int8_results import (
     ONNXRUNTIME,
     Results,
     read_results,
-    result_files,
     unbeaten,
 )
 from benchmarks.pages.markdown import machine, safe, table
@@ -63,7 +62,7 @@ def costs_table(root: Path) -> str:
     file = root / RESULTS / f"calibration-{INT8_MACHINE}.json"
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if "networks" not in record:
-        return _missing(root, [file])
+        return f"*Not measured yet: `{file.relative_to(root)}`.*"
     parts = []
     for model, described in record["networks"].items():
         runs = [run for run in record["runs"] if run["network"] == model]
@@ -100,7 +99,7 @@ def _table(root: Path, first: str, names: Mapping[str, str], columns: Mapping[st
     """A line for each measured row, and `columns` for each network; `wanted` are the rows that choose the files."""
     results = read_results(root, wanted)
     measured = [one.model for one in results]
-    missing = [_missing(root, result_files(root, model)) for model in CALIBRATED if model not in measured]
+    missing = [f"*Not measured yet: {model}.*" for model in CALIBRATED if model not in measured]
     if not results:
         return "\n\n".join(missing)
     headers = [first, *(f"{one.model}: {column}" for one in results for column in columns)]
@@ -109,9 +108,7 @@ def _table(root: Path, first: str, names: Mapping[str, str], columns: Mapping[st
         for name, shown in names.items()
         if any(name in one.rows for one in results)
     ]
-    limits = {one.record["limit"] for one in results} - {None}
-    limited = [f"**Only the first {limits} images of each set.**"] if limits else []
-    return "\n\n".join([*limited, table(headers, lines), _about(root, results), *missing])
+    return "\n\n".join([table(headers, lines), _about(root, results), *missing])
 
 
 def _cells(results: Results, name: str, columns: Mapping[str, Cell]) -> list[str]:
@@ -168,8 +165,3 @@ def _cpu(results: Results, name: str) -> str:
 
 def _memory(results: Results, name: str) -> str:
     return file_size(results.rows[name]["cost"]["peak_rss_bytes"] or None)
-
-
-def _missing(root: Path, files: Sequence[Path]) -> str:
-    names = " or ".join(f"`{file.relative_to(root)}`" for file in files)
-    return f"*Not measured yet: {names} would have it.*"
