@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.writing.full_range import Shift
 
 __all__ = [
-    "Prepared", "Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "prepare_like", "write_graphs",
+    "Prepared", "Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "prepare_like",
+    "write_graphs",
 ]  # fmt: skip
 
 
