@@ -185,3 +185,14 @@ def test_without_a_histogram_only_the_range_is_kept() -> None:
     half = one_half(np.array([[-2.0, 3.0]], dtype=np.float32), histogram=False)
     found = Range((half, half)).whole
     assert (found.low, found.high, found.amax, found.values, found.histogram) == (-2.0, 3.0, 3.0, 4, None)
+
+
+def test_of_very_many_values_an_even_sample_is_counted() -> None:
+    """802,816 values, as 256 channels of 56x56 have: every third one."""
+    values = np.random.default_rng(0).random(3136 * 256, dtype=np.float32)
+    histogram = Histogram()
+    histogram.add(values, float(values.max()))
+    assert histogram.counts.sum() == len(values[::3])
+    assert np.array_equal(
+        histogram.counts, np.histogram(values[::3], bins=BINS, range=(0.0, 2.0**histogram.exponent))[0]
+    )

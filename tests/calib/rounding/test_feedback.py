@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -177,7 +178,7 @@ def test_the_error_on_the_windows_themselves_is_smaller_also_if_they_are_few(win
     weights, scale = made_up(16, 16, 3, 6)
     moments = correlated(1, 144, 6, windows)
 
-    def cost(codes: Floats) -> float:
+    def cost(codes: npt.NDArray[Any]) -> float:
         missing = (weights / scale.reshape(-1, 1, 1, 1) - codes).reshape(16, -1)
         return float(np.einsum("oi,ij,oj->", missing, moments[0].astype(np.float64), missing))
 
