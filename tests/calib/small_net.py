@@ -17,6 +17,11 @@ from wrn_deploy.calib.collection.table import CalibrationTable, TensorRange
 __all__ = ["SIZE", "STEP", "UNIT", "UNSHIFTED", "images", "small_net", "table_of"]
 
 SIZE = 32
+STREAM = ("layer1.0.add.relu", "layer1.1.add.relu")
+SMALL = {
+    "conv1.relu", "maxpool", "layer1.0.conv1.relu", "layer1.0.conv2.relu", "layer1.1.conv2.relu",
+    "layer1.2.conv2.relu", *STREAM,
+}  # fmt: skip
 UNIT = 2.0**-7  # of a weight
 STEP = 2.0**-6  # of an activation's code
 BIAS = 2.0**-12
