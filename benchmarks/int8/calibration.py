@@ -2,7 +2,7 @@ r"""Measures what calibration to INT8 costs, ours and others': CPU seconds over 
 
     python -m benchmarks.int8.environments ENVIRONMENTS
     python -m benchmarks.int8.calibration --network wrn-50-2 FOLDER_OF_IMAGES 64 --network wrn-16-2 train.npz 256 \
-        [--many 512] [--peers --environments ENVIRONMENTS] [--out FILE.json]
+        [--many 512] [--peer-rounds 2 --environments ENVIRONMENTS] [--out FILE.json]
 
 Candidates take turns (A B C, A B C), each in its own process; CPU seconds and peak memory are those of the whole
 process: Python, its libraries (also given alone, as the start), reading and preprocessing the same images one by one,
@@ -15,8 +15,8 @@ A network that resizes its images gets JPEGs: the first of the data, cropped to 
 few, they are used again: the n-th time with n sixteenths of the side cut off at the top and left, and every second time
 mirrored, so that no two are equal. Other networks get the first images of the data as they are.
 
-`--peers` also measures the quantizers of others, in the environments that the first command makes; without one, the
-peer's rows say how to make it. ONNX Runtime's entropy calibration takes 10 GB for 64 images of wrn-50-2.
+`--peer-rounds` also measures the quantizers of others, in the environments that the first command makes; without one,
+the peer's rows say how to make it. ONNX Runtime's entropy calibration takes 10 GB for 64 images of wrn-50-2.
 """
 
 from __future__ import annotations
@@ -70,9 +70,15 @@ def _arguments() -> Any:
     parser.add_argument(
         "--network", action="append", nargs=3, required=True, metavar=("MODEL", "DATA", "IMAGES"), help="repeatable"
     )
-    parser.add_argument("--many", type=int, default=0, help="images of two last runs of each, which show memory")
+    parser.add_argument("--many", type=int, default=0, help="images of a last run of ours, which shows memory")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="measure the quantizers of others too: 10 GB of memory")
+    parser.add_argument(
+        "--peer-rounds",
+        type=int,
+        default=0,
+        help="rounds in which the quantizers of others are measured too: 10 GB of memory",
+        metavar="N",
+    )
     parser.add_argument("--environments", type=Path, help="the folder of their environments", metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/calibration.json"))
     return parser.parse_args()
@@ -90,9 +96,11 @@ def _measure(given: Any, work: Path, runs: list[Run], *, model: str, data: str, 
             images = work / str(number)
             _write_squares(data, number, images)
         places[number] = Place(bundle=bundle.folder, images=images, environments=given.environments)
-    turn: list[Row] = [*FLOORS, *PASSES, SHIPPED, NEAREST, *(COST_PEERS if given.peers else ())]
-    many = [(row, given.many) for row in (PASSES[0], PASSES[2]) if given.many]
-    for row, number in [(row, count) for row in turn] * given.rounds + many:
+    turns: list[Row] = []
+    for turn in range(given.rounds):
+        turns += [*FLOORS, *PASSES, SHIPPED, NEAREST, *(COST_PEERS if turn < given.peer_rounds else ())]
+    many = [(SHIPPED, given.many)] if given.many else []
+    for row, number in [(row, count) for row in turns] + many:
         with scratch_folder() as folder:
             cost = run_row(row, places[number], folder)
         runs.append(Run(candidate=row.name, network=model, images=number, cost=cost))
@@ -124,7 +132,7 @@ def _write(given: Any, runs: list[Run]) -> None:
     record = {
         **start_record("calibration", *PACKAGES),
         "networks": {model: {"data": Path(data).name, "images": int(count)} for model, data, count in given.network},
-        "environments": installed(given.environments) if given.peers else {},
+        "environments": installed(given.environments) if given.peer_rounds else {},
         "runs": [dataclasses.asdict(run) for run in runs],
     }
     write_record(given.out, record)
