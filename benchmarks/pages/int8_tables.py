@@ -37,7 +37,7 @@ def ladder_table(root: Path) -> str:
         DEFAULT: "**default**: and feedback rounding",
         ONNXRUNTIME: "ONNX Runtime's graph, default",
     }
-    columns = {"agreement": _agreement, "top-1": _top1, "logit error": _logit_error, "CPU s": _cpu}
+    columns = {"agreement": _agreement, "top-1": _top1, "logit error": _logit_error}
     return _table(root, "technique", names, columns, [row.name for row in LADDER])
 
 
@@ -51,9 +51,7 @@ def frontier_table(root: Path) -> str:
 def peers_table(root: Path) -> str:
     """The quantizers of others beside ours."""
     names = {DEFAULT: f"**{DEFAULT}**", ONNXRUNTIME: f"**{ONNXRUNTIME}**", **{row.name: row.name for row in PEERS}}
-    columns = {
-        "agreement": _agreement, "top-1": _top1, "logit error": _logit_error, "CPU s": _cpu, "peak memory": _memory,
-    }  # fmt: skip
+    columns = {"agreement": _agreement, "top-1": _top1, "logit error": _logit_error}
     return _table(root, "quantizer", names, columns, [row.name for row in PEERS])
 
 
@@ -108,7 +106,7 @@ def _table(root: Path, first: str, names: Mapping[str, str], columns: Mapping[st
         for name, shown in names.items()
         if any(name in one.rows for one in results)
     ]
-    return "\n\n".join([table(headers, lines), _about(root, results), *missing])
+    return "\n\n".join([table(headers, lines), _about(root, results, costs="CPU s" in columns), *missing])
 
 
 def _cells(results: Results, name: str, columns: Mapping[str, Cell]) -> list[str]:
@@ -121,7 +119,7 @@ def _cells(results: Results, name: str, columns: Mapping[str, Cell]) -> list[str
     return [cell(results, name) for cell in columns.values()]
 
 
-def _about(root: Path, results: Sequence[Results]) -> str:
+def _about(root: Path, results: Sequence[Results], *, costs: bool) -> str:
     calibrated = " and ".join(dict.fromkeys(str(one.record["calibration"]["images"]) for one in results))
     sizes = {data: score["images"] for data, score in next(iter(results[0].rows.values()))["accuracy"].items()}
     sets = f"{sizes.get(JPEG, 0):,} JPEG / {sizes.get(EXACT, 0):,} exact test images"
@@ -129,8 +127,8 @@ def _about(root: Path, results: Sequence[Results]) -> str:
     machines = "; ".join(dict.fromkeys(machine(one.record["machine"]) for one in results))
     return (
         f"Agreement with fp32's argmax and top-1 in per cent, on {sets}; logit error: mean squared, on the JPEG "
-        f"images; CPU s and peak memory: of the whole process. {calibrated} calibration images if nothing else is "
-        f"said. {machines}. Raw: {raw}."
+        f"images{'; CPU s and peak memory: of the whole process' if costs else ''}. {calibrated} calibration images if "
+        f"nothing else is said. {machines}. Raw: {raw}."
     )
 
 
