@@ -29,7 +29,7 @@ GRAPHS = {"loud": "int8-tensorrt.onnx", "near-dead": "int8-onnxruntime.onnx"}
 def top1(folder: Path, graph: str, data: str = "digits") -> float:
     """The fraction of test images that a graph of the bundle answers rightly, 0..1."""
     preprocessing = Bundle.open(folder).spec.preprocessing
-    infer = infer_with(open_session(folder / graph, 1))
+    infer = infer_with(open_session(folder / graph, 1, fuses_qdq="tensorrt" not in graph))
     batches = Batches(open_data(data, Role.TEST), preprocessing, 128)
     right = [infer(normalize(batch.images, preprocessing)).argmax(axis=1) == batch.labels for batch in batches]
     return float(np.concatenate(right).mean())

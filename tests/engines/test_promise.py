@@ -46,13 +46,15 @@ def test_macs_are_those_of_the_network(made_bundle: Path) -> None:
 
 def test_the_q_and_dq_that_feed_a_layer_are_named(made_bundle: Path) -> None:
     names = expected(made_bundle / "int8-tensorrt.onnx")["block1.0.conv2"].around
-    assert set(names) == {"block1.0.conv1.relu.q", "block1.0.conv1.relu.dq", "block1.0.conv2.weight.dq"}
+    assert set(names) == {
+        "block1.0.conv1.relu.shifted.q", "block1.0.conv1.relu.shifted.dq", "block1.0.conv2.weight.dq",
+    }  # fmt: skip
 
 
 def test_without_its_data_quantized_a_conv_is_a_float_conv(made_bundle: Path) -> None:
     model = ir.load(made_bundle / "int8-tensorrt.onnx")
     conv = model.graph.node("block1.0.conv2")
-    conv.replace_input_with(0, model.graph.node("block1.0.conv1.relu").outputs[0])
+    conv.replace_input_with(0, model.graph.node("block1.0.conv1").outputs[0])
     layers = {node.name: node for node in expected_precisions(model)}
     assert layers["block1.0.conv2"].arithmetic is Arithmetic.FP16
     assert layers["block1.0.conv1"].arithmetic is Arithmetic.INT8

@@ -103,12 +103,15 @@ def test_advice_names_nothing_that_is_on(digits: Digits, graphs: Graphs, method:
     for available in (16, 100, 10**9):
         seen = dataclasses.replace(calibration, equalized=equalized, available=available, limits=limits)
         found = {warning.id: warning for warning in run_guards(seen)}
-        expected = {"extreme-ranges", "near-dead-bn", "few-images", "clipped"}
-        assert set(found) == expected - ({"clipped"} if method == "max" else set())
+        # Thresholds that clip make finer steps, whose noise in a dead channel stays below the limit.
+        clips = "clipped" if method in {"entropy", "percentile"} else "near-dead-bn"
+        expected = {"extreme-ranges", "few-images", clips} | ({"clipped"} if method == "mse" else set())
+        assert set(found) == expected
         for warning in found.values():
             check_advice(warning, seen)
         assert found["extreme-ranges"].remedy == (TUNE if equalized else EQUALIZE)
-        assert found["near-dead-bn"].remedy == (TUNE if equalized else EQUALIZE)
+        if "near-dead-bn" in found:
+            assert found["near-dead-bn"].remedy == (TUNE if equalized else EQUALIZE)
 
 
 @pytest.mark.parametrize(

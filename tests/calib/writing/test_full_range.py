@@ -108,12 +108,18 @@ def test_which_tensors_of_a_large_network_are_shifted(bottleneck_graph: ir.Model
     assert {shift.conv for shift in shifts} == pointwise
 
 
-def test_a_pre_activation_network_of_wide_groups_has_nothing_to_shift(longer_graph: ir.Model) -> None:
-    """Padded Convs of 32, 64 and 128 channels, and BN before every other ReLU."""
+def test_of_a_pre_activation_network_of_wide_groups_the_first_tensor_is_shifted(longer_graph: ir.Model) -> None:
+    """Its other padded Convs read 32, 64 and 128 channels, or what BN writes."""
     source = with_biases(longer_graph)
     changed, ranges, shifts = use_full_range(source, table_of(source), ())
-    assert (ranges, shifts) == ({}, [])
-    assert [node.op_type for node in changed.graph] == [node.op_type for node in source.graph]
+    assert {*ranges} == {"conv1.relu.shifted"}
+    assert {(shift.conv, shift.constants > 0) for shift in shifts} == {
+        ("block1.0.conv1", True),
+        ("block1.0.shortcut", False),
+    }
+    kinds = [node.op_type for node in source.graph]
+    kinds[kinds.index("Relu")] = "Clip"
+    assert [node.op_type for node in changed.graph] == kinds
 
 
 @pytest.mark.parametrize("kept", [{"layer1.0.add.relu"}, {*STREAM, "layer1.2.add.relu"}, {"conv1.relu"}])

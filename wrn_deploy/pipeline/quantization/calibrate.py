@@ -183,7 +183,8 @@ def _collect(fp32: Path, histograms: bool, images: CalibrationImages, progress: 
     quantization = options.quantization
     if quantization.exact_input is None:
         shown = itertools.islice(images.normalized(lambda _: None), images.compared)
-        pays = exact_input_pays(model.graph, images.preprocessing, shown, ranges[observed.source].whole.amax)
+        image = ranges.get(observed.source)  # None: other nodes than Convs read the images
+        pays = image is not None and exact_input_pays(model.graph, images.preprocessing, shown, image.whole.amax)
         quantization = dataclasses.replace(quantization, exact_input=pays)
     inputs = find_inputs(model.graph, ranges, units, quantization, images.preprocessing)
     moments = Moments(inputs, count) if inputs else None
