@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from tests.calib.small_net import table_of
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.placement import tensorrt_points
+from wrn_deploy.calib.writing.for_tensorrt import quantize_for_tensorrt
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
 from wrn_deploy.export.graph import export_graph
@@ -38,6 +39,10 @@ def assert_close(logits: Floats, wanted: Floats) -> None:
     assert np.square(logits - wanted).mean() < 1e-6 * wanted.var()
 
 
+def quantizers(model: ir.Model) -> set[str]:
+    return {node.name or "" for node in model.graph if node.op_type == "QuantizeLinear"}
+
+
 @pytest.mark.parametrize("name", ["wrn-16-2", "resnet-18"])
 def test_the_parts_are_quantized_where_the_whole_graph_is(name: str) -> None:
     spec = describe_model(name)
@@ -47,11 +52,12 @@ def test_the_parts_are_quantized_where_the_whole_graph_is(name: str) -> None:
     convs = [node.name or "" for node in graph.graph if node.op_type == "Conv"]
     assert [node.name for part in parts for node in part.graph if node.op_type == "Conv"] == convs
     assert len(parts) > len(convs) / 4
-    random = np.random.default_rng(0)
+    random, table = np.random.default_rng(0), table_of(graph)
     for count in (0, 1, len(convs) // 2, len(convs) - 1, len(convs)):
         kept = frozenset(random.choice(convs, count, replace=False).tolist())
-        whole = tensorrt_points(graph.graph, kept)
-        assert {*whole} == {point for part in parts for point in tensorrt_points(part.graph, kept)}
+        whole = quantizers(quantize_for_tensorrt(graph, graph, table, kept))
+        written = [quantize_for_tensorrt(part, part, table, kept, whole=graph.graph) for part in parts]
+        assert {name for part in written for name in quantizers(part)} == whole
 
 
 def test_no_part_ends_in_a_max_pool() -> None:
