@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,13 +47,21 @@ def test_a_finding_about_the_whole_graph(cli: Cli, graphs: dict[str, Path]) -> N
     assert "1 error, 0 warnings, 0 notes" in outcome.out
 
 
-def test_json_has_every_place(cli: Cli, graphs: dict[str, Path]) -> None:
+def test_json_of_a_clean_graph(cli: Cli, graphs: dict[str, Path]) -> None:
     record = cli("lint", graphs["onnx-int8-tensorrt"], "--json").json()
     assert (record["target"], record["guessed"], record["errors"], record["warnings"]) == ("tensorrt", True, 0, 0)
     assert (record["int8_convs"], record["float_convs"], record["int8_share"]) == (9, 0, 1.0)
-    [finding] = record["findings"]
-    assert (finding["id"], finding["severity"]) == ("QDQ106", "note")
-    assert finding["places"] == [{"node": "conv1.q", "detail": "conv1 is also read by block1.0.bn1.mul"}]
+    assert record["findings"] == []
+
+
+def test_json_has_the_places_of_a_finding(cli: Cli, graphs: dict[str, Path]) -> None:
+    outcome = cli("lint", graphs["onnx-int8-onnxruntime"], "--target", "tensorrt", "--json")
+    assert outcome.code == 3
+    [finding] = [each for each in json.loads(outcome.out)["findings"] if each["id"] == "QDQ205"]
+    assert finding["severity"] == "error"
+    assert {"node": "block1.0.conv2.q", "detail": "zero point"} in [
+        place | {"detail": place["detail"].rstrip(" 0123456789")} for place in finding["places"]
+    ]
     assert finding["fix"]
     assert finding["cost"]
 

