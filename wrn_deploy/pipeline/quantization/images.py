@@ -33,7 +33,7 @@ from wrn_deploy.runtime.sessions import infer_all, open_session
 __all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
 
 Floats = npt.NDArray[np.float32]
-COMPARED, COMPARED_PIXELS = 32, 4 * 224 * 224  # images that graphs are compared on, and pixels: fewer large ones
+COMPARED, COMPARED_PIXELS = 32, 2 * 224 * 224  # images that graphs are compared on, and pixels: fewer large ones
 # The channels' extremes, which equalization evens out, settle early: with 16 images of 224x224, or 128 of 32x32.
 FIRST_IMAGES, FIRST_PIXELS = 16, 128 * 32 * 32
 
