@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.int8.rows import FRONTIER, SHIPPED
-from benchmarks.pages.readme_tables import CALIBRATED, DATA, INT8_MACHINE, RESULTS
+from benchmarks.pages.readme_tables import CALIBRATED, DATA, int8_file
 
 __all__ = ["DEFAULT", "EXACT", "JPEG", "ONNXRUNTIME", "Results", "Scored", "read_results", "unbeaten"]
 
@@ -67,7 +67,7 @@ def read_results(root: Path, names: Collection[str] = ()) -> list[Results]:
     found = []
     for model in CALIBRATED:
         for prefix in PREFIXES:
-            file = root / RESULTS / f"{prefix}-{model}-{INT8_MACHINE}.json"
+            file = int8_file(root, f"{prefix}-{model}")
             record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"models": {}}
             rows = {row["name"]: row for row in record["models"].get(model, ()) if "cost" in row}
             if wanted & {*rows}:

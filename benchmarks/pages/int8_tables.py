@@ -19,7 +19,7 @@ from benchmarks.pages.int8_results import (
     unbeaten,
 )
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import CALIBRATED, INT8_MACHINE, RESULTS
+from benchmarks.pages.readme_tables import CALIBRATED, int8_file
 from wrn_deploy.formatting import count, digits, file_size, percent
 
 __all__ = ["costs_table", "frontier_table", "ladder_table", "peers_table"]
@@ -57,7 +57,7 @@ def peers_table(root: Path) -> str:
 
 def costs_table(root: Path) -> str:
     """What each way to calibrate costs, by network: medians over the rounds, and the largest memory."""
-    file = root / RESULTS / f"calibration-{INT8_MACHINE}.json"
+    file = int8_file(root, "calibration")
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if "networks" not in record:
         return f"*Not measured yet: `{file.relative_to(root)}`.*"

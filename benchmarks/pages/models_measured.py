@@ -13,10 +13,10 @@ from benchmarks.pages.readme_tables import (
     CALIBRATED,
     DATA,
     GRAPHS,
-    INT8_MACHINE,
     MACHINE,
     RESULTS,
     bench_file,
+    int8_file,
     paper_table,
 )
 from wrn_deploy.bench.report.derived import summarize
@@ -39,7 +39,7 @@ def _accuracies(root: Path) -> str:
     """Top-1 of real checkpoints, in fp32 and calibrated for int8."""
     lines, raw = [], []
     for model in CALIBRATED:
-        file = root / RESULTS / f"int8-{model}-{INT8_MACHINE}.json"
+        file = int8_file(root, f"int8-{model}")
         if not file.exists():
             continue
         record = json.loads(file.read_text(encoding="utf-8"))

@@ -18,12 +18,11 @@ from wrn_deploy.rendering.notes import heading, skips, summary, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
-    "CALIBRATED", "DATA", "GRAPHS", "INT8_MACHINE", "MACHINE", "RESULTS", "bench_file", "bench_table",
-    "calibration_table", "paper_table", "steps_table",
+    "CALIBRATED", "DATA", "GRAPHS", "MACHINE", "RESULTS", "bench_file", "bench_table", "calibration_table", "int8_file",
+    "paper_table", "steps_table",
 ]  # fmt: skip
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
-INT8_MACHINE = "2core-xeon"  # on which calibration was measured
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
 # The rows of int8-*.json that are shown, and their names in the README; the others are in docs/int8.md.
 GRAPHS = {
@@ -33,6 +32,18 @@ GRAPHS = {
 }
 DATA = {"test-exact-1017.npz": "exact test images", "test-jpeg.parquet": "JPEG test images"}
 CALIBRATE = re.compile(r"calibrate (\w+), (\d+) images")
+
+
+def int8_file(root: Path, name: str) -> Path:
+    """The file of results called `name` of whatever machine it was measured on; it may be missing.
+
+    Raises:
+        ValueError: there are two.
+    """
+    found = sorted((root / RESULTS).glob(f"{name}-2core-*.json"))
+    if len(found) > 1:
+        raise ValueError(f"{name} was measured on two machines: {', '.join(file.name for file in found)}; keep one")
+    return found[0] if found else root / RESULTS / f"{name}-{MACHINE}.json"
 
 
 def bench_file(root: Path, model: str) -> Path:
@@ -87,7 +98,7 @@ def calibration_table(root: Path) -> str:
     lines: list[list[str]] = []
     missing, files = [], []
     for model in CALIBRATED:
-        file = root / RESULTS / f"int8-{model}-{INT8_MACHINE}.json"
+        file = int8_file(root, f"int8-{model}")
         if not file.exists():
             missing.append(_missing(root, file))
             continue
