@@ -10,7 +10,7 @@ from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
 from wrn_deploy.runtime.backend import find_runtime, runtimes
-from wrn_deploy.runtime.sessions import providers
+from wrn_deploy.runtime.providers import providers
 from wrn_deploy.version import __version__
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -83,6 +83,6 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (nvidia-smi shows none, or is not there)"
+        return "none (CUDA has none, or nvidia-smi is not there)"
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"
