@@ -15,7 +15,7 @@ from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import Flavor
-from wrn_deploy.engines.options import EngineOptions, Hardware, parse_profile
+from wrn_deploy.engines.options import EngineOptions, Hardware, Tiling, parse_profile
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
 
@@ -69,14 +69,27 @@ class PlanFlags:
     level: Annotated[
         int | None, option("0..5", "How long to search. Default: TensorRT's own, 3.", name="--optimization-level")
     ] = None
-    timing_cache: Annotated[
-        Path | None, option("FILE", "Measured times, read and written; TensorRT only, not RTX.")
+    aux_streams: Annotated[
+        int | None, option("N", "Streams besides its own that an inference may use. Default: TensorRT's choice.")
     ] = None
+    tiling: Annotated[
+        Tiling | None, choice(Tiling, "How long to search for tiles in the L2 cache; TensorRT only, not RTX:")
+    ] = None
+    timing_iterations: Annotated[
+        int | None, option("N", "How many times each kernel is timed; TensorRT only, not RTX. Default: 1.")
+    ] = None
+    timing_cache: Annotated[
+        Path | None, option("FILE", "Measured times, read and written. Default: one in the user's cache folder.")
+    ] = None
+    no_timing_cache: Annotated[bool, flag("--no-timing-cache", "Measure everything, and keep no times.")] = False
     tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.")] = True
     refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.")] = False
     strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.")] = False
     version_compatible: Annotated[
-        bool, flag("--version-compatible", "Run on later versions too; TensorRT only, not RTX.", TARGET)
+        bool, flag("--version-compatible", "Run on later and lean TensorRTs too; TensorRT only, not RTX.", TARGET)
+    ] = False
+    exclude_lean_runtime: Annotated[
+        bool, flag("--exclude-lean-runtime", "With --version-compatible: leave the runtime out of the plan.", TARGET)
     ] = False
     hardware: Annotated[
         Hardware | None,

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "build_engine"]
 
 # The options among a plan's facts.
-KEPT = ("profiles", "version_compatible", "hardware", "compute_capabilities", "refit", "strip")
+KEPT = (
+    "profiles", "version_compatible", "exclude_lean_runtime", "hardware", "compute_capabilities", "refit", "strip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorR
         "inputs": [dataclasses.asdict(bundle.spec.input)],
         "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
         "seconds": built.seconds,
+        "timing_cache": built.started_from,
         "memory": built.memory,
         "warnings": list(built.warnings),
     }
