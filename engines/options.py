@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +11,11 @@ from typing import Any
 
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.errors import UsageError
+from wrn_deploy.files.record import from_record
 
-__all__ = ["CURRENT", "EngineOptions", "Hardware", "Profile", "Tiling", "check_flavor", "parse_profile"]
+__all__ = [
+    "CURRENT", "EngineOptions", "Hardware", "Profile", "Tiling", "check_flavor", "parse_profile", "read_options",
+]  # fmt: skip
 
 CURRENT = "CURRENT"  # TensorRT-RTX's name for the compute capability of the GPU it builds on
 LEVELS = range(6)
@@ -146,6 +149,13 @@ def check_flavor(options: EngineOptions, flavor: Flavor) -> None:
     for option, given in lacking.items():
         if given:
             raise UsageError(f"{option} with {flavor}: {INSTEAD[option]}")
+
+
+def read_options(record: Mapping[str, Any]) -> EngineOptions:
+    """The options in a plan's recipe, which `EngineOptions.describe` wrote among others; raises DamagedFile."""
+    names = {field.name for field in dataclasses.fields(EngineOptions)}
+    kept = {name: value for name, value in record.items() if name in names}
+    return from_record(EngineOptions, {**kept, "timing_cache": None, "no_timing_cache": False}, "the plan's options")
 
 
 def _check_profiles(profiles: Sequence[Profile]) -> None:

@@ -32,6 +32,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import TrainOptions
+from wrn_deploy.pipeline.tuning.engine import EngineTuneOptions
 from wrn_deploy.pipeline.tuning.tune import TuneOptions
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
@@ -134,6 +135,15 @@ CASES: list[tuple[str, str, list[str], Any]] = [
                 data="other", size=64, method="percentile", percentile=99.5, threads=2, max_corrupt=4, workers=5
             ),
         ),
+    ),
+    (
+        "tuning.engine.tune_engine", "tune", ["a", "--data", "b", "--engine", "fp16"],
+        EngineTuneOptions(precision=Precision.FP16, data="b"),
+    ),
+    (
+        "tuning.engine.tune_engine", "tune",
+        ["a", "--data", "b", "--engine", "int8", "--batch-size", "2", "--rounds", "7", "--duration", "4"],
+        EngineTuneOptions(precision=Precision.INT8, data="b", batch=2, rounds=7, duration_s=4.0),
     ),
     ("finetuning.finetune.finetune_bundle", "finetune", ["a", "--data", "b"], FinetuneOptions(data="b")),
     (

@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from wrn_deploy.engines.flavor import Flavor
-from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling, check_flavor, parse_profile
-from wrn_deploy.errors import UsageError
+from wrn_deploy.engines.options import (
+    EngineOptions,
+    Hardware,
+    Profile,
+    Tiling,
+    check_flavor,
+    parse_profile,
+    read_options,
+)
+from wrn_deploy.errors import DamagedFile, UsageError
 
 
 @pytest.mark.parametrize("batches", [(0, 1, 2), (2, 1, 4), (1, 5, 4), (8, 8, 4), (-1, 1, 1)])
@@ -67,6 +75,18 @@ def test_every_option_that_changes_the_plan_is_described_as_json() -> None:
         assert json.loads(json.dumps(described)) == described
     assert EngineOptions(timing_cache=Path("times")).describe() == usual.describe()
     assert EngineOptions(no_timing_cache=True).describe() == usual.describe()
+
+
+def test_options_are_read_back_from_a_recipe() -> None:
+    """As the manifest has them: after JSON, among other options, and without what is not described."""
+    given = EngineOptions(
+        profiles=(Profile(1, 1, 1), Profile()), workspace_mib=64, level=5, tf32=False, tiling=Tiling.FAST,
+        hardware=Hardware.AMPERE_PLUS, timing_cache=Path("times"),
+    )  # fmt: skip
+    recorded = json.loads(json.dumps({**given.describe(), "pixels": True, "gpu": None}))
+    assert read_options(recorded) == dataclasses.replace(given, timing_cache=None)
+    with pytest.raises(DamagedFile, match="the plan's options"):
+        read_options({**recorded, "level": "5"})
 
 
 def test_the_order_of_targets_is_not_described() -> None:
