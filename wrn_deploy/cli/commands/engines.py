@@ -12,7 +12,7 @@ import typer
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
+from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.engines.options import EngineOptions, Hardware, Tiling, parse_profile
@@ -126,6 +126,9 @@ def build_engine_command(
     plan: PlanFlags,
     calibration: opt.CalibrationFlags,
     flavor: Annotated[Flavor | None, choice(Flavor, "Which TensorRT; the first installed by default:")] = None,
+    pixels: Annotated[
+        bool, either("pixels", "Take pixels (uint8, N x H x W x 3) and normalise inside; else normalised images.")
+    ] = True,
     calib_data: opt.CalibDataFirst = None,
     rebuild: Annotated[bool, flag("--rebuild", "Build even if the plan is up to date.")] = False,
     as_json: opt.AsJson = False,
@@ -139,7 +142,12 @@ def build_engine_command(
         raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 only")
     calibrate = calibration.options(calib_data) if calib_data else None
     options = BuildOptions(
-        precision=precision, engine=plan.options(), flavor=flavor, calibrate=calibrate, rebuild=rebuild
+        precision=precision,
+        engine=plan.options(),
+        flavor=flavor,
+        pixels=pixels,
+        calibrate=calibrate,
+        rebuild=rebuild,
     )
     opened = Bundle.open(bundle)
     built = build_engine(opened, options, new_progress())
