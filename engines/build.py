@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.engines.configure import configure, load_timing_cache, save_timing_cache
+from wrn_deploy.engines.configure import configure
 from wrn_deploy.engines.flavor import Flavor, TensorRT
 from wrn_deploy.engines.log import BuildLog, explain, make_logger
 from wrn_deploy.engines.options import EngineOptions, check_flavor
 from wrn_deploy.engines.progress import PER_CENT, BuildProgress, make_monitor, run_cancellable
+from wrn_deploy.engines.timing_cache import TimingCache, choose_timing_cache
 from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import find_gpu
 from wrn_deploy.process.streams import quiet_stderr
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import TensorSpec
@@ -28,7 +30,8 @@ class BuiltPlan:
     """A plan and what is known of it without a GPU.
 
     `memory` is in bytes, as the builder printed it; `layer_lists` are its messages with the layers of the engine, one
-    per target (`layers.parse_log` reads them; TensorRT-RTX prints them even without a GPU).
+    per target (`layers.parse_log` reads them; TensorRT-RTX prints them even without a GPU). `started_from` is the
+    sha256 of the timing cache that the builder started with, None without one.
     """
 
     plan: bytes
@@ -36,6 +39,7 @@ class BuiltPlan:
     memory: dict[str, int]
     warnings: tuple[str, ...]
     layer_lists: tuple[str, ...] = ()
+    started_from: str | None = None
 
 
 def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOptions, progress: Progress) -> BuiltPlan:
@@ -60,12 +64,16 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOpt
     check_flavor(options, trt.flavor)
     if options.refit:
         progress.warn(REFIT)
-    log, noise = BuildLog(), list[str]()
+    log, noise, times = BuildLog(), list[str](), choose_timing_cache(trt, options, find_gpu())
     title = f"Building {onnx.name} with {trt.flavor} {trt.version}"
     start = time.perf_counter()
     with progress.task(title, PER_CENT) as advance, quiet_stderr(noise):
         build = BuildProgress(advance)
-        plan = run_cancellable(lambda: _build(trt, log, onnx, source, options, monitored=build), build.cancel)
+        plan = run_cancellable(
+            lambda: _build(trt, log, onnx, source, options, monitored=build, times=times), build.cancel
+        )
+    for warning in times.warnings if times else ():
+        progress.warn(warning)
     if plan is None:
         messages = log.errors or [*log.no_gpu, *noise]
         raise explain(f"{trt.flavor} built no plan from {onnx.name}", messages)
@@ -73,12 +81,24 @@ def build_plan(trt: TensorRT, onnx: Path, source: TensorSpec, options: EngineOpt
         raise DeployError(f"TensorRT-RTX returned {plan[:4]!r}...: expected a plan that starts with {RTX_MAGIC!r}")
     seconds = round(time.perf_counter() - start, 3)
     return BuiltPlan(
-        plan=plan, seconds=seconds, memory=log.memory, warnings=tuple(log.warnings), layer_lists=tuple(log.layer_lists)
+        plan=plan,
+        seconds=seconds,
+        memory=log.memory,
+        warnings=tuple(log.warnings),
+        layer_lists=tuple(log.layer_lists),
+        started_from=times.started_from if times else None,
     )
 
 
 def _build(
-    trt: TensorRT, log: BuildLog, onnx: Path, source: TensorSpec, options: EngineOptions, *, monitored: BuildProgress
+    trt: TensorRT,
+    log: BuildLog,
+    onnx: Path,
+    source: TensorSpec,
+    options: EngineOptions,
+    *,
+    monitored: BuildProgress,
+    times: TimingCache | None,
 ) -> bytes | None:
     """The plan; None: it could not be built, and `log` has the reason."""
     module = trt.module
@@ -107,10 +127,11 @@ def _build(
     config = configure(trt, builder, source, options)
     monitor = make_monitor(module, monitored)  # it must outlive the build
     config.progress_monitor = monitor
-    cache = load_timing_cache(config, options.timing_cache) if options.timing_cache else None
+    if times is not None:
+        times.attach(config)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         return None
-    if cache is not None and options.timing_cache is not None:
-        save_timing_cache(cache, options.timing_cache)
+    if times is not None:
+        times.save()
     return bytes(plan)

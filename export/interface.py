@@ -14,7 +14,7 @@ from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE, activated, is_sum, users
 from wrn_deploy.spec import ModelSpec, Preprocessing, TensorSpec
 
-__all__ = ["Units", "find_feature_maps", "unwrap", "wrap"]
+__all__ = ["Units", "find_feature_maps", "take_pixels", "unwrap", "wrap"]
 
 PREFIX = "interface."
 IMAGES, TOP_K = f"{PREFIX}images", f"{PREFIX}top_k"
@@ -65,6 +65,13 @@ def wrap(
     for value, wanted in zip(outputs, spec.outputs, strict=True):
         _describe(value, wanted, logits)
     return model
+
+
+def take_pixels(model: ir.Model, preprocessing: Preprocessing) -> ir.Model:
+    """A copy of a graph for normalised images, with any outputs, that takes pixels as `wrap` has it."""
+    changed = model.clone()
+    _take_pixels(changed.graph, preprocessing)
+    return changed
 
 
 def unwrap(model: ir.Model) -> ir.Model:

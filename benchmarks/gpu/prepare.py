@@ -32,7 +32,8 @@ def build_plans(
     for precision in precisions:
         for flavor in installed_flavors():
             try:
-                build_engine(bundle, BuildOptions(precision=precision, engine=options, flavor=flavor), progress)
+                build = BuildOptions(precision=precision, engine=options, flavor=flavor, pixels=False)  # as the others
+                build_engine(bundle, build, progress)
             except DeployError as error:
                 failures.append(f"{bundle.spec.name} {flavor} {precision} not built: {error}")
     return failures

@@ -19,9 +19,18 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.plugins import load_plugin, plugin_names
-from wrn_deploy.runtime.backend import Backend, examine, find_runtime, known_pairs, open_backend, runtimes
+from wrn_deploy.runtime.backend import (
+    Backend,
+    DeviceBackend,
+    examine,
+    find_runtime,
+    known_pairs,
+    open_backend,
+    runtimes,
+)
+from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.runtime.sessions import infer_all, open_session
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import Precision, TensorSpec
 
 FILES = plugin_names("wrn_deploy.backends")
 BACKENDS = list(runtimes())
@@ -49,15 +58,22 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits(folder: Path) -> Images:
-    spec = Bundle.open(folder).spec
-    return as_input(next(iter(Batches(open_data("digits", Role.TEST), spec.preprocessing, 64))).images, spec)
+def pixels(folder: Path) -> npt.NDArray[np.uint8]:
+    how = Bundle.open(folder).spec.preprocessing
+    return next(iter(Batches(open_data("digits", Role.TEST), how, 64))).images
 
 
 @pytest.fixture(scope="module")
-def wanted(folder: Path, digits: Images) -> Answers:
+def digits(first: tuple[Backend, Precision], folder: Path, pixels: npt.NDArray[np.uint8]) -> Images:
+    """The images as the backend takes them: plans have an interface of their own."""
+    return prepare_images(pixels, Bundle.open(folder).spec.preprocessing, first[0].inputs[0])
+
+
+@pytest.fixture(scope="module")
+def wanted(folder: Path, pixels: npt.NDArray[np.uint8]) -> Answers:
     """What the fp32 graph gives."""
-    return tuple(infer_all(open_session(folder / "fp32.onnx"))(digits).values())
+    images = as_input(pixels, Bundle.open(folder).spec)
+    return tuple(infer_all(open_session(folder / "fp32.onnx"))(images).values())
 
 
 @pytest.fixture(scope="module", params=FIT_PAIRS)
@@ -208,7 +224,8 @@ def test_answers_are_right_at_every_batch_size(
 ) -> None:
     backend, precision = opened
     spec = Bundle.open(folder).spec
-    assert (backend.inputs, backend.outputs) == ((spec.input,), spec.outputs)
+    taken = TensorSpec("images", "uint8", (32, 32, 3)) if isinstance(backend, DeviceBackend) else spec.input
+    assert (backend.inputs, backend.outputs) == ((taken,), spec.outputs)
     for size in sizes:
         assert size in backend.batches
         check_answers(run(backend, digits[:size]), tuple(one[:size] for one in wanted), backend, precision)
@@ -283,9 +300,10 @@ def test_the_devices_clock_times_an_inference_or_there_is_none(
     check_same(backend.download(), kept)
 
 
-def test_the_first_one_is_closed_like_its_siblings(folder: Path, digits: Images) -> None:
-    with open_backend(Bundle.open(folder), backend="onnxruntime", precision=Precision.INT8) as backend:
-        run(backend, digits[:1])
+def test_the_first_one_is_closed_like_its_siblings(folder: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    bundle = Bundle.open(folder)
+    with open_backend(bundle, backend="onnxruntime", precision=Precision.INT8) as backend:
+        run(backend, as_input(pixels[:1], bundle.spec))
     with pytest.raises(DeployError, match="this backend is closed: open it again"):
         backend.execute()
 

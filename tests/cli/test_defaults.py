@@ -16,7 +16,7 @@ from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.app import load_command
 from wrn_deploy.data.corrupt import Percent
 from wrn_deploy.engines.flavor import Flavor
-from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.demo import DemoOptions
 from wrn_deploy.pipeline.engines.build import BuildOptions
@@ -32,6 +32,7 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import TrainOptions
+from wrn_deploy.pipeline.tuning.engine import EngineTuneOptions
 from wrn_deploy.pipeline.tuning.tune import TuneOptions
 from wrn_deploy.spec import Precision
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
@@ -135,6 +136,15 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             ),
         ),
     ),
+    (
+        "tuning.engine.tune_engine", "tune", ["a", "--data", "b", "--engine", "fp16"],
+        EngineTuneOptions(precision=Precision.FP16, data="b"),
+    ),
+    (
+        "tuning.engine.tune_engine", "tune",
+        ["a", "--data", "b", "--engine", "int8", "--batch-size", "2", "--rounds", "7", "--duration", "4"],
+        EngineTuneOptions(precision=Precision.INT8, data="b", batch=2, rounds=7, duration_s=4.0),
+    ),
     ("finetuning.finetune.finetune_bundle", "finetune", ["a", "--data", "b"], FinetuneOptions(data="b")),
     (
         "finetuning.finetune.finetune_bundle", "finetune",
@@ -154,7 +164,8 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "engines.build.build_engine", "build-engine",
         ["a", "--int8", "--flavor", "tensorrt", "--profile", "1:2:3", "--workspace", "4", "--optimization-level", "5",
-         "--timing-cache", "b", "--no-tf32", "--refit", "--strip", "--version-compatible",
+         "--aux-streams", "6", "--tiling", "full", "--timing-iterations", "7",
+         "--timing-cache", "b", "--no-tf32", "--refit", "--strip", "--version-compatible", "--exclude-lean-runtime",
          "--hardware-compatible", "ampere-plus", "--compute-capability", "8.9", "--calib-data", "other", *CALIBRATION,
          "--rebuild"],
         BuildOptions(
@@ -162,9 +173,14 @@ CASES: list[tuple[str, str, list[str], Any]] = [
             engine=EngineOptions(
                 profiles=(Profile(minimum=1, optimum=2, maximum=3),), workspace_mib=4, level=5, timing_cache=B,
                 tf32=False, refit=True, strip=True, version_compatible=True, hardware=Hardware.AMPERE_PLUS,
-                compute_capabilities=("SM89",),
+                compute_capabilities=("SM89",), aux_streams=6, tiling=Tiling.FULL, timing_iterations=7,
+                exclude_lean_runtime=True,
             ),
         ),
+    ),
+    (
+        "engines.build.build_engine", "build-engine", ["a", "--fp16", "--no-timing-cache"],
+        BuildOptions(precision=Precision.FP16, engine=EngineOptions(no_timing_cache=True)),
     ),
     (
         "measuring.measure.bench_bundle", "bench", ["a", "--data", "b", "--out", "OUT"],

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from wrn_deploy.engines.build import BuiltPlan, build_plan
 from wrn_deploy.engines.flavor import Flavor, TensorRT, find_flavor, installed_flavors
-from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.progress import Progress, Silent
@@ -80,6 +80,7 @@ def test_two_builds_differ_in_nothing_but_internal_names(rtx: TensorRT, made_bun
         {"profiles": (*SMALL, Profile(8, 16, 32))},
         {"workspace_mib": 512},
         {"tf32": False},
+        {"aux_streams": 0},
         {"compute_capabilities": ("SM89",)},
         {"compute_capabilities": ("SM86", "SM120")},
     ],
@@ -229,6 +230,8 @@ def test_what_needs_a_gpu_says_so(
         ({"version_compatible": True}, "--version-compatible with tensorrt_rtx: .* build one with each version"),
         ({"hardware": Hardware.AMPERE_PLUS}, "--hardware-compatible with tensorrt_rtx: .* --compute-capability"),
         ({"timing_cache": Path("times")}, "--timing-cache with tensorrt_rtx: .* leave it out"),
+        ({"tiling": Tiling.FULL}, "--tiling with tensorrt_rtx: .* the plan would be the same"),
+        ({"timing_iterations": 8}, "--timing-iterations with tensorrt_rtx: it measures nothing ahead of time"),
         ({"compute_capabilities": ("SM90",)}, "--compute-capability SM90: expected one of CURRENT, SM75, SM80"),
         ({"compute_capabilities": ("NONE",)}, "--compute-capability NONE: expected one of CURRENT"),
     ],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wrn_deploy.engines.configure import configure, load_timing_cache, save_timing_cache
+from wrn_deploy.engines.configure import configure
 from wrn_deploy.engines.flavor import Flavor, TensorRT, find_flavor, installed_flavors
 from wrn_deploy.engines.log import BuildLog, make_logger
-from wrn_deploy.engines.options import EngineOptions, Hardware, Profile
+from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling
+from wrn_deploy.engines.timing_cache import TimingCache
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import TensorSpec
 
@@ -82,8 +84,38 @@ def test_every_level_of_hardware_compatibility_has_its_name(builder: Any, log: B
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_timing_cache_is_made_and_written_through_the_real_calls(builder: Any, tmp_path: Path) -> None:
     """RTX's has nothing in it; that the calls and their arguments exist is what is shown here."""
+    file = tmp_path / "times"
     _, config = configured(builder)
-    cache = load_timing_cache(config, tmp_path / "times")
-    save_timing_cache(cache, tmp_path / "times")
-    assert (tmp_path / "times").read_bytes() == bytes(config.get_timing_cache().serialize())
-    load_timing_cache(configured(builder)[1], tmp_path / "times")
+    times = TimingCache(file=file, ours=False)
+    times.attach(config)
+    times.save()
+    assert file.read_bytes() == bytes(config.get_timing_cache().serialize())
+    again = TimingCache(file=file, ours=False)
+    again.attach(configured(builder)[1])
+    assert again.started_from == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert times.started_from is None
+    assert times.warnings == again.warnings == []
+
+
+def test_an_engine_of_rtx_can_be_captured(builder: Any) -> None:
+    module, config = configured(builder)
+    assert config.get_flag(module.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    module, config = configured(builder, Flavor.TENSORRT)
+    assert not config.get_flag(module.BuilderFlag.REQUIRE_USER_ALLOCATION)
+
+
+def test_the_search_has_its_limits(builder: Any) -> None:
+    module, usual = configured(builder)
+    assert (usual.max_aux_streams, usual.avg_timing_iterations) == (-1, 1)
+    _, config = configured(builder, Flavor.TENSORRT, aux_streams=0, timing_iterations=8)
+    assert (config.max_aux_streams, config.avg_timing_iterations) == (0, 8)
+    for tiling in Tiling:
+        _, config = configured(builder, Flavor.TENSORRT, tiling=tiling)
+        assert config.tiling_optimization_level == getattr(module.TilingOptimizationLevel, tiling.name)
+
+
+def test_the_lean_runtime_is_left_out_of_a_version_compatible_plan(builder: Any, log: BuildLog) -> None:
+    """TensorRT refuses the one flag without the other, which must be set first."""
+    module, config = configured(builder, Flavor.TENSORRT, version_compatible=True, exclude_lean_runtime=True)
+    assert config.get_flag(module.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
+    assert not [error for error in log.errors if "EXCLUDE_LEAN_RUNTIME" in error]

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.output import write_record
 from tests.bench.sample_reports import FULL
-from wrn_deploy.engines.configure import save_timing_cache
+from wrn_deploy.engines.timing_cache import TimingCache
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import build_model, describe_model
 from wrn_deploy.models.checkpoints.weights import write_weights
@@ -27,9 +27,21 @@ POINT = ResumePoint(spec=SPEC, recipe=TrainRecipe(epochs=1, batch_size=8), train
 SESSION = {"first_epoch": 0, **dict.fromkeys(EXACT)}
 
 
-class _Cache:
-    def serialize(self) -> bytes:
-        return b"times"
+def _save_times(file: Path) -> None:
+    class Config:
+        def create_timing_cache(self, _times: bytes) -> Config:
+            return self
+
+        def set_timing_cache(self, _cache: Config, ignore_mismatch: bool) -> bool:
+            return not ignore_mismatch
+
+        def serialize(self) -> bytes:
+            return b"times"
+
+    times = TimingCache(file=file, ours=True)
+    times.attach(Config())
+    times.save()
+    assert times.warnings == []
 
 
 # Writer -> the names of the files that it writes into the folder.
@@ -42,7 +54,7 @@ WRITERS: dict[str, tuple[tuple[str, ...], Callable[[Path], object]]] = {
     "log": ((LOG,), lambda folder: write_log(folder, ())),
     "run": ((RUN,), lambda folder: write_run(folder, POINT, {}, SESSION)),
     "weights": (("a.safetensors",), lambda folder: write_weights(build_model(SPEC), SPEC, folder / "a.safetensors")),
-    "timing cache": (("a.cache",), lambda folder: save_timing_cache(_Cache(), folder / "a.cache")),
+    "timing cache": (("a.cache",), lambda folder: _save_times(folder / "a.cache")),
     "benchmark": (("a.json",), lambda folder: write_record(folder / "a.json", {"a": 1})),
 }
 

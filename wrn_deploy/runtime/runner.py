@@ -150,7 +150,7 @@ class Runner:
 
         Args:
             images: uint8 (N, H, W, 3), RGB, at the network's size; or normalised float32 (N, 3, H, W), unless the
-                bundle was exported with pixel input.
+                graph or plan takes pixels (see `inputs`), as plans do by default.
 
         Returns:
             float32 (N, classes), owned by the caller.

@@ -181,3 +181,9 @@ def test_the_engines_profiles_are_those_of_the_manifest() -> None:
         deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "profiles": BATCHES[:1]})
     with pytest.raises(StaleArtifact, match="the plan has no input pictures"):
         deserialize_plan(None, Runtime(engine), b"ftrt", {**facts, "inputs": [{"name": "pictures"}]})
+
+
+def test_a_plan_without_a_runtime_in_it_holds_no_host_code() -> None:
+    runtime = Runtime(object())
+    deserialize_plan(None, runtime, b"ftrt", {"version_compatible": True, "exclude_lean_runtime": True})
+    assert not runtime.engine_host_code_allowed

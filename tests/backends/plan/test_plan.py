@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 from types import ModuleType
@@ -11,19 +12,22 @@ import pytest
 
 from tests.backends.plan.fake_gpu import FakeDriver
 from tests.backends.plan.fake_tensorrt import FakeTensorRT, Tensor, answer_to
+from tests.backends.plan.opened import run
 from tests.manifests import read_record, write_record
 from wrn_deploy.backends.plan import backend as plan_backend
+from wrn_deploy.backends.plan import validity
 from wrn_deploy.backends.plan.backend import PlanRuntime
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError
 from wrn_deploy.machine import Gpu
-from wrn_deploy.runtime.backend import examine, open_backend
+from wrn_deploy.runtime.backend import examine, open_backend, runtimes
 from wrn_deploy.spec import Precision, TensorSpec
 
 H200 = Gpu("NVIDIA H200", "9.0", 143771, "570.86.15")
 FACTS = {
     "flavor": "tensorrt", "version": "11.4.0.106", "compute_capability": "9.0", "gpu": "NVIDIA H200",
     "profiles": [{"minimum": 2, "optimum": 4, "maximum": 6}],
+    "inputs": [{"name": "images", "dtype": "uint8", "shape": [32, 32, 3]}],
 }  # fmt: skip
 TENSORS = (TensorSpec("images", "float32", (3, 4, 4)), TensorSpec("logits", "float32", (5,)))
 
@@ -36,7 +40,7 @@ class Machine:
         self._real_spec, self._real_import = importlib.util.find_spec, importlib.import_module
 
     def has(self, gpu: Gpu | None, **packages: str | Exception) -> None:
-        names = {"tensorrt", "tensorrt_rtx", "pycuda"}
+        names = {"tensorrt", "tensorrt_lean", "tensorrt_rtx", "pycuda"}
 
         def find_spec(name: str, package: str | None = None) -> object:
             return (object() if name in packages else None) if name in names else self._real_spec(name, package)
@@ -122,25 +126,95 @@ def test_a_missing_package_says_more_than_the_missing_plan(bundle: Bundle, machi
         open_backend(bundle, backend="tensorrt", precision=Precision.FP16)
 
 
-def test_a_bundles_plan_is_opened_with_its_profile(
-    bundle: Bundle, driver: FakeDriver, trt: FakeTensorRT, machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "source", [TensorSpec("images", "uint8", (32, 32, 3)), TensorSpec("images", "float32", (3, 32, 32))]
+)
+def test_a_bundles_plan_is_opened_with_its_profile_and_its_own_input(
+    bundle: Bundle,
+    driver: FakeDriver,
+    trt: FakeTensorRT,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    source: TensorSpec,
 ) -> None:
-    made = with_plan(bundle)
+    """The bundle's graphs take normalised images; what the plan takes is in its facts."""
+    made = with_plan(bundle, inputs=[dataclasses.asdict(source)])
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
     artifact = made.artifacts["plan-fp16-tensorrt"]
     runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
     trt.profiles = [(2, 4, 6)]
     trt.tensors = [
-        Tensor("images", "FLOAT", (3, 32, 32)),
+        Tensor("images", {"uint8": "UINT8", "float32": "FLOAT"}[source.dtype], source.shape),
         Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10)),
     ]
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
+    size = {"uint8": 1, "float32": 4}[source.dtype]
     with runtime.open_backend(made, artifact, precision=Precision.FP16, threads=None) as backend:
         assert backend.batches == range(2, 7)
-        assert backend.inputs == (made.spec.input,)
+        assert backend.inputs == (source,)
         assert [len(memory.data) for memory in driver.memory.values()] == [trt.activations], "buffers wait for a batch"
-        backend.upload(np.zeros((5, 3, 32, 32), np.float32))
-        assert [len(memory.data) for memory in driver.memory.values()] == [trt.activations, 6 * 3 * 32 * 32 * 4]
+        batch = np.ones((5, *source.shape), source.dtype)
+        np.testing.assert_array_equal(run(backend, batch), answer_to(batch, 10))
+        sizes = [trt.activations, 6 * 10 * 4, 6 * 3 * 32 * 32 * size]
+        assert sorted(len(memory.data) for memory in driver.memory.values()) == sorted(sizes)
+
+
+@pytest.mark.parametrize("inputs", [None, [], [{"name": "images"}], "images", [1, 2]])
+def test_a_manifest_without_the_input_says_so(
+    bundle: Bundle, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch, inputs: object
+) -> None:
+    made = with_plan(bundle, inputs=inputs)
+    monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
+    runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
+    with pytest.raises(DamagedFile, match="the plan's input"):
+        runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], precision=Precision.FP16, threads=None)
+
+
+def test_the_lean_runtime_opens_version_compatible_plans(
+    bundle: Bundle, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compatible = {"version_compatible": True, "version": "11.3.0.1"}
+    made = with_plan(bundle, **compatible)
+    machine.has(H200)
+    assert (
+        why(made)
+        == "TensorRT is not installed: pip install 'wrn-deploy[gpu]', or 'wrn-deploy[lean]' for its lean runtime"
+    )
+    machine.has(None, tensorrt_lean="11.4.0.106")
+    assert why(made) == "no CUDA GPU on this machine"
+    machine.has(H200, tensorrt_lean="11.4.0.106")
+    monkeypatch.setattr(validity, "package_versions", lambda *_names: {"tensorrt-lean-cu13": "11.4.0.106"})
+    assert why(made) == "tensorrt-lean-cu13 needs the driver 580 or later, here 570.86.15: update it"
+    newer = dataclasses.replace(H200, driver="580.65.06")
+    machine.has(newer, tensorrt_lean="11.4.0.106")
+    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[lean]'"
+    machine.has(newer, tensorrt_lean="11.4.0.106", pycuda="2026.1")
+    assert why(made) is None
+    machine.has(newer, tensorrt_lean="11.2.0.1", pycuda="2026.1")
+    assert "tensorrt 11.3.0.1, here 11.2.0.1" in (why(made) or "")
+    machine.has(newer, tensorrt_lean="11.4.0.106", pycuda="2026.1")
+    assert "built elsewhere" in (why(with_plan(bundle, **compatible, exclude_lean_runtime=True)) or "")
+    assert "runs version-compatible plans alone: build" in (why(with_plan(bundle, version="11.4.0.106")) or "")
+    assert runtimes()["tensorrt"].unfit(None) is None
+    assert runtimes()["tensorrt_rtx"].unfit(None) == "TensorRT-RTX is not installed: pip install 'wrn-deploy[rtx]'"
+
+
+def test_the_lean_module_is_imported_only_without_the_full_one(
+    bundle: Bundle, trt: FakeTensorRT, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"version_compatible": True, "exclude_lean_runtime": True, "inputs": [dataclasses.asdict(TENSORS[0])]}
+    made, imported = with_plan(bundle, **facts), list[str]()
+    trt.profiles = [(2, 4, 6)]
+    trt.tensors[1] = Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10))
+    runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
+    both = {"tensorrt": "11.4.0.106", "tensorrt_lean": "11.4.0.106"}
+    for packages, wanted in ((both, "tensorrt"), ({"tensorrt_lean": "11.4.0.106"}, "tensorrt_lean")):
+        machine.has(H200, **packages, pycuda="2026.1")
+        monkeypatch.setattr(importlib, "import_module", lambda name: (imported.append(name), trt)[1])
+        artifact = made.artifacts["plan-fp16-tensorrt"]
+        with runtime.open_backend(made, artifact, precision=Precision.FP16, threads=None) as backend:
+            assert run(backend, np.ones((2, 3, 4, 4), np.float32)).shape == (2, 10)
+        assert imported.pop() == wanted
 
 
 @pytest.mark.parametrize("profiles", [None, {}, [{"minimum": 1}], [{"minimum": "1", "optimum": 2, "maximum": 4}], 3])

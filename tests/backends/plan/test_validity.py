@@ -80,6 +80,19 @@ def test_a_version_compatible_plan_runs_on_later_versions(built: str, here: str,
     assert (mismatch(TENSORRT, here, version=built) == "") is (built == here)
 
 
+def test_a_plan_without_its_runtime_runs_on_its_own_version_alone() -> None:
+    compatible = {"version_compatible": True, "exclude_lean_runtime": True}
+    assert not mismatch(TENSORRT, **compatible)
+    assert "tensorrt 11.4.0.106, here 11.5.0.1" in mismatch(TENSORRT, "11.5.0.1", **compatible)
+
+
+def test_the_lean_runtime_runs_version_compatible_plans_alone() -> None:
+    assert "--version-compatible" in (plan_mismatch(TENSORRT, "11.4.0.106", H200, lean=True) or "")
+    compatible = {**TENSORRT, "version_compatible": True}
+    assert plan_mismatch(compatible, "11.4.0.106", H200, lean=True) is None
+    assert plan_mismatch(compatible, "11.5.0.1", H200, lean=True) is None
+
+
 def test_a_plan_of_rtx_runs_on_its_own_version_alone() -> None:
     for compatible in (False, True):
         assert not mismatch(RTX, "1.7.1.116", L4, version_compatible=compatible)

@@ -51,6 +51,7 @@ class Oracle:
     """A backend that answers class (grey value modulo 5), for batches of the given sizes."""
 
     spec = SPEC
+    inputs: tuple[TensorSpec, ...] = (SPEC.input,)
     outputs: tuple[TensorSpec, ...] = (TensorSpec("logits", "float32", (5,)),)
 
     def __init__(self, batches: range = range(1, 1000), broken: int | None = None) -> None:
@@ -78,6 +79,7 @@ class TopTwo(Oracle):
     """The same, but it takes pixels, and gives the two best classes and one feature."""
 
     spec = dataclasses.replace(SPEC, interface=Interface(pixels=True, top_k=2, features=1))
+    inputs = (spec.input,)
     outputs = spec.outputs
 
     def upload(self, batch: npt.NDArray[Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -10,6 +13,9 @@ import pytest
 from tests.cli.conftest import Cli, contents
 from tests.pipeline.tuning.test_tune import spoil_fp16
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.cli.show.engine_tuning import show_engine_tuning
+from wrn_deploy.machine import find_gpu
+from wrn_deploy.pipeline.tuning.engine_trials import EngineTrial, EngineTuning
 
 DATA = ("--data", "digits", "--limit", 128, "--threads", 1)
 
@@ -92,3 +98,45 @@ def test_without_a_table_it_asks_for_data(cli: Cli, bundle: Bundle) -> None:
     outcome = cli("tune", bundle.folder, *DATA, "--max-drop", 1)
     assert outcome.code == 2
     assert "or pass --calib-data DATA" in outcome.err
+
+
+@pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here")
+def test_a_plan_is_tuned_only_where_it_can_be_measured(cli: Cli, made_bundle: Path) -> None:
+    outcome = cli("tune", made_bundle, "--data", "digits", "--engine", "fp16")
+    assert outcome.code == 4
+    assert "tune --engine measures plans on a CUDA GPU, and there is none here" in outcome.err
+    assert outcome.out == ""
+
+
+def test_too_few_rounds_for_an_interval_end_with_2(cli: Cli, made_bundle: Path) -> None:
+    outcome = cli("tune", made_bundle, "--data", "digits", "--engine", "fp16", "--rounds", 5)
+    assert outcome.code == 2
+    assert "--rounds 5: expected at least 6" in outcome.err
+
+
+def test_the_table_of_builds_names_the_one_that_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    trial = functools.partial(EngineTrial, aux_streams=None, build_s=2.0, size_bytes=10)
+    trials = (
+        trial(level=None, tiling=None, rounds_ms=((2.0, 2.0),) * 6),
+        trial(level=5, tiling=None, rounds_ms=((1.0, 1.0),) * 6),
+        trial(level=5, tiling="full", skipped="its process died (SIGSEGV)"),
+    )
+    tuning = EngineTuning(
+        model="wrn-16-2", random_weights=False, precision="fp16", gpu="NVIDIA H200", batch=8, data="digits",
+        trials=trials, chosen=1, sha256="0" * 64,
+    )  # fmt: skip
+    show_engine_tuning(tuning, as_json=False)
+    shown = capsys.readouterr().out
+    assert "wrn-16-2 fp16 on NVIDIA H200, batch 8 of digits" in shown
+    lines = {line.split("  ")[0]: line for line in shown.splitlines()}
+    assert {"2.000", "2.0"} <= {*lines["TensorRT's defaults (the plan as it was)"].split()}
+    assert {"1.000", "0.500", "kept"} <= {*lines["level 5"].split()}
+    assert "SIGSEGV" in lines["level 5, tiling full"]
+    assert shown.splitlines()[-1] == "kept: level 5"
+    show_engine_tuning(dataclasses.replace(tuning, chosen=0), as_json=False)
+    assert "no build is faster than the plan as it was, which stays" in capsys.readouterr().out
+    show_engine_tuning(tuning, as_json=True)
+    assert json.loads(capsys.readouterr().out)["trials"][1]["level"] == 5

@@ -61,7 +61,9 @@ def test_the_manifest_describes_the_whole_plan(bundle: Bundle, precision: Precis
     assert facts["profiles"] == profiles
     assert facts["compute_capabilities"] == ["SM86", "SM89"]
     assert [facts[name] for name in ("version_compatible", "hardware", "refit", "strip")] == [False, None, False, False]
-    assert facts["inputs"] == [{"name": "images", "dtype": "float32", "shape": [3, 32, 32]}]
+    assert facts["inputs"] == [{"name": "images", "dtype": "uint8", "shape": [32, 32, 3]}]
+    assert plan.recipe.options["pixels"] is True
+    assert facts["timing_cache"] is None
     assert facts["outputs"] == [{"name": "logits", "dtype": "float32", "shape": [10]}]
     assert facts["memory"]["weights_bytes"] > 0
     assert facts["memory"]["activation_bytes"] > 0
@@ -272,3 +274,24 @@ def test_the_plan_of_a_gpu_names_that_gpu_in_its_recipe(bundle: Bundle, monkeypa
     without = build._recipe(graph, FP16, rtx)
     monkeypatch.setattr(build, "find_gpu", lambda: Gpu("NVIDIA H200", "9.0", 143771, "570.86.15"))
     assert build._recipe(graph, FP16, rtx) != without
+
+
+@pytest.mark.parametrize(
+    ("capability", "targets", "warned"), [("9.0", (), True), ("8.9", (), False), ("9.0", ("SM89",), False)]
+)
+def test_a_gpu_that_rtx_does_not_document_is_said_before_the_build(
+    monkeypatch: pytest.MonkeyPatch, capability: str, targets: tuple[str, ...], warned: bool
+) -> None:
+    """H100 and H200: full TensorRT comes first where both are installed; with RTX alone, its name is given."""
+    from wrn_deploy.engines.flavor import TensorRT
+    from wrn_deploy.machine import Gpu
+
+    monkeypatch.setattr(build, "find_gpu", lambda: Gpu("NVIDIA H200", capability, 143771, "580.65.06"))
+    progress = Noted()
+    options = dataclasses.replace(FP16, engine=dataclasses.replace(SMALL, compute_capabilities=targets))
+    build._warn_of_gpu(options, TensorRT(Flavor.RTX, "1.7.1", None), progress)
+    said = "not known to run on compute capability 9.0 (NVIDIA H200): TensorRT-RTX documents 8.0, 8.6, 8.9, 12.0, 12.1"
+    remedy = "; full TensorRT is for such a GPU: pip install 'wrn-deploy[gpu]', --flavor tensorrt"
+    assert progress.warnings == ([said + remedy] if warned else [])
+    build._warn_of_gpu(dataclasses.replace(options, engine=SMALL), TensorRT(Flavor.TENSORRT, "11.4", None), progress)
+    assert len(progress.warnings) == warned

@@ -17,7 +17,7 @@ from wrn_deploy.backends.plan.cuda import call, cuda_runtime
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 from wrn_deploy.backends.plan.execution import AHEAD, Execution, Staged
 from wrn_deploy.backends.plan.runtime_cache import cache_file
-from wrn_deploy.backends.plan.validity import plan_mismatch
+from wrn_deploy.backends.plan.validity import input_of, lean_obstacle, plan_mismatch
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.machine import find_gpu
@@ -29,6 +29,7 @@ from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["PlanBackend", "PlanRuntime"]
 
+LEAN = "tensorrt_lean"  # the Python module that opens version-compatible plans where full TensorRT is not installed
 ALIGNMENT = 256  # bytes; TensorRT's documentation, IExecutionContext::setTensorAddress
 
 
@@ -37,7 +38,7 @@ class PlanRuntime:
     """Plans of one flavour, opened with one Python module; see `backend.Runtime`.
 
     Args:
-        flavor: the module's name.
+        flavor: the module's name; TensorRT's lean runtime stands in for full TensorRT.
         title: the library's display name.
         extra: the extra of this project that installs it.
         graphs: whether inferences run as CUDA graphs.
@@ -57,23 +58,31 @@ class PlanRuntime:
 
     def unfit(self, artifact: Artifact | None) -> str | None:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""
-        if importlib.util.find_spec(self.flavor) is None:
-            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'"
+        library, facts = self._library(), artifact.facts if artifact is not None else {}
+        if library is None:
+            other = ", or 'wrn-deploy[lean]' for its lean runtime" if facts.get("version_compatible") else ""
+            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'{other}"
         try:
-            version = str(importlib.import_module(self.flavor).__version__)
+            version = str(importlib.import_module(library).__version__)
         except (ImportError, OSError, RuntimeError) as error:
             return f"{self.title} is installed but cannot be loaded ({error}): install it again"
-        gpu = find_gpu()
+        gpu, lean = find_gpu(), library == LEAN
         if artifact is not None:
             remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
-            mismatch = plan_mismatch(artifact.facts, version, gpu, remedy=remedy, flavor=self.flavor)
+            mismatch = plan_mismatch(facts, version, gpu, remedy=remedy, flavor=self.flavor, lean=lean)
             if mismatch is not None:
                 return mismatch
         if gpu is None:
             return "no CUDA GPU on this machine"
+        missing = None
         if importlib.util.find_spec("pycuda") is None:
-            return "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
-        return None
+            missing = f"PyCUDA is not installed: pip install 'wrn-deploy[{'lean' if lean else 'gpu'}]'"
+        return (lean_obstacle(gpu) if lean else None) or missing
+
+    def _library(self) -> str | None:
+        """The installed Python module that opens its plans; the lean runtime only without full TensorRT."""
+        names = (self.flavor, LEAN) if self.flavor == "tensorrt" else (self.flavor,)
+        return next((name for name in names if importlib.util.find_spec(name) is not None), None)
 
     def open_backend(
         self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None
@@ -81,9 +90,9 @@ class PlanRuntime:
         """Deserializes the plan on the first GPU, in its primary context."""
         del precision, threads  # the plan has its own precision, and runs on the GPU
         plan = bundle.file(artifact).read_bytes()
-        module = importlib.import_module(self.flavor)
+        module = importlib.import_module(self._library() or self.flavor)
         expected = Expected(
-            source=bundle.spec.input,
+            source=input_of(artifact.facts),
             results=bundle.spec.outputs,
             facts=artifact.facts,
             host_code=bundle.trust.host_code,

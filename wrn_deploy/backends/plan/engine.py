@@ -223,7 +223,7 @@ def deserialize_plan(
     gpu = find_gpu()
     causes = plan_warnings(facts, gpu) if gpu else ()
     because = f" ({'; '.join(causes)})" if causes else ""
-    if facts.get("version_compatible"):
+    if facts.get("version_compatible") and not facts.get("exclude_lean_runtime"):
         if not host_code:
             raise DeployError(
                 "the plan is version-compatible, so it holds code for this machine's processor, which is not run "

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from wrn_deploy.errors import DamagedFile
-from wrn_deploy.machine import Gpu
+from wrn_deploy.files.record import from_record
+from wrn_deploy.machine import Gpu, package_versions
 from wrn_deploy.runtime.plan_profile import PlanProfile
+from wrn_deploy.spec import TensorSpec
 
-__all__ = ["batches_of", "plan_mismatch", "plan_warnings", "profiles_of"]
+__all__ = ["batches_of", "input_of", "lean_obstacle", "plan_mismatch", "plan_warnings", "profiles_of"]
 
 RTX = "tensorrt_rtx"
 AMPERE = (8, 0)
 # GPUs that run TensorRT-RTX plans without a target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
 # Engines"; 12.1 is among the targets that 1.7.1 knows.
 DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
+# The lean runtime's packages -> the oldest driver on Linux: NVIDIA's TensorRT documentation, "Prerequisites".
+LEAN_DRIVERS = {"tensorrt-lean-cu13": 580, "tensorrt-lean-cu12": 535}
 
 
 def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
@@ -42,8 +46,23 @@ def batches_of(facts: Mapping[str, Any]) -> range:
     return range(min(each.minimum for each in profiles), max(each.maximum for each in profiles) + 1)
 
 
+def input_of(facts: Mapping[str, Any]) -> TensorSpec:
+    """The plan's one input, which need not be that of the bundle's graphs; raises DamagedFile if it is not there."""
+    try:
+        (record,) = facts["inputs"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(f"the manifest lacks the plan's input ({error!r}): build it again") from error
+    return from_record(TensorSpec, record, "the plan's input")
+
+
 def plan_mismatch(
-    facts: Mapping[str, Any], version: str, gpu: Gpu | None, *, remedy: str = "", flavor: str | None = None
+    facts: Mapping[str, Any],
+    version: str,
+    gpu: Gpu | None,
+    *,
+    remedy: str = "",
+    flavor: str | None = None,
+    lean: bool = False,
 ) -> str | None:
     """How a plan differs from this machine and what to do; None if it fits.
 
@@ -53,10 +72,16 @@ def plan_mismatch(
         gpu: this machine's; None: compares only the software.
         remedy: the command that builds it again, as in "wrn-deploy build-engine BUNDLE --fp16 --rebuild".
         flavor: the flavour to run it; None: the plan's own.
+        lean: whether TensorRT's lean runtime is to run it, which runs version-compatible plans alone.
     """
     again = f"build it again here{f': `{remedy}`' if remedy else ''}"
     if facts.get("strip"):
         return f"the plan has no weights (it was built with --strip), and nothing here refits it: {again}"
+    if lean and not facts.get("version_compatible"):
+        return (
+            "TensorRT's lean runtime, which is installed here, runs version-compatible plans alone: build this one "
+            "again with --version-compatible, or pip install 'wrn-deploy[gpu]' for full TensorRT"
+        )
     differences = []
     if flavor is not None and facts.get("flavor") != flavor:
         differences.append(f"for {facts.get('flavor')}, here {flavor}")
@@ -65,6 +90,15 @@ def plan_mismatch(
     if gpu is not None and (other := _other_gpu(facts, gpu)) is not None:
         differences.append(other)
     return f"the plan was built elsewhere: {'; '.join(differences)}; {again}" if differences else None
+
+
+def lean_obstacle(gpu: Gpu) -> str | None:
+    """Why the installed lean runtime cannot use this driver: a call on it would end the process, without an error."""
+    for package in package_versions(*LEAN_DRIVERS):
+        needed = LEAN_DRIVERS[package]
+        if _numbers(gpu.driver) < (needed,):
+            return f"{package} needs the driver {needed} or later, here {gpu.driver}: update it"
+    return None
 
 
 def plan_warnings(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
@@ -85,15 +119,17 @@ def plan_warnings(facts: Mapping[str, Any], gpu: Gpu) -> tuple[str, ...]:
 
 
 def _version_fits(facts: Mapping[str, Any], version: str) -> bool:
-    """The same version; or a later one, for a version-compatible plan of full TensorRT.
+    """The same version; or a later one, for a version-compatible plan of full TensorRT with its runtime in it.
 
     NVIDIA's documentation, "Engine Compatibility": TensorRT-RTX plans never run on another release; version-compatible
-    plans of TensorRT run on later ones.
+    plans of TensorRT run on later ones by the lean runtime that they hold, and need that of their own version if they
+    hold none.
     """
     built = facts.get("version")
     if built == version:
         return True
-    if not isinstance(built, str) or facts.get("flavor") == RTX or not facts.get("version_compatible"):
+    portable = facts.get("version_compatible") and not facts.get("exclude_lean_runtime")
+    if not isinstance(built, str) or facts.get("flavor") == RTX or not portable:
         return False
     return _numbers(built) < _numbers(version)
 

@@ -12,10 +12,10 @@ import typer
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
+from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.engines.flavor import Flavor
-from wrn_deploy.engines.options import EngineOptions, Hardware, parse_profile
+from wrn_deploy.engines.options import EngineOptions, Hardware, Tiling, parse_profile
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
 
@@ -69,14 +69,27 @@ class PlanFlags:
     level: Annotated[
         int | None, option("0..5", "How long to search. Default: TensorRT's own, 3.", name="--optimization-level")
     ] = None
-    timing_cache: Annotated[
-        Path | None, option("FILE", "Measured times, read and written; TensorRT only, not RTX.")
+    aux_streams: Annotated[
+        int | None, option("N", "Streams besides its own that an inference may use. Default: TensorRT's choice.")
     ] = None
+    tiling: Annotated[
+        Tiling | None, choice(Tiling, "How long to search for tiles in the L2 cache; TensorRT only, not RTX:")
+    ] = None
+    timing_iterations: Annotated[
+        int | None, option("N", "How many times each kernel is timed; TensorRT only, not RTX. Default: 1.")
+    ] = None
+    timing_cache: Annotated[
+        Path | None, option("FILE", "Measured times, read and written. Default: one in the user's cache folder.")
+    ] = None
+    no_timing_cache: Annotated[bool, flag("--no-timing-cache", "Measure everything, and keep no times.")] = False
     tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.")] = True
     refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.")] = False
     strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.")] = False
     version_compatible: Annotated[
-        bool, flag("--version-compatible", "Run on later versions too; TensorRT only, not RTX.", TARGET)
+        bool, flag("--version-compatible", "Run on later and lean TensorRTs too; TensorRT only, not RTX.", TARGET)
+    ] = False
+    exclude_lean_runtime: Annotated[
+        bool, flag("--exclude-lean-runtime", "With --version-compatible: leave the runtime out of the plan.", TARGET)
     ] = False
     hardware: Annotated[
         Hardware | None,
@@ -113,6 +126,9 @@ def build_engine_command(
     plan: PlanFlags,
     calibration: opt.CalibrationFlags,
     flavor: Annotated[Flavor | None, choice(Flavor, "Which TensorRT; the first installed by default:")] = None,
+    pixels: Annotated[
+        bool, either("pixels", "Take pixels (uint8, N x H x W x 3) and normalise inside; else normalised images.")
+    ] = True,
     calib_data: opt.CalibDataFirst = None,
     rebuild: Annotated[bool, flag("--rebuild", "Build even if the plan is up to date.")] = False,
     as_json: opt.AsJson = False,
@@ -126,7 +142,12 @@ def build_engine_command(
         raise UsageError(f"--calib-data {calib_data} with --{precision}: expected it with --int8 only")
     calibrate = calibration.options(calib_data) if calib_data else None
     options = BuildOptions(
-        precision=precision, engine=plan.options(), flavor=flavor, calibrate=calibrate, rebuild=rebuild
+        precision=precision,
+        engine=plan.options(),
+        flavor=flavor,
+        pixels=pixels,
+        calibrate=calibrate,
+        rebuild=rebuild,
     )
     opened = Bundle.open(bundle)
     built = build_engine(opened, options, new_progress())

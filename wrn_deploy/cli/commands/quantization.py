@@ -15,6 +15,7 @@ from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.spec import Precision
 
 __all__ = ["app"]
 
@@ -55,6 +56,23 @@ class TuneFlags:
     ] = None
     threads: opt.Threads = None
     limit: opt.Limit = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFlags:
+    """The plan to tune instead, and how to measure; the fields are those of `EngineTuneOptions`."""
+
+    PANEL: ClassVar[str] = "Tuning a plan"
+
+    engine: Annotated[
+        Precision | None,
+        choice(Precision, "Keep the fastest of several builds of the TensorRT plan of this precision:"),
+    ] = None
+    batch: Annotated[
+        int | None, option("N", "Batch to time. Default: the first profile's.", minimum=1, name="--batch-size")
+    ] = None
+    rounds: Annotated[int, option("N", "Turns of each build.", minimum=1)] = 30
+    duration_s: Annotated[float, option("SECONDS", "Time for all turns of a build.", name="--duration")] = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +142,7 @@ def calibrate(
 def tune(
     bundle: opt.BundlePath,
     flags: TuneFlags,
+    plan: EngineFlags,
     calibration: opt.CalibrationFlags,
     decoding: opt.DecodingFlags,
     out: Annotated[Path | None, option("FILE", "For the picture. Default: BUNDLE/reports/frontier.svg.")] = None,
@@ -134,7 +153,13 @@ def tune(
 
     Keeps as few multiply-accumulates in fp16 as it can find so that the budget is met: --max-drop, --min-agreement or
     both. Writes the int8 graph for TensorRT accordingly; exit code 3 if no set meets the budget.
+
+    With --engine, tunes a plan instead: builds it at several optimization levels, measures each on this GPU, and keeps
+    the fastest.
     """
+    if plan.engine is not None:
+        _tune_engine(bundle, flags.data, plan, as_json=as_json)
+        return
     from wrn_deploy.cli.show.quantization import show_tuning
     from wrn_deploy.pipeline.output_files import check_picture, reports_of
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
@@ -148,6 +173,15 @@ def tune(
     show_tuning(tuning, as_json=as_json)
     write_picture(tuning, picture, progress)
     check_tuning(tuning)
+
+
+def _tune_engine(bundle: Path, data: str, flags: EngineFlags, *, as_json: bool) -> None:
+    from wrn_deploy.cli.show.engine_tuning import show_engine_tuning
+    from wrn_deploy.pipeline.tuning.engine import EngineTuneOptions, tune_engine
+
+    given = values(flags)
+    options = EngineTuneOptions(precision=given.pop("engine"), data=data, **given)
+    show_engine_tuning(tune_engine(Bundle.open(bundle), options, new_progress()), as_json=as_json)
 
 
 @app.command()

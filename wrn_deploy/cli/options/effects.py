@@ -62,7 +62,32 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(names=("weights_key",), when=lambda given: given["weights"] is not None, expected="--weights FILE"),
     ),
     "calibrate": (PERCENTILE,),
-    "tune": (CALIBRATION, PERCENTILE),
+    "tune": (
+        _Effect(
+            names=(
+                "max_drop",
+                "min_agreement",
+                "threads",
+                "limit",
+                "calib_data",
+                "size",
+                "method",
+                "percentile",
+                "max_corrupt",
+                "workers",
+                "out",
+            ),
+            when=lambda given: given["engine"] is None,
+            expected="no --engine, which builds and times plans",
+        ),
+        _Effect(
+            names=("batch", "rounds", "duration_s"),
+            when=lambda given: given["engine"] is not None,
+            expected="--engine PRECISION, which times plans",
+        ),
+        CALIBRATION,
+        PERCENTILE,
+    ),
     "build-engine": (CALIBRATION, PERCENTILE),
     "finetune": (
         _Effect(

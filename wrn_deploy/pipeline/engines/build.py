@@ -6,14 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wrn_deploy.backends.plan.validity import plan_warnings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact, Kind, Recipe
+from wrn_deploy.pipeline.engines.pixels import check_pixels, plan_graph
 from wrn_deploy.pipeline.engines.proof import prove_plan
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.state import GRAPH, find_calibrated
 from wrn_deploy.progress import Progress
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import Precision, TensorSpec
 from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "build_engine"]
 
 # The options among a plan's facts.
-KEPT = ("profiles", "version_compatible", "hardware", "compute_capabilities", "refit", "strip")
+KEPT = (
+    "profiles", "version_compatible", "exclude_lean_runtime", "hardware", "compute_capabilities", "refit", "strip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class BuildOptions:
         precision: that of the graph to build from.
         engine: the options of the plan.
         flavor: which TensorRT (None: the first that is installed).
+        pixels: whether the plan takes pixels (uint8, NHWC) and normalises inside, whatever the bundle's graphs take.
         calibrate: int8 only: how to calibrate first (None: use the bundle's table).
         rebuild: build even if the plan is up to date.
     """
@@ -42,6 +47,7 @@ class BuildOptions:
     precision: Precision
     engine: EngineOptions
     flavor: Flavor | None = None
+    pixels: bool = True
     calibrate: CalibrateOptions | None = None
     rebuild: bool = False
 
@@ -55,7 +61,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         >>> from wrn_deploy.progress import Silent
         >>> from wrn_deploy.engines.options import EngineOptions, Profile
         >>> from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
-        >>> from wrn_deploy.spec import Precision
+        >>> from wrn_deploy.spec import Precision, TensorSpec
         >>> bundle = Bundle.open(Path("bundle"))  # as `calibrate_bundle` leaves it
         >>> options = BuildOptions(precision=Precision.INT8, engine=EngineOptions(profiles=(Profile(1, 8, 32),)))
         >>> plan = build_engine(bundle, options, Silent())
@@ -63,7 +69,8 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         True
 
     Raises:
-        UsageError: int8 without a calibration table and without calibration data; an option that this TensorRT lacks.
+        UsageError: int8 without a calibration table and without calibration data; an option that this TensorRT lacks;
+            no pixels, for a bundle whose graphs take them.
         MachineError: no TensorRT is installed, or this machine cannot build the plan.
         DeployError: the bundle lacks the graph, or TensorRT cannot build it.
         GateError: the engine computes a layer in more bits than the graph asks for.
@@ -74,6 +81,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
 
     trt = find_flavor(options.flavor)
     check_flavor(options.engine, trt.flavor)
+    check_pixels(bundle.spec, pixels=options.pixels)
     graph = _graph(bundle, options, progress)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"
@@ -81,12 +89,23 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     if current is not None:
         progress.note(f"{bundle.folder}: {current.path} is up to date")
         return current
-    built = build_plan(trt, bundle.file(graph), bundle.spec.input, options.engine, progress)
-    facts = _facts(bundle, built, options, trt) | {"precision": prove_plan(trt, built, bundle.file(graph), progress)}
+    _warn_of_gpu(options, trt, progress)
+    file = bundle.file(graph)
+    with plan_graph(file, bundle.spec, pixels=options.pixels) as taken:
+        built = build_plan(trt, taken.file, taken.source, options.engine, progress)
+    facts = _facts(bundle, built, options, trt, taken.source)
+    facts["precision"] = prove_plan(trt, built, file, progress)
     path = f"{options.precision}-{trt.flavor}.plan"
     with bundle.transaction() as step:
         step.file(path).write_bytes(built.plan)
         return step.add(key, kind=Kind.PLAN, precision=options.precision, path=path, recipe=recipe, facts=facts)
+
+
+def _warn_of_gpu(options: BuildOptions, trt: TensorRT, progress: Progress) -> None:
+    """Warns if this GPU is none that NVIDIA documents for TensorRT-RTX's plans, as those of compute capability 9.0."""
+    gpu, described = find_gpu(), {**options.engine.describe(), "flavor": trt.flavor.value}
+    for warning in plan_warnings(described, gpu) if gpu else ():
+        progress.warn(f"{warning}; full TensorRT is for such a GPU: pip install 'wrn-deploy[gpu]', --flavor tensorrt")
 
 
 def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
@@ -103,7 +122,11 @@ def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifac
 
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
     gpu = find_gpu()
-    described = {**options.engine.describe(), "gpu": None if gpu is None else dataclasses.asdict(gpu)}
+    described = {
+        **options.engine.describe(),
+        "pixels": options.pixels,
+        "gpu": None if gpu is None else dataclasses.asdict(gpu),
+    }
     return Recipe(
         parents={graph.key: graph.sha256},
         options=described,
@@ -111,7 +134,9 @@ def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:
     )
 
 
-def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorRT) -> dict[str, Any]:
+def _facts(
+    bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorRT, source: TensorSpec
+) -> dict[str, Any]:
     """What cannot be read from the plan itself without a GPU."""
     gpu, engine = find_gpu(), options.engine.describe()
     return {
@@ -122,9 +147,10 @@ def _facts(bundle: Bundle, built: BuiltPlan, options: BuildOptions, trt: TensorR
         "gpu": gpu.name if gpu else None,
         "driver": gpu.driver if gpu else None,
         **{name: engine[name] for name in KEPT},
-        "inputs": [dataclasses.asdict(bundle.spec.input)],
+        "inputs": [dataclasses.asdict(source)],
         "outputs": [dataclasses.asdict(output) for output in bundle.spec.outputs],
         "seconds": built.seconds,
+        "timing_cache": built.started_from,
         "memory": built.memory,
         "warnings": list(built.warnings),
     }

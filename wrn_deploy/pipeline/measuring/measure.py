@@ -33,8 +33,8 @@ from wrn_deploy.version import __version__
 __all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
 
 PACKAGES = (
-    "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13",
-    "tensorrt-rtx-cu12", "pycuda",
+    "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-lean-cu13",
+    "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "pycuda",
 )  # fmt: skip
 
 

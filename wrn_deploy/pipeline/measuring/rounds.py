@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class RowBuilder:
     found: Candidate
     skipped: str | None
     worker: Worker | None = None
+    runs: int = 1  # in a turn
     warmed: dict[int, WarmUp] = field(default_factory=dict)
     rounds: dict[int, list[Times]] = field(default_factory=dict)
     answers: Answers | None = None
@@ -91,30 +92,27 @@ def time_rounds(
     count = len(_working(entries))
     with progress.task(f"Timing {count} candidates", len(settings.batches) * (settings.rounds + 1) * count) as advance:
         for batch in settings.batches:
-            turns: dict[str, int] = {}
             for entry, worker in _working(entries):
                 with _failing(entry):
                     entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
                     runs = math.ceil(settings.duration_s * 1000 / settings.rounds / run_ms)
-                    turns[entry.name] = max(1, min(settings.iterations, runs))
+                    entry.runs = max(1, min(settings.iterations, runs))
                 advance(1)
             with watch.timing(batch) if watch else contextlib.nullcontext():
                 for index in range(settings.rounds):
-                    _take_turns(entries, index, batch, turns, advance)
+                    _take_turns(entries, index, batch, advance)
                     if watch is not None:
                         watch.look()
 
 
-def _take_turns(
-    entries: list[RowBuilder], index: int, batch: int, turns: Mapping[str, int], advance: Callable[[int], object]
-) -> None:
-    """One round: each candidate once, the first one another in each round; `turns` are runs by name."""
+def _take_turns(entries: list[RowBuilder], index: int, batch: int, advance: Callable[[int], object]) -> None:
+    """One round: each candidate once, the first one another in each round."""
     working = _working(entries)
     first = index % len(working) if working else 0
     for entry, worker in working[first:] + working[:first]:
         time.sleep(PAUSE_S)
         with _failing(entry):
-            entry.rounds.setdefault(batch, []).append(worker.time(batch, turns[entry.name]))
+            entry.rounds.setdefault(batch, []).append(worker.time(batch, entry.runs))
         advance(1)
 
 
