@@ -121,7 +121,9 @@ def _rounds(given: Any, worker: Worker, batch: int, look: Callable[[], None]) ->
     with _Bare(session, CPU, spec.input, spec.outputs) as backend, ThreadPoolExecutor(1) as pool:
 
         def prepare() -> Any:
-            return as_input(next(iter(Batches(source, spec.preprocessing, batch))).images, spec)
+            return as_input(
+                next(iter(Batches(source, spec.preprocessing, batch))).images, spec.preprocessing, spec.input
+            )
 
         section = section_of([cast("Backend", backend)], Boundary.COMPUTE, prepare, pool)
         ways = {

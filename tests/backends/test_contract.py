@@ -28,7 +28,6 @@ from wrn_deploy.runtime.backend import (
     open_backend,
     runtimes,
 )
-from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.runtime.sessions import infer_all, open_session
 from wrn_deploy.spec import Precision, TensorSpec
 
@@ -66,13 +65,14 @@ def pixels(folder: Path) -> npt.NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def digits(first: tuple[Backend, Precision], folder: Path, pixels: npt.NDArray[np.uint8]) -> Images:
     """The images as the backend takes them: plans have an interface of their own."""
-    return prepare_images(pixels, Bundle.open(folder).spec.preprocessing, first[0].inputs[0])
+    return as_input(pixels, Bundle.open(folder).spec.preprocessing, first[0].inputs[0])
 
 
 @pytest.fixture(scope="module")
 def wanted(folder: Path, pixels: npt.NDArray[np.uint8]) -> Answers:
     """What the fp32 graph gives."""
-    images = as_input(pixels, Bundle.open(folder).spec)
+    spec = Bundle.open(folder).spec
+    images = as_input(pixels, spec.preprocessing, spec.input)
     return tuple(infer_all(open_session(folder / "fp32.onnx"))(images).values())
 
 
@@ -303,7 +303,7 @@ def test_the_devices_clock_times_an_inference_or_there_is_none(
 def test_the_first_one_is_closed_like_its_siblings(folder: Path, pixels: npt.NDArray[np.uint8]) -> None:
     bundle = Bundle.open(folder)
     with open_backend(bundle, backend="onnxruntime", precision=Precision.INT8) as backend:
-        run(backend, as_input(pixels[:1], bundle.spec))
+        run(backend, as_input(pixels[:1], bundle.spec.preprocessing, bundle.spec.input))
     with pytest.raises(DeployError, match="this backend is closed: open it again"):
         backend.execute()
 

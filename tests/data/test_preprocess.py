@@ -84,8 +84,9 @@ def test_the_arithmetic_is_one_product_and_one_sum_in_float32(digit_images: Pixe
 
 def test_pixels_are_left_to_graphs_that_take_them(digit_images: Pixels) -> None:
     plain = ModelSpec(name="wrn-10-1", family="wrn", depth=10, widen=1, classes=10, preprocessing=PLAIN)
-    np.testing.assert_array_equal(as_input(digit_images, plain), normalize(digit_images, PLAIN))
-    assert as_input(digit_images, dataclasses.replace(plain, interface=Interface(pixels=True))) is digit_images
+    np.testing.assert_array_equal(as_input(digit_images, PLAIN, plain.input), normalize(digit_images, PLAIN))
+    pixels = dataclasses.replace(plain, interface=Interface(pixels=True))
+    assert as_input(digit_images, PLAIN, pixels.input) is digit_images
 
 
 def test_batches_have_the_size_and_the_last_one_the_rest(npz_file: Path, digit_labels: list[int]) -> None:

@@ -17,7 +17,7 @@ from wrn_deploy.data.decoding.decoders import Decoders, Outcome
 from wrn_deploy.data.decoding.kept import KeptDecoders
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import budget
-from wrn_deploy.spec import ModelSpec, Preprocessing
+from wrn_deploy.spec import Preprocessing, TensorSpec
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -107,9 +107,11 @@ def scale_and_shift(preprocessing: Preprocessing) -> tuple[npt.NDArray[np.float3
     return (1.0 / (255.0 * std)).astype(np.float32), shift.astype(np.float32)
 
 
-def as_input(images: npt.NDArray[np.uint8], spec: ModelSpec) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Returns pixels (uint8 NHWC) as the graphs of a bundle take them: unchanged, or normalised here."""
-    return images if spec.interface.pixels else normalize(images, spec.preprocessing)
+def as_input(
+    images: npt.NDArray[np.uint8], preprocessing: Preprocessing, source: TensorSpec
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """Returns pixels (uint8 NHWC) as a graph or plan with the input `source` takes them: unchanged, or normalised."""
+    return images if source.dtype == "uint8" else normalize(images, preprocessing)
 
 
 @dataclass(frozen=True, slots=True)

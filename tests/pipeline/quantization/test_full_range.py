@@ -32,7 +32,9 @@ def outputs(folder: Path, graph: Path, data: str, count: int) -> Outputs:
     """What a graph gives for test images."""
     spec = Bundle.open(folder).spec
     images = next(iter(Batches(open_data(data, Role.TEST), spec.preprocessing, count))).images
-    found: Outputs = infer_all(open_session(graph, 1, fuses_qdq=False))(as_input(images, spec))
+    found: Outputs = infer_all(open_session(graph, 1, fuses_qdq=False))(
+        as_input(images, spec.preprocessing, spec.input)
+    )
     return found
 
 

@@ -11,12 +11,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.data.preprocess import Batch, Batches
+from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.finite import check_finite
-from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.spec import ModelSpec
 
 __all__ = ["TOP", "Answers", "LogitErrors", "LogitFile", "ask", "best_classes", "fill", "in_top"]
@@ -82,7 +81,7 @@ def ask(
     with _open_logits(logits) as kept:
         for batch in batches:
             _check_labels(batch, spec.classes)
-            prepared = prepare_images(batch.images, batches.preprocessing, backend.inputs[0])
+            prepared = as_input(batch.images, batches.preprocessing, backend.inputs[0])
             outputs = backend.infer(fill(prepared, backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
             check_finite(

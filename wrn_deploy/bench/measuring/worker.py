@@ -22,13 +22,12 @@ from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.process.children import serve_parent
 from wrn_deploy.process.scratch import full_is_named
 from wrn_deploy.runtime.backend import Array, open_backend
-from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
@@ -107,7 +106,7 @@ class _OpenCandidate:
         """The first images of the data as the backend takes them, repeated if there are fewer than `batch`."""
         batches = self._batches(batch)
         first = next(iter(batches))
-        return fill(prepare_images(first.images, batches.preprocessing, self._backend.inputs[0]), batch)
+        return fill(as_input(first.images, batches.preprocessing, self._backend.inputs[0]), batch)
 
 
 def shuffle_threads(chance: random.Random) -> None:

@@ -194,7 +194,7 @@ def _of_runner(runner: Runner, extra: ExtraOutput | None) -> LoadedModel:
 
 
 def _infer(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Array]:
-    batch = as_input(images, spec) if images.dtype == np.uint8 else images
+    batch = as_input(images, spec.preprocessing, spec.input) if images.dtype == np.uint8 else images
     if (batch.dtype, batch.shape[1:]) != (np.dtype(spec.input.dtype), spec.input.shape):
         raise DeployError(
             f"images are {images.dtype} {images.shape}: expected normalised float32 (N, "

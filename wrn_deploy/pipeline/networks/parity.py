@@ -67,7 +67,10 @@ def interface_parity(
     names = ", ".join(output.name for output in spec.outputs)
     with progress.task(f"Checking {names} of the {precision} graph against PyTorch"):
         batches = [
-            (as_input(pixels[-size:], spec), _computed(network, normalize(pixels[-size:], spec.preprocessing)))
+            (
+                as_input(pixels[-size:], spec.preprocessing, spec.input),
+                _computed(network, normalize(pixels[-size:], spec.preprocessing)),
+            )
             for size in sizes
         ]
         found = check_outputs(graph, batches, precision)

@@ -129,7 +129,7 @@ class CalibrationImages:
 
     def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
         """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
-        return (as_input(pixels, self.spec) for pixels in self._batches.pixels(size))
+        return (as_input(pixels, self.preprocessing, self.spec.input) for pixels in self._batches.pixels(size))
 
     @property
     def compared(self) -> int:
