@@ -33,7 +33,7 @@ class Counts:
         """What is alive, without the primary context, which a process keeps."""
         names = [field.name for field in fields(self)]
         alive = names[names.index("instances") : names.index("retained")]
-        return {name: value for name, value in zip(names, astuple(self), strict=True) if name in alive and value}
+        return {name: value for name, value in zip(names, astuple(self), strict=True) if name in alive and value > 0}
 
     def since(self, before: Counts) -> Counts:
         """The difference to an earlier state."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.driver import standin
-from tests.driver.bundles import OnGpu, answer_to, some_images
+from tests.driver.bundles import OnGpu, answer_to, make_bundle, some_images
 from wrn_deploy import Runner
 from wrn_deploy.backends.plan.cuda import NON_BLOCKING
 from wrn_deploy.errors import DeployError
@@ -58,12 +58,13 @@ def test_the_default_stream_works(gpu: Any, runner: Runner) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_batch_larger_than_the_plans_is_split(gpu: Any, runner: Runner) -> None:
-    images = some_images(40)
-    source, out, stream = OnGpu.of(gpu, images), OnGpu(gpu, (40, 10)), gpu.Stream()
-    for _ in range(3):
-        runner.predict_on_device(source, out, stream.handle)
-    stream.synchronize()
+def test_a_batch_larger_than_the_plans_is_split(gpu: Any, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "bundle", profiles=((1, 8, 32),))  # the parts of 32 begin at multiples of 256 bytes
+    images = some_images(70)
+    source, out, stream = OnGpu.of(gpu, images), OnGpu(gpu, (70, 10)), gpu.Stream()
+    with Runner.open(tmp_path / "bundle", precision="fp16", backend="tensorrt") as runner:
+        for _ in range(3):
+            runner.predict_on_device(source, out, stream.handle)
     close_to(out.read(), answer_to(images))
 
 
@@ -80,7 +81,7 @@ def test_memory_that_is_not_the_gpus_is_refused_before_anything_starts(gpu: Any,
     backend = runner._pool.first
     out = OnGpu(gpu, (4, 10))
     before = standin.counts()
-    wrong = DeviceArray(1 << 46, images.shape, "float32")
+    wrong = DeviceArray(address=1 << 46, shape=images.shape, dtype="float32")
     with pytest.raises(DeployError, match="expected memory of the first CUDA GPU"):
         backend.infer_on_device(wrong, (DeviceArray.of(out),), 0)  # type: ignore[attr-defined]
     assert standin.counts().since(before).inferences == 0

@@ -44,8 +44,8 @@ class IRuntimeCache:
     def serialize(self) -> bytes:
         return self._content
 
-    def deserialize(self, serialized_cache: bytes) -> bool:
-        return bytes(serialized_cache) == self._content
+    def deserialize(self, blob: bytes) -> bool:
+        return bytes(blob) == self._content
 
     def reset(self) -> bool:
         return True
@@ -80,7 +80,8 @@ class EngineInspector:
 
     def get_engine_information(self, format: Any) -> str:  # noqa: A002 (TensorRT's name)
         assert format == ENUMS["LayerInformationFormat"].JSON
-        batch = -1 if self.execution_context is None else self.execution_context.get_tensor_shape("")[0]
+        context, source = self.execution_context, self._engine.plan.source.name
+        batch = -1 if context is None else context.get_tensor_shape(source)[0]
         layers = [{"Name": name, "LayerType": "kernel", "Batch": batch} for name in ("first half", "second half")]
         return json.dumps({"Layers": layers})
 

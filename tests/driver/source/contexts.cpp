@@ -129,13 +129,13 @@ CALL(cuDevicePrimaryCtxGetState, CUdevice, unsigned* flags, int* active) {
 }
 
 CALL(cuCtxPushCurrent, CUcontext context) {
-    ENTER
+    if (CUresult fault = standin::enter(__func__, true); fault) return fault;
     stack.push_back(context);
     return CUDA_SUCCESS;
 }
 
 CALL(cuCtxPopCurrent, CUcontext* context) {
-    CUresult fault = standin::enter(__func__);
+    CUresult fault = standin::enter(__func__, true);
     if (stack.empty()) return CUDA_ERROR_INVALID_CONTEXT;
     if (context != nullptr) *context = stack.back();
     stack.pop_back();
@@ -143,7 +143,7 @@ CALL(cuCtxPopCurrent, CUcontext* context) {
 }
 
 CALL(cuCtxSetCurrent, CUcontext context) {
-    ENTER
+    if (CUresult fault = standin::enter(__func__, true); fault) return fault;
     if (!stack.empty()) stack.pop_back();
     if (context != nullptr) stack.push_back(context);
     return CUDA_SUCCESS;

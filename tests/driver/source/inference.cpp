@@ -102,11 +102,11 @@ void run(const Inference& it, const Execution& execution, long version, bool cap
     for (int i = 0; i < it.count; ++i)
         if (!standin::is_device(it.tensors[i].address, bytes_of(it, i)))
             return standin::violation("an inference ran on device memory that was freed before");
-    if (!standin::is_device(it.activations, it.activation_bytes))
-        return standin::violation("an inference ran on activation memory that was freed before");
     for (int i = 1; i < it.count; ++i)
         std::memset(reinterpret_cast<void*>(it.tensors[i].address), 0xFF, bytes_of(it, i));
     if (captured && execution.gone) return standin::violation("a graph ran whose execution context is gone");
+    if (!standin::is_device(it.activations, it.activation_bytes))
+        return standin::violation("an inference ran on activation memory that was freed before");
     if (captured && execution.version != version)  // it computes nothing: the answers are wrong, as they may be
         return standin::violation("a graph ran after the shape, addresses, memory or profile of its context changed");
     if (!busy().enter(it.activations))

@@ -110,7 +110,8 @@ private:
 namespace standin {
 
 // calls.cpp
-CUresult enter(const char* name);
+// `of_stack`: a call on the thread's stack of contexts, which fails only if the GPU is lost.
+CUresult enter(const char* name, bool of_stack = false);
 CUresult need_context(const char* name);
 CUresult refuse_capture(const char* name);
 void violation(const std::string& text);
