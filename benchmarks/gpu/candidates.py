@@ -143,7 +143,8 @@ def _of_backend(backend: Backend, images: Images, stream: int | None) -> Opened:
 
 def device_ms(opened: Opened, count: int) -> float:
     """Milliseconds of one of `count` runs that do not wait for each other, on the device's clock."""
-    from wrn_deploy.backends.plan.cuda import call, on_gpu
+    from wrn_deploy.backends.plan.cuda import call
+    from wrn_deploy.runtime.gpu import on_gpu
 
     with on_gpu():
         events = [call("cudaEventCreate") for _ in range(2)]
@@ -176,8 +177,8 @@ CANDIDATES = (
 def _probe(bundle: Bundle, target: str) -> dict[str, Any]:
     """Builds, opens and runs a TensorRT-RTX plan for a target, without our own checks; returns the outcome of each."""
     from wrn_deploy.backends.plan.backend import PlanBackend
-    from wrn_deploy.backends.plan.cuda import on_gpu
     from wrn_deploy.backends.plan.engine import Expected, SharedEngine
+    from wrn_deploy.runtime.gpu import on_gpu
 
     tried: dict[str, Any] = {"target": target, "built": False, "opened": False, "ran": False}
     try:

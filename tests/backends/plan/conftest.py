@@ -11,6 +11,7 @@ import pytest
 from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
 from tests.backends.plan.fake_tensorrt import FakeTensorRT
 from wrn_deploy.backends.plan import cuda
+from wrn_deploy.runtime import gpu
 
 
 @pytest.fixture
@@ -22,10 +23,10 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
     monkeypatch.setitem(sys.modules, "pycuda.driver", fake)
     for name in ("cuda", "cuda.bindings", "cuda.bindings.runtime"):  # not installed, until `runtime` is asked for
         monkeypatch.setitem(sys.modules, name, None)
-    cuda._primary_context.cache_clear()
+    gpu._primary_context.cache_clear()
     cuda.cuda_runtime.cache_clear()
     yield fake
-    cuda._primary_context.cache_clear()
+    gpu._primary_context.cache_clear()
     cuda.cuda_runtime.cache_clear()
     assert [line for line in fake.log if line.startswith("leaked")] == []
 

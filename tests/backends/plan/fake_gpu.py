@@ -67,6 +67,11 @@ class FakeStream:
             job.run()
             job.done, job.run = True, _nothing
 
+    def wait_for_event(self, event: TimedEvent) -> None:
+        self.driver.check_current()
+        if event.marker is not None:
+            self.push(_nothing, event.marker)
+
     def push(self, run: Callable[[], None], needs: Job | None = None) -> Job:
         assert self.capture is None, "only inferences may be captured"
         self.queue.append(Job(self, run, needs))
@@ -77,34 +82,40 @@ class FakeStream:
 
 
 class TimedEvent:
-    """PyCUDA's event: the GPU's time when its turn on a stream came."""
+    """PyCUDA's event: the GPU's time when its turn on a stream came, unless it takes none."""
 
-    def __init__(self, driver: FakeDriver) -> None:
+    def __init__(self, driver: FakeDriver, flags: int = 0) -> None:
+        self.driver: FakeDriver | None = None  # until it is made
         driver.check_current()
-        self.driver, self.time_ms = driver, float("nan")
+        self.driver, self.time_ms, self.timed = driver, float("nan"), flags == 0
         self.marker: Job | None = None
 
     def record(self, stream: FakeStream) -> None:
-        self.driver.check_current()
+        stream.driver.check_current()
         self.marker = stream.push(self._note)
 
     def _note(self) -> None:
+        assert self.driver is not None
         self.time_ms = self.driver.now_ms
 
     def synchronize(self) -> None:
+        assert self.driver is not None
         self.driver.check_current()
         if self.marker is not None and not self.marker.done:
             self.marker.stream.run(self.marker)
 
     def time_since(self, earlier: TimedEvent) -> float:
+        assert self.driver is not None
         self.driver.check_current()
         for event in (self, earlier):
+            assert event.timed, "an event that takes no time"
             if event.marker is None or not event.marker.done:
                 raise CudaError("cuEventElapsedTime failed: device not ready")
         return self.time_ms - earlier.time_ms
 
     def __del__(self) -> None:
-        self.driver.given_up("event")
+        if self.driver is not None:
+            self.driver.given_up("event")
 
 
 class Event:
@@ -148,6 +159,7 @@ class FakeDriver:
     """Stands for the module `pycuda.driver`."""
 
     Error = CudaError
+    event_flags = SimpleNamespace(DISABLE_TIMING=2)
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -233,8 +245,7 @@ class FakeDriver:
         return FakeStream(self, flags)
 
     def Event(self, flags: int = 0) -> TimedEvent:  # noqa: N802 (PyCUDA's name)
-        assert flags == 0, "an event that takes no time"
-        return TimedEvent(self)
+        return TimedEvent(self, flags)
 
     def mem_alloc(self, size: int) -> Allocation:
         return Allocation(self, size)
@@ -284,6 +295,7 @@ class FakeRuntime:
 
     cudaEventDisableTiming = 2  # noqa: N815
     cudaMemoryType = MemoryType  # noqa: N815
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyDeviceToDevice="on the device")  # noqa: N815
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")  # noqa: N815
 
     def __init__(self, driver: FakeDriver) -> None:
@@ -296,6 +308,7 @@ class FakeRuntime:
             "cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy",
             "cudaGraphLaunch", "cudaGraphExecDestroy", "cudaEventCreateWithFlags", "cudaEventRecord",
             "cudaStreamWaitEvent", "cudaEventDestroy", "cudaPointerGetAttributes",
+            "cudaMemcpyAsync",
         ):  # fmt: skip
             setattr(self, name, self._guarded(name))
 
@@ -373,6 +386,14 @@ class FakeRuntime:
         assert flags == 0
         assert event in self.events
         self._driver.stream_of(stream).push(lambda: None, event.marker)
+
+    def _MemcpyAsync(self, target: int, source: int, size: int, kind: str, stream: int) -> None:  # noqa: N802
+        assert kind == "on the device"
+
+        def copy() -> None:
+            self._driver.at(target)[:size] = self._driver.at(source)[:size]
+
+        self._driver.stream_of(stream).push(copy)
 
     def _PointerGetAttributes(self, address: int) -> SimpleNamespace:  # noqa: N802
         try:

@@ -45,14 +45,17 @@ class FakeTensorRT:
     """Stands for the module `tensorrt`: the plan b"plan" is a network images (N, 3, 4, 4) -> logits (N, 5).
 
     `profiles` and `tensors` may be changed before a plan is opened; `rtx` gives it what TensorRT-RTX has besides.
-    `running` counts inferences that were started one by one; `refuses_capture` makes those fail that are captured.
+    `started` counts inferences that were started one by one; `refuses_capture` makes those fail that are captured.
+    `activations` is the memory that a context needs, which the caller gives it.
     """
 
     def __init__(self, driver: FakeDriver, *, rtx: bool = False) -> None:
         trt = self
         self.driver = driver
         self.context_fails = self.refuses_capture = False
-        self.capturable = True
+        self.activations = 1000
+        self.order: dict[int, list[Job]] = {}  # work that uses a block of activation memory, by its address
+        self.contexts = 0  # alive
         self.profiles = [(1, 3, 6)]
         self.tensors = [
             Tensor("images", "FLOAT", (3, 4, 4)),
@@ -79,8 +82,10 @@ class FakeTensorRT:
                 driver.log.append("runtime gone")
 
         self.Logger, self.Runtime, self.TensorIOMode = Logger, Runtime, Mode
+        self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
         if rtx:
             self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+            self.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="disabled")
 
 
 class _Engine:
@@ -88,6 +93,7 @@ class _Engine:
         self.trt = trt
         self.tensors = {tensor.name: tensor for tensor in trt.tensors}
         self.num_io_tensors, self.num_optimization_profiles = len(trt.tensors), len(trt.profiles)
+        self.device_memory_size_v2 = trt.activations
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
@@ -105,38 +111,67 @@ class _Engine:
         return [(batch, *self.tensors[name].shape) for batch in self.trt.profiles[profile]]
 
     def create_runtime_config(self) -> Any:
-        self.trt.configs.append(SimpleNamespace(dynamic_shapes_kernel_specialization_strategy="lazy"))
+        self.trt.configs.append(RuntimeConfig())
         return self.trt.configs[-1]
 
-    def create_execution_context(self, config: Any = None) -> Any:
+    def create_execution_context(self, given: Any) -> Any:
         self.trt.driver.check_current()
-        assert config is None or config in self.trt.configs
+        self.trt.driver.check_capture()
+        rtx = hasattr(self.trt, "CudaGraphStrategy")
+        assert (given.allocation if rtx else given) == "user managed", "TensorRT would allocate activations for each"
         if self.trt.context_fails:
             return None
-        return (_RtxContext if hasattr(self.trt, "DynamicShapesKernelSpecializationStrategy") else _Context)(self)
+        return _RtxContext(self, given) if rtx else _Context(self)
 
     def __del__(self) -> None:
         self.trt.driver.log.append("engine gone")
 
 
+class RuntimeConfig:
+    """TensorRT-RTX's settings of a context."""
+
+    def __init__(self) -> None:
+        self.allocation = "static"
+        self.dynamic_shapes_kernel_specialization_strategy = "lazy"
+        self.cuda_graph_strategy = "disabled"
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.allocation = strategy
+
+
 class _Context:
-    """An execution context: what is started on it must run in that order, and one at a time."""
+    """An execution context: work that uses the same activation memory must run in the order in which it was started.
+
+    A captured one must not change.
+    """
 
     def __init__(self, engine: _Engine) -> None:
         self.engine, self.driver = engine, engine.trt.driver
+        engine.trt.contexts += 1
         self.shape: tuple[int, ...] | None = None
-        self.ran = False  # since the shape was set
+        self.ran = self.captured = False  # since the shape was set
         self.addresses: dict[str, int] = {}
         self.profile: int | None = None
-        self.order: list[Job] = []
+        self.activations: int | None = None
+
+    @property
+    def order(self) -> list[Job]:
+        return self.engine.trt.order.setdefault(self.activations or id(self), [])
 
     def set_optimization_profile_async(self, profile: int, handle: int) -> bool:
         self.driver.check_current()
         self.profile, self.shape = profile, None
-        self._in_order(self.driver.stream_of(handle), lambda: None)
+        self.driver.stream_of(handle)
         return 0 <= profile < len(self.engine.trt.profiles)
 
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert address % 256 == 0
+        assert size >= self.engine.trt.activations
+        assert len(self.driver.at(address)) >= size
+        self.activations = address
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert not self.captured, "its graph would no longer be valid"
         tensor = self.engine.tensors.get(name)
         if tensor is None or tensor.compute or tuple(shape[1:]) != tensor.shape or self.profile is None:
             return False
@@ -146,6 +181,7 @@ class _Context:
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        assert not self.captured, "its graph would no longer be valid"
         self.addresses[name] = address
         return name in self.engine.tensors and address % 256 == 0
 
@@ -154,9 +190,11 @@ class _Context:
         stream = self.driver.stream_of(handle)
         if self.shape is None or set(self.addresses) != set(self.engine.tensors):
             return False
+        assert self.activations is not None or not self.engine.trt.activations, "it has no memory for activations"
         if stream.capture is not None:
             assert self.ran, "TensorRT must run a shape once before it is captured"
             if not self.engine.trt.refuses_capture:
+                self.captured = True
                 stream.capture.append((self, self.shape, dict(self.addresses)))
             return not self.engine.trt.refuses_capture
         self.ran = True
@@ -169,12 +207,12 @@ class _Context:
 
     def _in_order(self, stream: FakeStream, work: Callable[[], None]) -> None:
         def run() -> None:
-            assert self.order[0] is job, "the context is in use on another stream"
+            assert order[0] is job, "the activation memory is in use on another stream"
             work()
-            self.order.pop(0)
+            order.pop(0)
 
-        job = stream.push(run)
-        self.order.append(job)
+        order, job = self.order, stream.push(run)
+        order.append(job)
 
     def _compute(self, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
         self.driver.now_ms += IMAGE_MS * shape[0]
@@ -190,10 +228,17 @@ class _Context:
                 self.driver.at(addresses[tensor.name])[: result.nbytes] = result.view(np.uint8).reshape(-1)
 
     def __del__(self) -> None:
+        self.engine.trt.contexts -= 1
         self.driver.log.append("context gone")
 
 
 class _RtxContext(_Context):
-    def is_stream_capturable(self, handle: int) -> bool:
-        self.driver.stream_of(handle)
-        return self.engine.trt.capturable
+    """Captures by itself, at most one shape and set of addresses here; it must not be captured from outside."""
+
+    def __init__(self, engine: _Engine, config: RuntimeConfig) -> None:
+        super().__init__(engine)
+        self.config = config
+
+    def execute_async_v3(self, handle: int) -> bool:
+        assert self.driver.stream_of(handle).capture is None, "TensorRT-RTX captures by itself"
+        return super().execute_async_v3(handle)

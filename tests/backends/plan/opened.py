@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from tests.backends.plan.fake_tensorrt import DTYPES, FakeTensorRT
 from wrn_deploy.backends.plan.backend import PlanBackend
-from wrn_deploy.backends.plan.cuda import on_gpu
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
+from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["expected", "opened", "run", "some_images"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
+from tests.backends.plan.fake_gpu import FakeRuntime
 from tests.backends.plan.fake_tensorrt import IMAGE_MS, FakeTensorRT
 from tests.backends.plan.opened import opened, run, some_images
+from wrn_deploy.backends.plan import execution
 from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.errors import MachineError
 
@@ -29,10 +30,8 @@ def test_who_asks_waits_for_the_inference(trt: FakeTensorRT) -> None:
         assert backend.elapsed_ms() == pytest.approx(4 * IMAGE_MS)
 
 
-def test_without_a_question_there_are_no_events(
-    driver: FakeDriver, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "Event", None)
+def test_without_a_question_there_are_no_events(trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "DeviceClock", None)
     with opened(trt) as backend:
         run(backend, some_images(3))
 

@@ -19,6 +19,7 @@ from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.spec import TensorSpec
 
 ROOT = Path(__file__).resolve().parents[3]
+FREED = ["free"] * 3  # input, output, activations
 
 
 def test_answers_are_right_at_every_batch_of_the_profile(trt: FakeTensorRT) -> None:
@@ -78,7 +79,7 @@ def test_closing_gives_all_memory_back_after_the_engine(driver: FakeDriver, trt:
     driver.log.clear()
     backend.close()
     backend.close()
-    assert driver.log == ["context gone", "free", "free", "engine gone", "runtime gone"]
+    assert driver.log == ["context gone", *FREED, "engine gone", "runtime gone"]
     assert driver.memory == {}
     assert driver.stack == []
     for call in (lambda: backend.upload(some_images(1)), backend.execute, backend.synchronize, backend.download):
@@ -211,13 +212,13 @@ def test_siblings_share_the_engine_and_nothing_else(driver: FakeDriver, trt: Fak
     driver.log.clear()
     first.close()
     first.close()
-    assert driver.log == ["context gone", "free", "free"], "the engine went with a sibling still open"
+    assert driver.log == ["context gone", *FREED], "the engine went with a sibling still open"
     with pytest.raises(DeployError, match="this backend is closed"):
         first.sibling()
     np.testing.assert_allclose(run(second, one), answer_to(one, 5), rtol=1e-5)
     driver.log.clear()
     second.close()
-    assert driver.log == ["context gone", "free", "free", "engine gone", "runtime gone"]
+    assert driver.log == ["context gone", *FREED, "free", "free", "engine gone", "runtime gone"], "buffers of two sizes"
     assert driver.memory == {}
 
 
@@ -270,7 +271,7 @@ def test_an_interpreter_ends_well_with_backends_open() -> None:
         "driver.log = Log()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    wanted = ["context gone", "free", "free"] * 2 + ["engine gone", "runtime gone"]
+    wanted = ["context gone", *FREED] * 2 + ["engine gone", "runtime gone"]
     assert done.stdout.split("\n")[:-1] == wanted
     assert done.stderr == ""
 

@@ -11,7 +11,7 @@ import pytest
 from tests.backends.plan.fake_gpu import FakeDriver, FakeRuntime
 from tests.backends.plan.fake_tensorrt import FakeTensorRT, answer_to
 from tests.backends.plan.opened import opened, run, some_images
-from wrn_deploy.backends.plan import context
+from wrn_deploy.backends.plan import execution
 from wrn_deploy.backends.plan.backend import PlanBackend, PlanRuntime
 
 
@@ -49,7 +49,7 @@ def test_graphs_of_two_profiles_do_not_meet(runtime: FakeRuntime, trt: FakeTenso
 
 
 def test_only_so_many_graphs_are_kept(runtime: FakeRuntime, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "MAX_GRAPHS", 2)
+    monkeypatch.setattr(execution, "MAX_KEPT", 2)
     with opened(trt) as backend:
         for size in (1, 1, 2, 2, 1, 3, 3):  # 2 is the one that was used longest ago
             answers_rightly(backend, size, size)
@@ -104,24 +104,44 @@ def test_graphs_can_be_switched_off(runtime: FakeRuntime, trt: FakeTensorRT) -> 
     assert PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu", graphs=False).graphs is False
 
 
-def test_tensorrt_rtx_compiles_before_a_capture_and_is_asked_whether_it_can_be_captured(
-    runtime: FakeRuntime, driver: FakeDriver
+def test_graphs_share_activation_memory_and_no_context(
+    runtime: FakeRuntime, driver: FakeDriver, trt: FakeTensorRT
 ) -> None:
+    """The fake refuses a captured context that changes, and work that overlaps in one block of activation memory."""
+    with opened(trt) as backend:
+        before = set(driver.memory)
+        assert [len(driver.memory[address].data) for address in before] == [trt.activations]
+        for seed, size in enumerate((1, 6, 3, 1, 6, 3, 1, 5, 6, 4, 3, 1)):
+            answers_rightly(backend, size, seed)
+        assert len(runtime.graphs) == 3
+        assert trt.contexts == 4, "one for each graph, and one for other sizes"
+        sizes = sorted(len(driver.memory[address].data) for address in set(driver.memory) - before)
+        assert sizes == sorted(count * image for count in (1, 4, 6) for image in (4 * 3 * 4 * 4, 4 * 5))
+    assert (trt.contexts, driver.memory) == (0, {})
+
+
+def test_a_network_without_activations_needs_no_memory_for_them(driver: FakeDriver, trt: FakeTensorRT) -> None:
+    trt.activations = 0
+    with opened(trt) as backend:
+        assert driver.memory == {}
+        answers_rightly(backend, 2, 0)
+
+
+def test_tensorrt_rtx_captures_by_itself(driver: FakeDriver) -> None:
+    """Without cuda-bindings too; kernels are compiled before a first run; a size that comes back has its context."""
     rtx = FakeTensorRT(driver, rtx=True)
     with opened(rtx) as backend:
+        for seed, size in enumerate((2, 2, 2, 5, 4, 4)):
+            answers_rightly(backend, size, seed)
+        assert backend.uses_graphs
+        assert [config.cuda_graph_strategy for config in rtx.configs] == ["disabled", "whole", "whole"]
+        assert {config.dynamic_shapes_kernel_specialization_strategy for config in rtx.configs} == {"eager"}
+        assert rtx.started == 6
+    rtx.configs.clear()
+    with opened(rtx, graphs=False) as backend:
         for seed in range(3):
             answers_rightly(backend, 2, seed)
-        assert runtime.launches == 1
-        assert [config.dynamic_shapes_kernel_specialization_strategy for config in rtx.configs] == ["eager"]
-    rtx.capturable = False
-    with opened(rtx) as backend:
-        answers_rightly(backend, 2, 0)
-        with pytest.warns(RuntimeWarning, match="TensorRT-RTX says that it cannot be captured"):
-            answers_rightly(backend, 2, 1)
-        answers_rightly(backend, 2, 2)
-        assert runtime.launches == 1
-    with opened(rtx, graphs=False):
-        assert len(rtx.configs) == 2
+        assert [config.cuda_graph_strategy for config in rtx.configs] == ["disabled"]
 
 
 def test_several_executions_of_one_upload_and_several_siblings(runtime: FakeRuntime, trt: FakeTensorRT) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.backends.plan.fake_gpu import Allocation, FakeDriver, FakeRuntime, FakeStream
 from tests.backends.plan.fake_tensorrt import FakeTensorRT, Tensor, answer_to
 from tests.backends.plan.opened import opened, run, some_images
+from wrn_deploy.backends.plan import execution
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime.backend import DeviceBackend
 from wrn_deploy.runtime.device_array import DeviceArray
@@ -242,6 +243,69 @@ def test_a_runner_takes_several_outputs_by_name_or_the_first_alone(
     with pytest.raises(DeployError, match="this runner is closed"):
         predict_on_device(pool, "TensorRT fp16", source, alone, stream.handle)
     assert runtime.graphs == []
+
+
+def test_each_array_is_read_once(caller: Caller, runtime: FakeRuntime, trt: FakeTensorRT) -> None:
+    """With torch, each reading records an event and makes the stream wait."""
+    read: list[str] = []
+
+    class Counted:
+        def __init__(self, name: str, array: Any) -> None:
+            self.name, self.array = name, array
+
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            read.append(self.name)
+            interface: dict[str, Any] = self.array.__cuda_array_interface__
+            return interface
+
+    images = some_images(4)
+    pool = Pool(opened(trt), 1)
+    out = caller.memory((4, 5))
+    predict_on_device(
+        pool, "TensorRT fp16", Counted("images", caller.written(images)), Counted("out", out), caller.stream.handle
+    )
+    caller.stream.synchronize()
+    np.testing.assert_allclose(out.numpy(), answer_to(images, 5), rtol=1e-5)
+    assert read == ["images", "out"]
+    pool.close()
+    assert runtime.graphs == []
+
+
+def test_a_size_that_comes_back_is_copied_on_the_device_and_runs_as_a_graph(
+    caller: Caller, runtime: FakeRuntime, trt: FakeTensorRT
+) -> None:
+    """At new addresses each time, and without touching the batch that was uploaded."""
+    own = some_images(4, 999)
+    with opened(trt) as backend:
+        backend.upload(own)
+        for seed, launches in enumerate((0, 0, 1, 2, 3)):
+            images, out = some_images(4, seed), caller.memory((4, 5))
+            source = caller.written(images)
+            before = len(caller.driver.memory)
+            infer(backend, source, out, caller.stream)
+            assert seed < 2 or len(caller.driver.memory) == before, "memory was made"
+            assert np.isnan(out.numpy()).all(), "it waited"
+            assert runtime.launches == launches
+            caller.stream.synchronize()
+            np.testing.assert_allclose(out.numpy(), answer_to(images, 5), rtol=1e-5)
+        assert trt.started == 2
+        backend.execute()
+        np.testing.assert_allclose(backend.download()[0], answer_to(own, 5), rtol=1e-5)
+    assert runtime.graphs == []
+
+
+def test_a_large_batch_is_never_copied(
+    caller: Caller, runtime: FakeRuntime, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "COPY_LIMIT_BYTES", 4 * (48 + 5) * 4 - 1)
+    with opened(trt) as backend:
+        for seed in range(4):
+            images, out = some_images(4, seed), caller.memory((4, 5))
+            infer(backend, caller.written(images), out, caller.stream)
+            caller.stream.synchronize()
+            np.testing.assert_allclose(out.numpy(), answer_to(images, 5), rtol=1e-5)
+        assert (trt.started, runtime.launches) == (4, 0)
 
 
 def test_a_large_batch_goes_in_parts_or_not_at_all(caller: Caller, runtime: FakeRuntime, trt: FakeTensorRT) -> None:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from tests.backends.plan.fake_gpu import FakeDriver
@@ -137,7 +138,9 @@ def test_a_bundles_plan_is_opened_with_its_profile(
     with runtime.open_backend(made, artifact, precision=Precision.FP16, threads=None) as backend:
         assert backend.batches == range(2, 7)
         assert backend.inputs == (made.spec.input,)
-        assert sorted(len(memory.data) for memory in driver.memory.values()) == [6 * 10 * 4, 6 * 3 * 32 * 32 * 4]
+        assert [len(memory.data) for memory in driver.memory.values()] == [trt.activations], "buffers wait for a batch"
+        backend.upload(np.zeros((5, 3, 32, 32), np.float32))
+        assert [len(memory.data) for memory in driver.memory.values()] == [trt.activations, 6 * 3 * 32 * 32 * 4]
 
 
 @pytest.mark.parametrize("profiles", [None, {}, [{"minimum": 1}], [{"minimum": "1", "optimum": 2, "maximum": 4}], 3])

@@ -17,7 +17,7 @@ import pytest
 
 from wrn_deploy import Runner
 from wrn_deploy.backends.plan.backend import PlanBackend, PlanRuntime
-from wrn_deploy.backends.plan.cuda import cuda_runtime, on_gpu
+from wrn_deploy.backends.plan.cuda import cuda_runtime
 from wrn_deploy.bench.measuring.latency import measure_latency, section_of
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
@@ -30,6 +30,7 @@ from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import Backend, examine, open_backend
+from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 

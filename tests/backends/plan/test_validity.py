@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.backends.plan.validity import PlanProfile, batches_of, plan_mismatch, plan_warnings, profiles_of
+from wrn_deploy.backends.plan.validity import batches_of, plan_mismatch, plan_warnings, profiles_of
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu
+from wrn_deploy.runtime.plan_profile import PlanProfile
 
 H200 = Gpu("NVIDIA H200", "9.0", 143771, "570.86.15")
 L4 = Gpu("NVIDIA L4", "8.9", 23034, "570.86.15")

@@ -10,7 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Self
 
-from wrn_deploy.backends.plan.cuda import call, cuda_runtime, on_gpu
+from wrn_deploy.backends.plan.cuda import call, cuda_runtime
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 from wrn_deploy.backends.plan.execution import Execution
 from wrn_deploy.backends.plan.validity import plan_mismatch
@@ -20,6 +20,7 @@ from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, DeviceBackend
 from wrn_deploy.runtime.device_array import LEGACY_STREAM, DeviceArray
+from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["PlanBackend", "PlanRuntime"]
@@ -101,7 +102,7 @@ class PlanBackend(DeviceBackend):
         self._engine = engine.hold()
         self._graphs = graphs
         try:
-            if graphs and engine.graphs_obstacle is None:
+            if graphs and engine.graphs_obstacle is None and not engine.captures_itself:
                 engine.graphs_obstacle = _graphs_obstacle()
             with on_gpu() as cuda:
                 self._execution = Execution(cuda, engine, graphs=graphs)

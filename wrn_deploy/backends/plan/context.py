@@ -1,54 +1,29 @@
-"""One execution context of an engine, on one optimization profile, with its captured CUDA graphs."""
+"""An execution context of an engine, and one that is kept for one batch size and its CUDA graph."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from wrn_deploy.backends.plan.cuda import call, cuda_runtime
 from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 
-__all__ = ["Graphs", "ProfileContext"]
-
-MAX_GRAPHS = 8  # graphs per context; each keeps the arguments of some hundred kernels on the GPU
+__all__ = ["KeptContext", "PlanContext"]
 
 
-class ProfileContext:
-    """An execution context that sets a shape or an address only if it changed, and never changes its profile.
-
-    Changing the profile would take time and invalidate the graphs.
+class PlanContext:
+    """An execution context on one profile, which it never changes; it sets a shape or an address only if it changed.
 
     Args:
-        module: TensorRT's Python module, of either flavour.
-        deserialized: the engine.
-        profile: the profile's index.
-        stream: the stream that prepares the profile; inferences must come after it.
+        context: TensorRT's, which has its profile and its activation memory.
         names: the tensors' names, the input first.
-        eager: whether each shape's kernels are compiled before its first run, as capturing a graph needs. TensorRT-RTX
-            otherwise runs generic kernels until they are compiled.
-
-    Raises:
-        MachineError: TensorRT cannot create it.
     """
 
-    def __init__(
-        self, module: Any, deserialized: Any, profile: int, stream: int, *, names: Sequence[str], eager: bool
-    ) -> None:
-        self.graphs = Graphs()
+    def __init__(self, context: Any, names: Sequence[str]) -> None:
+        self._context = context
         self._names = names
         self._shape: tuple[int, ...] | None = None
         self._addresses: tuple[int | None, ...] = (None,) * len(names)
-        if hasattr(module, "DynamicShapesKernelSpecializationStrategy") and eager:
-            config = deserialized.create_runtime_config()
-            config.dynamic_shapes_kernel_specialization_strategy = (
-                module.DynamicShapesKernelSpecializationStrategy.EAGER
-            )
-            self._context = deserialized.create_execution_context(config)
-        else:
-            self._context = deserialized.create_execution_context()
-        if self._context is None or not self._context.set_optimization_profile_async(profile, stream):
-            raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
 
     def enqueue(self, shape: tuple[int, ...], addresses: Sequence[int], stream: int) -> None:
         """Starts an inference.
@@ -56,7 +31,7 @@ class ProfileContext:
         Args:
             shape: the input's.
             addresses: of the input and the outputs, in the order of the names.
-            stream: CUDA handle; it must order this inference after earlier ones of this context.
+            stream: CUDA handle; it must order this inference after earlier ones that use the same activation memory.
 
         Raises:
             DeployError: the plan does not take the shape or an address.
@@ -73,81 +48,75 @@ class ProfileContext:
                 if not self._context.set_tensor_address(name, address):
                     raise DeployError(f"the plan takes no memory at {address:#x} for {name}: see its message above")
             self._addresses = tuple(addresses)
-        if not self.again(stream)():
+        if not self._context.execute_async_v3(stream):
             raise MachineError("TensorRT could not start the inference: see its message above")
 
-    def again(self, stream: int) -> Callable[[], bool]:
-        """A function that starts the last inference once more, and returns whether that worked."""
-        return lambda: bool(self._context.execute_async_v3(stream))
 
-    def capturable(self, stream: int) -> bool:
-        """Whether the inference can be captured, as far as is known: only TensorRT-RTX says so in advance."""
-        if hasattr(self._context, "is_stream_capturable"):
-            return bool(self._context.is_stream_capturable(stream))
-        return True
+class KeptContext:
+    """An execution context for one batch size on one set of buffers, and the CUDA graph that was captured from it.
 
+    A captured graph is valid as long as its context keeps its shape and addresses (NVIDIA's TensorRT documentation,
+    "CUDA Graphs": "use one execution context per captured graph, and share memory across the contexts").
 
-class Graphs:
-    """Captured inferences by batch size; the least recently used one is dropped beyond MAX_GRAPHS.
-
-    A graph contains the addresses of the context at capture time and shares its activations. It stays valid if the
-    context gets other addresses or another shape later, but must not run at the same time as the context.
+    Args:
+        context: nothing else uses it.
+        shape: the input's.
+        addresses: of the input and the outputs, in the order of the names.
     """
 
-    def __init__(self) -> None:
-        self._captured: OrderedDict[int, Any] = OrderedDict()
-        self._uses: Counter[int] = Counter()
+    def __init__(self, context: PlanContext, shape: tuple[int, ...], addresses: Sequence[int]) -> None:
+        self._context, self._shape, self._addresses = context, shape, addresses
+        self._graph: Any = None
+        self._ran = False
 
-    def launch(self, batch: int, stream: int) -> bool:
-        """Starts the graph for a batch if there is one, and returns whether there is."""
-        graph = self._captured.get(batch)
-        if graph is None:
-            return False
-        self._captured.move_to_end(batch)
-        call("cudaGraphLaunch", graph, stream)
-        return True
+    @property
+    def can_capture(self) -> bool:
+        """Whether it has run and has no graph: TensorRT's first run of a shape does work that cannot be captured."""
+        return self._ran and self._graph is None
 
-    def worth_capturing(self, batch: int) -> bool:
-        """Counts a use of this size; true from the second use on, as a size used once is not worth a capture."""
-        self._uses[batch] += 1
-        return self._uses[batch] >= 2
+    def start(self, stream: int) -> None:
+        """Starts an inference, as a graph if there is one; raises as `PlanContext.enqueue`."""
+        if self._graph is not None:
+            call("cudaGraphLaunch", self._graph, stream)
+            return
+        self._context.enqueue(self._shape, self._addresses, stream)
+        self._ran = True
 
-    def capture(self, batch: int, stream: int, enqueue: Callable[[], bool]) -> None:
-        """Records what `enqueue` starts on the stream, without running it.
+    def capture(self, stream: int) -> None:
+        """Records an inference on the stream as a graph, without running it.
 
-        TensorRT must have run this shape once since it was set: the first run does work that cannot be captured. The
-        capture mode is thread-local: other threads may call CUDA meanwhile.
+        The capture mode is thread-local: other threads may call CUDA meanwhile.
 
         Raises:
             MachineError: it cannot be captured; the stream is unchanged.
         """
-        runtime = cuda_runtime()
-        call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        mode = cuda_runtime().cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call("cudaStreamBeginCapture", stream, mode)
         started = False
         try:
-            started = enqueue()
+            self._context.enqueue(self._shape, self._addresses, stream)
+            started = True
+        except MachineError as error:
+            raise MachineError("TensorRT could not start the inference while it was captured: see above") from error
         finally:  # the stream must leave capture mode in any case
-            graph = self._end(stream, started)
+            graph = _end_capture(stream, keep=started)
         try:
-            instance = call("cudaGraphInstantiate", graph, 0)
+            self._graph = call("cudaGraphInstantiate", graph, 0)
         finally:
             call("cudaGraphDestroy", graph)
-        self._captured[batch] = instance
-        if len(self._captured) > MAX_GRAPHS:
-            oldest, graph = self._captured.popitem(last=False)
-            self._uses[oldest] = 0
-            call("cudaGraphExecDestroy", graph)  # CUDA frees a running graph when it finishes
 
     def close(self) -> None:
-        """Frees the graphs; the stream must be idle."""
-        while self._captured:
-            call("cudaGraphExecDestroy", self._captured.popitem()[1])
+        """Frees the graph; the streams that run it must be idle."""
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            call("cudaGraphExecDestroy", graph)
 
-    @staticmethod
-    def _end(stream: int, started: bool) -> Any:
-        graph = call("cudaStreamEndCapture", stream)
-        if not started:
-            if graph is not None and int(graph):
-                call("cudaGraphDestroy", graph)
-            raise MachineError("TensorRT could not start the inference while it was captured")
+
+def _end_capture(stream: int, *, keep: bool) -> Any:
+    """The recorded graph; None unless it is to be kept."""
+    graph = call("cudaStreamEndCapture", stream)
+    if keep:
         return graph
+    if graph is not None and int(graph):
+        call("cudaGraphDestroy", graph)
+    return None

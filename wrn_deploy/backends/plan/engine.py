@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wrn_deploy.backends.plan.context import ProfileContext
+from wrn_deploy.backends.plan.buffers import PinnedMemory, tensor_bytes
+from wrn_deploy.backends.plan.context import PlanContext
 from wrn_deploy.backends.plan.validity import batches_of, plan_warnings, profiles_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
 from wrn_deploy.formatting import printable
 from wrn_deploy.machine import find_gpu
+from wrn_deploy.runtime.plan_profile import choose_profile
 from wrn_deploy.spec import TensorSpec
 
 __all__ = ["Expected", "SharedEngine", "check_rtx_plan", "deserialize_plan"]
@@ -56,7 +58,12 @@ class Expected:
 class SharedEngine:
     """An engine with its runtime and logger, freed with its last holder: see `release`.
 
-    `batches` spans from the smallest batch of any profile to the largest; there may be gaps between profiles.
+    Attributes:
+        batches: from the smallest batch of any profile to the largest; there may be gaps between profiles.
+        activation_bytes: device memory that an execution context needs for activations, on any profile.
+        image_bytes: of one image, for each tensor.
+        captures_itself: whether TensorRT captures CUDA graphs itself, as TensorRT-RTX does.
+        pinned: host memory that callers write images into.
 
     Raises:
         DeployError: the plan is damaged, or not the bundle's.
@@ -75,6 +82,10 @@ class SharedEngine:
         self._runtime = module.Runtime(self._logger)
         self._engine = deserialize_plan(module, self._runtime, plan, expected.facts, host_code=expected.host_code)
         self._check_tensors()
+        self.activation_bytes = int(self._engine.device_memory_size_v2)
+        self.image_bytes = tuple(tensor_bytes(tensor) for tensor in self.tensors)
+        self.captures_itself = hasattr(module, "CudaGraphStrategy")
+        self.pinned = PinnedMemory(expected.source)
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -82,26 +93,41 @@ class SharedEngine:
         return (*self.inputs, *self.outputs)
 
     def profile_for(self, batch: int) -> int:
-        """The index of the profile for a batch: of those that take it, the one tuned for the nearest size.
+        """The index of the profile for a batch; raises DeployError if there is none: see `choose_profile`."""
+        return choose_profile(self.profiles, batch)
+
+    def new_context(self, batch: int, stream: int, activations: Any, *, kept: bool) -> PlanContext:
+        """A new execution context on a batch's profile.
+
+        Args:
+            batch: the number of images.
+            stream: the stream that prepares the profile; inferences must come after it.
+            activations: device memory of `activation_bytes`, which contexts may share that never run at once; None if
+                that is 0.
+            kept: whether it is for this batch size alone, and TensorRT-RTX may capture a graph.
 
         Raises:
-            DeployError: no profile takes it.
+            MachineError: TensorRT cannot create it.
         """
-        fitting = [index for index, each in enumerate(self.profiles) if each.minimum <= batch <= each.maximum]
-        if not fitting:
-            ranges = ", ".join(f"{each.minimum} to {each.maximum}" for each in self.profiles)
-            which = f"profile{'s' if len(self.profiles) > 1 else ''} ({ranges})"
-            smallest, largest = min(self.batches[0], batch), max(self.batches[-1], batch)
-            raise DeployError(
-                f"a batch of {batch} is outside the plan's {which}: send another number of images, "
-                f"or build with --profile {smallest}:{batch}:{largest}"
+        module, profile = self._module, self.profile_for(batch)
+        strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self.captures_itself:
+            config = self._engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            # Each shape's kernels are compiled before its first run: otherwise generic ones run until then.
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                module.DynamicShapesKernelSpecializationStrategy.EAGER
             )
-        return min(fitting, key=lambda index: abs(self.profiles[index].optimum - batch))
-
-    def new_context(self, profile: int, stream: int, *, eager: bool) -> ProfileContext:
-        """A new execution context on a profile: see `ProfileContext`."""
-        names = [tensor.name for tensor in self.tensors]
-        return ProfileContext(self._module, self._engine, profile, stream, names=names, eager=eager)
+            graphs = module.CudaGraphStrategy
+            config.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE if kept else graphs.DISABLED
+            context = self._engine.create_execution_context(config)
+        else:
+            context = self._engine.create_execution_context(strategy)
+        if context is None or not context.set_optimization_profile_async(profile, stream):
+            raise MachineError("TensorRT cannot make an execution context: free GPU memory, see its message above")
+        if activations is not None:
+            context.set_device_memory(int(activations), self.activation_bytes)
+        return PlanContext(context, [tensor.name for tensor in self.tensors])
 
     def give_up_graphs(self, reason: str) -> None:
         """Turns CUDA graphs off for this engine, with a warning the first time."""
@@ -124,10 +150,14 @@ class SharedEngine:
         return self
 
     def release(self) -> None:
-        """Removes a holder, whose contexts must be freed already; the last one frees the engine, then its runtime."""
+        """Removes a holder, whose contexts must be freed already; the last one frees the engine, then its runtime.
+
+        The GPU's context must be current.
+        """
         with self._lock:
             self._holders -= 1
             if self._holders <= 0:
+                self.pinned.close()
                 self._engine = None
                 self._runtime = None
                 self._logger = None

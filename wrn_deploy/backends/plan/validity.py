@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.machine import Gpu
+from wrn_deploy.runtime.plan_profile import PlanProfile
 
-__all__ = ["PlanProfile", "batches_of", "plan_mismatch", "plan_warnings", "profiles_of"]
+__all__ = ["batches_of", "plan_mismatch", "plan_warnings", "profiles_of"]
 
 RTX = "tensorrt_rtx"
 AMPERE = (8, 0)
 # GPUs that run TensorRT-RTX plans without a target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
 # Engines"; 12.1 is among the targets that 1.7.1 knows.
 DOCUMENTED = ("8.0", "8.6", "8.9", "12.0", "12.1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanProfile:
-    """An optimization profile of a plan: the smallest batch, the one it is tuned for, and the largest."""
-
-    minimum: int
-    optimum: int
-    maximum: int
 
 
 def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:

@@ -33,7 +33,7 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
     """Notes the arithmetic of the plan's multiplications, and returns it as the manifest keeps it.
 
     The layers come from the engine if a GPU can open it, else from the builder's log; without either, the result is
-    what the graph asks for. A plan for several targets is as good as the worst of its engines.
+    what the graph asks for. A plan for several targets or profiles is as good as the worst of them.
 
     Raises:
         GateError: the engine computes a layer in more bits than the graph asks for.
@@ -77,7 +77,7 @@ def _engines(trt: TensorRT, built: BuiltPlan, progress: Progress) -> tuple[Sourc
 
     if find_gpu() is not None:
         try:
-            return Source.INSPECTOR, [parse_json(describe_engine(trt.module, built.plan))]
+            return Source.INSPECTOR, [parse_json(text) for text in describe_engine(trt.module, built.plan)]
         except DeployError as error:  # a plan for another GPU
             progress.note(f"the engine cannot be inspected here: {error}")
     return Source.LOG, [parse_log(message) for message in built.layer_lists]

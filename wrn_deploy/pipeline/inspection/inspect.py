@@ -176,7 +176,7 @@ def _broken(file: Path) -> str | None:
 
 
 def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[tuple[EngineLayer, ...], str | None]:
-    """The engine's layers as the inspector reports them, or why it cannot."""
+    """The engine's layers as the inspector reports them for the first profile, or why it cannot."""
     flavor = str(facts.get("flavor"))
     gpu = find_gpu()
     if gpu is None:
@@ -194,7 +194,7 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
         return (), mismatch
     try:
         with progress.task("Opening the plan"):
-            layers = parse_json(describe_engine(trt.module, file.read_bytes()))
+            layers = parse_json(describe_engine(trt.module, file.read_bytes())[0])
     except DeployError as error:
         return (), str(error)
     return tuple(layers), None
