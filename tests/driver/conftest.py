@@ -14,7 +14,7 @@ import pytest
 
 from tests.driver import environment, standin
 from tests.driver.bundles import make_bundle
-from wrn_deploy.backends.plan.cuda import on_gpu
+from wrn_deploy.runtime.gpu import on_gpu
 
 REASON = environment.find_obstacle() or "on the stand-in driver alone: run `make test-driver`"
 HERE = Path(__file__).parent

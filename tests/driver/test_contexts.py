@@ -10,10 +10,10 @@ import pytest
 
 from tests.driver import standin
 from tests.driver.bundles import answer_to, make_bundle, some_images
-from wrn_deploy.backends.plan.cuda import on_gpu
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Backend, open_backend
+from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.spec import Precision
 
 

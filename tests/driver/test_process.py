@@ -82,5 +82,6 @@ def test_a_batch_that_no_profile_takes_is_refused_and_nothing_is_left(bundle_fol
 
 def test_an_engine_is_described(gpu: Any, bundle_folder: Path) -> None:
     del gpu  # its context is current
-    text = describe_engine(find_flavor(Flavor.TENSORRT).module, plan_of(bundle_folder))
-    assert '"Batch": 1' in text
+    first, second = describe_engine(find_flavor(Flavor.TENSORRT).module, plan_of(bundle_folder))
+    assert '"Batch": 1' in first
+    assert '"Batch": 8' in second

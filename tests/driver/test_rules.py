@@ -11,9 +11,10 @@ import pytest
 
 from tests.driver import standin
 from tests.driver.bundles import answer_to, pack_plan, some_images
-from wrn_deploy.backends.plan.cuda import NON_BLOCKING, call, cuda_runtime, on_gpu
+from wrn_deploy.backends.plan.cuda import NON_BLOCKING, call, cuda_runtime
 from wrn_deploy.engines.flavor import Flavor, find_flavor
 from wrn_deploy.errors import MachineError
+from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.spec import TensorSpec
 
 SOURCE, RESULT = TensorSpec("images", "float32", (3, 8, 8)), TensorSpec("logits", "float32", (10,))
