@@ -282,6 +282,32 @@ int forks(char **arguments) {
   return report(wrn_close(runner));
 }
 
+// slots BUNDLE IMAGES COUNT RESULTS: normalised images in a slot; another slot outlives the runner
+int slots(char **arguments) {
+  const wrn_runner runner = open(arguments[0]);
+  const Bytes data = read(arguments[1]);
+  const std::int64_t count = std::atoll(arguments[2]);
+  wrn_slot slot{}, other{};
+  slot.size = other.size = sizeof slot;
+  report(wrn_slot_open(runner, count, &slot));  // ok
+  report(wrn_slot_open(runner, 1, &other));     // ok
+  if (slot.bytes != data.size() || slot.count != count || slot.dtype != WRN_FLOAT32) std::printf("differs\n");
+  std::memcpy(slot.data, data.data(), slot.bytes);
+  std::vector<float> results(static_cast<std::size_t>(count) * output_of(runner).image_bytes / sizeof(float));
+  const wrn_images images{slot.data, slot.bytes, slot.count, slot.dtype};
+  const wrn_buffer into{results.data(), results.size() * sizeof(float)};
+  report(wrn_infer(runner, &images, &into, 1));  // ok
+  write(arguments[3], results);
+  report(wrn_slot_close(slot.id));  // ok
+  report(wrn_slot_close(slot.id));
+  report(wrn_slot_open(runner, 0, &slot));
+  report(wrn_slot_open(runner, 1, nullptr));
+  report(wrn_close(runner));  // ok
+  std::memset(other.data, 0, other.bytes);
+  report(wrn_slot_close(other.id));  // ok
+  return report(wrn_slot_open(runner, 1, &other));
+}
+
 // nonfinite BUNDLE PRECISION ALLOW VALUE: two float images, of which the second has a value everywhere
 int nonfinite(char **arguments) {
   wrn_options options{};
@@ -455,7 +481,7 @@ constexpr Mode modes[] = {
     {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
     {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
     {"misuse", 1, misuse},     {"outputs", 4, outputs}, {"forks", 3, forks},     {"nonfinite", 4, nonfinite},
-    {"signed", 2, signed_by},
+    {"signed", 2, signed_by},  {"slots", 4, slots},
 };
 
 }  // namespace

@@ -89,6 +89,21 @@ def test_a_bundle_that_takes_pixels_gives_all_its_outputs(
     assert ran.messages[-1] == "images are float32: this runner takes uint8"
 
 
+def test_images_in_a_slot_give_the_same_logits(
+    drive: Driver, made_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    with Runner.open(made_bundle) as runner:
+        sent = normalize(images, runner.bundle.spec.preprocessing)
+        wanted = runner.predict(sent)
+    (tmp_path / "sent").write_bytes(sent.tobytes())
+    ran = _clean(drive("slots", made_bundle, tmp_path / "sent", len(sent), tmp_path / "logits"))
+    assert ran.statuses == [0, 0, 0, 0, 0, 2, 1, 2, 0, 0, 2]
+    assert not ran.values("differs")
+    assert ran.messages[5] == "slot 2 is not open: expected an id that wrn_slot_open gave"
+    assert ran.messages[6] == "a slot for 0 images: expected at least 1"
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "logits", np.float32).reshape(wanted.shape), wanted)
+
+
 def test_a_fallback_is_told_and_not_printed(drive: Driver, made_bundle: Path) -> None:
     obstacle = examine(Bundle.open(made_bundle), "tensorrt", Precision.FP16).obstacle
     if obstacle is None:

@@ -30,6 +30,7 @@ FILES = {
     "example/classify.cpp",
     "example/CMakeLists.txt",
 }
+C_PROGRAM = '#include "wrn_runner.h"\nint main(void) { return wrn_abi_version() != WRN_ABI_VERSION; }\n'
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 
 
@@ -50,7 +51,7 @@ def test_the_command_writes_the_folder_and_says_how_to_take_it_in(cli: Cli, tmp_
 
 @pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
 def test_the_header_is_strict_c(library: Path, tmp_path: Path, standard: str) -> None:
-    (tmp_path / "it.c").write_text('#include "wrn_runner.h"\nint main(void) { return wrn_abi_version() != 1; }\n')
+    (tmp_path / "it.c").write_text(C_PROGRAM)
     command = ["cc", f"-std={standard}", *STRICT, f"-I{library / 'include'}", "-c", str(tmp_path / "it.c")]
     subprocess.run([*command, "-o", str(tmp_path / "it.o")], check=True)
 
@@ -58,7 +59,7 @@ def test_the_header_is_strict_c(library: Path, tmp_path: Path, standard: str) ->
 @pytest.mark.parametrize("standard", ["c++11", "c++17", "c++20"])
 def test_the_header_is_strict_cpp(library: Path, program: Path, tmp_path: Path, standard: str) -> None:
     del program  # it is skipped without a C++ compiler
-    (tmp_path / "it.cpp").write_text('#include "wrn_runner.h"\nint main() { return wrn_abi_version() != 1; }\n')
+    (tmp_path / "it.cpp").write_text(C_PROGRAM.replace("void", ""))
     compiler = shutil.which("g++") or "clang++"
     command = [compiler, f"-std={standard}", *STRICT, f"-I{library / 'include'}", "-c", str(tmp_path / "it.cpp")]
     subprocess.run([*command, "-o", str(tmp_path / "it.o")], check=True)
@@ -148,7 +149,7 @@ def test_the_printed_options_of_the_compiler_work_in_any_folder(
     folder = tmp_path / "a b,c"
     outcome = cli("embed", "--out", folder)
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("g++:")]
-    (tmp_path / "it.c").write_text('#include "wrn_runner.h"\nint main(void) { return wrn_abi_version() != 1; }\n')
+    (tmp_path / "it.c").write_text(C_PROGRAM)
     options = line.removeprefix("g++:").strip()
     subprocess.run(f"cc it.c {options} -o it && ./it", shell=True, check=True, cwd=tmp_path)
 

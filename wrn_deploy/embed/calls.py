@@ -7,6 +7,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from wrn_deploy.runtime.runner import Runner
 
 __all__ = ["ABI_VERSION", "connect"]
 
-ABI_VERSION = 1  # native/wrn_runner.h has the same
+ABI_VERSION = 2  # native/wrn_runner.h has the same
 DTYPES = ("uint8", "int32", "int64", "float16", "float32")  # those with a WRN_ constant
 
 
@@ -39,7 +40,8 @@ def connect(ffi: Any, lib: Any, abi_version: int) -> None:
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"wrn_deploy\.embed\.")
     calls = Calls(ffi, lib)
     exported = (calls.open, calls.close, calls.describe, calls.input, calls.output, calls.text)
-    for call in (*exported, calls.infer, calls.infer_device, calls.warmup):
+    inferring = (calls.infer, calls.infer_device, calls.warmup, calls.slot_open, calls.slot_close)
+    for call in (*exported, *inferring):
         called = f"wrn_core_{call.__name__}"
         ffi.def_extern(called, error=lib.WRN_INTERNAL, onerror=_say_nothing)(_guarded(ffi, lib, call))
 
@@ -53,6 +55,7 @@ class Calls:
         self._codes = {name: getattr(lib, f"WRN_{name.upper()}") for name in DTYPES}
         self._dtypes = {code: name for name, code in self._codes.items()}
         self._runners: dict[int, OpenedRunner] = {}
+        self._slots: dict[int, ExitStack] = {}
         self._handles = itertools.count(1)
 
     def open(self, bundle: Any, options: Any, runner: Any) -> None:
@@ -114,6 +117,24 @@ class Calls:
         batch = self._host(images.data, source, images.count)
         into = [self._host(outputs[at].data, target, images.count) for at, target in enumerate(targets)]
         opened.runner.predict_into(batch, _named(targets, into, len(opened.outputs)))
+
+    def slot_open(self, runner: int, count: int, slot: Any) -> None:
+        """Lends memory for images and fills a wrn_slot."""
+        opened = self._opened(runner)
+        source = opened.input(opened.runner.inputs[0].dtype)
+        lent = ExitStack()
+        images = lent.enter_context(opened.runner.slot(count))
+        slot.id, slot.count, slot.bytes = next(self._handles), count, images.nbytes
+        slot.data = self._ffi.cast("void *", images.__array_interface__["data"][0])
+        slot.dtype = self._codes[source.dtype.name]
+        self._slots[slot.id] = lent
+
+    def slot_close(self, slot: int) -> None:
+        """Takes a slot's memory back."""
+        lent = self._slots.pop(slot, None)
+        if lent is None:
+            raise UsageError(f"slot {slot} is not open: expected an id that wrn_slot_open gave")
+        lent.close()
 
     def infer_device(self, runner: int, images: Any, outputs: Any, n_outputs: int, stream: Any) -> None:
         """Runs a batch in the memory of a CUDA device."""

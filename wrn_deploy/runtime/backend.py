@@ -1,11 +1,15 @@
-"""The Backend and Runtime protocols; lists, examines, chooses and opens backends; numpy's types only."""
+"""The Backend and Runtime protocols; lists, examines, chooses and opens backends; numpy only."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
@@ -17,7 +21,7 @@ from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
     "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "choose", "default_pairs", "examine",
-    "find_runtime", "infer", "known_pairs", "open_backend", "parse_precision", "runtimes",
+    "find_runtime", "known_pairs", "open_backend", "parse_precision", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -70,6 +74,31 @@ class Backend(Protocol):
     def download(self) -> tuple[Array, ...]:
         """The outputs of the last inference, each (N, *shape) of its dtype; the caller owns them."""
 
+    def infer(self, batch: Array) -> tuple[Array, ...]:
+        """Uploads a batch, runs it, waits, and downloads the outputs."""
+        self.upload(batch)
+        self.execute()
+        self.synchronize()
+        return self.download()
+
+    def infer_each(self, batches: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
+        """Yields the outputs of each batch, in order, as `infer` returns them.
+
+        On a GPU the next batches are taken, and copied there, before a batch's outputs are yielded: copies run beside
+        the inference. What was uploaded before is gone. Make no other call until the iterator has ended or is closed.
+        """
+        for batch in batches:
+            yield self.infer(batch)
+
+    def slot(self, count: int) -> AbstractContextManager[Array]:
+        """Lends memory for `count` images, (count, *inputs[0].shape) of `inputs[0].dtype`, uninitialised.
+
+        A GPU copies from it directly: `upload` of such an array, or of a part of it, copies nothing on the CPU, so it
+        must not be changed until the outputs are there. Threads may share the backend for this call alone.
+        """
+        source = self.inputs[0]
+        return contextlib.nullcontext(np.empty((count, *source.shape), source.dtype))
+
     def sibling(self) -> Self:
         """A second backend on the same weights, with its own buffers and stream; close each one."""
 
@@ -81,14 +110,6 @@ class Backend(Protocol):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def infer(backend: Backend, batch: Array) -> tuple[Array, ...]:
-    """Uploads a batch, runs it, waits, and downloads the outputs."""
-    backend.upload(batch)
-    backend.execute()
-    backend.synchronize()
-    return backend.download()
 
 
 @runtime_checkable

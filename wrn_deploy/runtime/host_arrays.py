@@ -1,4 +1,4 @@
-"""The caller's numpy arrays: images as the network takes them, arrays for the outputs, batches in parts; numpy only."""
+"""The caller's numpy arrays: arrays for the outputs, batches in parts; numpy only."""
 
 from __future__ import annotations
 
@@ -6,30 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Array
-from wrn_deploy.spec import Preprocessing, TensorSpec
+from wrn_deploy.spec import TensorSpec
 
-__all__ = ["check_targets", "named_outputs", "prepare_images", "split_batch"]
-
-
-def prepare_images(images: Array, preprocessing: Preprocessing, source: TensorSpec) -> Array:
-    """The batch as the network's input `source` takes it: pixels are normalised.
-
-    Raises:
-        DeployError: another shape or dtype, or no image.
-    """
-    pixels = (preprocessing.height, preprocessing.width, 3)
-    if images.ndim == 4 and len(images) > 0:
-        if images.dtype == source.dtype and images.shape[1:] == source.shape:
-            return np.ascontiguousarray(images)
-        if images.dtype == np.uint8 and images.shape[1:] == pixels:
-            return normalize(images.astype(np.uint8, copy=False), preprocessing)
-    shapes = f"uint8 (N, {', '.join(map(str, pixels))}), RGB"
-    if source.dtype != "uint8":
-        shapes += f", or normalised float32 (N, {', '.join(map(str, source.shape))})"
-    raise DeployError(f"images are {images.dtype} {images.shape}: expected {shapes}, N at least 1")
+__all__ = ["check_targets", "named_outputs", "split_batch"]
 
 
 def named_outputs(out: object | Mapping[str, object], outputs: Sequence[TensorSpec]) -> dict[str, object]:

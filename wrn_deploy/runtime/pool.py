@@ -7,7 +7,7 @@ import ctypes
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -75,6 +75,11 @@ class Pool:
                 "the bundle again in the child, or use spawn"
             )
 
+    def check_open(self) -> None:
+        """Raises UsageError if it is closed."""
+        if self.closed:
+            raise UsageError("this runner is closed: open the bundle again")
+
     def call(self, work: Callable[[Backend], Result]) -> Result:
         """Returns what `work` returns for a backend that no other call uses meanwhile.
 
@@ -93,6 +98,24 @@ class Pool:
         finally:
             self._wake()
 
+    def iterate(self, work: Callable[[Backend], Iterator[Result]]) -> Iterator[Result]:
+        """Yields what `work` yields for a backend that no other call uses until this iterator ends or is dropped.
+
+        Raises:
+            UsageError: as `call`.
+            DeployError: as `call`.
+        """
+        self.check_process()
+        lease = _Lease()
+        try:
+            with lease.lock:
+                with self._turn:
+                    context = self._free()
+                    context.lease = lease
+                yield from work(context.backend)
+        finally:
+            self._wake()
+
     def call_each(self, work: Callable[[Backend], None]) -> None:
         """Creates all siblings and calls `work` with each, after the call that uses it; further calls wait.
 
@@ -105,7 +128,7 @@ class Pool:
         try:
             with lease.lock, self._turn:
                 self._check_outside("warm it up")
-                self._check_open()
+                self.check_open()
                 while len(self._contexts) < self.size:
                     self._add()
                 for context in self._contexts:
@@ -136,7 +159,7 @@ class Pool:
     def _free(self) -> _Context:
         """A context that is not lent, made if need be; the caller has the turn."""
         while True:
-            self._check_open()
+            self.check_open()
             for context in self._contexts:
                 if not context.lease.lock.locked():
                     return context
@@ -159,10 +182,6 @@ class Pool:
         """Lets the caller that waits look again; there is at most one, which has the turn."""
         if self._freed.empty():
             self._freed.put(None)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise UsageError("this runner is closed: open the bundle again")
 
     def _check_outside(self, purpose: str) -> None:
         """Raises UsageError if this thread is within a call, for whose end it would wait for ever."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self, cast
 
@@ -15,9 +16,17 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.files.trust import Trust, trust
 from wrn_deploy.formatting import count, printable
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import Array, Backend, choose, find_runtime, infer, open_backend, parse_precision
-from wrn_deploy.runtime.finite import check_finite
-from wrn_deploy.runtime.host_arrays import check_targets, prepare_images, split_batch
+from wrn_deploy.runtime.backend import (
+    Array,
+    Backend,
+    DeviceBackend,
+    choose,
+    find_runtime,
+    open_backend,
+    parse_precision,
+)
+from wrn_deploy.runtime.host_arrays import check_targets, split_batch
+from wrn_deploy.runtime.host_call import HostCall
 from wrn_deploy.runtime.on_device import predict_on_device
 from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.spec import Precision
@@ -25,8 +34,6 @@ from wrn_deploy.spec import Precision
 __all__ = ["Runner"]
 
 MAX_CONTEXTS = 1024  # more is a mistake
-OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
-OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
 
 
 class Runner:
@@ -72,6 +79,7 @@ class Runner:
         self._pool = pool
         self._gives = f"{backend} {precision} gives"
         self.inputs, self.outputs, self.batches = pool.first.inputs, pool.first.outputs, pool.first.batches
+        self._told = not isinstance(pool.first, DeviceBackend)  # what normalising on the CPU costs
 
     @classmethod
     def open(
@@ -154,11 +162,65 @@ class Runner:
         if self.outputs[0].name != "logits":
             names = " and ".join(output.name for output in self.outputs)
             raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
-        return cast("npt.NDArray[np.float32]", self.run(images)["logits"])
+        call = self._call()
+        outputs = self._run(call, call.checked(self._pool.first, images))
+        return cast("npt.NDArray[np.float32]", outputs["logits"])
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
         """All outputs of a batch by name, as in {"logits": ..., "features": ...}; otherwise like `predict`."""
-        return self._run(self._prepared(images))
+        call = self._call()
+        return self._run(call, call.checked(self._pool.first, images))
+
+    def run_each(
+        self, batches: Iterable[npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
+    ) -> Iterator[dict[str, Array]]:
+        """Yields the outputs of each batch, in order, as `run` returns them.
+
+        On a GPU the copies of one batch run beside the inference of another; the next two batches are taken before the
+        outputs of the first one are yielded. The iterator keeps one context until it has ended or is dropped.
+
+        Args:
+            batches: as for `predict`, each of any size; arrays of `slot` must stay until their outputs are there.
+
+        Raises:
+            DeployError: as `predict`, when the batch is taken.
+            UsageError: as `predict`.
+        """
+        call = self._call()
+        for outputs in self._pool.iterate(lambda backend: call.infer_each(backend, batches)):
+            self._tell(call.cost, stacklevel=3)
+            yield outputs
+
+    @contextlib.contextmanager
+    def slot(self, count: int) -> Iterator[Array]:
+        """Lends memory that images can be decoded into and predicted from without a copy on the CPU.
+
+        On a GPU it is pinned memory, which the GPU reads; elsewhere it is plain memory, so that callers are the same.
+
+        Example:
+            ```python
+            with runner.slot(8) as images:  # (8, *runner.inputs[0].shape), uninitialised
+                images[:] = decoded
+                logits = runner.predict(images)
+            ```
+
+        Args:
+            count: the number of images.
+
+        Yields:
+            the array, of `inputs[0].dtype`. It must not be used after the block; threads may each have slots.
+
+        Raises:
+            DeployError: less than one image.
+            MachineError: there is no memory.
+            UsageError: as `predict`.
+        """
+        if count < 1:
+            raise DeployError(f"a slot for {count} images: expected at least 1")
+        self._pool.check_process()
+        self._pool.check_open()
+        with self._pool.first.slot(count) as images:
+            yield images
 
     def predict_into(
         self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32], out: Array | Mapping[str, Array]
@@ -174,9 +236,10 @@ class Runner:
             DeployError: as `predict`; or an array is missing or has another shape or dtype. Nothing is written then.
             UsageError: as `predict`.
         """
-        batch = self._prepared(images)
+        call = self._call()
+        batch = call.checked(self._pool.first, images)
         targets = check_targets(out, self.outputs, len(batch))
-        outputs = self._run(batch)
+        outputs = self._run(call, batch)
         for name, target in targets.items():
             target[...] = outputs[name]
 
@@ -224,8 +287,8 @@ class Runner:
                     raise DeployError(f"a batch of {size} to warm up with: expected at least 1")
                 blank = np.zeros((size, *source.shape), source.dtype)
                 for _ in range(iterations):
-                    for piece in split_batch(blank, self.batches):
-                        infer(backend, piece)
+                    for _outputs in backend.infer_each(split_batch(blank, self.batches)):
+                        pass
 
         self._pool.call_each(run)
 
@@ -256,18 +319,17 @@ class Runner:
             f"{self!r} cannot be copied or sent to another process: pass the bundle's folder, and open it there"
         )
 
-    def _prepared(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Array:
-        given = np.asarray(images)
-        batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
-        if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
-            check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
-        return batch
+    def _call(self) -> HostCall:
+        check = not self.allow_nonfinite  # int8 graphs would answer NaN without a word
+        return HostCall(preprocessing=self.bundle.spec.preprocessing, check=check, gives=self._gives)
 
-    def _run(self, batch: Array) -> dict[str, Array]:
-        pieces = self._pool.call(lambda backend: [infer(backend, piece) for piece in split_batch(batch, self.batches)])
-        joined = pieces[0] if len(pieces) == 1 else [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-        names = [output.name for output in self.outputs]
-        outputs = {name: array[: len(batch)] for name, array in zip(names, joined, strict=True)}  # without padding
-        if not self.allow_nonfinite:
-            check_finite(outputs, subject=self._gives, remedy=OF_OUTPUTS)
+    def _run(self, call: HostCall, batch: Array) -> dict[str, Array]:
+        outputs = self._pool.call(lambda backend: call.infer(backend, batch))
+        self._tell(call.cost, stacklevel=4)
         return outputs
+
+    def _tell(self, cost: str | None, stacklevel: int) -> None:
+        """Warns once of what the CPU has to do for a GPU."""
+        if cost is not None and not self._told:
+            self._told = True
+            warnings.warn(cost, RuntimeWarning, stacklevel=stacklevel)

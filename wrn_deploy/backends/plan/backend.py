@@ -7,12 +7,16 @@ import importlib
 import importlib.util
 import os
 import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
 from wrn_deploy.backends.plan.cuda import call, cuda_runtime
 from wrn_deploy.backends.plan.engine import Expected, SharedEngine
-from wrn_deploy.backends.plan.execution import Execution
+from wrn_deploy.backends.plan.execution import AHEAD, Execution, Staged
+from wrn_deploy.backends.plan.runtime_cache import cache_file
 from wrn_deploy.backends.plan.validity import plan_mismatch
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
@@ -83,6 +87,7 @@ class PlanRuntime:
             results=bundle.spec.outputs,
             facts=artifact.facts,
             host_code=bundle.trust.host_code,
+            cache=cache_file(artifact.sha256, find_gpu()),
         )
         with on_gpu():
             engine = SharedEngine(module, plan, expected)
@@ -152,6 +157,40 @@ class PlanBackend(DeviceBackend):
         """The outputs of the last inference; as `Backend.download`."""
         with self._open():
             return self._execution.download()
+
+    def infer(self, batch: Array) -> tuple[Array, ...]:
+        """Runs one batch, with a single wait; as `Backend.infer`."""
+        with self._open():
+            self._execution.upload(batch)
+            self._execution.execute()
+            return self._execution.download()
+
+    def infer_each(self, batches: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
+        """Runs batches with their copies beside the inferences; as `Backend.infer_each`."""
+        flying: deque[Staged] = deque()
+        with self._open():
+            self._execution.start_series()
+        try:
+            for turn, batch in enumerate(batches):
+                with self._open():
+                    staged = self._execution.stage(batch, turn)
+                    done = self._execution.collect(flying.popleft()) if len(flying) == AHEAD else None
+                    self._execution.run_staged(staged)
+                flying.append(staged)
+                if done is not None:
+                    yield done
+            while flying:
+                with self._open():
+                    done = self._execution.collect(flying.popleft())
+                yield done
+        finally:
+            if flying and self._free.alive:
+                self.synchronize()  # the buffers are free again
+
+    def slot(self, count: int) -> AbstractContextManager[Array]:
+        """Lends pinned memory; as `Backend.slot`."""
+        self._check_open()
+        return self._engine.pinned.lend(count)
 
     def check_device_arrays(self, images: DeviceArray, outputs: tuple[DeviceArray, ...]) -> None:
         """Refuses arrays that the plan cannot take; as `DeviceBackend.check_device_arrays`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from wrn_deploy.errors import MachineError
 from wrn_deploy.runtime.backend import Array
 from wrn_deploy.runtime.gpu import on_gpu
 from wrn_deploy.spec import TensorSpec
@@ -89,9 +92,6 @@ class PinnedMemory:
             with self._lock:
                 if not self._closed:
                     self._free.append(block)
-            if self._closed:
-                with on_gpu():
-                    del images, block
 
     def holds(self, array: Array) -> bool:
         """Whether a copy to the GPU can read the array where it lies: C order, within a block."""
@@ -102,7 +102,7 @@ class PinnedMemory:
         return inside and array.flags.c_contiguous
 
     def close(self) -> None:
-        """Frees the blocks, in the GPU's context; lent ones when they come back."""
+        """Frees the blocks; lent ones when their last view goes."""
         with self._lock:
             self._closed = True
             self._free.clear()
@@ -118,12 +118,29 @@ class PinnedMemory:
             small = [self._free.pop()] if self._free else []
             if small:
                 del self._ranges[_address(small[0])]
+        small.clear()
         with on_gpu() as cuda:
-            small.clear()
-            made: Array = cuda.pagelocked_empty((count, *self._tensor.shape), np.dtype(self._tensor.dtype))
+            block = _Block(cuda.pagelocked_empty((count, *self._tensor.shape), np.dtype(self._tensor.dtype)))
+        made = np.asarray(block)
         with self._lock:
             self._ranges[_address(made)] = _address(made) + made.nbytes
         return made
+
+
+class _Block:
+    """Pinned memory that is freed in the GPU's context, wherever its last view goes: elsewhere PyCUDA cannot."""
+
+    def __init__(self, memory: Array) -> None:
+        self.__array_interface__ = memory.__array_interface__
+        self._memory: Array | None = memory
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self._process:  # CUDA does not work after a fork: the parent frees it
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._memory))
+            return
+        with contextlib.suppress(MachineError), on_gpu():
+            self._memory = None
 
 
 def tensor_bytes(tensor: TensorSpec) -> int:

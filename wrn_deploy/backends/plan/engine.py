@@ -7,10 +7,12 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wrn_deploy.backends.plan.buffers import PinnedMemory, tensor_bytes
 from wrn_deploy.backends.plan.context import PlanContext
+from wrn_deploy.backends.plan.runtime_cache import RuntimeCache
 from wrn_deploy.backends.plan.validity import batches_of, plan_warnings, profiles_of
 from wrn_deploy.errors import DamagedFile, DeployError, MachineError, StaleArtifact
 from wrn_deploy.formatting import printable
@@ -46,13 +48,19 @@ MALFORMED = "MALFORMED_ENGINE"
 class Expected:
     """What the bundle says about a plan: its tensors and the artifact's facts.
 
-    `host_code`: whether the caller lets TensorRT run code of this machine's processor that the plan holds.
+    Attributes:
+        source: the input.
+        results: the outputs.
+        facts: the artifact's.
+        host_code: whether the caller lets TensorRT run code of this machine's processor that the plan holds.
+        cache: the file for kernels that TensorRT-RTX compiles for the plan; None: they are not kept.
     """
 
     source: TensorSpec
     results: tuple[TensorSpec, ...]
     facts: Mapping[str, Any]
     host_code: bool = False
+    cache: Path | None = None
 
 
 class SharedEngine:
@@ -86,6 +94,7 @@ class SharedEngine:
         self.image_bytes = tuple(tensor_bytes(tensor) for tensor in self.tensors)
         self.captures_itself = hasattr(module, "CudaGraphStrategy")
         self.pinned = PinnedMemory(expected.source)
+        self._compiled = RuntimeCache(expected.cache)
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -119,6 +128,7 @@ class SharedEngine:
                 module.DynamicShapesKernelSpecializationStrategy.EAGER
             )
             graphs = module.CudaGraphStrategy
+            self._compiled.attach(config)
             config.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE if kept else graphs.DISABLED
             context = self._engine.create_execution_context(config)
         else:
@@ -157,6 +167,7 @@ class SharedEngine:
         with self._lock:
             self._holders -= 1
             if self._holders <= 0:
+                self._compiled.save()
                 self.pinned.close()
                 self._engine = None
                 self._runtime = None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.spec import ModelSpec
 
@@ -81,7 +81,7 @@ def ask(
     with _open_logits(logits) as kept:
         for batch in batches:
             _check_labels(batch, spec.classes)
-            outputs = infer(backend, fill(as_input(batch.images, spec), backend.batches[0]))
+            outputs = backend.infer(fill(as_input(batch.images, spec), backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
             check_finite(
                 results, subject="the network gives", remedy="run another precision, as fp32", names=batch.names

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 
 from wrn_deploy.bench.report.report import Boundary, WarmUp
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 
 __all__ = ["Section", "Times", "measure_latency", "section_of", "warm_up"]
 
@@ -48,10 +48,10 @@ def section_of(
         backend.synchronize()
 
     def transfer(backend: Backend) -> None:
-        infer(backend, batch)
+        backend.infer(batch)
 
     def end_to_end(backend: Backend) -> None:
-        infer(backend, prepare())[0].argmax(axis=1)
+        backend.infer(prepare())[0].argmax(axis=1)
 
     run = {Boundary.COMPUTE: compute, Boundary.TRANSFER: transfer, Boundary.E2E: end_to_end}[boundary]
     if len(backends) == 1:

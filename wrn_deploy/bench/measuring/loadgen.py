@@ -21,7 +21,7 @@ from wrn_deploy.bench.measuring.latency import measure_latency
 from wrn_deploy.bench.report.report import LoadResult
 from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.process.scratch import scratch_folder
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 
 __all__ = ["Load", "Scenario", "check_loadgen", "run_scenario"]
 
@@ -163,7 +163,7 @@ class _Server:
 
     def _infer(self, indices: list[int]) -> None:
         missing = self._backend.batches[0] - len(indices)
-        infer(self._backend, self._images[indices + indices[-1:] * missing])
+        self._backend.infer(self._images[indices + indices[-1:] * missing])
 
 
 def _settings(lg: Any, load: Load, rate: float) -> Any:

@@ -16,6 +16,8 @@ int32_t wrn_core_output(wrn_runner runner, int32_t index, wrn_tensor *tensor, ch
 int32_t wrn_core_text(
     wrn_runner runner, int32_t kind, int64_t index, char *buffer, size_t capacity, size_t *needed,
     char *message, size_t room);
+int32_t wrn_core_slot_open(wrn_runner runner, int64_t count, wrn_slot *slot, char *message, size_t room);
+int32_t wrn_core_slot_close(uint64_t id, char *message, size_t room);
 int32_t wrn_core_infer(
     wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, size_t n_outputs,
     char *message, size_t room);

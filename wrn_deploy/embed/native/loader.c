@@ -41,6 +41,8 @@ static struct {
   __typeof__(wrn_core_infer) *infer;
   __typeof__(wrn_core_infer_device) *infer_device;
   __typeof__(wrn_core_warmup) *warmup;
+  __typeof__(wrn_core_slot_open) *slot_open;
+  __typeof__(wrn_core_slot_close) *slot_close;
 } core;
 
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
@@ -158,7 +160,7 @@ static int32_t load_core(void) {
   int missing = 0;
 #define BIND(name) *(void **)&core.name = symbol(library, "wrn_core_" #name, &missing)
   BIND(start), BIND(open), BIND(close), BIND(describe), BIND(input), BIND(output), BIND(text), BIND(infer);
-  BIND(infer_device), BIND(warmup);
+  BIND(infer_device), BIND(warmup), BIND(slot_open), BIND(slot_close);
   return missing ? fail(WRN_MACHINE, "%s is of another version than libwrn_runner.so: " AGAIN, path) : WRN_OK;
 }
 
@@ -297,6 +299,23 @@ WRN_API int32_t wrn_infer(wrn_runner runner, const wrn_images *images, const wrn
   if (status != WRN_OK) return status;
   if (images == NULL || outputs == NULL) return fail(WRN_USAGE, "%s is NULL", images ? "outputs" : "images");
   return core.infer(runner, images, outputs, n_outputs, last, sizeof last);
+}
+
+WRN_API int32_t wrn_slot_open(wrn_runner runner, int64_t count, wrn_slot *slot) {
+  wrn_slot ours = {0};
+  int32_t status = begin_filling(runner, slot, sizeof ours, "wrn_slot");
+  if (status == WRN_OK) status = core.slot_open(runner, count, &ours, last, sizeof last);
+  if (status == WRN_OK) put(slot, &ours, sizeof ours);
+  return status;
+}
+
+WRN_API int32_t wrn_slot_close(uint64_t id) {
+  last[0] = '\0';
+  int32_t status = check_process();
+  if (status != WRN_OK) return status;
+  if (!__atomic_load_n(&started, __ATOMIC_ACQUIRE))
+    return fail(WRN_USAGE, "slot %llu is not open: expected an id that wrn_slot_open gave", (unsigned long long)id);
+  return core.slot_close(id, last, sizeof last);
 }
 
 WRN_API int32_t wrn_infer_device(

@@ -24,7 +24,7 @@ from wrn_deploy.models.checkpoints.foreign_files import check_folder
 from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.pipeline.networks.network import NetworkOptions
 from wrn_deploy.plugins import near_names
-from wrn_deploy.runtime.backend import Array, Backend, infer
+from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.spec import Interface, ModelSpec, Precision
 
@@ -201,7 +201,7 @@ def _infer(backend: Backend, spec: ModelSpec, images: Array) -> Mapping[str, Arr
             f"{', '.join(map(str, spec.input.shape))}), N at least 1"
         )
     results: dict[str, Array] = {}
-    for output, result in zip(backend.outputs, infer(backend, batch), strict=True):
+    for output, result in zip(backend.outputs, backend.infer(batch), strict=True):
         if result.shape != (len(batch), *output.shape):
             raise DeployError(
                 f"the network gives {output.name} of shape {result.shape}: expected "
