@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 import subprocess
 import warnings
 from collections.abc import Callable
@@ -76,7 +77,7 @@ def test_any_call_may_fail_once(bundle_folder: Path) -> None:
             assert error is None
             break
         failed.append(name)
-        clear = error is None or (error.startswith("MachineError") and ("CUDA" in error or "GPU" in error))
+        clear = error is None or re.match(r"MachineError: (CUDA failed|the plan cannot|TensorRT (cannot|could))", error)
         left, broken = standin.counts().since(before).left(), standin.violations()
         if not clear or left or broken:
             problems.append(f"{n} {name}: {error}; left {left}; {broken}")
@@ -100,7 +101,7 @@ def attempt(folder: Path, source: OnGpu, out: OnGpu, stream: Any) -> str | None:
     return error
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 12, 40, 90])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 12, 25, 40])
 def test_a_gpu_that_is_lost_is_told_and_the_process_ends_without_a_crash(
     python: Callable[..., subprocess.CompletedProcess[str]], bundle_folder: Path, n: int
 ) -> None:
