@@ -51,6 +51,10 @@ class PlanContext:
         if not self._context.execute_async_v3(stream):
             raise MachineError("TensorRT could not start the inference: see its message above")
 
+    def close(self) -> None:
+        """Frees TensorRT's context, even if the traceback of an error still holds this object."""
+        self._context = None
+
 
 class KeptContext:
     """An execution context for one batch size on one set of buffers, and the CUDA graph that was captured from it.
@@ -106,10 +110,13 @@ class KeptContext:
             call("cudaGraphDestroy", graph)
 
     def close(self) -> None:
-        """Frees the graph; the streams that run it must be idle."""
+        """Frees the graph and the context; the streams that run it must be idle."""
         graph, self._graph = self._graph, None
-        if graph is not None:
-            call("cudaGraphExecDestroy", graph)
+        try:
+            if graph is not None:
+                call("cudaGraphExecDestroy", graph)
+        finally:
+            self._context.close()
 
 
 def _end_capture(stream: int, *, keep: bool) -> Any:
