@@ -116,7 +116,7 @@ class KeptContext:
             if graph is not None:
                 call("cudaGraphExecDestroy", graph)
         finally:
-            self._context.close()
+            self._plan_context.close()
 
 
 def _end_capture(stream: int, *, keep: bool) -> Any:
