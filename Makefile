@@ -1,4 +1,4 @@
-# make demo | test | check | coverage | fuzz | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
+# make demo | test | test-driver | check | coverage | fuzz | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= cpu
@@ -9,7 +9,7 @@ RUN    = $(VENV)/bin/
 TESTS  = tests
 SECONDS ?= 60
 
-.PHONY: demo test check coverage fuzz bench test-gpu clean
+.PHONY: demo test test-driver check coverage fuzz bench test-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -17,6 +17,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(RUN)python -m pytest -m "not gpu" -n auto --dist loadfile
+
+# The GPU code with the real PyCUDA and cuda-bindings on a stand-in for the CUDA driver. The first time it compiles PyCUDA.
+test-driver: $(READY)
+	$(RUN)python -m tests.driver.environment $(RUN)python -m pytest tests/driver
 
 test-gpu: $(READY)
 	$(RUN)python -m pytest -m gpu

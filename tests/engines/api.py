@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["NAMES", "Found", "Guard", "Use", "find_sources", "find_uses", "used_names"]
+__all__ = ["NAMES", "RESULTS", "Follower", "Found", "Guard", "Use", "find_sources", "find_uses", "used_names"]
 
 NAMES = Path(__file__).with_name("tensorrt_api_names.json")
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ class Found:
         return len(self.uses) + len(self.unguarded) + len(self.parameters) + len(self.results)
 
 
-class _Follower(ast.NodeVisitor):
+class Follower(ast.NodeVisitor):
     """`module`, wherever it comes from, is TensorRT; variables, attributes and parameters keep what they are given."""
 
     def __init__(self, found: Found) -> None:
@@ -233,7 +233,7 @@ def find_uses(*sources: Path) -> Found:
     while size < found.size:
         size = found.size
         for tree in trees:
-            follower = _Follower(found)
+            follower = Follower(found)
             follower.visit(tree)
             follower.visit(tree)  # methods may stand before the one that assigns what they use
     return found

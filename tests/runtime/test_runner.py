@@ -160,7 +160,7 @@ def test_a_batch_that_is_too_large_or_too_small_for_the_backend_is_cut_and_fille
         first = runner._pool.first
         upload = first.upload
         first.upload = lambda batch: (uploaded.append(len(batch)), upload(batch))[1]  # type: ignore[method-assign, func-returns-value]
-        runner.batches = range(3, 5)  # as a plan with a profile of 3 to 4 has
+        first.batches = runner.batches = range(3, 5)  # as a plan with a profile of 3 to 4 has
         np.testing.assert_allclose(runner.predict(images[:11]), wanted, atol=1e-4)
         assert uploaded == [4, 4, 3]
         np.testing.assert_allclose(runner.predict(images[:5]), wanted[:5], atol=1e-4)

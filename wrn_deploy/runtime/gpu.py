@@ -31,7 +31,11 @@ def on_gpu() -> Iterator[Any]:
     """
     cuda, context = _primary_context()
     try:
-        context.push()
+        try:
+            context.push()
+        except cuda.Error:
+            context.detach()  # PyCUDA would abort the process when it frees what it made and cannot push either
+            raise
         try:
             yield cuda
         finally:
@@ -41,8 +45,9 @@ def on_gpu() -> Iterator[Any]:
 
 
 def cuda_failure(text: str) -> MachineError:
-    """The error for a message of CUDA's; it says whether this process can go on."""
-    if any(part in text.lower() for part in LOST):
+    """The error for a message of CUDA's, "CALL failed: REASON"; it says whether this process can go on."""
+    reason = text.lower().rpartition(" failed: ")[2]  # "cudaGraphLaunch failed" is no launch failure
+    if any(part in reason for part in LOST):
         return MachineError(f"CUDA failed ({text}): this process has lost the GPU, start it again")
     return MachineError(f"CUDA failed ({text}): free GPU memory, or look at the GPU with nvidia-smi")
 

@@ -56,6 +56,7 @@ class FakeTensorRT:
         self.activations = 1000
         self.order: dict[int, list[Job]] = {}  # work that uses a block of activation memory, by its address
         self.contexts = 0  # alive
+        self.compiled = 0  # shapes for which TensorRT-RTX had to compile kernels
         self.profiles = [(1, 3, 6)]
         self.tensors = [
             Tensor("images", "FLOAT", (3, 4, 4)),
@@ -127,6 +128,24 @@ class _Engine:
         self.trt.driver.log.append("engine gone")
 
 
+class RuntimeCache:
+    """The shapes whose kernels were compiled."""
+
+    magic = b"compiled for this GPU:"
+
+    def __init__(self) -> None:
+        self.shapes: set[str] = set()
+
+    def deserialize(self, content: bytes) -> bool:
+        if not content.startswith(self.magic):
+            return False
+        self.shapes = set(content.removeprefix(self.magic).decode().split(";"))
+        return True
+
+    def serialize(self) -> memoryview:
+        return memoryview(self.magic + ";".join(sorted(self.shapes)).encode())
+
+
 class RuntimeConfig:
     """TensorRT-RTX's settings of a context."""
 
@@ -134,6 +153,14 @@ class RuntimeConfig:
         self.allocation = "static"
         self.dynamic_shapes_kernel_specialization_strategy = "lazy"
         self.cuda_graph_strategy = "disabled"
+        self.cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
 
     def set_execution_context_allocation_strategy(self, strategy: str) -> None:
         self.allocation = strategy
@@ -241,4 +268,8 @@ class _RtxContext(_Context):
 
     def execute_async_v3(self, handle: int) -> bool:
         assert self.driver.stream_of(handle).capture is None, "TensorRT-RTX captures by itself"
+        known = self.config.cache.shapes if self.config.cache else set()
+        if str(self.shape) not in known:
+            self.engine.trt.compiled += 1
+            known.add(str(self.shape))
         return super().execute_async_v3(handle)

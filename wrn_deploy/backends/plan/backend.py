@@ -121,7 +121,8 @@ class PlanBackend(DeviceBackend):
             with on_gpu() as cuda:
                 self._execution = Execution(cuda, engine, graphs=graphs)
         except BaseException:
-            engine.release()
+            with contextlib.suppress(MachineError), on_gpu():
+                engine.release()
             raise
         # Also if nobody closes it, and before the interpreter ends: CUDA's libraries may be gone afterwards.
         self._free = weakref.finalize(self, _free, self._execution, engine, os.getpid())

@@ -51,6 +51,10 @@ class PlanContext:
         if not self._context.execute_async_v3(stream):
             raise MachineError("TensorRT could not start the inference: see its message above")
 
+    def close(self) -> None:
+        """Frees TensorRT's context, even if the traceback of an error still holds this object."""
+        self._context = None
+
 
 class KeptContext:
     """An execution context for one batch size on one set of buffers, and the CUDA graph that was captured from it.
@@ -59,13 +63,13 @@ class KeptContext:
     "CUDA Graphs": "use one execution context per captured graph, and share memory across the contexts").
 
     Args:
-        context: nothing else uses it.
+        plan_context: nothing else uses it.
         shape: the input's.
         addresses: of the input and the outputs, in the order of the names.
     """
 
-    def __init__(self, context: PlanContext, shape: tuple[int, ...], addresses: Sequence[int]) -> None:
-        self._context, self._shape, self._addresses = context, shape, addresses
+    def __init__(self, plan_context: PlanContext, shape: tuple[int, ...], addresses: Sequence[int]) -> None:
+        self._plan_context, self._shape, self._addresses = plan_context, shape, addresses
         self._graph: Any = None
         self._ran = False
 
@@ -79,7 +83,7 @@ class KeptContext:
         if self._graph is not None:
             call("cudaGraphLaunch", self._graph, stream)
             return
-        self._context.enqueue(self._shape, self._addresses, stream)
+        self._plan_context.enqueue(self._shape, self._addresses, stream)
         self._ran = True
 
     def capture(self, stream: int) -> None:
@@ -94,7 +98,7 @@ class KeptContext:
         call("cudaStreamBeginCapture", stream, mode)
         started = False
         try:
-            self._context.enqueue(self._shape, self._addresses, stream)
+            self._plan_context.enqueue(self._shape, self._addresses, stream)
             started = True
         except MachineError as error:
             raise MachineError("TensorRT could not start the inference while it was captured: see above") from error
@@ -106,10 +110,13 @@ class KeptContext:
             call("cudaGraphDestroy", graph)
 
     def close(self) -> None:
-        """Frees the graph; the streams that run it must be idle."""
+        """Frees the graph and the context; the streams that run it must be idle."""
         graph, self._graph = self._graph, None
-        if graph is not None:
-            call("cudaGraphExecDestroy", graph)
+        try:
+            if graph is not None:
+                call("cudaGraphExecDestroy", graph)
+        finally:
+            self._plan_context.close()
 
 
 def _end_capture(stream: int, *, keep: bool) -> Any:

@@ -120,7 +120,7 @@ class SharedEngine:
         """
         module, profile = self._module, self.profile_for(batch)
         strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self.captures_itself:
+        if hasattr(module, "CudaGraphStrategy"):
             config = self._engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
             # Each shape's kernels are compiled before its first run: otherwise generic ones run until then.

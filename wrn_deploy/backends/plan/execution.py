@@ -191,6 +191,8 @@ class Execution:
         if self._event is not None:
             with contextlib.suppress(*failures):
                 call("cudaEventDestroy", self._event)
+        for context in self._contexts.values():
+            context.close()
         self._kept.clear()
         self._contexts.clear()
         for buffers in self._buffers.values():

@@ -45,30 +45,31 @@ class RuntimeCache:
 
     def attach(self, config: Any) -> None:
         """Makes contexts of this IRuntimeConfig use the kernels."""
-        if self._file is None:
-            return
-        if self._cache is None:
-            self._cache = config.create_runtime_cache()
-            self._read = _content(self._file)
-            if self._read and not self._cache.deserialize(self._read):
-                self._read = b""
-        config.set_runtime_cache(self._cache)
+        if self._file is not None and hasattr(config, "create_runtime_cache"):
+            if self._cache is None:
+                self._cache = config.create_runtime_cache()
+                self._read = _content(self._file)
+                if self._read and not self._cache.deserialize(self._read):
+                    self._read = b""
+            config.set_runtime_cache(self._cache)
 
     def save(self) -> None:
         """Writes the file if kernels were compiled since it was read; a failure is a warning."""
-        if self._file is None or self._cache is None:
+        if self._file is not None and hasattr(self._cache, "serialize"):
+            serialized = self._cache.serialize()
+            if serialized is not None:  # else the GPU has failed
+                self._write(self._file, bytes(serialized))
+
+    def _write(self, file: Path, content: bytes) -> None:
+        if content == self._read:
             return
-        serialized = self._cache.serialize()
-        content = b"" if serialized is None else bytes(serialized)  # None: the GPU has failed
-        if content in (b"", self._read):
-            return
+        self._read = content
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self._file, content)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(file, content)
         except (OSError, DeployError) as error:
             text = f"compiled kernels are not kept, so the next start is slow too ({error}): set XDG_CACHE_HOME"
             warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
-        self._read = content
 
 
 def _content(file: Path) -> bytes:

@@ -1,0 +1,1 @@
+"""On the path of the tests' processes, so that `import tensorrt` finds what is here."""
