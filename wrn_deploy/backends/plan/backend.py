@@ -76,7 +76,7 @@ class PlanRuntime:
             return "no CUDA GPU on this machine"
         missing = None
         if importlib.util.find_spec("pycuda") is None:
-            missing = f"PyCUDA is not installed: pip install 'wrn-deploy[{'lean' if lean else 'gpu'}]'"
+            missing = "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
         return (lean_obstacle(gpu) if lean else None) or missing
 
     def _library(self) -> str | None:
