@@ -35,7 +35,7 @@ def list_parts(networks: Sequence[str]) -> tuple[Part, ...]:
     first = networks[0]
     experiments = (
         Part(name="doctor", title="What this machine has", limit_s=40, run=f"{EXPERIMENTS}.host:examine_host"),
-        Part(name="gpu-tests", title="make test-gpu", limit_s=110, run=f"{EXPERIMENTS}.tests:run_gpu_tests"),
+        Part(name="gpu-tests", title="make test-gpu", limit_s=150, run=f"{EXPERIMENTS}.tests:run_gpu_tests"),
         Part(name="driver", title="Driver and imports", limit_s=40, run=f"{EXPERIMENTS}.host:try_imports"),
         Part(
             name="plan-tests",
@@ -66,7 +66,10 @@ def list_parts(networks: Sequence[str]) -> tuple[Part, ...]:
         part for network in networks for part in ([] if network == first else [_bundle(network)]) + [_bench(network)]
     ]
     peers = Part(
-        name="peers", title=f"{first} with PyTorch and ONNX Runtime", limit_s=90, run=f"{EXPERIMENTS}.bench:bench_peers"
+        name="peers",
+        title=f"{first} with PyTorch and ONNX Runtime",
+        limit_s=120,
+        run=f"{EXPERIMENTS}.bench:bench_peers",
     )
     return (*experiments, *measured, peers)
 

@@ -31,12 +31,12 @@ from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibra
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
-__all__ = ["NETWORKS", "build_plans", "make_bundle", "make_images", "require_gpu"]
+__all__ = ["NETWORKS", "PHOTOS", "build_plans", "make_bundle", "make_images", "require_gpu"]
 
 NETWORKS = ("wrn-50-2", "wrn-101-2", "wrn-28-10")
 CALIBRATION = CalibrateOptions(data="digits", size=16)  # weights are random: any ranges do
 PHOTO = (500, 375)  # width and height of a usual photo of ImageNet
-PHOTOS = 32
+PHOTOS = 256
 
 
 def main() -> None:
@@ -58,18 +58,18 @@ def make_bundle(network: str, out: Path, progress: Progress) -> Bundle:
     return bundle
 
 
-def make_images(bundle: Bundle, out: Path) -> Path:
-    """A folder of JPEG images for a bundle: as large as usual photos, or as its input if it does not resize.
+def make_images(bundle: Bundle, out: Path, count: int = PHOTOS) -> Path:
+    """A folder of `count` JPEG images for a bundle: as large as usual photos, or as its input if it does not resize.
 
     They are smooth noise with seeds, since decoding takes a time that follows size and detail, not what is shown.
     """
     how = bundle.spec.preprocessing
     width, height = (how.width, how.height) if how.resize is None else PHOTO
-    folder = out / "images" / f"{width}x{height}"
+    folder = out / "images" / f"{count}-of-{width}x{height}"
     listing = folder / LABEL_FILE
     if not listing.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        names = [f"{index:02}.jpg" for index in range(PHOTOS)]
+        names = [f"{index:04}.jpg" for index in range(count)]
         for index, name in enumerate(names):
             Image.fromarray(_noise(index, width, height)).save(folder / name, quality=90)
         listing.write_text("".join(f"{line}\n" for line in ["file,class_index", *(f"{name},0" for name in names)]))

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.gpu import prepare
+from benchmarks.gpu.outcome import file_of, read_outcome
 from benchmarks.gpu.task import OutOfTime, Skip, Task
+from wrn_deploy.backends.plan.validity import profiles_of
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.engines.flavor import Flavor
+from wrn_deploy.engines.flavor import Flavor, find_flavor
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import find_gpu
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.tuning.scratch_copy import scratch_copy
+from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 
-__all__ = ["build_all", "copy_of", "make_bundle", "open_bundle", "timing_cache"]
+__all__ = ["BOTH", "build", "build_all", "copy_of", "make_bundle", "open_bundle", "timing_cache"]
 
 BOTH = (Precision.FP16, Precision.INT8)
+PROFILE_S = "profile_s"  # the raw result with the seconds that a build took for each of its profiles
+GUESS_S = 15.0
+SHARE = 0.6  # of the time that is left, for building
 
 
 def make_bundle(task: Task, network: str) -> None:
@@ -51,36 +59,69 @@ def copy_of(task: Task, network: str) -> Iterator[Bundle]:
 
 def timing_cache(task: Task, flavor: Flavor) -> Path | None:
     """The file of measured times that all builds of the report share; TensorRT-RTX measures none."""
-    return task.out / "timing.cache" if flavor is Flavor.TENSORRT else None
+    gpu = find_gpu()
+    if flavor is not Flavor.TENSORRT or gpu is None:
+        return None
+    name = re.sub(r"[^a-z0-9.]+", "-", f"{gpu.name} {gpu.driver} {find_flavor(flavor).version}".lower())
+    return task.out / f"timing-{name}.cache"
 
 
 def build_all(task: Task, bundle: Bundle, flavor: Flavor) -> dict[Precision, str]:
-    """Builds a plan for each precision with a profile for each batch size; returns why one could not be built.
+    """Makes sure that there is a plan for each precision and batch size; returns why one could not be built.
 
-    A build takes as long as the last one, or longer: one that would not fit in the time that is left gets one profile
-    for all batch sizes, and says so.
+    A plan has a profile for each batch size, or one for all of them if building that many would take too long: as far
+    as is known from earlier builds, a build takes a time for each profile.
     """
     each = tuple(Profile(batch, batch, batch) for batch in task.batches)
-    few = (Profile(min(task.batches), task.batches[len(task.batches) // 2], max(task.batches)),)
-    failures, seconds = {}, task.outcome.raw.setdefault("build_s", {})
-    longest_s = 0.0
-    for precision in BOTH:
+    few = (Profile(task.batches[0], task.batches[len(task.batches) // 2], task.batches[-1]),)
+    failures: dict[Precision, str] = {}
+    profile_s = _profile_s(task)
+    for index, precision in enumerate(BOTH):
+        if _has_plan(task, bundle, flavor, precision):
+            task.found(f"the {precision} plan of {flavor} is there already")
+            continue
         if task.left_s <= 0:
-            raise OutOfTime(f"no time was left to build {precision} plans")
-        profiles = each if longest_s < 0.5 * task.left_s else few
+            raise OutOfTime(f"no time was left to build the {precision} plan of {flavor}")
+        expected_s = profile_s * len(each) * (len(BOTH) - index)
+        profiles = each if expected_s < SHARE * task.left_s else few
         options = EngineOptions(profiles=profiles, timing_cache=timing_cache(task, flavor))
-        start_s = task.left_s
         try:
-            build_engine(bundle, BuildOptions(precision=precision, engine=options, flavor=flavor), task)
+            took_s = build(task, bundle, BuildOptions(precision=precision, engine=options, flavor=flavor))
         except DeployError as error:
             failures[precision] = str(error)
             task.found(f"{flavor} built no {precision} plan of {bundle.spec.name}: {error}", right=False)
             continue
-        took_s = round(start_s - task.left_s, 1)
-        seconds[f"{flavor} {precision}"] = took_s
-        longest_s = max(longest_s, took_s)
-        with_few = (
-            " with one profile for all batch sizes, for want of time" if profiles is few and len(each) > 1 else ""
-        )
-        task.found(f"{flavor} built the {precision} plan of {bundle.spec.name}{with_few} in {took_s:.1f} s")
+        profile_s = took_s / len(profiles)
     return failures
+
+
+def build(task: Task, bundle: Bundle, options: BuildOptions) -> float:
+    """Builds a plan; records and returns the seconds."""
+    start_s = task.left_s
+    build_engine(bundle, options, task)
+    took_s = start_s - task.left_s
+    profiles = options.engine.profiles
+    task.keep(PROFILE_S, round(took_s / len(profiles), 2))
+    shown = ", ".join(f"{each.minimum}:{each.optimum}:{each.maximum}" for each in profiles)
+    task.found(
+        f"{options.flavor} built the {options.precision} plan of {bundle.spec.name} for {shown} in {took_s:.1f} s"
+    )
+    return took_s
+
+
+def _profile_s(task: Task) -> float:
+    """Seconds that a profile took in the report's latest build, or a guess."""
+    for part in (task.outcome.part, "tensorrt", "graphs"):
+        earlier = read_outcome(file_of(task.out, part))
+        if earlier is not None and PROFILE_S in earlier.raw:
+            return float(earlier.raw[PROFILE_S])
+    return GUESS_S
+
+
+def _has_plan(task: Task, bundle: Bundle, flavor: Flavor, precision: Precision) -> bool:
+    """Whether the bundle has a plan that runs here and takes every batch size."""
+    found = examine(bundle, flavor, precision)
+    if found.obstacle is not None or found.artifact is None:
+        return False
+    ranges = [(each.minimum, each.maximum) for each in profiles_of(found.artifact.facts)]
+    return all(any(low <= batch <= high for low, high in ranges) for batch in task.batches)

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 
-from benchmarks.gpu.experiments.bundles import copy_of, timing_cache
+from benchmarks.gpu.experiments.bundles import build, copy_of, timing_cache
 from benchmarks.gpu.experiments.images import random_images
 from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
-from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
+from wrn_deploy.pipeline.engines.build import BuildOptions
 from wrn_deploy.runtime.backend import infer, open_backend
 from wrn_deploy.spec import Precision
 
@@ -29,10 +29,7 @@ def compare_graphs(task: Task) -> None:
         raise Skip("full TensorRT is not installed")
     with copy_of(task, task.networks[0]) as bundle:
         options = EngineOptions(profiles=(Profile(*SIZES),), timing_cache=timing_cache(task, Flavor.TENSORRT))
-        build = BuildOptions(precision=Precision.INT8, engine=options, flavor=Flavor.TENSORRT)
-        start_s = task.left_s
-        build_engine(bundle, build, task)
-        task.found(f"built in {start_s - task.left_s:.1f} s")
+        build(task, bundle, BuildOptions(precision=Precision.INT8, engine=options, flavor=Flavor.TENSORRT))
         _compare(task, bundle)
 
 

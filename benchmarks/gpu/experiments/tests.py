@@ -14,7 +14,7 @@ from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.errors import DeployError
 from wrn_deploy.process.children import Child
 
-__all__ = ["run_gpu_tests", "run_plan_tests"]
+__all__ = ["record", "run_gpu_tests", "run_plan_tests"]
 
 ROOT = Path(__file__).resolve().parents[3]
 PLANS = "tests/backends/plan/test_plan_gpu.py"
@@ -52,14 +52,15 @@ def _run(task: Task, *arguments: str) -> None:
         ended = child.poll() is not None
         if not ended:
             child.kill()
-    _record(task, _lines(log), code=child.returncode, ended=ended)
+    record(task, _lines(log), code=child.returncode, ended=ended)
 
 
 def _lines(log: Path) -> list[str]:
     return log.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _record(task: Task, lines: list[str], *, code: int, ended: bool) -> None:
+def record(task: Task, lines: list[str], *, code: int, ended: bool) -> None:
+    """Records what pytest printed, and raises if it did not end well."""
     tests = {match[1]: match[2] for line in lines if (match := RESULT.match(line))}
     reasons = {match[1]: match[2] for line in lines if (match := REASON.match(line))}
     task.keep("tests", tests)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.gpu.limits import Limits, find_limits
-from benchmarks.gpu.prepare import make_images
+from benchmarks.gpu.prepare import PHOTOS, make_images
 from benchmarks.gpu.roofline import kernels_of, roofline_s
 from benchmarks.gpu.stand_in import STAND_IN, is_stand_in
 from benchmarks.gpu.task import Task
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.environment import Environment
-from wrn_deploy.bench.report.report import Boundary, Report, Settings
+from wrn_deploy.bench.report.report import Boundary, Report, Row, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.formatting import digits, percent
 from wrn_deploy.machine import describe_machine, find_gpu, package_versions
@@ -27,10 +27,12 @@ from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["Pair", "time_candidates"]
+__all__ = ["HEADERS", "Pair", "cells_of", "time_candidates"]
 
 Pair = tuple[str, Precision]
-ROUNDS, RUNS = 10, 50  # turns of each candidate at a batch size, and the most runs in one
+# Turns of each candidate at a batch size. Decoding takes most of e2e, up to a second a run.
+ROUNDS = {Boundary.COMPUTE: 10, Boundary.TRANSFER: 10, Boundary.E2E: 3}
+RUNS = 50  # the most in a turn
 WARM_S = 1.0  # what warming a candidate up takes at a batch size, besides its runs
 OPEN_S = 5.0  # what opening a candidate takes
 DURATION_S = (0.3, 3.0)  # the least and the most that a candidate's turns take at a batch size
@@ -47,10 +49,10 @@ def time_candidates(
     turns = len(pairs) * len(batches)
     duration_s = (seconds - OPEN_S * len(pairs)) / turns - WARM_S
     duration_s = max(DURATION_S[0], min(DURATION_S[1], duration_s))
-    machine, data = describe_machine(), str(make_images(bundle, task.out))
+    machine, data = describe_machine(), make_images(bundle, task.out, max(PHOTOS, *batches))
     settings = Settings(
         batches=tuple(batches),
-        rounds=ROUNDS,
+        rounds=ROUNDS[boundary],
         duration_s=round(duration_s, 2),
         iterations=RUNS,
         threads=machine.cores,
@@ -66,7 +68,7 @@ def time_candidates(
         for entry in entries:
             if entry.skipped is None:
                 task.note(f"opening {entry.name}")
-                start(entry, stack, _config(bundle, entry, data, boundary))
+                start(entry, stack, _config(bundle, entry, str(data), boundary))
         time_rounds(entries, settings, task, watch)
         environment = watch.end(machine.cores, git_revision())
     report = Report(
@@ -119,12 +121,13 @@ def _record(task: Task, bundle: Bundle, report: Report) -> None:
     about = f"{bundle.spec.name}, {boundary}: {boundary.meaning}. Milliseconds; {basis}; {_clocks(report.environment)}"
     if is_stand_in():
         about = f"{STAND_IN}. {about}"
-    rows = [cells for row in report.rows for cells in _cells(bundle, row, limits)]
+    rows = [cells for row in report.rows for cells in cells_of(bundle, row, limits)]
     if rows:
         task.table(f"{about}.", HEADERS, rows)
 
 
-def _cells(bundle: Bundle, row: Any, limits: Limits | None) -> list[tuple[str, ...]]:
+def cells_of(bundle: Bundle, row: Row, limits: Limits | None) -> list[tuple[str, ...]]:
+    """The lines of a candidate, one for each batch size, as HEADERS says; without limits there is no roofline."""
     found = []
     for latency in row.latencies:
         median = statistics.median(latency.samples_ms)
