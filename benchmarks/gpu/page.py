@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from benchmarks.gpu.outcome import Finding, Grid, Outcome, State, Verdict
 from benchmarks.gpu.parts import Part
-from wrn_deploy.bench.report.report import Report
+from wrn_deploy.bench.report.report import Boundary, Report
 from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.formatting import count, file_size
 from wrn_deploy.rendering.page import Figure, draw_figure, open_templates, policy_of
@@ -23,7 +23,8 @@ from wrn_deploy.rendering.pictures.sweep import draw_batches
 __all__ = ["write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-NUMBERS = frozenset("0123456789.,<>%- ")
+SHOWN = 8  # findings at the top
+NUMBERS = frozenset("0123456789.,<>%-() ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,7 @@ class _Section:
     seconds: str
     reason: str
     findings: Sequence[Finding]
-    tables: Sequence[_Table]
-    figures: Sequence[Figure]
+    shown: Sequence[tuple[Figure | None, _Table]]
 
 
 def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], outcomes: Mapping[str, Outcome]) -> None:
@@ -67,14 +67,15 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
     """
     templates = open_templates(TEMPLATES)
     style = templates.get_template("gpu.css").render()
-    sections = [_section(part, outcomes[part.name]) for part in parts if part.name in outcomes]
+    known = [(part, outcomes[part.name]) for part in parts if part.name in outcomes]
     wrong = [
         {"part": part.title, "text": finding.text}
-        for part in parts
-        if part.name in outcomes
-        for finding in outcomes[part.name].findings
+        for part, outcome in known
+        for finding in outcome.findings
         if finding.verdict is Verdict.WRONG
     ]
+    sections = [_section(part, outcome) for part, outcome in known]
+    speeds = _speeds(outcome for _, outcome in known)
     states = [outcome.state for outcome in outcomes.values()]
     counted = [f"{count(states.count(state), 'part')} {state}" for state in State if state in states]
     waiting = len(parts) - len(outcomes)
@@ -87,7 +88,9 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
         headers=("Part", "State", "Seconds", "Why"),
         rows=tuple((each.title, each.state, each.seconds, each.reason) for each in sections),
     )
-    page = templates.get_template("gpu.html").render(
+    page = templates.get_template(
+        "gpu.html"
+    ).render(
         style=Markup(style),  # noqa: S704 (the project's own files)
         policy=Markup(policy_of(style)),  # noqa: S704 (it has no text from outside)
         title=f"GPU report: {gpu['name']}",
@@ -95,7 +98,9 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
         f"{file_size(gpu['memory_mib'] * 2**20)}; networks with random weights",
         stand_in=record["stand_in"],
         summary=f"{'; '.join(counted)}. This run took {seconds // 60} min {seconds % 60} s.",
-        wrong=wrong,
+        wrong=wrong[:SHOWN],
+        more_wrong=len(wrong[SHOWN:]),
+        speeds=_table(speeds) if speeds.rows else None,
         parts=sections,
         overview=_table(overview),
         environment=_environment(record),
@@ -111,23 +116,34 @@ def _section(part: Part, outcome: Outcome) -> _Section:
         seconds=f"{outcome.seconds:.0f}" if outcome.seconds else "",
         reason=outcome.reason,
         findings=outcome.findings,
-        tables=[_table(grid) for grid in outcome.tables],
-        figures=_figures(part, outcome),
+        shown=list(zip(_figures(part, outcome), map(_table, outcome.tables), strict=False)),
     )
 
 
-def _figures(part: Part, outcome: Outcome) -> list[Figure]:
-    """Throughput against batch size of each report with several batch sizes."""
+def _figures(part: Part, outcome: Outcome) -> Iterator[Figure | None]:
+    """What belongs above each of a part's tables: throughput against batch size, if the table is one of times."""
     from pydantic import TypeAdapter
 
-    found = []
     for index, record in enumerate(outcome.raw.get("reports", [])):
         known = {name: value for name, value in record.items() if name not in ("format", "derived")}
         report = TypeAdapter(Report).validate_json(json.dumps(known), strict=True)
-        name = f"{part.name}-{index}"
-        caption = f"{report.model}, {report.settings.boundary}: a run's images over its median time."
-        found += draw_figure(name, partial(draw_batches, report), caption=caption)
-    return found
+        if report.timed:
+            yield next(iter(draw_figure(f"{part.name}-{index}", partial(draw_batches, report))), None)
+    yield from itertools.repeat(None)
+
+
+def _speeds(outcomes: Iterable[Outcome]) -> Grid:
+    """Images per second of every plan that was benchmarked, inference alone, with the part of the roofline."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for outcome in outcomes:
+        for speed in outcome.raw.get("speeds", []) if outcome.part.startswith("bench-") else []:
+            if speed["boundary"] == Boundary.COMPUTE:
+                share = f" ({speed['of roofline']})" if speed["of roofline"] else ""
+                found.setdefault((speed["network"], speed["Candidate"]), {})[speed["Batch"]] = speed["images/s"] + share
+    batches = sorted({batch for values in found.values() for batch in values}, key=int)
+    rows = [(*name, *(values.get(batch, "") for batch in batches)) for name, values in found.items()]
+    about = "Images per second, inference alone, by batch size; in brackets the part of the roofline."
+    return Grid(about=about, headers=("Network", "Plan", *batches), rows=tuple(rows))
 
 
 def _table(grid: Grid) -> _Table:

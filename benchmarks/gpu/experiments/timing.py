@@ -27,7 +27,7 @@ from wrn_deploy.runtime.backend import examine
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["HEADERS", "Pair", "cells_of", "time_candidates"]
+__all__ = ["HEADERS", "SPEEDS", "Pair", "cells_of", "time_candidates"]
 
 Pair = tuple[str, Precision]
 # Turns of each candidate at a batch size. Decoding takes most of e2e, up to a second a run.
@@ -36,6 +36,7 @@ RUNS = 50  # the most in a turn
 WARM_S = 1.0  # what warming a candidate up takes at a batch size, besides its runs
 OPEN_S = 5.0  # what opening a candidate takes
 DURATION_S = (0.3, 3.0)  # the least and the most that a candidate's turns take at a batch size
+SPEEDS = "speeds"  # the raw result with the lines of all tables
 HEADERS = ("Candidate", "Batch", "median", "min", "device", "images/s", "roofline", "of roofline")
 
 
@@ -122,6 +123,9 @@ def _record(task: Task, bundle: Bundle, report: Report) -> None:
     if is_stand_in():
         about = f"{STAND_IN}. {about}"
     rows = [cells for row in report.rows for cells in cells_of(bundle, row, limits)]
+    named = [dict(zip(HEADERS, cells, strict=True)) for cells in rows]
+    speeds: list[Any] = task.outcome.raw.get(SPEEDS, [])
+    task.keep(SPEEDS, [*speeds, *({"network": bundle.spec.name, "boundary": boundary, **each} for each in named)])
     if rows:
         task.table(f"{about}.", HEADERS, rows)
 
