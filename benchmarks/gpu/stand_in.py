@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["STAND_IN", "is_stand_in"]
 
 STAND_IN = "stand-in driver: not a GPU"
-COUNTER = "fake_count"  # a function that only the stand-in has
+COUNTER = "standin_counts"  # a function that only the stand-in has
 # Device files of a real driver: Linux, WSL, Jetson.
 DEVICES = ("nvidiactl", "dxg", "nvhost-gpu", "nvgpu", "nvmap")
 
