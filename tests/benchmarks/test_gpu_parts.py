@@ -102,18 +102,16 @@ def test_other_endings(function: str, state: State, reason: str, found: list[str
     assert [finding.text for finding in outcome.findings] == found
 
 
-@pytest.mark.parametrize(("function", "state"), [("hang", State.SHORTENED), ("hang_at_once", State.FAILED)])
-def test_a_part_that_hangs_is_stopped(
-    function: str, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it found by then counts; and the command is never silent for long."""
+@pytest.mark.parametrize("function", ["hang", "hang_at_once"])
+def test_a_part_that_hangs_is_stopped(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it found by then counts; it runs again with the next call; and the command is never silent for long."""
     monkeypatch.setattr("benchmarks.gpu.supervise.GRACE_S", 0.5)
     monkeypatch.setattr("benchmarks.gpu.supervise.SPEAK_S", 0.5)
     start = time.monotonic()
     outcome, said = run(function, tmp_path, seconds=4.0)
     assert time.monotonic() - start < 15
     last = "hanging" if function == "hang" else "nothing printed yet"
-    assert (outcome.state, outcome.reason) == (state, f"stopped after 4 s, when its time was up, at: {last}")
+    assert (outcome.state, outcome.reason) == (State.SHORTENED, f"stopped after 4 s, when its time was up, at: {last}")
     assert said[-1] == last
     assert len(said) > 3
 

@@ -26,6 +26,7 @@ __all__ = ["BOTH", "build", "build_all", "copy_of", "make_bundle", "open_bundle"
 BOTH = (Precision.FP16, Precision.INT8)
 PROFILE_S = "profile_s"  # the raw result with the seconds that a build took for each of its profiles
 GUESS_S = 15.0
+GRAPHS = ("onnx-fp32", "onnx-fp16", "onnx-int8-tensorrt")
 SHARE = 0.6  # of the time that is left, for building
 
 
@@ -42,12 +43,14 @@ def make_bundle(task: Task, network: str) -> None:
 
 
 def open_bundle(task: Task, network: str) -> Bundle:
-    """The network's bundle; raises Skip if making it failed."""
-    folder = task.out / "bundles" / network
+    """The network's bundle; raises Skip if its part did not make it, or not all of it."""
     try:
-        return Bundle.open(folder)
+        bundle = Bundle.open(task.out / "bundles" / network)
+        for key in GRAPHS:
+            bundle.find(key)
     except DeployError as error:
-        raise Skip(f"there is no bundle of {network} ({error}): see its part") from error
+        raise Skip(f"there is no whole bundle of {network}, see its part: {error}") from error
+    return bundle
 
 
 @contextmanager
