@@ -19,7 +19,7 @@ from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.errors import DeployError
 from wrn_deploy.process.children import serve_parent
 
-RUNNING = "it did not come to its end"
+RUNNING = "it did not come to its end"  # while it runs, and if the report was stopped
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     serve_parent()
     name, given = sys.argv[1], json.loads(sys.argv[2])
     out = Path(given["out"])
-    outcome = Outcome(part=name, state=State.FAILED, reason=RUNNING, settings=given["settings"])
+    outcome = Outcome(part=name, state=State.SHORTENED, reason=RUNNING, settings=given["settings"])
     write_outcome(file_of(out, name), outcome)
     task = Task(
         out=out,
@@ -47,10 +47,10 @@ def main() -> None:
     except OutOfTime as reason:
         outcome.state, outcome.reason = State.SHORTENED, str(reason)
     except DeployError as error:
-        outcome.reason = str(error)
+        outcome.state, outcome.reason = State.FAILED, str(error)
     except Exception as error:  # noqa: BLE001 (whatever a library raises ends this part, not the report)
         traceback.print_exc()
-        outcome.reason = f"{type(error).__name__}: {error}"
+        outcome.state, outcome.reason = State.FAILED, f"{type(error).__name__}: {error}"
     outcome.seconds = round(time.monotonic() - start, 1)
     write_outcome(file_of(out, name), outcome)
 

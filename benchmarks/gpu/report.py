@@ -57,21 +57,31 @@ def main() -> None:
         return
     require_gpu()
     setup = _setup(given)
-    parts, start, total = list_parts(given.networks), time.monotonic(), given.minutes * 60
+    parts, start = list_parts(given.networks), time.monotonic()
     outcomes = {part.name: kept for part in parts if (kept := _kept(part, setup)) is not None}
-    for number, part in enumerate(parts, 1):
-        if given.only and part.name not in given.only:
-            continue
-        passed = time.monotonic() - start
-        say = partial(_say, f"{number}/{len(parts)} {part.name}", start)
-        left = total - PAGE_S - passed
-        outcomes[part.name] = _one(part, setup, given, left=left, kept=outcomes.get(part.name), say=say)
-        _write(setup, parts, outcomes, time.monotonic() - start)
+    try:
+        _run(given, setup, parts, outcomes, start)
+    except KeyboardInterrupt:
+        _print(f"stopped: call again with the same --out to run what is left of {setup.out}")
+        sys.exit(130)
     states = [outcome.state for outcome in outcomes.values()]
     counted = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
     _print(f"{counted} in {_clock(time.monotonic() - start)}: {setup.out / 'report.html'}")
     if State.FAILED in states:
         sys.exit(DeployError.exit_code)
+
+
+def _run(
+    given: argparse.Namespace, setup: Setup, parts: Sequence[Part], outcomes: dict[str, Outcome], start: float
+) -> None:
+    """Runs the chosen parts; adds each outcome, and writes what is known after it."""
+    for number, part in enumerate(parts, 1):
+        if given.only and part.name not in given.only:
+            continue
+        say = partial(_say, f"{number}/{len(parts)} {part.name}", start)
+        left = given.minutes * 60 - PAGE_S - (time.monotonic() - start)
+        outcomes[part.name] = _one(part, setup, given, left=left, kept=outcomes.get(part.name), say=say)
+        _write(setup, parts, outcomes, time.monotonic() - start)
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks.gpu import prepare
 from benchmarks.gpu.experiments import bundles, tests
 from benchmarks.gpu.experiments.steps import run_python
 from benchmarks.gpu.experiments.timing import HEADERS, cells_of
@@ -151,3 +153,19 @@ def test_images_are_the_same_each_time_and_can_be_opened(made_bundle: Path, tmp_
     with Image.open(folder / "0005.jpg") as image:
         assert image.size == (bundle.spec.preprocessing.width, bundle.spec.preprocessing.height)
     assert [item.label for item in open_data(str(folder), Role.TEST).items()] == [0] * 6
+
+
+def test_what_needs_no_gpu_is_made_beforehand_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prepare", "--out", str(tmp_path), "--networks", "wrn-10-1"])
+    prepare.main()
+    bundle = Bundle.open(tmp_path / "bundles" / "wrn-10-1")
+    assert set(bundles.GRAPHS) <= set(bundle.artifacts)
+    assert len(list((tmp_path / "images").rglob("*.jpg"))) == prepare.PHOTOS
+    capsys.readouterr()
+    prepare.main()
+    assert capsys.readouterr().err.count("are up to date") == 2
+    task = a_task(tmp_path)
+    bundles.make_bundle(task, "wrn-10-1")
+    assert "the bundle of wrn-10-1 was prepared" in task.outcome.findings[0].text

@@ -17,6 +17,7 @@ __all__ = ["bench_network", "bench_peers"]
 BOUNDARIES = (Boundary.COMPUTE, Boundary.TRANSFER, Boundary.E2E)
 EAGER: tuple[Pair, ...] = (("torch_cuda_channels_last", Precision.FP16), ("onnxruntime_cuda", Precision.FP16))
 COMPILED: tuple[Pair, ...] = (("torch_cuda_compile", Precision.FP16),)
+SHARE = 0.7  # of what timing at one boundary takes; with less time left, the next is not begun
 # Compiling takes up to a minute for each batch size, so it comes last.
 PEERS = ((EAGER, Boundary.COMPUTE), (EAGER, Boundary.TRANSFER), (COMPILED, Boundary.COMPUTE))
 
@@ -31,12 +32,14 @@ def bench_network(task: Task, network: str) -> None:
         pairs += [(flavor.value, precision) for precision in BOTH if precision not in failures]
     if not pairs:
         raise DeployError("no plan was built: see above")
+    needed_s = SHARE * len(pairs) * (OPEN_S + len(task.batches) * (WARM_S + DURATION_S[0]))
     for index, boundary in enumerate(BOUNDARIES):
-        least_s = len(pairs) * (OPEN_S + len(task.batches) * (WARM_S + DURATION_S[0]))
-        if task.left_s < 0.3 * least_s:
+        start_s = task.left_s
+        if start_s < needed_s:
             raise OutOfTime(f"no time was left for {', '.join(BOUNDARIES[index:])}")
-        seconds = task.left_s / (len(BOUNDARIES) - index)
+        seconds = start_s / (len(BOUNDARIES) - index)
         time_candidates(task, bundle, pairs, batches=task.batches, boundary=boundary, seconds=seconds)
+        needed_s = max(needed_s, SHARE * (start_s - task.left_s))
 
 
 def bench_peers(task: Task) -> None:

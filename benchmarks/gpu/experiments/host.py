@@ -59,6 +59,6 @@ def try_imports(task: Task) -> None:
             step = run_python("-c", f"import {module}; print({version})", seconds=min(IMPORT_S, task.left_s))
             task.keep(module, {"out": step.out, "err": step.err, "ending": step.ending})
             if step.ending:
-                task.found(f"import {module}: {step.why}", right=right)
+                task.found(f"import {module}: {step.why}", right=None if step.late else right)
             else:
                 task.found(f"import {module}: {step.out.strip()}", right=True)

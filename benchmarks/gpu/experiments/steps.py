@@ -14,11 +14,12 @@ __all__ = ["Step", "run_python"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """How a step ended; `ending` is "" if it ended well, else why not."""
+    """How a step ended; `ending` is "" if it ended well, else why not; `late`: its time was up."""
 
     out: str
     err: str
     ending: str
+    late: bool = False
 
     @property
     def last(self) -> str:
@@ -37,7 +38,7 @@ def run_python(*arguments: str, seconds: float) -> Step:
     try:
         done = run_child([sys.executable, *arguments], timeout_s=max(1.0, seconds))
     except subprocess.TimeoutExpired:
-        return Step(out="", err="", ending=f"it did not end within {seconds:.0f} s")
+        return Step(out="", err="", ending=f"it did not end within {seconds:.0f} s", late=True)
     ending = ""
     if done.returncode < 0:
         ending = f"its process died ({signal.Signals(-done.returncode).name})"
