@@ -111,7 +111,13 @@ def _setup(given: argparse.Namespace) -> Setup:
     assert gpu is not None
     given.out.mkdir(parents=True, exist_ok=True)
     machine = {"gpu": gpu.name, "driver": gpu.driver, "stand_in": STAND_IN if is_stand_in() else None}
-    return Setup(out=given.out.resolve(), networks=tuple(given.networks), batches=tuple(given.batches), machine=machine)
+    return Setup(
+        out=given.out.resolve(),
+        networks=tuple(given.networks),
+        batches=tuple(given.batches),
+        machine=machine,
+        revision=git_revision(),
+    )
 
 
 def _kept(part: Part, setup: Setup) -> Outcome | None:
@@ -151,7 +157,7 @@ def _write(setup: Setup, parts: Sequence[Part], outcomes: Mapping[str, Outcome],
     """Writes the record and the page of what is known so far; a page that cannot be written ends nothing."""
     record = {
         **start_record("gpu-report", *PACKAGES),
-        "git_revision": git_revision(),
+        "git_revision": setup.revision,
         "stand_in": setup.machine["stand_in"],
         "networks": setup.networks,
         "batches": setup.batches,

@@ -35,12 +35,14 @@ class Setup:
         networks: their names, the most important first.
         batches: batch sizes.
         machine: what identifies the GPU and its driver, as JSON types.
+        revision: of the program's source tree.
     """
 
     out: Path
     networks: tuple[str, ...]
     batches: tuple[int, ...]
     machine: dict[str, Any]
+    revision: str | None = None
 
     def settings(self, part: Part) -> dict[str, Any]:
         """What a part runs with: a result with other settings is not kept."""

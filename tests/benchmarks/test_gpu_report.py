@@ -161,6 +161,18 @@ def test_a_page_that_cannot_be_written_ends_nothing(
     assert runs.names == ["driver", "exit"]
 
 
+def test_ctrl_c_says_how_to_go_on(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(part: Part, setup: Setup, *, seconds: float, say: Callable[[str], None]) -> Outcome:
+        if part.name == "driver":
+            raise KeyboardInterrupt
+        return runs(part, setup, seconds=seconds, say=say)
+
+    monkeypatch.setattr(report, "run_part", interrupted)
+    assert call(monkeypatch, tmp_path) == 130
+    assert runs.names == ["doctor", "gpu-tests"]
+    assert "2 parts ran; 10 parts to come" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "wrong", [("--again", "nothing"), ("--batches", "0"), ("--minutes", "0"), ("--only", "bench-x")]
 )
