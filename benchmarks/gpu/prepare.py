@@ -81,7 +81,8 @@ def _noise(seed: int, width: int, height: int) -> npt.NDArray[np.uint8]:
     chance = np.random.default_rng(seed)
     coarse = Image.fromarray(chance.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
-    return np.clip(smooth + chance.integers(-12, 13, smooth.shape), 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(smooth + chance.integers(-12, 13, smooth.shape), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def require_gpu(instead: str = "") -> None:

@@ -132,7 +132,7 @@ def _record(task: Task, bundle: Bundle, report: Report) -> None:
 
 def cells_of(bundle: Bundle, row: Row, limits: Limits | None) -> list[tuple[str, ...]]:
     """The lines of a candidate, one for each batch size, as HEADERS says; without limits there is no roofline."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for latency in row.latencies:
         median = statistics.median(latency.samples_ms)
         device = [each for turn in latency.device_ms for each in turn]
