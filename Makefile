@@ -1,7 +1,7 @@
-# make demo | test | test-driver | check | coverage | fuzz | test-gpu | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make demo EXTRA=gpu
+# make demo | test | test-driver | check | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make gpu | test-gpu, make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRA  ?= cpu
+EXTRA  ?= $(if $(filter gpu test-gpu,$(MAKECMDGOALS)),gpu,cpu)
 EXTRAS_cpu = cpu,rtx,demo,dev
 EXTRAS_gpu = gpu,demo,dev
 CHECK_gpu  = $(PYTHON) -m wrn_deploy.toolkit
@@ -9,8 +9,10 @@ READY  = $(VENV)/.ready-$(EXTRA)
 RUN    = $(VENV)/bin/
 TESTS  = tests
 SECONDS ?= 60
+OUT    ?= gpu-report
+MINUTES ?= 12
 
-.PHONY: demo test test-driver check coverage fuzz bench test-gpu clean
+.PHONY: demo test test-driver check coverage fuzz bench test-gpu gpu gpu-prepare clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,6 +27,14 @@ test-driver: $(READY)
 
 test-gpu: $(READY)
 	$(RUN)python -m pytest -m gpu
+
+# What a day with a GPU should answer: OUT/report.html. Call it again to run what is left; OPTIONS are those of the module.
+gpu: $(READY)
+	$(RUN)python -m benchmarks.gpu.report --out "$(OUT)" --minutes $(MINUTES) $(OPTIONS)
+
+# What `make gpu` needs and what needs no GPU, on any machine: then copy OUT to the host with the GPU.
+gpu-prepare: $(READY)
+	$(RUN)python -m benchmarks.gpu.prepare --out "$(OUT)" $(OPTIONS)
 
 check: $(READY)
 	$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)python -m pytest -q tests/test_imports.py

@@ -1,1 +1,1 @@
-"""Measures inference and training on a GPU beside the roofline of an H200."""
+"""What to run on a day with a GPU: one report of tests, experiments and benchmarks beside the roofline; training."""

@@ -7,32 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.gpu.limits import Limits
 from wrn_deploy.graph import MULTIPLYING, macs_of, name_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["H200", "Kernel", "Limits", "kernels_of", "roofline_s"]
+__all__ = ["Kernel", "kernels_of", "roofline_s"]
 
 # These run within the kernel that computes their input, or the last of their inputs.
 FUSED = {
     "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Flatten", "Identity", "Mul", "QuantizeLinear",
     "Relu", "Reshape", "Squeeze", "Sub",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a GPU reaches: operations per second (two per multiply-accumulate) and bytes per second."""
-
-    name: str
-    fp16_ops: float
-    int8_ops: float
-    bytes_per_s: float
-
-
-# bf16 matrix products and memory were measured on one; int8 is scaled from them.
-H200 = Limits("NVIDIA H200", 790e12, 1580e12, 4.3e12)
 
 
 @dataclass(frozen=True, slots=True)

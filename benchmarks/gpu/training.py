@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.gpu.limits import H200
 from benchmarks.gpu.prepare import build_plans, require_gpu
-from benchmarks.gpu.roofline import H200, kernels_of, roofline_s
+from benchmarks.gpu.roofline import kernels_of, roofline_s
 from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy.bench.report.report import Report, Row
 from wrn_deploy.bundle import Bundle
@@ -56,7 +57,8 @@ BATCHES = (1, 64, 256)
 def main() -> None:
     """Does everything, writes the raw numbers after each part, and prints the tables last."""
     given = _arguments()
-    require_gpu(dry_run=given.dry_run)
+    if not given.dry_run:
+        require_gpu(", or with --dry-run")
     given.out.mkdir(parents=True, exist_ok=True)
     file = given.out / "train_gpu.json"
     progress = TerminalProgress(Console(stderr=True))

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from benchmarks.gpu import roofline
+from benchmarks.gpu import limits, roofline
 from wrn_deploy.export.graph import export_graph
 from wrn_deploy.models import build_model, describe_model
 
@@ -38,10 +38,10 @@ def test_a_small_graph_is_counted_as_by_hand() -> None:
 
 
 def test_each_kernel_takes_the_larger_of_its_two_times() -> None:
-    limits = roofline.Limits("a GPU", 100.0, 400.0, 10.0)
+    peaks = limits.Limits("a GPU", 100.0, 400.0, 10.0, "a source")
     kernels = [roofline.Kernel("computes", 1000, 10), roofline.Kernel("moves", 1, 500)]
-    assert roofline.roofline_s(kernels, limits, 2) == pytest.approx(2000 / 100 + 1000 / 10)
-    assert roofline.roofline_s(kernels, limits, 1) == pytest.approx(2000 / 400 + 500 / 10)
+    assert roofline.roofline_s(kernels, peaks, 2) == pytest.approx(2000 / 100 + 1000 / 10)
+    assert roofline.roofline_s(kernels, peaks, 1) == pytest.approx(2000 / 400 + 500 / 10)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_the_networks_have_their_known_limits(model: str, gmac: float, first_us:
     graph = export_graph(build_model(spec), spec)
     one, many = roofline.kernels_of(graph, 1), roofline.kernels_of(graph, 256)
     assert sum(kernel.macs for kernel in one) / 1e9 == pytest.approx(gmac, rel=1e-3)
-    assert 1e6 * roofline.roofline_s(one, roofline.H200, 2) == pytest.approx(first_us, rel=0.01)
-    assert 256 / roofline.roofline_s(many, roofline.H200, 2) == pytest.approx(images_per_s, rel=0.01)
-    assert 256 / roofline.roofline_s(many, roofline.H200, 1) == pytest.approx(2 * images_per_s, rel=0.01)
+    assert 1e6 * roofline.roofline_s(one, limits.H200, 2) == pytest.approx(first_us, rel=0.01)
+    assert 256 / roofline.roofline_s(many, limits.H200, 2) == pytest.approx(images_per_s, rel=0.01)
+    assert 256 / roofline.roofline_s(many, limits.H200, 1) == pytest.approx(2 * images_per_s, rel=0.01)

@@ -2,65 +2,38 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from markupsafe import Markup
 
 from wrn_deploy.bench.report.report import Report, Row
-from wrn_deploy.formatting import count, one_line, percent, printable
+from wrn_deploy.formatting import one_line, percent
 from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
+from wrn_deploy.rendering.page import Figure, draw_figure, open_templates, policy_of
 from wrn_deploy.rendering.pictures.bars import LAYERS_SHOWN, draw_file_sizes, draw_layers, draw_memory
 from wrn_deploy.rendering.pictures.spread import draw_ratios, draw_spread
-from wrn_deploy.rendering.pictures.svg import TEMPLATES, Picture
+from wrn_deploy.rendering.pictures.svg import Picture
 from wrn_deploy.rendering.pictures.sweep import draw_batches
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff, has_accuracy
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, tables
 
 __all__ = ["to_html"]
 
-DESK, PHONE = 900, 336  # pixels of a picture; the latter fits a phone of 360
-PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A picture drawn for a desk and for a phone, of which the style sheet shows one; `name` is unique on the page."""
-
-    name: str
-    wide: Picture
-    narrow: Picture
-    title: str = ""
-    caption: str = ""
-
 
 def to_html(report: Report) -> str:
     """The page, ready to be written as UTF-8; ends with a line break."""
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,  # always: texts from outside are on every page
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    templates.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
+    templates = open_templates()
     style = templates.get_template("style.css").render()
 
     def by_batch(name: str, draw: Callable[[Report, int, int], Picture | None]) -> list[Figure]:
         drawn = [(batch, partial(draw, report, batch)) for batch in report.settings.batches]
-        return [figure for batch, at in drawn for figure in _figure(f"{name}-{batch}", at, f"Batch {batch}")]
+        return [figure for batch, at in drawn for figure in draw_figure(f"{name}-{batch}", at, f"Batch {batch}")]
 
     model, data = heading(report)
     return templates.get_template("report.html").render(
         style=Markup(style),  # noqa: S704 -- the project's own files
-        policy=Markup(_policy(style)),  # noqa: S704 -- it has no text from outside
+        policy=Markup(policy_of(style)),  # noqa: S704 -- it has no text from outside
         model=model,
         about=f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}",
         random_weights=RANDOM_WEIGHTS if report.random_weights else "",
@@ -68,13 +41,13 @@ def to_html(report: Report) -> str:
         warnings=warnings(report),
         tables={table.name: table for table in tables(report)},
         has_accuracy=has_accuracy(report),
-        tradeoff=_figure("tradeoff", partial(draw_tradeoff, report)),
+        tradeoff=draw_figure("tradeoff", partial(draw_tradeoff, report)),
         ratios=by_batch("forest", draw_ratios),
-        batch_sizes=_figure("sweep", partial(draw_batches, report)),
+        batch_sizes=draw_figure("sweep", partial(draw_batches, report)),
         spread=by_batch("strips", draw_spread),
         layers=[figure for index, row in enumerate(report.rows) for figure in _layers(index, row)],
-        sizes=_figure("file-sizes", partial(draw_file_sizes, report)),
-        memory=_figure("peak-memory", partial(draw_memory, report)),
+        sizes=draw_figure("file-sizes", partial(draw_file_sizes, report)),
+        memory=draw_figure("peak-memory", partial(draw_memory, report)),
         class_losses=class_losses(report),
         rows=report.rows,
         skips=skips(report),
@@ -85,34 +58,10 @@ def to_html(report: Report) -> str:
     )
 
 
-def _policy(style: str) -> str:
-    """The page's Content-Security-Policy: its own style sheet and pictures inside it, and nothing else, no script."""
-    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-
-
-def _figure(name: str, draw: Callable[[int], Picture | None], title: str = "", caption: str = "") -> list[Figure]:
-    """The picture at both widths; empty: it has nothing to show."""
-    wide, narrow = draw(DESK), draw(PHONE)
-    if wide is None or narrow is None:
-        return []
-    return [Figure(name=name, wide=wide, narrow=narrow, title=title, caption=caption)]
-
-
 def _layers(index: int, row: Row) -> list[Figure]:
     times = sorted((layer.ms for layer in row.layers), reverse=True)
     caption = f"All {len(times)} layers, the slowest first."
     if len(times) > LAYERS_SHOWN:
         fraction = sum(times[:LAYERS_SHOWN]) / (sum(times) or 1.0)
         caption = f"The {LAYERS_SHOWN} slowest of {len(times)} layers: {percent(fraction)} of the time in layers."
-    return _figure(f"layers-{index}", partial(draw_layers, row), one_line(row.name), caption)
-
-
-def _png_size(png: str) -> tuple[int, int]:
-    """Width and height in pixels of a PNG file in base64; (0, 0): not a PNG, so not shown."""
-    try:
-        data = base64.b64decode(png, validate=True)
-    except ValueError:
-        return 0, 0
-    shown = data.startswith(PNG) and len(data) >= 24
-    return (int.from_bytes(data[16:20]) or 1, int.from_bytes(data[20:24]) or 1) if shown else (0, 0)
+    return draw_figure(f"layers-{index}", partial(draw_layers, row), one_line(row.name), caption)

@@ -76,7 +76,7 @@ def _primary_context() -> tuple[Any, Any]:
         import pycuda.driver as cuda
     except ImportError as error:
         raise MachineError(
-            f"PyCUDA cannot be loaded ({error}): pip install 'wrn-deploy[gpu]', for this CUDA"
+            f"PyCUDA cannot be loaded ({error}): pip install 'wrn-deploy[cuda]', for this CUDA"
         ) from error
     try:
         cuda.init()

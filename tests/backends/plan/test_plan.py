@@ -187,7 +187,7 @@ def test_the_lean_runtime_opens_version_compatible_plans(
     assert why(made) == "tensorrt-lean-cu13 needs the driver 580 or later, here 570.86.15: update it"
     newer = dataclasses.replace(H200, driver="580.65.06")
     machine.has(newer, tensorrt_lean="11.4.0.106")
-    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[lean]'"
+    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
     machine.has(newer, tensorrt_lean="11.4.0.106", pycuda="2026.1")
     assert why(made) is None
     machine.has(newer, tensorrt_lean="11.2.0.1", pycuda="2026.1")
