@@ -125,7 +125,7 @@ MISUSE = [
     (2, "precision 'int4': expected one of fp32, fp16, int8, bf16, fp8"),
     (2, "precision is not UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
     (1, "unknown backend 'tensorflow' "),
-    (2, "wrn_options has fields that this library (ABI 1) does not know: expected zeros there"),
+    (2, "wrn_options has fields that this library (ABI 2) does not know: expected zeros there"),
     (0, ""),  # the same with zeros there
     (2, "wrn_tensor.size is 0: expected sizeof(wrn_tensor), which is 152"),
     (2, "the pointer to a wrn_tensor is NULL"),

@@ -79,7 +79,7 @@ def test_every_call_of_the_header_is_exported_and_nothing_else(library: Path) ->
 def test_the_package_and_the_header_have_one_abi(library: Path) -> None:
     header = (library / "include" / "wrn_runner.h").read_text()
     assert f"#define WRN_ABI_VERSION {ABI_VERSION}\n" in header
-    with pytest.raises(MachineError, match="the library has ABI 7, this wrn-deploy 1: run `wrn-deploy embed` again"):
+    with pytest.raises(MachineError, match="the library has ABI 7, this wrn-deploy 2: run `wrn-deploy embed` again"):
         connect(None, None, 7)
 
 
