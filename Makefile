@@ -23,7 +23,7 @@ test: $(READY)
 
 # The GPU code with the real PyCUDA and cuda-bindings on a stand-in for the CUDA driver. The first time it compiles PyCUDA.
 test-driver: $(READY)
-	$(RUN)python -m tests.driver.environment $(RUN)python -m pytest tests/driver
+	$(RUN)python -m tests.driver.environment $(RUN)python -m pytest -n auto --dist loadfile tests/driver
 
 test-gpu: $(READY)
 	$(RUN)python -m pytest -m gpu

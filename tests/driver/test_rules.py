@@ -27,7 +27,7 @@ class Desk:
         self.module = find_flavor(flavor).module
         said: list[str] = []
 
-        class Logger(self.module.ILogger):  # type: ignore[misc]
+        class Logger(self.module.ILogger):  # type: ignore[misc, name-defined]
             def __init__(logger) -> None:  # noqa: N805
                 super().__init__()
 

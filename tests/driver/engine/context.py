@@ -22,7 +22,8 @@ __all__ = ["IExecutionContext", "RtxExecutionContext", "allocate", "free"]
 ALIGNMENT = 256  # bytes, of tensors and of device memory
 MAX_TENSORS = 8
 Strategy = ENUMS["ExecutionContextAllocationStrategy"]
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Tensor(ctypes.Structure):

@@ -11,7 +11,7 @@ __all__ = ["ENUMS", "RTX_ENUMS", "Dims", "ILogger", "IProfiler", "IProgressMonit
 
 
 def _enums(**members: str) -> dict[str, Any]:
-    return {name: IntEnum(name, words.split(), start=0) for name, words in members.items()}  # type: ignore[misc]
+    return {name: IntEnum(name, words.split(), start=0) for name, words in members.items()}
 
 
 ENUMS = _enums(
@@ -53,7 +53,7 @@ class ILogger:
     def __init__(self) -> None:
         self._made = True  # as with pybind11, a derived class must call it
 
-    def log(self, severity: Severity, msg: str) -> None:
+    def log(self, severity: IntEnum, msg: str) -> None:
         raise NotImplementedError
 
 
@@ -66,7 +66,7 @@ class Logger(ILogger):
         super().__init__()
         self.min_severity = min_severity
 
-    def log(self, severity: Severity, msg: str) -> None:
+    def log(self, severity: IntEnum, msg: str) -> None:
         if severity <= self.min_severity:
             sys.stderr.write(f"[TRT] [{severity.name[0]}] {msg}\n")
 
