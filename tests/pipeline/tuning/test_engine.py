@@ -65,7 +65,8 @@ class Machine:
         return BuiltPlan(plan=json.dumps(options.describe()).encode(), seconds=1.0, memory={}, warnings=())
 
     def _examine(self, bundle: Bundle, backend: str, precision: Precision) -> Candidate:
-        return Candidate(find_runtime(backend), bundle.find(f"plan-{precision}-{backend}"), None)
+        artifact = bundle.find(f"plan-{precision}-{backend}")
+        return Candidate(runtime=find_runtime(backend), artifact=artifact, obstacle=None)
 
     def _start(self, entry: RowBuilder, _stack: object, config: Any) -> None:
         plan: Artifact | None = entry.found.artifact
