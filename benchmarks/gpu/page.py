@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,6 +77,8 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
     ]
     sections = [_section(part, outcome) for part, outcome in known]
     speeds = _speeds(outcome for _, outcome in known)
+    if record["stand_in"]:
+        speeds = dataclasses.replace(speeds, about=f"{record['stand_in']}. {speeds.about}")
     states = [outcome.state for outcome in outcomes.values()]
     counted = [f"{count(states.count(state), 'part')} {state}" for state in State if state in states]
     waiting = len(parts) - len(outcomes)
@@ -93,7 +96,7 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
     ).render(
         style=Markup(style),  # noqa: S704 (the project's own files)
         policy=Markup(policy_of(style)),  # noqa: S704 (it has no text from outside)
-        title=f"GPU report: {gpu['name']}",
+        title=f"GPU report: {gpu['name']}{' (stand-in driver)' if record['stand_in'] else ''}",
         about=f"driver {gpu['driver']}, compute capability {gpu['compute_capability']}, "
         f"{file_size(gpu['memory_mib'] * 2**20)}; networks with random weights",
         stand_in=record["stand_in"],

@@ -82,6 +82,13 @@ def test_graphs_give_the_bits_of_plain_starts(parts: dict[str, Any]) -> None:
     assert findings(parts["graphs"])["CUDA graphs ran: yes"] == "right"
 
 
+def test_a_process_ends_without_a_message(parts: dict[str, Any]) -> None:
+    """PyCUDA's own way gives the primary context up wrongly, which the driver refuses; the project's does not."""
+    found = findings(parts["exit"])
+    assert any("cuCtxDetach failed" in text for text in found)
+    assert found["wrn-deploy, with a Runner left open: ends and prints nothing"] == "right"
+
+
 def test_wrong_answers_are_seen(parts: dict[str, Any]) -> None:
     """The stand-in's engine computes sums, not the network."""
     cosines = [text for text, verdict in findings(parts["tensorrt"]).items() if verdict == "wrong"]
@@ -116,4 +123,6 @@ def test_the_benchmark_has_every_number(parts: dict[str, Any]) -> None:
 def test_the_page_says_what_it_is_of(out: Path) -> None:
     page = (out / "report.html").read_text()
     assert f"<b>{STAND_IN}</b>" in page
+    assert page.count(f"<span>{STAND_IN}. ") == 5, "each table of times says it"
+    assert "<h1>GPU report: NVIDIA H200 (stand-in driver)</h1>" in page
     assert all(f'<h2 id="{part.name}">' in page for part in list_parts([NETWORK]))

@@ -10,16 +10,14 @@ from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
+from wrn_deploy.runtime.backend import known_pairs
 from wrn_deploy.spec import Precision
 
 __all__ = ["bench_network", "bench_peers"]
 
 BOUNDARIES = (Boundary.COMPUTE, Boundary.TRANSFER, Boundary.E2E)
-EAGER: tuple[Pair, ...] = (("torch_cuda_channels_last", Precision.FP16), ("onnxruntime_cuda", Precision.FP16))
-COMPILED: tuple[Pair, ...] = (("torch_cuda_compile", Precision.FP16),)
 SHARE = 0.7  # of what timing at one boundary takes; with less time left, the next is not begun
-# Compiling takes up to a minute for each batch size, so it comes last.
-PEERS = ((EAGER, Boundary.COMPUTE), (EAGER, Boundary.TRANSFER), (COMPILED, Boundary.COMPUTE))
+PEERS = ("torch_cuda", "onnxruntime_cuda")  # how the names of the others' backends begin
 
 
 def bench_network(task: Task, network: str) -> None:
@@ -43,18 +41,30 @@ def bench_network(task: Task, network: str) -> None:
 
 
 def bench_peers(task: Task) -> None:
-    """The first network in PyTorch, eager and compiled, and in ONNX Runtime, at the smallest and the largest batch."""
+    """The first network in fp16 in all ways of PyTorch and ONNX Runtime, at the smallest and the largest batch.
+
+    Compiled ways come last: compiling takes up to a minute for each batch size.
+    """
     bundle = open_bundle(task, task.networks[0])
     ends = sorted({task.batches[0], task.batches[-1]})
     timed = False
-    for index, (pairs, boundary) in enumerate(PEERS):
+    eager, compiled = _peers(compiled=False), _peers(compiled=True)
+    turns = ((eager, Boundary.COMPUTE), (eager, Boundary.TRANSFER), (compiled, Boundary.COMPUTE))
+    for index, (pairs, boundary) in enumerate(turns):
         if task.left_s < OPEN_S:
             raise OutOfTime(f"no time was left for {', '.join(name for name, _ in pairs)} at {boundary}")
-        seconds = task.left_s / (len(PEERS) - index)
+        seconds = task.left_s / (len(turns) - index)
         report = time_candidates(task, bundle, pairs, batches=ends, boundary=boundary, seconds=seconds)
         timed = timed or report.timed
     if not timed:
         raise Skip("none of them can run here: see above")
+
+
+def _peers(*, compiled: bool) -> list[Pair]:
+    known = [(name, precision) for name, precision in known_pairs() if precision is Precision.FP16]
+    return [
+        (name, precision) for name, precision in known if name.startswith(PEERS) and ("compile" in name) is compiled
+    ]
 
 
 def _flavors(task: Task) -> list[Flavor]:

@@ -36,7 +36,7 @@ def make_bundle(task: Task, network: str) -> None:
     start_s = task.left_s
     bundle = prepare.make_bundle(network, task.out, task)
     prepare.make_images(bundle, task.out)
-    how = "was prepared" if prepared else "was made here: `make gpu-prepare` does that beforehand"
+    how = "was prepared" if prepared else "was made here, which make gpu-prepare does beforehand"
     task.found(f"the bundle of {network} {how}; {start_s - task.left_s:.0f} s")
     sizes = {key: artifact.size_bytes for key, artifact in bundle.artifacts.items()}
     task.keep("size_bytes", sizes)

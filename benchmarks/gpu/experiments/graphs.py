@@ -7,13 +7,13 @@ from collections import Counter
 import numpy as np
 
 from benchmarks.gpu.experiments.bundles import build, copy_of, timing_cache
-from benchmarks.gpu.experiments.images import random_images
+from benchmarks.gpu.experiments.images import answer_of, random_pixels
 from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.pipeline.engines.build import BuildOptions
-from wrn_deploy.runtime.backend import infer, open_backend
+from wrn_deploy.runtime.backend import open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["compare_graphs"]
@@ -34,21 +34,21 @@ def compare_graphs(task: Task) -> None:
 
 
 def _compare(task: Task, bundle: Bundle) -> None:
-    batches = {size: [random_images(bundle, size, seed) for seed in range(BATCHES)] for size in SIZES}
+    batches = {size: [random_pixels(bundle, size, seed) for seed in range(BATCHES)] for size in SIZES}
     differing, worst, done = Counter[int](), 0.0, 0
     unsteady = 0
     with (
         open_backend(bundle, backend="tensorrt_nographs", precision=Precision.INT8) as plain,
         open_backend(bundle, backend="tensorrt", precision=Precision.INT8) as graphs,
     ):
-        wanted = {size: [infer(plain, batch)[0] for batch in given] for size, given in batches.items()}
+        wanted = {size: [answer_of(plain, bundle, batch) for batch in given] for size, given in batches.items()}
         for turn in range(TURNS):
             if task.left_s < STOP_S:
                 break
             for size in SIZES:
                 batch, expected = batches[size][turn % BATCHES], wanted[size][turn % BATCHES]
-                unsteady += not np.array_equal(infer(plain, batch)[0], expected)
-                answer = infer(graphs, batch)[0]
+                unsteady += not np.array_equal(answer_of(plain, bundle, batch), expected)
+                answer = answer_of(graphs, bundle, batch)
                 if not np.array_equal(answer, expected):
                     differing[size] += 1
                     worst = max(worst, float(np.abs(answer - expected).max()))

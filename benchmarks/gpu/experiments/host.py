@@ -33,9 +33,9 @@ def examine_host(task: Task) -> None:
     diagnosis = diagnose()
     task.keep("found", diagnosis.found)
     task.keep("steps", diagnosis.steps)
-    task.table("Found.", ("What", "Here"), list(diagnosis.found.items()))
     steps = [(step, "yes" if reason is None else reason) for step, reason in diagnosis.steps.items()]
     task.table("What this machine can do.", ("Step", "Can it"), steps)
+    task.table("What is here.", ("What", "Found"), list(diagnosis.found.items()))
     obstacle = diagnosis.steps.get("run with TensorRT")
     task.found(f"run with TensorRT: {obstacle or 'yes'}", right=obstacle is None)
 

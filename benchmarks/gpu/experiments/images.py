@@ -1,4 +1,4 @@
-"""Random images for a bundle, and the answers that its graphs give on the CPU."""
+"""Random images for a bundle, what backends answer, and what its graphs answer on the CPU."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.runtime.backend import Backend
+from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
-__all__ = ["cosine", "cpu_answer", "random_images"]
+__all__ = ["answer_of", "cosine", "cpu_answer", "random_pixels"]
 
 
-def random_images(bundle: Bundle, count: int, seed: int = 0) -> npt.NDArray[Any]:
-    """Seeded images as the bundle's graphs take them: normal numbers, or pixels."""
-    chance, source = np.random.default_rng(seed), bundle.spec.input
-    shape = (count, *source.shape)
-    if source.dtype == "uint8":
-        return chance.integers(0, 256, shape, dtype=np.uint8)
-    return chance.normal(size=shape).astype(source.dtype)
+def random_pixels(bundle: Bundle, count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Seeded images of the network's size: uint8 (count, height, width, 3)."""
+    how = bundle.spec.preprocessing
+    return np.random.default_rng(seed).integers(0, 256, (count, how.height, how.width, 3), dtype=np.uint8)
 
 
-def cpu_answer(bundle: Bundle, key: str, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def answer_of(backend: Backend, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """A backend's logits; its input, which need not be that of the bundle's graphs, says who normalises."""
+    backend.upload(prepare_images(pixels, bundle.spec.preprocessing, backend.inputs[0]))
+    backend.execute()
+    backend.synchronize()
+    return backend.download()[0]
+
+
+def cpu_answer(bundle: Bundle, key: str, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The logits of one of the bundle's graphs by ONNX Runtime on the CPU, Q/DQ as written."""
     session = open_session(bundle.file(bundle.find(key)), fuses_qdq=False)
+    images = prepare_images(pixels, bundle.spec.preprocessing, bundle.spec.input)
     return np.asarray(infer_with(session)(images), np.float32)
 
 

@@ -17,8 +17,8 @@ PYCUDA = (
     "cuda.Context.pop()"
 )
 OURS = (
-    "import sys; from wrn_deploy import Runner; from benchmarks.gpu.experiments.images import random_images; "
-    "from wrn_deploy.bundle import Bundle; images = random_images(Bundle.open(sys.argv[1]), 1); "
+    "import sys; from wrn_deploy import Runner; from benchmarks.gpu.experiments.images import random_pixels; "
+    "from wrn_deploy.bundle import Bundle; images = random_pixels(Bundle.open(sys.argv[1]), 1); "
     "runner = Runner.open(sys.argv[1], precision='fp16', backend='tensorrt'); runner.predict(images)"
 )
 STEP_S = 20.0

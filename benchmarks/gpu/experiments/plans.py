@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.gpu.experiments.bundles import BOTH, build_all, open_bundle
-from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_images
+from benchmarks.gpu.experiments.images import answer_of, cosine, cpu_answer, random_pixels
 from benchmarks.gpu.experiments.timing import Pair, time_candidates
 from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import infer, open_backend
+from wrn_deploy.runtime.backend import open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["measure_tensorrt"]
@@ -42,10 +42,10 @@ def measure_tensorrt(task: Task) -> None:
 
 def _compare(task: Task, bundle: Bundle, precision: Precision) -> None:
     """A plan's logits against ONNX Runtime's on the CPU, from the graph that the plan was built from or fp32."""
-    images = random_images(bundle, task.batches[0])
+    pixels = random_pixels(bundle, task.batches[0])
     with open_backend(bundle, backend="tensorrt", precision=precision) as backend:
-        answer = infer(backend, images)[0]
+        answer = answer_of(backend, bundle, pixels)
     key = REFERENCES[precision]
-    found = cosine(answer, cpu_answer(bundle, key, images))
+    found = cosine(answer, cpu_answer(bundle, key, pixels))
     task.keep(f"cosine_{precision}", found)
     task.found(f"{precision} logits, cosine to those of {key} on the CPU: {found:.6f}", right=found > ALIKE)

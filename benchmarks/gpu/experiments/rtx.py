@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.experiments.bundles import open_bundle
-from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_images
+from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_pixels
 from benchmarks.gpu.experiments.steps import Step, run_python
 from benchmarks.gpu.task import Skip, Task
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
+from wrn_deploy.runtime.host_arrays import prepare_images
 
 __all__ = ["RUNS", "try_rtx"]
 
@@ -95,7 +96,8 @@ def _run(cuda: Any, trt: Any, engine: Any, bundle: Bundle, *, user_allocation: b
         context.set_device_memory(int(memory), size)
     else:
         context = engine.create_execution_context()
-    images = random_images(bundle, BATCH)
+    pixels = random_pixels(bundle, BATCH)
+    images = prepare_images(pixels, bundle.spec.preprocessing, source)
     answer = np.zeros((BATCH, *result.shape), result.dtype)
     buffers = {source.name: cuda.to_device(images), result.name: cuda.mem_alloc(answer.nbytes)}
     context.set_optimization_profile_async(0, stream.handle)
@@ -107,7 +109,7 @@ def _run(cuda: Any, trt: Any, engine: Any, bundle: Bundle, *, user_allocation: b
     stream.synchronize()
     _tell(ran=ran, capturable_after=bool(context.is_stream_capturable(stream.handle)))
     cuda.memcpy_dtoh(answer, buffers[result.name])
-    _tell(cosine=round(cosine(answer, cpu_answer(bundle, "onnx-fp32", images)), 6))
+    _tell(cosine=round(cosine(answer, cpu_answer(bundle, "onnx-fp32", pixels)), 6))
     del context, memory
 
 

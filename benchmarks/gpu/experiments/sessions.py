@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.experiments.bundles import open_bundle
-from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_images
+from benchmarks.gpu.experiments.images import answer_of, cosine, cpu_answer, random_pixels
 from benchmarks.gpu.experiments.steps import run_python
 from benchmarks.gpu.task import Skip, Task
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.backend import find_runtime, infer, open_backend
+from wrn_deploy.runtime.backend import find_runtime, open_backend
 from wrn_deploy.spec import Precision
 
 __all__ = ["try_cuda_provider"]
@@ -71,12 +71,12 @@ def main() -> None:
     bundle, way = Bundle.open(sys.argv[1]), sys.argv[2]
     told: dict[str, Any] = {}
     if way == "ours":
-        images = random_images(bundle, 1)
-        wanted = cpu_answer(bundle, "onnx-fp32", images)
+        pixels = random_pixels(bundle, 1)
+        wanted = cpu_answer(bundle, "onnx-fp32", pixels)
         answers = {}
         for precision in (Precision.FP16, Precision.FP32):
             with open_backend(bundle, backend=BACKEND, precision=precision) as backend:
-                answers[precision] = infer(backend, images)[0]
+                answers[precision] = answer_of(backend, bundle, pixels)
         told["cosine"] = cosine(answers[Precision.FP16], wanted)
         told["error"] = float(np.abs(answers[Precision.FP32] - wanted).max() / np.abs(wanted).max())
     else:

@@ -71,7 +71,8 @@ def record(task: Task, lines: list[str], *, code: int, ended: bool) -> None:
     counted = Counter(tests.values())
     failed = [name for name, state in tests.items() if state in ("FAILED", "ERROR")]
     text = ", ".join(f"{number} {state.lower()}" for state, number in counted.items()) or "no test came to its end"
-    task.found(f"{text} (`{task.outcome.raw['command']}`)", right=bool(counted["PASSED"]) and not failed)
+    right = bool(counted["PASSED"]) and not failed
+    task.found(text, right=right if right or failed or ended else None)
     for name in failed:
         task.found(f"{name}: {reasons.get(name, 'see the log')}", right=False)
     if not ended:

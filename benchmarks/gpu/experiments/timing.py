@@ -110,8 +110,9 @@ def _record(task: Task, bundle: Bundle, report: Report) -> None:
     reports: list[Any] = task.outcome.raw.get("reports", [])
     task.keep("reports", [*reports, json.loads(report.to_json())])
     for row in report.rows:
-        if row.skipped is not None:
-            task.found(f"{row.name} skipped: {row.skipped}")
+        text = f"{row.name} skipped: {row.skipped}"
+        if row.skipped is not None and all(finding.text != text for finding in task.outcome.findings):
+            task.found(text)
     gpu = find_gpu()
     limits = find_limits(gpu.name) if gpu else None
     if limits is None:
