@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.runtime.backend import Backend
-from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.runtime.sessions import infer_with, open_session
 
 __all__ = ["answer_of", "cosine", "cpu_answer", "random_pixels"]
@@ -23,7 +23,7 @@ def random_pixels(bundle: Bundle, count: int, seed: int = 0) -> npt.NDArray[np.u
 
 def answer_of(backend: Backend, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     """A backend's logits; its input, which need not be that of the bundle's graphs, says who normalises."""
-    backend.upload(prepare_images(pixels, bundle.spec.preprocessing, backend.inputs[0]))
+    backend.upload(as_input(pixels, bundle.spec.preprocessing, backend.inputs[0]))
     backend.execute()
     backend.synchronize()
     return backend.download()[0]
@@ -32,7 +32,7 @@ def answer_of(backend: Backend, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -
 def cpu_answer(bundle: Bundle, key: str, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The logits of one of the bundle's graphs by ONNX Runtime on the CPU, Q/DQ as written."""
     session = open_session(bundle.file(bundle.find(key)), fuses_qdq=False)
-    images = prepare_images(pixels, bundle.spec.preprocessing, bundle.spec.input)
+    images = as_input(pixels, bundle.spec.preprocessing, bundle.spec.input)
     return np.asarray(infer_with(session)(images), np.float32)
 
 

@@ -8,7 +8,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from tests.driver.engine.names import ENUMS, RTX_ENUMS, Dims, IProfiler, Severity
 from tests.driver.engine.plan import DTYPES
@@ -68,7 +68,7 @@ def alone(
             if entered:
                 self._entered.release()
 
-    return guarded
+    return cast("Callable[Concatenate[IExecutionContext, P], R]", guarded)
 
 
 class IExecutionContext:
