@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import as_input
 from wrn_deploy.runtime.backend import Backend
-from wrn_deploy.runtime.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import infer_all, open_session
 
 __all__ = ["answer_of", "cosine", "cpu_answer", "random_pixels"]
 
@@ -33,7 +33,7 @@ def cpu_answer(bundle: Bundle, key: str, pixels: npt.NDArray[np.uint8]) -> npt.N
     """The logits of one of the bundle's graphs by ONNX Runtime on the CPU, Q/DQ as written."""
     session = open_session(bundle.file(bundle.find(key)), fuses_qdq=False)
     images = as_input(pixels, bundle.spec.preprocessing, bundle.spec.input)
-    return np.asarray(infer_with(session)(images), np.float32)
+    return np.asarray(infer_all(session)(images)["logits"], np.float32)
 
 
 def cosine(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
