@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wrn_deploy.engines.configure import configure, load_timing_cache, save_timing_cache
 from wrn_deploy.engines.flavor import Flavor, TensorRT
-from wrn_deploy.engines.log import BuildLog, explain, make_logger, quiet_stderr
+from wrn_deploy.engines.log import BuildLog, explain, make_logger
 from wrn_deploy.engines.options import EngineOptions, check_flavor
 from wrn_deploy.engines.progress import PER_CENT, BuildProgress, make_monitor, run_cancellable
 from wrn_deploy.errors import DeployError
+from wrn_deploy.process.streams import quiet_stderr
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import TensorSpec
 

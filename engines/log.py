@@ -1,20 +1,16 @@
-"""TensorRT's messages: collects them during a build, keeps other output off the terminal, and explains errors."""
+"""TensorRT's messages: collects them during a build, and explains errors."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wrn_deploy.engines.layers import LAYERS_IN_LOG
 from wrn_deploy.errors import DeployError, MachineError
-from wrn_deploy.process.scratch import open_scratch_file
 
-__all__ = ["EXPLANATIONS", "MACHINE_EXPLANATIONS", "BuildLog", "explain", "make_logger", "quiet_stderr"]
+__all__ = ["EXPLANATIONS", "MACHINE_EXPLANATIONS", "BuildLog", "explain", "make_logger"]
 
 # Messages about the driver on a machine without a GPU; they do not concern the build itself.
 NO_GPU = re.compile(
@@ -99,28 +95,6 @@ def make_logger(module: Any, log: BuildLog) -> Any:
             log.take(str(severity.name), message)
 
     return Logger()
-
-
-@contextlib.contextmanager
-def quiet_stderr(captured: list[str]) -> Iterator[None]:
-    """Captures what libraries print to file descriptor 2; afterwards `captured` has the lines.
-
-    What Python prints meanwhile, such as progress, still appears.
-    """
-    sys.stderr.flush()
-    with (
-        open_scratch_file() as sink,
-        os.fdopen(os.dup(2), "w", errors="backslashreplace") as python,
-        contextlib.redirect_stderr(python),
-    ):
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            python.flush()
-            os.dup2(python.fileno(), 2)
-            sink.seek(0)
-            captured.extend(sink.read().decode("utf-8", "replace").splitlines())
 
 
 def explain(title: str, messages: Sequence[str]) -> DeployError:

@@ -42,7 +42,8 @@ from wrn_deploy.data.preprocess import Batches, as_input
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.rounds import PAUSE_S
 from wrn_deploy.runtime.backend import Backend
-from wrn_deploy.runtime.sessions import CPU, open_session
+from wrn_deploy.runtime.providers import CPU
+from wrn_deploy.runtime.sessions import open_session
 from wrn_deploy.spec import Precision
 
 BATCHES = (1, 8)

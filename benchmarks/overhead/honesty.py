@@ -53,7 +53,8 @@ KINDS = {"copies": "copy", "slowed": "slowed_copy"}
 PLUGIN = """
 import time
 from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, SessionRuntime
-from wrn_deploy.runtime.sessions import CPU, open_session
+from wrn_deploy.runtime.providers import CPU
+from wrn_deploy.runtime.sessions import open_session
 from wrn_deploy.spec import Precision
 
 SLOWER = {slower}

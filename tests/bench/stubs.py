@@ -18,7 +18,8 @@ SOURCE = """
 import os, signal, sys, time
 from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend, SessionRuntime
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.sessions import CPU, open_session
+from wrn_deploy.runtime.providers import CPU
+from wrn_deploy.runtime.sessions import open_session
 from wrn_deploy.spec import Precision
 
 class Stub(OnnxRuntimeBackend):

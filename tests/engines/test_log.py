@@ -1,15 +1,10 @@
-"""TensorRT's messages, sorted and explained; and what libraries print themselves, kept off the terminal."""
+"""TensorRT's messages, sorted and explained."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from wrn_deploy.engines.log import EXPLANATIONS, MACHINE_EXPLANATIONS, BuildLog, explain, quiet_stderr
+from wrn_deploy.engines.log import EXPLANATIONS, MACHINE_EXPLANATIONS, BuildLog, explain
 from wrn_deploy.errors import DeployError, MachineError
 
 
@@ -53,43 +48,6 @@ def test_other_cuda_errors_are_kept() -> None:
     log = BuildLog()
     log.take("ERROR", "Cuda Runtime (cudaErrorMemoryAllocation: out of memory)")
     assert log.errors == ["Cuda Runtime (cudaErrorMemoryAllocation: out of memory)"]
-
-
-PROGRAM = """
-import os, subprocess, sys
-from wrn_deploy.engines.log import quiet_stderr
-captured = []
-sys.stderr.write("before\\n")
-try:
-    with quiet_stderr(captured):
-        os.write(2, b"a library\\n")
-        subprocess.run(["sh", "-c", "echo a child >&2"])
-        sys.stderr.write("progress\\n")
-        if sys.argv[1:]:
-            raise ValueError("inside")
-except ValueError:
-    pass
-sys.stderr.write("after\\n")
-os.write(2, b"a library again\\n")
-print(captured)
-"""
-
-
-@pytest.mark.parametrize("arguments", [[], ["fail"]])
-def test_libraries_are_silenced_and_python_is_not(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True)
-    assert done.stderr == "before\nprogress\nafter\na library again\n"
-    assert done.stdout == "['a library', 'a child']\n"
-
-
-def test_no_file_descriptor_is_left_open() -> None:
-    captured: list[str] = []
-    before = len([*Path("/proc/self/fd").iterdir()])
-    for _ in range(5):
-        with quiet_stderr(captured):
-            os.write(2, b"x\n")
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
-    assert captured == ["x"] * 5
 
 
 def test_an_explained_message_keeps_tensorrts_own_words() -> None:

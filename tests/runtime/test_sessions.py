@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,16 @@ import pytest
 
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime import sessions
-from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, has_provider, infer_with, open_session, providers
+from wrn_deploy.runtime.providers import CPU, CUDA, RTX, TENSORRT, has_provider, providers
+from wrn_deploy.runtime.sessions import infer_with, open_session
+
+# Printed by onnxruntime-gpu 1.31.1 without CUDA's libraries.
+NOT_LOADED = (
+    "\x1b[1;31m2026-11-29 10:50:56.9 [E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] "
+    "ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load library "
+    "/env/onnxruntime/capi/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object "
+    "file: No such file or directory\n\x1b[m\n"
+)
 
 
 def test_a_file_and_its_bytes_give_the_same_answers(made_bundle: Path) -> None:
@@ -90,6 +100,28 @@ def test_a_part_of_the_graph_on_another_provider_is_an_error_that_names_it() -> 
 
     with pytest.raises(MachineError, match=r"leaves a part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
         sessions._check_placement(First(), CUDA, "graph.onnx")
+
+
+def test_the_reason_why_a_provider_cannot_be_loaded_is_in_the_error(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime writes it to file descriptor 2, and opens a CPU session instead."""
+    import onnxruntime as ort
+
+    real, asked = ort.InferenceSession, list[Any]()
+
+    def open_on_the_cpu(graph: Any, options: Any, **given: Any) -> Any:
+        asked.append(given)
+        os.write(2, NOT_LOADED.encode())
+        return real(graph, options, providers=[CPU.name])
+
+    monkeypatch.setattr(sessions, "has_provider", lambda _provider: True)
+    monkeypatch.setattr(sessions, "load_libraries", lambda _module: None)
+    monkeypatch.setattr(ort, "InferenceSession", open_on_the_cpu)
+    with pytest.raises(MachineError, match=r"cannot load its CUDAExecutionProvider \(libcublasLt\.so\.13: .*docs/gpu"):
+        open_session(made_bundle / "fp32.onnx", provider=CUDA)
+    assert asked == [{"providers": [(CUDA.name, {"use_tf32": "0"})], "enable_fallback": 0}]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x0a"])

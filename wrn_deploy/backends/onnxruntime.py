@@ -14,7 +14,8 @@ from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
-from wrn_deploy.runtime.sessions import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, open_session, session_errors
+from wrn_deploy.runtime.providers import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, tensorrt_mismatch
+from wrn_deploy.runtime.sessions import open_session, session_errors
 from wrn_deploy.spec import Precision, TensorSpec
 
 __all__ = ["RUNTIMES", "OnnxRuntimeBackend", "SessionRuntime"]
@@ -48,14 +49,16 @@ class SessionRuntime:
         return bundle.find(self.graphs[precision])
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
-        """Why this machine cannot run it: package, provider, GPU, in this order."""
+        """Why this machine cannot run it: package, provider, GPU, TensorRT, in this order."""
         if importlib.util.find_spec("onnxruntime") is None:
             return f"ONNX Runtime is not installed: pip install 'wrn-deploy[{self.extra}]'"
         if self.provider.device == "cpu":
             return None
         if not has_provider(self.provider):
             return f"ONNX Runtime has no {self.provider.name}: pip install 'wrn-deploy[{self.extra}]'"
-        return None if find_gpu() is not None else "no CUDA GPU on this machine"
+        if find_gpu() is None:
+            return "no CUDA GPU on this machine"
+        return tensorrt_mismatch() if self.provider is TENSORRT else None
 
     def open_backend(
         self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
+import contextlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.errors import DamagedFile, MachineError, missing_package
+from wrn_deploy.errors import DamagedFile, MachineError
+from wrn_deploy.process.streams import quiet_stderr
+from wrn_deploy.runtime.providers import (
+    CPU,
+    Provider,
+    has_provider,
+    import_onnxruntime,
+    load_libraries,
+    loading_failure,
+    plugin_devices,
+    providers,
+)  # fmt: skip
 
-__all__ = [
-    "CPU", "CUDA", "RTX", "TENSORRT", "Provider", "has_provider", "infer_all", "infer_with", "open_session",
-    "providers", "session_errors",
-]  # fmt: skip
+__all__ = ["infer_all", "infer_with", "open_session", "session_errors"]
 
 FATAL_ONLY = 4  # ONNX Runtime's severity: it raises errors too, and its log has a graph's names as they are
-NVIDIA = 0x10DE  # the PCI vendor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """An execution provider.
-
-    Args:
-        name: ONNX Runtime's name for it.
-        device: where its inputs and outputs are, in ONNX Runtime's terms: "cpu", "cuda", "gpu".
-        vendor: the PCI vendor of a plug-in's device; -1: none.
-        plugin: the module of a plug-in provider; None: it is part of onnxruntime.
-        options: its options.
-    """
-
-    name: str
-    device: str
-    vendor: int = -1
-    plugin: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-CPU = Provider(name="CPUExecutionProvider", device="cpu")
-CUDA = Provider(name="CUDAExecutionProvider", device="cuda")
-# Its networks are not strongly typed: the flags allow the precisions that the graph already names.
-TENSORRT = Provider(
-    name="TensorrtExecutionProvider", device="cuda", options={"trt_fp16_enable": "1", "trt_int8_enable": "1"}
-)
-RTX = Provider(
-    name="NvTensorRTRTXExecutionProvider", device="gpu", vendor=NVIDIA, plugin="onnxruntime_ep_nv_tensorrt_rtx"
-)
 
 
 def open_session(
@@ -83,10 +57,11 @@ def open_session(
             not spin between runs, so that sessions can take turns.
 
     Raises:
-        MachineError: onnxruntime is not installed, lacks the provider, or runs part of the graph elsewhere.
+        MachineError: onnxruntime is not installed, lacks the provider, cannot load it, or runs part of the graph on
+            another one.
         DeployError: the graph cannot be loaded.
     """
-    ort = _onnxruntime()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = FATAL_ONLY
     options.enable_mem_pattern = plans_memory
@@ -116,16 +91,26 @@ def _create(ort: Any, graph: Path | bytes, options: Any, provider: Provider) -> 
         )
     named = [(provider.name, dict(provider.options))]
     if provider.plugin is not None:
-        options.add_provider_for_devices(_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
+        options.add_provider_for_devices(plugin_devices(ort, provider, provider.plugin)[:1], dict(provider.options))
         named = []
+    elif provider.device != "cpu":
+        load_libraries(provider.module)
     # It takes no path that is not UTF-8, which Python shows with surrogates.
     model = graph.read_bytes() if isinstance(graph, Path) and re.search("[\ud800-\udfff]", str(graph)) else graph
+    said: list[str] = []  # why a provider's library cannot be loaded, ONNX Runtime writes to file descriptor 2 alone
     try:
-        session = ort.InferenceSession(model, options, providers=named)
-        session.disable_fallback()  # else a failed run silently opens a CPU session
+        with quiet_stderr(said) if provider.device != "cpu" else contextlib.nullcontext():
+            # A fall back would print to stdout and open a CPU session, now or when a run fails.
+            session = ort.InferenceSession(model, options, providers=named, enable_fallback=0)
     except Exception as error:  # its exceptions have no common class below Exception
+        failure = loading_failure(provider, [*said, str(error)])
+        if failure is not None:
+            raise failure from error
         name = graph if isinstance(graph, Path) else "the graph"
         raise DamagedFile(f"ONNX Runtime cannot load {name} ({error}): export the model again") from error
+    failure = loading_failure(provider, said)
+    if failure is not None:
+        raise failure
     return session
 
 
@@ -142,29 +127,6 @@ def _check_placement(session: Any, provider: Provider, name: str) -> None:
                 f"{provider.name} leaves a part of {name} to {part.ep_name} ({nodes}): expected all nodes on one "
                 "provider; run the graph on another backend"
             )
-
-
-def has_provider(provider: Provider) -> bool:
-    """Whether ONNX Runtime has the provider, or its plug-in is installed; loads nothing on a GPU."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return False
-    if provider.plugin is not None:
-        return importlib.util.find_spec(provider.plugin) is not None
-    return provider.name in providers()
-
-
-def _devices(ort: Any, provider: Provider, plugin: str) -> list[Any]:
-    """The devices of a plug-in, which is registered once per process."""
-    if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
-        library = importlib.import_module(plugin).get_library_path()
-        try:
-            ort.register_execution_provider_library(provider.name, library)
-        except Exception as error:  # its exceptions have no common class below Exception
-            raise MachineError(f"{plugin} cannot be registered ({error}): it needs a GPU and its driver") from error
-    devices = [device for device in ort.get_ep_devices() if device.ep_name == provider.name]
-    if not devices:
-        raise MachineError(f"{provider.name} finds no device that it can run on: it needs an RTX GPU")
-    return devices
 
 
 def infer_with(session: Any) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
@@ -188,23 +150,9 @@ def infer_all(session: Any) -> Callable[[npt.NDArray[Any]], dict[str, npt.NDArra
     return infer
 
 
-def providers() -> list[str]:
-    """The execution providers of the installed ONNX Runtime; empty if it is not installed."""
-    return list(_onnxruntime().get_available_providers()) if importlib.util.find_spec("onnxruntime") else []
-
-
 def session_errors() -> tuple[type[Exception], ...]:
     """What a session's calls raise, in the absence of a common class; not what a signal handler raises meanwhile."""
     from onnxruntime.capi import onnxruntime_pybind11_state as module
 
     own = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Exception)]
     return (MemoryError, RuntimeError, *own)
-
-
-def _onnxruntime() -> Any:
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise missing_package("onnxruntime", "cpu", "running an ONNX graph")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; the wheels' telemetry is on otherwise
-    import onnxruntime
-
-    return onnxruntime

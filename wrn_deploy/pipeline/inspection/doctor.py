@@ -10,7 +10,7 @@ from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
 from wrn_deploy.runtime.backend import find_runtime, runtimes
-from wrn_deploy.runtime.sessions import providers
+from wrn_deploy.runtime.providers import providers
 from wrn_deploy.version import __version__
 
 __all__ = ["Diagnosis", "diagnose"]
