@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions, peak_rss_bytes
+from wrn_deploy import machine
+from wrn_deploy.machine import Gpu, describe_machine, find_bus_id, find_gpu, package_versions, peak_rss_bytes
 
 H200 = "NVIDIA H200, 9.0, 143771, 570.86.15"
 
@@ -36,17 +38,61 @@ class FakeTool:
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTool]:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "find_bus_id", lambda: "0000:17:00.0")
     find_gpu.cache_clear()
     yield FakeTool(tmp_path)
     find_gpu.cache_clear()
+
+
+DRIVER = """
+#include <stdlib.h>
+#include <string.h>
+int cuInit(unsigned flags) { return flags || getenv("BROKEN") ? 999 : 0; }
+int cuDeviceGet(int *device, int index) { *device = 7; return getenv("HIDDEN") || index ? 101 : 0; }
+int cuDeviceGetPCIBusId(char *text, int room, int device) {
+    if (device != 7 || room < 13) return 1;
+    strcpy(text, "0000:C1:00.0");
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the driver of a machine whose first GPU for CUDA has the bus id 0000:C1:00.0."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path_factory.mktemp("driver")
+    (folder / "driver.c").write_text(DRIVER)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("variable", "found"), [(None, "0000:C1:00.0"), ("HIDDEN", None), ("BROKEN", None)])
+def test_cuda_itself_says_which_gpu_is_its_first(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, found: str | None
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    find_bus_id.cache_clear()
+    assert find_bus_id() == found
+    find_bus_id.cache_clear()
+
+
+def test_without_a_gpu_for_cuda_nvidia_smi_is_not_asked(nvidia_smi: FakeTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.answers(H200)
+    monkeypatch.setattr(machine, "find_bus_id", lambda: None)
+    assert find_gpu() is None
+    assert not (nvidia_smi.folder / "asked").exists()
 
 
 def test_the_gpu_is_described_as_the_driver_names_it(nvidia_smi: FakeTool) -> None:
     nvidia_smi.answers(f"{H200}\n")
     assert find_gpu() == Gpu("NVIDIA H200", "9.0", 143771, "570.86.15")
     assert describe_machine().gpu == find_gpu()
-    assert "--id=0" in nvidia_smi.asked
+    assert "--id=0000:17:00.0" in nvidia_smi.asked.split()
 
 
 def test_a_gpu_that_shares_its_memory_is_a_gpu(nvidia_smi: FakeTool) -> None:
@@ -57,26 +103,6 @@ def test_a_gpu_that_shares_its_memory_is_a_gpu(nvidia_smi: FakeTool) -> None:
 def test_a_comma_in_the_name_does_no_harm(nvidia_smi: FakeTool) -> None:
     nvidia_smi.answers("Maker, Model 3, 8.6, 24576, 550.1\n")
     assert find_gpu() == Gpu("Maker, Model 3", "8.6", 24576, "550.1")
-
-
-@pytest.mark.parametrize(
-    ("visible", "asked"),
-    [("1", "--id=1"), ("2,0", "--id=2"), ("GPU-aa-bb,0", "--id=GPU-aa-bb"), ("MIG-aa-bb", "--id=0")],
-)
-def test_the_gpu_is_the_one_that_cuda_shows_first(
-    nvidia_smi: FakeTool, monkeypatch: pytest.MonkeyPatch, visible: str, asked: str
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    nvidia_smi.answers(H200)
-    assert find_gpu() is not None
-    assert asked in nvidia_smi.asked.split()
-
-
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_a_gpu_that_cuda_hides_is_none(nvidia_smi: FakeTool, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    nvidia_smi.answers(H200)
-    assert find_gpu() is None
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 0), ("No devices were found\n", 0), (H200, 9), ("failed\n", 255)])
@@ -91,11 +117,11 @@ def test_no_driver_is_no_gpu(nvidia_smi: FakeTool) -> None:
 
 
 def test_the_machine_is_described() -> None:
-    machine = describe_machine()
-    assert machine.cores >= 1
-    assert machine.memory_mib > 100
-    assert machine.cpu
-    assert machine.python == ".".join(map(str, sys.version_info[:3]))
+    found = describe_machine()
+    assert found.cores >= 1
+    assert found.memory_mib > 100
+    assert found.cpu
+    assert found.python == ".".join(map(str, sys.version_info[:3]))
 
 
 def test_versions_are_those_of_installed_packages_alone() -> None:

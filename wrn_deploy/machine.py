@@ -9,17 +9,33 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.process.children import run_child
 
-__all__ = ["Gpu", "Machine", "describe_machine", "find_gpu", "package_versions", "peak_rss_bytes", "usable_cores"]
+__all__ = [
+    "Gpu", "Machine", "describe_machine", "find_bus_id", "find_gpu", "package_versions", "peak_rss_bytes",
+    "usable_cores",
+]  # fmt: skip
+
+TIMEOUT_S = 60  # a driver that is not kept loaded initialises each GPU when it is first asked
+# CUDA's driver interface: each function returns 0 or an error's number.
+ASK_DRIVER = """
+import ctypes
+driver, device, bus_id = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.create_string_buffer(32)
+failed = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
+failed = failed or driver.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
+if failed:
+    raise SystemExit(f"CUDA error {failed}")
+print(bus_id.value.decode())
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first CUDA GPU; `compute_capability` as in "9.0"; `memory_mib` is 0 if CPU and GPU share their memory."""
+    """A GPU; `compute_capability` as in "9.0"; `memory_mib` is 0 if CPU and GPU share their memory."""
 
     name: str
     compute_capability: str
@@ -55,21 +71,34 @@ def describe_machine() -> Machine:
 
 @functools.cache
 def find_gpu() -> Gpu | None:
-    """The first GPU that CUDA shows to this process, as `nvidia-smi` describes it; None: no GPU, or no driver."""
+    """CUDA's first GPU in this process, as `nvidia-smi` describes it; None: no GPU, or no driver."""
     tool = shutil.which("nvidia-smi")
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if tool is None or first in ("", "-1"):
+    bus_id = None if tool is None else find_bus_id()
+    if tool is None or bus_id is None:
         return None
-    known = first.isdecimal() or first.startswith("GPU-")  # nvidia-smi does not take the names of MIG instances
     query = ["--query-gpu=name,compute_cap,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    command = [tool, *query, f"--id={first if known else 0}"]
     try:
-        done = run_child(command, timeout_s=30)
+        done = run_child([tool, *query, f"--id={bus_id}"], timeout_s=TIMEOUT_S)
         done.check_returncode()
         name, capability, memory, driver = (field.strip() for field in done.stdout.splitlines()[0].rsplit(",", 3))
         return Gpu(name, capability, int(memory) if memory.isdecimal() else 0, driver)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
+
+
+@functools.cache
+def find_bus_id() -> str | None:
+    """PCI bus id of CUDA's first GPU in this process, as in "0000:17:00.0"; None: CUDA has none, or no driver.
+
+    nvidia-smi and NVML number all GPUs by their bus. CUDA numbers those that CUDA_VISIBLE_DEVICES shows, the fastest
+    first unless CUDA_DEVICE_ORDER says otherwise. So the driver is asked, in a child: a process in which it has been
+    initialised cannot fork and use CUDA in the child.
+    """
+    try:
+        done = run_child([sys.executable, "-I", "-S", "-c", ASK_DRIVER], timeout_s=TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def usable_cores() -> int:

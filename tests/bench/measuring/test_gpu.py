@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wrn_deploy.bench.measuring import gpu as gpu_module
 from wrn_deploy.bench.measuring.gpu import open_gpu
 from wrn_deploy.bench.report.environment import Snapshot
 
@@ -28,8 +29,7 @@ def make_nvml(**changes: Any) -> ModuleType:
         "nvmlClocksEventReasonSwPowerCap": 4, "nvmlClocksEventReasonHwThermalSlowdown": 0x40,
         "nvmlClocksEventReasonAll": 0x47, "nvmlClocksThrottleReasonSwPowerCap": 4,
         "nvmlInit": lambda: None, "nvmlShutdown": lambda: closed.append(1), "closed": closed,
-        "nvmlDeviceGetHandleByIndex": lambda index: f"index {index}",
-        "nvmlDeviceGetHandleByUUID": lambda uuid: f"uuid {uuid}",
+        "nvmlDeviceGetHandleByPciBusId": lambda bus_id: f"at {bus_id}",
         "nvmlDeviceGetClockInfo": lambda _handle, clock: {1: 1755, 2: 3201}[clock],
         "nvmlDeviceGetTemperature": lambda _handle, _sensor: 61,
         "nvmlDeviceGetPowerUsage": lambda _handle: 512_900,
@@ -47,7 +47,7 @@ def refuse(*_arguments: object) -> Any:
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpu_module, "find_bus_id", lambda: "0000:17:00.0")
     made = make_nvml()
     monkeypatch.setitem(sys.modules, "pynvml", made)
     return made
@@ -90,30 +90,23 @@ def test_what_is_refused_or_missing_is_not_known(nvml: Any) -> None:
     assert gpu.energy_j() is None
 
 
-@pytest.mark.parametrize(
-    ("visible", "handle"), [("2,3", "index 2"), ("GPU-ab", "uuid GPU-ab"), ("MIG-ab", "uuid MIG-ab"), ("?", "index 0")]
-)
-def test_the_gpu_is_the_first_that_cuda_shows(
-    nvml: Any, monkeypatch: pytest.MonkeyPatch, visible: str, handle: str
-) -> None:
+def test_the_gpu_is_cudas_first(nvml: Any) -> None:
     asked: list[str] = []
     nvml.nvmlDeviceGetTemperature = lambda given, _sensor: len(asked.append(given) or asked)  # type: ignore[func-returns-value]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     gpu = open_gpu()
     assert gpu is not None
     gpu.read(Snapshot())
-    assert asked == [handle]
+    assert asked == ["at 0000:17:00.0"]
 
 
-@pytest.mark.parametrize("visible", ["", "-1"])
-def test_a_hidden_gpu_is_none(nvml: Any, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+def test_a_gpu_that_cuda_hides_is_none(nvml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_module, "find_bus_id", lambda: None)
     assert open_gpu() is None
     assert nvml.closed == []
 
 
 def test_without_package_driver_or_gpu_there_is_none(nvml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml.nvmlDeviceGetHandleByIndex = refuse
+    nvml.nvmlDeviceGetHandleByPciBusId = refuse
     assert open_gpu() is None
     assert nvml.closed == [1], "NVML was begun, and is ended"
     nvml.nvmlInit = refuse

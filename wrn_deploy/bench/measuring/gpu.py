@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import replace
 from typing import Any
 
 from wrn_deploy.bench.report.environment import Snapshot
+from wrn_deploy.machine import find_bus_id
 
 __all__ = ["GpuReader", "open_gpu"]
 
@@ -65,22 +65,20 @@ class GpuReader:
 
 
 def open_gpu() -> GpuReader | None:
-    """Opens the first GPU that CUDA shows to this process, as `find_gpu`; None: no GPU, driver or nvidia-ml-py."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if first in ("", "-1"):
-        return None
+    """Opens CUDA's first GPU in this process, as `find_gpu`; None: no GPU, driver or nvidia-ml-py."""
     try:
         import pynvml
     except ImportError:
+        return None
+    bus_id = find_bus_id()
+    if bus_id is None:
         return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
     try:
-        if first.startswith(("GPU-", "MIG-")):
-            return GpuReader(pynvml, pynvml.nvmlDeviceGetHandleByUUID(first))
-        return GpuReader(pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdecimal() else 0))
+        return GpuReader(pynvml, pynvml.nvmlDeviceGetHandleByPciBusId(bus_id))
     except pynvml.NVMLError:
         pynvml.nvmlShutdown()
         return None

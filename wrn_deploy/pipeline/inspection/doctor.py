@@ -83,6 +83,6 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (nvidia-smi shows none, or is not there)"
+        return "none (CUDA has none, or nvidia-smi is not there)"
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"
