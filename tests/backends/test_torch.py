@@ -12,7 +12,7 @@ import torch
 
 from wrn_deploy.backends.pytorch import backend as torch_backend
 from wrn_deploy.backends.pytorch.backend import TorchBackend, TorchRuntime
-from wrn_deploy.backends.pytorch.device import CpuDevice, CudaDevice
+from wrn_deploy.backends.pytorch.device import CpuDevice
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime.backend import find_runtime, open_backend, runtimes
@@ -154,16 +154,7 @@ def test_variants_on_a_gpu_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -
 
 def test_variants_and_other_vendors_runtimes_are_for_comparison_only() -> None:
     assert [name for name, runtime in runtimes().items() if runtime.comparison_only] == [
-        "openvino", "tensorrt_nographs", "tensorrt_rtx_nographs",
+        "onnxruntime_cuda_graphs", "onnxruntime_cuda_nhwc", "openvino", "tensorrt_nographs", "tensorrt_rtx_nographs",
         "torch_channels_last", "torch_compile", "torch_cuda_channels_last", "torch_cuda_compile",
+        "torch_cuda_compile_graphs",
     ]  # fmt: skip
-
-
-def test_on_a_gpu_cudnn_stays_on_and_tf32_is_off() -> None:
-    """`cudnn.flags` turns off each flag it is not given: without cuDNN, PyTorch would be timed on its slow kernels."""
-    device: Any = object.__new__(CudaDevice)  # its __init__ needs a GPU; without a stream there is nothing to enter
-    device._stream, device._marks = None, None
-    with device.running():
-        assert torch.backends.cudnn.enabled
-        assert torch.backends.cudnn.benchmark
-        assert not torch.backends.cudnn.allow_tf32

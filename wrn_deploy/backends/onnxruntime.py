@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import sys
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +18,17 @@ from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
-from wrn_deploy.runtime.providers import CPU, CUDA, RTX, TENSORRT, Provider, has_provider, tensorrt_mismatch
+from wrn_deploy.runtime.providers import (
+    CPU,
+    CUDA,
+    CUDA_GRAPHS,
+    CUDA_NHWC,
+    RTX,
+    TENSORRT,
+    Provider,
+    has_provider,
+    tensorrt_mismatch,
+)
 from wrn_deploy.runtime.sessions import open_session, session_errors
 from wrn_deploy.spec import Precision, TensorSpec
 
@@ -71,29 +85,45 @@ class SessionRuntime:
 
 
 class OnnxRuntimeBackend(Backend):
-    """A session with bound inputs and outputs on the provider's device; see `backend.Backend`."""
+    """A session with bound inputs and outputs on the provider's device; see `backend.Backend`.
 
-    def __init__(self, session: Any, provider: Provider, source: TensorSpec, results: tuple[TensorSpec, ...]) -> None:
+    If the provider runs CUDA graphs, each batch size keeps its memory, which its graph reads and writes, and siblings
+    take turns: ONNX Runtime captures and runs the graphs of a session in one thread at a time.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        provider: Provider,
+        source: TensorSpec,
+        results: tuple[TensorSpec, ...],
+        captures: _Captures | None = None,
+    ) -> None:
         self.inputs, self.outputs = (source,), results
         self.batches = range(1, sys.maxsize)
         self._session, self._provider = session, provider
-        self._binding = session.io_binding()
-        self._images: Any = None
-        self._results: list[Any] = []
-        self._size = 0
+        self._captures = captures or (_Captures() if "enable_cuda_graph" in provider.options else None)
+        self._turn = self._captures.lock if self._captures is not None else contextlib.nullcontext()
+        self._bindings: dict[int, _Binding] = {}
+        self._binding: _Binding | None = None
 
     def upload(self, batch: Array) -> None:
         """Takes the batch as the next input; as `Backend.upload`."""
         self._check_open()
-        if len(batch) != self._size:
-            self._bind(len(batch))
-        self._images.update_inplace(batch)
+        self._binding = None
+        with self._turn:
+            binding = self._binding_for(len(batch))
+            binding.images.update_inplace(batch)
+        self._binding = binding
 
     def execute(self) -> None:
         """Starts the inference; as `Backend.execute`."""
         self._check_open()
+        if self._binding is None:
+            raise DeployError("there is nothing to execute on: upload a batch first")
         try:
-            self._session.run_with_iobinding(self._binding)
+            with self._turn:
+                self._session.run_with_iobinding(self._binding.bound, self._binding.options)
         except MemoryError as error:
             raise MachineError(f"no memory to run the graph ({error}): free some, or send smaller batches") from error
         except session_errors() as error:
@@ -111,20 +141,29 @@ class OnnxRuntimeBackend(Backend):
     def download(self) -> tuple[Array, ...]:
         """The outputs of the last inference; as `Backend.download`."""
         self._check_open()
-        return tuple(np.array(result.numpy()) for result in self._results)
+        with self._turn:
+            return tuple(np.array(result.numpy()) for result in self._binding.results) if self._binding else ()
 
     def sibling(self) -> Self:
         """Another backend over the same weights; as `Backend.sibling`."""
         self._check_open()
-        return type(self)(self._session, self._provider, self.inputs[0], self.outputs)
+        return type(self)(self._session, self._provider, self.inputs[0], self.outputs, self._captures)
 
     def close(self) -> None:
         """Releases what it holds; as `Backend.close`."""
-        self._session = self._binding = self._images = None
-        self._results = []
+        self._session = self._binding = None
+        self._bindings = {}
 
-    def _bind(self, count: int) -> None:
-        """Allocates memory for a batch of `count` on the device; frees the last batch's."""
+    def _binding_for(self, count: int) -> _Binding:
+        """Memory for a batch of `count` on the device; without graphs the last size's is freed."""
+        if count in self._bindings:
+            return self._bindings[count]
+        if self._captures is None:
+            self._bindings.clear()
+        self._bindings[count] = self._bind(count)
+        return self._bindings[count]
+
+    def _bind(self, count: int) -> _Binding:
         import onnxruntime as ort
 
         def memory(tensor: TensorSpec) -> Any:
@@ -134,32 +173,67 @@ class OnnxRuntimeBackend(Backend):
             except session_errors() as error:
                 raise MachineError(f"no memory on {where[0]} for {tensor.name} {shape} ({error}): free some") from error
 
-        self._size = 0
-        self._images, self._results = memory(self.inputs[0]), [memory(tensor) for tensor in self.outputs]
+        images, results = memory(self.inputs[0]), [memory(tensor) for tensor in self.outputs]
+        bound, options = self._session.io_binding(), None
         try:
-            self._binding.bind_ortvalue_input(self.inputs[0].name, self._images)
-            for tensor, result in zip(self.outputs, self._results, strict=True):
-                self._binding.bind_ortvalue_output(tensor.name, result)
+            bound.bind_ortvalue_input(self.inputs[0].name, images)
+            for tensor, result in zip(self.outputs, results, strict=True):
+                bound.bind_ortvalue_output(tensor.name, result)
         except session_errors() as error:
             raise StaleArtifact(f"the graph is not the bundle's ({error}): export the model again") from error
-        self._size = count
+        if self._captures is not None:
+            options = ort.RunOptions()
+            options.add_run_config_entry("gpu_graph_id", str(next(self._captures.numbers)))
+        return _Binding(bound=bound, images=images, results=results, options=options)
 
     def _check_open(self) -> None:
         if self._session is None:
             raise DeployError("this backend is closed: open it again")
 
 
-CPU_GRAPHS = {Precision.FP32: "onnx-fp32", Precision.INT8: "onnx-int8-onnxruntime"}
-CUDA_GRAPHS = {Precision.FP16: "onnx-fp16", Precision.FP32: "onnx-fp32"}
-TENSORRT_GRAPHS = {Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Binding:
+    """A session's inputs and outputs for one batch size, and the options of its runs."""
+
+    bound: Any
+    images: Any
+    results: list[Any]
+    options: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Captures:
+    """What the siblings of a session with CUDA graphs share: whose turn it is, and numbers for the graphs."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+
+ON_CPU = {Precision.FP32: "onnx-fp32", Precision.INT8: "onnx-int8-onnxruntime"}
+ON_CUDA = {Precision.FP16: "onnx-fp16", Precision.FP32: "onnx-fp32"}
+ON_TENSORRT = {Precision.FP16: "onnx-fp16", Precision.INT8: "onnx-int8-tensorrt"}
 
 RUNTIMES = {
-    "onnxruntime": SessionRuntime(title="ONNX Runtime CPU", provider=CPU, graphs=CPU_GRAPHS, extra="cpu"),
-    "onnxruntime_cuda": SessionRuntime(title="ONNX Runtime CUDA", provider=CUDA, graphs=CUDA_GRAPHS, extra="gpu"),
+    "onnxruntime": SessionRuntime(title="ONNX Runtime CPU", provider=CPU, graphs=ON_CPU, extra="cpu"),
+    "onnxruntime_cuda": SessionRuntime(title="ONNX Runtime CUDA", provider=CUDA, graphs=ON_CUDA, extra="gpu"),
+    "onnxruntime_cuda_nhwc": SessionRuntime(
+        title="ONNX Runtime CUDA channels-last",
+        provider=CUDA_NHWC,
+        graphs=ON_CUDA,
+        extra="gpu",
+        comparison_only=True,
+    ),
+    "onnxruntime_cuda_graphs": SessionRuntime(
+        title="ONNX Runtime CUDA channels-last, as graphs",
+        provider=CUDA_GRAPHS,
+        graphs=ON_CUDA,
+        extra="gpu",
+        comparison_only=True,
+    ),
     "onnxruntime_rtx": SessionRuntime(
-        title="ONNX Runtime TensorRT-RTX", provider=RTX, graphs=TENSORRT_GRAPHS, extra="ort-rtx"
+        title="ONNX Runtime TensorRT-RTX", provider=RTX, graphs=ON_TENSORRT, extra="ort-rtx"
     ),
     "onnxruntime_tensorrt": SessionRuntime(
-        title="ONNX Runtime TensorRT", provider=TENSORRT, graphs=TENSORRT_GRAPHS, extra="gpu"
+        title="ONNX Runtime TensorRT", provider=TENSORRT, graphs=ON_TENSORRT, extra="gpu"
     ),
 }

@@ -24,4 +24,8 @@ RUNTIMES = {
         title="PyTorch CUDA compiled", precisions=ON_GPU, device="cuda", channels_last=True, compiled=True,
         comparison_only=True,
     ),
+    "torch_cuda_compile_graphs": TorchRuntime(
+        title="PyTorch CUDA compiled, as graphs", precisions=ON_GPU, device="cuda", channels_last=True, compiled=True,
+        graphs=True, comparison_only=True,
+    ),
 }  # fmt: skip

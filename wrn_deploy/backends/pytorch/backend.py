@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -34,6 +35,7 @@ class TorchRuntime:
         device: "cpu" or "cuda".
         channels_last: the memory layout of images and weights.
         compiled: whether torch.compile compiles the network.
+        graphs: whether inferences on a GPU run as CUDA graphs.
         comparison_only: as in `backend.Runtime`.
     """
 
@@ -42,6 +44,7 @@ class TorchRuntime:
     device: str = "cpu"
     channels_last: bool = False
     compiled: bool = False
+    graphs: bool = False
     comparison_only: bool = False
 
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
@@ -75,7 +78,8 @@ class TorchRuntime:
             torch.set_num_threads(threads)
         network: Any = load_network(bundle, artifact, precision, self.device, channels_last=self.channels_last)
         shared = _Compiled(network=network, frozen=self.device == "cpu") if self.compiled else network
-        return TorchBackend(shared, bundle.spec, CudaDevice if self.device == "cuda" else CpuDevice)
+        on_gpu = functools.partial(CudaDevice, graphs=self.graphs)
+        return TorchBackend(shared, bundle.spec, on_gpu if self.device == "cuda" else CpuDevice)
 
 
 class TorchBackend(Backend):
@@ -106,8 +110,7 @@ class TorchBackend(Backend):
         self._check_open()
         if self._images is None:
             raise DeployError("there is nothing to execute on: upload a batch first")
-        with self._device.running():
-            self._results = self._network(self._images)
+        self._results = self._device.run(self._network, self._images)
 
     def synchronize(self) -> None:
         """Waits for the GPU; a CPU is done when `execute` returns."""
@@ -131,8 +134,11 @@ class TorchBackend(Backend):
 
     def close(self) -> None:
         """Releases what it holds; as `Backend.close`."""
+        if self._network is None:
+            return
         self._network = self._images = None
         self._results = ()
+        self._device.close()
 
     def _check_open(self) -> None:
         if self._network is None:
