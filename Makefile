@@ -4,6 +4,7 @@ VENV   ?= .venv
 EXTRA  ?= cpu
 EXTRAS_cpu = cpu,rtx,demo,dev
 EXTRAS_gpu = gpu,demo,dev
+CHECK_gpu  = $(PYTHON) -m wrn_deploy.toolkit
 READY  = $(VENV)/.ready-$(EXTRA)
 RUN    = $(VENV)/bin/
 TESTS  = tests
@@ -39,8 +40,10 @@ fuzz: $(READY)
 bench: $(READY)
 	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"
 
-# One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files.
+# One environment for one EXTRA: onnxruntime and onnxruntime-gpu overwrite each other's files. With EXTRA=gpu PyCUDA is
+# compiled: what its compiler lacks is said before pip starts.
 $(READY): pyproject.toml constraints.txt
+	$(CHECK_$(EXTRA))
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS_$(EXTRA))]"

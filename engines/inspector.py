@@ -52,7 +52,7 @@ class LayerTimer:
         try:
             import pycuda.driver as cuda
         except ImportError as error:
-            raise MachineError(f"timing layers needs PyCUDA ({error}): pip install 'wrn-deploy[gpu]'") from error
+            raise MachineError(f"timing layers needs PyCUDA ({error}): pip install 'wrn-deploy[cuda]'") from error
         cuda.init()
         self._cuda = cuda
         self._primary = cuda.Device(0).retain_primary_context()

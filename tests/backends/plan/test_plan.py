@@ -92,7 +92,7 @@ def test_reasons_come_in_the_order_in_which_they_can_be_fixed(bundle: Bundle, ma
     machine.has(None, tensorrt="11.4.0.106")
     assert why(made) == "no CUDA GPU on this machine"
     machine.has(H200, tensorrt="11.4.0.106")
-    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
+    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
     machine.has(Gpu("NVIDIA L4", "8.9", 23034, "570"), tensorrt="11.4.0.106", pycuda="2026.1")
     assert "compute capability 9.0 (NVIDIA H200), here 8.9 (NVIDIA L4)" in (why(made) or "")
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")

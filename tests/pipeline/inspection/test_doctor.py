@@ -92,7 +92,7 @@ def test_a_tensorrt_that_is_too_old_is_no_help(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("pycuda", "reason"), [(True, None), (False, "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'")]
+    ("pycuda", "reason"), [(True, None), (False, "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'")]
 )
 def test_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch, pycuda: bool, reason: str | None) -> None:
     _show_gpu(monkeypatch, H100)

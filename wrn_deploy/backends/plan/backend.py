@@ -67,7 +67,7 @@ class PlanRuntime:
         if gpu is None:
             return "no CUDA GPU on this machine"
         if importlib.util.find_spec("pycuda") is None:
-            return "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
+            return "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
         return None
 
     def open_backend(

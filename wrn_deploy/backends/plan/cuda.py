@@ -80,7 +80,7 @@ def cuda_runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"cuda-bindings cannot be loaded ({error}): pip install 'wrn-deploy[gpu]'") from error
+        raise MachineError(f"cuda-bindings cannot be loaded ({error}): pip install 'wrn-deploy[cuda]'") from error
     return runtime
 
 
