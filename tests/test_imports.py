@@ -21,7 +21,7 @@ GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quanti
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 GROUND = {
     "bundle", "constants", "errors", "files", "formatting", "graph", "machine", "manifest", "plugins",
-    "process", "progress", "spec", "toolkit", "version",
+    "process", "progress", "spec", "version",
 }  # fmt: skip
 BASE = GROUND | {"data", "runtime"}
 LIBRARIES = {"models", "training", "export", "calib", "engines", "backends", "bench"}  # never one another

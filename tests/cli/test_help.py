@@ -97,6 +97,6 @@ def test_a_shell_completes_commands_and_options(
 
 def test_text_in_brackets_is_printed_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
     """Tables would take `[gpu]` for the name of a style."""
-    show_diagnosis(Diagnosis({"[red]": "[bold]"}, {"run": "pip install 'wrn-deploy[gpu]'"}), as_json=False)
+    show_diagnosis(Diagnosis({"[red]": "[bold]"}, {"run": "pip install 'wrn-deploy[gpu]'"}, {}), as_json=False)
     said = capfd.readouterr().out
     assert all(text in said for text in ("[red]", "[bold]", "'wrn-deploy[gpu]'"))

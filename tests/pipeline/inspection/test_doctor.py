@@ -108,3 +108,28 @@ def test_a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch, pycuda: bool, rea
 def test_two_kinds_of_onnx_runtime_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "package_versions", lambda *names: dict.fromkeys(names, "1.0"))
     assert "uninstall both, then install one" in diagnose().found["conflict"]
+
+
+def test_an_old_driver_and_what_pycuda_is_compiled_with_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _show_gpu(monkeypatch, H100)
+    monkeypatch.setattr(doctor, "package_versions", lambda *_names: {})
+    monkeypatch.setattr(doctor, "missing_for_pycuda", lambda: ["no cuda.h", "no libcurand"])
+    gpu = diagnose().gpu
+    assert gpu["NVIDIA driver"] == "570.1 is too old: CUDA 13 needs 580 or later; see docs/gpu.md"
+    assert gpu["what compiling PyCUDA needs"] == "no cuda.h\nno libcurand"
+    _show_gpu(monkeypatch, dataclasses.replace(H100, driver="580.95.05"))
+    assert diagnose().gpu["NVIDIA driver"] is None
+
+
+def test_a_library_that_cannot_be_used_is_the_reason_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    _show_gpu(monkeypatch, H100)
+    _show_tensorrt(monkeypatch, "11.4.0")
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(__spec__=SimpleNamespace(name="pycuda")))  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "package_versions", lambda *names: {name: "1" for name in names if name == "pycuda"})
+    monkeypatch.setattr(doctor, "try_loading", lambda _attempt: "libcurand.so.10: cannot open shared object file")
+    diagnosis = diagnose()
+    assert diagnosis.gpu["PyCUDA"] == "libcurand.so.10: cannot open shared object file"
+    assert diagnosis.steps["run with TensorRT"] == (
+        "PyCUDA cannot be used (libcurand.so.10: cannot open shared object file)"
+    )
+    assert diagnosis.steps["run with ONNX Runtime CPU"] is None

@@ -19,6 +19,8 @@ from wrn_deploy.cli.terminal import TerminalConsole
 from wrn_deploy.formatting import count, file_size
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.embed.package import Embedded
@@ -90,11 +92,17 @@ def show_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     found = new_table("what", "here")
     for row in diagnosis.found.items():
         found.add_row(*row)
-    steps = new_table("step", "can be done here")
-    for step, reason in diagnosis.steps.items():
-        steps.add_row(step, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
     print_table(found)
-    print_table(steps, gap=False)
+    if diagnosis.gpu:
+        print_table(_table_of_reasons("for the GPU", "can be used here", diagnosis.gpu))
+    print_table(_table_of_reasons("step", "can be done here", diagnosis.steps), gap=False)
+
+
+def _table_of_reasons(what: str, answer: str, reasons: dict[str, str | None]) -> Table:
+    table = new_table(what, answer)
+    for name, reason in reasons.items():
+        table.add_row(name, "yes" if reason is None else f"no: {reason}", style=None if reason is None else "yellow")
+    return table
 
 
 def show_embedded(embedded: Embedded, *, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
+from wrn_deploy.pipeline.inspection.loading import ATTEMPTS, try_loading
+from wrn_deploy.pipeline.inspection.toolkit import missing_for_pycuda
 from wrn_deploy.runtime.backend import find_runtime, runtimes
 from wrn_deploy.runtime.providers import providers
 from wrn_deploy.version import __version__
@@ -25,15 +27,20 @@ NEEDED = {
     "calibrate": ("onnx", "onnx_ir", "onnxruntime"),
     "read parquet data": ("pyarrow",),
 }
+OLDEST_DRIVER = 580  # the first branch for CUDA 13: NVIDIA's CUDA release notes, "CUDA Driver"
 EXTRAS = {"onnxruntime": "cpu", "pyarrow": "parquet"}  # all others come with "export"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What this machine has, as text by name, and why it cannot do each step (None: it can)."""
+    """What this machine has, as text by name, and why it cannot do each step (None: it can).
+
+    `gpu` has what the GPU's rows stand on, as far as it is installed, and why each cannot be used (None: it can).
+    """
 
     found: dict[str, str]
     steps: dict[str, str | None]
+    gpu: dict[str, str | None]
 
 
 def diagnose() -> Diagnosis:
@@ -69,8 +76,25 @@ def diagnose() -> Diagnosis:
             "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
         )
     steps["embed"] = embedding_obstacle()
-    steps |= {f"run with {runtime.title}": runtime.unfit(None) for runtime in runtimes().values()}
-    return Diagnosis(found, steps)
+    gpu = _examine_gpu_host(machine.gpu)
+    for name, runtime in runtimes().items():
+        needed = [each.title for each in ATTEMPTS if name.startswith(each.backends)]
+        unusable = [f"{title} cannot be used ({reason})" for title in needed if (reason := gpu.get(title)) is not None]
+        steps[f"run with {runtime.title}"] = runtime.unfit(None) or "; ".join(unusable) or None
+    return Diagnosis(found, steps, gpu)
+
+
+def _examine_gpu_host(gpu: Gpu | None) -> dict[str, str | None]:
+    examined: dict[str, str | None] = {}
+    if gpu is not None:
+        major = gpu.driver.partition(".")[0]
+        old = major.isdecimal() and int(major) < OLDEST_DRIVER
+        examined["NVIDIA driver"] = (
+            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/gpu.md" if old else None
+        )
+        if not package_versions("pycuda"):
+            examined["what compiling PyCUDA needs"] = "\n".join(missing_for_pycuda()) or None
+    return examined | {each.title: try_loading(each) for each in ATTEMPTS if package_versions(each.package)}
 
 
 def _describe_missing(modules: tuple[str, ...]) -> str | None:

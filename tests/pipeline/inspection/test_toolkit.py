@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.toolkit import missing_for_pycuda
+from wrn_deploy.pipeline.inspection.toolkit import missing_for_pycuda
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 if shutil.which("g++") is None:
     pytest.skip("there is no g++", allow_module_level=True)
 
@@ -37,7 +37,8 @@ def toolkit(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / folder).mkdir(parents=True)
     (root / "bin" / "nvcc").write_text("#!/bin/sh\n")
     (root / "bin" / "nvcc").chmod(0o755)
-    (root / "include" / "cuda.h").write_text("typedef int CUresult;\n")
+    for header in ("cuda.h", "cudaProfiler.h"):
+        (root / "include" / header).write_text("typedef int CUresult;\n")
     for library in ("lib64/stubs/libcuda.so", "lib64/libcurand.so"):
         made = [f"-o{root / library}", "-x", "c++", os.devnull]
         subprocess.run(["g++", "-shared", *made], check=True)

@@ -1,6 +1,6 @@
 """What compiling PyCUDA needs of this machine, before pip starts the compiler; the standard library only.
 
-`python -m wrn_deploy.toolkit` prints what is missing, one line each, and ends with exit code 1 if something is.
+`python -m wrn_deploy.pipeline.inspection.toolkit` prints what is missing, one line each; exit code 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wrn_deploy.process.scratch import scratch_folder
 __all__ = ["missing_for_pycuda"]
 
 COMPILER = "g++"
+HEADERS = ("cuda.h", "cudaProfiler.h")  # what PyCUDA's sources include
 DEFAULTS = "~/.aksetup-defaults.py"  # PyCUDA's setup reads it
 NO_CURAND = f"echo 'CUDA_ENABLE_CURAND = False' >> {DEFAULTS}"
 
@@ -38,8 +39,9 @@ def missing_for_pycuda() -> list[str]:
     missing = []
     if not _finds_header(compiler, "Python.h", Path(sysconfig.get_path("include"))):
         missing.append("no Python.h: install Python's headers (Debian, Ubuntu: apt install python3-dev)")
-    if not _finds_header(compiler, "cuda.h", root / "include" if root is not None else None):
-        missing.append(f"no cuda.h ({here}): install the CUDA 13 toolkit, and put its nvcc on PATH")
+    for header in HEADERS:
+        if not _finds_header(compiler, header, root / "include" if root is not None else None):
+            missing.append(f"no {header} ({here}): install the CUDA 13 toolkit, and put its nvcc on PATH")
     if not _links(compiler, "cuda", root):
         missing.append(
             f"no libcuda to link to ({here}): install NVIDIA's driver, or the toolkit, whose lib64/stubs has one"
