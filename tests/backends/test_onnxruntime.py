@@ -107,7 +107,7 @@ def test_siblings_take_turns_if_they_run_graphs(session: Noting, options: dict[s
     provider, results = dataclasses.replace(CPU, options=options), (TensorSpec("logits", "float32", (4,)),)
     with OnnxRuntimeBackend(session, provider, IMAGES, results) as backend, backend.sibling() as other:
         threads = [
-            threading.Thread(target=lambda one=one: [answer(one, 1, 1.0) for _ in range(20)])  # type: ignore[misc]
+            threading.Thread(target=lambda one=one: [answer(one, 1, 1.0) for _ in range(20)])
             for one in (backend, other)
         ]
         for thread in threads:

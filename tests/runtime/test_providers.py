@@ -66,7 +66,7 @@ def test_the_module_that_brings_libraries_is_imported(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MachineError, match=r"tensorrt cannot be loaded \(.*\): ONNX Runtime needs its libraries"):
         load_libraries(TENSORRT.module)
-    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
     load_libraries(TENSORRT.module)
 
 
@@ -92,7 +92,7 @@ def test_onnx_runtime_needs_the_tensorrt_that_it_is_linked_to(
     library.write_bytes(b"\x7fELF\0libcublas.so.13\0libnvinfer.so.10\0libnvonnxparser.so.10\0")
     spec = SimpleNamespace(name="tensorrt")
     module = None if installed is None else SimpleNamespace(__version__=installed, __spec__=spec)
-    monkeypatch.setitem(sys.modules, "tensorrt", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
     reason = tensorrt_mismatch()
     assert reason is None if mismatch is None else mismatch in str(reason)
 
@@ -101,7 +101,7 @@ def test_a_plugins_own_cuda_runtime_is_loaded_before_it(tmp_path: Path, monkeypa
     """The loader finds none in the wheel's folder, under a name with three numbers."""
     (tmp_path / "libcudart.so.13.4.36").write_bytes(b"not a library")
     plugin = SimpleNamespace(get_library_path=lambda: str(tmp_path / "libplugin.so"))
-    monkeypatch.setitem(sys.modules, "plugin", plugin)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "plugin", plugin)
     ort = SimpleNamespace(get_ep_devices=list, register_execution_provider_library=pytest.fail)
     with pytest.raises(MachineError, match=r"plugin cannot be registered \(.*libcudart\.so\.13\.4\.36"):
         plugin_devices(ort, Provider(name="any", device="gpu"), "plugin")

@@ -124,7 +124,7 @@ def test_an_old_driver_and_what_pycuda_is_compiled_with_are_named(monkeypatch: p
 def test_a_library_that_cannot_be_used_is_the_reason_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     _show_gpu(monkeypatch, H100)
     _show_tensorrt(monkeypatch, "11.4.0")
-    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(__spec__=SimpleNamespace(name="pycuda")))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(__spec__=SimpleNamespace(name="pycuda")))
     monkeypatch.setattr(doctor, "package_versions", lambda *names: {name: "1" for name in names if name == "pycuda"})
     monkeypatch.setattr(doctor, "try_loading", lambda _attempt: "libcurand.so.10: cannot open shared object file")
     diagnosis = diagnose()
