@@ -251,6 +251,20 @@ def test_one_upload_can_be_executed_again_and_again(opened: tuple[Backend, Preci
     check_same(backend.download(), kept)
 
 
+def test_batches_in_a_row_and_in_a_slot_give_the_same_answers(
+    opened: tuple[Backend, Precision], digits: Images, sizes: tuple[int, ...]
+) -> None:
+    backend, _ = opened
+    given = [digits[:size] for size in sizes]
+    wanted = [run(backend, batch) for batch in given]
+    for outputs, answer in zip(backend.infer_each(iter(given)), wanted, strict=True):
+        check_same(outputs, answer)
+    with backend.slot(1) as slot:
+        assert (slot.shape, slot.dtype) == ((1, *backend.inputs[0].shape), np.dtype(backend.inputs[0].dtype))
+        slot[:] = digits[:1]
+        check_same(backend.infer(slot), run(backend, digits[:1]))
+
+
 def test_arrays_of_any_layout_can_be_uploaded(opened: tuple[Backend, Precision], digits: Images) -> None:
     backend, _ = opened
     kept = run(backend, digits[:32])

@@ -70,7 +70,7 @@ def test_slots_are_pinned_and_read_directly(bundle_folder: Path) -> None:
 
 def test_a_runner_says_what_normalising_on_the_cpu_costs(bundle_folder: Path, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    told = r"the CPU normalised 5 images for the GPU in [\d.e-]+ ms, [\d.e+]+ us each: export the bundle with --pixels"
+    told = r"the CPU normalised 5 images for the GPU in [\d.e-]+ ms, [\d.e+]+ us each: run a plan that takes pixels"
     with Runner.open(bundle_folder, precision="fp16", backend="tensorrt") as runner:
         with pytest.warns(RuntimeWarning, match=told) as warned:
             runner.predict(pixels)

@@ -17,7 +17,7 @@ from wrn_deploy.runtime.finite import check_finite
 from wrn_deploy.runtime.host_arrays import split_batch
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["HostCall"]
+__all__ = ["HostCall", "warm_up"]
 
 OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
 OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
@@ -94,8 +94,7 @@ class HostCall:
         each_us = 1e6 * self._normalised_s / self._normalised
         return (
             f"the CPU normalised {count(self._normalised, 'image')} for the GPU in {1e3 * self._normalised_s:.3g} ms, "
-            f"{each_us:.3g} us each: export the bundle with --pixels, so that its graph normalises, or pass normalised "
-            "float32"
+            f"{each_us:.3g} us each: run a plan that takes pixels (docs/engines.md), or pass normalised float32"
         )
 
     def _pieces(self, backend: Backend, batch: Array) -> Iterator[Array]:
@@ -121,3 +120,15 @@ class HostCall:
         if self.check:
             check_finite(outputs, subject=self.gives, remedy=OF_OUTPUTS)
         return outputs
+
+
+def warm_up(backend: Backend, batches: Sequence[int], iterations: int) -> None:
+    """Runs blank images of each batch size; raises DeployError if a size is below 1."""
+    source = backend.inputs[0]
+    for size in batches:
+        if size < 1:
+            raise DeployError(f"a batch of {size} to warm up with: expected at least 1")
+        blank = np.zeros((size, *source.shape), source.dtype)
+        for _ in range(iterations):
+            for _outputs in backend.infer_each(split_batch(blank, backend.batches)):
+                pass

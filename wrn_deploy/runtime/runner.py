@@ -16,17 +16,9 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.files.trust import Trust, trust
 from wrn_deploy.formatting import count, printable
 from wrn_deploy.machine import usable_cores
-from wrn_deploy.runtime.backend import (
-    Array,
-    Backend,
-    DeviceBackend,
-    choose,
-    find_runtime,
-    open_backend,
-    parse_precision,
-)
-from wrn_deploy.runtime.host_arrays import check_targets, split_batch
-from wrn_deploy.runtime.host_call import HostCall
+from wrn_deploy.runtime.backend import Array, DeviceBackend, choose, find_runtime, open_backend, parse_precision
+from wrn_deploy.runtime.host_arrays import check_targets
+from wrn_deploy.runtime.host_call import HostCall, warm_up
 from wrn_deploy.runtime.on_device import predict_on_device
 from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.spec import Precision
@@ -244,7 +236,7 @@ class Runner:
             target[...] = outputs[name]
 
     def predict_on_device(self, images: object, out: object | Mapping[str, object], stream: int = 0) -> None:
-        """Starts an inference on GPU arrays on the caller's CUDA stream, without a copy and without waiting.
+        """Starts an inference on GPU arrays on the caller's CUDA stream, without waiting and without the host's memory.
 
         It runs after the work already on the stream; later work on the stream sees `out`. Until then the arrays must
         live, and nothing else may write to them. Threads may share the runner, each with its own stream.
@@ -279,18 +271,7 @@ class Runner:
             DeployError: a batch below 1, or an inference failed.
             UsageError: as `predict`; or within a call of this thread, as a signal handler may be.
         """
-        source = self.inputs[0]
-
-        def run(backend: Backend) -> None:
-            for size in batches:
-                if size < 1:
-                    raise DeployError(f"a batch of {size} to warm up with: expected at least 1")
-                blank = np.zeros((size, *source.shape), source.dtype)
-                for _ in range(iterations):
-                    for _outputs in backend.infer_each(split_batch(blank, self.batches)):
-                        pass
-
-        self._pool.call_each(run)
+        self._pool.call_each(lambda backend: warm_up(backend, batches, iterations))
 
     def close(self) -> None:
         """Waits for running calls, then frees all memory; calls that wait for a context fail. May be called twice.

@@ -169,6 +169,7 @@ class PlanBackend(DeviceBackend):
     def infer_each(self, batches: Iterable[Array]) -> Iterator[tuple[Array, ...]]:
         """Runs batches with their copies beside the inferences; as `Backend.infer_each`."""
         flying: deque[Staged] = deque()
+        ended = False
         with self._open():
             self._execution.start_series()
         try:
@@ -184,8 +185,9 @@ class PlanBackend(DeviceBackend):
                 with self._open():
                     done = self._execution.collect(flying.popleft())
                 yield done
+            ended = True
         finally:
-            if flying and self._free.alive:
+            if not ended and self._free.alive:
                 self.synchronize()  # the buffers are free again
 
     def slot(self, count: int) -> AbstractContextManager[Array]:
