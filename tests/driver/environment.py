@@ -130,8 +130,12 @@ def _pin(package: str) -> str:
 
 
 def _install() -> None:
+    """The headers are of the version of cuda-bindings; constraints.txt pins the CUDA packages that torch needs."""
     shutil.rmtree(SITE, ignore_errors=True)
-    _pip("install", "--target", SITE, "-c", ROOT / "constraints.txt", "-r", HERE / "requirements.txt")
+    pins = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
+    constraints = BUILD / "constraints.txt"
+    constraints.write_text("".join(pin for pin in pins if not pin.startswith("nvidia-cuda-")))
+    _pip("install", "--target", SITE, "-c", constraints, "-r", HERE / "requirements.txt")
 
 
 def _install_pycuda() -> None:
