@@ -111,8 +111,10 @@ def test_a_plan_that_takes_pixels_gives_the_same_logits(
     )
     build_engine(bundle, options, Silent())
     pixels = next(iter(Batches(open_data("digits", Role.TEST), bundle.spec.preprocessing, 16))).images
-    opened = {"precision": precision, "backend": built.flavor}
-    with Runner.open(bundle.folder, **opened) as own, Runner.open(built.bundle.folder, **opened) as other:
+    with (
+        Runner.open(bundle.folder, precision=precision, backend=built.flavor) as own,
+        Runner.open(built.bundle.folder, precision=precision, backend=built.flavor) as other,
+    ):
         assert (own.inputs[0].dtype, other.inputs[0].dtype) == ("uint8", "float32")
         np.testing.assert_allclose(own.predict(pixels), other.predict(pixels), atol=0.05)
 

@@ -80,7 +80,7 @@ def test_a_version_compatible_plan_runs_on_later_versions(built: str, here: str,
 
 
 def test_a_plan_without_its_runtime_runs_on_its_own_version_alone() -> None:
-    compatible = {"version_compatible": True, "exclude_lean_runtime": True}
+    compatible: dict[str, Any] = {"version_compatible": True, "exclude_lean_runtime": True}
     assert not mismatch(TENSORRT, **compatible)
     assert "tensorrt 11.4.0.106, here 11.5.0.1" in mismatch(TENSORRT, "11.5.0.1", **compatible)
 

@@ -193,5 +193,5 @@ def test_what_makes_no_sense_is_refused(tunable: Bundle, machine: Machine) -> No
         tune_engine(tunable, dataclasses.replace(OPTIONS, precision=Precision.INT8), Silent())
     for wrong in ({"rounds": 5}, {"duration_s": 0.0}, {"batch": 0}):
         with pytest.raises(UsageError, match="expected"):
-            dataclasses.replace(OPTIONS, **wrong)  # type: ignore[arg-type]
+            dataclasses.replace(OPTIONS, **wrong)
     assert machine.built == []
