@@ -212,6 +212,11 @@ def test_the_lean_module_is_imported_only_without_the_full_one(
     trt.profiles = [(2, 4, 6)]
     trt.tensors[1] = Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10))
     runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
+
+    def import_module(name: str) -> FakeTensorRT:
+        imported.append(name)
+        return trt
+
     both = {"tensorrt": "11.4.0.106", "tensorrt_lean": "11.4.0.106"}
     for packages, wanted in ((both, "tensorrt"), ({"tensorrt_lean": "11.4.0.106"}, "tensorrt_lean")):
         machine.has(H200, **packages, pycuda="2026.1")

@@ -81,9 +81,9 @@ def test_a_version_compatible_plan_runs_on_later_versions(built: str, here: str,
 
 
 def test_a_plan_without_its_runtime_runs_on_its_own_version_alone() -> None:
-    assert not mismatch(TENSORRT, version_compatible=True, exclude_lean_runtime=True)
-    found = mismatch(TENSORRT, "11.5.0.1", version_compatible=True, exclude_lean_runtime=True)
-    assert "tensorrt 11.4.0.106, here 11.5.0.1" in found
+    compatible: dict[str, Any] = {"version_compatible": True, "exclude_lean_runtime": True}
+    assert not mismatch(TENSORRT, **compatible)
+    assert "tensorrt 11.4.0.106, here 11.5.0.1" in mismatch(TENSORRT, "11.5.0.1", **compatible)
 
 
 def test_the_lean_runtime_runs_version_compatible_plans_alone() -> None:
