@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.runtime.backend import Backend
-from wrn_deploy.runtime.host_arrays import prepare_images
 from wrn_deploy.runtime.sessions import infer_with, open_session
+from wrn_deploy.spec import TensorSpec
 
-__all__ = ["answer_of", "cosine", "cpu_answer", "random_pixels"]
+__all__ = ["answer_of", "cosine", "cpu_answer", "random_pixels", "taken_by"]
 
 
 def random_pixels(bundle: Bundle, count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -21,9 +22,14 @@ def random_pixels(bundle: Bundle, count: int, seed: int = 0) -> npt.NDArray[np.u
     return np.random.default_rng(seed).integers(0, 256, (count, how.height, how.width, 3), dtype=np.uint8)
 
 
+def taken_by(source: TensorSpec, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The images as an input takes them: the pixels, or normalised float32 (count, 3, height, width)."""
+    return pixels if source.dtype == "uint8" else normalize(pixels, bundle.spec.preprocessing)
+
+
 def answer_of(backend: Backend, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     """A backend's logits; its input, which need not be that of the bundle's graphs, says who normalises."""
-    backend.upload(prepare_images(pixels, bundle.spec.preprocessing, backend.inputs[0]))
+    backend.upload(taken_by(backend.inputs[0], bundle, pixels))
     backend.execute()
     backend.synchronize()
     return backend.download()[0]
@@ -32,8 +38,7 @@ def answer_of(backend: Backend, bundle: Bundle, pixels: npt.NDArray[np.uint8]) -
 def cpu_answer(bundle: Bundle, key: str, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """The logits of one of the bundle's graphs by ONNX Runtime on the CPU, Q/DQ as written."""
     session = open_session(bundle.file(bundle.find(key)), fuses_qdq=False)
-    images = prepare_images(pixels, bundle.spec.preprocessing, bundle.spec.input)
-    return np.asarray(infer_with(session)(images), np.float32)
+    return np.asarray(infer_with(session)(taken_by(bundle.spec.input, bundle, pixels)), np.float32)
 
 
 def cosine(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:

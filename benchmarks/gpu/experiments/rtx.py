@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.experiments.bundles import open_bundle
-from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_pixels
+from benchmarks.gpu.experiments.images import cosine, cpu_answer, random_pixels, taken_by
 from benchmarks.gpu.experiments.steps import Step, run_python
 from benchmarks.gpu.task import Skip, Task
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DeployError
-from wrn_deploy.runtime.host_arrays import prepare_images
 
 __all__ = ["RUNS", "try_rtx"]
 
@@ -97,7 +96,7 @@ def _run(cuda: Any, trt: Any, engine: Any, bundle: Bundle, *, user_allocation: b
     else:
         context = engine.create_execution_context()
     pixels = random_pixels(bundle, BATCH)
-    images = prepare_images(pixels, bundle.spec.preprocessing, source)
+    images = taken_by(source, bundle, pixels)
     answer = np.zeros((BATCH, *result.shape), result.dtype)
     buffers = {source.name: cuda.to_device(images), result.name: cuda.mem_alloc(answer.nbytes)}
     context.set_optimization_profile_async(0, stream.handle)
