@@ -204,11 +204,6 @@ def test_the_lean_module_is_imported_only_without_the_full_one(
 ) -> None:
     facts = {"version_compatible": True, "exclude_lean_runtime": True, "inputs": [dataclasses.asdict(TENSORS[0])]}
     made, imported = with_plan(bundle, **facts), list[str]()
-
-    def import_module(name: str) -> FakeTensorRT:
-        imported.append(name)
-        return trt
-
     trt.profiles = [(2, 4, 6)]
     trt.tensors[1] = Tensor("logits", "FLOAT", (10,), lambda images: answer_to(images, 10))
     runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
