@@ -57,12 +57,13 @@ def work(folder: Path, source: OnGpu, out: OnGpu, stream: int) -> None:
             other.synchronize()
 
 
-def test_any_call_may_fail_once(bundle_folder: Path) -> None:
+def test_any_call_may_fail_once(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed call is an error of MachineError's kind, or costs the graphs alone; nothing is left in any case.
 
     A call that gives something back still does so when it reports an error: the driver's documentation says that such
     calls "may also return error codes from previous, asynchronous launches".
     """
+    monkeypatch.setenv("STANDIN_KERNEL_US", "1000")  # so that what does not wait is noticed
     with on_gpu() as cuda:
         caller = [OnGpu.of(cuda, some_images(4)), OnGpu(cuda, (4, 10)), cuda.Stream(NON_BLOCKING)]
     problems: list[str] = []

@@ -176,7 +176,11 @@ class Execution:
                 for target, source, size in zip(addresses[1:], ours[1:], sizes[1:], strict=False):
                     self._copy_on_device(target, source, size, stream)
         finally:
-            self._follow(stream, own)
+            try:
+                self._follow(stream, own)
+            except MachineError:  # the memory in use would be freed, or used again
+                call("cudaStreamSynchronize", stream)
+                raise
         self._capture(kept)
 
     def close(self) -> None:
