@@ -69,12 +69,7 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
     templates = open_templates(TEMPLATES)
     style = templates.get_template("gpu.css").render()
     known = [(part, outcomes[part.name]) for part in parts if part.name in outcomes]
-    wrong = [
-        {"part": part.title, "text": finding.text}
-        for part, outcome in known
-        for finding in outcome.findings
-        if finding.verdict is Verdict.WRONG
-    ]
+    wrong = [{"part": part.title, "text": text} for part, outcome in known for text in _wrong(outcome)]
     sections = [_section(part, outcome) for part, outcome in known]
     speeds = _speeds(outcome for _, outcome in known)
     if record["stand_in"]:
@@ -109,6 +104,12 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
         environment=_environment(record),
     )
     write_whole(file, page)
+
+
+def _wrong(outcome: Outcome) -> list[str]:
+    """What of a part is not as it should be: its findings, or without any why it failed."""
+    texts = [finding.text for finding in outcome.findings if finding.verdict is Verdict.WRONG]
+    return texts or ([outcome.reason] if outcome.state is State.FAILED else [])
 
 
 def _section(part: Part, outcome: Outcome) -> _Section:

@@ -18,7 +18,7 @@ from benchmarks.gpu.parts import list_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "wrn-16-1"
-MINUTES = 12  # its parts take three on two idle cores
+MINUTES = 12
 STAND_IN = "stand-in driver: not a GPU"
 
 
@@ -96,13 +96,13 @@ def test_wrong_answers_are_seen(parts: dict[str, Any]) -> None:
         "fp16 logits, cosine to those of onnx-fp32 on the CPU",
         "int8 logits, cosine to those of onnx-int8-tensorrt on the CPU",
     ]
-    assert parts["rtx"]["reason"] == "TensorRT-RTX runs here, and its answers are not the network's: see above"
+    assert parts["rtx"]["reason"] == "TensorRT-RTX runs here, and its answers are not the network's"
     assert parts["rtx"]["raw"]["runs"] is False
 
 
 def test_what_the_stand_in_lacks_is_skipped_with_the_reason(parts: dict[str, Any]) -> None:
     assert "ONNX Runtime has no CUDAExecutionProvider" in parts["onnxruntime"]["reason"]
-    assert parts["peers"]["reason"] == "none of them can run here: see above"
+    assert parts["peers"]["reason"] == "none of them can run here"
 
 
 def test_the_benchmark_has_every_number(parts: dict[str, Any]) -> None:

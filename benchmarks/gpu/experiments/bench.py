@@ -29,7 +29,7 @@ def bench_network(task: Task, network: str) -> None:
         failures = build_all(task, bundle, flavor)
         pairs += [(flavor.value, precision) for precision in BOTH if precision not in failures]
     if not pairs:
-        raise DeployError("no plan was built: see above")
+        raise DeployError("no plan was built")
     needed_s = SHARE * len(pairs) * (OPEN_S + len(task.batches) * (WARM_S + DURATION_S[0]))
     for index, boundary in enumerate(BOUNDARIES):
         start_s = task.left_s
@@ -57,7 +57,7 @@ def bench_peers(task: Task) -> None:
         report = time_candidates(task, bundle, pairs, batches=ends, boundary=boundary, seconds=seconds)
         timed = timed or report.timed
     if not timed:
-        raise Skip("none of them can run here: see above")
+        raise Skip("none of them can run here")
 
 
 def _peers(*, compiled: bool) -> list[Pair]:

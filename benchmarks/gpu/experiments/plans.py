@@ -28,7 +28,7 @@ def measure_tensorrt(task: Task) -> None:
     bundle = open_bundle(task, task.networks[0])
     failures = build_all(task, bundle, Flavor.TENSORRT)
     if len(failures) == len(BOTH):
-        raise DeployError("no plan was built: see above")
+        raise DeployError("no plan was built")
     for precision in BOTH:
         if precision not in failures:
             _compare(task, bundle, precision)

@@ -49,9 +49,9 @@ def try_rtx(task: Task) -> None:
     runs = any(told.get("cosine", 0.0) > ALIKE for told in found)
     task.keep(RUNS, runs)
     if not any(told.get("ran") for told in found):
-        raise DeployError("TensorRT-RTX does not run here: see above")
+        raise DeployError("TensorRT-RTX does not run here")
     if not runs:
-        raise DeployError("TensorRT-RTX runs here, and its answers are not the network's: see above")
+        raise DeployError("TensorRT-RTX runs here, and its answers are not the network's")
 
 
 def _told(step: Step) -> dict[str, Any]:

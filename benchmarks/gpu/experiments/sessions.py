@@ -53,7 +53,7 @@ def try_cuda_provider(task: Task) -> None:
         cause = f" ({step.last})" if told and step.last else ""
         task.found(f"{title}: {shown}{cause}", right=bad)
     if not runs:
-        raise DeployError("the CUDA provider does not run as wrn-deploy opens it: see above")
+        raise DeployError("the CUDA provider does not run as wrn-deploy opens it")
 
 
 def _judge(task: Task, told: dict[str, Any]) -> None:
