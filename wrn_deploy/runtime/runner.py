@@ -158,7 +158,7 @@ class Runner:
 
     def run(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> dict[str, Array]:
         """All outputs of a batch by name, as in {"logits": ..., "features": ...}; otherwise like `predict`."""
-        return self._run(self._prepared(images))
+        return self._run(self.prepare(images))
 
     def predict_into(
         self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32], out: Array | Mapping[str, Array]
@@ -174,7 +174,7 @@ class Runner:
             DeployError: as `predict`; or an array is missing or has another shape or dtype. Nothing is written then.
             UsageError: as `predict`.
         """
-        batch = self._prepared(images)
+        batch = self.prepare(images)
         targets = check_targets(out, self.outputs, len(batch))
         outputs = self._run(batch)
         for name, target in targets.items():
@@ -202,6 +202,20 @@ class Runner:
         """
         self._pool.check_process()  # before CUDA is called
         predict_on_device(self._pool, f"{self.backend} {self.precision}", images, out, stream)
+
+    def prepare(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Array:
+        """The batch as the network takes it: pixels are normalised, unless the network takes pixels.
+
+        `predict` does this itself, and takes what it returns as it is.
+
+        Raises:
+            DeployError: another shape or dtype, an empty batch, or NaN or infinite values.
+        """
+        given = np.asarray(images)
+        batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
+        if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
+            check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
+        return batch
 
     def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
         """Creates all contexts and runs each on blank images, so that first calls are as fast as later ones.
@@ -255,13 +269,6 @@ class Runner:
         raise UsageError(
             f"{self!r} cannot be copied or sent to another process: pass the bundle's folder, and open it there"
         )
-
-    def _prepared(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Array:
-        given = np.asarray(images)
-        batch = prepare_images(given, self.bundle.spec.preprocessing, self.inputs[0])
-        if given.dtype.kind == "f" and not self.allow_nonfinite:  # int8 graphs would answer NaN without a word
-            check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
-        return batch
 
     def _run(self, batch: Array) -> dict[str, Array]:
         pieces = self._pool.call(lambda backend: [infer(backend, piece) for piece in split_batch(batch, self.batches)])
