@@ -70,7 +70,7 @@ def _pool(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     if len(node.outputs) > 1 and node.outputs[1].uses():
         raise refusal(node, "has its places read", "a pooling whose values alone are read")
     before = read.value.producer()
-    counts_zeros = node.op_type == "AveragePool" and bool(node.attributes.get_int("count_include_pad", 0))
+    counts_zeros = node.op_type == "AveragePool" and node.attributes.get_int("count_include_pad", 0) == 1
     positive = node.op_type == "MaxPool" and before is not None and before.op_type == "Relu"
     if not (counts_zeros or positive):  # zeros around the image would not be what its own padding is
         read = builder.padded(read)
@@ -108,7 +108,7 @@ def _mean(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
 def _gemm(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     read, weights = tensor_input(node, inputs), constant_input(node, inputs, 1)
     bias = constant_input(node, inputs, 2)
-    transposed = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
     if weights is None or weights.ndim != 2 or len(read.shape) != 1 or node.attributes.get_int("transA", 0):
         raise refusal(node, f"multiplies {read.foreign_shape}", "features (batch, N) by a matrix")

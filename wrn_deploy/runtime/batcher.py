@@ -131,7 +131,7 @@ class Batcher:
                 f"this batcher was made in process {self._process}, whose threads a forked process does not have: make "
                 "one in the child, with a runner that is opened there"
             )
-        request = _Request(self.runner.prepare(np.asarray(image)[None]))
+        request = _Request(self.runner.prepare(image[None]))
         with self._changed:
             if self._closed:
                 raise UsageError("this batcher is closed: make another one")
