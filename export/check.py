@@ -136,15 +136,21 @@ def compare(reference: Logits, found: Logits, tolerance: Tolerance) -> Parity:
 
 
 def check_parity(
-    reference: Infer, graph: Infer, batches: Sequence[npt.NDArray[np.float32]], precision: Precision
+    reference: Infer,
+    graph: Infer,
+    batches: Sequence[npt.NDArray[np.float32]],
+    precision: Precision,
+    *,
+    of: str = "PyTorch",
 ) -> list[Parity]:
     """Runs both on each batch and compares.
 
     Args:
-        reference: the network in PyTorch.
+        reference: the network in PyTorch, or what else `of` names.
         graph: the exported graph in ONNX Runtime.
         batches: normalised images, (N, 3, H, W) each.
         precision: selects the tolerance.
+        of: the reference's name.
 
     Raises:
         GateError: not within the tolerance (the text has the figures), or the graph does not run at a batch size.
@@ -157,7 +163,7 @@ def check_parity(
         parity = compare(wanted, logits, tolerance)
         if not np.isfinite(logits).all() or not parity.within(tolerance):
             raise GateError(
-                f"the {precision} graph does not compute what PyTorch computes at batch {parity.batch}: largest error "
+                f"the {precision} graph does not compute what {of} computes at batch {parity.batch}: largest error "
                 f"{parity.max_abs:.3g} on logits up to {parity.largest_logit:.3g} (expected at most "
                 f"{tolerance.relative:g} of that), cosine {parity.cosine:.6f} (expected {tolerance.cosine:g}), "
                 f"{parity.argmax_wrong} wrong argmax. {REMEDY}"

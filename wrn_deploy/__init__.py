@@ -2,7 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from wrn_deploy.api import extract_feat, get_model, list_models, predict
+from wrn_deploy.api.engines import build_engine
+from wrn_deploy.api.making import deploy, export_model, import_model
+from wrn_deploy.api.measuring import bench_model, compare, evaluate
+from wrn_deploy.api.networks import extract_feat, get_model, list_models, predict
+from wrn_deploy.api.quantizing import calibrate, finetune, lint, tune
 from wrn_deploy.errors import (
     DamagedFile,
     DeployError,
@@ -15,21 +19,25 @@ from wrn_deploy.errors import (
 from wrn_deploy.version import __version__
 
 __all__ = [
-    "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "Runner", "StaleArtifact",
-    "UsageError", "__version__", "extract_feat", "get_model", "list_models", "predict",
+    "Batcher", "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "Overloaded", "Runner",
+    "StaleArtifact", "UsageError", "__version__", "bench_model", "build_engine", "calibrate", "compare", "deploy",
+    "evaluate", "export_model", "extract_feat", "finetune", "get_model", "import_model", "lint", "list_models",
+    "predict", "tune",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from wrn_deploy.runtime.batcher import Batcher, Overloaded
     from wrn_deploy.runtime.runner import Runner
 else:  # hidden from type checkers, which would take any name for an attribute
+    _LAZY = {"Batcher": "batcher", "Overloaded": "batcher", "Runner": "runner"}
 
     def __getattr__(name: str) -> object:
-        """Imports `Runner`, and numpy with it, when it is asked for."""
-        if name != "Runner":
+        """Imports what a service needs, and numpy with it, when it is asked for."""
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from wrn_deploy.runtime.runner import Runner
+        from importlib import import_module
 
-        return Runner
+        return getattr(import_module(f"wrn_deploy.runtime.{_LAZY[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -23,7 +23,7 @@ from wrn_deploy.files.trust import Trust
 from wrn_deploy.files.trust import trust as process_trust
 from wrn_deploy.formatting import count
 from wrn_deploy.manifest import MANIFEST, Artifact, Kind, Manifest, Recipe
-from wrn_deploy.spec import ModelSpec, Precision
+from wrn_deploy.spec import IMPORTED, ModelSpec, Precision
 
 __all__ = ["Bundle", "Transaction", "sha256_of"]
 
@@ -127,6 +127,8 @@ class Bundle:
         option = next((f" --{name}" for name in ("fp8", "bf16") if key.startswith(f"onnx-{name}")), "")
         if key == "calibration" or key.startswith(("onnx-int8", "onnx-fp8")):
             return f"wrn-deploy calibrate {self.folder} --calib-data DATA{option}"
+        if self.spec.family == IMPORTED:
+            return f"wrn-deploy import FILE.onnx --mean R,G,B --std R,G,B --out {self.folder}"
         return f"wrn-deploy export {self.spec.name} --weights FILE --out {self.folder}{option}"
 
     def file(self, artifact: Artifact) -> Path:

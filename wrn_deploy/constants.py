@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx_ir as ir
 
-__all__ = ["evaluate"]
+__all__ = ["KNOWN", "compute", "evaluate"]
 
 MAX_RANK = 32
 SMALL = 2**20  # elements that any constant may have; others have no more than what they are made from
@@ -18,6 +18,7 @@ KEEPING = (
     "Slice", "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub")
+KNOWN = frozenset({*KEEPING, *BROADCASTING, "ConstantOfShape", "Expand", "Gather"})
 
 
 def evaluate(value: ir.Value) -> npt.NDArray[Any] | None:
@@ -42,14 +43,15 @@ def evaluate(value: ir.Value) -> npt.NDArray[Any] | None:
         if missing:
             waiting += missing
             continue
-        made = _run(node, {before.name or "": known[before] for before in inputs})
+        made = compute(node, {before.name or "": known[before] for before in inputs})
         if made is None:
             return None
         known[wanted] = made
     return known[value]
 
 
-def _run(node: ir.Node, given: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any] | None:
+def compute(node: ir.Node, given: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any] | None:
+    """The array that a node makes from these inputs, by name; None if its operator is not known here."""
     import numpy as np
     import onnx
     import onnx_ir as ir

@@ -11,7 +11,16 @@ from typing import Any
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.record import from_record
 
-__all__ = ["EXPERIMENTAL", "Interface", "ModelSpec", "Precision", "Preprocessing", "TensorSpec", "Whitening"]
+__all__ = [
+    "EXPERIMENTAL",
+    "IMPORTED",
+    "Interface",
+    "ModelSpec",
+    "Precision",
+    "Preprocessing",
+    "TensorSpec",
+    "Whitening",
+]
 
 
 class Precision(StrEnum):
@@ -25,6 +34,7 @@ class Precision(StrEnum):
 
 
 EXPERIMENTAL = frozenset({Precision.BF16, Precision.FP8})  # made and measured only on request
+IMPORTED = "imported"  # the family of graphs that were exported elsewhere: their bundles have no weights of PyTorch
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Whitening:
 class ModelSpec:
     """One network: architecture numbers, classes and preprocessing. Weights are an artifact of their own.
 
-    `family` names a file in `wrn_deploy/models/families`; `depth` and `widen` are d and k of WRN-d-k
+    `family` names a file in `wrn_deploy/models/families`, or is IMPORTED; `depth` and `widen` are d and k of WRN-d-k
     (Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016). `labels` is empty or has one name per class.
     """
 

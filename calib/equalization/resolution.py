@@ -47,10 +47,18 @@ def consumers(value: ir.Value) -> Iterator[Consumer]:
 
 
 def input_energy(conv: ir.Node) -> Floats:
-    """The sum of a Conv's squared weights from each channel to each output, (outputs, channels)."""
+    """The sum of a Conv's squared weights from each channel to each output, (outputs, channels); 0 in other groups."""
     weights = array_of(conv.inputs[1])
     energy: Floats = np.einsum("oikl,oikl->oi", weights, weights, dtype=np.float32).astype(np.float64)
-    return energy
+    groups = conv.attributes.get_int("group", 1)
+    if groups == 1:
+        return energy
+    outputs, channels = len(energy) // groups, energy.shape[1]
+    whole = np.zeros((len(energy), channels * groups))
+    for group in range(groups):
+        rows, columns = group * outputs, group * channels
+        whole[rows : rows + outputs, columns : columns + channels] = energy[rows : rows + outputs]
+    return whole
 
 
 def bn_gains(bn: ir.Node) -> Floats:

@@ -19,6 +19,7 @@ from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.demo import DemoOptions
+from wrn_deploy.pipeline.deploy import DeployOptions
 from wrn_deploy.pipeline.engines.build import BuildOptions
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions
 from wrn_deploy.pipeline.inference.models import BundleOrWeights
@@ -28,6 +29,7 @@ from wrn_deploy.pipeline.inspection.plots import PlotOptions
 from wrn_deploy.pipeline.measuring.compare import RegressionLimits
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.networks.export import ExportOptions
+from wrn_deploy.pipeline.networks.importing import ImportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.pipeline.training.spec import plan_training
@@ -107,6 +109,45 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "networks.export.export_bundle", "export", ["wrn-10-1", "--out", "a", "--random-weights", "--seed", "2"],
         ExportOptions(model="wrn-10-1", out=A, random_weights=True, seed=2),
+    ),
+    (
+        "networks.export.export_bundle", "export", ["--out", "a", "--weights", "timm/b"],
+        ExportOptions(out=A, weights="timm/b"),
+    ),
+    (
+        "deploy.deploy_weights", "deploy", ["--out", "a", "--weights", "b", "--calib-data", "b"],
+        DeployOptions(export=ExportOptions(out=A, weights="b"), calibrate=CalibrateOptions(data="b")),
+    ),
+    (
+        "deploy.deploy_weights", "deploy",
+        ["wrn-10-1", "--out", "a", "--weights", "b", "--weights-key", "c", "--replace", "--calib-data", "other",
+         "--data", "d", "--int8", "--max-drop", "2", "--limit", "3", "--threads", "4", "--max-corrupt", "5",
+         "--workers", "6", *CALIBRATION, *NETWORK],
+        DeployOptions(
+            export=ExportOptions(
+                model="wrn-10-1", out=A, weights="b", weights_key="c", replace=True, overrides=CHANGED
+            ),
+            calibrate=CalibrateOptions(
+                data="other", size=64, method="percentile", percentile=99.5, threads=4, max_corrupt=5, workers=6
+            ),
+            plans=(Precision.INT8,), max_drop=2.0,
+            measure=MeasureOptions(
+                data="d", precision=Precision.INT8, limit=3, threads=4, max_corrupt=5, workers=6
+            ),
+        ),
+    ),
+    (
+        "networks.importing.import_onnx", "import", ["a", "--out", "b", "--mean", "0,0,0", "--std", "1,1,1"],
+        ImportOptions(file=A, out=B, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    ),
+    (
+        "networks.importing.import_onnx", "import",
+        ["a", "--out", "b", "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6", "--name", "c", "--resize", "40",
+         "--crop", "32", "--interpolation", "bicubic", "--replace"],
+        ImportOptions(
+            file=A, out=B, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), name="c", resize=40, crop=32,
+            interpolation="bicubic", replace=True,
+        ),
     ),
     (
         "quantization.calibrate.calibrate_bundle", "calibrate", ["a", "--calib-data", "b"], CalibrateOptions(data="b"),

@@ -15,7 +15,7 @@ from wrn_deploy.cli.show.results import show_diagnosis
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
 
 PANELS = {
-    "Networks": ["demo", "models", "train", "export"],
+    "Networks": ["demo", "models", "train", "export", "deploy", "import"],
     "Quantization": ["calibrate", "tune", "finetune", "lint"],
     "Engines": ["build-engine"],
     "Measuring": ["bench", "eval", "compare"],

@@ -9,6 +9,7 @@ from wrn_deploy.cli.app import load_command
 from wrn_deploy.cli.options.effects import EFFECTS
 
 CALIBRATE = ("calibrate", "none", "--calib-data", "digits")
+DEPLOY = ("deploy", "--weights", "x", "--calib-data", "digits", "--out", "new")
 BENCH = ("bench", "none", "--data", "digits")
 CASES = [
     (("train", "wrn-10-1", "--out", "new", "--warm-up", "0.1"), "--warm-up", "--recipe one-cycle"),
@@ -16,6 +17,9 @@ CASES = [
     (("train", "wrn-10-1", "--out", "new", "--device", "cpu", "--fastest"), "--deterministic", "a GPU"),
     (("export", "wrn-10-1", "--weights", "x", "--out", "new", "--seed", "0"), "--seed", "--random-weights"),
     (("export", "wrn-10-1", "--random-weights", "--out", "new", "--weights-key", "x"), "--weights-key", "--weights F"),
+    ((*DEPLOY, "--percentile", "99.99"), "--percentile", "--calib-method percentile"),
+    ((*DEPLOY, "--max-drop", "0.5"), "--max-drop", "--data"),
+    ((*DEPLOY, "--limit", "5"), "--limit", "--data"),
     ((*CALIBRATE, "--percentile", "99.99"), "--percentile", "--calib-method percentile"),
     (("build-engine", "none", "--int8", "--calib-size", "256"), "--calib-size", "--calib-data"),
     (("build-engine", "none", "--fp16", "--calib-method", "max"), "--calib-method", "--calib-data"),

@@ -8,6 +8,8 @@ import pytest
 
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.models import Overrides, describe_model, listed_models
+from wrn_deploy.models.aliases import ALIASES
+from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.spec import ModelSpec
 
 
@@ -43,11 +45,17 @@ def test_an_imagenet_network_is_found_although_its_depth_is_none_of_cifar() -> N
         ("wrn-18-1-imagenet", "resnet-18"),
         ("wrn-50-2-imagenet", "wrn-50-2"),
         ("preresnet-164-cifar", "preresnet-164"),
+        *ALIASES.items(),
     ],
 )
 def test_two_spellings_are_one_network(spelling: str, name: str) -> None:
     assert describe_model(spelling) == describe_model(name)
     assert describe_model(name).name == name
+
+
+def test_every_network_that_torchvision_and_timm_publish_weights_of_has_their_name() -> None:
+    published = {name.partition("/")[2].partition(".")[0]: each.network for name, each in read_sources().items()}
+    assert {name: network for name, network in published.items() if "-" not in name} == dict(ALIASES)
 
 
 @pytest.mark.parametrize(

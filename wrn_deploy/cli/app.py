@@ -26,6 +26,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "models": "List the networks: parameters, MACs, published accuracy, weights known by name.",
         "train": "Train a network with a recipe: the WRN paper's, or another by name.",
         "export": "Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch.",
+        "deploy": "Make everything from weights in one step: export, calibrate, build, measure accuracy.",
+        "import": "Make a bundle of an ONNX classifier that was exported elsewhere, checked against the file.",
     },
     "quantization": {
         "calibrate": "Calibrate on real images and write the int8 graphs.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
+from wrn_deploy.models.aliases import ALIASES, own_name
 from wrn_deploy.models.checkpoints.layout import OWN, KeyLayout
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
@@ -53,6 +54,8 @@ class Overrides:
 def describe_model(name: str) -> ModelSpec:
     """The description of the network called `name`, with its usual classes and preprocessing.
 
+    torchvision's and timm's names are understood too: "wide_resnet50_2" is "wrn-50-2" (`aliases.py`).
+
     Example:
         >>> build_model(describe_model("wrn-16-2"))(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 10])
@@ -64,7 +67,7 @@ def describe_model(name: str) -> ModelSpec:
     refused: DeployError | None = None
     for family in plugin_names(FAMILIES):
         try:
-            spec: ModelSpec | None = _family(family).describe(name)
+            spec: ModelSpec | None = _family(family).describe(own_name(name))
         except DeployError as error:  # another family may know the name
             refused = error
             continue
@@ -72,7 +75,7 @@ def describe_model(name: str) -> ModelSpec:
             return spec
     if refused is not None:
         raise refused
-    near = near_names(name, listed_models())
+    near = near_names(name, [*listed_models(), *ALIASES])
     raise DeployError(
         f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
         "as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"

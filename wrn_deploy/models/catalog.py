@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wrn_deploy.errors import DeployError
 from wrn_deploy.models import about_family, describe_model
+from wrn_deploy.models.aliases import own_name
 from wrn_deploy.models.checkpoints.sources import WeightsSource, sources_of
 from wrn_deploy.models.cost import Cost, count_cost
 from wrn_deploy.models.published import Published, read_published
@@ -95,7 +96,7 @@ def list_models() -> list[ListedModel]:
 
 def list_network(name: str) -> ListedModel:
     """One network; one that is not listed, as wrn-52-3, is built and counted: errors as `count_network`."""
-    return read_catalog().get(name) or count_network(name)
+    return read_catalog().get(own_name(name)) or count_network(name)
 
 
 def _list(spec: ModelSpec, about: str, cost: Cost) -> ListedModel:

@@ -52,6 +52,23 @@ class HostCall:
             shapes += f", or normalised float32 (N, {', '.join(map(str, source.shape))})"
         raise DeployError(f"images are {batch.dtype} {batch.shape}: expected {shapes}, N at least 1")
 
+    def prepared(self, backend: Backend, images: Array, *, of: Array) -> Array:
+        """Checked images as the network takes them: pixels are normalised, unless it takes pixels.
+
+        Raises:
+            DeployError: NaN or infinite values; the text is about `of`, the batch that they are a part of.
+        """
+        source = backend.inputs[0]
+        if images.dtype != source.dtype or images.shape[1:] != source.shape:
+            start = time.perf_counter()
+            ready = normalize(images, self.preprocessing)
+            self._normalised_s += time.perf_counter() - start
+            self._normalised += len(images)
+            return ready
+        if self.check and images.dtype.kind == "f" and not np.isfinite(images).all():
+            check_finite({"images": of}, subject="the batch has", remedy=OF_IMAGES)
+        return np.ascontiguousarray(images)
+
     def infer(self, backend: Backend, batch: Array) -> dict[str, Array]:
         """All outputs of a checked batch, by name.
 
@@ -99,18 +116,8 @@ class HostCall:
 
     def _pieces(self, backend: Backend, batch: Array) -> Iterator[Array]:
         """Parts of a checked batch; each is normalised or checked when it is taken, while a GPU computes another."""
-        source = backend.inputs[0]
         for piece in split_batch(batch, backend.batches):
-            if piece.dtype != source.dtype or piece.shape[1:] != source.shape:
-                start = time.perf_counter()
-                ready = normalize(piece, self.preprocessing)
-                self._normalised_s += time.perf_counter() - start
-                self._normalised += len(piece)
-                yield ready
-                continue
-            if self.check and piece.dtype.kind == "f" and not np.isfinite(piece).all():
-                check_finite({"images": batch}, subject="the batch has", remedy=OF_IMAGES)
-            yield np.ascontiguousarray(piece)
+            yield self.prepared(backend, piece, of=batch)
 
     def _joined(self, backend: Backend, parts: Sequence[tuple[Array, ...]], images: int) -> dict[str, Array]:
         """The outputs of a batch of `images`, without padding."""

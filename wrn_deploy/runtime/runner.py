@@ -258,6 +258,18 @@ class Runner:
         self._pool.check_process()  # before CUDA is called
         predict_on_device(self._pool, f"{self.backend} {self.precision}", images, out, stream)
 
+    def prepare(self, images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Array:
+        """The batch as the network takes it: pixels are normalised, unless the network takes pixels.
+
+        `predict` does this itself, and takes what it returns as it is.
+
+        Raises:
+            DeployError: another shape or dtype, an empty batch, or NaN or infinite values.
+        """
+        call, backend = self._call(), self._pool.first
+        batch = call.checked(backend, images)
+        return call.prepared(backend, batch, of=batch)
+
     def warmup(self, batches: Sequence[int] = (1,), iterations: int = 2) -> None:
         """Creates all contexts and runs each on blank images, so that first calls are as fast as later ones.
 

@@ -137,7 +137,7 @@ def test_a_foreign_checkpoint_of_another_depth_names_the_first_keys(cli: Cli, sh
     [
         ("wrn-50-3", ("wrn-50-3 cannot be built", "wrn-52-3")),
         ("wrn_28_10", ("unknown model 'wrn_28_10'", "did you mean wrn-28-10")),
-        ("resnet50", ("unknown model 'resnet50'", "wrn-deploy models")),
+        ("wide_resnet50", ("unknown model 'wide_resnet50'", "did you mean wide_resnet50_2", "wrn-deploy models")),
         ("wrn-11-1", ("wrn-11-1", "depth of 6n+4")),
     ],
 )
@@ -147,6 +147,21 @@ def test_an_unknown_model(cli: Cli, model: str, words: tuple[str, ...]) -> None:
     for word in words:
         assert word in outcome.err
     assert not Path("bundle").exists()
+
+
+def test_random_weights_need_the_name_of_a_network(cli: Cli) -> None:
+    outcome = cli("export", "--random-weights", "--out", "bundle")
+    assert outcome.code == 2
+    assert "no network is named: expected its name too, as in wrn-16-2" in outcome.err
+
+
+def test_weights_that_name_no_network_need_its_name(cli: Cli, weights: Path) -> None:
+    torch.save(load_file(weights), "plain.pth")
+    outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
+    assert outcome.code == 2
+    assert (
+        "plain.pth does not say which network it is of: expected --model (for export and deploy: MODEL)" in outcome.err
+    )
 
 
 @pytest.mark.parametrize(

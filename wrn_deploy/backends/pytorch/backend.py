@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, MissingArtifact
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
-from wrn_deploy.spec import ModelSpec, Precision, TensorSpec
+from wrn_deploy.spec import IMPORTED, ModelSpec, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from wrn_deploy.backends.pytorch.device import TorchDevice
@@ -50,6 +50,11 @@ class TorchRuntime:
     def find_artifact(self, bundle: Bundle, precision: Precision) -> Artifact:
         """The fp32 weights, rounded to another precision when they are opened."""
         del precision  # one artifact for all
+        if bundle.spec.family == IMPORTED:
+            raise MissingArtifact(
+                f"{bundle.folder} was imported from ONNX and has no weights for PyTorch: run its graphs with another "
+                "backend"
+            )
         return bundle.find("weights")
 
     def unfit(self, _artifact: Artifact | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The commands that make a network and its bundle: demo, models, train, export."""
+"""The commands that make a network and its bundle: demo, models, train, export, deploy, import."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.declare import choice, either, flag, one_of, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.spec import Precision
 from wrn_deploy.training.execution.options import Amp, Device, ExecutionOptions
 from wrn_deploy.training.recipe import DEFAULT, RECIPES
 
 __all__ = ["app"]
 
 INTERFACE = "Interface of the graphs"
+WEIGHTS = option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k.")
 
 app = typer.Typer()
 
@@ -71,20 +73,31 @@ class ExecutionFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportFlags:
+class WeightsFlags:
+    """The network, its weights, and the bundle for both; the fields are those of `ExportOptions`."""
+
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Network, as in wrn-16-2 or wide_resnet50_2; see `wrn-deploy models`. May be left out if the weights "
+            "name it.",
+        ),
+    ] = None
+    out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
+    weights: Annotated[str | None, WEIGHTS] = None
+    weights_key: opt.WeightsKey = ""
+    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFlags(WeightsFlags):
     """What is exported; the fields are those of `ExportOptions`."""
 
-    model: opt.Model
-    out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
-    weights: Annotated[
-        str | None, option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k.")
-    ] = None
-    weights_key: opt.WeightsKey = ""
     random_weights: Annotated[
         bool, flag("--random-weights", "For speed tests only: marks the bundle and all reports.")
     ] = False
     seed: Annotated[int, option("N", "Seed of the random weights.", minimum=0)] = 0
-    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
     bf16: Annotated[bool, flag("--bf16", "Experimental. Write a bf16 graph too.")] = False
     pixels: Annotated[bool, flag("--pixels", "Graphs take pixels (uint8, NHWC) and normalise them.", INTERFACE)] = False
     top_k: Annotated[
@@ -171,3 +184,98 @@ def export(flags: ExportFlags, network: opt.NetworkFlags, as_json: opt.AsJson = 
     bundle = export_bundle(ExportOptions(**values(flags), overrides=network.overrides()), new_progress())
     graphs = ["onnx-fp32", "onnx-fp16", *(["onnx-bf16"] if flags.bf16 else [])]
     show_artifacts(bundle, ["weights", *graphs], as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployFlags(WeightsFlags):
+    """What is deployed, and how its accuracy is judged."""
+
+    weights: Annotated[str, WEIGHTS]
+    calib_data: Annotated[str, option("DATA", f"Images to calibrate on, labelled or not: {opt.DATA}.")]
+    data: Annotated[str | None, option("DATA", "Labelled images to measure accuracy on. Default: not measured.")] = None
+    int8: Annotated[bool, flag("--int8", "Build and measure int8 alone. Default: fp16 and int8.")] = False
+    max_drop: Annotated[
+        float, option("X", "Exit code 3 if a candidate loses more points of top-1 against fp32.", minimum=0)
+    ] = 0.5
+    limit: opt.Limit = None
+    threads: opt.Threads = None
+
+
+@app.command()
+@takes_groups
+def deploy(
+    flags: DeployFlags,
+    calibration: opt.CalibrationFlags,
+    network: opt.NetworkFlags,
+    decoding: opt.DecodingFlags,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Make everything from weights in one step: export, calibrate, build, measure accuracy.
+
+    Builds the plans that this machine can build, and skips what is up to date. Exit code 3 if a gate fails: a graph
+    that differs from PyTorch, a plan in another precision than asked for, or too much accuracy lost.
+    """
+    from wrn_deploy.cli.show.deploy import show_deployment
+    from wrn_deploy.pipeline.deploy import PLANS, DeployOptions, check_deployment, deploy_weights
+    from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+    from wrn_deploy.pipeline.networks.export import ExportOptions
+
+    decoded, threads = decoding.options(), flags.threads
+    only = Precision.INT8 if flags.int8 else None
+    export_options = ExportOptions(
+        model=flags.model,
+        out=flags.out,
+        weights=flags.weights,
+        weights_key=flags.weights_key,
+        replace=flags.replace,
+        overrides=network.overrides(),
+    )
+    measure = None
+    if flags.data is not None:
+        measure = MeasureOptions(data=flags.data, precision=only, limit=flags.limit, threads=threads, **decoded)
+    options = DeployOptions(
+        export=export_options,
+        calibrate=calibration.options(flags.calib_data, threads=threads, **decoded),
+        plans=PLANS if only is None else (only,),
+        measure=measure,
+        max_drop=flags.max_drop,
+    )
+    made = deploy_weights(options, new_progress())
+    show_deployment(made, as_json=as_json)
+    check_deployment(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFlags:
+    """The file, and what it does not say; the fields are those of `ImportOptions`, but for the parsed ones."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A convolutional classifier, exported elsewhere.")]
+    out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
+    mean: Annotated[str, option("R,G,B", "Mean for normalisation, of a 0..1 image; 0,0,0 if the graph normalises.")]
+    std: Annotated[str, option("R,G,B", "Standard deviation, likewise; 1,1,1 if the graph normalises.")]
+    labels: Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.")] = None
+    name: Annotated[str | None, option("NAME", "Name of the network. Default: the file's.")] = None
+    resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
+    crop: Annotated[
+        int | None, option("N", "Height and width of the input, if the graph leaves them open.", minimum=1)
+    ] = None
+    interpolation: Annotated[str, one_of(["bilinear", "bicubic"])] = "bilinear"
+    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
+
+
+@app.command("import")
+@takes_groups
+def import_command(flags: ImportFlags, as_json: opt.AsJson = False) -> None:
+    """Make a bundle of an ONNX classifier that was exported elsewhere, checked against the file.
+
+    The graph has one float32 RGB input, NCHW or NHWC, and gives logits or probabilities. A fixed batch becomes dynamic.
+    An operator that cannot be taken is named.
+    """
+    from wrn_deploy.cli.show.results import show_artifacts
+    from wrn_deploy.pipeline.networks.importing import ImportOptions, import_onnx
+    from wrn_deploy.pipeline.networks.labels import read_labels
+
+    mean, std = opt.parse_three("--mean", flags.mean), opt.parse_three("--std", flags.std)
+    labels = read_labels(flags.labels) if flags.labels else ()
+    options = ImportOptions(**{**values(flags), "mean": mean, "std": std, "labels": labels})
+    show_artifacts(import_onnx(options, new_progress()), ["onnx-fp32", "onnx-fp16"], as_json=as_json)

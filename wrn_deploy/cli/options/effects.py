@@ -61,6 +61,14 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(names=("seed",), when=lambda given: given["random_weights"], expected="--random-weights"),
         _Effect(names=("weights_key",), when=lambda given: given["weights"] is not None, expected="--weights FILE"),
     ),
+    "deploy": (
+        PERCENTILE,
+        _Effect(
+            names=("max_drop", "limit"),
+            when=lambda given: given["data"] is not None,
+            expected="--data, since accuracy is not measured otherwise",
+        ),
+    ),
     "calibrate": (PERCENTILE,),
     "tune": (
         _Effect(

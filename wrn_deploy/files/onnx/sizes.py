@@ -222,7 +222,7 @@ def _constant(node: Node, _inputs: Shapes, _numbers: object) -> Shapes:
 
 OPERATORS: dict[str, Rule] = {
     **dict.fromkeys(("BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Identity", "QuantizeLinear"), _same),
-    **dict.fromkeys(("Abs", "Elu", "Exp", "HardSwish", "LeakyRelu", "Log", "LogSoftmax", "Neg"), _same),
+    **dict.fromkeys(("Abs", "Elu", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "LogSoftmax", "Neg"), _same),
     **dict.fromkeys(("Reciprocal", "Relu", "Sigmoid", "Softmax", "Sqrt", "Tanh"), _same),
     **dict.fromkeys(("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"), _broadcast),
     **dict.fromkeys(("AveragePool", "MaxPool"), _pool),

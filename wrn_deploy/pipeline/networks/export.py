@@ -36,8 +36,8 @@ class ExportOptions:
     """What to export, and to where; `weights` or `random_weights` must be given.
 
     Args:
-        model: name of the network, as in "wrn-16-2".
         out: folder of the bundle.
+        model: name of the network, as in "wrn-16-2"; None: the one that the weights name.
         weights: a file, or the name of published weights.
         random_weights: make untrained weights, for speed work.
         seed: seed of the random weights.
@@ -51,8 +51,8 @@ class ExportOptions:
         feature_maps: graphs give the last tensor of each resolution too.
     """
 
-    model: str
     out: Path
+    model: str | None = None
     weights: Path | str | None = None
     random_weights: bool = False
     seed: int = 0
@@ -88,8 +88,8 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     """
     if (options.weights is None) != options.random_weights:
         raise UsageError(
-            f"export {options.model}: expected --weights FILE, or --random-weights for speed work (and not both); "
-            "`wrn-deploy train` makes weights"
+            f"export {options.model or ''}".rstrip() + ": expected --weights FILE, or --random-weights for speed "
+            "work (and not both); `wrn-deploy train` makes weights"
         )
     _check_packages()
     spec, taken = _read(options, progress)
@@ -163,6 +163,8 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Loaded
     if options.weights is None:
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
+        if options.model is None:
+            raise UsageError("random weights, and no network is named: expected its name too, as in wrn-16-2")
         spec = options.overrides.apply(describe_model(options.model))
     else:
         network = NetworkOptions(

@@ -125,7 +125,10 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     if usual is None:
         published = source or published_as(digest)
         if published is None:
-            raise UsageError(f"{file} does not say which network it is of: expected --model, as in wrn-16-2")
+            raise UsageError(
+                f"{file} does not say which network it is of: expected --model (for export and deploy: MODEL), as in "
+                "wrn-16-2"
+            )
         usual = describe_model(published.network)
     if described is not None and described.name != usual.name:
         raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")

@@ -1,8 +1,9 @@
-"""Checks an export: each graph against the network in PyTorch, at several batch sizes, on real images."""
+"""Checks graphs against the network in PyTorch, or the file that they are of, at several batches, on real images."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from wrn_deploy.export.check import Computed
 
-__all__ = ["core_parity", "interface_parity", "probe_images"]
+__all__ = ["core_parity", "graph_parity", "interface_parity", "probe_images"]
+
+Infer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 SMALL = 64  # pixels; networks with a smaller input are checked at larger batches
 
@@ -38,14 +41,38 @@ def core_parity(
     Raises:
         GateError: it does not compute what the network computes.
     """
+    return graph_parity(lambda batch: _computed(network, batch).logits, file, spec, precision, progress)
+
+
+def graph_parity(
+    reference: Infer,
+    file: Path,
+    spec: ModelSpec,
+    precision: Precision,
+    progress: Progress,
+    *,
+    of: str = "PyTorch",
+    answer: Infer = lambda logits: logits,
+) -> list[dict[str, Any]]:
+    """Checks a graph without an interface against `reference`, called `of`; as `core_parity`.
+
+    Args:
+        reference: normalised images -> its answers, (N, classes).
+        file: the graph.
+        spec: the network.
+        precision: of the graph.
+        progress: shows the figures.
+        of: the reference's name.
+        answer: makes an answer like the reference's of the graph's logits.
+    """
     from wrn_deploy.export.check import check_parity
 
     sizes = _sizes(spec)
     images = probe_images(spec, max(sizes))
     graph = infer_with(open_session(_runnable(file, precision)))
     batches = [images[-size:] for size in sizes]
-    with progress.task(f"Checking the {precision} graph against PyTorch at batches {', '.join(map(str, sizes))}"):
-        found = check_parity(lambda batch: _computed(network, batch).logits, graph, batches, precision)
+    with progress.task(f"Checking the {precision} graph against {of} at batches {', '.join(map(str, sizes))}"):
+        found = check_parity(reference, lambda batch: answer(graph(batch)), batches, precision, of=of)
     worst = max(found, key=lambda parity: parity.max_abs / parity.largest_logit)
     progress.note(
         f"{precision}: largest error {worst.max_abs:.2g} on logits up to {worst.largest_logit:.3g}, cosine at least "

@@ -23,7 +23,7 @@ from wrn_deploy.pipeline.quantization.quantize import Quantization, find_inputs,
 from wrn_deploy.pipeline.quantization.state import GRAPH, is_finetuned, is_tuned, made_by
 from wrn_deploy.plugins import load_plugin
 from wrn_deploy.progress import Progress
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import IMPORTED, Precision
 from wrn_deploy.version import __version__
 
 if TYPE_CHECKING:
@@ -64,14 +64,13 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     from threadpoolctl import threadpool_limits
 
     method = load_plugin(METHODS, options.method)
-    weights, fp32, fp16 = (bundle.find(key) for key in ("weights", "onnx-fp32", "onnx-fp16"))
+    fp32, fp16 = (bundle.find(key) for key in ("onnx-fp32", "onnx-fp16"))
+    parents = [fp32] if bundle.spec.family == IMPORTED else [bundle.find("weights"), fp32]
     images = CalibrationImages(bundle, options)
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    # The weights' file has the preprocessing in it: a model exported with another one needs another table.
-    recipe = Recipe(
-        parents={weights.key: weights.sha256, fp32.key: fp32.sha256}, options=images.describe(), tools=tools
-    )
+    # The weights' file, or an imported graph, has the preprocessing in it: with another one it needs another table.
+    recipe = Recipe(parents={made.key: made.sha256 for made in parents}, options=images.describe(), tools=tools)
     artifact = bundle.current("calibration", recipe)
     recipes = functools.partial(_graph_recipes, fp32=fp32, fp16=fp16, options=options.quantization, tools=tools)
     if artifact is not None:

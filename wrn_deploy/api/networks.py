@@ -1,4 +1,4 @@
-"""The networks as functions, as model-zoo users know them; each imports what it needs when called."""
+"""The networks as functions, as model-zoo users know them: by name, to labels, scores and features."""
 
 from __future__ import annotations
 

@@ -1,0 +1,231 @@
+"""The steps that measure, as functions; their defaults are those of the options' dataclasses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wrn_deploy.api.shared import BundleLike, StrPath, Three, member, opened, shown
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.compare import Comparison
+    from wrn_deploy.bench.report.report import Boundary, Report
+    from wrn_deploy.data.corrupt import MaxCorrupt
+    from wrn_deploy.progress import Progress
+    from wrn_deploy.spec import Precision
+
+__all__ = ["bench_model", "compare", "evaluate"]
+
+
+def bench_model(
+    bundle: BundleLike,
+    data: str,
+    *,
+    backends: Sequence[str] | None = None,
+    precision: Precision | str | None = None,
+    batches: Sequence[int] = (1, 8),
+    rounds: int = 30,
+    iterations: int = 200,
+    duration_s: float = 3.0,
+    streams: int = 1,
+    boundary: Boundary | str = "compute",
+    baseline: tuple[str, Precision | str] | None = None,
+    everything: bool = False,
+    pictures: bool = True,
+    threads: int | None = None,
+    limit: int | None = None,
+    max_corrupt: MaxCorrupt = 0,
+    workers: int | None = None,
+    reports: StrPath | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measures latency, accuracy and memory of every candidate in interleaved rounds: `wrn-deploy bench`.
+
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+
+    Args:
+        bundle: a bundle, or its folder.
+        data: labelled images.
+        backends: only these; None: all but those for comparison only.
+        precision: only this one.
+        batches: batch sizes.
+        rounds: turns of each candidate at each batch size.
+        iterations: maximum runs in a turn.
+        duration_s: seconds for all turns of a candidate at a batch size.
+        streams: concurrent inferences.
+        boundary: what a time includes: "compute", "transfer" or "e2e".
+        baseline: backend and precision that ratios are relative to; None: fp32.
+        everything: measure variants, other runtimes and experimental precisions too.
+        pictures: keep thumbnails of images whose class differs.
+        threads: CPU threads; None: all cores.
+        limit: measure accuracy on the first `limit` images.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes.
+        reports: a folder for bench.json, .csv, .md and .html; None: none are written.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        UsageError: unknown backend, precision or baseline.
+        DeployError: unusable data, or nothing could be measured.
+        MachineError: this machine can run nothing of what was asked for.
+
+    Example:
+        >>> import wrn_deploy
+        >>> options = {"backends": ["onnxruntime"], "batches": [1], "rounds": 1, "limit": 64}
+        >>> wrn_deploy.bench_model("bundle", "digits", **options).reference
+        'PyTorch CPU fp32'
+    """
+    from wrn_deploy.bench.report.report import Boundary
+    from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+    from wrn_deploy.pipeline.output_files import check_folder, write_reports
+    from wrn_deploy.spec import Precision
+
+    folder = None if reports is None else check_folder(Path(reports))
+    options = MeasureOptions(
+        data=data,
+        backends=None if backends is None else tuple(backends),
+        precision=None if precision is None else member(Precision, precision),
+        batches=tuple(batches),
+        rounds=rounds,
+        iterations=iterations,
+        duration_s=duration_s,
+        streams=streams,
+        boundary=member(Boundary, boundary),
+        baseline=None if baseline is None else (baseline[0], member(Precision, baseline[1])),
+        everything=everything,
+        pictures=pictures,
+        threads=threads,
+        limit=limit,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    report = bench_bundle(opened(bundle), options, shown(progress))
+    if folder is not None:
+        write_reports(report, folder, "bench", shown(progress))
+    return report
+
+
+def evaluate(
+    target: StrPath,
+    data: str,
+    *,
+    model: str | None = None,
+    weights_key: str = "",
+    classes: int | None = None,
+    labels: Sequence[str] | None = None,
+    mean: Three | None = None,
+    std: Three | None = None,
+    resize: int | None = None,
+    backends: Sequence[str] | None = None,
+    precision: Precision | str | None = None,
+    everything: bool = False,
+    threads: int | None = None,
+    limit: int | None = None,
+    max_corrupt: MaxCorrupt = 0,
+    workers: int | None = None,
+    max_drop: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measures top-1 and top-5 of a bundle's candidates, or of weights alone: `wrn-deploy eval`.
+
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+
+    Args:
+        target: a bundle's folder; or weights, as a file or by name.
+        data: labelled images.
+        model: as the next six, in `get_model`: for weights alone.
+        weights_key: the state dict to take, if the file has several.
+        classes: number of classes.
+        labels: the names of the classes.
+        mean: mean of R, G and B, of a 0..1 image.
+        std: their standard deviation, likewise.
+        resize: pixels of an image's shorter side before the centre is cropped.
+        backends: only these; None: all but those for comparison only.
+        precision: only this one.
+        everything: measure variants, other runtimes and experimental precisions too.
+        threads: CPU threads; None: all cores.
+        limit: use the first `limit` images.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes.
+        max_drop: points of top-1 that a candidate of a bundle may lose against fp32; None: any.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        GateError: a candidate loses more than `max_drop`.
+        UsageError: options for a bundle with weights.
+        DeployError: unusable data or weights.
+        MachineError: nothing that was asked for can run here.
+
+    Example:
+        >>> import wrn_deploy
+        >>> report = wrn_deploy.evaluate("bundle", "digits", backends=["onnxruntime"], limit=64)
+        >>> report.rows[0].accuracy.images
+        64
+    """
+    from wrn_deploy.models import Overrides
+    from wrn_deploy.pipeline.inference.models import BundleOrWeights
+    from wrn_deploy.pipeline.measuring.compare import check_drop
+    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
+    from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+    from wrn_deploy.spec import Precision
+
+    named = None if labels is None else tuple(labels)
+    what = BundleOrWeights(
+        path=Path(target),
+        model=model,
+        overrides=Overrides(classes=classes, labels=named, mean=mean, std=std, resize=resize),
+        key=weights_key,
+    )
+    options = MeasureOptions(
+        data=data,
+        backends=None if backends is None else tuple(backends),
+        precision=None if precision is None else member(Precision, precision),
+        everything=everything,
+        threads=threads,
+        limit=limit,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    report = evaluate_target(what, options, shown(progress), gated=max_drop is not None)
+    if max_drop is not None:
+        check_drop(report, max_drop)
+    return report
+
+
+def compare(
+    before: StrPath,
+    after: StrPath,
+    *,
+    reference: tuple[str, Precision | str] | None = None,
+    max_regress: float | None = None,
+    max_drop: float | None = None,
+    strict: bool = False,
+) -> Comparison:
+    """Compares two reports of `bench_model`, with a gate: `wrn-deploy compare`.
+
+    Args:
+        before: the earlier report, a JSON file.
+        after: the later one.
+        reference: backend and precision by whose times those of each round are divided first.
+        max_regress: maximum increase of a time, in per cent; None: any.
+        max_drop: maximum loss of top-1, in points; None: any.
+        strict: fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row.
+
+    Raises:
+        GateError: something became worse than allowed.
+        DeployError: a file is not a report, or the two may not be compared.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.compare("bench.json", "bench.json").only_before
+        ()
+    """
+    from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
+    from wrn_deploy.spec import Precision
+
+    row = None if reference is None else (reference[0], member(Precision, reference[1]))
+    found, _notes = compare_files(Path(os.fspath(before)), Path(os.fspath(after)), row)
+    check_comparison(found, RegressionLimits(regress=max_regress, drop=max_drop, strict=strict))
+    return found

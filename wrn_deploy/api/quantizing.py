@@ -1,0 +1,240 @@
+"""The steps that quantize and check it, as functions; their defaults are those of the options' dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wrn_deploy.api.shared import BundleLike, StrPath, member, opened, shown
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.finetuning import Finetuning
+    from wrn_deploy.bench.report.tuning import Tuning
+    from wrn_deploy.calib.lint.finding import Target
+    from wrn_deploy.calib.options import Loss, Rounding, WeightScales
+    from wrn_deploy.data.corrupt import MaxCorrupt
+    from wrn_deploy.manifest import Artifact
+    from wrn_deploy.pipeline.quantization.lint import LintReport
+    from wrn_deploy.progress import Progress
+
+__all__ = ["calibrate", "finetune", "lint", "tune"]
+
+
+def calibrate(
+    bundle: BundleLike,
+    data: str,
+    *,
+    size: int = 256,
+    method: str = "mse",
+    percentile: float = 99.99,
+    equalize: bool = True,
+    exact_input: bool | None = None,
+    full_range: bool = True,
+    weight_scales: WeightScales | str = "per-channel",
+    rounding: Rounding | str = "feedback",
+    threads: int | None = None,
+    max_corrupt: MaxCorrupt = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Calibrates on real images, writes the int8 graphs, and returns the table's artifact: `wrn-deploy calibrate`.
+
+    Args:
+        bundle: a bundle, or its folder.
+        data: images, labelled or not.
+        size: images, spread evenly over the data.
+        method: "mse", "max", "percentile" or "entropy".
+        percentile: per cent of the magnitudes that the method "percentile" keeps.
+        equalize: rescale channels so that they share one scale well; exact.
+        exact_input: feed the pixels' own codes to the first Conv; None: if it pays.
+        full_range: shift outputs of ReLUs so that all codes stand for them.
+        weight_scales: "per-channel" or "per-tensor".
+        rounding: of weights: "feedback" or "nearest".
+        threads: CPU threads; None: one per core.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        DeployError: no such method, the bundle has no graphs, or unusable data.
+        UsageError: a value out of its range.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.calibrate("bundle", "digits", size=64).path
+        'calibration.json'
+    """
+    from wrn_deploy.calib.options import Rounding, WeightScales
+    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+    from wrn_deploy.pipeline.quantization.quantize import Quantization
+
+    quantization = Quantization(
+        exact_input=exact_input,
+        full_range=full_range,
+        weights=member(WeightScales, weight_scales),
+        rounding=member(Rounding, rounding),
+    )
+    options = CalibrateOptions(
+        data=data,
+        size=size,
+        method=method,
+        percentile=percentile,
+        equalize=equalize,
+        quantization=quantization,
+        threads=threads,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    return calibrate_bundle(opened(bundle), options, shown(progress))
+
+
+def tune(
+    bundle: BundleLike,
+    data: str,
+    *,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    threads: int | None = None,
+    limit: int | None = None,
+    max_corrupt: MaxCorrupt = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Finds the Convs that cost accuracy in int8, and keeps the fewest in fp16 within a budget: `wrn-deploy tune`.
+
+    Args:
+        bundle: a calibrated bundle, or its folder.
+        data: labelled images to measure the budget on.
+        max_drop: points of top-1 that may be lost against fp32; this or `min_agreement` is needed.
+        min_agreement: per cent of the images that must keep fp32's answer.
+        threads: CPU threads; None: one per core.
+        limit: use the first `limit` images.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        GateError: no set of Convs meets the budget; the bundle is as it was.
+        UsageError: no budget, or the bundle is not calibrated.
+        DeployError: the bundle lacks graphs, or unusable data.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.tune("bundle", "digits", max_drop=5.0, limit=64).chosen is not None
+        True
+    """
+    from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle
+
+    options = TuneOptions(
+        data=data,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        threads=threads,
+        limit=limit,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    tuning = tune_bundle(opened(bundle), options, shown(progress))
+    check_tuning(tuning)
+    return tuning
+
+
+def finetune(
+    bundle: BundleLike,
+    data: str,
+    *,
+    test_data: str | None = None,
+    targets: Sequence[Target | str] = ("tensorrt", "onnxruntime"),
+    loss: Loss | str = "distill",
+    steps: int = 200,
+    epochs: float | None = None,
+    batch: int = 64,
+    rate: float = 0.01,
+    scales: bool = True,
+    seed: int = 0,
+    mirror: bool = True,
+    shift: int = 4,
+    limit: int | None = None,
+    threads: int | None = None,
+    max_corrupt: MaxCorrupt = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Finetuning:
+    """Trains the int8 graphs on, and writes those that improve on held-out images: `wrn-deploy finetune`.
+
+    Args:
+        bundle: a calibrated bundle, or its folder.
+        data: images to train on; labels where the loss needs them.
+        test_data: held-out images; None: some of `data`.
+        targets: the runtimes whose graphs are trained.
+        loss: "distill" (fp32's answers), "labels" or "both".
+        steps: of the optimizer.
+        epochs: passes over the data, instead of `steps`.
+        batch: images per step.
+        rate: initial learning rate, in steps of int8.
+        scales: train the scales too.
+        seed: of order and augmentation.
+        mirror: mirror half of the images, if the data allows it.
+        shift: shift images by up to `shift` pixels.
+        limit: use `limit` images, spread evenly.
+        threads: CPU threads; None: PyTorch's choice.
+        max_corrupt: how many corrupt images may be left out.
+        workers: decoding processes.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        GateError: no graph got better; the bundle is as it was.
+        UsageError: the bundle is not calibrated, or a value is out of its range.
+        DeployError: unusable data, or the training diverged.
+        MachineError: torch is missing.
+
+    Example:
+        >>> import wrn_deploy
+        >>> try:
+        ...     graphs = wrn_deploy.finetune("bundle", "digits", steps=5).graphs
+        ... except wrn_deploy.GateError:
+        ...     graphs = ()  # five steps need not make anything better
+    """
+    from wrn_deploy.calib.lint.finding import Target
+    from wrn_deploy.calib.options import Loss
+    from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, check_finetuning, finetune_bundle
+
+    options = FinetuneOptions(
+        data=data,
+        test_data=test_data,
+        schedule=Schedule(steps=steps, batch=batch, rate=rate, loss=member(Loss, loss), scales=scales, seed=seed),
+        epochs=epochs,
+        targets=tuple(member(Target, target) for target in targets),
+        limit=limit,
+        mirror=mirror,
+        shift=shift,
+        threads=threads,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    result = finetune_bundle(opened(bundle), options, shown(progress))
+    check_finetuning(result)
+    return result
+
+
+def lint(file: StrPath, *, target: Target | str | None = None) -> LintReport:
+    """Finds what keeps a Q/DQ graph from running in int8: `wrn-deploy lint`. Findings raise nothing.
+
+    Args:
+        file: an ONNX file, of a bundle or from elsewhere.
+        target: "tensorrt" or "onnxruntime"; None: the one that the graph's zero points suggest.
+
+    Raises:
+        DeployError: the file is not an ONNX graph, or is in fp8.
+        MachineError: onnx is not installed.
+
+    Example:
+        >>> import wrn_deploy
+        >>> wrn_deploy.lint("bundle/int8-tensorrt.onnx").int8_convs > 0
+        True
+    """
+    from wrn_deploy.calib.lint.finding import Target
+    from wrn_deploy.pipeline.quantization.lint import lint_file
+
+    return lint_file(Path(file), None if target is None else member(Target, target))

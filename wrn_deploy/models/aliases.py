@@ -1,0 +1,23 @@
+"""The names that torchvision and timm give to networks which have another name here; the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["ALIASES", "own_name"]
+
+# torchvision's name, which is timm's too -> the name here.
+ALIASES: Mapping[str, str] = {
+    "resnet18": "resnet-18",
+    "resnet34": "resnet-34",
+    "resnet50": "resnet-50",
+    "resnet101": "resnet-101",
+    "resnet152": "resnet-152",
+    "wide_resnet50_2": "wrn-50-2",
+    "wide_resnet101_2": "wrn-101-2",
+}
+
+
+def own_name(name: str) -> str:
+    """The network's name here: "wrn-50-2" for "wide_resnet50_2"; any other name unchanged."""
+    return ALIASES.get(name, name)
