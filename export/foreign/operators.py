@@ -110,7 +110,7 @@ def _gemm(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     bias = constant_input(node, inputs, 2)
     transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
-    if weights is None or weights.ndim != 2 or len(read.shape) != 1 or node.attributes.get_int("transA", 0):
+    if weights is None or weights.ndim != 2 or len(read.shape) != 1 or node.attributes.get_int("transA", 0) == 1:
         raise refusal(node, f"multiplies {read.foreign_shape}", "features (batch, N) by a matrix")
     matrix = (weights if transposed else weights.T) * (alpha if node.op_type == "Gemm" else 1.0)
     if matrix.shape[1] != read.shape[0]:
