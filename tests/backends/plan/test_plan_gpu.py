@@ -161,7 +161,7 @@ def plan(built: Built, precision: Precision = Precision.FP16, *, graphs: bool = 
 def test_graphs_of_several_sizes_compute_what_single_starts_do(
     built: Built, digits: Images, precision: Precision
 ) -> None:
-    """The sizes alternate on one execution context: a graph must survive the other shapes."""
+    """The sizes alternate, each on an execution context of its own, over one block of activation memory."""
     with plan(built, precision, graphs=False) as plain, plan(built, precision) as graphs:
         assert (plain.uses_graphs, graphs.uses_graphs) == (False, True)
         for turn in range(6):
@@ -169,7 +169,19 @@ def test_graphs_of_several_sizes_compute_what_single_starts_do(
                 batch = digits[turn * 3 : turn * 3 + size]
                 np.testing.assert_allclose(run(graphs, batch), run(plain, batch), atol=0.02)
         assert graphs.uses_graphs, graphs.graphs_obstacle
-        assert [len(context.graphs._captured) for context in graphs._execution._contexts.values()] == [3]
+        assert [size for size, _ in graphs._execution._kept] == [2, 16, 7]
+
+
+@needs_graphs
+def test_a_series_and_slots_compute_what_single_starts_do(built: Built, digits: Images) -> None:
+    batches = [digits[start : start + size] for start, size in enumerate((16, 16, 2, 16, 7, 16, 16))]
+    with plan(built, graphs=False) as plain, plan(built) as graphs, graphs.slot(16) as slot:
+        wanted = [run(plain, batch) for batch in batches]
+        for _ in range(4):
+            for answer, outputs in zip(wanted, graphs.infer_each(iter(batches)), strict=True):
+                np.testing.assert_allclose(outputs[0], answer, atol=0.02)
+            slot[:] = batches[0]
+            np.testing.assert_allclose(graphs.infer(slot)[0], wanted[0], atol=0.02)
 
 
 @needs_graphs
