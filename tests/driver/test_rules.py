@@ -36,6 +36,7 @@ class Desk:
 
         plan = pack_plan(SOURCE, [RESULT], [(1, 4, 8), (8, 16, 16)], flavor=flavor, user_allocation=user_allocation)
         self.said, self.cuda = said, cuda
+        self.contexts: list[Any] = []
         self.engine = self.module.Runtime(Logger()).deserialize_cuda_engine(plan)
         self.stream = cuda.Stream(NON_BLOCKING)
         self.images, self.logits = cuda.mem_alloc(16 * 192 * 4), cuda.mem_alloc(16 * 10 * 4)
@@ -43,6 +44,7 @@ class Desk:
 
     def context(self, *given: Any, count: int | None = 4, profile: int = 0) -> Any:
         made = self.engine.create_execution_context(*given)
+        self.contexts.append(made)  # they live until the stream was waited for
         assert made.set_optimization_profile_async(profile, self.stream.handle)
         for name, memory in (("images", self.images), ("logits", self.logits)):
             assert made.set_tensor_address(name, int(memory))
@@ -84,7 +86,9 @@ def desk(gpu: Any) -> Iterator[MakeDesk]:
 
     yield make
     while desks:
-        desks.pop().stream.synchronize()
+        each = desks.pop()
+        each.stream.synchronize()
+        each.contexts.clear()
 
 
 def test_an_inference_needs_a_shape_within_the_profile_aligned_addresses_and_memory(desk: MakeDesk) -> None:
@@ -199,6 +203,7 @@ def test_a_graph_holds_as_long_as_its_context_is_as_it_was(desk: MakeDesk, chang
         contexts[0].set_optimization_profile_async(1, it.stream.handle)
     elif change == "gone":
         contexts.clear()
+        it.contexts.clear()
     call("cudaGraphLaunch", graph, it.stream.handle)
     right = np.allclose(it.answer(4), answer_to(some_images(16)[:4]), rtol=1e-4, atol=1e-4)
     broken = standin.violations()
