@@ -18,6 +18,7 @@ from wrn_deploy.pipeline import demo
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.html import files_of
 
 
 class Notes(Silent):
@@ -55,7 +56,7 @@ def ran(quick: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory) 
 def test_every_step_left_its_files(ran: tuple[Path, Report]) -> None:
     out, _ = ran
     assert (out / "training" / "weights.safetensors").is_file()
-    assert {file.name for file in (out / "reports").iterdir()} == {"bench.json", "bench.csv", "bench.md", "bench.html"}
+    assert {file.name for file in (out / "reports").iterdir()} == set(files_of("bench").values())
     keys = set(Bundle.open(out / "bundle").artifacts)
     assert {"weights", "onnx-fp32", "onnx-fp16", "calibration", "onnx-int8-tensorrt"} <= keys
     if Flavor.RTX in installed_flavors():

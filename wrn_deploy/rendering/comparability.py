@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from wrn_deploy.bench.report.report import Boundary, Report, RowKey
 from wrn_deploy.formatting import one_line
-from wrn_deploy.rendering.notes import warnings
+from wrn_deploy.rendering.remarks import warnings
 
 __all__ = ["SEPARATE", "comparison_warnings", "obstacles"]
 
@@ -61,7 +61,7 @@ def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
         found.append("A and B are the same report.")
     elif before.timed and after.timed:
         found.append(SEPARATE)
-    found += [f"{name}: {text}" for name, report in (("A", before), ("B", after)) for text in warnings(report)]
+    found += [f"{name}: {one.text}" for name, report in (("A", before), ("B", after)) for one in warnings(report)]
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.formatting import describe_loss
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
-from wrn_deploy.rendering.notes import doubts
+from wrn_deploy.rendering.remarks import doubts
 from wrn_deploy.spec import Precision
 
 __all__ = ["RegressionLimits", "check_comparison", "check_conclusive", "check_drop", "compare_files"]
@@ -152,9 +152,9 @@ def check_conclusive(report: Report) -> None:
     Raises:
         GateError: something does not, with every reason.
     """
-    found = doubts(report)
+    found = " ".join(remark.text for remark in doubts(report))
     if found:
         raise GateError(
-            f"--strict: {' '.join(found)} Expected ratios that hold; measure again on a quiet machine, with more "
+            f"--strict: {found} Expected ratios that hold; measure again on a quiet machine, with more "
             "--rounds or a longer --duration"
         )
