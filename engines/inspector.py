@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.engines.log import BuildLog, make_logger
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, how_to_install
 
 __all__ = ["LayerTimer", "describe_engine"]
 
@@ -52,7 +52,7 @@ class LayerTimer:
         try:
             import pycuda.driver as cuda
         except ImportError as error:
-            raise MachineError(f"timing layers needs PyCUDA ({error}): pip install 'wrn-deploy[gpu]'") from error
+            raise MachineError(f"timing layers needs PyCUDA ({error}): {how_to_install('gpu', 'pycuda')}") from error
         cuda.init()
         self._cuda = cuda
         self._primary = cuda.Device(0).retain_primary_context()

@@ -95,7 +95,9 @@ def test_a_run_without_tensorrt_says_so_and_goes_on(
         monkeypatch.setitem(sys.modules, module, None)
     notes = Notes()
     report = quick(ran[0], notes)
-    assert any("no TensorRT is installed (pip install 'wrn-deploy[rtx]'" in note for note in notes.notes)
+    assert any(
+        "no TensorRT is installed; TensorRT-RTX builds them without a GPU: pip install " in note for note in notes.notes
+    )
     assert {row.skipped is None for row in report.rows if row.backend.startswith("tensorrt")} == {False}
 
 

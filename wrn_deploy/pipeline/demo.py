@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import MachineError
+from wrn_deploy.errors import MachineError, how_to_install
 from wrn_deploy.formatting import file_size
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.compare import check_drop
@@ -62,7 +62,8 @@ def _build_plans(bundle: Bundle, progress: Progress) -> None:
 
     if not installed_flavors():
         progress.warn(
-            "no plan was built: no TensorRT is installed (pip install 'wrn-deploy[rtx]' builds them without a GPU)"
+            "no plan was built: no TensorRT is installed; TensorRT-RTX builds them without a GPU: "
+            f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
     for flavor in installed_flavors():
         for precision in (Precision.FP16, Precision.INT8):

@@ -16,7 +16,7 @@ from wrn_deploy.rendering.markdown import to_markdown
 from wrn_deploy.rendering.pictures.badge import draw_badge
 from wrn_deploy.rendering.summary_picture import draw_summary
 
-__all__ = ["check_folder", "check_picture", "reports_of", "write_reports", "write_svg"]
+__all__ = ["check_folder", "check_picture", "reports_of", "write_page", "write_reports", "write_svg"]
 
 
 def reports_of(bundle: Path) -> Path:
@@ -73,6 +73,13 @@ def check_picture(file: Path) -> Path:
     check_folder(file.parent)
     check_target(file)
     return file
+
+
+def write_page(page: str, file: Path, progress: Progress) -> None:
+    """Writes the page and reports where it is; makes its folder if missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, page)
+    progress.note(f"page: {file}")
 
 
 def write_svg(svg: str, file: Path, progress: Progress) -> None:

@@ -34,14 +34,14 @@ OFTEN_THE_POINT: Facts = {
 }
 
 
-def obstacles(before: Report, after: Report, reference: RowKey | None = None) -> tuple[str, ...]:
+def obstacles(before: Report, after: Report, baseline: RowKey | None = None) -> tuple[str, ...]:
     """Why the two may not be compared, as in "other CPU: A and B"; empty: they may."""
     found = _differences(SAME, before, after)
     if before.settings.boundary == after.settings.boundary == Boundary.E2E and before.data_digest != after.data_digest:
         found.append(f"other images, which the timed section decodes: {_images(before)} and {_images(after)}")
     timed = [{row.key for row in report.rows if row.latencies} for report in (before, after)]
-    if reference is not None and not all(reference in keys for keys in timed):
-        found.append(f"the reference {'-'.join(reference)} has no times in one of them")
+    if baseline is not None and not all(baseline in keys for keys in timed):
+        found.append(f"the baseline {'-'.join(baseline)} has no times in one of them")
     return tuple(found)
 
 

@@ -7,8 +7,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    import jinja2
 
 from wrn_deploy.bench.report.environment import Severity
 from wrn_deploy.bench.report.report import Report, Row
@@ -24,7 +28,7 @@ from wrn_deploy.rendering.sharing import best_of_each, command, tiles
 from wrn_deploy.rendering.summary_picture import HEIGHT, WIDTH
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, artifacts, class_losses, tables
 
-__all__ = ["files_of", "to_html"]
+__all__ = ["Figure", "figure_of", "files_of", "new_templates", "page_of", "to_html"]
 
 DESK, PHONE = 900, 336  # pixels of a picture; the latter fits a phone of 360
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
@@ -48,33 +52,20 @@ def to_html(report: Report, name: str | None = None) -> str:
         report: what is shown.
         name: the page links to `name`.json and the other files of the report beside it; None: there are none.
     """
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,  # always: texts from outside are on every page
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    templates.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
-    style = templates.get_template("style.css").render()
 
     def by_batch(name: str, draw: Callable[[Report, int, int], Picture | None]) -> list[Figure]:
         drawn = [(batch, partial(draw, report, batch)) for batch in report.settings.batches]
-        return [figure for batch, at in drawn for figure in _figure(f"{name}-{batch}", at, f"Batch {batch}")]
+        return [figure for batch, at in drawn for figure in figure_of(f"{name}-{batch}", at, f"Batch {batch}")]
 
     model, data = heading(report)
     first = headline(report)
     remarks = [one for one in warnings(report) if one.severity is not Severity.DISTRUST]
     shown = best_of_each(report) if first.severity is not Severity.DISTRUST else ()
-    chart = _figure("best", lambda width: latency_bars(shown, width)) if len(shown) > 1 else []
+    chart = figure_of("best", lambda width: latency_bars(shown, width)) if len(shown) > 1 else []
     all_shown = len(shown) == len(report.derived.ranking) > 1 and not has_accuracy(report)
-    return templates.get_template("report.html").render(
-        style=Markup(style),  # noqa: S704 -- the project's own files
-        policy=Markup(_policy(style)),  # noqa: S704 -- it has no text from outside
+    return page_of(
+        new_templates(),
+        "report.html",
         model=model,
         about=f"Benchmark on {data}, {one_line(report.created).partition('T')[0]}",
         random_weights=RANDOM_WEIGHTS if report.random_weights else "",
@@ -88,13 +79,13 @@ def to_html(report: Report, name: str | None = None) -> str:
         command=command(report),
         tables={table.name: table for table in tables(report)},
         has_accuracy=has_accuracy(report),
-        tradeoff=[] if all_shown else _figure("tradeoff", partial(draw_tradeoff, report)),
+        tradeoff=[] if all_shown else figure_of("tradeoff", partial(draw_tradeoff, report)),
         ratios=by_batch("forest", draw_ratios),
-        batch_sizes=_figure("sweep", partial(draw_batches, report)),
+        batch_sizes=figure_of("sweep", partial(draw_batches, report)),
         spread=by_batch("strips", draw_spread),
         layers=[figure for index, row in enumerate(report.rows) for figure in _layers(index, row)],
-        sizes=_figure("file-sizes", partial(draw_file_sizes, report)),
-        memory=_figure("peak-memory", partial(draw_memory, report)),
+        sizes=figure_of("file-sizes", partial(draw_file_sizes, report)),
+        memory=figure_of("peak-memory", partial(draw_memory, report)),
         class_losses=class_losses(report),
         rows=report.rows,
         skips=skips(report),
@@ -102,6 +93,33 @@ def to_html(report: Report, name: str | None = None) -> str:
         environment=environment(report),
         state=machine_state(report),
         artifacts=artifacts(report),
+    )
+
+
+def new_templates() -> jinja2.Environment:
+    """The templates of pages, which escape every text and show each of its characters."""
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,  # always: texts from outside are on every page
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters.update(one_line=one_line, count_of=count, png_size=_png_size)
+    return templates
+
+
+def page_of(templates: jinja2.Environment, name: str, **values: object) -> str:
+    """The template `name` filled in, with the style sheet, and the policy that allows that alone."""
+    style = templates.get_template("style.css").render()
+    return templates.get_template(name).render(
+        style=Markup(style),  # noqa: S704 -- the project's own files
+        policy=Markup(_policy(style)),  # noqa: S704 -- it has no text from outside
+        **values,
     )
 
 
@@ -118,7 +136,7 @@ def _policy(style: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def _figure(name: str, draw: Callable[[int], Picture | None], title: str = "", caption: str = "") -> list[Figure]:
+def figure_of(name: str, draw: Callable[[int], Picture | None], title: str = "", caption: str = "") -> list[Figure]:
     """The picture at both widths; empty: it has nothing to show."""
     wide, narrow = draw(DESK), draw(PHONE)
     if wide is None or narrow is None:
@@ -132,7 +150,7 @@ def _layers(index: int, row: Row) -> list[Figure]:
     if len(times) > LAYERS_SHOWN:
         fraction = sum(times[:LAYERS_SHOWN]) / (sum(times) or 1.0)
         caption = f"The {LAYERS_SHOWN} slowest of {len(times)} layers: {percent(fraction)} of the time in layers."
-    return _figure(f"layers-{index}", partial(draw_layers, row), one_line(row.name), caption)
+    return figure_of(f"layers-{index}", partial(draw_layers, row), one_line(row.name), caption)
 
 
 def _png_size(png: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from wrn_deploy.bench.report.environment import Remark, Severity
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.formatting import printable
+from wrn_deploy.formatting import count, printable
 from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips
 from wrn_deploy.rendering.remarks import MARKS, headline, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
@@ -23,10 +23,11 @@ UNBOUNDED = 1000  # columns: wider than any table
 NAME = 17  # columns: longer names wrap if the table needs the room
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Prints title, headline, warnings, tables, skipped rows, notes and environment, wrapped to the console's width.
+def print_report(report: Report, console: Console, *, details: bool = True) -> None:
+    """Prints title, headline, warnings and tables, wrapped to the console's width.
 
-    A table too wide for the console is continued below with its first columns again: no cell is cut.
+    With `details` also skipped rows with their reasons, notes and environment; else how many rows were skipped. A table
+    too wide for the console is continued below with its first columns again: no cell is cut.
     """
     model, data = heading(report)
     _print(console, Text.assemble((model, "bold"), f" on {data}"))
@@ -41,6 +42,14 @@ def print_report(report: Report, console: Console) -> None:
         console.print()
         _print(console, Text(table.title, "bold"))
         console.print(*_grids(table, console), sep="\n\n")
+    skipped = sum(row.skipped is not None for row in report.rows)
+    if details:
+        _print_details(report, console)
+    elif skipped:
+        _print(console, Text(f"\n{count(skipped, 'candidate')} skipped; -v prints the reasons.", "dim"))
+
+
+def _print_details(report: Report, console: Console) -> None:
     for skip in skips(report):
         console.print()
         _print(console, Text.assemble((", ".join(skip.names), "bold"), f" skipped: {skip.reason}"))

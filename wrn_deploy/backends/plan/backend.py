@@ -15,7 +15,7 @@ from wrn_deploy.backends.plan.engine import Expected, SharedEngine
 from wrn_deploy.backends.plan.execution import Execution
 from wrn_deploy.backends.plan.validity import plan_mismatch
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, DeviceBackend
@@ -53,7 +53,8 @@ class PlanRuntime:
     def unfit(self, artifact: Artifact | None) -> str | None:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""
         if importlib.util.find_spec(self.flavor) is None:
-            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'"
+            package = self.flavor.replace("_", "-")
+            return f"{package} is not installed: {how_to_install(self.extra, package)}"
         try:
             version = str(importlib.import_module(self.flavor).__version__)
         except (ImportError, OSError, RuntimeError) as error:
@@ -67,7 +68,7 @@ class PlanRuntime:
         if gpu is None:
             return "no CUDA GPU on this machine"
         if importlib.util.find_spec("pycuda") is None:
-            return "PyCUDA is not installed: pip install 'wrn-deploy[gpu]'"
+            return f"PyCUDA is not installed: {how_to_install('gpu', 'pycuda')}"
         return None
 
     def open_backend(

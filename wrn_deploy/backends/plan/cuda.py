@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from wrn_deploy.errors import MachineError
+from wrn_deploy.errors import MachineError, how_to_install
 
 __all__ = ["NON_BLOCKING", "DeviceClock", "call", "cuda_runtime", "on_gpu"]
 
@@ -80,7 +80,9 @@ def cuda_runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"cuda-bindings cannot be loaded ({error}): pip install 'wrn-deploy[gpu]'") from error
+        raise MachineError(
+            f"cuda-bindings cannot be loaded ({error}): {how_to_install('gpu', 'cuda-bindings')}"
+        ) from error
     return runtime
 
 
