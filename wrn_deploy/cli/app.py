@@ -113,7 +113,7 @@ def load_command(name: str) -> TyperCommand:
     commands = typer.main.get_group(importlib.import_module(f"wrn_deploy.cli.commands.{group}").app).commands
     command = commands[name]
     assert isinstance(command, TyperCommand)
-    command.context_settings |= {"help_option_names": HELP}
+    command.context_settings["help_option_names"] = HELP
     _without_types(command.get_params(typer.Context(command, help_option_names=HELP)))
     paragraphs = (command.help or "").split("\n\n")  # typer keeps the source's lines
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from wrn_deploy.bench.report.compare import Comparison, Scored, Timed
 from wrn_deploy.bench.report.report import Report
@@ -57,9 +58,7 @@ def comparison_to_html(found: Comparison, notes: Sequence[str], reports: Sequenc
     batches = sorted({latency.batch for report in every for row in report.rows for latency in row.latencies})
     drawn: list[Figure] = []
     for batch in batches:
-        drawn += figure_of(
-            f"history-{batch}", lambda width, batch=batch: draw_history(every, batch, width), f"Batch {batch}"
-        )
+        drawn += figure_of(f"history-{batch}", partial(draw_history, every, batch), f"Batch {batch}")
     return page_of(
         new_templates(),
         "comparison.html",

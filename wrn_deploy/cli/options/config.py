@@ -49,7 +49,7 @@ def read_config(file: Path | None, commands: Sequence[str]) -> Mapping[str, Mapp
         if name not in commands or not isinstance(table, dict):
             near = near_names(name, list(commands))
             raise UsageError(f"{where} has {name!r}{near}: expected tables of commands, as [bench]")
-    return tables  # type: ignore[no-any-return]
+    return tables
 
 
 def values_of(command: typer.core.TyperCommand, table: Mapping[str, Any]) -> dict[str, Any]:
