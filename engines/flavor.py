@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from wrn_deploy.errors import MachineError
+from wrn_deploy.errors import MachineError, how_to_install
 
 __all__ = ["Flavor", "TensorRT", "find_flavor", "installed_flavors"]
 
@@ -46,8 +46,8 @@ def find_flavor(wanted: Flavor | None = None) -> TensorRT:
     if not installed or (wanted is not None and wanted not in installed):
         names = {None: "no TensorRT is", Flavor.TENSORRT: "TensorRT is not", Flavor.RTX: "TensorRT-RTX is not"}
         raise MachineError(
-            f"{names[wanted]} installed: pip install 'wrn-deploy[gpu]' for TensorRT, or 'wrn-deploy[rtx]' for "
-            "TensorRT-RTX, which builds plans without a GPU too"
+            f"{names[wanted]} installed: {how_to_install('gpu', 'tensorrt')} for TensorRT, or "
+            f"{how_to_install('rtx', 'tensorrt-rtx')} for TensorRT-RTX, which builds plans without a GPU too"
         )
     flavor = wanted or installed[0]
     try:

@@ -164,4 +164,4 @@ except DeployError as error:
     done = subprocess.run([installed, "-I", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 ")
-    assert "pip install 'wrn-deploy[export]'" in done.stdout
+    assert "pip install 'torch>=2.9'" in done.stdout

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "abbreviate", "compare_times", "count", "describe_loss", "digits", "file_size", "first_names", "join_other",
-    "one_line", "percent", "printable", "ratio_number", "signed",
+    "multiple", "one_line", "percent", "printable", "ratio_number", "signed",
 ]  # fmt: skip
 
 
@@ -118,6 +118,11 @@ def compare_times(ratio: float, *, bound: bool = False) -> str:
         return "" if bound else "within 0.5 %"
     text = f"{shown:.{decimals}f}x {'as fast' if ratio < 1 else 'the time'}"
     return f"at least {text}" if bound else text
+
+
+def multiple(factor: float) -> str:
+    """A factor for a headline, as in "1.05x", "2.1x" and "120x"."""
+    return f"{factor:.{2 if factor < 1.995 else 1 if factor < 99.95 else 0}f}x"
 
 
 def join_other(words: str, other: str) -> str:

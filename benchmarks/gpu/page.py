@@ -11,14 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from benchmarks.gpu.outcome import Finding, Grid, Outcome, State, Verdict
 from benchmarks.gpu.parts import Part
 from wrn_deploy.bench.report.report import Boundary, Report
 from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.formatting import count, file_size
-from wrn_deploy.rendering.page import Figure, draw_figure, open_templates, policy_of
+from wrn_deploy.rendering.page import Figure, draw_figure, open_templates, page_of
 from wrn_deploy.rendering.pictures.sweep import draw_batches
 
 __all__ = ["write_page"]
@@ -67,7 +65,6 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
         outcomes: by name.
     """
     templates = open_templates(TEMPLATES)
-    style = templates.get_template("gpu.css").render()
     known = [(part, outcomes[part.name]) for part in parts if part.name in outcomes]
     wrong = [{"part": part.title, "text": text} for part, outcome in known for text in _wrong(outcome)]
     sections = [_section(part, outcome) for part, outcome in known]
@@ -86,11 +83,10 @@ def write_page(file: Path, record: Mapping[str, Any], parts: Sequence[Part], out
         headers=("Part", "State", "Seconds", "Why"),
         rows=tuple((each.title, each.state, each.seconds, each.reason) for each in sections),
     )
-    page = templates.get_template(
-        "gpu.html"
-    ).render(
-        style=Markup(style),  # noqa: S704 (the project's own files)
-        policy=Markup(policy_of(style)),  # noqa: S704 (it has no text from outside)
+    page = page_of(
+        templates,
+        "gpu.html",
+        "gpu.css",
         title=f"GPU report: {gpu['name']}{' (stand-in driver)' if record['stand_in'] else ''}",
         about=f"driver {gpu['driver']}, compute capability {gpu['compute_capability']}, "
         f"{file_size(gpu['memory_mib'] * 2**20)}; networks with random weights",

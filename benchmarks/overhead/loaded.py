@@ -31,7 +31,8 @@ from wrn_deploy.machine import usable_cores
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.process.children import run_child
 from wrn_deploy.process.scratch import scratch_folder
-from wrn_deploy.rendering.notes import doubts, summary
+from wrn_deploy.rendering.notes import summary
+from wrn_deploy.rendering.remarks import doubts
 
 PROGRAM = "from wrn_deploy.cli import main; main()"
 ALLOWED = 1.5  # factor between a quoted ratio and the quiet machine's
@@ -53,7 +54,7 @@ def main() -> int:
         pictures=False,
     )
     quiet = read_report(given.quiet) if given.quiet else _bench(given.bundle, options)
-    console.print(f"quiet: {summary(quiet)}", *doubts(quiet), sep="\n", highlight=False)
+    console.print(f"quiet: {summary(quiet)}", *(remark.text for remark in doubts(quiet)), sep="\n", highlight=False)
     if doubts(quiet) and not given.quiet:
         console.print(
             "the machine is not quiet: expected ratios that hold; stop other programs, or give a report to --quiet"

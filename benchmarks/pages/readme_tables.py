@@ -14,7 +14,8 @@ from wrn_deploy.bench.report.ratios import Ratio
 from wrn_deploy.bench.report.report import Report, Row, read_report
 from wrn_deploy.bench.report.verdicts import Verdict
 from wrn_deploy.formatting import count, digits, file_size, one_line, percent
-from wrn_deploy.rendering.notes import heading, skips, summary, warnings
+from wrn_deploy.rendering.notes import heading, skips, summary
+from wrn_deploy.rendering.remarks import MARKS, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS
 
 __all__ = [
@@ -79,7 +80,7 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
             table([headers[index] for index in kept], ([line[index] for index in kept] for line in lines)),
             f"![{safe(name)}: the measured candidates of the table as a picture]({picture})",
             _skipped(report),
-            *(f"Warning: {safe(warning)}" for warning in warnings(report)),
+            *(f"{MARKS[remark.severity]}: {safe(remark.text)}" for remark in warnings(report)),
         )
         if block
     )

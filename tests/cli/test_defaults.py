@@ -230,12 +230,12 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "measuring.measure.bench_bundle", "bench",
         ["a", "--data", "b", "--out", "OUT", *SELECTION, "--batches", "6,7", "--rounds", "8", "--duration", "9",
-         "--iterations", "10", "--streams", "11", "--boundary", "e2e", "--baseline", "torch-fp32",
+         "--iterations", "10", "--streams", "11", "--boundary", "e2e", "--baseline", "torch-fp32", "--time-limit", "60",
          "--scenario", "Server", "--scenario-seconds", "12", "--target-latency", "13", "--target-qps", "14",
          "--no-pictures"],
         MeasureOptions(
             data="b", batches=(6, 7), rounds=8, duration_s=9.0, iterations=10, streams=11, boundary=Boundary.E2E,
-            baseline=("torch", Precision.FP32), logs=Path("OUT/loadgen"), pictures=False, **SELECTED,
+            baseline=("torch", Precision.FP32), logs=Path("OUT/loadgen"), pictures=False, time_limit_s=60.0, **SELECTED,
             loads=(Load(scenario=Scenario.SERVER, seconds=12.0, batch=7, target_ms=13.0, qps=14.0),),
         ),
     ),
@@ -315,5 +315,5 @@ def test_what_runs_is_a_bundle_or_weights_with_their_network(
 
 
 def test_the_reference_of_a_comparison_is_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = handed(monkeypatch, "measuring.compare.compare_files", "compare", "a", "b", "--reference", "torch-fp32")
+    given = handed(monkeypatch, "measuring.compare.compare_files", "compare", "a", "b", "--baseline", "torch-fp32")
     assert given == (A, B, ("torch", Precision.FP32))

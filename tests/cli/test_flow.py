@@ -15,6 +15,7 @@ import pytest
 from tests.cli.conftest import Cli, contents
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
+from wrn_deploy.rendering.html import files_of
 
 pytestmark = pytest.mark.usefixtures("short_turns")
 
@@ -73,7 +74,7 @@ def test_bench_prints_a_table_and_writes_reports(
     assert sum(line.startswith("Candidate") for line in lines) == tables, "times, verdicts, and accuracy with sizes"
     assert "wrn-10-1 on digits, 359 images" in lines[0]
     written = {path.name for path in (bundle.folder / "reports").iterdir()}
-    assert written == {"bench.json", "bench.csv", "bench.md", "bench.html"}
+    assert written == set(files_of("bench").values())
     assert "reports/bench.html" in outcome.err
 
 

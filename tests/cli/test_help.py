@@ -42,7 +42,7 @@ def test_the_help_lists_every_command_and_the_exit_codes(cli: Cli) -> None:
     panels = re.findall(r"╭─ (\w+) ─+╮\n(.*?)╰", outcome.out, re.DOTALL)
     assert panels.pop(0)[0] == "Options"
     assert {title: re.findall(r"│ ([a-z][a-z-]+) {2,}[A-Z]", text) for title, text in panels} == PANELS
-    assert "3 a gate failed, 4 this machine cannot do it" in outcome.out
+    assert "3 a gate failed, 4 this machine cannot do it, 130 interrupted" in outcome.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -84,7 +84,7 @@ def test_nothing_is_cut_in_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("pl", {"plot-training", "plot-model"}), ("compare --ref", {"--reference"}), ("eval --workers", {"--workers"})],
+    [("pl", {"plot-training", "plot-model"}), ("compare --base", {"--baseline"}), ("eval --workers", {"--workers"})],
 )
 def test_a_shell_completes_commands_and_options(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, typed: str, completed: set[str]

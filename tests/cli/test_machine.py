@@ -47,8 +47,8 @@ def test_building_without_tensorrt(
     before = contents(bundle.folder)
     outcome = cli("build-engine", bundle.folder, *options)
     assert outcome.code == 4
-    assert "installed: pip install 'wrn-deploy[gpu]'" in outcome.err
-    assert "'wrn-deploy[rtx]'" in outcome.err
+    assert "installed: pip install 'tensorrt>=10.12'" in outcome.err
+    assert "pip install 'tensorrt-rtx>=1.7'" in outcome.err
     assert contents(bundle.folder) == before
 
 
@@ -90,16 +90,16 @@ def test_a_plan_that_another_version_built(cli: Cli, bundle: Bundle, pngs: Path,
 @pytest.mark.parametrize(
     ("module", "command", "words"),
     [
-        ("torch", ("train", "wrn-10-1", "--out", "NEW"), "pip install 'wrn-deploy[export]'"),
-        ("torch", ("models", "wrn-22-7"), "pip install 'wrn-deploy[export]'"),
-        ("onnxscript", ("export", "wrn-10-1", "--random-weights", "--out", "NEW"), "pip install 'wrn-deploy[export]'"),
-        ("onnxruntime", ("predict", "BUNDLE", "PNG", "--backend", "onnxruntime"), "pip install 'wrn-deploy[cpu]'"),
-        ("onnxruntime", ("calibrate", "BUNDLE", "--calib-data", "PNGS"), "pip install 'wrn-deploy[cpu]'"),
+        ("torch", ("train", "wrn-10-1", "--out", "NEW"), "pip install 'torch>=2.9'"),
+        ("torch", ("models", "wrn-22-7"), "pip install 'torch>=2.9'"),
+        ("onnxscript", ("export", "wrn-10-1", "--random-weights", "--out", "NEW"), "pip install 'onnxscript>=0.5.6'"),
+        ("onnxruntime", ("predict", "BUNDLE", "PNG", "--backend", "onnxruntime"), "pip install 'onnxruntime>=1.24'"),
+        ("onnxruntime", ("calibrate", "BUNDLE", "--calib-data", "PNGS"), "pip install 'onnxruntime>=1.24'"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 class TestMissingPackage:
-    """An optional package that is missing is named, with the extra that brings it."""
+    """An optional package that is missing is named, with the command that brings it."""
 
     @pytest.fixture
     def places(self, bundle: Bundle, pngs: Path, tmp_path: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -32,6 +33,29 @@ def test_a_file_gets_plain_whole_lines() -> None:
     assert lines[2] == "a note on [bold]weights[/bold]"
     assert lines[3].startswith("warning: beware of long long")
     assert len(lines) == 4
+
+
+def test_a_file_hears_of_long_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wrn_deploy.cli.progress.SPEAK_S", 0.05)
+    stream = StringIO()
+    with TerminalProgress(Console(file=stream, width=200)).task("Timing 3 candidates", 186) as advance:
+        advance(1)
+        time.sleep(0.06)
+        advance(39)
+        advance(1)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3, "the third unit came too soon for another line"
+    assert re.fullmatch(r"Timing 3 candidates: 40 of 186 after \d+ s, about \d+ s left", lines[1])
+
+
+def test_quiet_progress_shows_warnings_alone() -> None:
+    stream = StringIO()
+    progress = TerminalProgress(Console(file=stream, width=200), quiet=True)
+    with progress.task("Timing", 2) as advance:
+        advance(2)
+    progress.note("a note")
+    progress.warn("beware")
+    assert stream.getvalue() == "warning: beware\n"
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])

@@ -18,6 +18,7 @@ from wrn_deploy.pipeline import demo
 from wrn_deploy.pipeline.demo import DemoOptions, run_demo
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.html import files_of
 
 
 class Notes(Silent):
@@ -55,7 +56,7 @@ def ran(quick: Callable[..., Report], tmp_path_factory: pytest.TempPathFactory) 
 def test_every_step_left_its_files(ran: tuple[Path, Report]) -> None:
     out, _ = ran
     assert (out / "training" / "weights.safetensors").is_file()
-    assert {file.name for file in (out / "reports").iterdir()} == {"bench.json", "bench.csv", "bench.md", "bench.html"}
+    assert {file.name for file in (out / "reports").iterdir()} == set(files_of("bench").values())
     keys = set(Bundle.open(out / "bundle").artifacts)
     assert {"weights", "onnx-fp32", "onnx-fp16", "calibration", "onnx-int8-tensorrt"} <= keys
     if Flavor.RTX in installed_flavors():
@@ -94,7 +95,9 @@ def test_a_run_without_tensorrt_says_so_and_goes_on(
         monkeypatch.setitem(sys.modules, module, None)
     notes = Notes()
     report = quick(ran[0], notes)
-    assert any("no TensorRT is installed (pip install 'wrn-deploy[rtx]'" in note for note in notes.notes)
+    assert any(
+        "no TensorRT is installed; TensorRT-RTX builds them without a GPU: pip install " in note for note in notes.notes
+    )
     assert {row.skipped is None for row in report.rows if row.backend.startswith("tensorrt")} == {False}
 
 

@@ -48,7 +48,7 @@ def _save_times(file: Path) -> None:
 WRITERS: dict[str, tuple[tuple[str, ...], Callable[[Path], object]]] = {
     "picture": (("a.svg",), lambda folder: write_svg("<svg/>", folder / "a.svg", Silent())),
     "reports": (
-        ("a.json", "a.csv", "a.md", "a.html"),
+        ("a.json", "a.csv", "a.md", "a.html", "a-summary.png", "a-badge.svg"),
         lambda folder: write_reports(FULL, folder, "a", Silent()),
     ),
     "log": ((LOG,), lambda folder: write_log(folder, ())),
@@ -80,17 +80,19 @@ def test_links_in_the_folder_are_not_followed(tmp_path: Path, writer: str) -> No
 def test_reports_are_written_all_or_none(tmp_path: Path) -> None:
     write_reports(FULL, tmp_path, "a", Silent())
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert sorted(before) == ["a.csv", "a.html", "a.json", "a.md"]
+    assert sorted(before) == ["a-badge.svg", "a-summary.png", "a.csv", "a.html", "a.json", "a.md"]
     assert json.loads(before["a.json"])["model"] == FULL.model
     (tmp_path / "a.html").unlink()
     (tmp_path / "a.html").mkdir()
-    for name in ("a.csv", "a.json", "a.md"):
+    assert before["a-summary.png"].startswith(b"\x89PNG")
+    others = ("a-badge.svg", "a-summary.png", "a.csv", "a.json", "a.md")
+    for name in others:
         (tmp_path / name).write_text("old")
     with pytest.raises(DeployError, match=r"a\.html is a folder: expected a path for a file"):
         write_reports(FULL, tmp_path, "a", Silent())
-    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {
-        "a.csv": "old", "a.json": "old", "a.md": "old",
-    }  # fmt: skip
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == dict.fromkeys(
+        others, "old"
+    )
 
 
 @pytest.mark.parametrize("target", ["/dev/null", "/dev/stdout", "."])

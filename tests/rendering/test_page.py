@@ -16,7 +16,7 @@ from tests.bench.hostile_report import make_hostile_report
 from tests.bench.sample_reports import FP32, FULL, HOSTILE, INT8, NO_ACCURACY, REASON, SKIPPED, make_report
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bench.report.scores import ChangedImage
-from wrn_deploy.rendering.html import to_html
+from wrn_deploy.rendering.html import files_of, to_html
 from wrn_deploy.rendering.notes import environment
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -65,13 +65,14 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS.keys())
 def test_every_page_is_balanced_and_loads_nothing(report: Report) -> None:
-    text = to_html(report)
+    text = to_html(report, "bench")
     assert text.startswith("<!doctype html>\n<html")
     assert text.endswith("</html>\n")
     page = Page(text)
     assert page.tags.count("h1") == page.tags.count("main") == 1
     assert not {name for name, _ in page.attributes} & {"srcset", "action", "data", "onclick", "style"}
-    assert all((value or "").startswith("#") for name, value in page.attributes if name == "href")
+    beside = set(files_of("bench").values())
+    assert all((value or "").startswith("#") or value in beside for name, value in page.attributes if name == "href")
     assert all((value or "").startswith("data:image/png;base64,") for name, value in page.attributes if name == "src")
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert not re.search(r"https?:|url\(|@import", text)
@@ -123,6 +124,33 @@ def test_headings_and_landmarks_are_in_order(report: Report) -> None:
     assert landmarks == ["header", "nav", "main"]
     links = {(value or "")[1:] for name, value in page.attributes if name == "href"}
     assert links <= {value for name, value in page.attributes if name == "id"}
+
+
+def test_the_page_can_be_shared() -> None:
+    text = to_html(FULL, "bench")
+    attributes = Page(text).attributes
+    assert {"bench.json", "bench.csv", "bench.md", "bench-summary.png", "bench-badge.svg"} <= {
+        value for name, value in attributes if name == "href"
+    }
+    assert '<meta property="og:image" content="bench-summary.png">' in text
+    assert '<meta property="og:title" content="wrn-16-4: Benchmark on digits, 360 images, 2025-11-20">' in text
+    assert "wrn-deploy bench BUNDLE --data digits" in text
+    assert "bench.json" not in to_html(FULL)
+    assert "og:image" not in to_html(FULL)
+
+
+def test_the_page_begins_with_three_numbers_and_a_chart() -> None:
+    words = [word.strip() for word in Page(to_html(FULL)).words if word.strip()]
+    start = words.index("2.1x")
+    assert words[start : start + 3] == ["2.1x", "as fast at batch 1", "95 % interval 2.1x to 2.1x"]
+    assert {"0.83", "points of top-1 lost", "same", "size of the file"} <= set(words)
+    assert 'id="best-wide-title"' in to_html(FULL)
+
+
+def test_severities_are_told_apart() -> None:
+    assert 'class="remark caution"' in to_html(make_full_report())
+    assert 'class="remark distrust"' in to_html(RANDOM)
+    assert "remark " not in to_html(FULL).partition("</style>")[2]
 
 
 def test_the_page_escapes_every_text_from_outside() -> None:

@@ -134,6 +134,16 @@ def test_spreads_have_an_axis_that_fits(report: Report, axis: str, width: int) -
     assert "nan" not in ET.tostring(tree, "unicode")
 
 
+def test_spreads_of_all_batch_sizes_have_one_unit() -> None:
+    row = dataclasses.replace(
+        FP32,
+        latencies=tuple(Latency(batch, (times,) * 8, STEADY) for batch, times in ((1, (1.0, 99.0)), (8, (2.0, 3.0)))),
+    )
+    for batch in (1, 8):
+        words = "".join(root(draw_spread(make_report(row), batch, 900)).itertext())
+        assert f"time over its own median at batch {batch}" in words
+
+
 def test_spreads_mark_median_and_percentiles() -> None:
     tree = root(draw_spread(WHOLE, 1, 900))
     assert len(classes(tree, "dot")) == len(classes(tree, "whisker")) == 10

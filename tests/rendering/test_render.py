@@ -23,14 +23,15 @@ from tests.bench.sample_reports import (
     make_report,
     measured,
 )
-from wrn_deploy.bench.report.environment import Environment, Snapshot
+from wrn_deploy.bench.report.environment import Environment, Severity, Snapshot
 from wrn_deploy.bench.report.report import Report, Row, WarmUp
 from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.machine import Gpu
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.markdown import to_markdown
-from wrn_deploy.rendering.notes import doubts, environment, machine_state, notes, skips, summary, warnings
+from wrn_deploy.rendering.notes import environment, machine_state, notes, skips, summary
+from wrn_deploy.rendering.remarks import doubts, headline, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, class_losses, tables
 from wrn_deploy.rendering.text import print_report
 from wrn_deploy.spec import Precision
@@ -125,29 +126,33 @@ def test_notes_say_what_the_numbers_mean() -> None:
     assert "Ratios to PyTorch fp32 need at least 6 rounds; there were 5." in notes(few)
 
 
+def texts(report: Report) -> tuple[str, ...]:
+    return tuple(remark.text for remark in warnings(report))
+
+
 def test_warnings_say_what_to_beware_of() -> None:
     assert warnings(FULL) == ()
     busy = dataclasses.replace(FULL, machine=dataclasses.replace(MACHINE, load_1min=4.5))
-    assert warnings(busy) == ("Busy machine: load 4.5 on 4 cores before measuring; the times may be too long.",)
+    assert texts(busy) == ("Busy machine: load 4.5 on 4 cores before measuring; the times may be too long.",)
     warned = dataclasses.replace(
         busy, environment=Environment(before=Snapshot(), after=Snapshot(), warnings=("The GPU was hot.",))
     )
-    assert warnings(warned) == ("The GPU was hot.",)
+    assert texts(warned) == ("The GPU was hot.",)
     restless = dataclasses.replace(
         FP32, latencies=tuple(dataclasses.replace(one, warm_up=WarmUp(10, 9, steady=False)) for one in FP32.latencies)
     )
     bound = "Only a bound of the ratio is quoted at batch {}, since the times of PyTorch fp32 had not settled after "
     bound += "warming up"
-    assert warnings(make_report(restless, INT8)) == tuple(f"{bound.format(n)}: ONNX Runtime int8." for n in (1, 8))
-    assert warnings(make_report(restless)) == ("Times had not settled after warming up: PyTorch fp32.",)
-    assert "No ratio is quoted at batch 1, since that needs at least 6 rounds: A fp32 against B fp16." in warnings(
+    assert texts(make_report(restless, INT8)) == tuple(f"{bound.format(n)}: ONNX Runtime int8." for n in (1, 8))
+    assert texts(make_report(restless)) == ("Times had not settled after warming up: PyTorch fp32.",)
+    assert "No ratio is quoted at batch 1, since that needs at least 6 rounds: A fp32 against B fp16." in texts(
         FEW_ROUNDS
     )
-    assert doubts(disturbed(make_report(FP32), 0.2)) == tuple(
+    assert tuple(remark.text for remark in doubts(disturbed(make_report(FP32), 0.2))) == tuple(
         f"Others took 20 % of the cores' time at batch {n}." for n in (1, 8)
     )
     invalid = "LoadGen calls Server of TensorRT CUDA graph int8 invalid: Reduce target QPS to improve latency."
-    assert invalid in warnings(make_full_report())
+    assert invalid in texts(make_full_report())
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
@@ -193,10 +198,10 @@ def disturbed(report: Report, taken: float) -> Report:
 EQUAL = tuple(measured(name, Precision.FP32, 1.0) for name in "ABC")
 SENTENCES = {
     "ONNX Runtime int8 is the fastest of 2 measured candidates at batch 1: 1.20 ms median, 2.1x as fast as "
-    "PyTorch fp32 (2.52 ms), with top-1 97.50 % (PyTorch fp32: 98.33 %).": FULL,
+    "PyTorch fp32 (2.52 ms; 95 % interval 2.1x to 2.1x), with top-1 97.50 % (PyTorch fp32: 98.33 %).": FULL,
     "PyTorch fp32 is the only candidate measured at batch 1: 2.52 ms median, with top-1 98.33 %.": make_report(FP32),
     "A fp32 is the fastest of 2 measured candidates at batch 1: 1.00 ms median, 1.01x as fast as "
-    "B fp16 (1.01 ms).": NO_ACCURACY,
+    "B fp16 (1.01 ms; 95 % interval 1.01x to 1.01x).": NO_ACCURACY,
     "A fp32 has the lowest median of 2 measured candidates at batch 1: 1.00 ms, too few rounds to compare with "
     "B fp16 (1.01 ms).": FEW_ROUNDS,
     "A fp32 has the lowest median of 3 measured candidates at batch 1: 1.00 ms, no difference shown to "
@@ -212,6 +217,18 @@ SENTENCES = {
     "Nothing was measured: 1 of 1 candidates skipped.": make_report(SKIPPED),
     "Nothing was measured.": make_report(),
 }
+
+
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_times_that_mean_nothing_have_no_headline(name: str) -> None:
+    noisy, calm = disturbed(FULL, 0.3), disturbed(FULL, 0.2)
+    assert headline(noisy).severity is Severity.DISTRUST
+    assert "others took 30 % of the cores' time" in headline(noisy).text
+    assert headline(calm).severity is Severity.NOTE
+    words = " ".join(RENDERINGS[name](noisy).split())
+    assert "Do not trust these times" in words
+    assert "lowest median of 2" not in words
+    assert "Do not trust" not in RENDERINGS[name](calm)
 
 
 @pytest.mark.parametrize("text", SENTENCES)

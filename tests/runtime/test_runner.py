@@ -22,7 +22,7 @@ from wrn_deploy import Runner
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
-from wrn_deploy.errors import DeployError, MachineError, UsageError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.runtime.backend import Backend, examine, known_pairs, open_backend
 from wrn_deploy.spec import Precision
 
@@ -308,8 +308,10 @@ def test_unknown_names_are_refused_with_the_known_ones(made_bundle: Path) -> Non
 def test_a_bundle_that_nothing_can_run_names_every_reason(bundle: Bundle) -> None:
     (bundle.folder / "fp32.onnx").unlink()
     (bundle.folder / "fp16-tensorrt_rtx.plan").unlink(missing_ok=True)
-    with pytest.raises(MachineError, match=r"nothing here can run .*TensorRT fp16: .*; ONNX Runtime CPU fp32: .*fp32"):
+    expected = r"nothing here can run .*: ONNX Runtime CPU fp32: .*fp32.*; TensorRT fp16: "
+    with pytest.raises(DeployError, match=expected) as error:
         Runner.open(bundle.folder)
+    assert error.value.exit_code == 1, "the bundle can be repaired: not a matter of the machine"
 
 
 def test_a_changed_graph_is_not_run(bundle: Bundle) -> None:

@@ -134,7 +134,7 @@ def test_what_is_no_graph_is_named_with_the_remedy(tmp_path: Path, data: bytes) 
 def test_without_onnxruntime_the_machine_cannot_do_it(made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(
-        MachineError, match=r"needs onnxruntime, which is not installed: pip install 'wrn-deploy\[cpu\]'"
+        MachineError, match=r"needs onnxruntime, which is not installed: pip install 'onnxruntime>=1\.24'"
     ):
         open_session(made_bundle / "fp32.onnx")
     assert providers() == []

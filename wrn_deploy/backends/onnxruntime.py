@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError, StaleArtifact
+from wrn_deploy.errors import DeployError, MachineError, StaleArtifact, how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
@@ -54,6 +54,11 @@ class SessionRuntime:
     comparison_only: bool = False
 
     @property
+    def package(self) -> str:
+        """The package that the provider comes in, or that its own package needs."""
+        return "onnxruntime-gpu" if self.extra == "gpu" else "onnxruntime"
+
+    @property
     def precisions(self) -> tuple[Precision, ...]:
         """The precisions it has graphs for."""
         return tuple(self.graphs)
@@ -65,11 +70,12 @@ class SessionRuntime:
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Why this machine cannot run it: package, provider, GPU, TensorRT, in this order."""
         if importlib.util.find_spec("onnxruntime") is None:
-            return f"ONNX Runtime is not installed: pip install 'wrn-deploy[{self.extra}]'"
+            return f"ONNX Runtime is not installed: {how_to_install(self.extra, self.package)}"
         if self.provider.device == "cpu":
             return None
         if not has_provider(self.provider):
-            return f"ONNX Runtime has no {self.provider.name}: pip install 'wrn-deploy[{self.extra}]'"
+            package = "onnxruntime-ep-nv-tensorrt-rtx" if self.extra == "ort-rtx" else self.package
+            return f"ONNX Runtime has no {self.provider.name}: {how_to_install(self.extra, package)}"
         if find_gpu() is None:
             return "no CUDA GPU on this machine"
         return tensorrt_mismatch() if self.provider is TENSORRT else None

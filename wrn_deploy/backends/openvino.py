@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DamagedFile, DeployError, MachineError
+from wrn_deploy.errors import DamagedFile, DeployError, MachineError, how_to_install
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.spec import Precision, TensorSpec
@@ -42,7 +42,7 @@ class OpenVinoRuntime:
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Needs the package."""
         installed = importlib.util.find_spec("openvino") is not None
-        return None if installed else "OpenVINO is not installed: pip install 'wrn-deploy[openvino]'"
+        return None if installed else f"OpenVINO is not installed: {how_to_install('openvino', 'openvino')}"
 
     def open_backend(
         self, bundle: Bundle, artifact: Artifact, *, precision: Precision, threads: int | None

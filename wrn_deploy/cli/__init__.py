@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import sys
 import traceback
@@ -39,12 +40,14 @@ def main() -> None:
                 _leave(ending)
             raise
         except Exception:  # noqa: BLE001 (a bug: Python would print it to the stream behind the printable one)
-            _end(traceback.format_exc().rstrip(), 1)
+            _end(traceback.format_exc().rstrip(), 1, "bug")
 
 
 def _main() -> None:
+    from wrn_deploy.cli.options.everywhere import Verbosity, set_verbosity, verbosity
     from wrn_deploy.errors import DeployError
 
+    set_verbosity(Verbosity.NORMAL)
     try:
         from wrn_deploy.cli.app import app
 
@@ -54,9 +57,11 @@ def _main() -> None:
             if sys.stdout is not None:  # None if the caller has closed it
                 sys.stdout.flush()
     except DeployError as error:
-        _end(f"error: {error}", error.exit_code)
+        if verbosity() is Verbosity.VERBOSE and sys.stderr is not None:
+            sys.stderr.write(traceback.format_exc())
+        _end(f"error: {error}", error.exit_code, error.code)
     except (KeyboardInterrupt, Interrupted):
-        _end(INTERRUPTED, 130)
+        _end(INTERRUPTED, 130, "interrupted")
     except BrokenPipeError:  # the reader of our output, as in `| head`, has gone
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -65,7 +70,7 @@ def _main() -> None:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "expected a readable and writable path")
-        _end(f"error: cannot read or write{where} ({error.strerror or error}): {remedy}", 1)
+        _end(f"error: cannot read or write{where} ({error.strerror or error}): {remedy}", 1, "files")
 
 
 def _leave(ending: SystemExit) -> None:
@@ -79,9 +84,16 @@ def _leave(ending: SystemExit) -> None:
     os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
 
 
-def _end(text: str, code: int) -> None:
-    """Prints the text, further lines of it indented: a line break in a file's name must not begin a line of ours."""
+def _end(text: str, exit_code: int, code: str) -> None:
+    """Prints the text, further lines of it indented: a line break in a file's name must not begin a line of ours.
+
+    With --json it is one line of JSON, the last one on stderr, with the error's stable `code`.
+    """
+    shown = printable(text)
+    if "--json" in sys.argv:
+        error = {"code": code, "exit_code": exit_code, "text": shown.removeprefix("error: ")}
+        shown = json.dumps({"error": error})
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody reads it
-            sys.stderr.write(printable(text).replace("\n", "\n  ") + "\n")
-    sys.exit(code)
+            sys.stderr.write(shown.replace("\n", "\n  ") + "\n")
+    sys.exit(exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +13,23 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from wrn_deploy.cli import Interrupted
+from wrn_deploy.cli.options.everywhere import complete
+from wrn_deploy.errors import UsageError
 from wrn_deploy.formatting import printable
 from wrn_deploy.process.scratch import sweep_temporary
 from wrn_deploy.version import __version__
 
-__all__ = ["GROUPS", "app", "load_command"]
+__all__ = ["ENVIRONMENT", "GROUPS", "app", "load_command"]
+
+HELP = ["--help", "-h"]
+
+# The environment variables that commands read, beside those of the libraries they run.
+ENVIRONMENT: Mapping[str, str] = {
+    "WRN_DEPLOY_LIMITS": "(as --limit)",
+    "WRN_DEPLOY_REQUIRE_SIGNATURE": "(as --require-signature)",
+    "WRN_DEPLOY_ALLOW_HOST_CODE": "(as --allow-host-code)",
+    "WRN_DEPLOY_WEIGHTS_URL": "(a mirror of published weights)",
+}
 
 # Group -> its commands, each with the first line of its help; a test compares them with the commands themselves.
 # A group is a module of `cli/commands`, and a panel of --help.
@@ -41,7 +54,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "measuring": {
         "bench": "Measure latency, accuracy and memory of every candidate side by side.",
         "eval": "Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.",
-        "compare": "Compare two reports of bench, with a gate: what is slower, faster, or less accurate.",
+        "compare": "Compare reports of bench, with a gate: what is slower, faster, or less accurate.",
     },
     "inference": {
         "predict": "Print the labels and scores of images.",
@@ -102,9 +115,11 @@ def load_command(name: str) -> TyperCommand:
     commands = typer.main.get_group(importlib.import_module(f"wrn_deploy.cli.commands.{group}").app).commands
     command = commands[name]
     assert isinstance(command, TyperCommand)
-    _without_types(command.get_params(typer.Context(command)))
+    command.context_settings["help_option_names"] = HELP
+    _without_types(command.get_params(typer.Context(command, help_option_names=HELP)))
     paragraphs = (command.help or "").split("\n\n")  # typer keeps the source's lines
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    complete(command)
     return command
 
 
@@ -126,6 +141,8 @@ def _printable_errors() -> Iterator[None]:
             error.message = _with_value(error)
         if isinstance(getattr(error, "message", None), str):
             error.message = printable(error.message, breaks=False)  # type: ignore[attr-defined]
+            if "--json" in sys.argv:  # typer would print it in a box
+                raise UsageError(error.format_message()) from error  # type: ignore[attr-defined]
         raise
 
 
@@ -143,7 +160,17 @@ app = typer.Typer(
     cls=Commands,
     name="wrn-deploy",
     help="Wide Residual Networks from weights to a measured, proved TensorRT engine.",
-    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 a gate failed, 4 this machine cannot do it.",
+    epilog="\n\n".join(
+        (
+            "Exit codes: 0 done, 1 error, 2 wrong usage, 3 a gate failed, 4 this machine cannot do it, "
+            "130 interrupted.",
+            f"Environment: {', '.join(f'{name} {about}' for name, about in ENVIRONMENT.items())}.",
+            "Examples:",
+            "wrn-deploy demo",
+            "wrn-deploy export wrn-16-2 --weights run/model.safetensors -o bundle",
+        )
+    ),
+    context_settings={"help_option_names": HELP},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -153,6 +180,19 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"wrn-deploy {__version__}")
         raise typer.Exit
+
+
+def _configure(context: typer.Context, file: Path | None) -> None:
+    """Makes the options in a file the defaults of the command that is called."""
+    from wrn_deploy.cli.options.config import PROJECT, read_config, values_of
+
+    name = context.invoked_subcommand
+    table = read_config(file, [name for commands in GROUPS.values() for name in commands]).get(name or "")
+    if name is None or not table:
+        return
+    context.default_map = {name: values_of(load_command(name), table)}
+    if file is None:
+        typer.echo(f"options of {PROJECT}: {', '.join(table)}", err=True)
 
 
 @app.callback()
@@ -184,6 +224,14 @@ def _options(
             help="Let TensorRT run processor code in version-compatible plans; only if you trust who built them.",
         ),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="TOML",
+            help="Read options from this file, a table for each command. Default: tool.wrn-deploy in ./pyproject.toml.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", metavar="", help="Print the version.", callback=_print_version, is_eager=True),
@@ -192,6 +240,7 @@ def _options(
     """Runs before each command."""
     del version
     sweep_temporary()
+    _configure(context, config)
     if limit:
         from wrn_deploy.files.budget import raised
 

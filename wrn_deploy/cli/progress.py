@@ -17,30 +17,36 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from wrn_deploy.cli.options.everywhere import Verbosity, verbosity
 from wrn_deploy.cli.streams import printable_streams
 from wrn_deploy.cli.terminal import TerminalConsole
 from wrn_deploy.formatting import printable
 
 __all__ = ["TerminalProgress", "new_progress"]
 
+SPEAK_S = 10.0  # without a terminal, a task says how far it is once in so many seconds
 WIDE = 100  # columns; a narrower terminal has room for title, count and time, but not for a bar
 
 
 def new_progress() -> TerminalProgress:
     """Where a command reports its progress: stderr."""
-    return TerminalProgress(TerminalConsole(stderr=True))
+    return TerminalProgress(TerminalConsole(stderr=True), quiet=verbosity() is Verbosity.QUIET)
 
 
 class TerminalProgress:
     """Implements `progress.Progress` on a console that writes to stderr."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
+        self._quiet = quiet
 
     @contextlib.contextmanager
     def task(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A bar (or a spinner without `total`) while the block runs, then one line with the time it took."""
         start = time.perf_counter()
+        if self._quiet:
+            yield lambda _units: None
+            return
         if self._console.is_terminal:
             bar = [BarColumn(bar_width=20)] if self._console.width >= WIDE else []
             counted = [*bar, MofNCompleteColumn()] if total is not None else []
@@ -54,12 +60,29 @@ class TerminalProgress:
                 yield lambda units: bars.advance(task, units)
         else:
             self._print(f"{title} ...")
-            yield lambda _units: None
+            yield self._speaker(title, total)
         self._print(f"{title}: {time.perf_counter() - start:.1f} s")
+
+    def _speaker(self, title: str, total: int | None) -> Callable[[int], None]:
+        """What prints a line with the units done, if the last line of the task is SPEAK_S old."""
+        start = last = time.perf_counter()
+        done = 0
+
+        def advance(units: int) -> None:
+            nonlocal done, last
+            done += units
+            now = time.perf_counter()
+            if now - last >= SPEAK_S:
+                last = now
+                left = f", about {(total - done) * (now - start) / done:.0f} s left" if total and done else ""
+                self._print(f"{title}: {done}{f' of {total}' if total else ''} after {now - start:.0f} s{left}")
+
+        return advance
 
     def note(self, text: str) -> None:
         """One plain line."""
-        self._print(text)
+        if not self._quiet:
+            self._print(text)
 
     def warn(self, text: str) -> None:
         """One marked line."""

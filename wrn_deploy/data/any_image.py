@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,9 +19,18 @@ from wrn_deploy.data.preprocess import fit_image, fit_item
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import Preprocessing
 
-__all__ = ["AnyImage", "fit_images", "is_encoded"]
+__all__ = ["AnyImage", "ImageBytes", "fit_images", "is_encoded"]
 
-AnyImage: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """The bytes of an image file that has another name than a path: an address, or standard input."""
+
+    name: str
+    content: bytes
+
+
+AnyImage: TypeAlias = str | os.PathLike[str] | bytes | ImageBytes | Image.Image | npt.NDArray[np.uint8]
 EXPECTED = "expected a path, the bytes of an image file, a Pillow image, or a uint8 array (height, width, 3), RGB"
 
 
@@ -56,10 +66,12 @@ def fit_images(
 
 def is_encoded(image: AnyImage) -> bool:
     """Whether the image has to be decoded: it is a path or bytes."""
-    return isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)
+    return isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | ImageBytes)
 
 
 def _name(image: AnyImage, index: int) -> str:
+    if isinstance(image, ImageBytes):
+        return image.name
     return os.fspath(image) if isinstance(image, str | os.PathLike) else f"image {index}"
 
 
@@ -69,6 +81,8 @@ def _encoded(image: AnyImage, name: str) -> Item | None:
         return Item(name, None, Encoded(Path(image), name))
     if isinstance(image, bytes | bytearray | memoryview):
         return Item(name, None, Encoded(bytes(image), name))
+    if isinstance(image, ImageBytes):
+        return Item(name, None, Encoded(image.content, name))
     return None
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
-from wrn_deploy.errors import GateError, MachineError, UsageError
+from wrn_deploy.errors import GateError, MachineError, UsageError, how_to_install
 from wrn_deploy.formatting import file_size
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
@@ -155,7 +155,8 @@ def build_plans(
 
     plans, missing = list[Artifact](), list[str]()
     if not installed_flavors():
-        missing.append("no TensorRT is installed (pip install 'wrn-deploy[rtx]' builds them without a GPU)")
+        hint = how_to_install("rtx", "tensorrt-rtx")
+        missing.append(f"no TensorRT is installed; TensorRT-RTX builds them without a GPU: {hint}")
         progress.warn(f"no plan was built: {missing[0]}")
     for flavor in installed_flavors():
         for precision in precisions:

@@ -11,10 +11,12 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.files.new_file import check_target, new_file, write_whole
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.csv_file import to_csv
-from wrn_deploy.rendering.html import to_html
+from wrn_deploy.rendering.html import files_of, to_html
 from wrn_deploy.rendering.markdown import to_markdown
+from wrn_deploy.rendering.pictures.badge import draw_badge
+from wrn_deploy.rendering.summary_picture import draw_summary
 
-__all__ = ["check_folder", "check_picture", "reports_of", "write_reports", "write_svg"]
+__all__ = ["check_folder", "check_picture", "reports_of", "write_page", "write_reports", "write_svg"]
 
 
 def reports_of(bundle: Path) -> Path:
@@ -45,13 +47,20 @@ def check_folder(folder: Path) -> Path:
 
 
 def write_reports(report: Report, folder: Path, name: str, progress: Progress) -> None:
-    """Writes `name`.json, .csv, .md and .html into `folder`, which is made if missing."""
-    texts = {".json": report.to_json(), ".csv": to_csv(report), ".md": to_markdown(report), ".html": to_html(report)}
+    """Writes `name`.json and the other files of `files_of` into `folder`, which is made if missing."""
+    contents = {
+        "JSON": report.to_json().encode(),
+        "CSV": to_csv(report).encode(),
+        "Markdown": to_markdown(report).encode(),
+        "page": to_html(report, name).encode(),
+        "picture": draw_summary(report),
+        "badge": draw_badge(report).to_file().encode(),
+    }
+    files = {folder / file: contents[kind] for kind, file in files_of(name).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    files = {folder / f"{name}{suffix}": text for suffix, text in texts.items()}
     with contextlib.ExitStack() as stack:  # an error leaves the old files
-        for file, text in files.items():
-            stack.enter_context(new_file(file)).write(text.encode("utf-8"))
+        for path, content in files.items():
+            stack.enter_context(new_file(path)).write(content)
     progress.note(f"reports: {', '.join(map(str, files))}")
 
 
@@ -64,6 +73,13 @@ def check_picture(file: Path) -> Path:
     check_folder(file.parent)
     check_target(file)
     return file
+
+
+def write_page(page: str, file: Path, progress: Progress) -> None:
+    """Writes the page and reports where it is; makes its folder if missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, page)
+    progress.note(f"page: {file}")
 
 
 def write_svg(svg: str, file: Path, progress: Progress) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from wrn_deploy.bench.report.report import Boundary, Report, RowKey
 from wrn_deploy.formatting import one_line
-from wrn_deploy.rendering.notes import warnings
+from wrn_deploy.rendering.remarks import warnings
 
 __all__ = ["SEPARATE", "comparison_warnings", "obstacles"]
 
@@ -34,14 +34,14 @@ OFTEN_THE_POINT: Facts = {
 }
 
 
-def obstacles(before: Report, after: Report, reference: RowKey | None = None) -> tuple[str, ...]:
+def obstacles(before: Report, after: Report, baseline: RowKey | None = None) -> tuple[str, ...]:
     """Why the two may not be compared, as in "other CPU: A and B"; empty: they may."""
     found = _differences(SAME, before, after)
     if before.settings.boundary == after.settings.boundary == Boundary.E2E and before.data_digest != after.data_digest:
         found.append(f"other images, which the timed section decodes: {_images(before)} and {_images(after)}")
     timed = [{row.key for row in report.rows if row.latencies} for report in (before, after)]
-    if reference is not None and not all(reference in keys for keys in timed):
-        found.append(f"the reference {'-'.join(reference)} has no times in one of them")
+    if baseline is not None and not all(baseline in keys for keys in timed):
+        found.append(f"the baseline {'-'.join(baseline)} has no times in one of them")
     return tuple(found)
 
 
@@ -61,7 +61,7 @@ def comparison_warnings(before: Report, after: Report) -> tuple[str, ...]:
         found.append("A and B are the same report.")
     elif before.timed and after.timed:
         found.append(SEPARATE)
-    found += [f"{name}: {text}" for name, report in (("A", before), ("B", after)) for text in warnings(report)]
+    found += [f"{name}: {one.text}" for name, report in (("A", before), ("B", after)) for one in warnings(report)]
     return tuple(found)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from wrn_deploy.bench.report.environment import Remark, Severity
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import one_line
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips
+from wrn_deploy.rendering.remarks import MARKS, headline, warnings
+from wrn_deploy.rendering.sharing import command
 from wrn_deploy.rendering.table import Table, tables
 
 __all__ = ["to_markdown"]
@@ -24,20 +27,26 @@ ADDRESS = re.compile(r"(?:://|www\.|@)+", re.IGNORECASE)
 
 
 def to_markdown(report: Report) -> str:
-    """Heading, summary, warnings, tables, skipped rows, notes and environment; ends with a line break."""
+    """Heading, headline, warnings, tables, skipped rows, notes and environment; ends with a line break."""
     model, data = heading(report)
+    first = headline(report)
     state, skipped = machine_state(report), _list(skip.sentence for skip in skips(report))
     blocks = [
         f"# Benchmark of {_escape(model)} on {_escape(data)}",
-        _escape(summary(report)),
-        "\n".join(f"- **Warning:** {_escape(warning)}" for warning in warnings(report)),
+        _marked(first) if first.severity is Severity.DISTRUST else _escape(first.text),
+        "\n".join(f"- {_marked(one)}" for one in warnings(report) if one.severity is not Severity.DISTRUST),
         *(f"## {_escape(table.title)}\n\n{_table(table)}" for table in tables(report)),
         f"## Skipped\n\n{skipped}" if skipped else "",
         f"## Notes\n\n{_list(notes(report))}",
+        f"## Reproduce\n\n{_escape(command(report))}",
         f"## Environment\n\n{_list(f'{name}: {value}' for name, value in environment(report))}",
         "" if state is None else _table(state),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _marked(remark: Remark) -> str:
+    return f"**{MARKS[remark.severity]}:** {_escape(remark.text)}"
 
 
 def _table(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""Describes a report in words: a summary, notes, warnings, and the environment."""
+"""Describes a report in words: a summary, what was skipped, notes, and the environment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from wrn_deploy.bench.report.derived import Ranked
 from wrn_deploy.bench.report.environment import GPU_IDLE, Environment, Snapshot
 from wrn_deploy.bench.report.ratios import CONFIDENCE, MIN_ROUNDS
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.bench.report.verdicts import TAKEN, Conclusion
-from wrn_deploy.formatting import count, digits, file_size, one_line, percent
+from wrn_deploy.bench.report.verdicts import Conclusion, Verdict
+from wrn_deploy.formatting import count, digits, file_size, multiple, one_line, percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
 
-__all__ = ["Skip", "doubts", "environment", "heading", "machine_state", "notes", "skips", "summary", "warnings"]
+__all__ = [
+    "NAMES_SHOWN",
+    "Compared",
+    "Skip",
+    "compared",
+    "environment",
+    "heading",
+    "machine_state",
+    "notes",
+    "skips",
+    "summary",
+]
 
 NAMES_SHOWN = 5
 
@@ -29,6 +40,28 @@ class Skip:
     def sentence(self) -> str:
         """As in "TensorRT fp16 (built, 5.50 MB), TensorRT int8 skipped: no GPU"."""
         return f"{', '.join(self.names)} skipped: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The two rows that a report is about: the one with the lowest median, and the one it is compared with.
+
+    The latter is the reference, or the next in the ranking; `lead` is the verdict on the first one's time over its.
+    """
+
+    first: Ranked
+    other: Ranked
+    lead: Verdict
+
+
+def compared(report: Report) -> Compared | None:
+    """The two rows of the headline; None: fewer than two were timed."""
+    ranking = report.derived.ranking
+    if len(ranking) < 2:
+        return None
+    other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
+    assert other.lead is not None, "the first row alone has none"
+    return Compared(ranking[0], other, other.lead)
 
 
 def heading(report: Report) -> tuple[str, str]:
@@ -48,25 +81,33 @@ def summary(report: Report) -> str:
         return _untimed(report)
     first = ranking[0]
     name, median, batch = one_line(first.row.name), f"{digits(first.latency.median_ms)} ms", first.latency.batch
-    if len(ranking) == 1:
+    pair = compared(report)
+    if pair is None:
         return (
             f"{name} is the only candidate measured at batch {batch}: {median} median{_accuracy(report, first, None)}."
         )
-    other = next((one for one in ranking[1:] if one.row.name == report.reference), ranking[1])
     leads = {one.row.name: one.lead for one in ranking if one.lead is not None}
-    lead, than, theirs = leads[other.row.name], one_line(other.row.name), f"{digits(other.latency.median_ms)} ms"
+    other, lead = pair.other, pair.lead
+    than, theirs = one_line(other.row.name), f"{digits(other.latency.median_ms)} ms"
     among = f"of {len(ranking)} measured candidates at batch {batch}: {median}"
     if lead.conclusion is Conclusion.TOO_NOISY:
         claim = f"Too noisy to conclude: {name} has the lowest median {among} ({than}: {theirs})"
         return f"{claim}{_accuracy(report, first, other)}."
     fastest = all(one.faster for one in leads.values())
     claim = f"{name} is the fastest {among} median, " if fastest else f"{name} has the lowest median {among}, "
-    claim += f"{lead.about(than)} ({theirs})"
+    claim += f"{lead.about(than)} ({theirs}{_interval(lead)})"
     for conclusion in (Conclusion.NO_DIFFERENCE, Conclusion.TOO_NOISY):
         alike = [one for one in ranking[1:] if one is not other and leads[one.row.name].conclusion is conclusion]
         if alike:
             claim += f" ({leads[alike[0].row.name].about(_names(alike))})"
     return f"{claim}{_accuracy(report, first, other)}."
+
+
+def _interval(lead: Verdict) -> str:
+    """What the verdict rests on, as in "; 95 % interval 2.0x to 2.2x"; empty: only a bound, or nothing, is quoted."""
+    if lead.ratio is None or not lead.faster or lead.low is None or lead.high is None:
+        return ""
+    return f"; {100 * CONFIDENCE:.0f} % interval {multiple(1 / lead.high)} to {multiple(1 / lead.low)}"
 
 
 def skips(report: Report) -> tuple[Skip, ...]:
@@ -77,60 +118,6 @@ def skips(report: Report) -> tuple[Skip, ...]:
             size = f" (built, {file_size(row.size_bytes)})" if row.size_bytes is not None else ""
             found.setdefault(one_line(row.skipped), []).append(one_line(row.name) + size)
     return tuple(Skip(tuple(names), reason) for reason, names in found.items())
-
-
-def warnings(report: Report) -> tuple[str, ...]:
-    """What makes the numbers doubtful, in sentences."""
-    machine, found = report.machine, list[str]()
-    if report.environment is not None:
-        found += [one_line(warning) for warning in report.environment.warnings]
-    elif report.timed and machine.load_1min > machine.cores:
-        load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
-        found.append(f"Busy machine: {load}; the times may be too long.")
-    found += doubts(report)
-    invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
-    for row, run in invalid:
-        reason = one_line(run.reason or "it gives no reason").rstrip(".")
-        found.append(f"LoadGen calls {one_line(run.scenario)} of {one_line(row.name)} invalid: {reason}.")
-    return tuple(found)
-
-
-def doubts(report: Report) -> tuple[str, ...]:
-    """Why ratios of times are not quoted or only as bounds, and what else was not quiet while timing, in sentences."""
-    if not report.timed:
-        return ()
-    found, open_ratios = [], _open_ratios(report)
-    for (batch, conclusion, because), names in open_ratios.items():
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        what = "Only a bound of the ratio is quoted" if conclusion is Conclusion.BOUND else "No ratio is quoted"
-        since = f", since {one_line(because)}" if because else f", since that needs at least {MIN_ROUNDS} rounds"
-        found.append(f"{what} at batch {batch}{since}: {', '.join([*names][:NAMES_SHOWN])}{more}.")
-    told = {batch for batch, _, _ in open_ratios}
-    timed = [(row, latency) for row in report.rows for latency in row.latencies if latency.batch not in told]
-    restless = dict.fromkeys(one_line(row.name) for row, latency in timed if not latency.warm_up.steady)
-    if restless:
-        found.append(f"Times had not settled after warming up: {', '.join(restless)}.")
-    for batch in dict.fromkeys(latency.batch for _, latency in timed):
-        if report.taken(batch) > TAKEN:
-            found.append(f"Others took {100 * report.taken(batch):.0f} % of the cores' time at batch {batch}.")
-    return tuple(found)
-
-
-def _open_ratios(report: Report) -> dict[tuple[int, Conclusion, str], dict[str, None]]:
-    """The rows whose time over the baseline's does not hold, and pairs with the lowest median, by the reason."""
-    ranking = report.derived.ranking
-    verdicts = [(batch, row.row, one) for row in report.derived.rows for batch, one in row.ratios.items()]
-    verdicts += [
-        (one.latency.batch, f"{ranking[0].row.name} against {one.row.name}", one.lead)
-        for one in ranking
-        if one.row.name != report.baseline
-    ]
-    found: dict[tuple[int, Conclusion, str], dict[str, None]] = {}
-    for batch, name, verdict in sorted(verdicts, key=lambda found: found[0]):
-        if verdict is not None and not verdict.holds:
-            key = (batch, verdict.conclusion, verdict.because or "")
-            found.setdefault(key, {})[one_line(name)] = None
-    return found
 
 
 def notes(report: Report) -> tuple[str, ...]:

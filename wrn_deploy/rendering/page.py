@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from wrn_deploy.formatting import count, one_line, printable
 from wrn_deploy.rendering.pictures.svg import TEMPLATES, Picture
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Figure", "draw_figure", "open_templates", "policy_of"]
+__all__ = ["Figure", "draw_figure", "open_templates", "page_of"]
 
 DESK, PHONE = 900, 336  # pixels of a picture; the latter fits a phone of 360
 PNG = b"\x89PNG\r\n\x1a\n"  # how every PNG file begins (ISO/IEC 15948, 5.2); the size is in bytes 16 to 23
@@ -49,7 +51,17 @@ def open_templates(*folders: Path) -> jinja2.Environment:
     return templates
 
 
-def policy_of(style: str) -> str:
+def page_of(templates: jinja2.Environment, name: str, style_sheet: str = "style.css", **values: object) -> str:
+    """The template `name` filled in, with the style sheet, and the policy that allows that alone."""
+    style = templates.get_template(style_sheet).render()
+    return templates.get_template(name).render(
+        style=Markup(style),  # noqa: S704 -- the project's own files
+        policy=Markup(_policy(style)),  # noqa: S704 -- it has no text from outside
+        **values,
+    )
+
+
+def _policy(style: str) -> str:
     """A page's Content-Security-Policy: its own style sheet and pictures inside it, and nothing else, no script."""
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"

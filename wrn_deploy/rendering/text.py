@@ -9,33 +9,47 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from wrn_deploy.bench.report.environment import Remark, Severity
 from wrn_deploy.bench.report.report import Report
-from wrn_deploy.formatting import printable
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips, summary, warnings
+from wrn_deploy.formatting import count, printable
+from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips
+from wrn_deploy.rendering.remarks import MARKS, headline, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
 __all__ = ["print_report"]
 
+STYLES = {Severity.NOTE: "dim", Severity.CAUTION: "bold yellow", Severity.DISTRUST: "bold red"}
 UNBOUNDED = 1000  # columns: wider than any table
 NAME = 17  # columns: longer names wrap if the table needs the room
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Prints title, summary, warnings, tables, skipped rows, notes and environment, wrapped to the console's width.
+def print_report(report: Report, console: Console, *, details: bool = True) -> None:
+    """Prints title, headline, warnings and tables, wrapped to the console's width.
 
-    A table too wide for the console is continued below with its first columns again: no cell is cut.
+    With `details` also skipped rows with their reasons, notes and environment; else how many rows were skipped. A table
+    too wide for the console is continued below with its first columns again: no cell is cut.
     """
     model, data = heading(report)
     _print(console, Text.assemble((model, "bold"), f" on {data}"))
     if report.random_weights:
         _print(console, Text(RANDOM_WEIGHTS, "bold red"))
-    _print(console, Text(summary(report)))
-    for warning in warnings(report):
-        _print(console, Text.assemble(("Warning: ", "bold yellow"), warning))
+    first = headline(report)
+    _print(console, _marked(first) if first.severity is Severity.DISTRUST else Text(first.text))
+    for remark in warnings(report):
+        if remark.severity is not Severity.DISTRUST:
+            _print(console, _marked(remark))
     for table in tables(report):
         console.print()
         _print(console, Text(table.title, "bold"))
         console.print(*_grids(table, console), sep="\n\n")
+    skipped = sum(row.skipped is not None for row in report.rows)
+    if details:
+        _print_details(report, console)
+    elif skipped:
+        _print(console, Text(f"\n{count(skipped, 'candidate')} skipped; -v prints the reasons.", "dim"))
+
+
+def _print_details(report: Report, console: Console) -> None:
     for skip in skips(report):
         console.print()
         _print(console, Text.assemble((", ".join(skip.names), "bold"), f" skipped: {skip.reason}"))
@@ -50,6 +64,10 @@ def print_report(report: Report, console: Console) -> None:
     state = machine_state(report)
     if state is not None:
         console.print("", *_grids(state, console), sep="\n")
+
+
+def _marked(remark: Remark) -> Text:
+    return Text.assemble((f"{MARKS[remark.severity]}: ", STYLES[remark.severity]), remark.text)
 
 
 def _grids(table: Table, console: Console) -> list[Grid]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
@@ -20,8 +20,8 @@ from wrn_deploy.runtime.device_array import DeviceArray
 from wrn_deploy.spec import EXPERIMENTAL, Precision, TensorSpec
 
 __all__ = [
-    "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "choose", "default_pairs", "examine",
-    "find_runtime", "known_pairs", "open_backend", "parse_precision", "runtimes",
+    "PREFERRED", "Array", "Backend", "Candidate", "DeviceBackend", "Runtime", "actionable", "choose", "default_pairs",
+    "examine", "find_runtime", "known_pairs", "open_backend", "parse_precision", "runtimes",
 ]  # fmt: skip
 
 BACKENDS = "wrn_deploy.backends"
@@ -266,13 +266,24 @@ def choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> 
         return backend, precision
     if backend is not None:
         return backend, PREFERRED.get(backend) or find_runtime(backend).precisions[0]
-    reasons = []
+    obstacles: list[tuple[str, DeployError]] = []
     for name, preferred in PREFERRED.items():
         wanted = precision or preferred
         if wanted not in find_runtime(name).precisions:
             continue
-        found = examine(bundle, name, wanted)
-        if found.obstacle is None:
+        candidate = examine(bundle, name, wanted)
+        if candidate.obstacle is None:
             return name, wanted
-        reasons.append(f"{found.runtime.title} {wanted}: {found.obstacle}")
-    raise MachineError(f"nothing here can run {bundle.folder}: {'; '.join(reasons)}")
+        obstacles.append((f"{candidate.runtime.title} {wanted}: {candidate.obstacle}", candidate.obstacle))
+    kind, reasons = actionable(obstacles)
+    raise kind(f"nothing here can run {bundle.folder}: {reasons}")
+
+
+def actionable(obstacles: Sequence[tuple[str, DeployError]]) -> tuple[type[DeployError], str]:
+    """What the error is for several obstacles, each with its text: the kind, and the texts, in the order to act on.
+
+    What the bundle lacks, a command can make; what the machine lacks comes last, and is the kind if it is all there is.
+    """
+    ordered = sorted(obstacles, key=lambda each: isinstance(each[1], MachineError))
+    kind = type(ordered[0][1]) if ordered else MachineError
+    return kind, "; ".join(text for text, _ in ordered)

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from wrn_deploy.errors import MachineError
+from wrn_deploy.errors import MachineError, how_to_install
 
 __all__ = ["cuda_failure", "on_gpu"]
 
@@ -75,9 +75,7 @@ def _primary_context() -> tuple[Any, Any]:
     try:
         import pycuda.driver as cuda
     except ImportError as error:
-        raise MachineError(
-            f"PyCUDA cannot be loaded ({error}): pip install 'wrn-deploy[cuda]', for this CUDA"
-        ) from error
+        raise MachineError(f"PyCUDA cannot be loaded ({error}): {how_to_install('cuda', 'pycuda')}") from error
     try:
         cuda.init()
         context = cuda.Device(0).retain_primary_context()

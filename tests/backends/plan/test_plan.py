@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import re
 from types import ModuleType
 
 import numpy as np
@@ -88,8 +89,8 @@ def why(bundle: Bundle) -> str | None:
 def test_reasons_come_in_the_order_in_which_they_can_be_fixed(bundle: Bundle, machine: Machine) -> None:
     made = with_plan(bundle)
     machine.has(None)
-    assert why(made) == "TensorRT is not installed: pip install 'wrn-deploy[gpu]'"
-    assert why(bundle) == "TensorRT is not installed: pip install 'wrn-deploy[gpu]'", "it says more than the plan"
+    assert str(why(made)).startswith("tensorrt is not installed: pip install ")
+    assert why(bundle) == why(made), "it says more than the plan"
     machine.has(H200, tensorrt=ImportError("no libnvinfer"))
     assert why(made) == "TensorRT is installed but cannot be loaded (no libnvinfer): install it again"
     machine.has(None, tensorrt="10.16.1.11")
@@ -97,7 +98,7 @@ def test_reasons_come_in_the_order_in_which_they_can_be_fixed(bundle: Bundle, ma
     machine.has(None, tensorrt="11.4.0.106")
     assert why(made) == "no CUDA GPU on this machine"
     machine.has(H200, tensorrt="11.4.0.106")
-    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
+    assert "PyCUDA is not installed: pip install " in str(why(made))
     machine.has(Gpu("NVIDIA L4", "8.9", 23034, "570"), tensorrt="11.4.0.106", pycuda="2026.1")
     assert "compute capability 9.0 (NVIDIA H200), here 8.9 (NVIDIA L4)" in (why(made) or "")
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
@@ -119,7 +120,7 @@ def test_a_plan_that_does_not_fit_is_not_opened(bundle: Bundle, machine: Machine
 
 def test_a_missing_package_says_more_than_the_missing_plan(bundle: Bundle, machine: Machine) -> None:
     machine.has(None)
-    with pytest.raises(MachineError, match="TensorRT cannot run fp16: TensorRT is not installed"):
+    with pytest.raises(MachineError, match="TensorRT cannot run fp16: tensorrt is not installed"):
         open_backend(bundle, backend="tensorrt", precision=Precision.FP16)
     machine.has(H200, tensorrt="11.4.0.106", pycuda="2026.1")
     with pytest.raises(DeployError, match="has no plan-fp16-tensorrt"):
@@ -176,10 +177,9 @@ def test_the_lean_runtime_opens_version_compatible_plans(
     compatible = {"version_compatible": True, "version": "11.3.0.1"}
     made = with_plan(bundle, **compatible)
     machine.has(H200)
-    assert (
-        why(made)
-        == "TensorRT is not installed: pip install 'wrn-deploy[gpu]', or 'wrn-deploy[lean]' for its lean runtime"
-    )
+    reason = why(made) or ""
+    assert reason.startswith("tensorrt is not installed: pip install ")
+    assert re.search(r", or pip install .*'tensorrt-lean-cu13>=11.0' for its lean runtime$", reason)
     machine.has(None, tensorrt_lean="11.4.0.106")
     assert why(made) == "no CUDA GPU on this machine"
     machine.has(H200, tensorrt_lean="11.4.0.106")
@@ -187,7 +187,7 @@ def test_the_lean_runtime_opens_version_compatible_plans(
     assert why(made) == "tensorrt-lean-cu13 needs the driver 580 or later, here 570.86.15: update it"
     newer = dataclasses.replace(H200, driver="580.65.06")
     machine.has(newer, tensorrt_lean="11.4.0.106")
-    assert why(made) == "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
+    assert (why(made) or "").startswith("PyCUDA is not installed: pip install ")
     machine.has(newer, tensorrt_lean="11.4.0.106", pycuda="2026.1")
     assert why(made) is None
     machine.has(newer, tensorrt_lean="11.2.0.1", pycuda="2026.1")
@@ -196,7 +196,7 @@ def test_the_lean_runtime_opens_version_compatible_plans(
     assert "built elsewhere" in (why(with_plan(bundle, **compatible, exclude_lean_runtime=True)) or "")
     assert "runs version-compatible plans alone: build" in (why(with_plan(bundle, version="11.4.0.106")) or "")
     assert runtimes()["tensorrt"].unfit(None) is None
-    assert runtimes()["tensorrt_rtx"].unfit(None) == "TensorRT-RTX is not installed: pip install 'wrn-deploy[rtx]'"
+    assert str(runtimes()["tensorrt_rtx"].unfit(None)).startswith("tensorrt-rtx is not installed: pip install ")
 
 
 def test_the_lean_module_is_imported_only_without_the_full_one(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wrn_deploy.bench.report.environment import Environment, Snapshot, find_warnings
+from wrn_deploy.bench.report.environment import Environment, Severity, Snapshot, find_warnings
 
 CALM = Snapshot()
 
@@ -55,7 +55,23 @@ CALM = Snapshot()
 )  # fmt: skip
 def test_a_value_beyond_its_limit_gives_a_warning_with_the_figure(values: dict[str, Any], warning: str | None) -> None:
     environment = Environment(**{"before": CALM, "after": CALM, **values})
-    assert find_warnings(environment, 2) == (() if warning is None else (warning,))
+    assert [remark.text for remark in find_warnings(environment, 2)] == ([] if warning is None else [warning])
+
+
+@pytest.mark.parametrize(
+    ("values", "severity"),
+    [
+        ({"others_before": 0.97}, Severity.NOTE),
+        ({"others_before": 12.0}, Severity.CAUTION),
+        ({"steal": 0.03}, Severity.NOTE),
+        ({"steal": 0.2}, Severity.CAUTION),
+        ({"before": Snapshot(governor="powersave")}, Severity.NOTE),
+        ({"cpu_throttles": 1}, Severity.CAUTION),
+    ],
+)
+def test_what_hardly_matters_is_a_note(values: dict[str, Any], severity: Severity) -> None:
+    environment = Environment(**{"before": CALM, "after": CALM, **values})
+    assert [remark.severity for remark in find_warnings(environment, 2)] == [severity]
 
 
 def test_all_warnings_are_given() -> None:

@@ -62,10 +62,10 @@ def test_its_json_has_everything_also_where_the_gate_fails(cli: Cli, files: tupl
 
 
 def test_a_reference_is_divided_by_and_not_compared(cli: Cli, files: tuple[Path, Path]) -> None:
-    outcome = cli("compare", *files, "--reference", "pytorch-fp32")
+    outcome = cli("compare", *files, "--baseline", "pytorch-fp32")
     assert "divided by those of PyTorch fp32 in the same round" in outcome.out
-    assert cli("compare", *files, "--reference", "tensorrt-fp16").code == 1
-    assert cli("compare", *files, "--reference", "pytorch").code == 2
+    assert cli("compare", *files, "--baseline", "tensorrt-fp16").code == 1
+    assert cli("compare", *files, "--baseline", "pytorch").code == 2
 
 
 def test_what_may_not_be_compared_ends_with_1_and_says_why(cli: Cli, files: tuple[Path, Path]) -> None:
@@ -87,3 +87,27 @@ def test_texts_from_reports_cannot_move_the_cursor(cli: Cli, files: tuple[Path, 
         report = make_report(*rows, model=HOSTILE)
         file.write_text(dataclasses.replace(report, data=HOSTILE).to_json(), encoding="utf-8")
     assert "\x1b" not in cli("compare", *files).out
+
+
+def test_several_reports_have_a_history(cli: Cli, files: tuple[Path, Path], tmp_path: Path) -> None:
+    first, last = files
+    bundle, folder = tmp_path / "bundle", tmp_path / "folder"
+    for place, report in ((bundle / "reports", FULL), (folder, FULL)):
+        place.mkdir(parents=True)
+        (place / "bench.json").write_text(report.to_json(), encoding="utf-8")
+    outcome = cli("compare", first, bundle, folder, last, "-o", tmp_path / "history.html")
+    assert outcome.code == 0, outcome.err
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    assert "ONNX Runtime int8 1.20 1.20 1.20 1.80" in lines
+    assert "ONNX Runtime int8 1 1.20 1.80 1.500 1.500 to 1.500 1.50x the time" in lines
+    assert (tmp_path / "history.html").read_text(encoding="utf-8").count('class="curve int8"') == 4  # two sizes, twice
+    assert cli("compare", bundle, last, "--max-regress", 5).code == 3
+
+
+def test_what_is_no_report_is_named(cli: Cli, files: tuple[Path, Path], tmp_path: Path) -> None:
+    outcome = cli("compare", files[0])
+    assert (outcome.code, "expected two or more" in outcome.err) == (2, True)
+    (tmp_path / "empty").mkdir()
+    outcome = cli("compare", files[0], tmp_path / "empty")
+    assert outcome.code == 1
+    assert "has no report: expected" in outcome.err

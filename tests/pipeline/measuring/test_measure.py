@@ -516,3 +516,13 @@ def test_a_candidate_that_does_not_exist_is_a_usage_error(made_bundle: Path) -> 
 def test_options_that_make_no_sense_are_usage_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
         dataclasses.replace(SHORT, **wrong)
+
+
+def test_a_time_limit_leaves_every_batch_size_its_first_round(workers: FakeWorkers, made_bundle: Path) -> None:
+    options = dataclasses.replace(SHORT, batches=(1, 8), rounds=3, time_limit_s=1e-9)
+    report = bench_bundle(Bundle.open(made_bundle), options, Silent())
+    assert report.settings.rounds == 1
+    assert {len(latency.rounds_ms) for row in report.rows for latency in row.latencies} == {1}
+    loose = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(options, time_limit_s=3600.0), Silent())
+    assert loose.settings.rounds == 3
+    assert not workers.open

@@ -19,7 +19,7 @@ from wrn_deploy.backends.plan.execution import AHEAD, Execution, Staged
 from wrn_deploy.backends.plan.runtime_cache import cache_file
 from wrn_deploy.backends.plan.validity import input_of, lean_obstacle, plan_mismatch
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError
+from wrn_deploy.errors import DeployError, MachineError, how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, DeviceBackend
@@ -60,8 +60,9 @@ class PlanRuntime:
         """Why this machine cannot run the plan: package, version, GPU, in this order."""
         library, facts = self._library(), artifact.facts if artifact is not None else {}
         if library is None:
-            other = ", or 'wrn-deploy[lean]' for its lean runtime" if facts.get("version_compatible") else ""
-            return f"{self.title} is not installed: pip install 'wrn-deploy[{self.extra}]'{other}"
+            package = self.flavor.replace("_", "-")
+            other = f", or {how_to_install('lean')} for its lean runtime" if facts.get("version_compatible") else ""
+            return f"{package} is not installed: {how_to_install(self.extra, package)}{other}"
         try:
             version = str(importlib.import_module(library).__version__)
         except (ImportError, OSError, RuntimeError) as error:
@@ -76,7 +77,7 @@ class PlanRuntime:
             return "no CUDA GPU on this machine"
         missing = None
         if importlib.util.find_spec("pycuda") is None:
-            missing = "PyCUDA is not installed: pip install 'wrn-deploy[cuda]'"
+            missing = f"PyCUDA is not installed: {how_to_install('cuda', 'pycuda')}"
         return (lean_obstacle(gpu) if lean else None) or missing
 
     def _library(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from wrn_deploy.errors import MachineError
+from wrn_deploy.errors import MachineError, how_to_install
 from wrn_deploy.runtime.gpu import cuda_failure
 
 __all__ = ["NON_BLOCKING", "DeviceClock", "call", "cuda_runtime"]
@@ -25,7 +25,9 @@ def cuda_runtime() -> Any:
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"cuda-bindings cannot be loaded ({error}): pip install 'wrn-deploy[cuda]'") from error
+        raise MachineError(
+            f"cuda-bindings cannot be loaded ({error}): {how_to_install('cuda', 'cuda-bindings')}"
+        ) from error
     return runtime
 
 

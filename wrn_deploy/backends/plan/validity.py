@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wrn_deploy.errors import DamagedFile
+from wrn_deploy.errors import DamagedFile, how_to_install
 from wrn_deploy.files.record import from_record
 from wrn_deploy.machine import Gpu, package_versions
 from wrn_deploy.runtime.plan_profile import PlanProfile
@@ -80,7 +80,7 @@ def plan_mismatch(
     if lean and not facts.get("version_compatible"):
         return (
             "TensorRT's lean runtime, which is installed here, runs version-compatible plans alone: build this one "
-            "again with --version-compatible, or pip install 'wrn-deploy[gpu]' for full TensorRT"
+            f"again with --version-compatible, or {how_to_install('gpu', 'tensorrt')} for full TensorRT"
         )
     differences = []
     if flavor is not None and facts.get("flavor") != flavor:

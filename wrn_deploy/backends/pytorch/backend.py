@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError, MachineError, MissingArtifact
+from wrn_deploy.errors import DeployError, MachineError, MissingArtifact, how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact
 from wrn_deploy.runtime.backend import Array, Backend
@@ -59,8 +59,9 @@ class TorchRuntime:
 
     def unfit(self, _artifact: Artifact | None) -> str | None:
         """Why this machine cannot run it: packages, GPU, compiler, in this order."""
-        if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
-            return "torch is not installed: pip install 'wrn-deploy[export]'"
+        for package in ("torch", "safetensors"):
+            if importlib.util.find_spec(package) is None:
+                return f"{package} is not installed: {how_to_install('export', package)}"
         if self.device == "cuda":
             if find_gpu() is None:
                 return "no CUDA GPU on this machine"

@@ -72,7 +72,8 @@ class MachineWatch:
             environment = _with_times(environment, self._times, times, seconds)
         if self._gpu is not None:
             self._gpu.close()
-        return replace(environment, warnings=find_warnings(environment, cores))
+        warnings = tuple(remark.text for remark in find_warnings(environment, cores))
+        return replace(environment, warnings=warnings)
 
     def _snapshot(self) -> Snapshot:
         snapshot = replace(self._cpu.state(), at_s=round(self._clock() - self._start_s, 1))

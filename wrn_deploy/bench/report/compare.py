@@ -53,7 +53,7 @@ class Scored:
 class Comparison:
     """Two reports of one model, row by row.
 
-    `only_before` and `only_after` name what only one report has; `reference` is the row by whose times the others' were
+    `only_before` and `only_after` name what only one report has; `baseline` is the row by whose times the others' were
     divided in each round; `answers` is why right answers are not compared; None: they are.
     """
 
@@ -62,23 +62,23 @@ class Comparison:
     scored: tuple[Scored, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
-    reference: str | None = None
+    baseline: str | None = None
     answers: str | None = None
 
 
-def compare_reports(before: Report, after: Report, reference: RowKey | None = None) -> Comparison:
+def compare_reports(before: Report, after: Report, baseline: RowKey | None = None) -> Comparison:
     """Matches rows by backend and precision, and their times by batch size.
 
     Args:
         before: the older report.
         after: the newer report; see `comparability.obstacles` for whether the two may be compared.
-        reference: a row with times in both. Each round's times are divided by that row's, so that whatever slows the
+        baseline: a row with times in both. Each round's times are divided by that row's, so that whatever slows the
             whole machine in one of the runs cancels.
     """
     old, new = ({row.key: row for row in report.rows} for report in (before, after))
     both = [(old[key], new[key]) for key in new if key in old]
-    units = (old[reference], new[reference]) if reference else None
-    pairs = [pair for pair in both if pair[1].key != reference]
+    units = (old[baseline], new[baseline]) if baseline else None
+    pairs = [pair for pair in both if pair[1].key != baseline]
     timed = (_compare_times(pair, units, (before, after)) for pair in pairs)
     reason = _why_no_answers(before, after)
     had, has = _measured(before), _measured(after)
@@ -88,7 +88,7 @@ def compare_reports(before: Report, after: Report, reference: RowKey | None = No
         scored=() if reason else tuple(scored for pair in both for scored in _compare_answers(*pair)),
         only_before=tuple(name for key, name in had.items() if key not in has),
         only_after=tuple(name for key, name in has.items() if key not in had),
-        reference=one_line(new[reference].name) if reference else None,
+        baseline=one_line(new[baseline].name) if baseline else None,
         answers=reason,
     )
 
@@ -110,7 +110,7 @@ def _timed(row: Row) -> list[Latency]:
 def _compare_times(
     pair: tuple[Row, Row], units: tuple[Row, Row] | None, reports: tuple[Report, Report]
 ) -> Iterator[Timed]:
-    """The verdict on each batch size that both have; `units` is the reference row in both reports."""
+    """The verdict on each batch size that both have; `units` is the baseline row in both reports."""
     for batch in (latency.batch for latency in _timed(pair[1])):
         before, after = (
             _Side(name, [_at(row, batch) for row in rows], [one_line(row.name) for row in rows])
@@ -135,7 +135,7 @@ def _compare_times(
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One report's times at one batch size: a row's, then the reference's that they are divided by, if any."""
+    """One report's times at one batch size: a row's, then the baseline's that they are divided by, if any."""
 
     report: str
     latencies: list[Latency | None]
@@ -146,14 +146,14 @@ class _Side:
         return self.latencies[0]
 
     def rounds(self) -> list[float]:
-        """Each round's median time in ms, or its ratio to the reference's in the same round."""
+        """Each round's median time in ms, or its ratio to the baseline's in the same round."""
         if None in self.latencies:
             return []
         rounds = zip(*(latency.rounds_ms for latency in self.latencies if latency), strict=False)
         return [_quotient([float(np.median(times)) for times in each]) for each in rounds if all(each)]
 
     def fastest(self) -> float:
-        """The shortest time in ms, or its ratio to the reference's."""
+        """The shortest time in ms, or its ratio to the baseline's."""
         return _quotient([min(latency.samples_ms) for latency in self.latencies if latency])
 
     def unsettled(self) -> Iterator[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from wrn_deploy.bench.report.verdicts import TAKEN
 from wrn_deploy.formatting import count
 
-__all__ = ["GPU_IDLE", "Environment", "Snapshot", "find_warnings"]
+__all__ = ["GPU_IDLE", "Environment", "Remark", "Severity", "Snapshot", "find_warnings"]
 
 GPU_IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 LOAD = 0.25  # of others, a core, the average of a minute
@@ -16,6 +17,22 @@ STEAL = 0.02  # fraction of the CPU's time
 HELD_S = 0.01  # seconds
 CHANGE = 1.1  # the highest clock over the lowest
 SLOWED = ("PowerCap", "Slowdown")  # parts of NVML's names for what a GPU does against heat and for want of power
+
+
+class Severity(StrEnum):
+    """How much a remark takes from the numbers: little, some of their precision, or their meaning."""
+
+    NOTE = "note"
+    CAUTION = "caution"
+    DISTRUST = "do not trust"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What disturbed a measurement, in one sentence, and how much that matters."""
+
+    severity: Severity
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,38 +99,45 @@ class Environment:
     taken: Mapping[int, float] = field(default_factory=dict)
 
 
-def find_warnings(found: Environment, cores: int) -> tuple[str, ...]:
+def find_warnings(found: Environment, cores: int) -> tuple[Remark, ...]:
     """The warnings for a program that may run on `cores` cores; empty: nothing is known to have disturbed it."""
     return *_cpu_time(found, cores), *_cpu_clock(found), *_gpu_clock(found)
 
 
-def _cpu_time(found: Environment, cores: int) -> Iterator[str]:
+def _cpu_time(found: Environment, cores: int) -> Iterator[Remark]:
     on_cores = count(cores, "core")
     if (found.others_before or 0.0) > LOAD * cores:
-        yield f"Other programs kept the machine busy before measuring: load {found.others_before:.2f} on {on_cores}."
+        text = f"Other programs kept the machine busy before measuring: load {found.others_before:.2f} on {on_cores}."
+        yield Remark(Severity.CAUTION if (found.others_before or 0.0) > cores else Severity.NOTE, text)
     if (found.others_cores or 0.0) > TAKEN * cores:
-        yield f"Other programs took {found.others_cores:.2f} of {on_cores} while measuring."
+        text = f"Other programs took {found.others_cores:.2f} of {on_cores} while measuring."
+        yield Remark(_of_share((found.others_cores or 0.0) / cores), text)
     if found.steal is not None and found.steal > STEAL:
-        yield f"The hypervisor gave {100 * found.steal:.1f} % of the CPU's time to other machines while measuring."
+        text = f"The hypervisor gave {100 * found.steal:.1f} % of the CPU's time to other machines while measuring."
+        yield Remark(_of_share(found.steal), text)
     if found.cpu_limit is not None and found.cpu_limit < cores:
-        yield (
-            f"The control group allows {found.cpu_limit:g} cores' worth of time, on {on_cores}: with more threads than "
-            "that, all are stopped now and then."
-        )
+        text = f"The control group allows {found.cpu_limit:g} cores' worth of time, on {on_cores}: with more threads "
+        yield Remark(Severity.CAUTION, f"{text}than that, all are stopped now and then.")
     if (found.held_s or 0.0) > HELD_S:
-        yield f"The control group's limit stopped this program for {found.held_s:.2f} s."
+        yield Remark(Severity.CAUTION, f"The control group's limit stopped this program for {found.held_s:.2f} s.")
 
 
-def _cpu_clock(found: Environment) -> Iterator[str]:
+def _of_share(taken: float) -> Severity:
+    """By the fraction of the cores' time that others took; whether times still mean something, verdicts decide."""
+    return Severity.CAUTION if taken > TAKEN else Severity.NOTE
+
+
+def _cpu_clock(found: Environment) -> Iterator[Remark]:
     if "powersave" in (found.before.governor or ""):
-        yield f"The CPU's frequency governor is {found.before.governor}, which may keep its clock low."
+        governor = f"The CPU's frequency governor is {found.before.governor}, which may keep its clock low."
+        yield Remark(Severity.NOTE, governor)
     yield from _changed("CPU", [state.cpu_mhz for state in found.during])  # before measuring, an idle clock is low
     if found.cpu_throttles:
         times = "once" if found.cpu_throttles == 1 else f"{found.cpu_throttles} times"
-        yield f"The CPU was throttled {times} while measuring, since it was too hot."
+        yield Remark(Severity.CAUTION, f"The CPU was throttled {times} while measuring, since it was too hot.")
 
 
-def _gpu_clock(found: Environment) -> Iterator[str]:
+def _gpu_clock(found: Environment) -> Iterator[Remark]:
     yield from _changed(
         "GPU", [state.gpu_mhz for state in found.during if GPU_IDLE not in (state.throttle_reasons or ())]
     )
@@ -124,10 +148,12 @@ def _gpu_clock(found: Environment) -> Iterator[str]:
     reasons = dict.fromkeys(reason for state in states for reason in state)
     if reasons:
         slowed = sum(bool(state) for state in states)
-        yield f"The GPU's clock was lowered in {slowed} of {len(states)} snapshots: {', '.join(reasons)}."
+        text = f"The GPU's clock was lowered in {slowed} of {len(states)} snapshots: {', '.join(reasons)}."
+        yield Remark(Severity.CAUTION, text)
 
 
-def _changed(processor: str, clocks: Iterable[float | None]) -> Iterator[str]:
+def _changed(processor: str, clocks: Iterable[float | None]) -> Iterator[Remark]:
     known = [clock for clock in clocks if clock]
     if known and max(known) > CHANGE * min(known):
-        yield f"The {processor}'s clock was between {min(known):.0f} and {max(known):.0f} MHz while measuring."
+        text = f"The {processor}'s clock was between {min(known):.0f} and {max(known):.0f} MHz while measuring."
+        yield Remark(Severity.CAUTION, text)

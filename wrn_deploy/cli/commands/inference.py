@@ -21,7 +21,13 @@ app = typer.Typer()
 @takes_groups
 def predict(
     target: opt.TargetFlags,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="Files, folders, patterns as in 'photos/*.jpg', https addresses, or - for standard input.",
+        ),
+    ],
     backend: Backend = None,
     precision: opt.PrecisionOf = None,
     top_k: Annotated[int | None, option("N", "Classes to show per image. Default: 3.", minimum=1)] = None,
@@ -33,10 +39,13 @@ def predict(
     Weights need no bundle: PyTorch runs them.
     """
     from wrn_deploy.cli.show.results import show_predictions
+    from wrn_deploy.pipeline.inference.inputs import find_images
     from wrn_deploy.pipeline.inference.predict import PredictOptions, predict_target
 
-    options = PredictOptions(images=tuple(images), top_k=top_k, backend=backend, precision=precision)
-    show_predictions(predict_target(target.target(), options, new_progress()), as_json=as_json)
+    chosen, progress = target.target(), new_progress()
+    found = find_images(images, progress)
+    options = PredictOptions(images=found, top_k=top_k, backend=backend, precision=precision)
+    show_predictions(predict_target(chosen, options, progress), as_json=as_json)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from wrn_deploy.cli.options.backends import Backends
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import TIMING
 from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from wrn_deploy.pipeline.measuring.measure import MeasureOptions
@@ -59,6 +60,10 @@ class TimingFlags:
     boundary: Annotated[Boundary, choice(Boundary, "What a time includes:")] = Boundary.COMPUTE
     baseline: Annotated[
         str | None, option("BACKEND-PRECISION", "Candidate that ratios are relative to. Default: fp32.")
+    ] = None
+    time_limit_s: Annotated[
+        float | None,
+        option("SECONDS", "Take fewer rounds if all together last longer.", minimum=1, name="--time-limit"),
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -160,8 +165,12 @@ def evaluate(
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="A.json", help="The earlier report.")],
-    after: Annotated[Path, typer.Argument(metavar="B.json", help="The later report, compared with A.")],
+    reports: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A [...] B", help="Reports from the earliest to the latest: JSON files, bundles, folders."
+        ),
+    ],
     max_regress: Annotated[
         str | None, option("X%", "Exit code 3 if a candidate is shown to be slower by more than X%.")
     ] = None,
@@ -172,16 +181,31 @@ def compare(
         bool,
         flag("--strict", "Fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row."),
     ] = False,
-    reference: Annotated[
+    baseline: Annotated[
         str | None, option("BACKEND-PRECISION", "First divide the times of each round by this candidate's.")
     ] = None,
+    out: Annotated[Path | None, option("FILE", "Write an HTML page with the history of all reports.")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Compare two reports of bench, with a gate: what is slower, faster, or less accurate."""
-    from wrn_deploy.cli.show.compare import show_comparison
-    from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files
+    """Compare reports of bench, with a gate: what is slower, faster, or less accurate.
 
+    The last report, B, is compared with the first, A; those in between are in the history.
+    """
+    from wrn_deploy.cli.show.compare import show_comparison, show_history
+    from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files, read_history
+    from wrn_deploy.pipeline.output_files import check_picture, write_page
+    from wrn_deploy.rendering.comparison import comparison_to_html
+
+    if len(reports) < 2:
+        raise UsageError(f"one report, {reports[0]}: expected two or more, the earliest first")
     limits = RegressionLimits(regress=opt.parse_percent("--max-regress", max_regress), drop=max_drop, strict=strict)
-    found, notes = compare_files(before, after, opt.parse_candidate("--reference", reference))
+    if out is not None:
+        check_picture(out)
+    found, notes = compare_files(reports[0], reports[-1], opt.parse_candidate("--baseline", baseline))
+    history = read_history(reports) if out is not None or len(reports) > 2 else ()
+    if history and not as_json:
+        show_history(history)
     show_comparison(found, notes, as_json=as_json)
+    if out is not None:
+        write_page(comparison_to_html(found, notes, history), out, new_progress())
     check_comparison(found, limits)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wrn_deploy.cli.options.everywhere import Verbosity, verbosity
 from wrn_deploy.cli.show.tables import (
     new_table,
     print_heading,
@@ -16,7 +17,7 @@ from wrn_deploy.cli.show.tables import (
     print_table,
 )
 from wrn_deploy.cli.terminal import TerminalConsole
-from wrn_deploy.formatting import count, file_size
+from wrn_deploy.formatting import count, digits, file_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +39,7 @@ def show_report(report: Report, *, as_json: bool) -> None:
     if as_json:
         print_json_text(report.to_json())
     else:
-        print_report(report, TerminalConsole())
+        print_report(report, TerminalConsole(), details=verbosity() is Verbosity.VERBOSE)
 
 
 def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> None:
@@ -60,7 +61,9 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(predictions))
         return
-    about = f"{predictions.model} on {predictions.backend} {predictions.precision}"
+    images = count(len(predictions.images), "image")
+    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms an image"
+    about = f"{predictions.model} on {predictions.backend} {predictions.precision}: {images}, {each}"
     print_heading(about, random_weights=predictions.random_weights)
     if predictions.scores == "logit":
         print_line("Scores are logits: this bundle outputs only its best classes, and a softmax needs all of them.")

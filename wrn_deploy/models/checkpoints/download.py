@@ -190,7 +190,7 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
             raise DeployError(
-                f"{req.full_url} leads to {new.scheme}://{new.netloc}: expected the file on its own server; pass the "
-                "address of a mirror that has it, or download it yourself and pass --weights FILE"
+                f"{req.full_url} leads to {new.scheme}://{new.netloc}: expected the file on its own server; give the "
+                "address of a server that has it, or download it yourself and give the file"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.backends.plan.validity import plan_warnings
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.errors import how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.engines.pixels import check_pixels, plan_graph
@@ -105,7 +106,8 @@ def _warn_of_gpu(options: BuildOptions, trt: TensorRT, progress: Progress) -> No
     """Warns if this GPU is none that NVIDIA documents for TensorRT-RTX's plans, as those of compute capability 9.0."""
     gpu, described = find_gpu(), {**options.engine.describe(), "flavor": trt.flavor.value}
     for warning in plan_warnings(described, gpu) if gpu else ():
-        progress.warn(f"{warning}; full TensorRT is for such a GPU: pip install 'wrn-deploy[gpu]', --flavor tensorrt")
+        hint = how_to_install("gpu", "tensorrt")
+        progress.warn(f"{warning}; full TensorRT is for such a GPU: {hint}, then --flavor tensorrt")
 
 
 def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:

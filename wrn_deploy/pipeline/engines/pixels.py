@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.errors import MachineError, UsageError, how_to_install
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.spec import ModelSpec, TensorSpec
 
@@ -38,8 +38,8 @@ def check_pixels(spec: ModelSpec, *, pixels: bool) -> None:
         )
     if pixels and not spec.interface.pixels and importlib.util.find_spec("onnx_ir") is None:
         raise MachineError(
-            "a plan that takes pixels needs onnx-ir, which is not installed: pip install 'wrn-deploy[export]', or "
-            "build a plan for normalised images with --no-pixels"
+            f"a plan that takes pixels needs onnx-ir, which is not installed: {how_to_install('export', 'onnx-ir')}, "
+            "or build a plan for normalised images with --no-pixels"
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.calib.guard import join_names
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, how_to_install
 from wrn_deploy.machine import find_gpu
 from wrn_deploy.progress import Progress
 
@@ -39,7 +39,7 @@ def prove_plan(trt: TensorRT, built: BuiltPlan, graph: Path, progress: Progress)
         GateError: the engine computes a layer in more bits than the graph asks for.
     """
     if importlib.util.find_spec("onnx_ir") is None:
-        progress.warn("precision not proved: reading the graph needs onnx-ir; pip install 'wrn-deploy[export]'")
+        progress.warn(f"precision not proved: reading the graph needs onnx-ir; {how_to_install('export', 'onnx-ir')}")
         return dict(NO_PROOF)
     from wrn_deploy.engines.promise import expected_precisions
     from wrn_deploy.engines.proof import check_precision, prove, unproved

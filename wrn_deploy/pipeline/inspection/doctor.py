@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, how_to_install
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
 from wrn_deploy.pipeline.inspection.loading import ATTEMPTS, try_loading
 from wrn_deploy.pipeline.inspection.toolkit import missing_for_pycuda
@@ -69,11 +69,12 @@ def diagnose() -> Diagnosis:
     steps = {step: _describe_missing(modules) for step, modules in NEEDED.items()}
     steps["build-engine"] = None
     if not versions:
-        none = "no TensorRT: pip install 'wrn-deploy[gpu]' or 'wrn-deploy[rtx]'"
+        none = f"no TensorRT: {how_to_install('gpu', 'tensorrt')} or {how_to_install('rtx', 'tensorrt-rtx')}"
         steps["build-engine"] = "; ".join(troubles.values()) or none
     elif Flavor.RTX not in versions and find_gpu() is None:
         steps["build-engine"] = (
-            "TensorRT builds on a GPU, and there is none: pip install 'wrn-deploy[rtx]' builds without one"
+            "TensorRT builds on a GPU, and there is none; TensorRT-RTX builds without one: "
+            f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
     steps["embed"] = embedding_obstacle()
     gpu = _examine_gpu_host(machine.gpu)
@@ -101,8 +102,8 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if not missing:
         return None
-    extras = ",".join(sorted({EXTRAS.get(module, "export") for module in missing}))
-    return f"{', '.join(missing).replace('_', '-')} missing: pip install 'wrn-deploy[{extras}]'"
+    extras = sorted({EXTRAS.get(module, "export") for module in missing})
+    return f"{', '.join(missing).replace('_', '-')} missing: {how_to_install(extras, *missing)}"
 
 
 def _describe_gpu(gpu: Gpu | None) -> str:

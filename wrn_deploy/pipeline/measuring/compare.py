@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from wrn_deploy.bench.report.scores import exceeds
 from wrn_deploy.errors import DeployError, GateError
 from wrn_deploy.formatting import describe_loss
 from wrn_deploy.rendering.comparability import comparison_warnings, obstacles
-from wrn_deploy.rendering.notes import doubts
+from wrn_deploy.rendering.comparison import NamedReport
+from wrn_deploy.rendering.remarks import doubts
 from wrn_deploy.spec import Precision
 
-__all__ = ["RegressionLimits", "check_comparison", "check_conclusive", "check_drop", "compare_files"]
+__all__ = [
+    "RegressionLimits", "check_comparison", "check_conclusive", "check_drop", "compare_files", "read_history",
+    "report_at",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +38,52 @@ class RegressionLimits:
     strict: bool = False
 
 
-def compare_files(before: Path, after: Path, reference: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
+def report_at(path: Path) -> Path:
+    """The file of a report: itself, or bench.json in a bundle's reports, or in the folder.
+
+    Raises:
+        DeployError: a folder has no report.
+    """
+    if not path.is_dir():
+        return path
+    places = (path / "reports" / "bench.json", path / "bench.json")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise DeployError(f"{path} has no report: expected {places[0]} or {places[1]}; run `wrn-deploy bench {path}`")
+    return found
+
+
+def read_history(paths: Sequence[Path]) -> tuple[NamedReport, ...]:
+    """Reads reports that may be compared, in the order given.
+
+    Raises:
+        DeployError: one is not a report, or may not be compared with the last.
+    """
+    reports = [NamedReport(str(path), read_report(report_at(path))) for path in paths]
+    for named in reports[:-1]:
+        reasons = obstacles(named.report, reports[-1].report)
+        if reasons:
+            raise DeployError(
+                f"{named.name} and {reports[-1].name} may not be compared ({'; '.join(reasons)}): expected the same in "
+                "all; measure on one machine with the same options"
+            )
+    return tuple(reports)
+
+
+def compare_files(before: Path, after: Path, baseline: RowKey | None = None) -> tuple[Comparison, tuple[str, ...]]:
     """Compares two reports; returns the comparison, and notes on what else differs.
 
     Raises:
         DeployError: a file is not a report, the two may not be compared, or they have nothing in common.
     """
-    old, new = read_report(before), read_report(after)
-    reasons = obstacles(old, new, reference)
+    old, new = read_report(report_at(before)), read_report(report_at(after))
+    reasons = obstacles(old, new, baseline)
     if reasons:
         raise DeployError(
             f"{before} and {after} may not be compared ({'; '.join(reasons)}): expected the same in both; "
             "measure both on one machine with the same options"
         )
-    found = compare_reports(old, new, reference)
+    found = compare_reports(old, new, baseline)
     if not found.timed and not found.scored:
         why = f", and answers are not compared as {found.answers}" if found.answers else ""
         raise DeployError(
@@ -152,9 +189,9 @@ def check_conclusive(report: Report) -> None:
     Raises:
         GateError: something does not, with every reason.
     """
-    found = doubts(report)
+    found = " ".join(remark.text for remark in doubts(report))
     if found:
         raise GateError(
-            f"--strict: {' '.join(found)} Expected ratios that hold; measure again on a quiet machine, with more "
+            f"--strict: {found} Expected ratios that hold; measure again on a quiet machine, with more "
             "--rounds or a longer --duration"
         )

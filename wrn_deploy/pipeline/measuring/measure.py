@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import math
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import default_pairs, examine, known_pairs, runtimes
+from wrn_deploy.runtime.backend import actionable, default_pairs, examine, known_pairs, runtimes
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 from wrn_deploy.version import __version__
 
@@ -61,6 +62,7 @@ class MeasureOptions:
         everything: measure comparison-only runtimes and experimental precisions too.
         pictures: put the pixels of some images whose class changed into the report.
         workers: processes that decode while accuracy is measured; None: `choose_workers` decides.
+        time_limit_s: seconds for all rounds together, after which fewer are taken; None: no limit.
     """
 
     data: str
@@ -81,6 +83,7 @@ class MeasureOptions:
     everything: bool = False
     pictures: bool = True
     workers: int | None = None
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -134,7 +137,8 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             if entry.skipped is None:
                 start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
         if with_latency:
-            time_rounds(entries, settings, progress, watch)
+            most = time_rounds(entries, settings, progress, watch, limit_s=options.time_limit_s)
+            settings = dataclasses.replace(settings, rounds=most or settings.rounds)
             run_loads(entries, options.loads, options.logs or Path(), progress)
             environment = watch.end(machine.cores, git_revision())
             ask_all(entries, images, progress)
@@ -209,7 +213,9 @@ def _examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[R
             if (backend, precision) in asked:
                 named.append(entries[-1])
     if all(entry.skipped for entry in named):
-        kind = MachineError if any(isinstance(entry.found.obstacle, MachineError) for entry in named) else DeployError
+        obstacles = {entry.found.obstacle: None for entry in named if entry.found.obstacle is not None}
+        kind, _ = actionable([(str(obstacle), obstacle) for obstacle in obstacles])
+        named.sort(key=lambda entry: isinstance(entry.found.obstacle, MachineError))
         raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
     return entries, named
 

@@ -82,16 +82,23 @@ def start(entry: RowBuilder, stack: contextlib.ExitStack, config: WorkerConfig) 
 
 
 def time_rounds(
-    entries: list[RowBuilder], settings: Settings, progress: Progress, watch: MachineWatch | None = None
-) -> None:
-    """Times the candidates in rotating order: A B C, B C A, ...
+    entries: list[RowBuilder],
+    settings: Settings,
+    progress: Progress,
+    watch: MachineWatch | None = None,
+    *,
+    limit_s: float | None = None,
+) -> int:
+    """Times the candidates in rotating order: A B C, B C A, ...; returns the most rounds that a batch size had.
 
     A noisy moment of the machine then hits all of them alike, and none always follows the same other. `watch` looks
-    after each round, while nothing is timed, and at what others take during the rounds of a batch size.
+    after each round, while nothing is timed, and at what others take during the rounds of a batch size. `limit_s` is
+    shared out among the batch sizes, with their warm-ups: no round begins after a size's share, but for its first.
     """
-    count = len(_working(entries))
+    count, most, begin = len(_working(entries)), 0, time.monotonic()
     with progress.task(f"Timing {count} candidates", len(settings.batches) * (settings.rounds + 1) * count) as advance:
-        for batch in settings.batches:
+        for number, batch in enumerate(settings.batches, start=1):
+            end = math.inf if limit_s is None else begin + limit_s * number / len(settings.batches)
             for entry, worker in _working(entries):
                 with _failing(entry):
                     entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
@@ -100,9 +107,14 @@ def time_rounds(
                 advance(1)
             with watch.timing(batch) if watch else contextlib.nullcontext():
                 for index in range(settings.rounds):
+                    if index and time.monotonic() > end:
+                        progress.warn(f"time limit: {index} of {settings.rounds} rounds at batch {batch}")
+                        break
                     _take_turns(entries, index, batch, advance)
+                    most = max(most, index + 1)
                     if watch is not None:
                         watch.look()
+    return most
 
 
 def _take_turns(entries: list[RowBuilder], index: int, batch: int, advance: Callable[[int], object]) -> None:

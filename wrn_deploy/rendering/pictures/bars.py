@@ -36,7 +36,7 @@ class Bar:
 
 
 def latency_bars(ranking: Sequence[Ranked], width: int) -> Picture:
-    """Median times, each with a thin line from the minimum to the 90th percentile."""
+    """Median times of rows at one batch size, each with a thin line from the minimum to the 90th percentile."""
     bars = [
         Bar(name=one.row.name, style=one.row.precision, length=one.latency.median_ms,
             value=f"{digits(one.latency.median_ms)} ms", line=(one.latency.min_ms, one.latency.p90_ms),

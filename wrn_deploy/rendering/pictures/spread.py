@@ -91,8 +91,7 @@ def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
     if not found:
         return None
     lanes = Lanes(width, len(found), values=170.0)
-    low, high = _ends([samples for _, samples, _ in found])
-    relative = high > RELATIVE * low
+    relative = _is_relative(report)
     units = [summary.median_ms if relative else 1.0 for _, _, summary in found]
     scaled = [samples / unit for (_, samples, _), unit in zip(found, units, strict=True)]
     axis = Axis.around(*_ends(scaled), lanes.left, lanes.right, log_from=LOG_FROM)
@@ -112,6 +111,15 @@ def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
         body += [shape, *lanes.label(index, row.name, " · ".join(map(digits, times)))]
     title = f"Spread of the times at batch {batch}"
     return Picture(title=title, described="; ".join(described), width=width, height=lanes.height, body=body)
+
+
+def _is_relative(report: Report) -> bool:
+    """Whether each time is drawn over its own median: at all batch sizes, so that their pictures have one unit."""
+    times: dict[int, list[float]] = {}
+    for row in report.rows:
+        for latency in row.latencies:
+            times.setdefault(latency.batch, []).extend(latency.samples_ms)
+    return any(max(every) > RELATIVE * min(every) for every in times.values())
 
 
 def _describe_spread(row: Row, found: LatencySummary) -> str:
