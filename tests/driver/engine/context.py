@@ -58,7 +58,7 @@ def alone(
     """Notes if two threads are in one context: TensorRT allows one."""
 
     @functools.wraps(method)
-    def guarded(self: IExecutionContext, *values: P.args, **named: P.kwargs) -> R:
+    def guarded(self: IExecutionContext, /, *values: P.args, **named: P.kwargs) -> R:
         entered = self._entered.acquire(blocking=False)
         if not entered:
             violation(f"two threads in one execution context, one in {method.__name__}")
