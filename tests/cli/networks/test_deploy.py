@@ -35,6 +35,7 @@ def test_a_failed_gate_comes_after_the_summary(cli: Cli, weights: Path, tmp_path
     assert "FAILED: at most 0 points of top-1 may be lost" in outcome.out
     assert "points of top-1 lost against" in outcome.err
     assert "wrn-deploy tune" in outcome.err
+    assert outcome.out.splitlines()[-1].endswith(f"wrn-deploy tune {tmp_path / 'made'} --data digits --max-drop 0")
 
 
 def test_json_has_artifacts_seconds_and_the_report(cli: Cli, weights: Path, tmp_path: Path) -> None:

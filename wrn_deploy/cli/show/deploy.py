@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wrn_deploy.cli.show.tables import print_heading, print_json, print_line
+from wrn_deploy.errors import GateError
 from wrn_deploy.formatting import file_size, percent, signed
 from wrn_deploy.spec import Precision
 
@@ -50,16 +51,29 @@ def _lines(made: Deployment) -> Iterator[tuple[str, str]]:
     if made.not_built:
         more = f" (and {len(made.not_built) - 1} more)" if len(made.not_built) > 1 else ""
         yield "not built", f"{made.not_built[0]}{more}"
+    failed = _fails(made)
     if made.report is not None:
-        yield from _accuracy(made.report, made.max_drop)
-    yield "next", _next(made)
+        yield from _accuracy(made.report)
+        outcome = "FAILED" if failed else "passed"
+        yield "gate", f"{outcome}: at most {made.max_drop:g} points of top-1 may be lost"
+    yield "next", _next(made, failed=failed)
+
+
+def _fails(made: Deployment) -> bool:
+    from wrn_deploy.pipeline.deploy import check_deployment
+
+    try:
+        check_deployment(made)
+    except GateError:
+        return True
+    return False
 
 
 def _warned(count: int) -> str:
     return "" if not count else f"; {count} warning{'s' if count > 1 else ''} above"
 
 
-def _accuracy(report: Report, max_drop: float) -> Iterator[tuple[str, str]]:
+def _accuracy(report: Report) -> Iterator[tuple[str, str]]:
     """Top-1 of fp32, and of the worst candidate of each other precision, which is what the gate judges."""
     worst: dict[Precision, Row] = {}
     for row in report.rows:
@@ -67,8 +81,6 @@ def _accuracy(report: Report, max_drop: float) -> Iterator[tuple[str, str]]:
             before = worst.get(row.precision)
             if before is None or row.accuracy.correct < (before.accuracy or row.accuracy).correct:
                 worst[row.precision] = row
-    from wrn_deploy.bench.report.scores import exceeds
-
     reference = next(row.accuracy for row in report.rows if row.name == report.reference)
     assert reference is not None
     yield "accuracy", f"fp32 {percent(reference.top1)} top-1 on {reference.images:,} images of {report.data}"
@@ -76,13 +88,13 @@ def _accuracy(report: Report, max_drop: float) -> Iterator[tuple[str, str]]:
         assert row.accuracy is not None
         change = 100 * (row.accuracy.correct - reference.correct) / reference.images
         yield "", f"{precision} {percent(row.accuracy.top1)}, {signed(change)} points ({row.title})"
-    lost = max((reference.correct - row.accuracy.correct for row in worst.values() if row.accuracy), default=0)
-    passed = "FAILED" if exceeds(lost, reference.images, max_drop) else "passed"
-    yield "gate", f"{passed}: at most {max_drop:g} points of top-1 may be lost"
 
 
-def _next(made: Deployment) -> str:
+def _next(made: Deployment, *, failed: bool) -> str:
     folder = shlex.quote(str(made.bundle.folder))
     if made.report is None:
         return f"wrn-deploy eval {folder} --data DATA --max-drop {made.max_drop:g}, with labelled images"
-    return f"wrn-deploy bench {folder} --data {shlex.quote(str(made.data))}"
+    data = shlex.quote(str(made.data))
+    if failed:
+        return f"wrn-deploy tune {folder} --data {data} --max-drop {made.max_drop:g}"
+    return f"wrn-deploy bench {folder} --data {data}"
