@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Backend, DeviceBackend
 from wrn_deploy.runtime.device_array import DeviceArray
-from wrn_deploy.runtime.host_arrays import named_outputs
+from wrn_deploy.runtime.host.arrays import named_outputs
 from wrn_deploy.runtime.pool import Pool
 
 __all__ = ["predict_on_device"]

@@ -17,8 +17,8 @@ from wrn_deploy.files.trust import Trust, trust
 from wrn_deploy.formatting import count, printable
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.runtime.backend import Array, DeviceBackend, choose, find_runtime, open_backend, parse_precision
-from wrn_deploy.runtime.host_arrays import check_targets
-from wrn_deploy.runtime.host_call import HostCall, warm_up
+from wrn_deploy.runtime.host.arrays import check_targets
+from wrn_deploy.runtime.host.call import HostCall, warm_up
 from wrn_deploy.runtime.on_device import predict_on_device
 from wrn_deploy.runtime.pool import Pool
 from wrn_deploy.spec import Precision

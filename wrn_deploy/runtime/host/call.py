@@ -14,7 +14,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.formatting import count
 from wrn_deploy.runtime.backend import Array, Backend
 from wrn_deploy.runtime.finite import check_finite
-from wrn_deploy.runtime.host_arrays import split_batch
+from wrn_deploy.runtime.host.arrays import split_batch
 from wrn_deploy.spec import Preprocessing
 
 __all__ = ["HostCall", "warm_up"]
