@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from wrn_deploy.formatting import printable
@@ -160,5 +161,6 @@ def _is_missing(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         if package in EXCLUSIVE:  # both bring the module onnxruntime
             return True
-        return importlib.util.find_spec(package.replace("-", "_")) is None  # as tensorrt-cu13 brings tensorrt
+        module = package.replace("-", "_")  # as tensorrt-cu13 brings tensorrt
+        return sys.modules.get(module) is None and importlib.util.find_spec(module) is None
     return False

@@ -45,7 +45,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 def test_without_tensorrt_the_exit_code_is_that_of_the_machine(install: Install, wanted: Flavor | None) -> None:
     install()
     assert installed_flavors() == []
-    with pytest.raises(MachineError, match=r"installed: pip install 'wrn-deploy\[gpu\]'.*wrn-deploy\[rtx\]") as error:
+    with pytest.raises(
+        MachineError, match=r"installed: pip install .*'tensorrt>.*' for TensorRT, or pip install 'tensorrt-rtx>"
+    ) as error:
         find_flavor(wanted)
     assert error.value.exit_code == 4
 

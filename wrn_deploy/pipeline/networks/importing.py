@@ -112,7 +112,7 @@ def import_onnx(options: ImportOptions, progress: Progress) -> Bundle:
         raise type(error)(f"{options.file} cannot be imported: {error}") from error
     except (OSError, TypeError, ValueError, LookupError) as error:  # attributes and tensors that do not fit
         raise DamagedFile(f"{options.file} is damaged, or its data is missing ({error}): {EXPECTED}") from error
-    spec = _describe(converted, options)
+    spec = _new_spec(converted, options)
     if not options.replace:
         check_replaced(options.out, spec, random_weights=False)
     bundle = Bundle.create(options.out, spec, random_weights=False)
@@ -131,7 +131,7 @@ def import_onnx(options: ImportOptions, progress: Progress) -> Bundle:
     return bundle
 
 
-def _describe(converted: Converted, options: ImportOptions) -> ModelSpec:
+def _new_spec(converted: Converted, options: ImportOptions) -> ModelSpec:
     from wrn_deploy.calib.placement import conv_depths
 
     height, width = converted.size
