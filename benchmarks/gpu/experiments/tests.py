@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -44,7 +45,12 @@ def _run(task: Task, *arguments: str) -> None:
     command = [sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider", "-m", "gpu", *arguments]
     task.keep("command", " ".join(["python", *command[1:]]))
     log, said = task.out / "parts" / f"{task.outcome.part}-pytest.log", ""
-    with log.open("wb") as output, contextlib.chdir(ROOT), Child(command, stdout=output, stderr=output) as child:
+    wide = {**os.environ, "COLUMNS": "300"}  # else pytest shortens the reasons of failures
+    with (
+        log.open("wb") as output,
+        contextlib.chdir(ROOT),
+        Child(command, stdout=output, stderr=output, env=wide) as child,
+    ):
         while child.poll() is None and task.left_s > STOP_S:
             time.sleep(0.2)
             last = next((line for line in reversed(_lines(log)) if line.strip()), "")
