@@ -45,7 +45,8 @@ def try_rtx(task: Task) -> None:
         found.append(told)
         task.keep(way, {**told, "ending": step.ending, "err": step.err})
         shown = "; ".join(f"{name} {value}" for name, value in told.items()) or "nothing was reached"
-        task.found(f"{title}: {shown}{f'; then {step.why}' if step.ending else ''}", right=not step.ending)
+        right = bool(told.get("ran")) and not step.ending
+        task.found(f"{title}: {shown}{f'; then {step.why}' if step.ending else ''}", right=right)
     runs = any(told.get("cosine", 0.0) > ALIKE for told in found)
     task.keep(RUNS, runs)
     if not any(told.get("ran") for told in found):

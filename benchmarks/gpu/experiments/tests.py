@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -43,14 +44,19 @@ def run_plan_tests(task: Task) -> None:
 def _run(task: Task, *arguments: str) -> None:
     command = [sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider", "-m", "gpu", *arguments]
     task.keep("command", " ".join(["python", *command[1:]]))
-    log, said = task.out / "parts" / f"{task.outcome.part}-pytest.log", 0
-    with log.open("wb") as output, contextlib.chdir(ROOT), Child(command, stdout=output, stderr=output) as child:
+    log, said = task.out / "parts" / f"{task.outcome.part}-pytest.log", ""
+    wide = {**os.environ, "COLUMNS": "300"}  # else pytest shortens the reasons of failures
+    with (
+        log.open("wb") as output,
+        contextlib.chdir(ROOT),
+        Child(command, stdout=output, stderr=output, env=wide) as child,
+    ):
         while child.poll() is None and task.left_s > STOP_S:
             time.sleep(0.2)
-            done = sum(1 for line in _lines(log) if RESULT.match(line))
-            if done >= said + 5:
-                said = done
-                task.note(f"{done} tests done")
+            last = next((line for line in reversed(_lines(log)) if line.strip()), "")
+            if last != said:
+                said = last
+                task.note(last)
         ended = child.poll() is not None
         if not ended:
             child.kill()
