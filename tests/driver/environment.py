@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.driver.generate import write_runtime, write_stubs
@@ -102,13 +103,12 @@ def make() -> None:
     (PROGRAMS / "nvidia-smi").chmod(0o755)
 
 
-def _once(what: str, digest: str, work: object) -> None:
+def _once(what: str, digest: str, work: Callable[[], None]) -> None:
     """Calls `work` unless it was done with this digest."""
     mark = BUILD / f"{what}.digest"
     if mark.is_file() and mark.read_text() == digest:
         return
     mark.unlink(missing_ok=True)
-    assert callable(work)
     work()
     mark.write_text(digest)
 
