@@ -60,7 +60,7 @@ def list_parts(networks: Sequence[str]) -> tuple[Part, ...]:
         Part(
             name="onnxruntime", title="ONNX Runtime CUDA", limit_s=50, run=f"{EXPERIMENTS}.sessions:try_cuda_provider"
         ),
-        Part(name="exit", title="At the end of a process", limit_s=30, run=f"{EXPERIMENTS}.leaving:leave"),
+        Part(name="exit", title="At the end of a process", limit_s=50, run=f"{EXPERIMENTS}.leaving:leave"),
     )
     measured = [
         part for network in networks for part in ([] if network == first else [_bundle(network)]) + [_bench(network)]

@@ -25,7 +25,7 @@ PYCUDA = (
     "import pycuda.driver as cuda; cuda.init(); context = cuda.Device(0).retain_primary_context(); context.push(); "
     "cuda.Context.pop()"
 )
-STEP_S = 20.0
+STEP_S, STOP_S = 20.0, 2.0  # of each process at most; kept to record the last
 
 
 def leave(task: Task) -> None:
@@ -40,7 +40,7 @@ def leave(task: Task) -> None:
 
 
 def _one(task: Task, name: str, *arguments: str, expected: bool = False) -> None:
-    step = run_python(*arguments, seconds=min(STEP_S, task.left_s))
+    step = run_python(*arguments, seconds=min(STEP_S, task.left_s - STOP_S))
     task.keep(name, {"err": step.err, "ending": step.ending})
     quiet = not step.err.strip() and not step.ending
     printed = " / ".join(line.strip() for line in step.err.splitlines() if line.strip())
