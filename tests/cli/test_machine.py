@@ -47,7 +47,8 @@ def test_building_without_tensorrt(
     before = contents(bundle.folder)
     outcome = cli("build-engine", bundle.folder, *options)
     assert outcome.code == 4
-    assert "installed: pip install 'tensorrt>=10.12'" in outcome.err
+    assert "installed: pip install " in outcome.err
+    assert "'tensorrt>=10.13.3' for TensorRT" in outcome.err
     assert "pip install 'tensorrt-rtx>=1.7'" in outcome.err
     assert contents(bundle.folder) == before
 

@@ -206,9 +206,7 @@ def test_doctor_says_that_the_library_can_be_built(library: Path) -> None:
 def test_without_cffi_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = environment.importlib.util.find_spec  # type: ignore[attr-defined]
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None if name == "cffi" else find(name))  # type: ignore[attr-defined]
-    with pytest.raises(
-        MachineError, match=r"building the C library needs cffi, .* pip install 'wrn-deploy\[embed\]'"
-    ) as error:
+    with pytest.raises(MachineError, match=r"building the C library needs cffi, .* pip install 'cffi>") as error:
         write_package(tmp_path / "out", Silent())
     assert diagnose().steps["embed"] == str(error.value)
     _nothing_is_left(tmp_path / "out")

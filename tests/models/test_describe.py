@@ -146,7 +146,7 @@ def test_without_torch_the_package_to_install_is_named(monkeypatch: pytest.Monke
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr("wrn_deploy.models.load_plugin", absent)
-    with pytest.raises(MachineError, match=r"needs torch, which is not installed: pip install 'wrn-deploy\[export\]'"):
+    with pytest.raises(MachineError, match=r"needs torch, which is not installed: pip install 'torch>"):
         describe_model("wrn-16-2")
 
 

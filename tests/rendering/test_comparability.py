@@ -51,7 +51,7 @@ def test_other_images_matter_where_the_timed_section_decodes_them() -> None:
 
 def test_a_reference_needs_times_in_both() -> None:
     assert obstacles(A, A, ("pytorch", Precision.FP32)) == ()
-    reason = ("the reference tensorrt-fp16 has no times in one of them",)
+    reason = ("the baseline tensorrt-fp16 has no times in one of them",)
     assert obstacles(A, A, ("tensorrt", Precision.FP16)) == reason
 
 

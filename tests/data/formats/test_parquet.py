@@ -257,7 +257,7 @@ def test_a_truncated_file_is_damaged(parquet_file: Path, fraction: float) -> Non
 
 def test_without_pyarrow_the_extra_is_named(parquet_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MachineError, match=r"reading parquet files needs pyarrow.*wrn-deploy\[parquet\]"):
+    with pytest.raises(MachineError, match=r"reading parquet files needs pyarrow.*pip install 'pyarrow>"):
         open_data(str(parquet_file), Role.TEST)
 
 

@@ -208,6 +208,6 @@ def test_without_the_hub_the_machine_cannot_do_it(on_hub: WeightsSource, monkeyp
 def test_without_the_package_it_is_named(on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(
-        MachineError, match=r"needs huggingface_hub, which is not installed: pip install 'wrn-deploy\[hub\]'"
+        MachineError, match=r"needs huggingface_hub, which is not installed: pip install 'huggingface-hub>"
     ):
         fetch_weights(on_hub, Silent())

@@ -84,7 +84,7 @@ def test_graphs_that_take_pixels_have_no_other_plans(made_interface_bundle: Path
 def test_without_onnx_ir_both_remedies_are_named(made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = Bundle.open(made_bundle).spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MachineError, match=r"pip install 'wrn-deploy\[export\]', or .* --no-pixels") as error:
+    with pytest.raises(MachineError, match=r"pip install 'onnx-ir>.*, or .* --no-pixels") as error:
         check_pixels(spec, pixels=True)
     assert error.value.exit_code == 4
     check_pixels(spec, pixels=False)
@@ -126,7 +126,7 @@ def test_each_row_of_a_benchmark_gets_images_as_it_takes_them(
     """One candidate takes pixels, the other normalised images: they answer the same, and both are timed."""
     monkeypatch.setitem(sys.modules, "torch", None)  # fewer rows
     monkeypatch.setattr("wrn_deploy.pipeline.measuring.rounds.WARM_UP_S", (0.01, 0.1))
-    behaviour = "assert self._images.numpy().dtype == 'uint8'"
+    behaviour = "assert self._binding.images.numpy().dtype == 'uint8'"
     plant(monkeypatch, tmp_path / "stubs", "takes_pixels", behaviour, OPENING.strip())
     options = MeasureOptions(
         data="digits", backends=("takes_pixels", "onnxruntime"), precision=Precision.FP32, batches=(3,), rounds=1,

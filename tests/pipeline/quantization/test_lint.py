@@ -157,7 +157,7 @@ def test_tensors_in_a_file_that_is_missing(graph: Path, tmp_path: Path) -> None:
 
 def test_without_onnx(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx_ir", None)
-    with pytest.raises(MachineError, match=r"linting a graph needs onnx-ir.*wrn-deploy\[export\]"):
+    with pytest.raises(MachineError, match=r"linting a graph needs onnx-ir.*pip install 'onnx-ir>"):
         lint_file(graph, None)
 
 

@@ -481,6 +481,6 @@ def test_training_and_test_images_must_have_the_same_classes(tmp_path: Path) -> 
 
 def test_without_safetensors_nothing_is_begun(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "safetensors" else object())
-    with pytest.raises(MachineError, match=r"training a network needs safetensors.*wrn-deploy\[export\]"):
+    with pytest.raises(MachineError, match=r"training a network needs safetensors.*pip install 'safetensors>"):
         train_model(options_for(data, tmp_path / "run"), Silent())
     assert not (tmp_path / "run").exists()
