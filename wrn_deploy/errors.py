@@ -16,9 +16,9 @@ which stays the same if the text changes.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 from wrn_deploy.formatting import printable
@@ -162,5 +162,6 @@ def _is_missing(package: str) -> bool:
         if package in EXCLUSIVE:  # both bring the module onnxruntime
             return True
         module = package.replace("-", "_")  # as tensorrt-cu13 brings tensorrt
-        return sys.modules.get(module) is None and importlib.util.find_spec(module) is None
+        with contextlib.suppress(ValueError):  # a module without a spec is there
+            return importlib.util.find_spec(module) is None
     return False

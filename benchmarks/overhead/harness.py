@@ -59,7 +59,8 @@ class _Bare(OnnxRuntimeBackend):
 
     def bare(self, calls: int) -> list[float]:
         """Times calls of the session alone, in ms, after one call that is not counted, as in `measure_latency`."""
-        run, binding, times = self._session.run_with_iobinding, self._binding, []
+        assert self._binding is not None
+        run, binding, times = self._session.run_with_iobinding, self._binding.bound, []
         run(binding)
         for _ in range(calls):
             start = time.perf_counter_ns()

@@ -82,6 +82,13 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, Precision]:
     return found
 
 
+def computes_bf16() -> bool:
+    """Whether OpenVINO does on this CPU: only it knows."""
+    from wrn_deploy.backends import openvino
+
+    return "BF16" in openvino._openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 @pytest.fixture
 def sizes(pair: tuple[str, Precision]) -> tuple[int, ...]:
     """Batch sizes; the fewest for those that take up to half a minute to compile each."""
@@ -96,6 +103,8 @@ def first(pair: tuple[str, Precision], folder: Path) -> Iterator[tuple[Backend, 
     reason = examine(bundle, name, precision).skipped
     if reason is not None:
         pytest.skip(reason)
+    if name == "openvino" and precision is Precision.BF16 and not computes_bf16():
+        pytest.skip("this CPU cannot compute in bf16")
     with open_backend(bundle, backend=name, precision=precision, threads=2) as backend:
         yield backend, precision
 

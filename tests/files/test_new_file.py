@@ -148,6 +148,7 @@ OWN_FOLDERS = {
     "wrn_deploy/pipeline/quantization/calibrate.py", "wrn_deploy/pipeline/quantization/overlap.py",
     "wrn_deploy/pipeline/tuning/tune.py", "calib/collection/collect.py", "benchmarks/int8/candidate.py",
     "benchmarks/int8/peers.py", "benchmarks/int8/processes.py", "benchmarks/reliability/bit_flips.py",
+    "benchmarks/gpu/experiments/tests.py", "benchmarks/gpu/prepare.py", "benchmarks/gpu/supervise.py",
 }  # fmt: skip
 
 

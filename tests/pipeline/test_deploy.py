@@ -18,6 +18,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.html import files_of
 from wrn_deploy.spec import Precision
 
 Make = Callable[..., DeployOptions]
@@ -48,9 +49,7 @@ def test_everything_is_made(made: Deployment) -> None:
         keys |= {"plan-fp16-tensorrt_rtx", "plan-int8-tensorrt_rtx"}
         assert [plan.key for plan in made.plans] == ["plan-fp16-tensorrt_rtx", "plan-int8-tensorrt_rtx"]
     assert keys <= set(Bundle.open(made.bundle.folder).artifacts)
-    assert {file.name for file in (made.bundle.folder / "reports").iterdir()} == {
-        f"accuracy.{kind}" for kind in ("json", "csv", "md", "html")
-    }
+    assert {file.name for file in (made.bundle.folder / "reports").iterdir()} == set(files_of("accuracy").values())
     assert list(made.seconds) == ["export", "calibrate", "build", "evaluate"]
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "compared",
     "environment",
     "heading",
+    "left_out",
     "machine_state",
     "notes",
     "skips",
@@ -120,6 +121,15 @@ def skips(report: Report) -> tuple[Skip, ...]:
     return tuple(Skip(tuple(names), reason) for reason, names in found.items())
 
 
+def left_out(report: Report) -> str | None:
+    """The corrupt images that were not measured, by name."""
+    corrupt = [one_line(name) for name in report.corrupt]
+    if not corrupt:
+        return None
+    more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
+    return f"{count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}."
+
+
 def notes(report: Report) -> tuple[str, ...]:
     """The meaning of the columns, and what was left out."""
     found = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
@@ -133,10 +143,9 @@ def notes(report: Report) -> tuple[str, ...]:
         found.append(f"Agreement: the fraction of images with the same top class as {name}.")
         if any(row.accuracy is not None and row.accuracy.max_error is not None for row in report.rows):
             found.append(f"Max and mean error: of the logits, against those of {name}.")
-    corrupt = [one_line(name) for name in report.corrupt]
-    if corrupt:
-        more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
-        found.append(f"{count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}.")
+    missing = left_out(report)
+    if missing is not None:
+        found.append(missing)
     logs = [one_line(load.log) for row in report.rows for load in row.loads]
     if logs:
         found.append(f"LoadGen's logs, beside this report: {', '.join(logs)}.")

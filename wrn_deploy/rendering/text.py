@@ -12,7 +12,7 @@ from rich.text import Text
 from wrn_deploy.bench.report.environment import Remark, Severity
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.formatting import count, printable
-from wrn_deploy.rendering.notes import environment, heading, machine_state, notes, skips
+from wrn_deploy.rendering.notes import environment, heading, left_out, machine_state, notes, skips
 from wrn_deploy.rendering.remarks import MARKS, headline, warnings
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Table, tables
 
@@ -45,7 +45,11 @@ def print_report(report: Report, console: Console, *, details: bool = True) -> N
     skipped = sum(row.skipped is not None for row in report.rows)
     if details:
         _print_details(report, console)
-    elif skipped:
+        return
+    missing = left_out(report)
+    if missing is not None:
+        _print(console, Text(f"\n{missing}"))
+    if skipped:
         _print(console, Text(f"\n{count(skipped, 'candidate')} skipped; -v prints the reasons.", "dim"))
 
 

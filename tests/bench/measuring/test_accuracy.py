@@ -47,7 +47,7 @@ class Source:
         return np.full((2, 2, 3), number, dtype=np.uint8)
 
 
-class Oracle:
+class Oracle(Backend):
     """A backend that answers class (grey value modulo 5), for batches of the given sizes."""
 
     spec = SPEC

@@ -21,7 +21,7 @@ IMAGES = np.arange(16, dtype=np.float32).reshape(16, 1)
 TAKES_S = 0.002  # of each inference
 
 
-class Answerer:
+class Answerer(Backend):
     """A backend that takes TAKES_S for a batch of any size, and keeps the sizes; from `fails_at` on it fails."""
 
     def __init__(self, batches: range = range(1, 65), fails_at: int | None = None) -> None:

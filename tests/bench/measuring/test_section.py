@@ -16,7 +16,7 @@ from wrn_deploy.runtime.backend import Backend
 BATCH = np.zeros((2, 3, 4, 4), dtype=np.float32)
 
 
-class Recorder:
+class Recorder(Backend):
     """A backend that records its calls; `meeting` makes inferences wait for each other."""
 
     def __init__(self, meeting: threading.Barrier | None = None) -> None:

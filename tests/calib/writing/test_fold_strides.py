@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from tests.calib.graphs import check_is_valid, constant, optimized_ops, plain_table, session_of
+from tests.processor import HAS_VNNI, SATURATES
 from wrn_deploy.calib.writing.fold_strides import fold_strides
 from wrn_deploy.calib.writing.for_onnxruntime import quantize_for_onnxruntime
 
@@ -18,7 +19,8 @@ CHANNELS, OUTPUTS = 3, 16
 def graph(kernel: int, pads: list[int], size: tuple[int, int], strides: int = 2, channels: int = CHANNELS) -> ir.Model:
     """images -> Q -> DQ -> Conv -> Q -> DQ -> logits, with int8 weights."""
     height, width = ((side + pads[axis] + pads[axis + 2] - kernel) // strides + 1 for axis, side in enumerate(size))
-    codes = np.random.default_rng(kernel).integers(-127, 128, (OUTPUTS, channels, kernel, kernel)).astype(np.int8)
+    # So small that no kernel of ONNX Runtime saturates: 2 x 255 x 64 < 2^15.
+    codes = np.random.default_rng(kernel).integers(-64, 64, (OUTPUTS, channels, kernel, kernel)).astype(np.int8)
     model = ir.from_onnx_text(
         f"""
         <ir_version: 10, opset_import: ["" : 20]>
@@ -90,4 +92,6 @@ def test_the_first_conv_of_a_bottleneck_network_is_folded_and_in_integers(
     assert list(conv.attributes.get_ints("kernel_shape", [])) == [4, 4]
     ops = optimized_ops(folded, tmp_path / "optimized.onnx")
     assert (ops.count("QLinearConv"), ops.count("NhwcMaxPool"), ops.count("SpaceToDepth")) == (53, 1, 1)
+    if not HAS_VNNI:
+        pytest.skip(SATURATES)
     np.testing.assert_array_equal(session_of(folded).run(None, {"images": images})[0], wanted)

@@ -76,7 +76,8 @@ def test_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     _hide(monkeypatch, "tensorrt", "tensorrt_rtx")
     diagnosis = diagnose()
     assert diagnosis.found["TensorRT"] == diagnosis.found["TensorRT-RTX"] == "not installed"
-    assert (diagnosis.steps["build-engine"] or "").startswith("no TensorRT: pip install 'tensorrt>=10.12'")
+    assert (diagnosis.steps["build-engine"] or "").startswith("no TensorRT: pip install ")
+    assert "'tensorrt>=10.13.3' or pip" in (diagnosis.steps["build-engine"] or "")
     assert (diagnosis.steps["build-engine"] or "").endswith("or pip install 'tensorrt-rtx>=1.7'")
 
 

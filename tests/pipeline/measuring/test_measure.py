@@ -460,7 +460,7 @@ def test_a_candidate_that_takes_few_images_at_once_is_measured_all_the_same(
 ) -> None:
     """As a plan whose profile ends at 7 and starts at 3: accuracy must not ask it for 64, nor for the last 4 alone."""
     limits = "Stub.batches = property(lambda self: range(3, 8), lambda self, _: None)"
-    check = "assert self._size in self.batches, self._size"
+    check = "size = self._binding.images.shape()[0]; assert size in self.batches, size"
     plant(monkeypatch, tmp_path / "plugins", "narrow", check, opening=limits)
     only(monkeypatch, ("narrow", FP32), ("onnxruntime", FP32))
     report = evaluate_bundle(Bundle.open(made_bundle), SHORT, Silent())

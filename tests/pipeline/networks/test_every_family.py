@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import wrn_deploy
+from tests.processor import HAS_VNNI
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
@@ -182,7 +183,9 @@ def test_int8_feature_maps_are_in_the_networks_own_units(calibrated: Calibrated,
     for given in (found, graph(normalize(digits, images))):
         for name, shape in calibrated.case.maps.items():
             assert given[name].shape == (len(digits), *shape)
-            assert _cosine(wanted[name], given[name]) > calibrated.case.least, name
+            # Random weights are large, and saturate ONNX Runtime's kernels for CPUs without VNNI.
+            least = calibrated.case.least if HAS_VNNI or given is not found else calibrated.case.least - 0.02
+            assert _cosine(wanted[name], given[name]) > least, name
 
 
 @pytest.mark.skipif(Flavor.RTX not in installed_flavors(), reason="TensorRT-RTX is not installed")

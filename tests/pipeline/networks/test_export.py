@@ -364,7 +364,7 @@ def test_weights_that_fp16_cannot_hold_leave_no_bundle(tmp_path: Path) -> None:
 def test_an_interrupt_leaves_everything_as_it_was(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
 ) -> None:
-    def interrupt(*_parts: object) -> None:
+    def interrupt(*_parts: object, **_named: object) -> None:
         raise KeyboardInterrupt
 
     before = _state(old)
