@@ -58,7 +58,7 @@ def test_the_same_answers_bit_for_bit(kernel: int, pads: list[int], size: tuple[
     model = graph(kernel, pads, size)
     images = np.random.default_rng(0).normal(0.0, 1.5, (3, CHANNELS, *size)).astype(np.float32)
     wanted = session_of(model).run(None, {"images": images})[0]
-    assert len(np.unique(wanted)) > 50
+    assert len(np.unique(wanted)) > 40
     folded = fold_strides(model)
     check_is_valid(folded)
     assert [node.op_type for node in folded.graph].count("SpaceToDepth") == 1

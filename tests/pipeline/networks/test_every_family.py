@@ -184,7 +184,7 @@ def test_int8_feature_maps_are_in_the_networks_own_units(calibrated: Calibrated,
         for name, shape in calibrated.case.maps.items():
             assert given[name].shape == (len(digits), *shape)
             # Random weights are large, and saturate ONNX Runtime's kernels for CPUs without VNNI.
-            least = calibrated.case.least if HAS_VNNI or given is not found else calibrated.case.least - 0.02
+            least = calibrated.case.least if HAS_VNNI or given is not found else calibrated.case.least - 0.03
             assert _cosine(wanted[name], given[name]) > least, name
 
 
