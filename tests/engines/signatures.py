@@ -48,7 +48,7 @@ class Real:
     settable: bool | None = None  # None: not a property
 
     def accepts(self, positional: int, keywords: tuple[str, ...]) -> bool:
-        """Whether an overload takes so many positional arguments and these keywords."""
+        """Whether an overload takes this number of positional arguments and these keywords."""
         return any(_binds(parameters, positional, keywords) for parameters, _ in self.overloads)
 
     @property

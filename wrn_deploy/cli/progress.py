@@ -24,7 +24,7 @@ from wrn_deploy.formatting import printable
 
 __all__ = ["TerminalProgress", "new_progress"]
 
-SPEAK_S = 10.0  # without a terminal, a task says how far it is once in so many seconds
+SPEAK_S = 10.0  # between the lines that a task prints without a terminal
 WIDE = 100  # columns; a narrower terminal has room for title, count and time, but not for a bar
 
 
