@@ -17,6 +17,7 @@ from wrn_deploy.backends import onnxruntime
 from wrn_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
+from wrn_deploy.machine import Gpu
 from wrn_deploy.runtime.providers import CPU, CUDA, CUDA_GRAPHS, RTX, TENSORRT, Provider
 from wrn_deploy.runtime.sessions import open_session
 from wrn_deploy.spec import Precision, TensorSpec
@@ -146,3 +147,12 @@ def test_graphs_made_for_tensorrt_are_not_rewritten(
             runtime.open_backend(bundle, artifact, precision=precision, threads=1).close()
             assert asked.pop() == (precision is not Precision.INT8)
     assert runtimes
+
+
+def test_a_tensorrt_that_the_provider_cannot_load_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the row of TensorRT's provider asks for it."""
+    monkeypatch.setattr(onnxruntime, "has_provider", lambda _provider: True)
+    monkeypatch.setattr(onnxruntime, "find_gpu", lambda: Gpu("NVIDIA H200", "9.0", 143771, "580.65.06"))
+    monkeypatch.setattr(onnxruntime, "tensorrt_mismatch", lambda: "needs TensorRT 10")
+    assert onnxruntime.RUNTIMES["onnxruntime_tensorrt"].unfit(None) == "needs TensorRT 10"
+    assert onnxruntime.RUNTIMES["onnxruntime_cuda"].unfit(None) is None
