@@ -15,7 +15,7 @@ LOOKS = 5  # how often the graph is judged by the held-out images
 
 
 class Rounding(StrEnum):
-    """How weights become integers: each to the nearest, or with feedback of errors."""
+    """How to round weights: each to the nearest, or with feedback of errors."""
 
     NEAREST = "nearest"
     FEEDBACK = "feedback"

@@ -49,10 +49,10 @@ CASES = [
     ((*BUILD, "--profile", "1:1:1", "--profile", "1:1:1"), ("--profile 1:1:1 twice", "different profiles")),
     ((*BUILD, "--optimization-level", "6"), ("--optimization-level 6", "expected 0 to 5")),
     ((*BUILD, "--hardware-compatible", "ampere"), ("'ampere'", "'same-compute-capability', 'ampere-plus'")),
-    ((*BENCH, "--batches", "a,b"), ("--batches 'a,b'", "as in 1,8")),
+    ((*BENCH, "--batches", "a,b"), ("--batches 'a,b'", "such as 1,8")),
     ((*BENCH, "--batches", "0"), ("--batches '0'", "from 1")),
-    ((*BENCH, "--batches", "1,1"), ("--batches '1,1'", "different sizes")),
-    ((*BENCH, "--batches", ""), ("--batches ''", "as in 1,8")),
+    ((*BENCH, "--batches", "1,1"), ("--batches '1,1'", "distinct sizes")),
+    ((*BENCH, "--batches", ""), ("--batches ''", "such as 1,8")),
     (
         (*BENCH, "--backend", "onnxruntim"),
         ("'onnxruntim' (did you mean onnxruntime or onnxruntime_", "expected one of onnxruntime, onnxruntime_cuda"),

@@ -132,11 +132,11 @@ def test_the_table_of_builds_names_the_one_that_is_kept(
     shown = capsys.readouterr().out
     assert "wrn-16-2 fp16 on NVIDIA H200, batch 8 of digits" in shown
     lines = {line.split("  ")[0]: line for line in shown.splitlines()}
-    assert {"2.000", "2.0"} <= {*lines["TensorRT's defaults (the plan as it was)"].split()}
+    assert {"2.000", "2.0"} <= {*lines["TensorRT's defaults (existing plan)"].split()}
     assert {"1.000", "0.500", "kept"} <= {*lines["level 5"].split()}
     assert "SIGSEGV" in lines["level 5, tiling full"]
     assert shown.splitlines()[-1] == "kept: level 5"
     show_engine_tuning(dataclasses.replace(tuning, chosen=0), as_json=False)
-    assert "no build is faster than the plan as it was, which stays" in capsys.readouterr().out
+    assert "no build is faster than the existing plan, which is kept" in capsys.readouterr().out
     show_engine_tuning(tuning, as_json=True)
     assert json.loads(capsys.readouterr().out)["trials"][1]["level"] == 5

@@ -108,7 +108,7 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
         )
     if plans[0] and options.timing.threads is not None:
         raise UsageError(
-            f"--threads {options.timing.threads} would do nothing: expected graphs; plans run on a GPU; leave it out"
+            f"--threads {options.timing.threads} would have no effect: expected graphs; plans run on a GPU; remove it"
         )
     if plans[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans

@@ -87,7 +87,7 @@ class MeasureOptions:
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
-            raise UsageError(f"batches {self.batches}: expected different sizes from 1")
+            raise UsageError(f"batches {self.batches}: expected distinct sizes of at least 1")
         if self.rounds < 1 or self.iterations < 1:
             raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
         if not 0 < self.duration_s < math.inf or self.streams < 1:
