@@ -29,7 +29,7 @@ CASES = [
     (("export", "wrn-10-1", "--weights", "WEIGHTS"), ("Missing option '--out'",)),
     ((*TRAIN, "--lr", "-1"), ("learning rate -1.0", "expected")),
     ((*TRAIN, "--batch-size", "1"), ("--batch-size", "greater than or equal to 2")),
-    ((*TRAIN, "--resume"), ("holds no training run", "leave --resume out")),
+    ((*TRAIN, "--resume"), ("contains no training run", "leave --resume out")),
     (("calibrate", "BUNDLE"), ("Missing option '--calib-data'",)),
     ((*CALIBRATE, "--calib-size", "0"), ("--calib-size", "greater than or equal to 1")),
     (
@@ -45,7 +45,7 @@ CASES = [
         ("'--flavor': 'tensort' is not one of 'tensorrt', 'tensorrt_rtx'",),
     ),
     ((*BUILD, "--profile", "9:8:32"), ("min 9, opt 8, max 32", "min <= opt <= max")),
-    ((*BUILD, "--profile", "8"), ("--profile '8'", "as in 1:8:32")),
+    ((*BUILD, "--profile", "8"), ("--profile '8'", "such as 1:8:32")),
     ((*BUILD, "--profile", "1:1:1", "--profile", "1:1:1"), ("--profile 1:1:1 twice", "different profiles")),
     ((*BUILD, "--optimization-level", "6"), ("--optimization-level 6", "expected 0 to 5")),
     ((*BUILD, "--hardware-compatible", "ampere"), ("'ampere'", "'same-compute-capability', 'ampere-plus'")),

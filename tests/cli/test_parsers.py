@@ -112,7 +112,7 @@ def test_a_share_of_corrupt_images(percent: float) -> None:
     if 0 <= percent <= 100:
         assert parse_max_corrupt(f"{percent!r}%") == Percent(percent)
     else:
-        with pytest.raises(UsageError, match=r"--max-corrupt .*as in 3 or 1%"):
+        with pytest.raises(UsageError, match=r"--max-corrupt .*such as 3 or 1%"):
             parse_max_corrupt(f"{percent!r}%")
 
 

@@ -77,8 +77,8 @@ def describe_model(name: str) -> ModelSpec:
         raise refused
     near = near_names(name, [*listed_models(), *ALIASES])
     raise DeployError(
-        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
-        "as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
+        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, such as wrn-28-10, or an ImageNet network, "
+        "such as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
     )
 
 

@@ -62,7 +62,7 @@ def test_a_budget_that_cannot_be_met_ends_with_3_after_the_frontier(
     assert "MACs in INT8" in outcome.out
     assert "no set met --max-drop 0.1" in outcome.out
     assert "no set of Convs meets --max-drop 0.1" in outcome.err
-    assert "expected less; allow for more" in outcome.err
+    assert "expected less; raise the budget" in outcome.err
     assert contents(bundle.folder) == before
     assert (tmp_path / "p.svg").is_file()
 
@@ -73,7 +73,7 @@ def test_a_budget_that_cannot_be_met_ends_with_3_after_the_frontier(
         ((), "no budget: expected --max-drop X"),
         (("--max-drop", -100), "--max-drop"),
         (("--max-drop", "nan"), "--max-drop"),
-        (("--min-agreement", 101), "expected 0 to 100 per cent"),
+        (("--min-agreement", 101), "expected 0 to 100 percent"),
     ],
 )
 def test_a_budget_that_makes_no_sense_ends_with_2(

@@ -64,7 +64,7 @@ class DecodingFlags:
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """The options by the pipeline's names; raises UsageError if --max-corrupt is not a number or per cent."""
+        """The options by the pipeline's names; raises UsageError if --max-corrupt is not a number or percent."""
         from wrn_deploy.data.corrupt import parse_max_corrupt
 
         return {"max_corrupt": parse_max_corrupt(self.max_corrupt), "workers": self.workers}
@@ -156,7 +156,7 @@ def parse_candidate(option_name: str, text: str | None) -> tuple[str, Precision]
 
 
 def parse_percent(option_name: str, text: str | None) -> float | None:
-    """Per cent from a text, as in "5%" and "5"."""
+    """Percent from a text, as in "5%" and "5"."""
     if text is None:
         return None
     try:

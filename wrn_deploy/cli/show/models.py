@@ -17,7 +17,7 @@ NOTES = (
     "At depth 34, widths 1, 1.5 and 2 are for ImageNet, others for CIFAR.",
     "To choose explicitly: wrn-34-2-cifar, wrn-34-10-imagenet.",
     "MACs: multiply-accumulates for one image, in its convolutions and linear layers.",
-    "top-1: best published accuracy, in per cent, on CIFAR-10 (32x32) or ImageNet (224x224).",
+    "top-1: best published accuracy, in percent, on CIFAR-10 (32x32) or ImageNet (224x224).",
     "weights: number of weights available by name.",
     "`wrn-deploy models MODEL` shows one network's published figures with their sources, and its weights.",
 )

@@ -104,7 +104,7 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     if plans[0] is not plans[1]:
         raise UsageError(
             f"{options.a} and {options.b}: one is a plan, which runs on a GPU, and one a graph, which is timed on this "
-            "CPU; expected two of a kind"
+            "CPU; expected two of the same kind"
         )
     if plans[0] and options.timing.threads is not None:
         raise UsageError(
@@ -216,5 +216,5 @@ def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
     try:
         return lint_file(file, Target.ONNXRUNTIME).findings
     except DeployError as error:
-        progress.warn(f"B is not linted: {error}")
+        progress.warn(f"B was not linted: {error}")
         return ()
