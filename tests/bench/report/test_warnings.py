@@ -15,7 +15,10 @@ CALM = Snapshot()
     ("values", "warning"),
     [
         ({"others_before": 0.5}, None),
-        ({"others_before": 0.61}, "The machine was busy before measuring (load 0.61 on 2 cores): expect noisier times."),
+        (
+            {"others_before": 0.61},
+            "The machine was busy before measuring (load 0.61 on 2 cores): expect noisier times.",
+        ),
         ({"others_cores": 0.2}, None),
         ({"others_cores": 0.24}, "Other programs used 0.24 of 2 cores while measuring."),
         ({"steal": 0.02}, None),
