@@ -1,4 +1,4 @@
-"""Makes the tables of docs/int8.md as Markdown from the results; a few cells are medians and ratios of costs."""
+"""Makes the tables of docs/explanation/int8.md from the results; a few cells are medians and ratios of costs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wrn_deploy.formatting import count, digits, file_size, percent
 
 __all__ = ["costs_table", "frontier_table", "ladder_table", "peers_table"]
 
-UP = ".."  # from docs/ to the results
+UP = "../.."  # from the page to the results
 
 Cell = Callable[[Results, str], str]
 

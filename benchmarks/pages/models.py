@@ -1,4 +1,4 @@
-"""Writes docs/models.md from the code and the committed results, or checks that it is up to date.
+"""Writes docs/reference/models.md from the code and the committed results, or checks that it is up to date.
 
     python -m benchmarks.pages.models [--check]
 
@@ -22,7 +22,7 @@ from wrn_deploy.models.catalog import ListedModel, list_models
 __all__ = ["PAGE", "page"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = Path("docs/models.md")
+PAGE = Path("docs/reference/models.md")
 
 INTRODUCTION = """\
 # Networks

@@ -1,4 +1,4 @@
-"""The measured part of docs/models.md: accuracy, latency, the paper's table, from the committed results."""
+"""The measured part of docs/reference/models.md: accuracy, latency, the paper's table, from the committed results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wrn_deploy.formatting import digits, percent
 __all__ = ["measured_sections"]
 
 TIMED = ("wrn-16-2", "wrn-40-1", "wrn-50-2")
-UP = ".."  # from docs/ to the results
+UP = "../.."  # from the page to the results
 
 
 def measured_sections(root: Path) -> list[str]:
@@ -86,7 +86,7 @@ def _latencies(root: Path) -> str:
     return (
         "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
         f"fastest in bold. {machines}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
-        f"not run here: the [README](../README.md#measured) and {raw}."
+        f"not run here: the [README](../../README.md#measured) and {raw}."
     )
 
 

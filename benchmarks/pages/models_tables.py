@@ -1,4 +1,4 @@
-"""The tables of docs/models.md that come from the code: sizes and accuracies with notes, weights known by name."""
+"""The tables of docs/reference/models.md that come from the code: sizes, accuracies with notes, weights by name."""
 
 from __future__ import annotations
 

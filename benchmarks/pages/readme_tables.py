@@ -25,7 +25,7 @@ __all__ = [
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
-# The rows of int8-*.json that are shown, and their names in the README; the others are in docs/int8.md.
+# The rows of int8-*.json that are shown, and their names in the README; the others are in docs/explanation/int8.md.
 GRAPHS = {
     "fp32": "fp32",
     "ours, default, for TensorRT": "int8 for TensorRT",

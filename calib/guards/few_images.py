@@ -30,7 +30,7 @@ class _Settling:
     falls: float
 
 
-# Measured on wrn-16-2 and wrn-40-1; docs/guards.md has the numbers. A method not listed is taken to settle as SLOWEST.
+# Measured on wrn-16-2 and wrn-40-1; docs/reference/guards.md has the numbers. A method not listed settles as SLOWEST.
 PLAIN = {
     "entropy": _Settling(64, 0.2),
     "max": _Settling(64, 0.2),

@@ -1,6 +1,6 @@
 """OpenVINO on a CPU: the fp32 graph, computed in fp32 or bf16, and the int8 graph for ONNX Runtime; no torch, no onnx.
 
-Of the two int8 graphs this one is faster here too: see docs/candidates.md.
+Of the two int8 graphs this one is faster here too: see docs/explanation/candidates.md.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ class Runner:
                 RuntimeWarning and the reason in `fell_back`. Without it nothing is ever replaced.
             allow_nonfinite: takes NaN and infinite images, and returns such outputs; otherwise both are an error.
             require_signature: a PEM file with the public key, or the authorities' certificates, that the bundle's
-                signature must belong to. Default: that of the process, which demands none by default (docs/trust.md).
+                signature must belong to. Default: that of the process, which demands none by default
+                (docs/explanation/trust.md).
             allow_host_code: lets TensorRT run the processor code in a version-compatible plan; only if you trust who
                 built it. Default: that of the process, which does not.
 

@@ -18,7 +18,7 @@ from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "guards.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "guards.md"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 BLOCKS = ("block1.0", "block2.0", "block3.0")
 

@@ -238,7 +238,7 @@ def test_no_two_of_our_keys_get_one_name_in_a_layout(name: str) -> None:
 
 
 def test_the_document_names_every_layout() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "weights.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "weights.md").read_text(encoding="utf-8")
     for family in plugin_names("wrn_deploy.models.families"):
         for layout in layouts(family):
             assert f"| {layout.name} |" in text, layout.name

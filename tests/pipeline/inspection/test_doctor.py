@@ -118,7 +118,7 @@ def test_an_old_driver_and_what_pycuda_is_compiled_with_are_named(monkeypatch: p
     monkeypatch.setattr(doctor, "package_versions", lambda *_names: {})
     monkeypatch.setattr(doctor, "missing_for_pycuda", lambda: ["no cuda.h", "no libcurand"])
     gpu = diagnose().gpu
-    assert gpu["NVIDIA driver"] == "570.1 is too old: CUDA 13 needs 580 or later; see docs/gpu.md"
+    assert gpu["NVIDIA driver"] == "570.1 is too old: CUDA 13 needs 580 or later; see docs/how-to/gpu.md"
     assert gpu["what compiling PyCUDA needs"] == "no cuda.h\nno libcurand"
     _show_gpu(monkeypatch, dataclasses.replace(H100, driver="580.95.05"))
     assert diagnose().gpu["NVIDIA driver"] is None

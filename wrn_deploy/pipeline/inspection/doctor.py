@@ -91,7 +91,7 @@ def _examine_gpu_host(gpu: Gpu | None) -> dict[str, str | None]:
         major = gpu.driver.partition(".")[0]
         old = major.isdecimal() and int(major) < OLDEST_DRIVER
         examined["NVIDIA driver"] = (
-            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/gpu.md" if old else None
+            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/how-to/gpu.md" if old else None
         )
         if not package_versions("pycuda"):
             examined["what compiling PyCUDA needs"] = "\n".join(missing_for_pycuda()) or None
