@@ -309,7 +309,7 @@ def test_going_on_with_other_options_is_refused_and_changes_nothing(
     kept = {path.name: path.read_bytes() for path in straight.iterdir()}
     with pytest.raises(DeployError) as error:
         train_model(options_for(data, straight, resume=True, **changes), Silent())
-    assert f"belongs to another run ({text}" in str(error.value)
+    assert f"is from another run ({text}" in str(error.value)
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == kept
 
 

@@ -109,8 +109,8 @@ def check_finetuning(result: Finetuning) -> None:
     )
     raise GateError(
         f"no graph improved on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
-        "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
-        "images. The bundle is unchanged"
+        "fewer correct predictions; calibration may already be as good as it gets; else try more steps, another --lr "
+        "or more images. The bundle is unchanged"
     )
 
 

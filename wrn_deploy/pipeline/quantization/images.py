@@ -183,7 +183,7 @@ def read_images(batches: Batches | CachedBatches, progress: Progress) -> list[Re
             found.extend(map(ReadImage, map(image_digest, batch.images), map(int, batch.labels), batch.names))
             advance(len(batch.labels))
     if batches.corrupt:
-        progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
+        progress.warn(f"skipped {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
     return found
 
 

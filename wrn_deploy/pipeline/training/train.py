@@ -233,7 +233,7 @@ def _open_images(source: ImageSource, options: ImageOptions, progress: Progress)
     with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
         images = open_images(source, options, advance=advance)
     if images.corrupt:
-        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
+        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} skipped: {', '.join(images.corrupt)}")
     return images
 
 
