@@ -26,7 +26,9 @@ DATA_FILES = {
     *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE", "imagenet_classes.txt")),
 }
-DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates")
+DATA_FOLDERS = (
+    "wrn_deploy/data/example", "wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
+)  # fmt: skip
 METADATA = f"wrn_deploy-{wrn_deploy.__version__}.dist-info"
 
 

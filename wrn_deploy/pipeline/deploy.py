@@ -16,6 +16,7 @@ from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
+from wrn_deploy.pipeline.networks.checks import check_export
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -106,6 +107,7 @@ def deploy_weights(options: DeployOptions, progress: Progress) -> Deployment:
     if options.measure is not None:
         open_data(options.measure.data, Role.TEST)
     check_folder(reports_of(options.export.out))
+    check_export(options.export.model, options.export.weights, options.export.out)
     bundle = watch.timed("export", lambda: export_bundle(options.export, progress))
     watch.timed("calibrate", lambda: calibrate_bundle(bundle, options.calibrate, progress))
     plans, not_built = watch.timed("build", lambda: build_plans(bundle, options.plans, progress))

@@ -1,4 +1,4 @@
-"""The commands that run a network on images, here or in another language: predict, embed."""
+"""The commands that run a network on images, here or in another language: example, predict, embed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ from wrn_deploy.cli.progress import new_progress
 __all__ = ["app"]
 
 app = typer.Typer()
+
+
+@app.command()
+def example(
+    out: Annotated[Path, option("FOLDER", "For the copy.")] = Path("example"), as_json: opt.AsJson = False
+) -> None:
+    """Copy a small trained bundle and a picture: a first try without PyTorch.
+
+    The bundle is a wrn-10-1 trained on handwritten digits, as an fp32 and an int8 graph for ONNX Runtime.
+    """
+    from wrn_deploy.cli.show.results import show_example
+    from wrn_deploy.pipeline.inference.example import copy_example
+
+    show_example(copy_example(out, new_progress()), as_json=as_json)
 
 
 @app.command()

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.embed.package import Embedded
+    from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
     from wrn_deploy.pipeline.inspection.doctor import Diagnosis
     from wrn_deploy.pipeline.training.train import TrainResult
 
-__all__ = ["show_artifacts", "show_diagnosis", "show_embedded", "show_predictions", "show_report", "show_training"]
+__all__ = [
+    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
+    "show_training",
+]  # fmt: skip
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
@@ -54,6 +58,24 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     print_table(table, gap=False)
+
+
+def show_example(example: Example, *, as_json: bool) -> None:
+    """Prints what was copied, how good it is, and what to do next."""
+    bundle = example.bundle
+    if as_json:
+        accuracy = {key: dataclasses.asdict(figures) for key, figures in example.accuracy.items()}
+        print_json({"bundle": str(bundle.folder), "picture": str(example.picture), "accuracy": accuracy})
+        return
+    print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=False)
+    for key, figures in example.accuracy.items():
+        artifact = bundle.artifacts[key]
+        right = f"{figures.correct} of {figures.images} test images of {figures.data} right"
+        print_line(f"  {artifact.path:<22} {file_size(artifact.size_bytes):>7}  {right}")
+    folder, picture = shlex.quote(str(bundle.folder)), shlex.quote(str(example.picture))
+    print_line("Next:")
+    print_line(f"  wrn-deploy predict {folder} {picture}")
+    print_line(f"  wrn-deploy bench {folder} --data digits --duration 1")
 
 
 def show_predictions(predictions: Predictions, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.engines.pixels import check_pixels, plan_graph
 from wrn_deploy.pipeline.engines.proof import prove_plan
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.state import GRAPH, find_calibrated
 from wrn_deploy.progress import Progress
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BuildOptions", "build_engine"]
 
+# About a plan's part of the fp32 graph's size: the weights, and kernels that the room's slack stands for.
+PLAN_SHARE = {
+    Precision.FP32: 1.0, Precision.FP16: 0.5, Precision.BF16: 0.5, Precision.INT8: 0.25, Precision.FP8: 0.25,
+}  # fmt: skip
 # The options among a plan's facts.
 KEPT = (
     "profiles", "version_compatible", "exclude_lean_runtime", "hardware", "compute_capabilities", "refit", "strip",
@@ -83,6 +88,7 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
     trt = find_flavor(options.flavor)
     check_flavor(options.engine, trt.flavor)
     check_pixels(bundle.spec, pixels=options.pixels)
+    check_bundle_room(bundle, PLAN_SHARE[options.precision], "the plan")
     graph = _graph(bundle, options, progress)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"

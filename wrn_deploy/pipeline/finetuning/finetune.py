@@ -21,6 +21,7 @@ from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
@@ -34,6 +35,7 @@ __all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_
 
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "numpy")
 FILE = "finetuning.json"
+FINETUNED_SHARE = 1.1  # of the fp32 graph's size: two int8 graphs, and those from before, a quarter each
 
 
 def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress) -> Finetuning:
@@ -67,6 +69,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         advice = ": fine-tuning starts from a calibrated bundle"
         made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
     images = FinetuneImages(bundle.spec, options)
+    check_bundle_room(bundle, FINETUNED_SHARE, "fine-tuning")
     images.read(progress)
     schedule = images.schedule
     asked = {**dataclasses.asdict(schedule), **images.described}

@@ -14,6 +14,7 @@ from wrn_deploy.files.trust import Trust
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.models import Overrides, describe_model
+from wrn_deploy.pipeline.networks.checks import check_export
 from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
 from wrn_deploy.pipeline.networks.replacing import check_replaced, warn_of_stale
@@ -91,6 +92,7 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
             f"export {options.model or ''}".rstrip() + ": expected --weights FILE, or --random-weights for speed "
             "work (and not both); `wrn-deploy train` makes weights"
         )
+    check_export(options.model, options.weights, options.out, bf16=options.bf16)
     _check_packages()
     spec, taken = _read(options, progress)
     if not options.replace:

@@ -16,6 +16,7 @@ from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.base_graph import unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
@@ -37,6 +38,7 @@ __all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle"]
 
 METHODS = "wrn_deploy.calib.methods"
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "torch")
+INT8_SHARE = 0.6  # of the fp32 graph's size: two int8 graphs, a quarter each, and the table
 GRAPHS = {GRAPH: "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
 
@@ -67,6 +69,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     fp32, fp16 = (bundle.find(key) for key in ("onnx-fp32", "onnx-fp16"))
     parents = [fp32] if bundle.spec.family == IMPORTED else [bundle.find("weights"), fp32]
     images = CalibrationImages(bundle, options)
+    check_bundle_room(bundle, INT8_SHARE, "calibration")
     images.read(progress)
     tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
     # The weights' file, or an imported graph, has the preprocessing in it: with another one it needs another table.

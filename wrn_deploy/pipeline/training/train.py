@@ -15,7 +15,10 @@ from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.files.new_file import remove_leftovers
+from wrn_deploy.files.room import check_room
 from wrn_deploy.models import Overrides, build_model
+from wrn_deploy.models.known import check_name
+from wrn_deploy.pipeline.networks.checks import TRAINED_BYTES, count_parameters
 from wrn_deploy.pipeline.training.record import (
     LOG,
     RUN,
@@ -115,6 +118,10 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         MachineError: a package, or the GPU that was asked for, is missing.
     """
     _check_folder(options)
+    check_name(options.model)
+    train = open_data(options.data, Role.TRAIN)
+    test = open_data(options.test_data or options.data, Role.TEST)
+    check_room(options.out, TRAINED_BYTES * count_parameters(options.model, None), "the training run")
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
     from wrn_deploy.training.execution.device import open_device
@@ -124,8 +131,6 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         progress = Silent()
     if device.warning is not None:
         progress.warn(device.warning)
-    train = open_data(options.data, Role.TRAIN)
-    test = open_data(options.test_data or options.data, Role.TEST)
     for source in (train, test):
         report_notes(source, progress)
     check_classes(train, test)

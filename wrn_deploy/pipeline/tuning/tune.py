@@ -25,6 +25,7 @@ from wrn_deploy.formatting import describe_loss, digits, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Kind, Recipe
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
@@ -40,6 +41,7 @@ __all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
 
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
+TUNED_SHARE = 1.2  # of the fp32 graph's size: a mixed graph, half of it at most, the one from before, new int8 graphs
 SAMPLE = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
 SAMPLE_PIXELS, MIN_SAMPLE = 2**21, 32  # of larger images fewer, 41 of 224x224: 41 of 32x32 still correlate to 0.95
 SAMPLE_TOGETHER = 16  # at a time: more take more memory, and no less time (measured)
@@ -101,6 +103,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         bundle.find(key)
     if options.calibrate is None:
         find_all_int8(bundle)
+    check_bundle_room(bundle, TUNED_SHARE, "tuning")
     labelled, sample = _images(bundle, options, progress)
     sampled = read_images(sample, progress)
     images = read_images(labelled, progress)
