@@ -192,7 +192,7 @@ def test_a_record_that_is_none_is_reported(file: Path, record: str) -> None:
         restore_checkpoint(file, _trainer(), POINT)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other shape", "left over"])
+@pytest.mark.parametrize("damage", ["missing", "other shape", "unexpected"])
 def test_tensors_that_are_not_the_networks_are_reported(file: Path, damage: str) -> None:
     tensors = load_file(file)
     if damage == "missing":

@@ -160,7 +160,7 @@ def export_model(
         weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k"; None with `random_weights`.
         out: the bundle's folder.
         model: the network's name; None: the weights name it.
-        random_weights: make untrained weights, for speed work alone.
+        random_weights: make untrained weights, for speed tests only.
         seed: of the random weights.
         weights_key: the state dict to take, if the file has several.
         classes: as the next four, in `get_model`.

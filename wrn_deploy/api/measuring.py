@@ -209,7 +209,7 @@ def compare(
         before: the earlier report, a JSON file.
         after: the later one.
         reference: backend and precision by whose times those of each round are divided first.
-        max_regress: maximum increase of a time, in per cent; None: any.
+        max_regress: maximum increase of a time, in percent; None: any.
         max_drop: maximum loss of top-1, in points; None: any.
         strict: fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row.
 

@@ -45,7 +45,7 @@ def calibrate(
         data: images, labelled or not.
         size: images, spread evenly over the data.
         method: "mse", "max", "percentile" or "entropy".
-        percentile: per cent of the magnitudes that the method "percentile" keeps.
+        percentile: percent of the magnitudes that the method "percentile" keeps.
         equalize: rescale channels so that they share one scale well; exact.
         exact_input: feed the pixels' own codes to the first Conv; None: if it pays.
         full_range: shift outputs of ReLUs so that all codes stand for them.
@@ -107,7 +107,7 @@ def tune(
         bundle: a calibrated bundle, or its folder.
         data: labelled images to measure the budget on.
         max_drop: points of top-1 that may be lost against fp32; this or `min_agreement` is needed.
-        min_agreement: per cent of the images that must keep fp32's answer.
+        min_agreement: percent of the images that must keep fp32's answer.
         threads: CPU threads; None: one per core.
         limit: use the first `limit` images.
         max_corrupt: how many corrupt images may be left out.

@@ -139,8 +139,8 @@ def check_deployment(deployment: Deployment) -> None:
     except GateError as error:
         folder = deployment.bundle.folder
         raise GateError(
-            f"{error}; `wrn-deploy tune {folder} --data DATA --max-drop {deployment.max_drop:g}` keeps the Convs that "
-            "cost most in fp16"
+            f"{error}; `wrn-deploy tune {folder} --data DATA --max-drop {deployment.max_drop:g}` keeps in fp16 the "
+            "Convs that lose most"
         ) from error
 
 

@@ -154,7 +154,7 @@ class Runner:
         """
         if self.outputs[0].name != "logits":
             names = " and ".join(output.name for output in self.outputs)
-            raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
+            raise DeployError(f"this bundle outputs {names}, not logits: call `run` instead of `predict`")
         call = self._call()
         outputs = self._run(call, call.checked(self._pool.first, images))
         return cast("npt.NDArray[np.float32]", outputs["logits"])

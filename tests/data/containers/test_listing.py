@@ -46,7 +46,7 @@ def test_avif_is_read_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
     decode._codecs.cache_clear()
     try:
-        with pytest.raises(DamagedFile, match=r"a\.avif cannot be decoded \(AVIF, which this Pillow does not read"):
+        with pytest.raises(DamagedFile, match=r"a\.avif cannot be decoded \(AVIF, which this Pillow does not support"):
             item.load()
     finally:
         monkeypatch.undo()
@@ -173,7 +173,7 @@ def test_folders_nested_too_deep_are_an_error(tmp_path: Path) -> None:
 def test_a_label_file_names_nothing_outside_through_links(linked: Path) -> None:
     for listed in ("a/file.png", "a/more/secret.png"):
         (linked / "labels.csv").write_text(f"file,label\n{listed},0\n")
-        with pytest.raises(DeployError, match=rf"names '{listed}', which lies outside of"):
+        with pytest.raises(DeployError, match=rf"names '{listed}', which is outside"):
             open_data(str(linked), Role.TEST)
     (linked / "labels.csv").write_text("file,label\nb/inner.png,0\n")
     assert labels_of(linked) == [("b/inner.png", 0)]

@@ -172,7 +172,7 @@ def test_a_file_above_the_limit_is_refused_before_and_while_it_is_received(
 
 
 def test_another_form_than_asked_for_is_refused(serve: Callable[[Answer], str], tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match="in another form"):
+    with pytest.raises(ConnectionError, match="in another encoding"):
         get(serve(lambda handler: send(handler, CONTENT, headers={"Content-Encoding": "gzip"})), tmp_path)
 
 

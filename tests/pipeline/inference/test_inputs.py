@@ -102,7 +102,7 @@ def test_redirects_stay_on_their_host_and_scheme(answering: Callable[[Answer], s
 
 
 def test_only_https_leaves_this_machine() -> None:
-    with pytest.raises(DeployError, match="is not an address of HTTPS"):
+    with pytest.raises(DeployError, match="is not an HTTPS URL"):
         find_images(["http://example.com/photo.jpg"], Silent())
-    with pytest.raises(DeployError, match="is not an address"):
+    with pytest.raises(DeployError, match="is not a URL"):
         find_images(["https://[1/photo.jpg"], Silent())

@@ -85,7 +85,7 @@ def ask(
             outputs = backend.infer(fill(prepared, backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
             check_finite(
-                results, subject="the network gives", remedy="run another precision, as fp32", names=batch.names
+                results, subject="the network gives", remedy="run another precision, such as fp32", names=batch.names
             )
             predicted.append(best_classes(results))
             labels.append(batch.labels)

@@ -39,7 +39,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders, patterns as in 'photos/*.jpg', https addresses, or - for standard input.",
+            help="Files, folders, patterns such as 'photos/*.jpg', https URLs, or - for standard input.",
         ),
     ],
     backend: Backend = None,
@@ -64,7 +64,7 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "For header, libraries, CMake package and example.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the header, libraries, CMake package and example.")],
     as_json: opt.AsJson = False,
 ) -> None:
     """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""

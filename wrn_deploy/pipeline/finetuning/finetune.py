@@ -96,7 +96,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
             _write(work, made, recipes, result)
     for graph in graphs:
         if graph.kept is None and result.improved:
-            progress.warn(f"{graph.key} did not improve on the held-out images: it is as it was")
+            progress.warn(f"{graph.key} did not improve on the held-out images: it is unchanged")
     return result
 
 
@@ -111,9 +111,9 @@ def check_finetuning(result: Finetuning) -> None:
         for graph in result.graphs
     )
     raise GateError(
-        f"no graph got better on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
+        f"no graph improved on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
         "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
-        "images. The bundle is as it was"
+        "images. The bundle is unchanged"
     )
 
 
@@ -132,7 +132,7 @@ class _Work:
         batches = self.images.judged_by(images_together(self.bundle.spec))
         fp32 = self.bundle.file(self.bundle.find("onnx-fp32"))
         with (
-            progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
+            progress.task(f"Running fp32 on {len(batches)} held-out images", len(batches)) as advance,
             unwrapped_file(fp32, self.bundle.spec) as graph,
         ):
             return Judge(batches, self.schedule.loss, infer_with(open_session(graph, self.threads)), advance)

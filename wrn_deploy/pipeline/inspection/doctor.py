@@ -73,7 +73,7 @@ def diagnose() -> Diagnosis:
         steps["build-engine"] = "; ".join(troubles.values()) or none
     elif Flavor.RTX not in versions and find_gpu() is None:
         steps["build-engine"] = (
-            "TensorRT builds on a GPU, and there is none; TensorRT-RTX builds without one: "
+            "TensorRT needs a GPU to build, and there is none; TensorRT-RTX builds without one: "
             f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
     steps["embed"] = embedding_obstacle()
@@ -108,6 +108,6 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (CUDA has none, or nvidia-smi is not there)"
+        return "none (CUDA finds none, or nvidia-smi is missing)"
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"

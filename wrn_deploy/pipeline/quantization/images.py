@@ -68,7 +68,7 @@ class CalibrateOptions:
         if self.size < 1:
             raise UsageError(f"--calib-size {self.size}: expected at least 1 image")
         if not 50.0 <= self.percentile <= 100.0:
-            raise UsageError(f"--percentile {self.percentile}: expected 50 to 100, as in 99.99")
+            raise UsageError(f"--percentile {self.percentile}: expected 50 to 100, such as 99.99")
 
 
 class CalibrationImages:

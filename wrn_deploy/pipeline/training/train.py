@@ -224,7 +224,9 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     }
     differing = write_run(out, point, data, session)
     if differing:
-        progress.warn(f"the run began under other conditions ({'; '.join(differing)}): it continues inexactly")
+        progress.warn(
+            f"the run started under different conditions ({'; '.join(differing)}): it cannot be resumed exactly"
+        )
     write_log(out, point.history)
     if point.history:  # the process may have been killed between the checkpoint and this
         _keep_best(out, trainer.network, point)
@@ -246,9 +248,9 @@ def _check_folder(options: TrainOptions) -> None:
         raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
     if state.exists() != options.resume:
         expected = "pass --resume to continue, or choose another --out" if state.exists() else "leave --resume out"
-        raise UsageError(f"{out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+        raise UsageError(f"{out} contains {'a' if state.exists() else 'no'} training run: {expected}")
     if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
-        raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
+        raise UsageError(f"{out} contains {WEIGHTS} of another kind: choose another --out")
 
 
 def _best(history: Sequence[Epoch]) -> Epoch:

@@ -20,7 +20,7 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochPoint:
-    """One epoch, counted from 1; errors are top-1 in per cent; None: not in the log, or not finite."""
+    """One epoch, counted from 1; errors are top-1 in percent; None: not in the log, or not finite."""
 
     epoch: int
     loss: float | None
@@ -112,6 +112,6 @@ def _number(value: Any) -> float | None:
 
 
 def _error(top1: Any) -> float | None:
-    """Per cent wrong, rounded to hide binary fractions."""
+    """Percent wrong, rounded to hide binary fractions."""
     number = _number(top1)
     return None if number is None else round(100.0 * (1.0 - number), 6)
