@@ -68,7 +68,7 @@ def generated(root: Path) -> dict[Path, str]:
     Raises:
         ValueError: a page's places and its makers are not the same.
     """
-    pages = {root / README: {"chart": _caption}, root / RESULTS: _makers()}
+    pages: dict[Path, Mapping[str, Maker]] = {root / README: {"chart": _caption}, root / RESULTS: _makers()}
     pictures = {root / IMAGES / f"bench-{model}.svg": bench_file(root, model) for model in MODELS}
     drawn = {file: _picture(result) for file, result in pictures.items() if result.exists()}
     charts = (
