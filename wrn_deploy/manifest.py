@@ -115,7 +115,7 @@ class Manifest:
         if seal(record) != content:
             raise DamagedFile(
                 f"{name} is damaged or was changed (its digest does not match its content): copy the bundle again from "
-                "where it is whole, or export the model again"
+                "an intact copy, or export the model again"
             )
         manifest = from_record(cls, record, str(name))
         wrong = [key for key, artifact in manifest.artifacts.items() if key != artifact.key]

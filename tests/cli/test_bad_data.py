@@ -93,7 +93,7 @@ class TestData:
         plain = ("--rounding", "nearest") if command[0] == "calibrate" else ()
         outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--threads", 1, *plain)
         assert outcome.code == 0
-        assert re.search(r"warning: .* left out 1 file \('\d/cut\.heic'\) not named like an image", outcome.err)
+        assert re.search(r"warning: .* skipped 1 file \('\d/cut\.heic'\) without an image suffix", outcome.err)
 
     def test_a_split_that_is_not_there(self, cli: Cli, bundle: Bundle, command: tuple[str, str], pngs: Path) -> None:
         assert "has no split 'dev'" in self._refused(cli, bundle, command, f"{pngs}:dev")

@@ -121,7 +121,7 @@ def test_notes_say_what_the_numbers_mean() -> None:
     assert "corrupt" not in text
     names = tuple(f"{number}.png" for number in range(7))
     corrupt = dataclasses.replace(FULL, corrupt=names)
-    assert "7 corrupt images left out: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in notes(corrupt)
+    assert "7 corrupt images skipped: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in notes(corrupt)
     few = dataclasses.replace(FULL, settings=dataclasses.replace(FULL.settings, rounds=5))
     assert "Ratios to PyTorch fp32 need at least 6 rounds; there were 5." in notes(few)
 
@@ -304,7 +304,7 @@ def test_who_used_the_cpu_is_told() -> None:
     )
     report = dataclasses.replace(FULL, environment=around)
     pairs = dict(environment(report))
-    assert pairs["CPU limit"] == "1.5 cores' worth of time"
+    assert pairs["CPU limit"] == "1.5 cores of CPU time"
     assert pairs["Other programs"] == ("0.25 cores used while measuring; 1.30 % of the time went to other machines")
     table = machine_state(report)
     assert table is not None

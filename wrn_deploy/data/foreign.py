@@ -35,9 +35,9 @@ SIGNATURES = (
     (0, b"%pdf", "a PDF, which is not supported: save its pictures as PNG"),
     (0, b"<svg", "SVG, which is not supported: save it as PNG"),
     (0, b"\x00\x05\x16\x07", "a Mac's resource fork (`._` file), not the file itself: remove it"),
-    (0, b"ii*\x00", "a TIFF of a kind that is not supported: save it as PNG with 8 bits a channel"),
-    (0, b"mm\x00*", "a TIFF of a kind that is not supported: save it as PNG with 8 bits a channel"),
-    (0, b"ii+\x00", "a BigTIFF of a kind that is not supported: save it as PNG with 8 bits a channel"),
+    (0, b"ii*\x00", "a TIFF variant that is not supported: save it as PNG with 8 bits per channel"),
+    (0, b"mm\x00*", "a TIFF variant that is not supported: save it as PNG with 8 bits per channel"),
+    (0, b"ii+\x00", "a BigTIFF variant that is not supported: save it as PNG with 8 bits per channel"),
 )
 HEAD_BYTES = 64
 

@@ -136,8 +136,8 @@ def _record(folder: Path) -> str | None:
         ours, last = False, None
     if not ours or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise DamagedFile(
-            f"{pending} was not made by a command of yours in this folder: expected an unfinished step of your own; it "
-            "is left as it is and nothing is written to this folder; remove it if you trust what is there without it"
+            f"{pending} was not made by a command of this user in this folder: expected an unfinished step; it "
+            "is left unchanged and nothing is written to this folder; remove it if you trust the other files"
         )
     return None if last is None else str(last)
 

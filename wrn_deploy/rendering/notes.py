@@ -127,7 +127,7 @@ def left_out(report: Report) -> str | None:
     if not corrupt:
         return None
     more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
-    return f"{count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}."
+    return f"{count(len(corrupt), 'corrupt image')} skipped: {', '.join(corrupt[:NAMES_SHOWN])}{more}."
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def _note_on_ratios(baseline: str, rounds: int) -> str:
 def _cpu_time(found: Environment) -> tuple[tuple[str, str], ...]:
     stolen = "" if found.steal is None else f"; {percent(found.steal)} of the time went to other machines"
     return (
-        ("CPU limit", _known(found.cpu_limit, "{:g} cores' worth of time")),
+        ("CPU limit", _known(found.cpu_limit, "{:g} cores of CPU time")),
         ("Other programs", _known(found.others_cores, "{:.2f} cores used while measuring") + stolen),
     )
 

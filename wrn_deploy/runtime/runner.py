@@ -49,7 +49,7 @@ class Runner:
         fell_back: why `fallback` replaced the requested backend or precision; None if it did not.
         allow_nonfinite: whether NaN and infinite images and outputs are allowed, and not an error.
         inputs: the one input's name, dtype and shape of one image.
-        outputs: likewise, of each output.
+        outputs: the name, dtype and shape of one image of each output.
         batches: the batch sizes the backend takes; larger batches are split, smaller ones padded.
     """
 

@@ -241,5 +241,5 @@ RULES = (
          title="the output of a Q is read by no DQ",
          cost="If nothing reads it, the tensor is float after all; if another node reads the codes, the file "
               "cannot be built or run.",
-         fix="Put a DQ with the same scale behind the Q, and let the users read that; or remove the Q."),
+         fix="Put a DQ with the same scale after the Q, and let the users read that; or remove the Q."),
 )  # fmt: skip

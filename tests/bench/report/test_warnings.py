@@ -26,8 +26,8 @@ CALM = Snapshot()
         ({"cpu_limit": 2.0}, None),
         (
             {"cpu_limit": 1.5},
-            "The control group allows 1.5 cores' worth of time, on 2 cores: with more threads than that, all are "
-            "stopped now and then.",
+            "The control group allows 1.5 cores of CPU time, on 2 cores: with more threads than that, it "
+            "stops all of them from time to time.",
         ),
         ({"held_s": 0.0}, None),
         ({"held_s": 0.25}, "The control group's limit stopped this program for 0.25 s."),

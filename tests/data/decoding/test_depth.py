@@ -114,7 +114,7 @@ DEEP = {
 UNKNOWN = {
     "floats of 0 to 1": (_saved(Image.fromarray(GREY.astype(np.float32) / 255), "TIFF"), "floats"),
     "floats of 0 to 255": (_saved(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floats"),
-    "colour floats": (_tiff(RGB.astype(np.float32), 32, sample_format=3, photometric=2), "a TIFF of a kind"),
+    "colour floats": (_tiff(RGB.astype(np.float32), 32, sample_format=3, photometric=2), "a TIFF variant"),
     "32 bits, signed": (_saved(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "signed"),
     "32 bits, unsigned": (_tiff(WIDE.astype(np.uint32), 32), "32 bits"),
     "16 bits, signed": (_tiff(WIDE.astype(np.int16), 16, sample_format=2), "signed"),

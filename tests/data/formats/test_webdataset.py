@@ -156,7 +156,7 @@ def test_samples_whose_image_is_not_named_like_one_are_counted_and_named(tmp_pat
     source = open_data(str(_pack(tmp_path / "a.tar", files)), Role.TEST)
     assert len(source) == len(list(source.items())) == 1
     (note,) = source.notes
-    assert "left out 2 files ('a.tar/b.heic', 'a.tar/c.jp2') not named like an image" in note
+    assert "skipped 2 files ('a.tar/b.heic', 'a.tar/c.jp2') without an image suffix" in note
 
 
 def test_two_images_in_a_sample_are_an_error(tmp_path: Path, png: bytes) -> None:

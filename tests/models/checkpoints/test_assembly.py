@@ -112,7 +112,7 @@ def _parts(**changed: torch.Tensor | None) -> dict[str, torch.Tensor]:
         ({"weight_g": torch.ones(1, 1, 1, 1), "weight_v": WHOLE}, "the lengths are (1, 1, 1, 1)"),
         ({"weight_orig": WHOLE, "weight_u": torch.ones(3), "weight_v": torch.ones(27)}, "u and v are"),
         ({"weight": WHOLE, "weight_g": torch.ones(16, 1, 1, 1), "weight_v": WHOLE},
-         "the combined weight is there too"),
+         "the combined weight is also present"),
         ({"parametrizations.weight.original": WHOLE}, "parametrize.remove_parametrizations"),
         ({"weight_g": torch.ones(16, 1, 1, 1), "weight_v": WHOLE.to(torch.int8)}, "floating-point"),
     ],

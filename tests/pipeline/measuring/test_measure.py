@@ -435,7 +435,7 @@ def test_a_candidate_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
     only(monkeypatch, ("hanging", FP32), ("nan", FP32), ("onnxruntime", FP32))
     report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1,)), Silent())
     rows = rows_of(report)
-    assert "it hangs: no answer to" in (rows["hanging-fp32"].skipped or "")
+    assert "it hangs: no response to" in (rows["hanging-fp32"].skipped or "")
     assert "NaN" in (rows["nan-fp32"].skipped or "")
     assert rows["onnxruntime-fp32"].skipped is None
     assert rows["onnxruntime-fp32"].latencies

@@ -309,7 +309,7 @@ def test_going_on_with_other_options_is_refused_and_changes_nothing(
     kept = {path.name: path.read_bytes() for path in straight.iterdir()}
     with pytest.raises(DeployError) as error:
         train_model(options_for(data, straight, resume=True, **changes), Silent())
-    assert f"belongs to another run ({text}" in str(error.value)
+    assert f"is from another run ({text}" in str(error.value)
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == kept
 
 
@@ -409,7 +409,7 @@ def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path)
         train_model(options_for(tmp_path / "set", tmp_path / "run", recipe=recipe), Silent())
     listener = Warned(10**9)
     train_model(options_for(tmp_path / "set", tmp_path / "more", recipe=recipe, max_corrupt=1), listener)
-    assert all("1 corrupt images of" in text and "1.png" in text for text in listener.warnings)
+    assert all("skipped 1 corrupt image of" in text and "1.png" in text for text in listener.warnings)
     assert len(listener.warnings) == 2  # training and test images are the same here
 
 

@@ -117,8 +117,8 @@ def _cpu_time(found: Environment, cores: int) -> Iterator[Remark]:
         text = f"The hypervisor gave {100 * found.steal:.1f} % of the CPU's time to other machines while measuring."
         yield Remark(_of_share(found.steal), text)
     if found.cpu_limit is not None and found.cpu_limit < cores:
-        text = f"The control group allows {found.cpu_limit:g} cores' worth of time, on {on_cores}: with more threads "
-        yield Remark(Severity.CAUTION, f"{text}than that, all are stopped now and then.")
+        text = f"The control group allows {found.cpu_limit:g} cores of CPU time, on {on_cores}: with more threads "
+        yield Remark(Severity.CAUTION, f"{text}than that, it stops all of them from time to time.")
     if (found.held_s or 0.0) > HELD_S:
         yield Remark(Severity.CAUTION, f"The control group's limit stopped this program for {found.held_s:.2f} s.")
 

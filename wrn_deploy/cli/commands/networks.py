@@ -218,7 +218,7 @@ def deploy(
     """Export, calibrate, build and evaluate weights in one step.
 
     Builds the plans that this machine can build, and skips what is up to date. Exit code 3 if a gate fails: a graph
-    that differs from PyTorch, a plan in another precision than asked for, or too much accuracy lost.
+    that differs from PyTorch, a plan that misses its precision, or too much accuracy lost.
     """
     from wrn_deploy.cli.show.deploy import show_deployment
     from wrn_deploy.pipeline.deploy import PLANS, DeployOptions, check_deployment, deploy_weights

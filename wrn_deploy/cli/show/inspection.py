@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from wrn_deploy.cli.show.tables import cell, new_table, print_heading, print_json, print_line, print_table
-from wrn_deploy.formatting import file_size, one_line, signed
+from wrn_deploy.formatting import count, file_size, one_line, signed
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
 from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
@@ -45,11 +45,11 @@ def _show_bundle(view: BundleView) -> None:
         table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
     print_table(table)
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
-    for problem in problems:
+    for problem in dict.fromkeys(problems):  # several artifacts may have one cause
         print_line(problem, "red")
     total = file_size(sum(entry.size_bytes for entry in view.artifacts))
     bad = f"; {len(problems)} cannot be used" if problems else ", all intact"
-    print_line(f"{len(view.artifacts)} artifacts, {total}{bad}")
+    print_line(f"{count(len(view.artifacts), 'artifact')}, {total}{bad}")
 
 
 def _state(problem: str) -> str:

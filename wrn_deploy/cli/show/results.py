@@ -84,7 +84,7 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
         print_json(dataclasses.asdict(predictions))
         return
     images = count(len(predictions.images), "image")
-    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms an image"
+    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms per image"
     about = f"{predictions.model} on {predictions.backend} {predictions.precision}: {images}, {each}"
     print_heading(about, random_weights=predictions.random_weights)
     if predictions.scores == "logit":

@@ -127,7 +127,7 @@ def _unlisted(path: Path, folder: Path, listed: set[str]) -> tuple[str, ...]:
     left = [file for file in there.images if file not in listed]
     if not left:
         return ()
-    return (f"{folder}: left out {len(left)} images that {path} does not list, the first {left[0]!r}",)
+    return (f"{folder}: skipped {len(left)} images that {path} does not list, the first {left[0]!r}",)
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -49,12 +49,12 @@ class Listing:
         found = []
         if self.others:
             found.append(
-                f"{folder}: left out {_counted(self.others, 'file')} not named like an image: if they are images, name "
+                f"{folder}: skipped {_counted(self.others, 'file')} without an image suffix: if they are images, name "
                 "them by their format, such as x.jpg, or save them as JPEG or PNG"
             )
         if self.links:
             found.append(
-                f"{folder}: left out {_counted(self.links, 'link')} to folders or out of this one: {LINK_REMEDY}"
+                f"{folder}: skipped {_counted(self.links, 'link')} to folders or out of this one: {LINK_REMEDY}"
             )
         return tuple(found)
 

@@ -105,8 +105,8 @@ def _undecodable(name: str, error: Exception, content: bytes = b"") -> CorruptIm
         )
     if isinstance(error, UnknownDepthError):
         return CorruptImage(
-            f"{name} cannot be converted to 8 bits ({error}): expected 8 bits a channel, or 16 of which all are used; "
-            "divide its values by the white one, multiply by 255, and save it with 8 bits"
+            f"{name} cannot be converted to 8 bits ({error}): expected 8 bits per channel, or 16 of which all are "
+            "used; divide its values by the white one, multiply by 255, and save it with 8 bits"
         )
     if not isinstance(error, UnidentifiedImageError):
         return CorruptImage(f"{name} cannot be decoded ({error}): expected an intact image file")

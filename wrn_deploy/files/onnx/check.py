@@ -140,7 +140,7 @@ def _check_external(tensor: Tensor, entries: Mapping[str, str], file: Path) -> N
     if offset < 0 or length < needed or offset + length > there:
         raise DamagedFile(
             f"{file} needs {needed:,} bytes at byte {offset:,} of {location!r} for {tensor.name!r}, which has "
-            f"{there:,}: expected the file that belongs to the graph; copy both again"
+            f"{there:,}: expected the graph's own file; copy both again"
         )
 
 

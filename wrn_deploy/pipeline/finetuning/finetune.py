@@ -15,7 +15,7 @@ from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finet
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
-from wrn_deploy.formatting import percent
+from wrn_deploy.formatting import count, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
@@ -112,8 +112,8 @@ def check_finetuning(result: Finetuning) -> None:
     )
     raise GateError(
         f"no graph improved on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
-        "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
-        "images. The bundle is unchanged"
+        "fewer correct predictions; calibration may already be as good as it gets; else try more steps, another --lr "
+        "or more images. The bundle is unchanged"
     )
 
 
@@ -150,7 +150,7 @@ class _Work:
         ir.save(model, file)
         before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
-        title = f"Fine-tuning {key} on {len(self.images.train)} images"
+        title = f"Fine-tuning {key} on {count(len(self.images.train), 'image')}"
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key=key, judge=judge, start=start, count=advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)

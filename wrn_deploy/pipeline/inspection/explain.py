@@ -216,5 +216,5 @@ def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
     try:
         return lint_file(file, Target.ONNXRUNTIME).findings
     except DeployError as error:
-        progress.warn(f"B was not linted: {error}")
+        progress.warn(f"lint skipped B: {error}")
         return ()

@@ -16,6 +16,7 @@ from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.files.new_file import remove_leftovers
 from wrn_deploy.files.room import check_room
+from wrn_deploy.formatting import count
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.models.known import check_name
 from wrn_deploy.pipeline.networks.checks import TRAINED_BYTES, count_parameters
@@ -196,7 +197,9 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     from wrn_deploy.training.checkpoint import save_checkpoint
 
     recipe, spec, first = point.recipe, point.spec, len(point.history)
-    title = f"Training {spec.name} on {point.train} ({len(trainer.train)} images, {recipe.epochs} epochs)"
+    title = (
+        f"Training {spec.name} on {point.train} ({count(len(trainer.train), 'image')}, {count(recipe.epochs, 'epoch')})"
+    )
     writes = trainer.device.processes.shard.rank == 0
     with progress.task(title, (recipe.epochs - first) * (len(trainer.train) + len(trainer.test))) as advance:
         for epoch in trainer.run(first, advance):
@@ -235,10 +238,12 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 def _open_images(source: ImageSource, options: ImageOptions, progress: Progress) -> Images:
     from wrn_deploy.training.images import open_images
 
-    with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
+    with progress.task(f"Reading {count(len(source), 'image')} of {Path(source.name).name}", len(source)) as advance:
         images = open_images(source, options, advance=advance)
     if images.corrupt:
-        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
+        progress.warn(
+            f"skipped {count(len(images.corrupt), 'corrupt image')} of {images.name}: {', '.join(images.corrupt)}"
+        )
     return images
 
 

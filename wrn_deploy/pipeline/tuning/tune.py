@@ -75,7 +75,7 @@ class TuneOptions:
         if self.max_drop is None and self.min_agreement is None:
             raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in percent")
         if self.max_drop is not None and not 0.0 <= self.max_drop < math.inf:
-            raise UsageError(f"--max-drop {self.max_drop}: expected points of top-1 from 0 up, such as 0.1")
+            raise UsageError(f"--max-drop {self.max_drop}: expected at least 0 points of top-1, such as 0.1")
         if self.min_agreement is not None and not 0.0 <= self.min_agreement <= 100.0:
             raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 percent, such as 99.5")
 
@@ -155,7 +155,7 @@ def check_tuning(tuning: Tuning) -> None:
         f"no set of Convs meets {tuning.budget}: with all of them in fp16 {describe_loss(tuning.drop(fp16))} and "
         f"{percent(fp16.agreement)} agree with fp32, with the best set that was tried "
         f"{describe_loss(tuning.drop(best))}: expected less; raise the budget, or measure on more images. The bundle "
-        "is as it was"
+        "is unchanged"
     )
 
 

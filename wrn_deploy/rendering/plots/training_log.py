@@ -85,7 +85,7 @@ def _epochs(file: Path) -> tuple[EpochPoint, ...]:
             point = _point(line, f"{file}, line {number}")
             points[point.epoch] = point
     if not points:
-        raise DeployError(f"{file} has no epochs: expected one line an epoch; train on, or name another run")
+        raise DeployError(f"{file} has no epochs: expected one line per epoch; train longer, or choose another run")
     return tuple(points[epoch] for epoch in sorted(points))
 
 
