@@ -1,4 +1,4 @@
-"""Builds a plan from an ONNX graph: strongly typed, one path for TensorRT 10.12+, 11 and TensorRT-RTX."""
+"""Builds a plan from an ONNX graph: strongly typed, one path for TensorRT 10.13.3+, 11 and TensorRT-RTX."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from benchmarks.pages.int8_results import (
     unbeaten,
 )
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import CALIBRATED, int8_file
+from benchmarks.pages.results_tables import CALIBRATED, int8_file
 from wrn_deploy.formatting import count, digits, file_size, percent
 
 __all__ = ["costs_table", "frontier_table", "ladder_table", "peers_table"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.pages.markdown import environment, machine, safe, table
 from benchmarks.pages.models_trained import fine_tuned, trained
-from benchmarks.pages.readme_tables import (
+from benchmarks.pages.results_tables import (
     CALIBRATED,
     DATA,
     GRAPHS,
@@ -86,7 +86,7 @@ def _latencies(root: Path) -> str:
     return (
         "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
         f"fastest in bold. {machines}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
-        f"not run here: the [README](../../README.md#measured) and {raw}."
+        f"not run here: [results](../results.md) and {raw}."
     )
 
 
@@ -104,9 +104,7 @@ def _paper(root: Path) -> str:
     if not (root / RESULTS / f"paper-table-{MACHINE}.json").exists():
         return ""
     about = "Inference, on another machine than the paper's: only the ratio to ResNet-50 can be compared."
-    return (
-        f"### The paper's table of times\n\n{about}\n\n{paper_table(root).replace(f']({RESULTS}', f']({UP}/{RESULTS}')}"
-    )
+    return f"### The paper's table of times\n\n{about}\n\n{paper_table(root, UP)}"
 
 
 def _networks(root: Path) -> str:

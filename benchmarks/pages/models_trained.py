@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import DATA, RESULTS
+from benchmarks.pages.results_tables import DATA, RESULTS
 from wrn_deploy.formatting import count, digits, percent
 
 __all__ = ["fine_tuned", "trained"]

@@ -20,7 +20,7 @@ PANELS = {
     "Quantization": ["calibrate", "tune", "finetune", "lint"],
     "Engines": ["build-engine"],
     "Measuring": ["bench", "eval", "compare"],
-    "Inference": ["predict", "embed"],
+    "Inference": ["example", "predict", "embed"],
     "Signing": ["sign", "verify"],
     "Inspection": ["inspect", "explain", "plot-training", "plot-model", "doctor"],
 }

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.data.corrupt import MaxCorrupt
     from wrn_deploy.pipeline.deploy import Deployment
+    from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.progress import Progress
 
-__all__ = ["deploy", "export_model", "import_model"]
+__all__ = ["deploy", "example", "export_model", "import_model"]
 
 
 def deploy(
@@ -109,6 +110,27 @@ def deploy(
     made = deploy_weights(options, shown(progress))
     check_deployment(made)
     return made
+
+
+def example(out: StrPath = "example", *, progress: Progress | None = None) -> Example:
+    """Copies a small trained bundle and a picture into a folder: `wrn-deploy example`. Needs no PyTorch.
+
+    Args:
+        out: the folder; a whole copy that is there already stays.
+        progress: shows what happens; None: nothing.
+
+    Raises:
+        DeployError: the folder holds something else.
+
+    Example:
+        >>> import wrn_deploy
+        >>> copied = wrn_deploy.example("new-example")
+        >>> wrn_deploy.predict(copied.bundle, copied.picture).label
+        '7'
+    """
+    from wrn_deploy.pipeline.inference.example import copy_example
+
+    return copy_example(Path(out), shown(progress))
 
 
 def export_model(

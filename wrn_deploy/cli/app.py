@@ -57,6 +57,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "compare": "Compare bench reports: show what is slower, faster or less accurate; limits set a gate.",
     },
     "inference": {
+        "example": "Copy a small trained bundle and a picture: a first try without PyTorch.",
         "predict": "Print the labels and scores of images.",
         "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },

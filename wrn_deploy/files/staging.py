@@ -21,7 +21,7 @@ from pathlib import Path
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["commit", "is_scratch", "locked", "pending_commit", "staging"]
+__all__ = ["commit", "is_scratch", "locked", "pending_commit", "remove_lock", "staging"]
 
 LOCK = ".lock"
 STAGING = ".staging-"  # and a random end: the files of one step, being made
@@ -65,13 +65,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         DamagedFile: the lock is a link, a FIFO or the like, or `.commit` was not made here.
     """
-    lock = _open_lock(folder)
+    lock = _take_lock(folder)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            warnings.warn(f"waiting for another process, which holds {folder / LOCK}", RuntimeWarning, stacklevel=3)
-            fcntl.flock(lock, fcntl.LOCK_EX)
         _finish(folder)
         yield
     finally:
@@ -94,11 +89,18 @@ def commit(staged: Path, folder: Path, *, last: str | None = None) -> None:
     inodes = {"folder": folder.stat().st_ino, "commit": staged.stat().st_ino, "last": last}
     (staged / RECORD).write_text(json.dumps(inodes), encoding="ascii")
     for path in sorted(staged.rglob("*"), reverse=True):
-        _flush(path)
+        if not path.is_symlink():  # a link is an entry of its folder
+            _flush(path)
     _flush(staged)
     staged.rename(folder / COMMIT)
     _flush(folder)
     _finish(folder)
+
+
+def remove_lock(folder: Path) -> None:
+    """Removes the folder's lock, from a folder that is handed on and not written to again and again as a bundle is."""
+    with locked(folder):
+        (folder / LOCK).unlink()
 
 
 def pending_commit(folder: Path) -> Path | None:
@@ -194,6 +196,20 @@ def _check_places(paths: Sequence[Path], folder: Path) -> None:
                 raise DamagedFile(
                     f"{place} is a link or a file: expected a folder; remove it, or choose another folder"
                 )
+
+
+def _take_lock(folder: Path) -> int:
+    """Opens the folder's lock and holds it; a lock that its last holder removed is none."""
+    while True:
+        lock = _open_lock(folder)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warnings.warn(f"waiting for another process, which holds {folder / LOCK}", RuntimeWarning, stacklevel=4)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink == 1:
+            return lock
+        os.close(lock)
 
 
 def _open_lock(folder: Path) -> int:

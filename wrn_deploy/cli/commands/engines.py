@@ -136,6 +136,7 @@ def build_engine_command(
     ] = True,
     calib_data: opt.CalibDataFirst = None,
     rebuild: Annotated[bool, flag("--rebuild", "Rebuild even if the plan is up to date.")] = False,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Build a TensorRT or TensorRT-RTX plan."""
@@ -155,5 +156,11 @@ def build_engine_command(
         rebuild=rebuild,
     )
     opened = Bundle.open(bundle)
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.making import forecast_build
+
+        show_forecast(forecast_build(opened, options), as_json=as_json)
+        return
     built = build_engine(opened, options, new_progress())
     show_artifacts(opened, [built.key], as_json=as_json)

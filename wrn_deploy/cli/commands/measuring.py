@@ -112,6 +112,7 @@ def bench(
     strict: Annotated[
         bool, flag("--strict", "Exit code 3, after writing the reports, if a ratio is too noisy to conclude.")
     ] = False,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every candidate side by side.
@@ -129,6 +130,12 @@ def bench(
     loads = load.options(timed["batches"])
     more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures}
     options = candidates.options(data, **timed, **decoding.options(), **more)
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.improving import forecast_bench
+
+        show_forecast(forecast_bench(opened, options, folder), as_json=as_json)
+        return
     report = bench_bundle(opened, options, progress)
     write_reports(report, folder, "bench", progress)
     show_report(report, as_json=as_json)

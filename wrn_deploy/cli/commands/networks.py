@@ -154,6 +154,7 @@ def train(
     test_data: Annotated[str | None, option("DATA", "Test images. Default: the data's own test split.")] = None,
     resume: Annotated[bool, flag("--resume", "Continue the run in FOLDER after its last complete epoch.")] = False,
     decoding: opt.DecodingFlags,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Train a network with the WRN paper's recipe, or another one."""
@@ -174,17 +175,32 @@ def train(
         whiten=recipe.whiten,
         **decoding.options(),
     )
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.making import forecast_training
+
+        show_forecast(forecast_training(options), as_json=as_json)
+        return
     show_training(train_model(options, new_progress()), as_json=as_json)
 
 
 @app.command()
 @takes_groups
-def export(flags: ExportFlags, network: opt.NetworkFlags, as_json: opt.AsJson = False) -> None:
+def export(
+    flags: ExportFlags, network: opt.NetworkFlags, dry_run: opt.DryRun = False, as_json: opt.AsJson = False
+) -> None:
     """Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch."""
     from wrn_deploy.cli.show.results import show_artifacts
     from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 
-    bundle = export_bundle(ExportOptions(**values(flags), overrides=network.overrides()), new_progress())
+    options = ExportOptions(**values(flags), overrides=network.overrides())
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.making import forecast_export
+
+        show_forecast(forecast_export(options), as_json=as_json)
+        return
+    bundle = export_bundle(options, new_progress())
     graphs = ["onnx-fp32", "onnx-fp16", *(["onnx-bf16"] if flags.bf16 else [])]
     show_artifacts(bundle, ["weights", *graphs], as_json=as_json)
 
@@ -213,6 +229,7 @@ def deploy(
     calibration: opt.CalibrationFlags,
     network: opt.NetworkFlags,
     decoding: opt.DecodingFlags,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Export, calibrate, build and evaluate weights in one step.
@@ -245,6 +262,12 @@ def deploy(
         measure=measure,
         max_drop=flags.max_drop,
     )
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.making import forecast_deployment
+
+        show_forecast(forecast_deployment(options), as_json=as_json)
+        return
     made = deploy_weights(options, new_progress())
     show_deployment(made, as_json=as_json)
     check_deployment(made)

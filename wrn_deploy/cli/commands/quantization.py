@@ -119,6 +119,7 @@ def calibrate(
     fp8: Annotated[bool, flag("--fp8", "Experimental. Also write an fp8 graph.")] = False,
     threads: opt.Threads = None,
     decoding: opt.DecodingFlags,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs."""
@@ -131,6 +132,12 @@ def calibrate(
     options = calibration.options(
         calib_data, equalize=equalize, quantization=quantization, threads=threads, **decoding.options()
     )
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.making import forecast_calibration
+
+        show_forecast(forecast_calibration(opened, options), as_json=as_json)
+        return
     calibrate_bundle(opened, options, new_progress())
     made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
     if fp8:
@@ -150,6 +157,7 @@ def tune(
     decoding: opt.DecodingFlags,
     out: Annotated[Path | None, option("FILE", "SVG file to write. Default: BUNDLE/reports/frontier.svg.")] = None,
     calib_data: opt.CalibDataFirst = None,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Find the Convs that lose accuracy in int8, and keep the fewest in fp16.
@@ -172,6 +180,12 @@ def tune(
     calibrate_first = calibration.options(calib_data, threads=flags.threads, **decoded) if calib_data else None
     options = TuneOptions(**values(flags), calibrate=calibrate_first, **decoded)
     check_picture(picture)
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.improving import forecast_tuning
+
+        show_forecast(forecast_tuning(opened, options), as_json=as_json)
+        return
     tuning = tune_bundle(opened, options, progress)
     show_tuning(tuning, as_json=as_json)
     write_picture(tuning, picture, progress)
@@ -197,6 +211,7 @@ def finetune(
     target: Annotated[
         list[Target] | None, choice(Target, "Runtime whose graph to train; repeatable; both by default:")
     ] = None,
+    dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
@@ -212,6 +227,12 @@ def finetune(
     options = FinetuneOptions(
         **values(flags), schedule=Schedule(**values(schedule)), targets=targets, **decoding.options()
     )
+    if dry_run:
+        from wrn_deploy.cli.show.forecast import show_forecast
+        from wrn_deploy.pipeline.forecast.improving import forecast_finetuning
+
+        show_forecast(forecast_finetuning(opened, options), as_json=as_json)
+        return
     result = finetune_bundle(opened, options, new_progress())
     show_finetuning(result, as_json=as_json)
     check_finetuning(result)

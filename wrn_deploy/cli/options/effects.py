@@ -84,6 +84,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
                 "max_corrupt",
                 "workers",
                 "out",
+                "dry_run",
             ),
             when=lambda given: given["engine"] is None,
             expected="no --engine, which builds and times plans",

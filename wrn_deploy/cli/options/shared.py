@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALIBRATION", "DATA", "RECIPE", "TIMING",
-    "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "Limit", "Model",
+    "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
     "NetworkFlags", "PrecisionOf", "TargetFlags", "Threads", "WeightsKey",
     "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
@@ -35,6 +35,7 @@ METHODS = plugin_names("wrn_deploy.calib.methods")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, such as wrn-16-2; see `wrn-deploy models`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, as `wrn-deploy export` makes it.")]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
+DryRun = Annotated[bool, flag("--dry-run", "Print the steps, and about their sizes and times; write nothing.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
 PrecisionOf = Annotated[Precision | None, choice(Precision, "Use only this precision:")]

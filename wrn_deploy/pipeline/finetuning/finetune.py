@@ -21,6 +21,7 @@ from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
@@ -30,10 +31,11 @@ from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle"]
+__all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle", "open_finetuning"]
 
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "numpy")
 FILE = "finetuning.json"
+FINETUNED_SHARE = 1.1  # of the fp32 graph's size: two int8 graphs, and those from before, a quarter each
 
 
 def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress) -> Finetuning:
@@ -60,13 +62,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         GateError: a written graph does not compute what was trained.
         MachineError: torch is missing.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise missing_package("torch", "export", "fine-tuning")
-    made = {}
-    for key in (f"onnx-int8-{target}" for target in options.targets):
-        advice = ": fine-tuning starts from a calibrated bundle"
-        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
-    images = FinetuneImages(bundle.spec, options)
+    made, images = open_finetuning(bundle, options)
     images.read(progress)
     schedule = images.schedule
     asked = {**dataclasses.asdict(schedule), **images.described}
@@ -95,6 +91,19 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         if graph.kept is None and result.improved:
             progress.warn(f"{graph.key} did not improve on the held-out images: it is unchanged")
     return result
+
+
+def open_finetuning(bundle: Bundle, options: FinetuneOptions) -> tuple[dict[str, Artifact], FinetuneImages]:
+    """The graphs to train by artifact key, and the images, not read yet; raises as `finetune_bundle`."""
+    if importlib.util.find_spec("torch") is None:
+        raise missing_package("torch", "export", "fine-tuning")
+    made = {}
+    for key in (f"onnx-int8-{target}" for target in options.targets):
+        advice = ": fine-tuning starts from a calibrated bundle"
+        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
+    images = FinetuneImages(bundle.spec, options)
+    check_bundle_room(bundle, FINETUNED_SHARE, "fine-tuning")
+    return made, images
 
 
 def check_finetuning(result: Finetuning) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from wrn_deploy.embed.environment import embedding_obstacle
+from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError, how_to_install
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
@@ -76,7 +77,8 @@ def diagnose() -> Diagnosis:
             "TensorRT needs a GPU to build, and there is none; TensorRT-RTX builds without one: "
             f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
-    steps["embed"] = embedding_obstacle()
+    steps["embed"] = native_obstacle()
+    steps["embed --python"] = embedding_obstacle()
     gpu = _examine_gpu_host(machine.gpu)
     for name, runtime in runtimes().items():
         needed = [each.title for each in ATTEMPTS if name.startswith(each.backends)]

@@ -31,7 +31,9 @@ from wrn_deploy.runtime.backend import actionable, default_pairs, examine, known
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
+__all__ = [
+    "MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "examine_candidates", "settings_of",
+]  # fmt: skip
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-lean-cu13",
@@ -129,7 +131,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     settings = settings_of(options, machine)
     if options.loads:
         check_loadgen()
-    entries, named = _examine_candidates(bundle, options)
+    entries, named = examine_candidates(bundle, options)
     images = min(len(source), options.limit or len(source))
     watch = watch_machine()
     with contextlib.ExitStack() as stack:
@@ -197,7 +199,7 @@ def check_labelled(source: ImageSource, classes: int) -> None:
         raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
 
 
-def _examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
+def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
     """Returns all candidates to measure, and those of them that the options ask for.
 
     Raises:

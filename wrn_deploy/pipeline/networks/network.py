@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from wrn_deploy.models.checkpoints.match import Match
     from wrn_deploy.models.checkpoints.weights import Checkpoint
 
-__all__ = ["LoadedNetwork", "LoadedWeights", "NetworkOptions", "load_network", "load_weights", "network_of"]
+__all__ = [
+    "LoadedNetwork", "LoadedWeights", "NetworkOptions", "load_network", "load_weights", "network_of",
+    "published_weights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,19 +164,29 @@ def network_of(loaded: LoadedWeights) -> nn.Module:
     return network.eval()
 
 
+def published_weights(name: str, network: str | None) -> WeightsSource | None:
+    """The published weights called `name`; None if it is a path.
+
+    Raises:
+        DeployError: a publisher that we know has no such weights, or they are of another network than `network`.
+    """
+    publishers = {known.partition("/")[0] for known in read_sources()}
+    if Path(name).exists() or name.partition("/")[0] not in publishers:
+        return None
+    source = find_source(name)
+    if network is not None and source.network != network:
+        raise DeployError(
+            f"{name} are weights of {source.network}, not of {network}: expected one of {network}'s, or the "
+            f"model {source.network}"
+        )
+    return source
+
+
 def _find(name: str, network: ModelSpec | None, progress: Progress) -> tuple[Path, WeightsSource | None]:
     from wrn_deploy.models.checkpoints.fetch import fetch_weights
 
-    publishers = {known.partition("/")[0] for known in read_sources()}
-    if Path(name).exists() or name.partition("/")[0] not in publishers:
-        return Path(name), None
-    source = find_source(name)
-    if network is not None and source.network != network.name:
-        raise DeployError(
-            f"{name} are weights of {source.network}, not of {network.name}: expected one of {network.name}'s, or the "
-            f"model {source.network}"
-        )
-    return fetch_weights(source, progress), source
+    source = published_weights(name, None if network is None else network.name)
+    return (Path(name), None) if source is None else (fetch_weights(source, progress), source)
 
 
 def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data import ImageSource, OpenedSource, Role, open_data
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.files.new_file import remove_leftovers
+from wrn_deploy.files.room import check_room
 from wrn_deploy.formatting import count
 from wrn_deploy.models import Overrides, build_model
+from wrn_deploy.models.known import check_name
+from wrn_deploy.pipeline.networks.checks import TRAINED_BYTES, count_parameters
 from wrn_deploy.pipeline.training.record import (
     LOG,
     RUN,
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from wrn_deploy.training.images import ImageOptions, Images
     from wrn_deploy.training.loop import Epoch, Trainer
 
-__all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "train_model"]
+__all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "open_images", "train_model"]
 
 STATE, WEIGHTS, BEST = "checkpoint.safetensors", "weights.safetensors", "best.safetensors"
 
@@ -115,7 +118,7 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         DeployError: unusable data, or a checkpoint of another run.
         MachineError: a package, or the GPU that was asked for, is missing.
     """
-    _check_folder(options)
+    train, test = open_images(options)
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
     from wrn_deploy.training.execution.device import open_device
@@ -125,8 +128,6 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         progress = Silent()
     if device.warning is not None:
         progress.warn(device.warning)
-    train = open_data(options.data, Role.TRAIN)
-    test = open_data(options.test_data or options.data, Role.TEST)
     for source in (train, test):
         report_notes(source, progress)
     check_classes(train, test)
@@ -135,6 +136,20 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
     device.processes.close()
     return result
+
+
+def open_images(options: TrainOptions) -> tuple[OpenedSource, OpenedSource]:
+    """The images for training and for tests, after what can be refused before PyTorch is imported.
+
+    Raises:
+        UsageError, DeployError: as `train_model`.
+    """
+    _check_folder(options)
+    check_name(options.model)
+    train = open_data(options.data, Role.TRAIN)
+    test = open_data(options.test_data or options.data, Role.TEST)
+    check_room(options.out, TRAINED_BYTES * count_parameters(options.model, None), "the training run")
+    return train, test
 
 
 def _run(
@@ -231,10 +246,10 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 
 
 def _open_images(source: ImageSource, options: ImageOptions, progress: Progress) -> Images:
-    from wrn_deploy.training.images import open_images
+    from wrn_deploy.training.images import open_images as read_images
 
     with progress.task(f"Reading {count(len(source), 'image')} of {Path(source.name).name}", len(source)) as advance:
-        images = open_images(source, options, advance=advance)
+        images = read_images(source, options, advance=advance)
     if images.corrupt:
         progress.warn(
             f"skipped {count(len(images.corrupt), 'corrupt image')} of {images.name}: {', '.join(images.corrupt)}"

@@ -25,6 +25,7 @@ from wrn_deploy.formatting import describe_loss, digits, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Kind, Recipe
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
@@ -34,12 +35,13 @@ from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scra
 from wrn_deploy.pipeline.tuning.tuner import Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
+__all__ = ["TuneOptions", "check_tunable", "check_tuning", "sample_size", "tune_bundle", "write_picture"]
 
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
+TUNED_SHARE = 1.2  # of the fp32 graph's size: a mixed graph, half of it at most, the one from before, new int8 graphs
 SAMPLE = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
 SAMPLE_PIXELS, MIN_SAMPLE = 2**21, 32  # of larger images fewer, 41 of 224x224: 41 of 32x32 still correlate to 0.95
 SAMPLE_TOGETHER = 16  # at a time: more take more memory, and no less time (measured)
@@ -97,10 +99,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
         DeployError: the bundle lacks graphs, or images are unreadable or have no labels.
     """
-    for key in ("onnx-fp32", "onnx-fp16"):
-        bundle.find(key)
-    if options.calibrate is None:
-        find_all_int8(bundle)
+    check_tunable(bundle, options)
     labelled, sample = _images(bundle, options, progress)
     sampled = read_images(sample, progress)
     images = read_images(labelled, progress)
@@ -135,6 +134,21 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         if tuning.chosen is not None:
             _write(bundle, graphs, recipe, tuning, progress)
     return tuning
+
+
+def check_tunable(bundle: Bundle, options: TuneOptions) -> None:
+    """Checks what can be refused before images are read; raises as `tune_bundle`."""
+    for key in ("onnx-fp32", "onnx-fp16"):
+        bundle.find(key)
+    if options.calibrate is None:
+        find_all_int8(bundle)
+    check_bundle_room(bundle, TUNED_SHARE, "tuning")
+
+
+def sample_size(spec: ModelSpec) -> int:
+    """How many images the cost of a layer is measured on."""
+    pixels = spec.preprocessing.height * spec.preprocessing.width
+    return min(SAMPLE, max(MIN_SAMPLE, SAMPLE_PIXELS // pixels))
 
 
 def check_tuning(tuning: Tuning) -> None:
@@ -174,7 +188,7 @@ def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[C
         progress.warn(note)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
-    count = min(SAMPLE, max(MIN_SAMPLE, SAMPLE_PIXELS // (preprocessing.height * preprocessing.width)))
+    count = sample_size(bundle.spec)
     every.decoders = KeptDecoders(Decoders(choose_workers(options.workers, preprocessing, len(every))), room=count)
     sample = Batches(
         even_sample(chosen, count),

@@ -1,4 +1,4 @@
-"""Makes the README's tables of results as Markdown from `benchmarks/results/*.json`; computes nothing."""
+"""Makes the tables of docs/results.md as Markdown from `benchmarks/results/*.json`; computes nothing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ __all__ = [
 ]  # fmt: skip
 
 RESULTS, MACHINE = "benchmarks/results", "2core-epyc"
+UP = ".."  # from the page to the results
 CALIBRATED = ("wrn-16-2", "wrn-40-1")
-# The rows of int8-*.json that are shown, and their names in the README; the others are in docs/explanation/int8.md.
+# The rows of int8-*.json that are shown, and their names here; the others are in docs/explanation/int8.md.
 GRAPHS = {
     "fp32": "fp32",
     "ours, default, for TensorRT": "int8 for TensorRT",
@@ -52,7 +53,7 @@ def bench_file(root: Path, model: str) -> Path:
     return root / RESULTS / f"bench-{model}-{MACHINE}.json"
 
 
-def bench_table(root: Path, model: str, picture: Path) -> str:
+def bench_table(root: Path, model: str, picture: str) -> str:
     """A benchmark: its result in a sentence, its environment, a line per candidate, its picture, what was skipped."""
     file = bench_file(root, model)
     if not file.exists():
@@ -87,11 +88,9 @@ def bench_table(root: Path, model: str, picture: Path) -> str:
 
 
 def _skipped(report: Report) -> str:
-    """What could not run, with the reasons, folded because there may be dozens."""
-    found = skips(report)
-    skipped = count(sum(len(skip.names) for skip in found), "candidate")
-    reasons = "\n".join(f"- {safe(skip.sentence)}." for skip in found)
-    return f"<details><summary>{skipped} could not run here</summary>\n\n{reasons}\n\n</details>" if found else ""
+    """How many candidates could not run; the reasons are in the report."""
+    found = sum(len(skip.names) for skip in skips(report))
+    return f"{count(found, 'more candidate')} could not run here; the raw file has the reasons." if found else ""
 
 
 def calibration_table(root: Path) -> str:
@@ -106,7 +105,7 @@ def calibration_table(root: Path) -> str:
         record = json.loads(file.read_text(encoding="utf-8"))
         rows = {row["name"]: row["accuracy"] for row in record["models"][model]}
         lines += [[model, shown, *_cells_of_answers(rows[name])] for name, shown in GRAPHS.items() if name in rows]
-        files.append(f"[{model}]({file.relative_to(root)}): {record['calibration']['images']} calibration images")
+        files.append(f"[{model}]({UP}/{file.relative_to(root)}): {record['calibration']['images']} calibration images")
     headers = ["network", "graph", *(part for name in DATA.values() for part in (name, "agreement with fp32"))]
     raw = f"Raw: {', '.join(files)}." if files else ""
     return "\n\n".join(filter(None, (table(headers, lines) if lines else "", raw, *missing)))
@@ -127,8 +126,8 @@ def steps_table(root: Path) -> str:
     return f"{table(['', *models], lines)}\n\n{machine(record['machine'])}. {_raw(root, file)}"
 
 
-def paper_table(root: Path) -> str:
-    """The paper's times beside ours: only the ratio to the first network can be compared."""
+def paper_table(root: Path, up: str = UP) -> str:
+    """The paper's times beside ours: only the ratio to the first network can be compared; `up` leads to the root."""
     file = root / RESULTS / f"paper-table-{MACHINE}.json"
     if not file.exists():
         return _missing(root, file)
@@ -144,7 +143,8 @@ def paper_table(root: Path) -> str:
     (batch,) = record["settings"]["batches"]
     headers = ["network", "parameters", "MACs", f"batch {batch}, ms", "ratio", "the paper's ratio"]
     rounds = f"{count(record['settings']['rounds'], 'round')} with the networks interleaved"
-    about = f"{safe(record['candidate'])}, median (min); {machine(record['machine'])}; {rounds}. {_raw(root, file)}"
+    raw = _raw(root, file, up)
+    about = f"{safe(record['candidate'])}, median (min); {machine(record['machine'])}; {rounds}. {raw}"
     return f"{table(headers, lines)}\n\n{about}"
 
 
@@ -213,8 +213,8 @@ def _steps_of(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {**found, **{f"`{name}`": file_size(size) for name, size in files.items() if not name.endswith(".json")}}
 
 
-def _raw(root: Path, file: Path) -> str:
-    return f"[Raw]({file.relative_to(root)})."
+def _raw(root: Path, file: Path, up: str = UP) -> str:
+    return f"[Raw]({up}/{file.relative_to(root)})."
 
 
 def _missing(root: Path, file: Path) -> str:
