@@ -1,4 +1,4 @@
-"""The library with Python inside finds its Python: recorded, named, moved away, broken; linked, or within it; in other hosts."""
+"""The environment that the library starts Python in: what is recorded, another one by a variable, and what is refused."""
 
 from __future__ import annotations
 

@@ -164,15 +164,21 @@ def check_drop(report: Report, max_drop: float) -> None:
     All rows were measured on the same images, so right answers are counted: losing exactly `max_drop` passes.
 
     Raises:
-        GateError: a row loses more, or there is nothing to compare.
+        GateError: a row loses more, there is nothing to compare, or fp32 is no better than guessing.
     """
     measured = [(row, row.accuracy) for row in report.rows if row.accuracy is not None]
-    fp32 = next((accuracy for row, accuracy in measured if row.name == report.reference), None)
+    fp32 = report.reference_accuracy
     if fp32 is None or all(row.precision is Precision.FP32 for row, _ in measured):
         names = ", ".join(row.name for row, _ in measured) or "nothing"
         raise GateError(
             f"--max-drop {max_drop:g} compares with fp32, and {names} was measured: expected fp32 and a row of lower "
             "precision; calibrate the bundle, leave --backend out, or install what the skipped rows need"
+        )
+    if not fp32.beats_guessing:
+        raise GateError(
+            f"{report.reference} is right on {fp32.correct} of {fp32.images} images, not shown to be better than "
+            f"guessing one of {len(fp32.classes)} classes: expected a trained network; check the weights, the order of "
+            "the labels, --mean, --std and --resize"
         )
     for row, accuracy in measured:
         lost, images = fp32.correct - accuracy.correct, accuracy.images
