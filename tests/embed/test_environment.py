@@ -1,4 +1,4 @@
-"""The environment that the library starts Python in: what is recorded, another one by a variable, and what is refused."""
+"""The library with Python inside finds its Python: recorded, named, moved, broken; linked or within; in other hosts."""
 
 from __future__ import annotations
 
