@@ -1,4 +1,4 @@
-# make demo | test | test-driver | check | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make gpu | test-gpu, make demo EXTRA=gpu
+# make demo | test | test-driver | check | docs | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | clean. With a GPU: make gpu | test-gpu, make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= $(if $(filter gpu test-gpu,$(MAKECMDGOALS)),gpu,cpu)
@@ -12,7 +12,7 @@ SECONDS ?= 60
 OUT    ?= gpu-report
 MINUTES ?= 12
 
-.PHONY: demo test test-driver check coverage fuzz bench test-gpu gpu gpu-prepare clean
+.PHONY: demo test test-driver check docs coverage fuzz bench test-gpu gpu gpu-prepare clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -50,6 +50,16 @@ coverage: $(READY)
 fuzz: $(READY)
 	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris
 	$(RUN)python -m tests.fuzzing.search --seconds $(SECONDS) $(TARGETS)
+
+# The documentation's site in build/site, in an environment of its own without PyTorch; a broken link or anchor fails.
+docs: build/docs/.ready
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/python -m mkdocs build --quiet --strict
+
+build/docs/.ready: pyproject.toml constraints.txt
+	rm -rf build/docs
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 bench: $(READY)
 	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"
