@@ -59,7 +59,7 @@ def test_a_published_count_that_disagrees_is_bold(two: list[ListedModel], tmp_pa
 
 def test_accuracies_are_best_first_with_a_note_each(two: list[ListedModel], tmp_path: Path) -> None:
     text = models.page(two, tmp_path)
-    table = text[text.index("| top-1 in per cent | ImageNet (top-5) |") :]
+    table = text[text.index("| top-1 in percent | ImageNet (top-5) |") :]
     first, *others = row(table, "wrn-50-2")[0].split("<br>")
     assert first.startswith("81.602 (95.758)<sup>")
     assert len(others) == 4

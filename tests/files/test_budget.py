@@ -20,7 +20,7 @@ def test_the_error_names_the_limit_and_how_to_raise_it() -> None:
     with pytest.raises(OverLimit) as caught:
         Budget().check("pixels", 178_000_000, "a.png")
     assert str(caught.value) == (
-        "a.png needs 178,000,000 pixels: the limit is 100,000,000; if you trust the file, raise it, as in "
+        "a.png needs 178,000,000 pixels: the limit is 100,000,000; if you trust the file, raise it with "
         "`wrn-deploy --limit pixels=200000000 ...` or WRN_DEPLOY_LIMITS=pixels=200000000"
     )
     assert isinstance(caught.value, DamagedFile)

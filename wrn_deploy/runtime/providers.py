@@ -103,13 +103,13 @@ def tensorrt_mismatch() -> str | None:
     if found is None:  # a build of one's own, linked without it
         return None
     needed = found[1].decode()
-    remedy = "see docs/how-to/gpu.md, which TensorRT goes with which ONNX Runtime"
+    remedy = "docs/how-to/gpu.md lists which TensorRT each ONNX Runtime needs"
     if importlib.util.find_spec("tensorrt") is None:
         return f"ONNX Runtime's TensorRT provider needs TensorRT {needed}, and none is installed: {remedy}"
     try:
         version = str(importlib.import_module("tensorrt").__version__)
     except (ImportError, OSError, RuntimeError) as error:
-        return f"TensorRT is installed but cannot be loaded ({error}): install it again"
+        return f"TensorRT is installed but cannot be loaded ({error}): reinstall it"
     if version.partition(".")[0] != needed:
         return f"ONNX Runtime's TensorRT provider needs TensorRT {needed}, and {version} is installed: {remedy}"
     return None

@@ -49,7 +49,7 @@ class Runner:
         fell_back: why `fallback` replaced the requested backend or precision; None if it did not.
         allow_nonfinite: whether NaN and infinite images and outputs are allowed, and not an error.
         inputs: the one input's name, dtype and shape of one image.
-        outputs: likewise, of each output.
+        outputs: the name, dtype and shape of one image of each output.
         batches: the batch sizes the backend takes; larger batches are split, smaller ones padded.
     """
 
@@ -154,7 +154,7 @@ class Runner:
         """
         if self.outputs[0].name != "logits":
             names = " and ".join(output.name for output in self.outputs)
-            raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
+            raise DeployError(f"this bundle outputs {names}, not logits: call `run` instead of `predict`")
         call = self._call()
         outputs = self._run(call, call.checked(self._pool.first, images))
         return cast("npt.NDArray[np.float32]", outputs["logits"])

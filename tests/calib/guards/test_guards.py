@@ -123,7 +123,7 @@ def test_few_images_are_a_warning(digits: Digits, graphs: dict[str, Path]) -> No
     warning = by_id(run_guards(seen))["few-images"]
     assert warning.numbers["median"] > warning.numbers["limit"]
     assert warning.numbers["worst"] >= warning.numbers["median"]
-    assert warning.remedy == "calibrate with --calib-size 64, estimated to settle them (under 15%)"
+    assert warning.remedy == "calibrate with --calib-size 64, estimated to stabilise them (under 15%)"
 
 
 def test_one_image_cannot_be_halved(digits: Digits, graphs: dict[str, Path]) -> None:

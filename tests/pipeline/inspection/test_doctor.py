@@ -85,7 +85,7 @@ def test_full_tensorrt_builds_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) ->
     _show_tensorrt(monkeypatch, "11.4.0")
     diagnosis = diagnose()
     assert diagnosis.found["TensorRT"] == "11.4.0"
-    assert "TensorRT builds on a GPU, and there is none" in (diagnosis.steps["build-engine"] or "")
+    assert "TensorRT needs a GPU to build, and there is none" in (diagnosis.steps["build-engine"] or "")
 
 
 def test_a_tensorrt_that_is_too_old_is_no_help(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from wrn_deploy.spec import Preprocessing
 __all__ = ["HostCall", "warm_up"]
 
 OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
-OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
+OF_OUTPUTS = "run another precision, such as fp32, or allow them with the option allow_nonfinite"
 
 
 @dataclass(slots=True, kw_only=True)
