@@ -29,7 +29,9 @@ DATA_FILES = {
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE")),
     *(f"wrn_deploy/data/imagenet_classes.{suffix}" for suffix in ("txt", "LICENSE")),
 }
-DATA_FOLDERS = ("wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates")
+DATA_FOLDERS = (
+    "wrn_deploy/data/example", "wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
+)  # fmt: skip
 LICENCES = {"LICENSE", "NOTICE", "wrn_deploy/data/digits.LICENSE", "wrn_deploy/data/imagenet_classes.LICENSE"}
 FOR_DISTRIBUTORS = ("CHANGELOG.md", "Makefile", "constraints.txt", "benchmarks/output.py", "docs/architecture.md")
 METADATA = f"wrn_deploy-{wrn_deploy.__version__}.dist-info"

@@ -8,6 +8,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "demo": ("wrn-deploy demo", "wrn-deploy demo -o /tmp/demo --epochs 3"),
+    "example": ("wrn-deploy example", "wrn-deploy example -o first-try --json"),
     "models": ("wrn-deploy models", "wrn-deploy models wrn-50-2"),
     "train": (
         "wrn-deploy train wrn-16-2 --data digits -o run",
@@ -58,7 +59,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "wrn-deploy predict bundle photo.jpg",
         "wrn-deploy predict bundle photos/ --precision int8 --json",
     ),
-    "embed": ("wrn-deploy embed -o native", "wrn-deploy embed -o native --json"),
+    "embed": ("wrn-deploy embed -o runner", "wrn-deploy embed -o runner --python"),
     "sign": (
         "wrn-deploy sign bundle --key private.pem",
         "wrn-deploy sign bundle --key private.pem --certificate cert.pem",

@@ -1,4 +1,4 @@
-"""The commands that run a network on images, here or in another language: predict, embed."""
+"""The commands that run a network on images, here or in another language: example, predict, embed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ import typer
 
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backend
-from wrn_deploy.cli.options.declare import option, takes_groups
+from wrn_deploy.cli.options.declare import flag, option, takes_groups
 from wrn_deploy.cli.progress import new_progress
 
 __all__ = ["app"]
 
 app = typer.Typer()
+
+
+@app.command()
+def example(
+    out: Annotated[Path, option("FOLDER", "For the copy.")] = Path("example"), as_json: opt.AsJson = False
+) -> None:
+    """Copy a small trained bundle and a picture: a first try without PyTorch.
+
+    The bundle is a wrn-10-1 trained on handwritten digits, as an fp32 and an int8 graph for ONNX Runtime.
+    """
+    from wrn_deploy.cli.show.results import show_example
+    from wrn_deploy.pipeline.inference.example import copy_example
+
+    show_example(copy_example(out, new_progress()), as_json=as_json)
 
 
 @app.command()
@@ -25,7 +39,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders, patterns as in 'photos/*.jpg', https addresses, or - for standard input.",
+            help="Files, folders, patterns such as 'photos/*.jpg', https URLs, or - for standard input.",
         ),
     ],
     backend: Backend = None,
@@ -50,11 +64,21 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "For header, libraries, CMake package and example.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the header, libraries, CMake package and example.")],
+    python: Annotated[
+        bool, flag("--python", "Build the library that starts this Python: it has every backend.")
+    ] = False,
+    headers: Annotated[
+        Path | None, option("FOLDER", "ONNX Runtime's C headers. Default: where the system has them.")
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
+    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.
+
+    The library is C++ and runs ONNX Runtime on a CPU, without Python. With --python it is this environment's Runner.
+    """
     from wrn_deploy.cli.show.results import show_embedded
     from wrn_deploy.embed.package import write_package
 
-    show_embedded(write_package(out, new_progress()), as_json=as_json)
+    embedded = write_package(out, new_progress(), python=python, headers=headers)
+    show_embedded(embedded, as_json=as_json)
