@@ -57,7 +57,9 @@ def find_native_tools(headers: Path | None = None) -> NativeTools:
     version = re.search(r"^#define ORT_API_VERSION (\d+)", text, re.MULTILINE)
     if version is None or int(version[1]) < OLDEST_API:
         has = f"has API {version[1]}" if version is not None else "names no ORT_API_VERSION"
-        raise MachineError(f"{found / HEADER} {has}: expected {OLDEST_API} or newer, as ONNX Runtime 1.{OLDEST_API} has")
+        raise MachineError(
+            f"{found / HEADER} {has}: expected {OLDEST_API} or newer, as ONNX Runtime 1.{OLDEST_API} has"
+        )
     return NativeTools(cmake=cmake, headers=found.resolve())
 
 
