@@ -23,6 +23,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.preprocess import normalize
 from wrn_deploy.errors import DeployError
 from wrn_deploy.manifest import MANIFEST, seal
+from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
@@ -81,8 +82,7 @@ def cifar(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model="wrn-16-2",
         out=folder,
         weights=shared_data / "checkpoints" / "wrn-16-2-cifar10.pth",
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.247, 0.243, 0.261),
+        overrides=Overrides(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261)),
     )
     bundle = export_bundle(options, Silent())
     data = str(shared_data / "cifar10" / "train-exact-8068.npz")
