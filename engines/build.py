@@ -1,4 +1,4 @@
-"""Builds a plan from an ONNX graph: strongly typed, one path for TensorRT 10.12+, 11 and TensorRT-RTX."""
+"""Builds a plan from an ONNX graph: strongly typed, one path for TensorRT 10.13.3+, 11 and TensorRT-RTX."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["BuiltPlan", "build_plan"]
 
 RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
 # NVIDIA's TensorRT 11.3 documentation, "Refitting an Engine": the classifier is such a GEMM.
-REFIT = "NVIDIA knows of refittable engines that leave out a GEMM's bias: check this one with `wrn-deploy eval`"
+REFIT = "some refittable engines omit a GEMM's bias (known to NVIDIA): check this one with `wrn-deploy eval`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Which TensorRT is installed: TensorRT (10.12 or later, 11) or TensorRT-RTX; imports it only when asked to."""
+"""Which TensorRT is installed: TensorRT (10.13.3 or later, 11) or TensorRT-RTX; imports it only when asked to."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,7 @@ from wrn_deploy.errors import MachineError, how_to_install
 
 __all__ = ["Flavor", "TensorRT", "find_flavor", "installed_flavors"]
 
-OLDEST = (10, 12)  # the first TensorRT whose parser reads strongly typed Q/DQ graphs with fp16 scales
+OLDEST = (10, 13, 3)  # the first whose package installs its libraries, which the extra `gpu` asks for
 
 
 class Flavor(StrEnum):
@@ -53,9 +54,9 @@ def find_flavor(wanted: Flavor | None = None) -> TensorRT:
     try:
         module = importlib.import_module(flavor.value)
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"{flavor} is installed but cannot be loaded ({error}): install it again") from error
+        raise MachineError(f"{flavor} is installed but cannot be loaded ({error}): reinstall it") from error
     version = str(module.__version__)
-    numbers = tuple(int(part) for part in version.split(".")[:2])
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
     if flavor is Flavor.TENSORRT and numbers < OLDEST:
-        raise MachineError(f"TensorRT {version} is too old: expected 10.12 or later; pip install --upgrade tensorrt")
+        raise MachineError(f"TensorRT {version} is too old: expected 10.13.3 or later; pip install --upgrade tensorrt")
     return TensorRT(flavor, version, module)

@@ -179,7 +179,7 @@ def test_a_commit_in_a_copy_of_a_bundle_does_not_count(tmp_path: Path, attacked:
     shutil.copytree(attacked, tmp_path / "copy")
     assert read_all(tmp_path / "copy")["child"] == "three"
     with (
-        pytest.raises(DamagedFile, match=r"\.commit was not made by a command of yours in this place"),
+        pytest.raises(DamagedFile, match=r"\.commit was not made by a command of yours in this folder"),
         Bundle.open(tmp_path / "copy").transaction() as step,
     ):
         add(step, "fourth", "4")
@@ -220,7 +220,7 @@ def test_a_manifest_that_is_no_file_is_refused_at_once(attacked: Path, what: Cal
     what(attacked / "manifest.json")
     with pytest.raises(DamagedFile, match=r"manifest\.json is (a FIFO|or lies behind a link)"):
         Bundle.open(attacked)
-    with pytest.raises(DeployError, match="holds other files"):
+    with pytest.raises(DeployError, match="contains other files"):
         Bundle.create(attacked, SPEC, random_weights=False)
 
 

@@ -1,9 +1,16 @@
 """Wide Residual Networks from weights to a measured, proved engine. Importing it loads no numpy, torch or onnx."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+if find_spec("fcntl") is None:
+    raise ImportError(
+        "wrn-deploy runs on Linux and macOS: it locks files with fcntl, which this Python does not have. On Windows, "
+        "install it in WSL (https://learn.microsoft.com/windows/wsl)"
+    )
+
 from wrn_deploy.api.engines import build_engine
-from wrn_deploy.api.making import deploy, export_model, import_model
+from wrn_deploy.api.making import deploy, example, export_model, import_model
 from wrn_deploy.api.measuring import bench_model, compare, evaluate
 from wrn_deploy.api.networks import extract_feat, get_model, list_models, predict
 from wrn_deploy.api.quantizing import calibrate, finetune, lint, tune
@@ -21,8 +28,8 @@ from wrn_deploy.version import __version__
 __all__ = [
     "Batcher", "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "Overloaded", "Runner",
     "StaleArtifact", "UsageError", "__version__", "bench_model", "build_engine", "calibrate", "compare", "deploy",
-    "evaluate", "export_model", "extract_feat", "finetune", "get_model", "import_model", "lint", "list_models",
-    "predict", "tune",
+    "evaluate", "example", "export_model", "extract_feat", "finetune", "get_model", "import_model", "lint",
+    "list_models", "predict", "tune",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

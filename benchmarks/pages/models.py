@@ -1,4 +1,4 @@
-"""Writes docs/models.md from the code and the committed results, or checks that it is up to date.
+"""Writes docs/reference/models.md from the code and the committed results, or checks that it is up to date.
 
     python -m benchmarks.pages.models [--check]
 
@@ -22,7 +22,7 @@ from wrn_deploy.models.catalog import ListedModel, list_models
 __all__ = ["PAGE", "page"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = Path("docs/models.md")
+PAGE = Path("docs/reference/models.md")
 
 INTRODUCTION = """\
 # Networks
@@ -34,7 +34,7 @@ is made by `python -m benchmarks.pages.models`; a test checks that it agrees wit
 - **Parameters** are the trainable ones, **MACs** the multiply-accumulates of Conv and Linear layers for one image of
   the given size; both are counted on the network itself. Published figures stand beside them, with their source; a
   published count that disagrees would be bold.
-- **Accuracies** are top-1 in per cent, as published; none of them was measured here. The small number refers to the
+- **Accuracies** are top-1 in percent, as published; none of them was measured here. The small number refers to the
   note below the table: how the weights were made, and where the figure was published.
 - Any `wrn-<depth>-<widen>` with a depth of 6n+4 works, listed or not, as do ImageNet's `wrn-18-<widen>` and CIFAR's
   `preresnet-<depth>` with 9n+2; `--classes N` sets the number of classes.

@@ -99,7 +99,7 @@ def test_images_in_a_slot_give_the_same_logits(
     ran = _clean(drive("slots", made_bundle, tmp_path / "sent", len(sent), tmp_path / "logits"))
     assert ran.statuses == [0, 0, 0, 0, 0, 2, 1, 2, 0, 0, 2]
     assert not ran.values("differs")
-    assert ran.messages[5] == "slot 2 is not open: expected an id that wrn_slot_open gave"
+    assert ran.messages[5] == "slot 2 is not open: expected an id that wrn_slot_open returned"
     assert ran.messages[6] == "a slot for 0 images: expected at least 1"
     np.testing.assert_array_equal(np.fromfile(tmp_path / "logits", np.float32).reshape(wanted.shape), wanted)
 
@@ -116,7 +116,7 @@ def test_a_fallback_is_told_and_not_printed(drive: Driver, library: Path, made_b
 
 
 MISUSE = [
-    (2, "runner 7 is not open: expected one that wrn_open gave"),
+    (2, "runner 7 is not open: expected one from wrn_open"),
     (2, "the bundle's folder is NULL: expected a path"),
     (2, "the pointer to a wrn_runner is NULL"),
     (2, "wrn_options.size is 0: expected sizeof(wrn_options), which is 56"),
@@ -160,11 +160,11 @@ MISUSE = [
     (1, "a batch of 0 to warm up with: expected at least 1"),
     (2, "0 iterations: expected at least 1"),
     (2, "batches is NULL, with 1 of them"),
-    (2, "runner 0 is not open: expected one that wrn_open gave and wrn_close has not had"),
-    (2, "runner 1001 is not open: expected one that wrn_open gave and wrn_close has not had"),
+    (2, "runner 0 is not open: expected one from wrn_open that is not closed yet"),
+    (2, "runner 1001 is not open: expected one from wrn_open that is not closed yet"),
     (0, ""),  # wrn_close
-    (2, "runner 1 is not open: expected one that wrn_open gave and wrn_close has not had"),
-    (2, "runner 1 is not open: expected one that wrn_open gave and wrn_close has not had"),
+    (2, "runner 1 is not open: expected one from wrn_open that is not closed yet"),
+    (2, "runner 1 is not open: expected one from wrn_open that is not closed yet"),
     (0, ""),  # wrn_open
 ]
 

@@ -96,11 +96,6 @@ def test_pkg_config_gives_the_options_of_the_compiler(library: Path, program: Pa
     assert version.stdout.strip() == __version__
 
 
-def test_the_libraries_have_the_projects_version() -> None:
-    text = (ROOT / "native" / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert f"project(wrn_runner VERSION {__version__} " in text
-
-
 @pytest.mark.parametrize("standard", ["c99", "c11", "c17"])
 def test_the_header_is_strict_c(library: Path, tmp_path: Path, standard: str) -> None:
     (tmp_path / "it.c").write_text(C_PROGRAM)

@@ -70,14 +70,14 @@ def test_full_tensorrt_comes_first_where_none_is_named(install: Install) -> None
     assert find_flavor().flavor is Flavor.RTX
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.0.0b6", "10.11.0.33", "10.9.0"])
+@pytest.mark.parametrize("version", ["8.6.1", "10.0.0b6", "10.11.0.33", "10.9.0", "10.12.0.36", "10.13.2.6"])
 def test_a_tensorrt_that_is_too_old_is_refused(install: Install, version: str) -> None:
     install(tensorrt=version)
-    with pytest.raises(MachineError, match=rf"TensorRT {version} is too old: expected 10.12 or later"):
+    with pytest.raises(MachineError, match=rf"TensorRT {version} is too old: expected 10.13.3 or later"):
         find_flavor()
 
 
-@pytest.mark.parametrize("version", ["10.12.0.36", "10.16.1.11", "11.0.0", "11.4.0.106"])
+@pytest.mark.parametrize("version", ["10.13.3.9", "10.16.1.11", "11.0.0", "11.4.0.106"])
 def test_a_tensorrt_that_is_new_enough_is_taken(install: Install, version: str) -> None:
     install(tensorrt=version)
     assert find_flavor().version == version

@@ -8,6 +8,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "demo": ("wrn-deploy demo", "wrn-deploy demo -o /tmp/demo --epochs 3"),
+    "example": ("wrn-deploy example", "wrn-deploy example -o first-try --json"),
     "models": ("wrn-deploy models", "wrn-deploy models wrn-50-2"),
     "train": (
         "wrn-deploy train wrn-16-2 --data digits -o run",

@@ -132,7 +132,8 @@ def _compile(command: list[str]) -> None:
     if "recompile with -fPIC" in said:
         raise MachineError(
             "this Python has no shared libpython, and its archive was not made for shared libraries: install a Python "
-            "with a shared one, as in `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`, or one of uv or conda"
+            "with a shared one, for example with `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`, or one of uv "
+            "or conda"
         )
     raise MachineError(
         f"{command[0]} cannot compile the C library: expected a C11 compiler and linker. It says: {said[-2000:]}"

@@ -138,8 +138,8 @@ def _record(folder: Path) -> str | None:
         ours, last = False, None
     if not ours or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise DamagedFile(
-            f"{pending} was not made by a command of yours in this place: expected an unfinished step of your own; it "
-            "is left as it is and nothing is written to this folder; remove it if you trust what is there without it"
+            f"{pending} was not made by a command of this user in this folder: expected an unfinished step; it "
+            "is left unchanged and nothing is written to this folder; remove it if you trust the other files"
         )
     return None if last is None else str(last)
 
@@ -219,12 +219,12 @@ def _open_lock(folder: Path) -> int:
         opened = os.open(lock, NEW_LOCK, 0o666)
     except OSError as error:
         if lock.is_symlink() or (lock.exists() and not lock.is_file()):
-            raise DamagedFile(f"{lock} is no regular file: expected a lock file of ours; remove it") from error
+            raise DamagedFile(f"{lock} is not a regular file: expected an empty lock file; remove it") from error
         raise
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode) or found.st_size or found.st_nlink != 1:
         os.close(opened)
-        raise DamagedFile(f"{lock} is no empty file of its own: expected a lock file of ours; remove it")
+        raise DamagedFile(f"{lock} is not empty, or has other links: expected an empty lock file; remove it")
     return opened
 
 

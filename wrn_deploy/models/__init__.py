@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wrn_deploy.errors import DeployError, missing_package
-from wrn_deploy.models.aliases import ALIASES, own_name
+from wrn_deploy.models.aliases import own_name, unknown_name
 from wrn_deploy.models.checkpoints.layout import OWN, KeyLayout
-from wrn_deploy.plugins import load_plugin, near_names, plugin_names
+from wrn_deploy.plugins import load_plugin, plugin_names
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ def describe_model(name: str) -> ModelSpec:
             return spec
     if refused is not None:
         raise refused
-    near = near_names(name, [*listed_models(), *ALIASES])
-    raise DeployError(
-        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
-        "as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
-    )
+    raise unknown_name(name, listed_models())
 
 
 def listed_models() -> list[str]:

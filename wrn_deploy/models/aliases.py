@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["ALIASES", "own_name"]
+from wrn_deploy.errors import DeployError
+from wrn_deploy.plugins import near_names
+
+__all__ = ["ALIASES", "own_name", "unknown_name"]
 
 # torchvision's name, which is timm's too -> the name here.
 ALIASES: Mapping[str, str] = {
@@ -16,6 +19,15 @@ ALIASES: Mapping[str, str] = {
     "wide_resnet50_2": "wrn-50-2",
     "wide_resnet101_2": "wrn-101-2",
 }
+
+
+def unknown_name(name: str, listed: Iterable[str]) -> DeployError:
+    """The error for a name that no family knows; it suggests near ones among `listed` and the aliases."""
+    near = near_names(name, [*listed, *ALIASES])
+    return DeployError(
+        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, such as wrn-28-10, or an ImageNet network, "
+        "such as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
+    )
 
 
 def own_name(name: str) -> str:

@@ -16,6 +16,7 @@ from wrn_deploy.manifest import Artifact
 from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
+from wrn_deploy.pipeline.networks.checks import check_export
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -23,7 +24,8 @@ from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "MAX_DROP", "PLANS", "REPORT", "DeployOptions", "Deployment", "build_plans", "check_deployment", "deploy_weights",
+    "MAX_DROP", "PLANS", "REPORT", "DeployOptions", "Deployment", "build_plans", "check_before", "check_deployment",
+    "deploy_weights",
 ]  # fmt: skip
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may lose
@@ -102,10 +104,7 @@ def deploy_weights(options: DeployOptions, progress: Progress) -> Deployment:
         MachineError: a package is missing.
     """
     watch = _Watch()
-    open_data(options.calibrate.data, Role.TRAIN)  # finds a wrong path before the first minute of work
-    if options.measure is not None:
-        open_data(options.measure.data, Role.TEST)
-    check_folder(reports_of(options.export.out))
+    check_before(options)
     bundle = watch.timed("export", lambda: export_bundle(options.export, progress))
     watch.timed("calibrate", lambda: calibrate_bundle(bundle, options.calibrate, progress))
     plans, not_built = watch.timed("build", lambda: build_plans(bundle, options.plans, progress))
@@ -124,6 +123,15 @@ def deploy_weights(options: DeployOptions, progress: Progress) -> Deployment:
     )
 
 
+def check_before(options: DeployOptions) -> None:
+    """Checks what can be refused before the first minute of work: paths, names, and the place for the bundle."""
+    open_data(options.calibrate.data, Role.TRAIN)
+    if options.measure is not None:
+        open_data(options.measure.data, Role.TEST)
+    check_folder(reports_of(options.export.out))
+    check_export(options.export.model, options.export.weights, options.export.out)
+
+
 def check_deployment(deployment: Deployment) -> None:
     """The gate: no candidate may lose more top-1 than allowed. Without a report there is nothing to judge.
 
@@ -137,8 +145,8 @@ def check_deployment(deployment: Deployment) -> None:
     except GateError as error:
         folder = deployment.bundle.folder
         raise GateError(
-            f"{error}; `wrn-deploy tune {folder} --data DATA --max-drop {deployment.max_drop:g}` keeps the Convs that "
-            "cost most in fp16"
+            f"{error}; `wrn-deploy tune {folder} --data DATA --max-drop {deployment.max_drop:g}` keeps in fp16 the "
+            "Convs that lose most"
         ) from error
 
 

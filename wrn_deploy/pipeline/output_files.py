@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from wrn_deploy.bench.report.report import Report
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.new_file import check_target, new_file, write_whole
+from wrn_deploy.files.room import check_writable
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.csv_file import to_csv
 from wrn_deploy.rendering.html import files_of, to_html
@@ -28,7 +28,7 @@ def reports_of(bundle: Path) -> Path:
     folder = bundle / "reports"
     if folder.is_symlink():
         raise DeployError(
-            f"{folder} is a link, and no link in a bundle is followed: remove it, or choose a place (--out)"
+            f"{folder} is a link, and links in a bundle are not followed: remove it, or choose another --out"
         )
     return folder
 
@@ -39,10 +39,7 @@ def check_folder(folder: Path) -> Path:
     Raises:
         DeployError: it is a file, or cannot be written to.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        kind = "a folder that cannot be written to" if there.is_dir() else "a file"
-        raise DeployError(f"{there} is {kind}: expected a folder for the reports; choose another --out")
+    check_writable(folder, "the reports")
     return folder
 
 

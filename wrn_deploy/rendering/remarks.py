@@ -58,7 +58,7 @@ def doubts(report: Report) -> tuple[Remark, ...]:
         found.append(Remark(Severity.CAUTION, f"Times had not settled after warming up: {', '.join(restless)}."))
     for batch in dict.fromkeys(latency.batch for _, latency in timed):
         if (taken := report.taken(batch)) > TAKEN:
-            text = f"Others took {100 * taken:.0f} % of the cores' time at batch {batch}."
+            text = f"Other programs used {100 * taken:.0f} % of the CPU time at batch {batch}."
             found.append(Remark(Severity.DISTRUST if taken > BUSY else Severity.CAUTION, text))
     return tuple(found)
 

@@ -80,7 +80,7 @@ def test_weights_that_do_not_say_it_need_a_name(trained: Path, tmp_path: Path) -
     from safetensors.torch import load_file
 
     torch.save(load_file(trained / "weights.safetensors"), tmp_path / "plain.pth")
-    with pytest.raises(UsageError, match=r"plain\.pth does not say which network it is of: expected --model"):
+    with pytest.raises(UsageError, match=r"plain\.pth does not say which network it is for: expected --model"):
         evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth"), DIGITS, Silent())
     with pytest.raises(DeployError, match="is not a checkpoint of wrn-16-1"):
         evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth", model="wrn-16-1"), DIGITS, Silent())

@@ -40,9 +40,9 @@ class Boundary(StrEnum):
     def meaning(self) -> str:
         """What the section holds, in words."""
         return {
-            "compute": "inference alone, from its start until the device is done; the input is there already, no "
-            "copies",
-            "transfer": "from prepared images to the answers, both in memory: copies both ways and inference",
+            "compute": "inference only, from its start until the device is done; the input is already there, no copies",
+            "transfer": "from prepared images to outputs, both in host memory: inference, and copies in both "
+            "directions",
             "e2e": "from encoded images to their labels: decoding, resizing, normalising, copies, inference, the "
             "largest logit",
         }[self]

@@ -142,10 +142,10 @@ class LoadResult:
 
 
 def exceeds(count: int, images: int, percent: float) -> bool:
-    """Whether `count` is more than `percent` per cent of `images`; a count that a limit just allows does not exceed."""
+    """Whether `count` is more than `percent` percent of `images`; a count that a limit just allows does not exceed."""
     return 100 * count > percent * images + ROUNDING
 
 
 def falls_short(count: int, images: int, percent: float) -> bool:
-    """Whether `count` is less than `percent` per cent of `images`; the exact count does not fall short."""
+    """Whether `count` is less than `percent` percent of `images`; the exact count does not fall short."""
     return 100 * count < percent * images - ROUNDING

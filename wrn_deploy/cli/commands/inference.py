@@ -1,4 +1,4 @@
-"""The commands that run a network on images, here or in another language: predict, embed."""
+"""The commands that run a network on images, here or in another language: example, predict, embed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ app = typer.Typer()
 
 
 @app.command()
+def example(
+    out: Annotated[Path, option("FOLDER", "For the copy.")] = Path("example"), as_json: opt.AsJson = False
+) -> None:
+    """Copy a small trained bundle and a picture: a first try without PyTorch.
+
+    The bundle is a wrn-10-1 trained on handwritten digits, as an fp32 and an int8 graph for ONNX Runtime.
+    """
+    from wrn_deploy.cli.show.results import show_example
+    from wrn_deploy.pipeline.inference.example import copy_example
+
+    show_example(copy_example(out, new_progress()), as_json=as_json)
+
+
+@app.command()
 @takes_groups
 def predict(
     target: opt.TargetFlags,
@@ -25,7 +39,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders, patterns as in 'photos/*.jpg', https addresses, or - for standard input.",
+            help="Files, folders, patterns such as 'photos/*.jpg', https URLs, or - for standard input.",
         ),
     ],
     backend: Backend = None,
@@ -50,7 +64,7 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "For header, library, CMake package and example.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the header, library, CMake package and example.")],
     python: Annotated[
         bool, flag("--python", "Build the library that starts this Python: it has every backend.")
     ] = False,

@@ -39,7 +39,7 @@ def show_deployment(made: Deployment, *, as_json: bool) -> None:
 def _lines(made: Deployment) -> Iterator[tuple[str, str]]:
     bundle = made.bundle
     sizes = {key: file_size(bundle.artifacts[key].size_bytes) for key in ("onnx-fp32", "onnx-fp16")}
-    yield "graphs", f"fp32 {sizes['onnx-fp32']}, fp16 {sizes['onnx-fp16']}; equal to PyTorch within the limits"
+    yield "graphs", f"fp32 {sizes['onnx-fp32']}, fp16 {sizes['onnx-fp16']}; match PyTorch within the limits"
     calibration = bundle.artifacts["calibration"]
     images = f"{calibration.facts['images']} images of {calibration.recipe.options['data']}"
     size = file_size(bundle.artifacts["onnx-int8-tensorrt"].size_bytes)

@@ -41,7 +41,7 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
     print_table(_frontier(tuning))
     print_table(_layers(tuning))
     if len(tuning.layers) > SHOWN:
-        print_line(f"and {len(tuning.layers) - SHOWN} more Convs; --json names them and every set that was tried")
+        print_line(f"and {len(tuning.layers) - SHOWN} more Convs; --json lists them and every set that was tried")
     print_line(_outcome(tuning))
 
 
@@ -99,7 +99,7 @@ def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
     top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} right"
     about = f"{result.model} trained on {result.data}, {result.images} images"
     print_heading(about, random_weights=result.random_weights)
-    print_line(f"judged by {reference.images} held-out images of {result.held_out}{top1}")
+    print_line(f"evaluated on {reference.images} held-out images of {result.held_out}{top1}")
     numbers = ("loss", "as fp32", "±", "right")
     table = new_table("graph", "", *numbers, "", right=numbers)
     for graph in result.graphs:

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.embed.package import Embedded
+    from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
     from wrn_deploy.pipeline.inspection.doctor import Diagnosis
     from wrn_deploy.pipeline.training.train import TrainResult
 
-__all__ = ["show_artifacts", "show_diagnosis", "show_embedded", "show_predictions", "show_report", "show_training"]
+__all__ = [
+    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
+    "show_training",
+]  # fmt: skip
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
@@ -56,13 +60,31 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
     print_table(table, gap=False)
 
 
+def show_example(example: Example, *, as_json: bool) -> None:
+    """Prints what was copied, how good it is, and what to do next."""
+    bundle = example.bundle
+    if as_json:
+        accuracy = {key: dataclasses.asdict(figures) for key, figures in example.accuracy.items()}
+        print_json({"bundle": str(bundle.folder), "picture": str(example.picture), "accuracy": accuracy})
+        return
+    print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=False)
+    for key, figures in example.accuracy.items():
+        artifact = bundle.artifacts[key]
+        right = f"{figures.correct} of {figures.images} test images of {figures.data} right"
+        print_line(f"  {artifact.path:<22} {file_size(artifact.size_bytes):>7}  {right}")
+    folder, picture = shlex.quote(str(bundle.folder)), shlex.quote(str(example.picture))
+    print_line("Next:")
+    print_line(f"  wrn-deploy predict {folder} {picture}")
+    print_line(f"  wrn-deploy bench {folder} --data digits --duration 1")
+
+
 def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
     """Prints the best classes of each image, an image's name on a line of its own, since names may be long."""
     if as_json:
         print_json(dataclasses.asdict(predictions))
         return
     images = count(len(predictions.images), "image")
-    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms an image"
+    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms per image"
     about = f"{predictions.model} on {predictions.backend} {predictions.precision}: {images}, {each}"
     print_heading(about, random_weights=predictions.random_weights)
     if predictions.scores == "logit":

@@ -314,7 +314,7 @@ WRN_API int32_t wrn_slot_close(uint64_t id) {
   int32_t status = check_process();
   if (status != WRN_OK) return status;
   if (!__atomic_load_n(&started, __ATOMIC_ACQUIRE))
-    return fail(WRN_USAGE, "slot %llu is not open: expected an id that wrn_slot_open gave", (unsigned long long)id);
+    return fail(WRN_USAGE, "slot %llu is not open: expected an id that wrn_slot_open returned", (unsigned long long)id);
   return core.slot_close(id, last, sizeof last);
 }
 

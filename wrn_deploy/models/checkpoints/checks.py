@@ -23,12 +23,14 @@ DEPTHS, WIDEST = range(10, 59, 6), 64 * 32  # of WRN-d-k: d, and the most channe
 
 # Why a checkpoint does not fit, and what to do, if any key that is left over matches.
 LEFT_OVER = {
-    re.compile(r"(.*\.)?_?flat_param.*"): "These are flat parameters of FSDP, each process's part: save the full state "
+    re.compile(
+        r"(.*\.)?_?flat_param.*"
+    ): "These are flat parameters of FSDP, one part per process: save the full state "
     "dict there (StateDictType.FULL_STATE_DICT)",
     re.compile(
         r"(.*[._])(zero_point|fake_quant\..+|activation_post_process\..+|_packed_params.*|qweight|qzeros)"
     ): "It is quantized: give the checkpoint from before any quantization",
-    re.compile(r"(.*\.)lora_(A|B|up|down)\b.*"): "It has weights of LoRA beside the network's: merge them there "
+    re.compile(r"(.*\.)lora_(A|B|up|down)\b.*"): "It has LoRA weights next to the network's: merge them there "
     "(merge_and_unload) and save again",
 }
 # The same, if all keys that are missing match, and none is left over.
@@ -51,7 +53,7 @@ def check_keys(
         raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
     if match.problems:
         raise DeployError(
-            f"{file} has {count(len(match.problems), 'weight')} that cannot be put together: {match.problems[0]}"
+            f"{file} has {count(len(match.problems), 'weight')} that cannot be combined: {match.problems[0]}"
         )
     shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
     found = _other_classes(match, own, spec)
@@ -61,12 +63,12 @@ def check_keys(
         )
     problems = [
         f"{len(keys)} {problem}: {first_names(keys)}"
-        for problem, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
+        for problem, keys in (("missing", missing), ("unexpected", match.left_over), ("of another shape", shapes))
         if keys
     ]
     if problems:
         raise DeployError(
-            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), read in the layout of "
             f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(problems)}. "
             f"{_remedy(missing, match.left_over, file, states)}"
         )
@@ -128,10 +130,10 @@ def _remedy(missing: list[str], left_over: tuple[str, ...], file: Path, states: 
             return remedy
     fitting = [*_fitting(states)]
     if fitting:
-        return f"It fits {' and '.join(fitting)}: give that name"
+        return f"It matches {' and '.join(fitting)}: use that name"
     if not missing and left_over:
-        return "If its network does not need what is left over (a loss, a metric), save it there without that"
-    return "It fits no network here: `wrn-deploy models` lists them"
+        return "If its network does not need the unexpected weights (a loss, a metric), save it there without them"
+    return "It matches no known network: `wrn-deploy models` lists them"
 
 
 def _fitting(states: Mapping[str, State]) -> Iterator[str]:

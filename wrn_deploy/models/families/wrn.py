@@ -6,10 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wrn_deploy.errors import DeployError
 from wrn_deploy.models.checkpoints.layout import KeyLayout
 from wrn_deploy.models.image_classifier import ImageClassifier, initialize_convs, run_groups, stack_groups
-from wrn_deploy.models.wrn_names import WrnKind, read_wrn_name
+from wrn_deploy.models.wrn_names import WrnKind, check_wrn_name, read_wrn_name
 from wrn_deploy.spec import ModelSpec, Preprocessing
 
 __all__ = ["LAYOUTS", "LISTED", "WideResNet", "build", "describe"]
@@ -18,8 +17,6 @@ LISTED = (
     "wrn-16-1", "wrn-16-2", "wrn-16-4", "wrn-16-8", "wrn-16-10", "wrn-22-8", "wrn-22-10", "wrn-28-10", "wrn-28-12",
     "wrn-34-10", "wrn-40-1", "wrn-40-2", "wrn-40-4", "wrn-40-8", "wrn-40-10", "wrn-52-1",
 )  # fmt: skip
-
-BOTTLENECK_DEPTHS = (50, 101)  # ImageNet depths with a single width: for another the error suggests near names
 
 # Checkpoints of other projects. Those with `refused` have the same tensors, but their networks compute something else.
 LAYOUTS = (
@@ -101,17 +98,14 @@ CIFAR10 = Preprocessing(height=32, width=32, mean=(0.4914, 0.4822, 0.4465), std=
 def describe(name: str) -> ModelSpec | None:
     """WRN-d-k by its name; None for other families' names, DeployError for an impossible depth or width."""
     found = read_wrn_name(name)
-    if found is None or (found.kind is WrnKind.IMAGENET and found.depth not in BOTTLENECK_DEPTHS):
+    if found is None:
         return None
-    depth, widen = found.depth, found.widen
-    if found.kind is WrnKind.IMAGENET or depth < 10 or (depth - 4) % 6 != 0 or widen < 1 or widen != int(widen):
-        below, near = max(10, depth - (depth - 4) % 6), max(1, int(widen))
-        raise DeployError(
-            f"{name} cannot be built: expected a depth of 6n+4 and a whole widening factor from 1, "
-            f"as in wrn-{below}-{near} or wrn-{below + 6}-{near}; or an ImageNet network: wrn-18-k, wrn-34-k (k 1, 1.5 "
-            "or 2; for another one, wrn-34-k-imagenet), wrn-50-2 or wrn-101-2"
-        )
-    return ModelSpec(name=str(found), family="wrn", depth=depth, widen=widen, classes=10, preprocessing=CIFAR10)
+    check_wrn_name(found, name)
+    if found.kind is WrnKind.IMAGENET:
+        return None
+    return ModelSpec(
+        name=str(found), family="wrn", depth=found.depth, widen=found.widen, classes=10, preprocessing=CIFAR10
+    )
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -13,6 +13,7 @@ from wrn_deploy.machine import find_gpu
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.engines.pixels import check_pixels, plan_graph
 from wrn_deploy.pipeline.engines.proof import prove_plan
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.state import GRAPH, find_calibrated
 from wrn_deploy.progress import Progress
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from wrn_deploy.engines.flavor import Flavor, TensorRT
     from wrn_deploy.engines.options import EngineOptions
 
-__all__ = ["BuildOptions", "build_engine"]
+__all__ = ["PLAN_SHARE", "BuildOptions", "build_engine", "is_built"]
 
+# About a plan's part of the fp32 graph's size: the weights, and kernels that the room's slack stands for.
+PLAN_SHARE = {
+    Precision.FP32: 1.0, Precision.FP16: 0.5, Precision.BF16: 0.5, Precision.INT8: 0.25, Precision.FP8: 0.25,
+}  # fmt: skip
 # The options among a plan's facts.
 KEPT = (
     "profiles", "version_compatible", "exclude_lean_runtime", "hardware", "compute_capabilities", "refit", "strip",
@@ -77,13 +82,11 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         GateError: the engine computes a layer in more bits than the graph asks for.
     """
     from wrn_deploy.engines.build import build_plan
-    from wrn_deploy.engines.flavor import find_flavor
-    from wrn_deploy.engines.options import check_flavor
 
-    trt = find_flavor(options.flavor)
-    check_flavor(options.engine, trt.flavor)
-    check_pixels(bundle.spec, pixels=options.pixels)
-    graph = _graph(bundle, options, progress)
+    trt = _check(bundle, options)
+    if options.calibrate is not None:
+        calibrate_bundle(bundle, options.calibrate, progress)
+    graph = _find_graph(bundle, options.precision)
     recipe = _recipe(graph, options, trt)
     key = f"plan-{options.precision}-{trt.flavor}"
     current = None if options.rebuild else bundle.current(key, recipe)
@@ -102,6 +105,30 @@ def build_engine(bundle: Bundle, options: BuildOptions, progress: Progress) -> A
         return step.add(key, kind=Kind.PLAN, precision=options.precision, path=path, recipe=recipe, facts=facts)
 
 
+def is_built(bundle: Bundle, options: BuildOptions) -> bool:
+    """Whether `build_engine` would find the plan up to date, if it calibrates nothing; writes nothing.
+
+    Raises:
+        UsageError, MachineError, DeployError: as `build_engine` before it builds.
+    """
+    trt = _check(bundle, options)
+    graph = _find_graph(bundle, options.precision)
+    key = f"plan-{options.precision}-{trt.flavor}"
+    return not options.rebuild and bundle.current(key, _recipe(graph, options, trt)) is not None
+
+
+def _check(bundle: Bundle, options: BuildOptions) -> TensorRT:
+    """The TensorRT that builds, after what can be refused before it does."""
+    from wrn_deploy.engines.flavor import find_flavor
+    from wrn_deploy.engines.options import check_flavor
+
+    trt = find_flavor(options.flavor)
+    check_flavor(options.engine, trt.flavor)
+    check_pixels(bundle.spec, pixels=options.pixels)
+    check_bundle_room(bundle, PLAN_SHARE[options.precision], "the plan")
+    return trt
+
+
 def _warn_of_gpu(options: BuildOptions, trt: TensorRT, progress: Progress) -> None:
     """Warns if this GPU is none that NVIDIA documents for TensorRT-RTX's plans, as those of compute capability 9.0."""
     gpu, described = find_gpu(), {**options.engine.describe(), "flavor": trt.flavor.value}
@@ -110,16 +137,14 @@ def _warn_of_gpu(options: BuildOptions, trt: TensorRT, progress: Progress) -> No
         progress.warn(f"{warning}; full TensorRT is for such a GPU: {hint}, then --flavor tensorrt")
 
 
-def _graph(bundle: Bundle, options: BuildOptions, progress: Progress) -> Artifact:
-    match options.precision:
+def _find_graph(bundle: Bundle, precision: Precision) -> Artifact:
+    match precision:
         case Precision.INT8:
-            if options.calibrate is not None:
-                calibrate_bundle(bundle, options.calibrate, progress)
             return find_calibrated(bundle, GRAPH)
         case Precision.FP8:
             return bundle.find("onnx-fp8-tensorrt")
         case _:
-            return bundle.find(f"onnx-{options.precision}")
+            return bundle.find(f"onnx-{precision}")
 
 
 def _recipe(graph: Artifact, options: BuildOptions, trt: TensorRT) -> Recipe:

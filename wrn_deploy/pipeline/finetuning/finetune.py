@@ -15,12 +15,13 @@ from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finet
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
-from wrn_deploy.formatting import percent
+from wrn_deploy.formatting import count, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
 from wrn_deploy.pipeline.finetuning.judge import Judge, Watcher, check_arithmetic
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unwrapped, unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
@@ -30,10 +31,11 @@ from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle"]
+__all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle", "open_finetuning"]
 
 PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "numpy")
 FILE = "finetuning.json"
+FINETUNED_SHARE = 1.1  # of the fp32 graph's size: two int8 graphs, and those from before, a quarter each
 
 
 def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress) -> Finetuning:
@@ -60,13 +62,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         GateError: a written graph does not compute what was trained.
         MachineError: torch is missing.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise missing_package("torch", "export", "fine-tuning")
-    made = {}
-    for key in (f"onnx-int8-{target}" for target in options.targets):
-        advice = ": fine-tuning starts from a calibrated bundle"
-        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
-    images = FinetuneImages(bundle.spec, options)
+    made, images = open_finetuning(bundle, options)
     images.read(progress)
     schedule = images.schedule
     asked = {**dataclasses.asdict(schedule), **images.described}
@@ -93,8 +89,21 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
             _write(work, made, recipes, result)
     for graph in graphs:
         if graph.kept is None and result.improved:
-            progress.warn(f"{graph.key} did not improve on the held-out images: it is as it was")
+            progress.warn(f"{graph.key} did not improve on the held-out images: it is unchanged")
     return result
+
+
+def open_finetuning(bundle: Bundle, options: FinetuneOptions) -> tuple[dict[str, Artifact], FinetuneImages]:
+    """The graphs to train by artifact key, and the images, not read yet; raises as `finetune_bundle`."""
+    if importlib.util.find_spec("torch") is None:
+        raise missing_package("torch", "export", "fine-tuning")
+    made = {}
+    for key in (f"onnx-int8-{target}" for target in options.targets):
+        advice = ": fine-tuning starts from a calibrated bundle"
+        made[key] = find_calibrated(bundle, "onnx-fp32", key, before_finetuning(bundle, key), advice=advice)
+    images = FinetuneImages(bundle.spec, options)
+    check_bundle_room(bundle, FINETUNED_SHARE, "fine-tuning")
+    return made, images
 
 
 def check_finetuning(result: Finetuning) -> None:
@@ -108,9 +117,9 @@ def check_finetuning(result: Finetuning) -> None:
         for graph in result.graphs
     )
     raise GateError(
-        f"no graph got better on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
-        "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
-        "images. The bundle is as it was"
+        f"no graph improved on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
+        "fewer correct predictions; calibration may already be as good as it gets; else try more steps, another --lr "
+        "or more images. The bundle is unchanged"
     )
 
 
@@ -129,7 +138,7 @@ class _Work:
         batches = self.images.judged_by(images_together(self.bundle.spec))
         fp32 = self.bundle.file(self.bundle.find("onnx-fp32"))
         with (
-            progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
+            progress.task(f"Running fp32 on {len(batches)} held-out images", len(batches)) as advance,
             unwrapped_file(fp32, self.bundle.spec) as graph,
         ):
             return Judge(batches, self.schedule.loss, infer_with(open_session(graph, self.threads)), advance)
@@ -147,7 +156,7 @@ class _Work:
         ir.save(model, file)
         before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
-        title = f"Fine-tuning {key} on {len(self.images.train)} images"
+        title = f"Fine-tuning {key} on {count(len(self.images.train), 'image')}"
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key=key, judge=judge, start=start, count=advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)

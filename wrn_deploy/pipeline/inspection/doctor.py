@@ -74,7 +74,7 @@ def diagnose() -> Diagnosis:
         steps["build-engine"] = "; ".join(troubles.values()) or none
     elif Flavor.RTX not in versions and find_gpu() is None:
         steps["build-engine"] = (
-            "TensorRT builds on a GPU, and there is none; TensorRT-RTX builds without one: "
+            "TensorRT needs a GPU to build, and there is none; TensorRT-RTX builds without one: "
             f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
     steps["embed"] = native_obstacle()
@@ -93,7 +93,7 @@ def _examine_gpu_host(gpu: Gpu | None) -> dict[str, str | None]:
         major = gpu.driver.partition(".")[0]
         old = major.isdecimal() and int(major) < OLDEST_DRIVER
         examined["NVIDIA driver"] = (
-            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/gpu.md" if old else None
+            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/how-to/gpu.md" if old else None
         )
         if not package_versions("pycuda"):
             examined["what compiling PyCUDA needs"] = "\n".join(missing_for_pycuda()) or None
@@ -110,6 +110,6 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (CUDA has none, or nvidia-smi is not there)"
+        return "none (CUDA finds none, or nvidia-smi is missing)"
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"

@@ -31,7 +31,9 @@ from wrn_deploy.runtime.backend import actionable, default_pairs, examine, known
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "settings_of"]
+__all__ = [
+    "MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "examine_candidates", "settings_of",
+]  # fmt: skip
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-lean-cu13",
@@ -87,7 +89,7 @@ class MeasureOptions:
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
-            raise UsageError(f"batches {self.batches}: expected different sizes from 1")
+            raise UsageError(f"batches {self.batches}: expected distinct sizes of at least 1")
         if self.rounds < 1 or self.iterations < 1:
             raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
         if not 0 < self.duration_s < math.inf or self.streams < 1:
@@ -129,7 +131,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     settings = settings_of(options, machine)
     if options.loads:
         check_loadgen()
-    entries, named = _examine_candidates(bundle, options)
+    entries, named = examine_candidates(bundle, options)
     images = min(len(source), options.limit or len(source))
     watch = watch_machine()
     with contextlib.ExitStack() as stack:
@@ -146,7 +148,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             ask_all(entries, images, progress)
             environment = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
-        raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
+        raise DeployError(f"none of the requested candidates could be measured: {_reasons(named)}")
     answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
     first = next(iter(answers.values()))
     report_warnings(check_overlap(bundle, first.images), progress)
@@ -197,7 +199,7 @@ def check_labelled(source: ImageSource, classes: int) -> None:
         raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
 
 
-def _examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
+def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
     """Returns all candidates to measure, and those of them that the options ask for.
 
     Raises:
@@ -216,7 +218,7 @@ def _examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[R
         obstacles = {entry.found.obstacle: None for entry in named if entry.found.obstacle is not None}
         kind, _ = actionable([(str(obstacle), obstacle) for obstacle in obstacles])
         named.sort(key=lambda entry: isinstance(entry.found.obstacle, MachineError))
-        raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
+        raise kind(f"none of the requested candidates can run here: {_reasons(named)}")
     return entries, named
 
 

@@ -14,6 +14,7 @@ from wrn_deploy.files.trust import Trust
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.models import Overrides, describe_model
+from wrn_deploy.pipeline.networks.checks import check_export
 from wrn_deploy.pipeline.networks.network import LoadedWeights, NetworkOptions, load_weights, network_of
 from wrn_deploy.pipeline.networks.parity import core_parity, interface_parity, probe_images
 from wrn_deploy.pipeline.networks.replacing import check_replaced, warn_of_stale
@@ -25,7 +26,7 @@ from wrn_deploy.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ExportOptions", "export_bundle", "probe_images"]
+__all__ = ["ExportOptions", "export_bundle", "is_exported", "probe_images"]
 
 PACKAGES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 EMULATED = "the graph in fp32, each result rounded to bf16: ONNX Runtime has no Conv in bf16 for CPUs"
@@ -39,7 +40,7 @@ class ExportOptions:
         out: folder of the bundle.
         model: name of the network, as in "wrn-16-2"; None: the one that the weights name.
         weights: a file, or the name of published weights.
-        random_weights: make untrained weights, for speed work.
+        random_weights: make untrained weights, for speed tests.
         seed: seed of the random weights.
         overrides: changes to the network's description.
         weights_key: the state dict to read, if the file has several.
@@ -91,13 +92,13 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
             f"export {options.model or ''}".rstrip() + ": expected --weights FILE, or --random-weights for speed "
             "work (and not both); `wrn-deploy train` makes weights"
         )
+    check_export(options.model, options.weights, options.out, bf16=options.bf16)
     _check_packages()
     spec, taken = _read(options, progress)
     if not options.replace:
         check_replaced(options.out, spec, random_weights=options.random_weights)
     bundle = Bundle.create(options.out, spec, options.random_weights)
-    origin = {"seed": options.seed} if taken is None else taken.origin
-    weights = Recipe(options={"model": spec.core.to_json(), **origin}, tools={"wrn-deploy": __version__})
+    weights = _weights_recipe(spec, taken, options)
     if _up_to_date(bundle, weights, options):
         *others, last = _precisions(options)
         progress.note(f"{bundle.folder}: weights, {', '.join(others)} and {last} graphs are up to date")
@@ -106,6 +107,24 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     _write(bundle, network, weights, options, progress)
     warn_of_stale(bundle, progress)
     return bundle
+
+
+def is_exported(options: ExportOptions, progress: Progress) -> bool:
+    """Whether `export_bundle` would find everything up to date; writes nothing, and reads weights as it does.
+
+    Raises:
+        UsageError, DeployError, MachineError: as `export_bundle`.
+    """
+    spec, taken = _read(options, progress)
+    if not options.replace:
+        check_replaced(options.out, spec, random_weights=options.random_weights)
+    bundle = Bundle.create(options.out, spec, options.random_weights)
+    return _up_to_date(bundle, _weights_recipe(spec, taken, options), options)
+
+
+def _weights_recipe(spec: ModelSpec, taken: LoadedWeights | None, options: ExportOptions) -> Recipe:
+    origin = {"seed": options.seed} if taken is None else taken.origin
+    return Recipe(options={"model": spec.core.to_json(), **origin}, tools={"wrn-deploy": __version__})
 
 
 def _write(bundle: Bundle, network: nn.Module, recipe: Recipe, options: ExportOptions, progress: Progress) -> None:
@@ -164,7 +183,7 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Loaded
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
         if options.model is None:
-            raise UsageError("random weights, and no network is named: expected its name too, as in wrn-16-2")
+            raise UsageError("random weights, and no network is named: expected its name too, such as wrn-16-2")
         spec = options.overrides.apply(describe_model(options.model))
     else:
         network = NetworkOptions(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wrn_deploy.bundle import Bundle, sha256_of
 from wrn_deploy.errors import DamagedFile, DeployError, missing_package
 from wrn_deploy.files.onnx.check import check_bundle_graph
+from wrn_deploy.files.room import check_room
 from wrn_deploy.files.trust import Trust
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
@@ -96,6 +97,8 @@ def import_onnx(options: ImportOptions, progress: Progress) -> Bundle:
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise missing_package("onnxruntime", "cpu", "importing a graph")
+    if options.file.is_file():  # what else it is, `read_graph` says
+        check_room(options.out, options.file.stat().st_size * 3 // 2, "the bundle")
     read = read_graph(options.file, "importing a graph", EXPECTED)
     import onnx_ir as ir
 

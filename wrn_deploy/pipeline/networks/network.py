@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from wrn_deploy.models.checkpoints.match import Match
     from wrn_deploy.models.checkpoints.weights import Checkpoint
 
-__all__ = ["LoadedNetwork", "LoadedWeights", "NetworkOptions", "load_network", "load_weights", "network_of"]
+__all__ = [
+    "LoadedNetwork", "LoadedWeights", "NetworkOptions", "load_network", "load_weights", "network_of",
+    "published_weights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +129,12 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
         published = source or published_as(digest)
         if published is None:
             raise UsageError(
-                f"{file} does not say which network it is of: expected --model (for export and deploy: MODEL), as in "
-                "wrn-16-2"
+                f"{file} does not say which network it is for: expected --model (for export and deploy: MODEL), such "
+                "as wrn-16-2"
             )
         usual = describe_model(published.network)
     if described is not None and described.name != usual.name:
-        raise DeployError(f"{file} holds {described.name}: expected {usual.name}; give it its own name")
+        raise DeployError(f"{file} contains {described.name}: expected {usual.name}; give it its own name")
     spec = options.overrides.apply(described or usual)
     match = match_weights(checkpoint, spec, options.key)
     origin: dict[str, Any] = {"file_sha256": digest, "layout": match.layout.name, "key": match.name}
@@ -144,7 +147,7 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
         spec = options.overrides.apply(dataclasses.replace(spec, preprocessing=found.preprocessing))
         changed = ", with your changes" if spec.preprocessing != found.preprocessing else ""
         for reason in found.not_taken:
-            progress.warn(f"{reason}: it is not taken; if it belongs to the weights, pass --mean, --std and --resize")
+            progress.warn(f"{reason}: it is ignored; if it belongs to the weights, pass --mean, --std and --resize")
         progress.note(f"preprocessing: {describe_preprocessing(spec.preprocessing)} ({found.why}{changed})")
         origin["preprocessing"] = found.why
         if found.source is not None:
@@ -161,19 +164,29 @@ def network_of(loaded: LoadedWeights) -> nn.Module:
     return network.eval()
 
 
+def published_weights(name: str, network: str | None) -> WeightsSource | None:
+    """The published weights called `name`; None if it is a path.
+
+    Raises:
+        DeployError: a publisher that we know has no such weights, or they are of another network than `network`.
+    """
+    publishers = {known.partition("/")[0] for known in read_sources()}
+    if Path(name).exists() or name.partition("/")[0] not in publishers:
+        return None
+    source = find_source(name)
+    if network is not None and source.network != network:
+        raise DeployError(
+            f"{name} are weights of {source.network}, not of {network}: expected one of {network}'s, or the "
+            f"model {source.network}"
+        )
+    return source
+
+
 def _find(name: str, network: ModelSpec | None, progress: Progress) -> tuple[Path, WeightsSource | None]:
     from wrn_deploy.models.checkpoints.fetch import fetch_weights
 
-    publishers = {known.partition("/")[0] for known in read_sources()}
-    if Path(name).exists() or name.partition("/")[0] not in publishers:
-        return Path(name), None
-    source = find_source(name)
-    if network is not None and source.network != network.name:
-        raise DeployError(
-            f"{name} are weights of {source.network}, not of {network.name}: expected one of {network.name}'s, or the "
-            f"model {source.network}"
-        )
-    return fetch_weights(source, progress), source
+    source = published_weights(name, None if network is None else network.name)
+    return (Path(name), None) if source is None else (fetch_weights(source, progress), source)
 
 
 def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:
@@ -181,11 +194,11 @@ def _report(match: Match, checkpoint: Checkpoint, progress: Progress) -> None:
     progress.note(f"{checkpoint.file}: layout of {match.layout.name}{place}")
     if match.others:
         others = " and ".join(name or "a bare state dict" for name in match.others)
-        progress.note(f"the file has {others} too: --weights-key NAME takes another")
+        progress.note(f"the file also has {others}: choose with --weights-key NAME")
     for how in match.assembled:
-        progress.note(f"put together: {how}")
+        progress.note(f"combined: {how}")
     if match.outside:
-        progress.note(f"ignored, since they lie outside of {match.name}: {first_names(match.outside)}")
+        progress.note(f"ignored, since they are outside {match.name}: {first_names(match.outside)}")
     if match.layout.note:
         progress.warn(f"{match.layout.name}: {match.layout.note}")
     if checkpoint.passed_over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import itertools
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from wrn_deploy.calib.guard import CalibrationWarning, report_warnings
 from wrn_deploy.data.sampling.overlap import ImageSet
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.quantization.base_graph import unwrapped_file, write_wrapped
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.collection.ranges import Histogram, Range
     from wrn_deploy.calib.collection.table import CalibrationTable, Equalization
 
-__all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle"]
+__all__ = ["PACKAGES", "CalibrateOptions", "calibrate_bundle", "is_calibrated"]
 
 METHODS = "wrn_deploy.calib.methods"
 PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy", "torch")
+INT8_SHARE = 0.6  # of the fp32 graph's size: two int8 graphs, a quarter each, and the table
 GRAPHS = {GRAPH: "int8-tensorrt.onnx", "onnx-int8-onnxruntime": "int8-onnxruntime.onnx"}
 
 
@@ -63,29 +64,19 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
     """
     from threadpoolctl import threadpool_limits
 
-    method = load_plugin(METHODS, options.method)
-    fp32, fp16 = (bundle.find(key) for key in ("onnx-fp32", "onnx-fp16"))
-    parents = [fp32] if bundle.spec.family == IMPORTED else [bundle.find("weights"), fp32]
-    images = CalibrationImages(bundle, options)
-    images.read(progress)
-    tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
-    # The weights' file, or an imported graph, has the preprocessing in it: with another one it needs another table.
-    recipe = Recipe(parents={made.key: made.sha256 for made in parents}, options=images.describe(), tools=tools)
-    artifact = bundle.current("calibration", recipe)
-    recipes = functools.partial(_graph_recipes, fp32=fp32, fp16=fp16, options=options.quantization, tools=tools)
-    if artifact is not None:
-        made = all(made_by(bundle, key, graph_recipe) for key, graph_recipe in recipes(artifact).items())
-        if made and CALIBRATION.find(bundle):
-            progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
-            return artifact
+    asked = _ask(bundle, options, progress)
+    images, fp32 = asked.images, asked.fp32
+    if asked.current is not None:
+        progress.note(f"{bundle.folder}: calibration table and int8 graphs are up to date")
+        return asked.current
     if is_tuned(bundle.artifacts.get(GRAPH)):
         progress.warn(f"{bundle.folder}: this replaces the tuned int8 graph; run `wrn-deploy tune` again")
     if any(is_finetuned(bundle.artifacts.get(key)) for key in GRAPHS):
         progress.warn(f"{bundle.folder}: this replaces fine-tuned int8 graphs; run `wrn-deploy finetune` again")
     # The products of calibration are small: more threads would wait for each other longer than they compute.
     with unwrapped_file(bundle.file(fp32), bundle.spec) as core, threadpool_limits(1, "blas"):
-        collected = _collect(core, method.NEEDS_HISTOGRAM, images, progress)
-    table, warnings = _make_table(collected, fp32.sha256, method, images)
+        collected = _collect(core, asked.method.NEEDS_HISTOGRAM, images, progress)
+    table, warnings = _make_table(collected, fp32.sha256, asked.method, images)
     report_warnings(warnings, progress)
     with bundle.transaction() as step:
         step.file("calibration.json").write_text(table.to_json(), encoding="utf-8")
@@ -95,7 +86,7 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
             kind=Kind.CALIBRATION,
             precision=Precision.INT8,
             path="calibration.json",
-            recipe=recipe,
+            recipe=asked.recipe,
             facts=facts,
         )
         with progress.task("Writing the int8 graphs"), threadpool_limits(1, "blas"):
@@ -103,13 +94,57 @@ def calibrate_bundle(bundle: Bundle, options: CalibrateOptions, progress: Progre
         answers = collected.answers
         del collected
         gc.collect()  # frees the weights before sessions are opened
-        for key, graph_recipe in recipes(artifact).items():
+        for key, graph_recipe in asked.graph_recipes(artifact).items():
             step.add(key, kind=Kind.ONNX, precision=Precision.INT8, path=GRAPHS[key], recipe=graph_recipe)
         CALIBRATION.add(step, artifact, ImageSet.of(images.digests))
         with progress.task("Comparing the int8 graphs with fp32"):
             staged = {key: step.file(file) for key, file in GRAPHS.items()}
             images.compare(answers, staged, progress)
     return artifact
+
+
+def is_calibrated(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> bool:
+    """Whether `calibrate_bundle` would find everything up to date: reads the images, and writes nothing."""
+    return _ask(bundle, options, progress).current is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is asked for: the method, the images, how the table is made; `current` is the table if all is up to date."""
+
+    method: Any
+    images: CalibrationImages
+    fp32: Artifact
+    fp16: Artifact
+    recipe: Recipe
+    current: Artifact | None = None
+
+    def graph_recipes(self, table: Artifact) -> dict[str, Recipe]:
+        """How the int8 graphs are made from `table`, by artifact key; the one for ONNX Runtime needs no fp16 graph."""
+        parents = {key: (table, self.fp32, self.fp16) if key == GRAPH else (table, self.fp32) for key in GRAPHS}
+        described = self.images.options.quantization.describe()
+        return {
+            key: Recipe(parents={made.key: made.sha256 for made in used}, options=described, tools=self.recipe.tools)
+            for key, used in parents.items()
+        }
+
+
+def _ask(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> _Asked:
+    method = load_plugin(METHODS, options.method)
+    fp32, fp16 = (bundle.find(key) for key in ("onnx-fp32", "onnx-fp16"))
+    parents = [fp32] if bundle.spec.family == IMPORTED else [bundle.find("weights"), fp32]
+    images = CalibrationImages(bundle, options)
+    check_bundle_room(bundle, INT8_SHARE, "calibration")
+    images.read(progress)
+    tools = {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
+    # The weights' file, or an imported graph, has the preprocessing in it: with another one it needs another table.
+    recipe = Recipe(parents={made.key: made.sha256 for made in parents}, options=images.describe(), tools=tools)
+    asked = _Asked(method=method, images=images, fp32=fp32, fp16=fp16, recipe=recipe)
+    table = bundle.current("calibration", recipe)
+    if table is None or not CALIBRATION.find(bundle):
+        return asked
+    made = all(made_by(bundle, key, graph_recipe) for key, graph_recipe in asked.graph_recipes(table).items())
+    return dataclasses.replace(asked, current=table) if made else asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,15 +260,3 @@ def _write_graphs(collected: _Collected, table: CalibrationTable, step: Transact
     for key, graph in graphs.items():
         file = step.file(GRAPHS[key])
         write_wrapped(graph, file, images.spec, fp32=collected.equalized, equalization=table.equalization)
-
-
-def _graph_recipes(
-    table: Artifact, *, fp32: Artifact, fp16: Artifact, options: Quantization, tools: dict[str, str]
-) -> dict[str, Recipe]:
-    """How the int8 graphs are made, by artifact key; the graph for ONNX Runtime needs no fp16 graph."""
-    parents = {key: (table, fp32, fp16) if key == GRAPH else (table, fp32) for key in GRAPHS}
-    described = options.describe()
-    return {
-        key: Recipe(parents={made.key: made.sha256 for made in used}, options=described, tools=tools)
-        for key, used in parents.items()
-    }

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data import ImageSource, OpenedSource, Role, open_data
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.files.new_file import remove_leftovers
+from wrn_deploy.files.room import check_room
+from wrn_deploy.formatting import count
 from wrn_deploy.models import Overrides, build_model
+from wrn_deploy.models.known import check_name
+from wrn_deploy.pipeline.networks.checks import TRAINED_BYTES, count_parameters
 from wrn_deploy.pipeline.training.record import (
     LOG,
     RUN,
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from wrn_deploy.training.images import ImageOptions, Images
     from wrn_deploy.training.loop import Epoch, Trainer
 
-__all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "train_model"]
+__all__ = ["BEST", "LOG", "RUN", "STATE", "WEIGHTS", "TrainOptions", "TrainResult", "open_images", "train_model"]
 
 STATE, WEIGHTS, BEST = "checkpoint.safetensors", "weights.safetensors", "best.safetensors"
 
@@ -114,7 +118,7 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         DeployError: unusable data, or a checkpoint of another run.
         MachineError: a package, or the GPU that was asked for, is missing.
     """
-    _check_folder(options)
+    train, test = open_images(options)
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
     from wrn_deploy.training.execution.device import open_device
@@ -124,8 +128,6 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
         progress = Silent()
     if device.warning is not None:
         progress.warn(device.warning)
-    train = open_data(options.data, Role.TRAIN)
-    test = open_data(options.test_data or options.data, Role.TEST)
     for source in (train, test):
         report_notes(source, progress)
     check_classes(train, test)
@@ -134,6 +136,20 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
     device.processes.close()
     return result
+
+
+def open_images(options: TrainOptions) -> tuple[OpenedSource, OpenedSource]:
+    """The images for training and for tests, after what can be refused before PyTorch is imported.
+
+    Raises:
+        UsageError, DeployError: as `train_model`.
+    """
+    _check_folder(options)
+    check_name(options.model)
+    train = open_data(options.data, Role.TRAIN)
+    test = open_data(options.test_data or options.data, Role.TEST)
+    check_room(options.out, TRAINED_BYTES * count_parameters(options.model, None), "the training run")
+    return train, test
 
 
 def _run(
@@ -191,7 +207,9 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     from wrn_deploy.training.checkpoint import save_checkpoint
 
     recipe, spec, first = point.recipe, point.spec, len(point.history)
-    title = f"Training {spec.name} on {point.train} ({len(trainer.train)} images, {recipe.epochs} epochs)"
+    title = (
+        f"Training {spec.name} on {point.train} ({count(len(trainer.train), 'image')}, {count(recipe.epochs, 'epoch')})"
+    )
     writes = trainer.device.processes.shard.rank == 0
     with progress.task(title, (recipe.epochs - first) * (len(trainer.train) + len(trainer.test))) as advance:
         for epoch in trainer.run(first, advance):
@@ -219,19 +237,23 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     }
     differing = write_run(out, point, data, session)
     if differing:
-        progress.warn(f"the run began under other conditions ({'; '.join(differing)}): it continues inexactly")
+        progress.warn(
+            f"the run started under different conditions ({'; '.join(differing)}): it cannot be resumed exactly"
+        )
     write_log(out, point.history)
     if point.history:  # the process may have been killed between the checkpoint and this
         _keep_best(out, trainer.network, point)
 
 
 def _open_images(source: ImageSource, options: ImageOptions, progress: Progress) -> Images:
-    from wrn_deploy.training.images import open_images
+    from wrn_deploy.training.images import open_images as read_images
 
-    with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
-        images = open_images(source, options, advance=advance)
+    with progress.task(f"Reading {count(len(source), 'image')} of {Path(source.name).name}", len(source)) as advance:
+        images = read_images(source, options, advance=advance)
     if images.corrupt:
-        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
+        progress.warn(
+            f"skipped {count(len(images.corrupt), 'corrupt image')} of {images.name}: {', '.join(images.corrupt)}"
+        )
     return images
 
 
@@ -241,9 +263,9 @@ def _check_folder(options: TrainOptions) -> None:
         raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
     if state.exists() != options.resume:
         expected = "pass --resume to continue, or choose another --out" if state.exists() else "leave --resume out"
-        raise UsageError(f"{out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+        raise UsageError(f"{out} contains {'a' if state.exists() else 'no'} training run: {expected}")
     if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
-        raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
+        raise UsageError(f"{out} contains {WEIGHTS} of another kind: choose another --out")
 
 
 def _best(history: Sequence[Epoch]) -> Epoch:

@@ -25,6 +25,7 @@ from wrn_deploy.formatting import describe_loss, digits, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Kind, Recipe
 from wrn_deploy.pipeline.inference.models import images_together
+from wrn_deploy.pipeline.networks.checks import check_bundle_room
 from wrn_deploy.pipeline.output_files import write_svg
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.pipeline.quantization.images import check_labels, describe_images, read_images
@@ -34,12 +35,13 @@ from wrn_deploy.pipeline.tuning.scratch_copy import WithoutNotes, copy_new, scra
 from wrn_deploy.pipeline.tuning.tuner import Tuner
 from wrn_deploy.progress import Progress
 from wrn_deploy.rendering.pictures.tuning import draw_tuning
-from wrn_deploy.spec import Precision
+from wrn_deploy.spec import ModelSpec, Precision
 
-__all__ = ["TuneOptions", "check_tuning", "tune_bundle", "write_picture"]
+__all__ = ["TuneOptions", "check_tunable", "check_tuning", "sample_size", "tune_bundle", "write_picture"]
 
 RECORD = "tuning"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "numpy")
+TUNED_SHARE = 1.2  # of the fp32 graph's size: a mixed graph, half of it at most, the one from before, new int8 graphs
 SAMPLE = 128  # images for the cost of a layer: the ranks correlate to 0.96 to 0.99 with those of 256
 SAMPLE_PIXELS, MIN_SAMPLE = 2**21, 32  # of larger images fewer, 41 of 224x224: 41 of 32x32 still correlate to 0.95
 SAMPLE_TOGETHER = 16  # at a time: more take more memory, and no less time (measured)
@@ -52,7 +54,7 @@ class TuneOptions:
     Attributes:
         data: images with labels.
         max_drop: how many points of top-1 may be lost against fp32.
-        min_agreement: how many images must keep fp32's argmax, in per cent.
+        min_agreement: how many images must keep fp32's argmax, in percent.
         calibrate: how to calibrate first (None: use the bundle's own table).
         threads: CPU threads (None: one per core).
         limit: use the first `limit` images of `data` (None: all).
@@ -71,11 +73,11 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         if self.max_drop is None and self.min_agreement is None:
-            raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in per cent")
+            raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in percent")
         if self.max_drop is not None and not 0.0 <= self.max_drop < math.inf:
-            raise UsageError(f"--max-drop {self.max_drop}: expected points of top-1 from 0 up, as in 0.1")
+            raise UsageError(f"--max-drop {self.max_drop}: expected at least 0 points of top-1, such as 0.1")
         if self.min_agreement is not None and not 0.0 <= self.min_agreement <= 100.0:
-            raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 per cent, as in 99.5")
+            raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 percent, such as 99.5")
 
 
 def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tuning:
@@ -97,10 +99,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
         UsageError: the bundle is not calibrated, and there is no data to calibrate it on.
         DeployError: the bundle lacks graphs, or images are unreadable or have no labels.
     """
-    for key in ("onnx-fp32", "onnx-fp16"):
-        bundle.find(key)
-    if options.calibrate is None:
-        find_all_int8(bundle)
+    check_tunable(bundle, options)
     labelled, sample = _images(bundle, options, progress)
     sampled = read_images(sample, progress)
     images = read_images(labelled, progress)
@@ -115,7 +114,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
         progress.warn(
             f"one of {len(images)} images is {digits(100 / len(images))} points of top-1, more than --max-drop "
-            f"{options.max_drop:g}: not one may be lost; more images would measure it"
+            f"{options.max_drop:g}: no image may be lost; use more images to measure such a drop"
         )
     with contextlib.ExitStack() as stack:
         work = bundle
@@ -137,6 +136,21 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     return tuning
 
 
+def check_tunable(bundle: Bundle, options: TuneOptions) -> None:
+    """Checks what can be refused before images are read; raises as `tune_bundle`."""
+    for key in ("onnx-fp32", "onnx-fp16"):
+        bundle.find(key)
+    if options.calibrate is None:
+        find_all_int8(bundle)
+    check_bundle_room(bundle, TUNED_SHARE, "tuning")
+
+
+def sample_size(spec: ModelSpec) -> int:
+    """How many images the cost of a layer is measured on."""
+    pixels = spec.preprocessing.height * spec.preprocessing.width
+    return min(SAMPLE, max(MIN_SAMPLE, SAMPLE_PIXELS // pixels))
+
+
 def check_tuning(tuning: Tuning) -> None:
     """The gate: raises GateError if no set met the budget."""
     if tuning.chosen is not None:
@@ -144,15 +158,15 @@ def check_tuning(tuning: Tuning) -> None:
     fp16 = tuning.trials[-1].score
     if tuning.budget.met(fp16, tuning.reference):
         raise GateError(
-            f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; take the "
-            "fp16 plan (build-engine --fp16), or allow for more. The bundle is as it was"
+            f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; use the "
+            "fp16 plan (build-engine --fp16), or raise the budget. The bundle is unchanged"
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
         f"no set of Convs meets {tuning.budget}: with all of them in fp16 {describe_loss(tuning.drop(fp16))} and "
         f"{percent(fp16.agreement)} agree with fp32, with the best set that was tried "
-        f"{describe_loss(tuning.drop(best))}: expected less; allow for more, or measure on more images. The bundle is "
-        "as it was"
+        f"{describe_loss(tuning.drop(best))}: expected less; raise the budget, or measure on more images. The bundle "
+        "is unchanged"
     )
 
 
@@ -174,7 +188,7 @@ def _images(bundle: Bundle, options: TuneOptions, progress: Progress) -> tuple[C
         progress.warn(note)
     corrupt = options.max_corrupt if options.calibrate is None else options.calibrate.max_corrupt
     every = Batches(labelled, preprocessing, size, limit=options.limit, max_corrupt=options.max_corrupt)
-    count = min(SAMPLE, max(MIN_SAMPLE, SAMPLE_PIXELS // (preprocessing.height * preprocessing.width)))
+    count = sample_size(bundle.spec)
     every.decoders = KeptDecoders(Decoders(choose_workers(options.workers, preprocessing, len(every))), room=count)
     sample = Batches(
         even_sample(chosen, count),
