@@ -25,6 +25,11 @@ def warnings(report: Report) -> tuple[Remark, ...]:
     elif report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
         found.append(Remark(Severity.CAUTION, f"Busy machine: {load}; the times may be too long."))
+    for sitting in report.earlier:
+        found += [
+            Remark(Severity.CAUTION, f"In the sitting of {one_line(sitting.began)}: {one_line(text)}")
+            for text in sitting.environment.warnings
+        ]
     found += doubts(report)
     invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
     for row, run in invalid:
