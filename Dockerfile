@@ -1,4 +1,4 @@
-# A GPU host in a container: docs/gpu.md. The image brings CUDA 13's headers, g++ and nvcc; the driver is the host's.
+# A GPU host in a container: docs/how-to/gpu.md. The image brings CUDA 13's headers, g++ and nvcc; the driver is the host's.
 #     docker build -t wrn-deploy .
 #     docker run --rm --gpus all wrn-deploy doctor
 FROM nvcr.io/nvidia/cuda:13.0.2-devel-ubuntu24.04

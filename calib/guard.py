@@ -30,7 +30,7 @@ SHOWN = 3  # names that a text lists
 class CalibrationWarning:
     """One guard's warning; `dataclasses.asdict` gives what JSON can hold."""
 
-    id: str  # the guard's, never reused; docs/guards.md explains it
+    id: str  # the guard's, never reused; docs/reference/guards.md explains it
     names: tuple[str, ...]  # the tensors, layers or files concerned, the worst first
     numbers: Mapping[str, float]  # the measured values, and the limit that they exceed
     found: str  # one fact: what the guard found, with the values
@@ -44,7 +44,7 @@ class CalibrationWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardLimits:
-    """The values at which the guards warn; docs/guards.md has the measurements behind them."""
+    """The values at which the guards warn; docs/reference/guards.md has the measurements behind them."""
 
     steps: float = 8.0  # the fewest int8 steps, of 127, that a tensor may leave to the typical output of a Conv
     own_noise: float = 0.25  # the rounding noise in a channel, as a fraction of the channel's range

@@ -15,7 +15,7 @@ LOOKS = 5  # how often the graph is judged by the held-out images
 
 
 class Rounding(StrEnum):
-    """How weights become integers: each to the nearest, or with feedback of errors."""
+    """How to round weights: each to the nearest, or with feedback of errors."""
 
     NEAREST = "nearest"
     FEEDBACK = "feedback"
@@ -56,7 +56,7 @@ class Schedule:
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"{self.steps} steps of {self.batch} images: expected at least 1 of at least 1")
         if not 0.0 < self.rate < math.inf:
-            raise UsageError(f"--lr {self.rate:g}: expected a positive rate, as in 0.01")
+            raise UsageError(f"--lr {self.rate:g}: expected a positive rate, such as 0.01")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: expected 0 to 2**63 - 1")
 

@@ -22,7 +22,7 @@ __all__ = ["BuiltPlan", "build_plan"]
 
 RTX_MAGIC = b"vtrt"  # the first bytes of a TensorRT-RTX plan
 # NVIDIA's TensorRT 11.3 documentation, "Refitting an Engine": the classifier is such a GEMM.
-REFIT = "NVIDIA knows of refittable engines that leave out a GEMM's bias: check this one with `wrn-deploy eval`"
+REFIT = "some refittable engines omit a GEMM's bias (known to NVIDIA): check this one with `wrn-deploy eval`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

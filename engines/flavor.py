@@ -54,7 +54,7 @@ def find_flavor(wanted: Flavor | None = None) -> TensorRT:
     try:
         module = importlib.import_module(flavor.value)
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"{flavor} is installed but cannot be loaded ({error}): install it again") from error
+        raise MachineError(f"{flavor} is installed but cannot be loaded ({error}): reinstall it") from error
     version = str(module.__version__)
     numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
     if flavor is Flavor.TENSORRT and numbers < OLDEST:

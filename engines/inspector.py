@@ -36,7 +36,7 @@ def describe_engine(module: Any, plan: bytes) -> list[str]:
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         said = " | ".join(log.errors) or "it gave no reason"
-        raise DeployError(f"the plan cannot be opened on this GPU ({said}): build it again here")
+        raise DeployError(f"the plan cannot be opened on this GPU ({said}): rebuild it here")
     context = engine.create_execution_context()
     if context is None:
         return [_describe(module, engine, None)]
@@ -78,7 +78,7 @@ class LayerTimer:
         self._runtime = module.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise DeployError("the plan cannot be opened on this GPU: build it again here")
+            raise DeployError("the plan cannot be opened on this GPU: rebuild it here")
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise MachineError("TensorRT cannot make an execution context: free GPU memory")
@@ -88,7 +88,7 @@ class LayerTimer:
         for name in inputs:
             shape = (batch, *tuple(self._engine.get_tensor_shape(name))[1:])
             if not self._context.set_input_shape(name, shape):
-                raise DeployError(f"the plan does not take {shape} for {name}: build it again")
+                raise DeployError(f"the plan does not take {shape} for {name}: rebuild it")
         numbers = np.random.default_rng(0)
         for name in [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]:
             size = math.prod(tuple(self._context.get_tensor_shape(name))) * LARGEST_ELEMENT

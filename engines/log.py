@@ -29,18 +29,18 @@ EXPLANATIONS = {
     "`wrn-deploy export` wrote",
     "must be of same type": MIXED,
     "must have same input types": MIXED,
-    "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime wants it: calibrate again",
-    "input has type Int32": "the graph has biases in integers, as ONNX Runtime wants it: calibrate again",
-    "Dimension mismatch": "the graph takes images of another size than the bundle says: export it again",
+    "Non-zero zero point": "the graph has asymmetric Q/DQ, as ONNX Runtime needs it: calibrate again",
+    "input has type Int32": "the graph has biases in integers, as ONNX Runtime needs it: calibrate again",
+    "Dimension mismatch": "the graph takes images of another size than the bundle's: export it again",
     "check_turing_op_compatibility": "GPUs of SM75 lack an operation at this precision: build the fp16 graph, or leave "
     "SM75 out",
-    "HW-specific datatypes": "a GPU that the plan is for lacks a type: fp8 needs SM89 or later, bf16 SM80; expected "
+    "HW-specific datatypes": "a target GPU lacks a type: fp8 needs SM89 or later, bf16 SM80; expected "
     "only such targets",
     "workspace limit": "expected more scratch memory: pass a larger --workspace, or none",
     "no optimization profile": "no batch range was given: pass --profile",
     "MIN<=OPT<=MAX": "expected min <= opt <= max batch",
-    "missing dimensions in profile": "the profile names another input than the graph has: export the model again",
-    "no graph outputs": "expected a whole ONNX graph: export it again",
+    "missing dimensions in profile": "the profile names an input that the graph does not have: export the model again",
+    "no graph outputs": "expected an intact ONNX graph: export it again",
 }
 # The same for what this machine lacks; looked at after those above.
 MACHINE_EXPLANATIONS = {

@@ -23,10 +23,10 @@ LEVELS = range(6)
 INSTEAD = {
     "--version-compatible": "its plans run only on the version that built them: build one with each version",
     "--hardware-compatible": "its plans run on GPUs of several kinds anyway: name them with --compute-capability",
-    "--timing-cache": "it measures nothing ahead of time, and a timing cache does nothing there: leave it out",
+    "--timing-cache": "it measures nothing ahead of time, so a timing cache has no effect: leave it out",
     "--timing-iterations": "it measures nothing ahead of time: leave it out",
     "--tiling": "it searches for nothing ahead of time, and the plan would be the same: leave it out",
-    "--compute-capability": "its plans are for the GPU that they are built on; --hardware-compatible allows for others",
+    "--compute-capability": "its plans run on the GPU that they are built on; --hardware-compatible allows for others",
 }
 
 
@@ -50,7 +50,9 @@ def parse_profile(text: str) -> Profile:
     try:
         minimum, optimum, maximum = (int(part) for part in text.split(":"))
     except ValueError as error:
-        raise UsageError(f"--profile {text!r}: expected three batch sizes and colons, as in 1:8:32") from error
+        raise UsageError(
+            f"--profile {text!r}: expected three batch sizes separated by colons, such as 1:8:32"
+        ) from error
     return Profile(minimum, optimum, maximum)
 
 
@@ -115,12 +117,12 @@ class EngineOptions:
         if self.level is not None and self.level not in LEVELS:
             raise UsageError(f"--optimization-level {self.level}: expected 0 to {LEVELS[-1]}")
         if self.aux_streams is not None and self.aux_streams < 0:
-            raise UsageError(f"--aux-streams {self.aux_streams}: expected 0 (one stream alone) or more")
+            raise UsageError(f"--aux-streams {self.aux_streams}: expected 0 (a single stream) or more")
         if self.timing_iterations is not None and self.timing_iterations < 1:
             raise UsageError(f"--timing-iterations {self.timing_iterations}: expected at least 1")
         if self.exclude_lean_runtime and not self.version_compatible:
             raise UsageError(
-                "--exclude-lean-runtime: expected it with --version-compatible, whose plans hold a runtime"
+                "--exclude-lean-runtime: expected --version-compatible with it, whose plans contain a runtime"
             )
         if self.no_timing_cache and self.timing_cache is not None:
             raise UsageError(f"--timing-cache {self.timing_cache} and --no-timing-cache: expected one of them")
@@ -160,7 +162,7 @@ def read_options(record: Mapping[str, Any]) -> EngineOptions:
 
 def _check_profiles(profiles: Sequence[Profile]) -> None:
     if not profiles:
-        raise UsageError("no profile: expected at least one, as in --profile 1:8:32")
+        raise UsageError("no profile: expected at least one, such as --profile 1:8:32")
     for number, profile in enumerate(profiles):
         if profile in profiles[:number]:
             batches = f"{profile.minimum}:{profile.optimum}:{profile.maximum}"
@@ -169,6 +171,6 @@ def _check_profiles(profiles: Sequence[Profile]) -> None:
 
 def _check_targets(targets: Sequence[str]) -> None:
     if len(set(targets)) < len(targets):
-        raise UsageError(f"--compute-capability {' '.join(targets)}: expected each one once")
+        raise UsageError(f"--compute-capability {' '.join(targets)}: expected each only once")
     if CURRENT in targets and len(targets) > 1:
         raise UsageError(f"--compute-capability {' '.join(targets)}: expected {CURRENT} alone, or names without it")

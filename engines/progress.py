@@ -26,7 +26,7 @@ class BuildProgress:
     A phase counts as one step of the phase that it is in. The fraction never falls: phases can be announced late.
 
     Args:
-        advance: called with the per cent done since the last call.
+        advance: called with the percent done since the last call.
     """
 
     def __init__(self, advance: Callable[[int], None]) -> None:

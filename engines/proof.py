@@ -130,8 +130,8 @@ def check_precision(report: PrecisionReport, graph: str) -> None:
     worst = report.higher_precision[0].expected.value
     actual, expected = (100 * shares.get(worst, 0.0) for shares in (report.shares, report.expected))
     raise GateError(
-        f"the engine computes {actual:.1f} % of the MACs in {worst} ({report.source}); {graph} asks for "
-        f"{expected:.1f} %. In more bits than expected: {listed}. No plan is written; `wrn-deploy lint {graph}` names "
+        f"the engine computes {actual:.1f} % of the MACs in {worst} ({report.source}); {graph} requests "
+        f"{expected:.1f} %. In more bits than expected: {listed}. No plan is written; `wrn-deploy lint {graph}` lists "
         "what keeps layers from int8, and another TensorRT (--flavor) may have the kernels"
     )
 

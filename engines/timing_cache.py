@@ -46,7 +46,7 @@ class TimingCache:
         if times and not self._give(config, times):
             if not self.ours:
                 raise DeployError(
-                    f"{self.file} is not a timing cache of this TensorRT on this GPU: delete it, or name another "
+                    f"{self.file} is not a timing cache of this TensorRT on this GPU: delete it, or choose another "
                     "--timing-cache"
                 )
             self.warnings.append(
@@ -55,7 +55,7 @@ class TimingCache:
             )
             times = b""
         if not times and not self._give(config, b""):
-            raise DeployError("TensorRT makes no timing cache: pass --no-timing-cache")
+            raise DeployError("TensorRT cannot make a timing cache: pass --no-timing-cache")
         self.started_from = hashlib.sha256(times).hexdigest() if times else None
 
     def save(self) -> None:
@@ -64,7 +64,7 @@ class TimingCache:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, bytes(self._cache.serialize()))
         except (OSError, DeployError) as error:
-            self.warnings.append(f"the measured times are not kept ({error}): name another --timing-cache")
+            self.warnings.append(f"the measured times cannot be saved ({error}): choose another --timing-cache")
 
     def _read(self) -> bytes:
         try:
@@ -74,7 +74,7 @@ class TimingCache:
             return b""
         except (OSError, DeployError) as error:
             if not self.ours:
-                raise DeployError(f"{self.file} cannot be read ({error}): name another --timing-cache") from error
+                raise DeployError(f"{self.file} cannot be read ({error}): choose another --timing-cache") from error
             self.warnings.append(f"{self.file} cannot be read ({error}): everything was measured again")
             return b""
 

@@ -104,7 +104,7 @@ def _convert_weights(graph: ir.Graph, half: _Half, kept: Collection[ir.Node]) ->
         if largest > half.largest:
             raise DeployError(
                 f"{name} reaches {largest:.6g}: {half.name} ends at {half.largest:g}; this network cannot run in "
-                f"{half.name} as it is"
+                f"{half.name}"
             )
         value.const_value = ir.Tensor(weights.astype(half.type.numpy()), name=name)
         value.type = ir.TensorType(half.type)

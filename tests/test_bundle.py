@@ -447,7 +447,7 @@ def test_a_bundle_is_not_made_in_place_of_something_else(tmp_path: Path) -> None
     (folder / "thesis.tex").write_text("mine")
     web.mkdir()
     (web / "manifest.json").write_text('{"name": "a web application"}')
-    for taken, match in ((file, "is a file"), (folder, "holds other files"), (web, "holds other files")):
+    for taken, match in ((file, "is a file"), (folder, "contains other files"), (web, "contains other files")):
         with pytest.raises(DeployError, match=match):
             Bundle.create(taken, SPEC, random_weights=False)
     assert (folder / "thesis.tex").read_text() == "mine"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,15 +22,18 @@ pytest.importorskip("build", reason="the `build` package makes the wheel")
 pytest.importorskip("setuptools", minversion="77", reason="pyproject.toml needs setuptools 77")
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
+SUBPACKAGES = ("export", "calib", "engines", "native")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
     *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
-    *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE", "imagenet_classes.txt")),
+    *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE")),
+    *(f"wrn_deploy/data/imagenet_classes.{suffix}" for suffix in ("txt", "LICENSE")),
 }
 DATA_FOLDERS = (
-    "wrn_deploy/data/example", "wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
+    "wrn_deploy/data/example", "wrn_deploy/embed/loader", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
 )  # fmt: skip
+LICENCES = {"LICENSE", "NOTICE", "wrn_deploy/data/digits.LICENSE", "wrn_deploy/data/imagenet_classes.LICENSE"}
+FOR_DISTRIBUTORS = ("CHANGELOG.md", "Makefile", "constraints.txt", "benchmarks/output.py", "docs/architecture.md")
 METADATA = f"wrn_deploy-{wrn_deploy.__version__}.dist-info"
 
 
@@ -88,9 +93,12 @@ def _expected() -> set[str]:
         names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     for folder in DATA_FOLDERS:
         names |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
+    sources = {path for path in (ROOT / "native").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in sources}
     return names | DATA_FILES
 
 
+@pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="a source archive has no links")
 def test_the_tree_links_to_the_folders_that_it_maps() -> None:
     for folder in SUBPACKAGES:
         link = ROOT / "wrn_deploy" / folder
@@ -109,20 +117,54 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         metadata = opened.read(f"{METADATA}/METADATA").decode()
         entry_points = opened.read(f"{METADATA}/entry_points.txt").decode().split()
-        opened.getinfo(f"{METADATA}/licenses/LICENSE")
+        licences = {name for name in opened.namelist() if name.startswith(f"{METADATA}/licenses/")}
+    assert licences == {f"{METADATA}/licenses/{name}" for name in LICENCES}
     assert f"\nVersion: {wrn_deploy.__version__}\n" in metadata
-    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0 AND CC-BY-4.0\n" in metadata
+    urls = re.findall(r"^Project-URL: (\w+), https://", metadata, re.MULTILINE)
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
     assert " ".join(entry_points) == "[console_scripts] wrn-deploy = wrn_deploy.cli:main"
     for extra in ("cpu", "gpu", "rtx", "export", "parquet", "embed"):
         assert f"\nProvides-Extra: {extra}\n" in metadata
 
 
-def test_the_source_archive_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
-    archive = _build(tree, "sdist", tmp_path / "archive")
-    with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path, filter="data")
-    again = _build(tmp_path / f"wrn_deploy-{wrn_deploy.__version__}", "wheel", tmp_path / "again")
-    assert sorted(_names(again)) == sorted(_names(wheel))
+@pytest.fixture(scope="module")
+def unpacked(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive, unpacked."""
+    folder = tmp_path_factory.mktemp("archive")
+    with tarfile.open(_build(tree, "sdist", folder / "archive")) as opened:
+        opened.extractall(folder, filter="data")
+    return folder / f"wrn_deploy-{wrn_deploy.__version__}"
+
+
+def test_the_source_archive_builds_the_same_wheel(unpacked: Path, wheel: Path, tmp_path: Path) -> None:
+    assert sorted(_names(_build(unpacked, "wheel", tmp_path / "again"))) == sorted(_names(wheel))
+
+
+def test_a_distributor_can_test_the_source_archive(unpacked: Path, tmp_path: Path) -> None:
+    """As `make test` does: installed in place, in an environment that has the other packages as links to ours."""
+    assert not [name for name in (*FOR_DISTRIBUTORS, *LICENCES) if not (unpacked / name).is_file()]
+    venv.create(tmp_path / "env", symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    (_site_packages(python) / "ours.pth").write_text(f"{Path(np.__file__).parents[1]}\n", encoding="utf-8")
+    flags = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--ignore-installed")
+    install = ["install", *flags, "--no-build-isolation", "--editable", str(unpacked)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
+    tests = ["tests/test_formatting.py", "tests/engines/test_options.py", "tests/engines/test_layers.py"]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=unpacked, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b\d+ passed", done.stdout)
+
+
+def test_without_posix_file_locks_there_is_one_sentence() -> None:
+    """As on Windows, whose Python has no fcntl."""
+    code = "import sys; sys.modules['fcntl'] = None; import wrn_deploy.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: wrn-deploy runs on Linux and macOS: ")
+    assert "WSL" in done.stderr
 
 
 def test_site_packages_get_one_package_and_its_metadata(installed: Path) -> None:

@@ -1,89 +1,72 @@
-"""The README's commands and Python blocks, run one after another in an empty folder, as a reader would."""
+"""The README: short, its commands and Python run as a reader would run them, and its links lead to files."""
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from wrn_deploy.cli.app import GROUPS, load_command
+from tests.pages import ROOT, Step, check_options, run, shown, steps
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
-SHELLS = ("console", "sh")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that the README tells its reader to run: arguments of `wrn-deploy`, or Python code."""
-
-    text: str
-    arguments: tuple[str, ...]
-
-
-def _blocks(*languages: str) -> list[str]:
-    return [text for language, text in BLOCK.findall(README) if language in languages]
-
-
-def _commands(text: str) -> list[str]:
-    """The lines that call `wrn-deploy`, with or without a prompt, continued lines joined; others are passed over."""
-    lines = [line.strip().removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("wrn-deploy ")]
-
-
-COMMANDS = [command for block in _blocks(*SHELLS) for command in _commands(block)]
-STEPS = [
-    *(Step(command, tuple(shlex.split(command, comments=True)[1:])) for command in COMMANDS),
-    *(Step(code, ()) for code in _blocks("python")),
-]
-SHOWN = _commands(BLOCK.sub("", README))  # in indented blocks: they name files that only the reader has
+LARGEST = 8192  # bytes
+SITE = "https://wrn-deploy.github.io/wrn-deploy/"
+FILES = re.compile(
+    r"https://(?:github\.com/wrn-deploy/wrn-deploy/(?:blob|tree)|raw\.githubusercontent\.com/wrn-deploy/wrn-deploy)"
+    r"/main/([^)#\s\"]+)"
+)
+LINKS = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder but for the images that the README refers to."""
     made = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "docs", made / "docs")
+    shutil.copytree(ROOT / "docs" / "images", made / "docs" / "images")
     return made
 
 
-def test_the_readme_has_commands() -> None:
-    assert COMMANDS, "no fenced console or sh block of the README calls wrn-deploy"
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) <= LARGEST
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.text.strip().splitlines()[0])
+def test_the_first_screen_says_what_has_not_run() -> None:
+    assert "Not run on a GPU yet" in "\n".join(README.splitlines()[:25])
+
+
+@pytest.mark.parametrize("step", steps("README.md"), ids=lambda step: step.text.strip().splitlines()[0])
 def test_a_step_runs_after_those_before_it(step: Step, folder: Path) -> None:
-    program = ["-c", PROGRAM, *step.arguments] if step.arguments else ["-c", step.text]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
-    done = subprocess.run(
-        [sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{step.text}\n{done.stdout}\n{done.stderr}"
-    assert done.stdout.strip()
+    run(step, folder)
 
 
-@pytest.mark.parametrize("command", SHOWN)
+def test_the_readme_has_commands_and_python() -> None:
+    found = steps("README.md")
+    assert any(step.arguments for step in found)
+    assert any(not step.arguments for step in found)
+
+
+@pytest.mark.parametrize("command", shown("README.md"))
 def test_a_command_that_is_only_shown_names_real_options(command: str) -> None:
-    name, *arguments = shlex.split(command, comments=True)[1:]
-    assert any(name in commands for commands in GROUPS.values())
-    options = {
-        option for parameter in load_command(name).params for option in (*parameter.opts, *parameter.secondary_opts)
-    }
-    assert {argument for argument in arguments if argument.startswith("--")} <= options
+    check_options(command)
 
 
-def test_the_table_lists_every_extra() -> None:
+def test_links_are_absolute_because_an_index_shows_the_readme_too() -> None:
+    links = [first or second for first, second in LINKS.findall(README)]
+    assert len(links) > 20
+    assert [link for link in links if not FILES.match(link) and link != SITE] == []
+
+
+@pytest.mark.parametrize("file", sorted(set(FILES.findall(README))))
+def test_a_link_leads_to_a_file(file: str) -> None:
+    assert (ROOT / file).exists()
+
+
+def test_the_page_on_installing_lists_every_extra() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `")]
+    page = (ROOT / "docs/reference/install.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
     assert set(extras) <= listed

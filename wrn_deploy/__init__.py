@@ -1,6 +1,13 @@
 """Wide Residual Networks from weights to a measured, proved engine. Importing it loads no numpy, torch or onnx."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+if find_spec("fcntl") is None:
+    raise ImportError(
+        "wrn-deploy runs on Linux and macOS: it locks files with fcntl, which this Python does not have. On Windows, "
+        "install it in WSL (https://learn.microsoft.com/windows/wsl)"
+    )
 
 from wrn_deploy.api.engines import build_engine
 from wrn_deploy.api.making import deploy, example, export_model, import_model

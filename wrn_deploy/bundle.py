@@ -55,7 +55,7 @@ class Bundle:
         if folder.exists() and not folder.is_dir():
             raise DeployError(f"{folder} is a file: expected a folder for the bundle; choose another --out")
         if folder.is_dir() and not _holds_bundle(folder) and any(not is_scratch(path) for path in folder.iterdir()):
-            raise DeployError(f"{folder} holds other files and no {MANIFEST} of ours: choose an empty or a new folder")
+            raise DeployError(f"{folder} contains other files but no {MANIFEST}: choose an empty or new folder")
         bundle = cls(folder, spec, random_weights, {}, Trust())
         bundle._describes = True
         return bundle

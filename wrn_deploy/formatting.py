@@ -85,7 +85,7 @@ def _escaped(letter: str) -> str:
 
 def first_names(names: Sequence[str], most: int = 4) -> str:
     """The first `most` of the names, as in "a, b, c, d, ... (9 in all)"."""
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    more = f", ... ({len(names)} in total)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 

@@ -69,9 +69,9 @@ class Artifact:
         parts = PurePosixPath(self.path).parts
         plain = parts and "/".join(parts) == self.path and not any(part.startswith(".") for part in parts)
         if not plain or self.path == MANIFEST or not self.path.isprintable() or "\\" in self.path:
-            raise DeployError(f"path {self.path!r}: expected one within the bundle, as in onnx/fp32.onnx")
+            raise DeployError(f"path {self.path!r}: expected one within the bundle, such as onnx/fp32.onnx")
         if not re.fullmatch(r"[\w.-]{1,100}", self.key, re.ASCII):
-            raise DeployError(f"key {self.key!r:.120}: expected letters, digits, dots and dashes, as in onnx-fp32")
+            raise DeployError(f"key {self.key!r:.120}: expected letters, digits, dots and dashes, such as onnx-fp32")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or self.size_bytes < 0:
             raise DeployError(f"sha256 {self.sha256!r:.80} of {self.size_bytes} bytes: expected 64 hexadecimal digits")
 
@@ -115,7 +115,7 @@ class Manifest:
         if seal(record) != content:
             raise DamagedFile(
                 f"{name} is damaged or was changed (its digest does not match its content): copy the bundle again from "
-                "where it is whole, or export the model again"
+                "an intact copy, or export the model again"
             )
         manifest = from_record(cls, record, str(name))
         wrong = [key for key, artifact in manifest.artifacts.items() if key != artifact.key]

@@ -171,7 +171,7 @@ class ModelSpec:
         if self.classes < 2:
             raise DeployError(f"{self.classes} classes: expected at least 2")
         if self.labels and len(self.labels) != self.classes:
-            raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label a class")
+            raise DeployError(f"{len(self.labels)} labels for {self.classes} classes: expected one label per class")
         if not 0.0 <= self.dropout < 1.0:
             raise DeployError(f"dropout {self.dropout}: expected a probability from 0 up to, but not including, 1")
         top_k = self.interface.top_k

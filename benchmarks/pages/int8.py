@@ -1,4 +1,4 @@
-"""Writes the tables and the picture of docs/int8.md from the committed results, or checks them.
+"""Writes the tables and the picture of docs/explanation/int8.md from the committed results, or checks them.
 
     python -m benchmarks.pages.int8 [--check]
 
@@ -23,7 +23,7 @@ from wrn_deploy.files.new_file import write_whole
 __all__ = ["PAGE", "PICTURE", "generated"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, PICTURE = Path("docs/int8.md"), Path("docs/images/int8-frontier.svg")
+PAGE, PICTURE = Path("docs/explanation/int8.md"), Path("docs/images/int8-frontier.svg")
 BORDER = 16  # pixels of background around the picture
 TABLES: Mapping[str, Callable[[Path], str]] = {
     "ladder": ladder_table,
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """The expected text of docs/int8.md and, if its rows were measured, of the picture, by file.
+    """The expected text of docs/explanation/int8.md and, if its rows were measured, of the picture, by file.
 
     Raises:
         ValueError: the page has a place for a table that is not made.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.int8.rows import FRONTIER, SHIPPED
-from benchmarks.pages.readme_tables import CALIBRATED, DATA, int8_file
+from benchmarks.pages.results_tables import CALIBRATED, DATA, int8_file
 
 __all__ = ["DEFAULT", "EXACT", "JPEG", "ONNXRUNTIME", "Results", "Scored", "read_results", "unbeaten"]
 

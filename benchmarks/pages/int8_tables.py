@@ -1,4 +1,4 @@
-"""Makes the tables of docs/int8.md as Markdown from the results; a few cells are medians and ratios of costs."""
+"""Makes the tables of docs/explanation/int8.md from the results; a few cells are medians and ratios of costs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from benchmarks.pages.int8_results import (
     unbeaten,
 )
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import CALIBRATED, int8_file
+from benchmarks.pages.results_tables import CALIBRATED, int8_file
 from wrn_deploy.formatting import count, digits, file_size, percent
 
 __all__ = ["costs_table", "frontier_table", "ladder_table", "peers_table"]
 
-UP = ".."  # from docs/ to the results
+UP = "../.."  # from the page to the results
 
 Cell = Callable[[Results, str], str]
 
@@ -126,9 +126,9 @@ def _about(root: Path, results: Sequence[Results], *, costs: bool) -> str:
     raw = ", ".join(f"[{one.model}]({UP}/{one.file.relative_to(root)})" for one in results)
     machines = "; ".join(dict.fromkeys(machine(one.record["machine"]) for one in results))
     return (
-        f"Agreement with fp32's argmax and top-1 in per cent, on {sets}; logit error: mean squared, on the JPEG "
-        f"images{'; CPU s and peak memory: of the whole process' if costs else ''}. {calibrated} calibration images if "
-        f"nothing else is said. {machines}. Raw: {raw}."
+        f"Agreement with fp32's argmax and top-1 in percent, on {sets}; logit error: mean squared, on the JPEG "
+        f"images{'; CPU s and peak memory: of the whole process' if costs else ''}. {calibrated} calibration images "
+        f"unless stated otherwise. {machines}. Raw: {raw}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The measured part of docs/models.md: accuracy, latency, the paper's table, from the committed results."""
+"""The measured part of docs/reference/models.md: accuracy, latency, the paper's table, from the committed results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.pages.markdown import environment, machine, safe, table
 from benchmarks.pages.models_trained import fine_tuned, trained
-from benchmarks.pages.readme_tables import (
+from benchmarks.pages.results_tables import (
     CALIBRATED,
     DATA,
     GRAPHS,
@@ -26,7 +26,7 @@ from wrn_deploy.formatting import digits, percent
 __all__ = ["measured_sections"]
 
 TIMED = ("wrn-16-2", "wrn-40-1", "wrn-50-2")
-UP = ".."  # from docs/ to the results
+UP = "../.."  # from the page to the results
 
 
 def measured_sections(root: Path) -> list[str]:
@@ -84,9 +84,9 @@ def _latencies(root: Path) -> str:
     random = f" {', '.join(marked)}: with random weights; times do not depend on the values." if marked else ""
     times = table(["batch 1, ms", *(f"`{model}`" for model in reports)], lines)
     return (
-        "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
+        "### Latency\n\nMedian milliseconds for one image: inference only, with the input already in place; the "
         f"fastest in bold. {machines}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
-        f"not run here: the [README](../README.md#measured) and {raw}."
+        f"not run here: [results](../results.md) and {raw}."
     )
 
 
@@ -104,9 +104,7 @@ def _paper(root: Path) -> str:
     if not (root / RESULTS / f"paper-table-{MACHINE}.json").exists():
         return ""
     about = "Inference, on another machine than the paper's: only the ratio to ResNet-50 can be compared."
-    return (
-        f"### The paper's table of times\n\n{about}\n\n{paper_table(root).replace(f']({RESULTS}', f']({UP}/{RESULTS}')}"
-    )
+    return f"### The paper's table of times\n\n{about}\n\n{paper_table(root, UP)}"
 
 
 def _networks(root: Path) -> str:

@@ -1,4 +1,4 @@
-"""The tables of docs/models.md that come from the code: sizes and accuracies with notes, weights known by name."""
+"""The tables of docs/reference/models.md that come from the code: sizes, accuracies with notes, weights by name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def accuracy_table(models: Sequence[ListedModel]) -> str:
         for model in models
         if model.published.accuracies
     ]
-    headers = ["top-1 in per cent", *(f"{data} (top-5)" if data == "ImageNet" else data for data in columns)]
+    headers = ["top-1 in percent", *(f"{data} (top-5)" if data == "ImageNet" else data for data in columns)]
     return f"{table(headers, lines)}\n\n{notes.listed()}" if lines else ""
 
 

@@ -1,4 +1,4 @@
-"""The part of docs/models.md on training and fine-tuning, from the committed results that exist."""
+"""The part of docs/reference/models.md on training and fine-tuning, from the committed results that exist."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.markdown import machine, safe, table
-from benchmarks.pages.readme_tables import DATA, RESULTS
+from benchmarks.pages.results_tables import DATA, RESULTS
 from wrn_deploy.formatting import count, digits, percent
 
 __all__ = ["fine_tuned", "trained"]
 
-UP = ".."  # from docs/ to the results
+UP = "../.."  # from the page to the results
 
 
 def trained(root: Path) -> str:
@@ -44,7 +44,7 @@ def fine_tuned(root: Path) -> str:
         return ""
     about = (
         "Calibrations, some of them poor on purpose, before and after `finetune`: top-1, and the share of images that "
-        "get fp32's class. How it was done: [qat.md](qat.md)."
+        "get fp32's class. How it was done: [qat.md](../how-to/qat.md)."
     )
     headers = ["network", "calibration", "graph", "images", "top-1, fp32", "int8, before to after", "as fp32"]
     here = dict.fromkeys(machine(record["machine"]) for record in records.values())

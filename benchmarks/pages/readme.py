@@ -1,6 +1,6 @@
-r"""Writes the README's tables of results and their pictures from the committed results, or checks them.
+r"""Writes the README's chart, and tables and pictures of docs/results.md, from the committed results, or checks them.
 
-    python -m benchmarks.pages.readme [--check | --page wrn-50-2]
+    python -m benchmarks.pages.readme [--check | --page wrn-16-2]
 
 A table stands between `<!-- results:NAME begin ... -->` and `<!-- results:NAME end -->`; a missing result is reported
 in its place. `--check` writes nothing, prints what differs and exits with 1. The pictures are SVG, the same bytes on
@@ -14,20 +14,24 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.pages.markdown import BLOCK
-from benchmarks.pages.readme_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
-from wrn_deploy.bench.report.report import read_report
+from benchmarks.pages.readme_chart import Theme, caption, draw_chart
+from benchmarks.pages.results_tables import bench_file, bench_table, calibration_table, paper_table, steps_table
+from wrn_deploy.bench.report.report import Report, read_report
 from wrn_deploy.files.new_file import write_whole
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.rendering.html import to_html
 from wrn_deploy.rendering.pictures.tradeoff import draw_tradeoff
 
 ROOT = Path(__file__).resolve().parents[2]
+README, RESULTS = Path("README.md"), Path("docs/results.md")
 IMAGES, PAGE = Path("docs/images"), Path("docs/images/report.png")
+THEMES = (Theme("light", "not all"), Theme("dark", "all"))
 MODELS = ("wrn-16-2", "wrn-40-1", "wrn-50-2")  # with a benchmark each
+CHART = MODELS[:2]  # with real weights
 WIDTH, BORDER = 840, 16  # pixels: about the width of a README; background around a picture
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -59,20 +63,39 @@ def main() -> None:
 
 
 def generated(root: Path) -> dict[Path, str]:
-    """The expected text of the README and of each picture that has a result, by file.
+    """The expected text of both pages and of each picture that has a result, by file.
 
     Raises:
-        ValueError: the README's places and the tables are not the same.
+        ValueError: a page's places and its makers are not the same.
     """
-    readme = root / "README.md"
-    text, makers = readme.read_text(encoding="utf-8"), _makers()
-    places = [name for _, name, _, _ in BLOCK.findall(text)]
-    if sorted(places) != sorted(makers):
-        raise ValueError(f"README.md has places for {places}: expected one for each of {sorted(makers)}")
-    filled = BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]](root).strip()}\n\n{found[4]}", text)
+    pages: dict[Path, Mapping[str, Maker]] = {root / README: {"chart": _caption}, root / RESULTS: _makers()}
     pictures = {root / IMAGES / f"bench-{model}.svg": bench_file(root, model) for model in MODELS}
     drawn = {file: _picture(result) for file, result in pictures.items() if result.exists()}
-    return {readme: filled, **drawn}
+    charts = (
+        {root / IMAGES / f"chart-{theme.name}.svg": draw_chart(found, theme) for theme in THEMES}
+        if (found := _charted(root))
+        else {}
+    )
+    return {**{page: _filled(page, makers, root) for page, makers in pages.items()}, **drawn, **charts}
+
+
+def _filled(page: Path, makers: Mapping[str, Maker], root: Path) -> str:
+    text = page.read_text(encoding="utf-8")
+    places = [name for _, name, _, _ in BLOCK.findall(text)]
+    if sorted(places) != sorted(makers):
+        raise ValueError(f"{page.name} has places for {places}: expected one for each of {sorted(makers)}")
+    return BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]](root).strip()}\n\n{found[4]}", text)
+
+
+def _charted(root: Path) -> list[Report]:
+    """The reports in the README's chart; none if one is missing."""
+    files = [bench_file(root, model) for model in CHART]
+    return [read_report(file) for file in files] if all(file.exists() for file in files) else []
+
+
+def _caption(root: Path) -> str:
+    found = _charted(root)
+    return caption(found) if found else "*Not measured yet.*"
 
 
 def _picture(result: Path) -> str:
@@ -96,19 +119,23 @@ def take_screenshot(root: Path, model: str) -> None:
 
 
 def _makers() -> dict[str, Maker]:
-    """The function that makes each place's text, by name."""
+    """The function that makes the text of each place in the results page, by name."""
     found: dict[str, Maker] = {f"bench-{model}": _bench(model) for model in MODELS}
     tables = {"calibration": calibration_table, "paper": paper_table, "steps": steps_table}
     return {**found, **tables, "page": _page}
 
 
 def _bench(model: str) -> Maker:
-    return lambda root: bench_table(root, model, IMAGES / f"bench-{model}.svg")
+    return lambda root: bench_table(root, model, f"images/bench-{model}.svg")
 
 
 def _page(root: Path) -> str:
     there = (root / PAGE).exists()
-    return f"![The top of a report's HTML page]({PAGE})" if there else "*No screenshot yet: `--page` takes it.*"
+    return (
+        f"![The top of a report's HTML page](images/{PAGE.name})"
+        if there
+        else "*No screenshot yet: `--page` takes it.*"
+    )
 
 
 if __name__ == "__main__":

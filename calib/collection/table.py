@@ -82,7 +82,7 @@ class CalibrationTable:
     def __getitem__(self, tensor: str) -> TensorRange:
         if tensor not in self.tensors:
             raise StaleArtifact(
-                f"the calibration table has no range for {tensor}: it belongs to another graph; calibrate again"
+                f"the calibration table has no range for {tensor}: it is for another graph; calibrate again"
             )
         return self.tensors[tensor]
 

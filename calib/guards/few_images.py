@@ -30,7 +30,7 @@ class _Settling:
     falls: float
 
 
-# Measured on wrn-16-2 and wrn-40-1; docs/guards.md has the numbers. A method not listed is taken to settle as SLOWEST.
+# Measured on wrn-16-2 and wrn-40-1; docs/reference/guards.md has the numbers. A method not listed settles as SLOWEST.
 PLAIN = {
     "entropy": _Settling(64, 0.2),
     "max": _Settling(64, 0.2),
@@ -100,14 +100,16 @@ def _remedy(calibrated: Calibrated, enough: int) -> str:
     """More images if the data has them, else another method that agrees on these, else other data."""
     table, available = calibrated.table, calibrated.available
     if table.method == "max" and table.images >= FLAT:
-        return "more images hardly settle `max`; calibrate with --calib-method mse"
+        return "more images hardly stabilise `max`; calibrate with --calib-method mse"
     if enough <= available:
-        return f"calibrate with --calib-size {enough}, estimated to settle them (under {calibrated.limits.spread:.0%})"
+        return (
+            f"calibrate with --calib-size {enough}, estimated to stabilise them (under {calibrated.limits.spread:.0%})"
+        )
     if table.images < available:
         return f"calibrate with --calib-size {available}, all of {table.data}, though about {enough} are needed"
     settled = next((name for name in SETTLING if name != table.method and _settles(calibrated, name)), None)
     if settled is not None:
-        return f"{table.data} has no more; calibrate with --calib-method {settled}, which they settle"
+        return f"{table.data} has no more; calibrate with --calib-method {settled}, which they stabilise"
     return f"{table.data} has no more; calibrate with about {enough} images of other data (--calib-data)"
 
 

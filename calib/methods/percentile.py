@@ -12,7 +12,7 @@ NEEDS_HISTOGRAM = True
 
 
 def threshold(histogram: Histogram | None, amax: float, percentile: float) -> float:
-    """Returns the upper edge of the first bin up to which `percentile` per cent of all values lie, `amax` at most."""
+    """Returns the upper edge of the first bin up to which `percentile` percent of all values lie, `amax` at most."""
     assert histogram is not None
     cumulated = np.cumsum(histogram.counts)
     index = int(np.searchsorted(cumulated, cumulated[-1] * (percentile / 100.0)))

@@ -165,8 +165,8 @@ def _check_operators(graph: ir.Graph) -> None:
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     if found.keys() & {QUANTIZE, DEQUANTIZE}:
         raise Refused(
-            f"the graph has {', '.join(names)}{more}: it is quantized already; expected the float graph, which "
-            "`wrn-deploy calibrate` quantizes"
+            f"the graph has {', '.join(names)}{more}: it is already quantized; expected the float graph, for "
+            "`wrn-deploy calibrate` to quantize"
         )
     raise Refused(f"the graph has the operator{'s' * (len(found) > 1)} {', '.join(names)}{more}: {_supported()}")
 

@@ -52,7 +52,7 @@ def flatten(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     """Flatten, behind the batch."""
     read = tensor_input(node, inputs)
     if node.attributes.get_int("axis", 1) % (len(read.shape) + 1) != 1:
-        raise refusal(node, "does not begin behind the batch", "axis 1")
+        raise refusal(node, "does not begin after the batch", "axis 1")
     return _to_shape(builder, node, read, (math.prod(read.foreign_shape),))
 
 
@@ -84,7 +84,7 @@ def squeeze(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     rank, shape = len(read.shape) + 1, read.foreign_shape
     gone = {axis % rank for axis in axes} or {at + 1 for at, size in enumerate(shape) if size == 1}
     if 0 in gone or any(shape[axis - 1] != 1 for axis in gone):
-        raise refusal(node, f"takes the axes {sorted(gone)} of {shape}", "axes of size 1 behind the batch")
+        raise refusal(node, f"takes the axes {sorted(gone)} of {shape}", "axes of size 1 after the batch")
     return _to_shape(builder, node, read, tuple(size for at, size in enumerate(shape) if at + 1 not in gone))
 
 
@@ -95,7 +95,7 @@ def unsqueeze(builder: Builder, node: ir.Node, inputs: Inputs) -> Tensor:
     rank = len(read.shape) + 1 + len(axes)
     added, rest = {axis % rank for axis in axes}, iter(read.foreign_shape)
     if 0 in added:
-        raise refusal(node, "adds an axis before the batch", "axes behind it")
+        raise refusal(node, "adds an axis before the batch", "axes after it")
     return _to_shape(builder, node, read, tuple(1 if at in added else next(rest) for at in range(1, rank)))
 
 

@@ -15,10 +15,10 @@ from wrn_deploy.export.foreign.operators import OPERATORS
 from wrn_deploy.models.aliases import ALIASES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE = (DOCS / "python.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "reference/python.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.strip()
-    for page in ("deploy.md", "import.md")
+    for page in ("how-to/deploy.md", "how-to/import.md")
     for line in (DOCS / page).read_text(encoding="utf-8").splitlines()
     if line.startswith("    wrn-deploy ")
 ]
@@ -35,7 +35,7 @@ def test_the_python_blocks_run_one_after_another(
     assert len(blocks) >= 6
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, "docs/python.md", "exec"), names)
+        exec(compile(block, "docs/reference/python.md", "exec"), names)
         assert capsys.readouterr().out, block
 
 
@@ -54,9 +54,11 @@ def test_a_command_names_real_options(command: str) -> None:
 
 
 def test_the_pages_name_every_operator_and_alias() -> None:
-    text = (DOCS / "import.md").read_text(encoding="utf-8")
+    text = (DOCS / "how-to/import.md").read_text(encoding="utf-8")
     listed = text.partition("operators on images:\n\n")[2].partition(".\n")[0].replace("\n", " ")
     assert listed.split(", ") == sorted({*OPERATORS, "Softmax", "LogSoftmax"})
     assert all(
-        f"`{name}`" in (DOCS / "deploy.md").read_text(encoding="utf-8") for pair in ALIASES.items() for name in pair
+        f"`{name}`" in (DOCS / "how-to/deploy.md").read_text(encoding="utf-8")
+        for pair in ALIASES.items()
+        for name in pair
     )

@@ -120,7 +120,7 @@ def test_siblings_take_turns_if_they_run_graphs(session: Noting, options: dict[s
 
 def test_without_graphs_one_size_is_kept_and_executing_nothing_is_an_error(session: Noting) -> None:
     with OnnxRuntimeBackend(session, CPU, IMAGES, (TensorSpec("logits", "float32", (4,)),)) as backend:
-        with pytest.raises(DeployError, match="nothing to execute on: upload a batch first"):
+        with pytest.raises(DeployError, match="no batch to run: upload one first"):
             backend.execute()
         for size in (1, 2, 1):
             assert answer(backend, size, 1.0) == [[-1.0] * 4] * size

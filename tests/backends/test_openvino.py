@@ -107,6 +107,6 @@ def test_a_damaged_graph_is_reported(made_bundle: Path) -> None:
 def test_executing_nothing_is_an_error(made_bundle: Path) -> None:
     with (
         open_cpu(made_bundle, Precision.FP32) as backend,
-        pytest.raises(DeployError, match="nothing to execute on: upload a batch first"),
+        pytest.raises(DeployError, match="no batch to run: upload one first"),
     ):
         backend.execute()

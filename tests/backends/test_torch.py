@@ -127,7 +127,7 @@ def test_each_size_is_compiled_once_and_for_siblings_too(spec: ModelSpec) -> Non
 def test_executing_nothing_is_an_error(made_bundle: Path) -> None:
     with (
         open_backend(Bundle.open(made_bundle), backend="torch", precision=Precision.FP32, threads=1) as backend,
-        pytest.raises(DeployError, match="nothing to execute on: upload a batch first"),
+        pytest.raises(DeployError, match="no batch to run: upload one first"),
     ):
         backend.execute()
 

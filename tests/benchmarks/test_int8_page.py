@@ -1,4 +1,4 @@
-"""docs/int8.md: its tables and its picture are those of the committed results, and say what the results say."""
+"""docs/explanation/int8.md: its tables and its picture are those of the committed results, and say the same."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def crowded(factor: float) -> list[dict[str, Any]]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A checkout with a page that has every place, and results of both networks."""
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/explanation").mkdir(parents=True)
     (tmp_path / "benchmarks/results").mkdir(parents=True)
-    (tmp_path / "docs/int8.md").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "docs/explanation/int8.md").write_text(TEXT, encoding="utf-8")
     for factor, model in enumerate(("wrn-16-2", "wrn-40-1"), start=1):
         write(
             tmp_path,
@@ -105,7 +105,7 @@ def test_the_ladder_has_both_networks_side_by_side(tree: Path) -> None:
     assert f"| **default**: and feedback rounding | {cells} 0.00420 | {cells} 0.00420 |" in text
     assert "| fp32 |  | 82.33 / 93.81 |  |  |" in text
     assert "10,000 JPEG / 1,017 exact test images" in text
-    assert "[wrn-40-1](../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
+    assert "[wrn-40-1](../../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
 
 
 def test_a_failed_row_gives_its_reason_and_is_no_point(tree: Path) -> None:

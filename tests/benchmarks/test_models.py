@@ -1,4 +1,4 @@
-"""docs/models.md: it agrees with the code and the committed results, and says what they say."""
+"""docs/reference/models.md: it agrees with the code and the committed results, and says what they say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wrn_deploy.models.checkpoints.sources import read_sources
 from wrn_deploy.models.published import Count, Published, Quantity
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/reference/models.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_published_count_that_disagrees_is_bold(two: list[ListedModel], tmp_pa
 
 def test_accuracies_are_best_first_with_a_note_each(two: list[ListedModel], tmp_path: Path) -> None:
     text = models.page(two, tmp_path)
-    table = text[text.index("| top-1 in per cent | ImageNet (top-5) |") :]
+    table = text[text.index("| top-1 in percent | ImageNet (top-5) |") :]
     first, *others = row(table, "wrn-50-2")[0].split("<br>")
     assert first.startswith("81.602 (95.758)<sup>")
     assert len(others) == 4
@@ -78,7 +78,7 @@ def test_a_changed_result_changes_the_page(two: list[ListedModel], tmp_path: Pat
     file.write_text(json.dumps(record), encoding="utf-8")
     text = models.page(two, tmp_path)
     assert "100.00 % (1,017 of 1,017)" in text
-    assert "](../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
+    assert "](../../benchmarks/results/int8-wrn-40-1-2core-xeon.json)" in text
 
 
 def test_training_and_fine_tuning_are_described_if_measured(two: list[ListedModel], tmp_path: Path) -> None:
@@ -109,4 +109,4 @@ def test_training_and_fine_tuning_are_described_if_measured(two: list[ListedMode
 
 def test_links_of_the_page_lead_to_files() -> None:
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", TEXT):
-        assert (ROOT / "docs" / link).exists(), link
+        assert (ROOT / "docs/reference" / link).exists(), link

@@ -40,7 +40,7 @@ def test_every_point_of_the_smallest_network(trained_graph: ir.Model) -> None:
     }
     points = tensorrt_points(trained_graph.graph)
     assert {(point.tensor, point.node, point.index) for point in points} == wanted
-    assert len(points) == len(wanted), "a point is there twice"
+    assert len(points) == len(wanted), "a point appears twice"
 
 
 def check_points(graph: ir.Graph, kinds: dict[str, int], skips: dict[str, str]) -> None:

@@ -47,7 +47,7 @@ class TestData:
         return outcome.err
 
     def test_nowhere(self, cli: Cli, bundle: Bundle, command: tuple[str, str]) -> None:
-        assert "no data at 'nowhere': expected a path, or one of the names digits" in self._refused(
+        assert "no data at 'nowhere': expected a path, or a built-in data set: digits" in self._refused(
             cli, bundle, command, "nowhere"
         )
 
@@ -59,7 +59,7 @@ class TestData:
         assert "is not a readable data set" in self._refused(cli, bundle, command, tmp_path / "empty")
 
     def test_no_images(self, cli: Cli, bundle: Bundle, command: tuple[str, str], npz: Npz) -> None:
-        assert "holds no images: expected at least one" in self._refused(cli, bundle, command, npz(count=0))
+        assert "contains no images: expected at least one" in self._refused(cli, bundle, command, npz(count=0))
 
     def test_a_file_of_another_kind(self, cli: Cli, bundle: Bundle, command: tuple[str, str]) -> None:
         manifest = bundle.folder / "manifest.json"
@@ -93,7 +93,7 @@ class TestData:
         plain = ("--rounding", "nearest") if command[0] == "calibrate" else ()
         outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--threads", 1, *plain)
         assert outcome.code == 0
-        assert re.search(r"warning: .* left out 1 file \('\d/cut\.heic'\) not named like an image", outcome.err)
+        assert re.search(r"warning: .* skipped 1 file \('\d/cut\.heic'\) without an image suffix", outcome.err)
 
     def test_a_split_that_is_not_there(self, cli: Cli, bundle: Bundle, command: tuple[str, str], pngs: Path) -> None:
         assert "has no split 'dev'" in self._refused(cli, bundle, command, f"{pngs}:dev")
@@ -115,7 +115,9 @@ class TestData:
     ) -> None:
         outcome = cli(command[0], bundle.folder, command[1], with_corrupt, "--max-corrupt", "some")
         assert outcome.code == 2
-        assert "--max-corrupt 'some': expected a number of images from 0, or a percentage, as in 3 or 1%" in outcome.err
+        assert (
+            "--max-corrupt 'some': expected a number of images from 0, or a percentage, such as 3 or 1%" in outcome.err
+        )
 
 
 @pytest.mark.usefixtures("no_torch")
@@ -199,7 +201,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     [
         ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
         ("folder", "folder is an empty folder: expected a .safetensors"),
-        ("file", "file holds 0 bytes: expected a .safetensors"),
+        ("file", "file contains 0 bytes: expected a .safetensors"),
     ],
 )
 def test_a_place_that_is_neither_a_bundle_nor_weights(
@@ -216,7 +218,7 @@ def test_export_takes_no_folder_with_other_files(cli: Cli, weights: Path, pngs: 
     before = contents(pngs)
     outcome = cli("export", "wrn-10-1", "--weights", weights, "--out", pngs)
     assert outcome.code == 1
-    assert "holds other files" in outcome.err
+    assert "contains other files" in outcome.err
     assert contents(pngs) == before
 
 
@@ -257,5 +259,5 @@ def test_train_continues_only_with_resume(cli: Cli, trained: Path) -> None:
     before = contents(trained)
     outcome = cli("train", "wrn-10-1", "--out", trained)
     assert outcome.code == 2
-    assert "holds a training run: pass --resume to continue" in outcome.err
+    assert "contains a training run: pass --resume to continue" in outcome.err
     assert contents(trained) == before

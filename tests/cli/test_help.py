@@ -10,6 +10,7 @@ import typer
 
 import wrn_deploy
 from tests.cli.conftest import Cli
+from tests.word_list import find_phrases
 from wrn_deploy.cli.app import GROUPS
 from wrn_deploy.cli.show.results import show_diagnosis
 from wrn_deploy.pipeline.inspection.doctor import Diagnosis
@@ -53,6 +54,12 @@ def test_every_option_is_explained_and_no_internal_name_shows(cli: Cli, command:
     for line in options:
         assert re.search(r"  [A-Z.a-z][^\[\]]+[.:] ", line), f"no explanation: {line}"
     assert not re.search(r"None|Annotated|Optional|wrn_deploy|<|\| None|[a-z]Options", text)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_help_is_in_plain_english(cli: Cli, command: str) -> None:
+    text = re.sub(r"[│╭╮╰╯─]+", " ", cli(*([command] if command else []), "--help").out)
+    assert [f"{hit.phrase!r}: write {hit.better}" for hit in find_phrases(text)] == []
 
 
 def test_defaults_are_shown(cli: Cli) -> None:

@@ -85,7 +85,7 @@ def test_a_plan_that_another_version_built(cli: Cli, bundle: Bundle, pngs: Path,
     outcome = cli("predict", bundle.folder, min(pngs.iterdir()), "--backend", "tensorrt_rtx")
     assert outcome.code == 4
     assert "1.2.3.4" in outcome.err
-    assert "build it again here" in outcome.err
+    assert "rebuild it here" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_batches(sizes: list[int]) -> None:
 
 @given(st.lists(SIZES, min_size=1), st.integers(0))
 def test_a_batch_size_twice_is_refused(sizes: list[int], index: int) -> None:
-    with pytest.raises(UsageError, match="different sizes"):
+    with pytest.raises(UsageError, match="distinct sizes"):
         parse_batches(",".join(map(str, [*sizes, sizes[index % len(sizes)]])))
 
 
@@ -88,7 +88,7 @@ def test_per_cent(value: float, sign: str) -> None:
     if value >= 0:
         assert parse_percent("--max-regress", f"{value!r}{sign}") == value
     else:
-        with pytest.raises(UsageError, match=r"--max-regress .*expected per cent from 0"):
+        with pytest.raises(UsageError, match=r"--max-regress .*expected a percentage of at least 0"):
             parse_percent("--max-regress", f"{value!r}{sign}")
 
 
@@ -112,7 +112,7 @@ def test_a_share_of_corrupt_images(percent: float) -> None:
     if 0 <= percent <= 100:
         assert parse_max_corrupt(f"{percent!r}%") == Percent(percent)
     else:
-        with pytest.raises(UsageError, match=r"--max-corrupt .*as in 3 or 1%"):
+        with pytest.raises(UsageError, match=r"--max-corrupt .*such as 3 or 1%"):
             parse_max_corrupt(f"{percent!r}%")
 
 

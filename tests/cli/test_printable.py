@@ -133,14 +133,14 @@ def test_a_log_and_its_folder(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_line_break_in_a_name_begins_no_line(cli: Cli, tmp_path: Path) -> None:
-    name = tmp_path / "a\nerror: none, all whole\n.png"
+    name = tmp_path / "a\nerror: none, all intact\n.png"
     lines = cli("inspect", name).err.splitlines()
     assert not [line for line in lines[1:] if line and not line.startswith("  ")]
     Image.new("RGB", (32, 32)).save(name)
     weights = cli("export", "wrn-10-1", "--random-weights", "--out", tmp_path / "b")
     assert weights.code == 0
     out = cli("predict", tmp_path / "b", name).out.splitlines()
-    assert [line for line in out if "all whole" in line] == [str(name).replace("\n", r"\n")]
+    assert [line for line in out if "all intact" in line] == [str(name).replace("\n", r"\n")]
 
 
 def test_names_that_are_not_utf8_work(cli: Cli, made_bundle: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ CASES = [
 def test_it_is_refused_with_what_it_needs(cli: Cli, given: tuple[str, ...], option: str, expected: str) -> None:
     outcome = cli(*given)
     assert outcome.code == 2
-    assert outcome.err.startswith(f"error: {option} would do nothing: expected ")
+    assert outcome.err.startswith(f"error: {option} would have no effect: expected ")
     assert expected in outcome.err
 
 

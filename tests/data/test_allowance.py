@@ -22,7 +22,9 @@ def test_a_number_or_a_percentage(text: str, max_corrupt: MaxCorrupt, of_250: in
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "some", "-1%", "101%", "nan%", "inf%", "%", "1%%"])
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--max-corrupt .*: expected a number of images from 0, or a percentage, as"):
+    with pytest.raises(
+        UsageError, match=r"--max-corrupt .*: expected a number of images from 0, or a percentage, such as"
+    ):
         parse_max_corrupt(text)
 
 

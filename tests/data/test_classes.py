@@ -106,7 +106,7 @@ def test_numbered_folders_have_their_own_indices_and_that_is_said(tmp_path: Path
     names = [f"{number:0{width}}" for number in range(12)]
     matched = match_classes(_numbered(tmp_path, names), _nameless(12))
     assert _match(matched, _nameless(12)) == {name: int(name) for name in names}
-    assert ("class names are numbers, and each is its own index" in "".join(matched.notes)) is (width == 0)
+    assert ("class names are numbers, so each is used as its own index" in "".join(matched.notes)) is (width == 0)
 
 
 @pytest.mark.parametrize("names", [range(1, 13), range(0, 24, 2), [0.5, 2.5, 10.5, *range(9)], range(-6, 6)])

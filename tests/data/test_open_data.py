@@ -91,7 +91,7 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=r"no data at '.*nowhere'.*expected a path, or one of the names digits"):
+    with pytest.raises(DeployError, match=r"no data at '.*nowhere'.*expected a path, or a built-in data set: digits"):
         open_data(str(tmp_path / "nowhere"), Role.TEST)
 
 
@@ -114,17 +114,17 @@ def test_a_format_is_recognised_by_its_content_whatever_its_name(npz_file: Path,
 
 def test_a_set_without_images_is_an_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", images=np.zeros((0, 32, 32, 3), dtype=np.uint8))
-    with pytest.raises(DeployError, match="holds no images: expected at least one"):
+    with pytest.raises(DeployError, match="contains no images: expected at least one"):
         open_data(str(tmp_path / "none.npz"), Role.TEST)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x28\xb5\x2f\xfd" + bytes(30), "compressed with zstd, which is not read: unpack it with `zstd -d`"),
+        (b"\x28\xb5\x2f\xfd" + bytes(30), "compressed with zstd, which is not supported: unpack it with `zstd -d`"),
         (b"BZh91AY", "compressed with bzip2"),
         (b"\xfd7zXZ\0", "compressed with xz"),
-        (b"PK\3\4" + bytes(26), "a zip file without arrays, which is not read: unpack it"),
+        (b"PK\3\4" + bytes(26), "a zip file without arrays, which is not supported: unpack it"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself"),
         (b"\n <!DOCTYPE html>", "an HTML page: the download failed"),
         (b"ARROW1\0\0", "an Arrow file"),
@@ -158,7 +158,7 @@ def test_the_folder_that_torchvision_is_given_is_read(cifar10_python: Path, mnis
     assert len(open_data(str(root), Role.TEST)) == len(open_data(str(cifar10_python), Role.TEST))
     (root / "MNIST").mkdir()
     mnist_folder.rename(root / "MNIST" / "raw")
-    with pytest.raises(DeployError, match=r"holds 2 data sets: expected one; give .*-batches-py or .*MNIST/raw"):
+    with pytest.raises(DeployError, match=r"contains 2 data sets: expected one; give .*-batches-py or .*MNIST/raw"):
         open_data(str(root), Role.TEST)
 
 

@@ -130,7 +130,7 @@ def test_images_of_different_sizes_make_one_batch_when_resized(shared_data: Path
 def test_a_source_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"none")
     batches = Batches(open_data(str(tmp_path), Role.TEST), IMAGENET, 16, max_corrupt=1)
-    with pytest.raises(DeployError, match="gave no readable image: expected at least one"):
+    with pytest.raises(DeployError, match="has no readable image: expected at least one"):
         list(batches)
 
 

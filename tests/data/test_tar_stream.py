@@ -92,7 +92,7 @@ def test_content_that_ends_while_it_is_read_is_damage(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(PLAIN[: HEADERS[2] + BLOCK + 600])
     found = members(tmp_path / "a")
     last = [next(found) for _ in FILES][-1]
-    with pytest.raises(DeployError, match=r"a is damaged \(unexpected end of data\): expected a whole tar file"):
+    with pytest.raises(DeployError, match=r"a is damaged \(unexpected end of data\): expected an intact tar file"):
         last.read()
 
 

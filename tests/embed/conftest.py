@@ -1,4 +1,4 @@
-"""What these tests share: the library, built once, and a program in C++ that makes calls of it."""
+"""What these tests share: both libraries, each built once, and a program in C++ that makes calls of one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
+from wrn_deploy.embed.environment import embedding_obstacle
+from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.embed.package import write_package
 from wrn_deploy.progress import Silent
 
@@ -49,13 +51,20 @@ class Ran:
 Driver = Callable[..., Ran]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `wrn-deploy embed` writes."""
-    pytest.importorskip("cffi", reason="cffi builds the library")
-    folder = tmp_path_factory.mktemp("embed") / "library"
-    write_package(folder, Silent())
+@pytest.fixture(scope="session", params=["native", "python"])
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `wrn-deploy embed` writes, and then that of `wrn-deploy embed --python`."""
+    skip_without_tools(request.param)
+    folder = tmp_path_factory.mktemp("embed") / request.param
+    write_package(folder, Silent(), python=request.param == "python")
     return folder
+
+
+def skip_without_tools(which: str) -> None:
+    """Skips the test if the library cannot be built here."""
+    obstacle = native_obstacle() if which == "native" else embedding_obstacle()
+    if obstacle is not None:
+        pytest.skip(f"the library cannot be built: {obstacle}")
 
 
 @pytest.fixture(scope="session")

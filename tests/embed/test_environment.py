@@ -1,4 +1,4 @@
-"""The library finds its Python: recorded, named, moved away, broken; linked, or within it; in other hosts."""
+"""The library with Python inside finds it: recorded, named, moved, broken; linked, or within it; in other hosts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.embed.conftest import Driver
 from wrn_deploy.embed.build import build_libraries, try_library
 from wrn_deploy.embed.environment import _static, find_environment
 from wrn_deploy.errors import MachineError
+
+pytestmark = pytest.mark.parametrize("library", ["python"], indirect=True, scope="session")
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBED = "import sys; sys.path.insert(0, sys.argv[1]); from wrn_deploy.cli import main; del sys.argv[1]; main()"
@@ -40,7 +42,7 @@ def own(tmp_path: Path) -> Path:
 def moving(own: Path, tmp_path: Path, program: Path) -> Path:
     """The folder of libraries that were built with that environment."""
     del program
-    arguments = ["-I", "-c", EMBED, str(ROOT), "embed", "--out", str(tmp_path / "built")]
+    arguments = ["-I", "-c", EMBED, str(ROOT), "embed", "--python", "--out", str(tmp_path / "built")]
     subprocess.run([own / "bin" / "python3", *arguments], check=True, capture_output=True)
     return tmp_path / "built" / "lib"
 

@@ -1,4 +1,4 @@
-"""The commands and programs of docs/embedding.md, run one after another in a folder with a bundle."""
+"""The commands and programs of docs/how-to/embedding.md, run one after another in a folder with a bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "embedding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
 
@@ -54,4 +54,4 @@ def test_the_page_has_commands_and_names_every_call(library: Path) -> None:
     assert {language for language, _ in BLOCKS} == {"c", "console", "python"}
     header = (library / "include" / "wrn_runner.h").read_text()
     for call in re.findall(r"^WRN_API [^;]*?(wrn_\w+)\(", header, re.MULTILINE):
-        assert f"`{call}`" in PAGE, f"docs/embedding.md does not name {call}"
+        assert f"`{call}`" in PAGE, f"docs/how-to/embedding.md does not name {call}"

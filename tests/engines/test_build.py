@@ -140,7 +140,7 @@ def test_a_truncated_graph_is_refused(rtx: TensorRT, made_bundle: Path, tmp_path
 @pytest.mark.parametrize("data", [b"", b"\x00" * 64])
 def test_an_empty_file_which_parses_is_refused(rtx: TensorRT, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "graph.onnx").write_bytes(data)
-    assert "expected a whole ONNX graph" in refusal(rtx, tmp_path / "graph.onnx")
+    assert "expected an intact ONNX graph" in refusal(rtx, tmp_path / "graph.onnx")
 
 
 def test_a_missing_file_is_refused(rtx: TensorRT, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_old_gpus_lack_is_explained(rtx: TensorRT, made_bundle: Path) -> No
 
 
 def test_a_graph_for_onnxruntime_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
-    assert "as ONNX Runtime wants it" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
+    assert "as ONNX Runtime needs it" in refusal(rtx, made_bundle / "int8-onnxruntime.onnx")
 
 
 def test_other_bytes_are_not_kept(rtx: TensorRT, made_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

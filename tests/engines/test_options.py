@@ -34,7 +34,9 @@ def test_a_profile_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "8", "1:8", "1:8:32:64", "a:b:c", "1:8:", "1,8,32", "1.5:2:3"])
 def test_another_text_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--profile .*: expected three batch sizes and colons, as in 1:8:32"):
+    with pytest.raises(
+        UsageError, match=r"--profile .*: expected three batch sizes separated by colons, such as 1:8:32"
+    ):
         parse_profile(text)
 
 
@@ -45,11 +47,11 @@ def test_another_text_is_a_usage_error(text: str) -> None:
         ({"profiles": (Profile(), Profile(1, 1, 1), Profile())}, "--profile 1:8:32 twice"),
         ({"level": 6}, "--optimization-level 6: expected 0 to 5"),
         ({"level": -1}, "--optimization-level -1: expected 0 to 5"),
-        ({"compute_capabilities": ("SM86", "SM86")}, "--compute-capability SM86 SM86: expected each one once"),
+        ({"compute_capabilities": ("SM86", "SM86")}, "--compute-capability SM86 SM86: expected each only once"),
         ({"compute_capabilities": ("CURRENT", "SM86")}, "expected CURRENT alone, or names without it"),
         ({"aux_streams": -1}, "--aux-streams -1: expected 0"),
         ({"timing_iterations": 0}, "--timing-iterations 0: expected at least 1"),
-        ({"exclude_lean_runtime": True}, "--exclude-lean-runtime: expected it with --version-compatible"),
+        ({"exclude_lean_runtime": True}, "--exclude-lean-runtime: expected --version-compatible with it"),
         ({"timing_cache": Path("a"), "no_timing_cache": True}, "--timing-cache a and --no-timing-cache: expected one"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_file_that_the_user_named_is_refused_and_stays(tmp_path: Path, content
     with pytest.raises(DeployError, match=r"times is not a timing cache of this TensorRT on this GPU: delete it"):
         build(file, b"one", ours=False)
     assert file.read_bytes() == content
-    with pytest.raises(DeployError, match=r"cannot be read \(.*\): name another --timing-cache"):
+    with pytest.raises(DeployError, match=r"cannot be read \(.*\): choose another --timing-cache"):
         build(tmp_path, b"one", ours=False)
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_or_written_does_not_lose_the_plan(tmp_path: 
     file.mkdir()
     times = build(file, b"one", ours=True)
     said = [warning.partition(" (")[0] for warning in times.warnings]
-    assert said == [f"{file} cannot be read", "the measured times are not kept"]
+    assert said == [f"{file} cannot be read", "the measured times cannot be saved"]
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_cache_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
     times.attach(FailingConfig())
     times.save()
     assert file.read_bytes() == b"mine: old"
-    assert times.warnings == ["the measured times are not kept (no space): name another --timing-cache"]
+    assert times.warnings == ["the measured times cannot be saved (no space): choose another --timing-cache"]
     assert [each.name for each in tmp_path.iterdir()] == ["times"]
 
 

@@ -20,14 +20,14 @@ def test_the_error_names_the_limit_and_how_to_raise_it() -> None:
     with pytest.raises(OverLimit) as caught:
         Budget().check("pixels", 178_000_000, "a.png")
     assert str(caught.value) == (
-        "a.png needs 178,000,000 pixels: the limit is 100,000,000; if you trust the file, raise it, as in "
+        "a.png needs 178,000,000 pixels: the limit is 100,000,000; if you trust the file, raise it with "
         "`wrn-deploy --limit pixels=200000000 ...` or WRN_DEPLOY_LIMITS=pixels=200000000"
     )
     assert isinstance(caught.value, DamagedFile)
 
 
 def test_the_help_and_the_documentation_list_every_limit_with_its_default() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "trust.md").read_text(encoding="utf-8")
     shown = typer.main.get_command(app).params
     (text,) = (getattr(parameter, "help", "") for parameter in shown if "--limit" in parameter.opts)
     sizes = {256 * 2**20: "256 MiB", 4 * 2**30: "4 GiB", 16 * 2**30: "16 GiB"}

@@ -29,7 +29,7 @@ RAISED = (
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_it_names_the_file(error: Exception) -> None:
     with (
-        pytest.raises(DamagedFile, match=r"x\.tar is damaged \(.+\): expected a whole tar file") as caught,
+        pytest.raises(DamagedFile, match=r"x\.tar is damaged \(.+\): expected an intact tar file") as caught,
         name_damage("x.tar", "tar"),
     ):
         raise error

@@ -64,5 +64,5 @@ def test_a_long_list_of_numbers_is_read() -> None:
 
 def test_numbers_that_are_not_finite_are_read_for_readers_that_name_them() -> None:
     assert str(parse_json("[NaN, 1e999, -Infinity]", "x.json", finite=False)) == "[nan, inf, -inf]"
-    with pytest.raises(DamagedFile, match="is there twice"):
+    with pytest.raises(DamagedFile, match="appears twice"):
         parse_json('{"a": NaN, "a": 1}', "x.json", finite=False)

@@ -80,18 +80,18 @@ def test_where_a_depth_is_that_of_two_kinds_the_name_decides(name: str, family: 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("wrn-18-0.5", "expected a widening factor from 1, a multiple of 1/8, as in wrn-18-1.5"),
+        ("wrn-18-0.5", "expected a widening factor from 1, a multiple of 1/8, such as wrn-18-1.5"),
         ("wrn-18-1.3", "expected a widening factor from 1, a multiple of 1/8"),
         (
             "wrn-18-2-cifar",
             "expected a depth of 6n\\+4 .*wrn-16-2 or wrn-22-2; or an ImageNet network: wrn-18-k, wrn-34-k",
         ),
-        ("wrn-28-1.5", "expected a depth of 6n\\+4 and a whole widening factor"),
+        ("wrn-28-1.5", "expected a depth of 6n\\+4 and an integer widening factor"),
         (
             "preresnet-165",
-            "expected a depth of 9n\\+2, as in preresnet-164 or preresnet-173; or .* 26, 50",
+            "expected a depth of 9n\\+2, such as preresnet-164 or preresnet-173; or .* 26, 50",
         ),
-        ("preresnet-2", "as in preresnet-11 or preresnet-20"),
+        ("preresnet-2", "such as preresnet-11 or preresnet-20"),
         ("wrn-28-10-imagenet", "unknown model"),
     ],
 )
@@ -137,7 +137,7 @@ def test_an_unknown_name_gets_the_near_ones(name: str, near: str) -> None:
     "name", ["", "resnet50x", "wrn-16", "wrn-16-2-3", "wrn--16-2", "wrn-16-2\n", "wrn-" + 5000 * "9"]
 )
 def test_what_is_not_a_name_is_an_error_with_the_expected_form(name: str) -> None:
-    with pytest.raises(DeployError, match="expected wrn-<depth>-<widen>, as in wrn-28-10"):
+    with pytest.raises(DeployError, match="expected wrn-<depth>-<widen>, such as wrn-28-10"):
         describe_model(name)
 
 
@@ -188,7 +188,7 @@ def test_preprocessing_and_dropout_can_be_changed_one_by_one(cifar: ModelSpec) -
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (Overrides(classes=3, labels=("a", "b")), "2 labels for 3 classes: expected one label a class"),
+        (Overrides(classes=3, labels=("a", "b")), "2 labels for 3 classes: expected one label per class"),
         (Overrides(classes=0), "0 classes: expected at least 2"),
         (Overrides(classes=1), "1 classes: expected at least 2"),
         (Overrides(labels=()), "0 classes: expected at least 2"),

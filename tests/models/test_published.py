@@ -138,7 +138,7 @@ def test_the_tables_are_read_as_they_stand() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ('"36.5 M"', '"36.5"', "'36.5': expected a number as in '36.5 M'"),
+        ('"36.5 M"', '"36.5"', "'36.5': expected a number such as '36.5 M'"),
         ('"36.5 M"', "36.5", "not as expected: TypeError"),
         ('"parameters"', '"params"', "'params' is not a valid Quantity"),
         ('source = "a zoo"', "", "not as expected: KeyError\\('source'\\)"),

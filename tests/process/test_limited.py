@@ -16,7 +16,7 @@ from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
 from wrn_deploy.files.budget import raised
 from wrn_deploy.process.limited import allow_memory, read_limited
 
-EXPECTED = "expected a whole file"
+EXPECTED = "expected an intact file"
 
 
 def copy(file: BinaryIO, output: BinaryIO, name: str) -> None:
@@ -86,7 +86,7 @@ def test_a_child_that_does_not_end_is_stopped(function: str, tmp_path: Path) -> 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory a process has")
 def test_memory_is_limited_to_what_is_allowed(tmp_path: Path) -> None:
-    with pytest.raises(DamagedFile, match="it ran out of the memory"):
+    with pytest.raises(DamagedFile, match="it exceeded the memory limit"):
         read("take_memory", tmp_path)
     assert read("take_what_is_allowed", tmp_path) == b"1073741824"
 

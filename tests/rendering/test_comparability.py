@@ -45,7 +45,9 @@ def test_other_conditions_may_not_be_compared(make: Callable[[], Report], reason
 def test_other_images_matter_where_the_timed_section_decodes_them() -> None:
     decoding = with_settings(boundary=Boundary.E2E)
     (reason,) = obstacles(decoding, dataclasses.replace(decoding, data_digest="f" * 64))
-    assert reason == "other images, which the timed section decodes: digits (0123456789ab) and digits (ffffffffffff)"
+    assert (
+        reason == "different images, which the timed section decodes: digits (0123456789ab) and digits (ffffffffffff)"
+    )
     assert obstacles(A, dataclasses.replace(A, data_digest="f" * 64)) == ()
 
 

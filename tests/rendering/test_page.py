@@ -170,7 +170,7 @@ def test_images_that_changed_are_pictures_with_words() -> None:
     shown = re.findall(r'<img class="squares" alt="([^"]+)" width="96" height="96" src="data:image/png;base64,', text)
     assert len(shown) == text.count("<img") > 10
     assert all(re.fullmatch(r"val_\d+\.JPEG: .+, before .+, now .+", words) for words in shown)
-    assert "29 images of 1000 got another class than from the reference; 10 of them are shown." in text
+    assert "29 images of 1000 were classified differently from the reference; 10 of them are shown." in text
 
 
 def test_what_is_no_png_is_not_shown() -> None:

@@ -115,13 +115,13 @@ def test_skipped_rows_share_their_reason() -> None:
 
 def test_notes_say_what_the_numbers_mean() -> None:
     text = "\n".join(notes(FULL))
-    assert "Timed section: inference alone" in text
+    assert "Timed section: inference only" in text
     assert "same top class as PyTorch fp32" in text
     assert "the time over PyTorch fp32's in the same round, with its bootstrap 95 % interval" in text
     assert "corrupt" not in text
     names = tuple(f"{number}.png" for number in range(7))
     corrupt = dataclasses.replace(FULL, corrupt=names)
-    assert "7 corrupt images left out: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in notes(corrupt)
+    assert "7 corrupt images skipped: 0.png, 1.png, 2.png, 3.png, 4.png and 2 more." in notes(corrupt)
     few = dataclasses.replace(FULL, settings=dataclasses.replace(FULL.settings, rounds=5))
     assert "Ratios to PyTorch fp32 need at least 6 rounds; there were 5." in notes(few)
 
@@ -149,7 +149,7 @@ def test_warnings_say_what_to_beware_of() -> None:
         FEW_ROUNDS
     )
     assert tuple(remark.text for remark in doubts(disturbed(make_report(FP32), 0.2))) == tuple(
-        f"Others took 20 % of the cores' time at batch {n}." for n in (1, 8)
+        f"Other programs used 20 % of the CPU time at batch {n}." for n in (1, 8)
     )
     invalid = "LoadGen calls Server of TensorRT CUDA graph int8 invalid: Reduce target QPS to improve latency."
     assert invalid in texts(make_full_report())
@@ -190,7 +190,7 @@ FEW_ROUNDS = make_report(*(
 
 
 def disturbed(report: Report, taken: float) -> Report:
-    """The report of a machine on which others took a fraction of the cores' time."""
+    """The report of a machine on which other programs used a fraction of the cores' time."""
     around = Environment(before=Snapshot(), after=Snapshot(), taken={1: taken, 8: taken})
     return dataclasses.replace(report, environment=around)
 
@@ -223,7 +223,7 @@ SENTENCES = {
 def test_times_that_mean_nothing_have_no_headline(name: str) -> None:
     noisy, calm = disturbed(FULL, 0.3), disturbed(FULL, 0.2)
     assert headline(noisy).severity is Severity.DISTRUST
-    assert "others took 30 % of the cores' time" in headline(noisy).text
+    assert "other programs used 30 % of the CPU time" in headline(noisy).text
     assert headline(calm).severity is Severity.NOTE
     words = " ".join(RENDERINGS[name](noisy).split())
     assert "Do not trust these times" in words
@@ -304,10 +304,8 @@ def test_who_used_the_cpu_is_told() -> None:
     )
     report = dataclasses.replace(FULL, environment=around)
     pairs = dict(environment(report))
-    assert pairs["CPU limit"] == "1.5 cores' worth of time"
-    assert pairs["Other programs"] == (
-        "0.25 cores' worth of time while measuring; 1.30 % of the time went to other machines"
-    )
+    assert pairs["CPU limit"] == "1.5 cores of CPU time"
+    assert pairs["Other programs"] == ("0.25 cores used while measuring; 1.30 % of the time went to other machines")
     table = machine_state(report)
     assert table is not None
     assert [line.cells for line in table.lines] == [("GPU throttled", "", "no")], "an idle GPU is not throttled"

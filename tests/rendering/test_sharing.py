@@ -48,9 +48,12 @@ def test_tiles_say_how_much_faster_less_accurate_and_smaller() -> None:
 
 def test_tiles_claim_no_more_than_verdicts_do() -> None:
     assert told(disturbed(FULL, 0.2))[0] == (
-        "≥ 2.1x as fast at batch 1 (only a bound, since others took 20 % of the cores' time)"
+        "≥ 2.1x as fast at batch 1 (only a bound, since other programs used 20 % of the CPU time)"
     )
-    assert told(disturbed(FULL, 0.3))[0] == "not shown how fast at batch 1 (since others took 30 % of the cores' time)"
+    assert (
+        told(disturbed(FULL, 0.3))[0]
+        == "not shown how fast at batch 1 (since other programs used 30 % of the CPU time)"
+    )
     alike = make_report(measured("A", Precision.FP32, 1.0), measured("B", Precision.FP32, 1.0))
     assert told(alike)[0].startswith("no difference of times shown at batch 1 (95 % interval 1.00x")
     assert not any("top-1" in text for text in (*told(RANDOM), *told(NO_ACCURACY)))

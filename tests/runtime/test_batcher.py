@@ -121,7 +121,7 @@ def test_a_full_queue_refuses_more(fake: FakeRunner) -> None:
         running = batcher.submit(image(0))
         assert fake.entered.acquire(timeout=60)
         waiting = [batcher.submit(image(number)) for number in (1, 2)]
-        with pytest.raises(Overloaded, match="2 images wait, which is max_waiting"):
+        with pytest.raises(Overloaded, match="2 images are waiting, the most that max_waiting allows"):
             batcher.submit(image(3))
         fake.gate.set()
         assert answers([running, *waiting]) == [0, 1, 2]

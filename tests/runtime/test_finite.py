@@ -68,8 +68,8 @@ def written(runner: Runner, images: npt.NDArray[np.float32], out: Any) -> Any:
 def test_logits_are_checked_on_every_path(made_bundle: Path, call: str) -> None:
     text = (
         r"^onnxruntime fp32 gives NaN or infinite logits: \d+ of 50 values, in 2 of 5 images, the first of which is "
-        "image 1, counted from 0; expected finite ones: run another precision, as fp32, or allow them with the option "
-        "allow_nonfinite$"
+        "image 1, counted from 0; expected finite ones: run another precision, such as fp32, or allow them with the "
+        "option allow_nonfinite$"
     )
     given = {"backend": "onnxruntime", "precision": "fp32"}
     with Runner.open(made_bundle, **given) as runner:  # type: ignore[arg-type]

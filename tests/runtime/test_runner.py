@@ -308,7 +308,7 @@ def test_unknown_names_are_refused_with_the_known_ones(made_bundle: Path) -> Non
 def test_a_bundle_that_nothing_can_run_names_every_reason(bundle: Bundle) -> None:
     (bundle.folder / "fp32.onnx").unlink()
     (bundle.folder / "fp16-tensorrt_rtx.plan").unlink(missing_ok=True)
-    expected = r"nothing here can run .*: ONNX Runtime CPU fp32: .*fp32.*; TensorRT fp16: "
+    expected = r"no backend here can run .*: ONNX Runtime CPU fp32: .*fp32.*; TensorRT fp16: "
     with pytest.raises(DeployError, match=expected) as error:
         Runner.open(bundle.folder)
     assert error.value.exit_code == 1, "the bundle can be repaired: not a matter of the machine"

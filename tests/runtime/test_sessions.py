@@ -98,7 +98,7 @@ def test_a_part_of_the_graph_on_another_provider_is_an_error_that_names_it() -> 
         def get_providers() -> list[str]:
             return [CUDA.name, CPU.name]
 
-    with pytest.raises(MachineError, match=r"leaves a part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
+    with pytest.raises(MachineError, match=r"leaves part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
         sessions._check_placement(First(), CUDA, "graph.onnx")
 
 
@@ -118,7 +118,9 @@ def test_the_reason_why_a_provider_cannot_be_loaded_is_in_the_error(
     monkeypatch.setattr(sessions, "has_provider", lambda _provider: True)
     monkeypatch.setattr(sessions, "load_libraries", lambda _module: None)
     monkeypatch.setattr(ort, "InferenceSession", open_on_the_cpu)
-    with pytest.raises(MachineError, match=r"cannot load its CUDAExecutionProvider \(libcublasLt\.so\.13: .*docs/gpu"):
+    with pytest.raises(
+        MachineError, match=r"cannot load its CUDAExecutionProvider \(libcublasLt\.so\.13: .*docs/how-to/gpu"
+    ):
         open_session(made_bundle / "fp32.onnx", provider=CUDA)
     assert asked == [{"providers": [(CUDA.name, {"use_tf32": "0"})], "enable_fallback": 0}]
     assert capfd.readouterr() == ("", "")

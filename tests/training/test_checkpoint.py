@@ -151,7 +151,7 @@ def test_a_run_with_other_options_is_refused_and_what_differs_is_named(
 ) -> None:
     fresh = _trainer(seed=9)
     before = [value.clone() for value in fresh.network.state_dict().values()]
-    with pytest.raises(DeployError, match="belongs to another run") as error:
+    with pytest.raises(DeployError, match="is from another run") as error:
         restore_checkpoint(file, fresh, expected)
     assert f"({text}" in str(error.value)
     assert str(error.value).endswith("use its options, or another --out")
@@ -192,7 +192,7 @@ def test_a_record_that_is_none_is_reported(file: Path, record: str) -> None:
         restore_checkpoint(file, _trainer(), POINT)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other shape", "left over"])
+@pytest.mark.parametrize("damage", ["missing", "other shape", "unexpected"])
 def test_tensors_that_are_not_the_networks_are_reported(file: Path, damage: str) -> None:
     tensors = load_file(file)
     if damage == "missing":
@@ -215,7 +215,7 @@ def test_tensors_that_are_not_the_networks_are_reported(file: Path, damage: str)
     ],
 )
 def test_a_run_with_other_arithmetic_is_refused(file: Path, execution: ExecutionOptions, text: str) -> None:
-    with pytest.raises(DeployError, match=f"belongs to another run .{text}"):
+    with pytest.raises(DeployError, match=f"is from another run .{text}"):
         restore_checkpoint(file, _trainer(execution=execution), POINT)
 
 

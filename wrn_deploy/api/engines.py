@@ -42,23 +42,23 @@ def build_engine(
         bundle: a bundle, or its folder; calibrated for "int8".
         precision: of the graph to build from: "fp16", "int8", "bf16" or "fp8".
         flavor: "tensorrt" or "tensorrt_rtx"; None: the first that is installed.
-        profiles: smallest batch, batch to tune for, largest batch of each.
-        workspace_mib: maximum scratch memory of a layer, in MiB.
-        level: how long to search, 0 to 5.
+        profiles: minimum, optimal and maximum batch size of each profile.
+        workspace_mib: maximum scratch memory per layer, in MiB.
+        level: optimization level, 0 to 5; higher levels search longer.
         tf32: whether fp32 layers may use TF32.
         version_compatible: the plan also runs on later versions; TensorRT only.
-        hardware: the GPUs that it also runs on, as in "ampere-plus"; TensorRT only.
-        compute_capabilities: GPUs, as in "SM89"; TensorRT-RTX only.
-        refit: allow new weights in the engine.
-        strip: leave the weights out.
-        timing_cache: a file of measured times; TensorRT only.
-        rebuild: build even if the plan is up to date.
-        progress: shows what happens; None: nothing.
+        hardware: the GPUs that it also runs on, such as "ampere-plus"; TensorRT only.
+        compute_capabilities: target GPUs, such as "SM89"; TensorRT-RTX only.
+        refit: make the plan refittable: its weights can be replaced.
+        strip: build without weights; the application must refit the engine.
+        timing_cache: a file of measured kernel times; TensorRT only.
+        rebuild: rebuild even if the plan is up to date.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        UsageError: no calibration for int8, or an option that this TensorRT lacks.
+        UsageError: no calibration for int8, or an option that this TensorRT does not have.
         MachineError: no TensorRT is installed, or this machine cannot build the plan.
-        GateError: the engine computes a layer in more bits than the graph asks for.
+        GateError: the engine computes a layer in more bits than the graph requests.
         DeployError: the bundle lacks the graph, or TensorRT cannot build it.
 
     Example:

@@ -47,31 +47,31 @@ def deploy(
     """Exports, calibrates, builds the plans that this machine can build, and measures accuracy: `wrn-deploy deploy`.
 
     Args:
-        weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k".
-        calib_data: images to calibrate on.
+        weights: a file, or a name such as "timm/wide_resnet50_2.racm_in1k".
+        calib_data: calibration images.
         out: the bundle's folder.
         model: the network's name; None: the weights name it.
-        data: labelled images to measure accuracy on; None: not measured, and nothing is judged.
-        int8: build and measure int8 alone.
+        data: labelled images to measure accuracy on; None: skip this step and its gate.
+        int8: build and measure int8 only.
         max_drop: points of top-1 that a candidate may lose against fp32.
         limit: measure accuracy on the first `limit` images.
-        weights_key: the state dict to take, if the file has several.
-        classes: as the next four, in `get_model`.
+        weights_key: the state dict to use, if the file has several.
+        classes: this and the next four as in `get_model`.
         labels: the names of the classes.
         mean: mean of R, G and B, of a 0..1 image.
-        std: their standard deviation, likewise.
+        std: standard deviation of R, G and B, of a 0..1 image.
         resize: pixels of an image's shorter side before the centre is cropped.
-        size: as the next two, in `calibrate`.
+        size: this and the next two as in `calibrate`.
         method: of calibration.
         percentile: of the method "percentile".
         threads: CPU threads; None: one per core.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
-        replace: replace the bundle of another network.
-        progress: shows what happens; None: nothing.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
+        replace: replace an existing bundle of another network.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        GateError: a graph differs from PyTorch, a plan is in another precision than asked for, or a candidate loses
+        GateError: a graph differs from PyTorch, a plan misses the requested precision, or a candidate loses
             too much accuracy; the bundle is complete in the last case.
         UsageError: options that contradict each other.
         DeployError: unusable weights or data.
@@ -157,28 +157,28 @@ def export_model(
     """Makes a bundle of fp32 and fp16 graphs, checked against PyTorch: `wrn-deploy export`.
 
     Args:
-        weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k"; None with `random_weights`.
+        weights: a file, or a name such as "timm/wide_resnet50_2.racm_in1k"; None with `random_weights`.
         out: the bundle's folder.
         model: the network's name; None: the weights name it.
-        random_weights: make untrained weights, for speed work alone.
+        random_weights: make untrained weights, for speed tests only.
         seed: of the random weights.
-        weights_key: the state dict to take, if the file has several.
-        classes: as the next four, in `get_model`.
+        weights_key: the state dict to use, if the file has several.
+        classes: this and the next four as in `get_model`.
         labels: the names of the classes.
         mean: mean of R, G and B, of a 0..1 image.
-        std: their standard deviation, likewise.
+        std: standard deviation of R, G and B, of a 0..1 image.
         resize: pixels of an image's shorter side before the centre is cropped.
-        bf16: write a bf16 graph too; experimental.
+        bf16: also write a bf16 graph; experimental.
         pixels: graphs take pixels, uint8 (N, H, W, 3), and normalise them.
-        top_k: graphs give the best `top_k` classes instead of all logits.
-        features: graphs give the pooled features too.
-        feature_maps: graphs give the last tensor of each resolution too.
-        replace: replace the bundle of another network.
-        progress: shows what happens; None: nothing.
+        top_k: graphs output the best `top_k` classes instead of all logits.
+        features: graphs also output the pooled features.
+        feature_maps: graphs also output the last tensor of each resolution.
+        replace: replace an existing bundle of another network.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        UsageError: neither weights nor `random_weights`, or both; another network's bundle is there.
-        DeployError: bad weights, or a folder that holds something else.
+        UsageError: neither weights nor `random_weights`, or both; the folder contains another network's bundle.
+        DeployError: bad weights, or a folder that contains other files.
         GateError: a graph does not compute what the network computes.
         MachineError: a package is missing.
 
@@ -223,24 +223,25 @@ def import_model(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
-    """Makes a bundle of an ONNX classifier that was exported elsewhere, checked against the file: `wrn-deploy import`.
+    """Makes a bundle from another tool's ONNX classifier, and checks it against the file: `wrn-deploy import`.
 
     Args:
-        file: the ONNX file; external data must lie beside it.
+        file: the ONNX file; its external data must be next to it.
         out: the bundle's folder.
-        mean: mean of R, G and B that normalises images, of a 0..1 image; zeros if the graph normalises.
-        std: their standard deviation, likewise; ones if the graph normalises.
+        mean: mean of R, G and B, of a 0..1 image; zeros if the graph normalises.
+        std: standard deviation of R, G and B, of a 0..1 image; ones if the graph normalises.
         labels: the names of the classes.
         name: the network's name; None: the file's.
         resize: pixels of an image's shorter side before the centre is cropped.
-        crop: height and width of the input, if the graph leaves them open.
+        crop: height and width of the input, if the graph does not fix them.
         interpolation: of the resize: "bilinear" or "bicubic".
-        replace: replace the bundle of another network.
-        progress: shows what happens; None: nothing.
+        replace: replace an existing bundle of another network.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        UsageError: the size of the input must be given, or contradicts the graph's; another network's bundle is there.
-        DeployError: an operator that cannot be taken, by its name; not a classifier; a damaged file.
+        UsageError: the size of the input must be given, or contradicts the graph's; the folder contains another
+            network's bundle.
+        DeployError: an unsupported operator, by its name; not a classifier; a damaged file.
         GateError: the bundle's graph does not compute what the file computes.
         MachineError: a package is missing.
 

@@ -51,25 +51,25 @@ def bench_model(
         backends: only these; None: all but those for comparison only.
         precision: only this one.
         batches: batch sizes.
-        rounds: turns of each candidate at each batch size.
-        iterations: maximum runs in a turn.
-        duration_s: seconds for all turns of a candidate at a batch size.
+        rounds: how often each candidate is measured per batch size.
+        iterations: maximum runs per round.
+        duration_s: total seconds per candidate and batch size.
         streams: concurrent inferences.
-        boundary: what a time includes: "compute", "transfer" or "e2e".
-        baseline: backend and precision that ratios are relative to; None: fp32.
-        everything: measure variants, other runtimes and experimental precisions too.
-        pictures: keep thumbnails of images whose class differs.
+        boundary: what the timer covers: "compute", "transfer" or "e2e".
+        baseline: backend and precision to compare the others with; None: fp32.
+        everything: also measure variants, other runtimes and experimental precisions.
+        pictures: keep thumbnails of images whose predicted class changes.
         threads: CPU threads; None: all cores.
         limit: measure accuracy on the first `limit` images.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
         reports: a folder for bench.json, .csv, .md and .html; None: none are written.
-        progress: shows what happens; None: nothing.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
         UsageError: unknown backend, precision or baseline.
         DeployError: unusable data, or nothing could be measured.
-        MachineError: this machine can run nothing of what was asked for.
+        MachineError: none of the requested candidates can run here.
 
     Example:
         >>> import wrn_deploy
@@ -133,30 +133,30 @@ def evaluate(
     Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
 
     Args:
-        target: a bundle's folder; or weights, as a file or by name.
+        target: a bundle's folder, or weights: a file or a name.
         data: labelled images.
-        model: as the next six, in `get_model`: for weights alone.
-        weights_key: the state dict to take, if the file has several.
+        model: this and the next six as in `get_model`; for weights only.
+        weights_key: the state dict to use, if the file has several.
         classes: number of classes.
         labels: the names of the classes.
         mean: mean of R, G and B, of a 0..1 image.
-        std: their standard deviation, likewise.
+        std: standard deviation of R, G and B, of a 0..1 image.
         resize: pixels of an image's shorter side before the centre is cropped.
         backends: only these; None: all but those for comparison only.
         precision: only this one.
-        everything: measure variants, other runtimes and experimental precisions too.
+        everything: also measure variants, other runtimes and experimental precisions.
         threads: CPU threads; None: all cores.
         limit: use the first `limit` images.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
         max_drop: points of top-1 that a candidate of a bundle may lose against fp32; None: any.
-        progress: shows what happens; None: nothing.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
         GateError: a candidate loses more than `max_drop`.
         UsageError: options for a bundle with weights.
         DeployError: unusable data or weights.
-        MachineError: nothing that was asked for can run here.
+        MachineError: none of the requested candidates can run here.
 
     Example:
         >>> import wrn_deploy
@@ -208,14 +208,14 @@ def compare(
     Args:
         before: the earlier report, a JSON file.
         after: the later one.
-        reference: backend and precision by whose times those of each round are divided first.
-        max_regress: maximum increase of a time, in per cent; None: any.
+        reference: backend and precision whose times divide those of each round before the comparison.
+        max_regress: maximum increase of a time, in percent; None: any.
         max_drop: maximum loss of top-1, in points; None: any.
-        strict: fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row.
+        strict: also fail if the result is open: a slower median, a ratio too noisy to conclude, a missing row.
 
     Raises:
-        GateError: something became worse than allowed.
-        DeployError: a file is not a report, or the two may not be compared.
+        GateError: a time or an accuracy is worse than the limits allow.
+        DeployError: a file is not a report, or the two cannot be compared.
 
     Example:
         >>> import wrn_deploy

@@ -35,10 +35,10 @@ __all__ = ["extract_feat", "get_model", "list_models", "predict"]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Returns the networks' names, by family, as in "wrn-28-10"; any wrn-<depth>-<widen> of depth 6n+4 works too.
+    """Returns the networks' names, by family, such as "wrn-28-10"; any wrn-<depth>-<widen> of depth 6n+4 works too.
 
     Args:
-        pattern: only names that match it, as in "wrn-*" (the shell's wildcards).
+        pattern: only names that match it, such as "wrn-*" (shell wildcards).
 
     Raises:
         MachineError: torch is not installed.
@@ -72,21 +72,21 @@ def get_model(
     **Without weights it is untrained**: random numbers, the same for the same `seed`; its predictions mean nothing.
 
     Args:
-        name: as in "wrn-16-2" or "wrn-50-2"; `list_models` has them.
-        weights: a file (safetensors, or a state dict of `torch.save`; code in it is never run), or weights known by
-            name, as in "torchvision/wide_resnet50_2.IMAGENET1K_V2".
+        name: such as "wrn-16-2" or "wrn-50-2"; `list_models` lists them.
+        weights: a file (safetensors, or a state dict of `torch.save`; code in it is never run), or published weights by
+            name, such as "torchvision/wide_resnet50_2.IMAGENET1K_V2".
         classes: number of classes, if not the network's (or the weights') usual one.
         labels: the names of the classes.
-        mean: mean of R, G and B that normalises images, in units of a 0..1 image.
-        std: their standard deviation, likewise.
+        mean: mean of R, G and B, of a 0..1 image, that normalises images.
+        std: standard deviation of R, G and B, of a 0..1 image.
         resize: pixels of an image's shorter side before the centre is cropped.
         dropout: dropout probability, if the network has dropout.
         seed: of the random weights.
-        weights_key: the state dict to take, if a file has several, as in "state_dict"; "." for a bare one.
+        weights_key: the state dict to use, if a file has several, such as "state_dict"; "." for the top level.
 
     Raises:
-        DeployError: no such network or weights, or weights that do not fit it; the text says what does.
-        UsageError: a file has two networks, and no `weights_key` says which to take.
+        DeployError: no such network or weights, or weights that do not match it; the text says what does.
+        UsageError: a file has two networks, and no `weights_key` says which to use.
         MachineError: torch or safetensors is not installed.
 
     Example:
@@ -126,22 +126,22 @@ def predict(
     evaluation and `Runner`.
 
     Args:
-        model: the folder of a bundle; a `Runner`, which saves opening the bundle for each call; or a network of
+        model: the folder of a bundle; a `Runner`, which opens the bundle once for all calls; or a network of
             `get_model`, on whatever device it is.
         image: a path, the bytes of an image file, a Pillow image, or uint8 pixels (height, width, 3), RGB; or a list of
             them.
         top_k: number of classes for each image; 3 if not given.
         backend: what runs a bundle, as in `Runner.open`.
-        precision: likewise, as in "int8".
+        precision: what runs a bundle, such as "int8".
 
     Returns:
         `label`, `index` and `score` of the best class, and `best`, the `top_k` best ones with theirs. The score is the
-        softmax of the logits, 0..1; the logit, if a bundle returns its best classes alone. For a list a tuple of them.
+        softmax of the logits, 0..1; the logit, if a bundle returns only its best classes. For a list, a tuple of them.
 
     Raises:
-        UsageError: more classes than there are; `backend` or `precision` for what is open already.
+        UsageError: more classes than there are; `backend` or `precision` for a model that is already open.
         DeployError: not a model, or an image that cannot be read or has the wrong size.
-        MachineError: this machine cannot run what was asked for.
+        MachineError: this machine cannot run what was requested.
 
     Example:
         >>> import numpy, wrn_deploy
@@ -186,12 +186,12 @@ def extract_feat(
         maps: returns a tuple of the last tensors of each resolution instead, as a detector reads them, finest first:
             (N, channels, height, width) float32 each.
         backend: what runs a bundle, as in `Runner.open`.
-        precision: likewise.
+        precision: as in `Runner.open`.
 
     Raises:
-        UsageError: there is no image; `backend` or `precision` for what is open already.
+        UsageError: there is no image; `backend` or `precision` for a model that is already open.
         DeployError: the bundle returns no features, or as `predict`.
-        MachineError: this machine cannot run what was asked for.
+        MachineError: this machine cannot run what was requested.
 
     Example:
         >>> import numpy, wrn_deploy

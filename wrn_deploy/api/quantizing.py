@@ -43,22 +43,22 @@ def calibrate(
     Args:
         bundle: a bundle, or its folder.
         data: images, labelled or not.
-        size: images, spread evenly over the data.
+        size: number of images, sampled evenly from the data.
         method: "mse", "max", "percentile" or "entropy".
-        percentile: per cent of the magnitudes that the method "percentile" keeps.
-        equalize: rescale channels so that they share one scale well; exact.
-        exact_input: feed the pixels' own codes to the first Conv; None: if it pays.
-        full_range: shift outputs of ReLUs so that all codes stand for them.
+        percentile: percentage of magnitudes that the method "percentile" keeps.
+        equalize: rescale channels so that one scale suits all; exact in fp32.
+        exact_input: feed exact pixel codes to the first Conv; None: if it helps.
+        full_range: shift ReLU outputs to use all int8 codes.
         weight_scales: "per-channel" or "per-tensor".
         rounding: of weights: "feedback" or "nearest".
         threads: CPU threads; None: one per core.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
-        progress: shows what happens; None: nothing.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
         DeployError: no such method, the bundle has no graphs, or unusable data.
-        UsageError: a value out of its range.
+        UsageError: a value is out of range.
 
     Example:
         >>> import wrn_deploy
@@ -101,21 +101,21 @@ def tune(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
-    """Finds the Convs that cost accuracy in int8, and keeps the fewest in fp16 within a budget: `wrn-deploy tune`.
+    """Finds the Convs that lose accuracy in int8, and keeps the fewest in fp16 within a budget: `wrn-deploy tune`.
 
     Args:
         bundle: a calibrated bundle, or its folder.
         data: labelled images to measure the budget on.
-        max_drop: points of top-1 that may be lost against fp32; this or `min_agreement` is needed.
-        min_agreement: per cent of the images that must keep fp32's answer.
+        max_drop: maximum loss of top-1 against fp32, in points; give this, `min_agreement` or both.
+        min_agreement: minimum percentage of images with fp32's prediction.
         threads: CPU threads; None: one per core.
         limit: use the first `limit` images.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
-        progress: shows what happens; None: nothing.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        GateError: no set of Convs meets the budget; the bundle is as it was.
+        GateError: no set of Convs meets the budget; the bundle is unchanged.
         UsageError: no budget, or the bundle is not calibrated.
         DeployError: the bundle lacks graphs, or unusable data.
 
@@ -161,31 +161,31 @@ def finetune(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Finetuning:
-    """Trains the int8 graphs on, and writes those that improve on held-out images: `wrn-deploy finetune`.
+    """Fine-tunes the int8 graphs, and writes those that improve on held-out images: `wrn-deploy finetune`.
 
     Args:
         bundle: a calibrated bundle, or its folder.
-        data: images to train on; labels where the loss needs them.
+        data: training images; labelled for the losses "labels" and "both".
         test_data: held-out images; None: some of `data`.
         targets: the runtimes whose graphs are trained.
-        loss: "distill" (fp32's answers), "labels" or "both".
-        steps: of the optimizer.
-        epochs: passes over the data, instead of `steps`.
+        loss: "distill" (fp32's outputs), "labels" or "both".
+        steps: optimizer steps.
+        epochs: instead of `steps`.
         batch: images per step.
-        rate: initial learning rate, in steps of int8.
+        rate: initial learning rate, in int8 steps; decays to 0.
         scales: train the scales too.
         seed: of order and augmentation.
         mirror: mirror half of the images, if the data allows it.
         shift: shift images by up to `shift` pixels.
-        limit: use `limit` images, spread evenly.
+        limit: use `limit` images, sampled evenly.
         threads: CPU threads; None: PyTorch's choice.
-        max_corrupt: how many corrupt images may be left out.
-        workers: decoding processes.
-        progress: shows what happens; None: nothing.
+        max_corrupt: how many corrupt images to skip at most.
+        workers: processes that decode images.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        GateError: no graph got better; the bundle is as it was.
-        UsageError: the bundle is not calibrated, or a value is out of its range.
+        GateError: no graph improved; the bundle is unchanged.
+        UsageError: the bundle is not calibrated, or a value is out of range.
         DeployError: unusable data, or the training diverged.
         MachineError: torch is missing.
 

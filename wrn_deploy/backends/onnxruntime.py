@@ -126,12 +126,14 @@ class OnnxRuntimeBackend(Backend):
         """Starts the inference; as `Backend.execute`."""
         self._check_open()
         if self._binding is None:
-            raise DeployError("there is nothing to execute on: upload a batch first")
+            raise DeployError("there is no batch to run: upload one first")
         try:
             with self._turn:
                 self._session.run_with_iobinding(self._binding.bound, self._binding.options)
         except MemoryError as error:
-            raise MachineError(f"no memory to run the graph ({error}): free some, or send smaller batches") from error
+            raise MachineError(
+                f"not enough memory to run the graph ({error}): free some, or use smaller batches"
+            ) from error
         except session_errors() as error:
             raise DeployError(f"ONNX Runtime cannot run the graph ({error}): export the model again") from error
 
@@ -177,7 +179,9 @@ class OnnxRuntimeBackend(Backend):
             try:
                 return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype).type, *where)
             except session_errors() as error:
-                raise MachineError(f"no memory on {where[0]} for {tensor.name} {shape} ({error}): free some") from error
+                raise MachineError(
+                    f"not enough memory on {where[0]} for {tensor.name} {shape} ({error}): free some"
+                ) from error
 
         images, results = memory(self.inputs[0]), [memory(tensor) for tensor in self.outputs]
         bound, options = self._session.io_binding(), None

@@ -1,6 +1,6 @@
 """OpenVINO on a CPU: the fp32 graph, computed in fp32 or bf16, and the int8 graph for ONNX Runtime; no torch, no onnx.
 
-Of the two int8 graphs this one is faster here too: see docs/candidates.md.
+Of the two int8 graphs this one is faster here too: see docs/explanation/candidates.md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class OpenVinoRuntime:
         """Reads the graph; the first upload of each batch size compiles it."""
         core = _openvino().Core()
         if precision is Precision.BF16 and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-            raise MachineError("this CPU cannot compute in bf16 (OpenVINO says so): run fp32 or int8")
+            raise MachineError("this CPU cannot compute in bf16, as OpenVINO reports: run fp32 or int8")
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -70,7 +70,7 @@ def _openvino() -> Any:
     try:
         return importlib.import_module("openvino")
     except (ImportError, OSError, RuntimeError) as error:
-        raise MachineError(f"OpenVINO is installed but cannot be loaded ({error}): install it again") from error
+        raise MachineError(f"OpenVINO is installed but cannot be loaded ({error}): reinstall it") from error
     finally:
         if silenced:
             del sys.modules["openvino_telemetry"]
@@ -135,7 +135,7 @@ class OpenVinoBackend(Backend):
     def execute(self) -> None:
         self._open()
         if self._request is None:
-            raise DeployError("there is nothing to execute on: upload a batch first")
+            raise DeployError("there is no batch to run: upload one first")
         self._wait()
         self._request.start_async()
 

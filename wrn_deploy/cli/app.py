@@ -36,15 +36,15 @@ ENVIRONMENT: Mapping[str, str] = {
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "networks": {
         "demo": "Run the whole pipeline on real handwritten digits: train, export, calibrate, build, bench.",
-        "models": "List the networks: parameters, MACs, published accuracy, weights known by name.",
-        "train": "Train a network with a recipe: the WRN paper's, or another by name.",
+        "models": "List the networks: parameters, MACs, published accuracy, weights available by name.",
+        "train": "Train a network with the WRN paper's recipe, or another one.",
         "export": "Make a bundle: fp32 and fp16 ONNX graphs, checked against PyTorch.",
-        "deploy": "Make everything from weights in one step: export, calibrate, build, measure accuracy.",
-        "import": "Make a bundle of an ONNX classifier that was exported elsewhere, checked against the file.",
+        "deploy": "Export, calibrate, build and evaluate weights in one step.",
+        "import": "Make a bundle from another tool's ONNX classifier, and check it against the file.",
     },
     "quantization": {
         "calibrate": "Calibrate on real images and write the int8 graphs.",
-        "tune": "Find the Convs that cost accuracy in int8, and keep the fewest in fp16.",
+        "tune": "Find the Convs that lose accuracy in int8, and keep the fewest in fp16.",
         "finetune": "Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.",
         "lint": "Find what keeps a Q/DQ graph from running in int8; exit code 3 on an error.",
     },
@@ -53,8 +53,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "measuring": {
         "bench": "Measure latency, accuracy and memory of every candidate side by side.",
-        "eval": "Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.",
-        "compare": "Compare reports of bench, with a gate: what is slower, faster, or less accurate.",
+        "eval": "Measure top-1 and top-5 accuracy of a bundle or of weights; --max-drop sets a gate.",
+        "compare": "Compare bench reports: show what is slower, faster or less accurate; limits set a gate.",
     },
     "inference": {
         "example": "Copy a small trained bundle and a picture: a first try without PyTorch.",
@@ -70,7 +70,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "explain": "Show which layers of B are slower or faster than A's, and which lint rules explain it.",
         "plot-training": "Draw the curves of training runs: error, loss and learning rate.",
         "plot-model": "Draw a network: blocks, layers, skips, shapes, costs, and precisions.",
-        "doctor": "Show what this machine has, and which steps it can do.",
+        "doctor": "Show this machine's hardware and packages, and which steps it can run.",
     },
 }
 
@@ -160,7 +160,7 @@ def _with_value(error: typer.BadParameter) -> str:
 app = typer.Typer(
     cls=Commands,
     name="wrn-deploy",
-    help="Wide Residual Networks from weights to a measured, proved TensorRT engine.",
+    help="Deploy Wide Residual Networks: from weights to a measured TensorRT engine of proved precision.",
     epilog="\n\n".join(
         (
             "Exit codes: 0 done, 1 error, 2 wrong usage, 3 a gate failed, 4 this machine cannot do it, "
@@ -204,7 +204,7 @@ def _options(
         typer.Option(
             "--limit",
             metavar="NAME=NUMBER",
-            help="Raise or lower a limit on files from outside, as in pixels=2e8; may be given again. "
+            help="Raise or lower a limit on untrusted files, such as pixels=2e8; repeatable. "
             "Names: text_bytes, download_bytes, image_bytes, pixels, members, parts, memory_bytes, ratio, nesting, "
             "seconds, links.",
         ),
@@ -214,7 +214,7 @@ def _options(
         typer.Option(
             "--require-signature",
             metavar="PEM",
-            help="Open only bundles that the owner of this public key or authority has signed.",
+            help="Open only bundles signed by the owner of this public key or certificate authority.",
         ),
     ] = None,
     allow_host_code: Annotated[
@@ -222,7 +222,7 @@ def _options(
         typer.Option(
             "--allow-host-code",
             metavar="",
-            help="Let TensorRT run processor code in version-compatible plans; only if you trust who built them.",
+            help="Let TensorRT run the CPU code in version-compatible plans; only if you trust their builder.",
         ),
     ] = False,
     config: Annotated[
@@ -230,7 +230,7 @@ def _options(
         typer.Option(
             "--config",
             metavar="TOML",
-            help="Read options from this file, a table for each command. Default: tool.wrn-deploy in ./pyproject.toml.",
+            help="Read options from this file: one table per command. Default: tool.wrn-deploy in ./pyproject.toml.",
         ),
     ] = None,
     version: Annotated[

@@ -59,7 +59,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "wrn-deploy predict bundle photo.jpg",
         "wrn-deploy predict bundle photos/ --precision int8 --json",
     ),
-    "embed": ("wrn-deploy embed -o native", "wrn-deploy embed -o native --json"),
+    "embed": ("wrn-deploy embed -o runner", "wrn-deploy embed -o runner --python"),
     "sign": (
         "wrn-deploy sign bundle --key private.pem",
         "wrn-deploy sign bundle --key private.pem --certificate cert.pem",

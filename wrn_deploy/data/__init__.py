@@ -57,8 +57,8 @@ def check_label(label: int, where: str) -> int:
     """
     if not 0 <= label <= LAST_LABEL:
         raise DeployError(
-            f"{where} has label {label}: expected a class index from 0 to {LAST_LABEL}; leave unlabelled images out, "
-            "or give the whole set without labels"
+            f"{where} has label {label}: expected a class index from 0 to {LAST_LABEL}; remove unlabelled images, "
+            "or use the set without labels"
         )
     return label
 
@@ -116,12 +116,12 @@ def open_data(name: str, role: Role) -> OpenedSource:
             source: OpenedSource = format_.open_source(place, role, split)
             if len(source) == 0:
                 left_out = f"; {'; '.join(source.notes)}" if source.notes else ""
-                raise DeployError(f"{name} holds no images: expected at least one{left_out}")
+                raise DeployError(f"{name} contains no images: expected at least one{left_out}")
             source.name = name
             return source
     if not _exists(place):
         raise DeployError(
-            f"no data at {name!r}{near_names(name, known_names)}: expected a path, or one of the names "
+            f"no data at {name!r}{near_names(name, known_names)}: expected a path, or a built-in data set: "
             f"{', '.join(known_names)}"
         )
     raise DeployError(
@@ -148,7 +148,7 @@ def _place_inside(place: str, formats: Sequence[ModuleType]) -> str:
     below = [(f"{place}/{known}", format_) for format_ in formats for known in getattr(format_, "PLACES", ())]
     found = [path for path, format_ in below if _exists(path) and _is_recognised(path, format_)]
     if len(found) > 1:
-        raise DeployError(f"{place} holds {len(found)} data sets: expected one; give {' or '.join(found)}")
+        raise DeployError(f"{place} contains {len(found)} data sets: expected one; give {' or '.join(found)}")
     return found[0] if found else place
 
 

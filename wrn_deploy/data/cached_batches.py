@@ -24,7 +24,7 @@ class CachedBatches:
     """
 
     def __init__(self, batches: Batches) -> None:
-        assert batches.order is None, "a random order would be another one in each pass"
+        assert batches.order is None, "a random order would change in each pass"
         self._batches = batches
         self._cached: list[Batch] | None = None
 

@@ -69,7 +69,9 @@ def _in_their_order(source: OpenedSource, spec: ModelSpec) -> OpenedSource:
     natural, are_numbers = sort_naturally(labels)
     is_text_order = labels == sorted(labels)
     if labels == natural and are_numbers and not is_text_order:
-        return _noted(source, "class names are numbers, and each is its own index; as text they sort differently")
+        return _noted(
+            source, "class names are numbers, so each is used as its own index; they sort differently as text"
+        )
     if labels == natural or not (are_numbers or is_text_order):
         return source
     if are_numbers:

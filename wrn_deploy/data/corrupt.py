@@ -42,4 +42,4 @@ def parse_max_corrupt(text: str) -> MaxCorrupt:
             return found
     except (ValueError, UsageError):
         pass
-    raise UsageError(f"--max-corrupt {text!r}: expected a number of images from 0, or a percentage, as in 3 or 1%")
+    raise UsageError(f"--max-corrupt {text!r}: expected a number of images from 0, or a percentage, such as 3 or 1%")

@@ -82,7 +82,7 @@ def _lines(file: Path) -> Iterator[str]:
 def _read_meta(file: Path) -> dict[int, str]:
     """Maps the devkit's numbers to WordNet ids, for the 1,000 classes without subclasses."""
     if not file.is_file():
-        raise DeployError(f"{file} is not there: expected it beside {DEVKIT}, whose numbers it maps to classes")
+        raise DeployError(f"{file} is missing: expected it next to {DEVKIT}, whose numbers it maps to classes")
     wnids = dict[int, str]()
     for row in read_structures(file, "synsets"):
         number, wnid, children = (row.get(field) for field in ("ILSVRC2012_ID", "WNID", "num_children"))

@@ -156,7 +156,7 @@ class Batches:
                 labels = np.array([-1 if item.label is None else item.label for item, _ in decoded], dtype=np.int64)
                 yield Batch(np.stack([image for _, image in decoded]), labels, tuple(item.name for item, _ in decoded))
         if not taken:
-            raise DeployError(f"{self.source.name} gave no readable image: expected at least one")
+            raise DeployError(f"{self.source.name} has no readable image: expected at least one")
 
     def __len__(self) -> int:
         """The number of images, if none is corrupt."""
@@ -190,6 +190,6 @@ class Batches:
         if len(self.corrupt) > allowed:
             total = f" of {len(self)}" if isinstance(self.max_corrupt, Percent) else ""
             raise DeployError(
-                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{total}: fix or remove it, or leave "
-                "up to N such images out with --max-corrupt N, or X% of all with --max-corrupt X%"
+                f"{error}; {len(self.corrupt)} corrupt, {allowed or 'none'} allowed{total}: fix or remove it, or skip "
+                "up to N such images with --max-corrupt N, or X% of all with --max-corrupt X%"
             ) from error

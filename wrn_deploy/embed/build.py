@@ -1,4 +1,4 @@
-"""Compiles the two shared libraries, loader and core, and tries them; imports cffi when called."""
+"""Compiles the library with Python inside, its loader and its core, and tries a library; imports cffi when called."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from wrn_deploy.process.children import run_child
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.version import __version__
 
-__all__ = ["CORE", "LIBRARY", "build_libraries", "try_library"]
+__all__ = ["build_libraries", "try_library"]
 
-LIBRARY = "libwrn_runner.so"
+LINK = "libwrn_runner.so"  # what -lwrn_runner finds
+LIBRARY = f"{LINK}.1"
 CORE = "libwrn_runner_core.so"
-SOURCES = resources.files("wrn_deploy.embed") / "native"
-NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must return WRN_ERROR with Python's text
+SOURCES = resources.files("wrn_deploy.embed") / "loader"
+NATIVE = resources.files("wrn_deploy.native")  # whose header and version of symbols both libraries have
+NO_SUCH_RUNNER = "/no/such/bundle"  # opening it must return WRN_ERROR with the runner's text
 
 
 def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
@@ -30,22 +32,26 @@ def build_libraries(environment: PythonEnvironment, folder: Path) -> None:
     compiler, folder = find_compiler(), folder.resolve()
     flags = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,nodelete"]
     with scratch_folder() as work:
-        for name in ("wrn_runner.h", "core.h", "loader.c"):
+        (work / "wrn_runner.h").write_text(_header(), encoding="utf-8")
+        (work / "exports.map").write_bytes((NATIVE / "src" / "exports.map").read_bytes())
+        for name in ("core.h", "loader.c"):
             (work / name).write_text(_source(name), encoding="utf-8")
         (work / "environment.h").write_text(_settings(environment), encoding="utf-8", errors="surrogateescape")
         _write_core(work / "core.c")
         loader = ["-Wall", "-Wextra", "-pthread", f"-Wl,-soname,{LIBRARY}", str(work / "loader.c"), "-ldl"]
-        _compile([compiler, *flags, *loader, "-o", str(folder / LIBRARY)])
+        versions = f"-Wl,--version-script={work / 'exports.map'}"
+        _compile([compiler, *flags, *loader, versions, "-o", str(folder / LIBRARY)])
+        (folder / LINK).symlink_to(LIBRARY)
         headers = [f"-I{header}" for header in environment.headers]
         core = [*headers, f"-Wl,-soname,{CORE}", str(work / "core.c"), *environment.static, "-pthread", "-ldl"]
         _compile([compiler, *flags, *core, "-o", str(folder / CORE)])
 
 
 def try_library(include: Path, folder: Path) -> None:
-    """Runs a C program with the libraries, which must get as far as opening a bundle in Python.
+    """Runs a C program with the library in `folder`, which must get as far as opening a bundle.
 
     Raises:
-        MachineError: the environment cannot be embedded; the text is the library's.
+        MachineError: it does not; the text is the library's.
     """
     program = (
         '#include <stdio.h>\n#include "wrn_runner.h"\n'
@@ -63,7 +69,7 @@ def try_library(include: Path, folder: Path) -> None:
         done = run_child([tried], env=variables)
     if done.returncode != 1 or NO_SUCH_RUNNER not in done.stdout:
         said = (done.stdout + done.stderr).strip() or f"it ended with {done.returncode}"
-        raise MachineError(f"the library was built, but cannot start Python: {said}")
+        raise MachineError(f"the library was built, but cannot open bundles: {said}")
 
 
 def _write_core(target: Path) -> None:
@@ -71,8 +77,8 @@ def _write_core(target: Path) -> None:
     from cffi import FFI
 
     ffi = FFI()
-    ffi.cdef(_part("wrn_runner.h", "types"))
-    ffi.embedding_api(_part("core.h", "core"))
+    ffi.cdef(_part(_header(), "types"))
+    ffi.embedding_api(_part(_source("core.h"), "core"))
     ffi.embedding_init_code("pass  # core.c connects the calls, so that a failure is returned and not printed\n")
     types = '#include <stdio.h>\n#include "wrn_runner.h"\n'
     ffi.set_source("_wrn_core", types + _source("core.c"), compiler_verbose=0)  # else it prints
@@ -83,10 +89,14 @@ def _source(name: str) -> str:
     return (SOURCES / name).read_text(encoding="utf-8")
 
 
-def _part(name: str, mark: str) -> str:
+def _header() -> str:
+    return (NATIVE / "include" / "wrn_runner.h").read_text(encoding="utf-8")
+
+
+def _part(header: str, mark: str) -> str:
     """The declarations of a header between its marks."""
-    found = re.search(rf"/\* {mark}: begin \*/(.*)/\* {mark}: end \*/", _source(name), re.DOTALL)
-    assert found is not None, f"{name} has no part {mark}"
+    found = re.search(rf"/\* {mark}: begin \*/(.*)/\* {mark}: end \*/", header, re.DOTALL)
+    assert found is not None, f"a header has no part {mark}"
     return found[1]
 
 
@@ -122,7 +132,8 @@ def _compile(command: list[str]) -> None:
     if "recompile with -fPIC" in said:
         raise MachineError(
             "this Python has no shared libpython, and its archive was not made for shared libraries: install a Python "
-            "with a shared one, as in `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`, or one of uv or conda"
+            "with a shared one, for example with `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`, or one of uv "
+            "or conda"
         )
     raise MachineError(
         f"{command[0]} cannot compile the C library: expected a C11 compiler and linker. It says: {said[-2000:]}"

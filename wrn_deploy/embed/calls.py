@@ -133,7 +133,7 @@ class Calls:
         """Takes a slot's memory back."""
         lent = self._slots.pop(slot, None)
         if lent is None:
-            raise UsageError(f"slot {slot} is not open: expected an id that wrn_slot_open gave")
+            raise UsageError(f"slot {slot} is not open: expected an id that wrn_slot_open returned")
         lent.close()
 
     def infer_device(self, runner: int, images: Any, outputs: Any, n_outputs: int, stream: Any) -> None:
@@ -160,7 +160,7 @@ class Calls:
     def _opened(self, runner: int) -> OpenedRunner:
         opened = self._runners.get(runner)
         if opened is None:
-            raise UsageError(f"runner {runner} is not open: expected one that wrn_open gave and wrn_close has not had")
+            raise UsageError(f"runner {runner} is not open: expected one from wrn_open that is not closed yet")
         return opened
 
     def _checked(
@@ -195,7 +195,7 @@ class Calls:
     def _fill(self, target: Any, tensor: CTensor) -> None:
         name, room = tensor.name.encode(), len(target.name)
         if len(name) >= room or len(tensor.shape) > len(target.shape) or tensor.dtype.name not in self._codes:
-            raise DeployError(f"{tensor.name} is {tensor.dtype} {tensor.shape}: too much for a wrn_tensor")
+            raise DeployError(f"{tensor.name} is {tensor.dtype} {tensor.shape}: too large for a wrn_tensor")
         target.name, target.dtype, target.rank = name, self._codes[tensor.dtype.name], len(tensor.shape)
         for at, size in enumerate(tensor.shape):
             target.shape[at] = size
@@ -256,7 +256,7 @@ def _guarded(ffi: Any, lib: Any, call: Callable[..., None]) -> Callable[..., int
             _write(ffi, f"cannot read{where} ({error.strerror or error})", message, room)
             return int(lib.WRN_ERROR)
         except MemoryError as error:
-            _write(ffi, f"no memory ({error}): free some, or send smaller batches", message, room)
+            _write(ffi, f"out of memory ({error}): free some, or use smaller batches", message, room)
             return int(lib.WRN_MACHINE)
         except BaseException as error:  # noqa: BLE001 (nothing of Python's may reach the host)
             _write(ffi, f"a bug in wrn-deploy: {type(error).__name__}: {error}", message, room)

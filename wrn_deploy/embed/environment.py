@@ -49,7 +49,7 @@ def find_environment() -> PythonEnvironment:
         MachineError: not on Linux, or no cffi, no headers, or no libpython that can be embedded.
     """
     if not sys.platform.startswith("linux"):
-        raise MachineError(f"this is {sys.platform}: the C library is built on Linux alone")
+        raise MachineError(f"this is {sys.platform}: the C library can be built on Linux only")
     if importlib.util.find_spec("cffi") is None:
         raise missing_package("cffi", "embed", "building the C library")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -57,8 +57,8 @@ def find_environment() -> PythonEnvironment:
     headers = tuple(dict.fromkeys(Path(paths[name]) for name in ("include", "platinclude")))
     if not any((folder / "Python.h").is_file() for folder in headers):
         raise MachineError(
-            f"no Python.h in {headers[0]}: install the headers of Python {version}, as in `apt install "
-            f"python{version}-dev`, or take a Python from python.org, pyenv or uv, which has them"
+            f"no Python.h in {headers[0]}: install the headers of Python {version}, for example with `apt install "
+            f"python{version}-dev`, or use a Python from python.org, pyenv or uv, which has them"
         )
     shared = _shared()
     executable, base = Path(sys.executable), Path(sys.base_prefix)
@@ -89,7 +89,7 @@ def find_compiler() -> str:
     """The C compiler; raises MachineError if there is none."""
     found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if found is None:
-        raise MachineError("there is no C compiler (cc, gcc or clang): install one, as in `apt install gcc`")
+        raise MachineError("there is no C compiler (cc, gcc or clang): install one, for example with `apt install gcc`")
     return found
 
 
@@ -112,8 +112,8 @@ def _static(version: str) -> tuple[str, ...]:
             return ("-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", *needs)
     raise MachineError(
         f"Python {version} in {sys.base_prefix} has neither libpython{version}.so nor libpython{version}.a: expected "
-        f"one to embed. Install it, as in `apt install libpython{version}-dev`; with pyenv, `PYTHON_CONFIGURE_OPTS="
-        "--enable-shared pyenv install`; Pythons of uv and conda have it"
+        f"one to embed. Install it, for example with `apt install libpython{version}-dev`; with pyenv, "
+        "`PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install`; Pythons of uv and conda have it"
     )
 
 

@@ -1,57 +1,90 @@
-"""Writes the folder a C or C++ project includes: header, libraries, CMake package, example; all or nothing."""
+"""Writes the folder a C or C++ project includes: header, library, CMake package, example; all or nothing."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy.embed.build import CORE, LIBRARY, build_libraries, try_library
+from wrn_deploy.embed.build import build_libraries, try_library
 from wrn_deploy.embed.environment import PythonEnvironment, find_environment
-from wrn_deploy.files.staging import commit, locked, staging
+from wrn_deploy.embed.native import bundled_onnxruntime, find_native_tools, install_native
+from wrn_deploy.files.staging import commit, locked, remove_lock, staging
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
 
 __all__ = ["Embedded", "write_package"]
 
 CMAKE = "lib/cmake/wrn_runner"
-COPIED = {
-    "native/wrn_runner.h": "include/wrn_runner.h",
-    "native/wrn_runnerConfig.cmake": f"{CMAKE}/wrn_runnerConfig.cmake",
-    "native/wrn_runnerConfigVersion.cmake": f"{CMAKE}/wrn_runnerConfigVersion.cmake",
-    "example/classify.cpp": "example/classify.cpp",
-    "example/CMakeLists.txt": "example/CMakeLists.txt",
+EXAMPLE = {f"embed/example/{name}": f"example/{name}" for name in ("classify.cpp", "CMakeLists.txt")}
+# What CMake installs for the library without Python, this lists for the one with it.
+AROUND_PYTHON = {
+    "native/include/wrn_runner.h": "include/wrn_runner.h",
+    "native/LICENSE": "share/doc/wrn_runner/LICENSE",
+    "native/cmake/wrn_runner.pc.in": "lib/pkgconfig/wrn_runner.pc",
+    "embed/loader/wrn_runnerConfig.cmake": f"{CMAKE}/wrn_runnerConfig.cmake",
+    "embed/loader/wrn_runnerConfigVersion.cmake": f"{CMAKE}/wrn_runnerConfigVersion.cmake",
+    "embed/loader/lsan.supp": "share/wrn_runner/lsan.supp",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """The written files, relative to the folder, and the Python environment that the library starts."""
+    """The written files, relative to the folder, and the Python environment that the library starts; None: none."""
 
     folder: Path
     files: tuple[str, ...]
-    environment: PythonEnvironment
+    environment: PythonEnvironment | None
 
 
-def write_package(folder: Path, progress: Progress) -> Embedded:
-    """Builds the C library for the running Python environment, tries it, and writes the package into `folder`.
+def write_package(folder: Path, progress: Progress, *, python: bool = False, headers: Path | None = None) -> Embedded:
+    """Builds a C library, tries it, and writes the package into `folder`, which can be moved afterwards.
 
-    Replaces the files of an earlier call; other files stay. The folder can be moved afterwards; the environment cannot,
-    unless the host sets WRN_RUNNER_PYTHON.
+    Replaces the files of an earlier call; other files stay.
+
+    Args:
+        folder: where to.
+        progress: told of the build.
+        python: whether to build the library that starts the running Python environment. It has every backend, and the
+            environment cannot be moved unless the host sets WRN_RUNNER_PYTHON. Otherwise the one in C++, which has
+            ONNX Runtime on a CPU; the installed onnxruntime package's library is put beside it.
+        headers: a folder with ONNX Runtime's C headers, for the library in C++; default: where the system has them.
 
     Raises:
-        MachineError: cffi, a compiler, or a libpython is missing, or the library cannot start Python.
+        MachineError: something that the build needs is missing, or the library does not work.
     """
-    environment = find_environment()
-    sources = resources.files("wrn_deploy.embed")
-    with progress.task("build the C library"), staging(folder) as staged:
-        for name, target in COPIED.items():
-            text = (sources / name).read_text(encoding="utf-8").replace("@WRN_VERSION@", __version__)
-            (staged / target).parent.mkdir(parents=True, exist_ok=True)
-            (staged / target).write_text(text, encoding="utf-8")
-        build_libraries(environment, staged / "lib")
-        try_library(staged / "include", staged / "lib")
-        with locked(folder):
-            commit(staged, folder)
-    files = (*COPIED.values(), f"lib/{LIBRARY}", f"lib/{CORE}")
+    environment = find_environment() if python else None
+    tools = find_native_tools(headers) if environment is None else None
+    try:
+        with progress.task("build the C library"), staging(folder) as staged:
+            if environment is not None:
+                _write(AROUND_PYTHON, staged)
+                build_libraries(environment, staged / "lib")
+            else:
+                assert tools is not None
+                install_native(tools, staged)
+                for name, source in bundled_onnxruntime().items():
+                    (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, staged / name)
+            _write(EXAMPLE, staged)
+            try_library(staged / "include", staged / "lib")
+            names = [str(path.relative_to(staged)) for path in staged.rglob("*") if not path.is_dir()]
+            files = tuple(sorted(name for name in names if not name.startswith(".")))  # but for the folder's own lock
+            with locked(folder):
+                commit(staged, folder)
+    finally:
+        if folder.is_dir():
+            remove_lock(folder)
     return Embedded(folder=folder, files=files, environment=environment)
+
+
+def _write(sources: dict[str, str], folder: Path) -> None:
+    """Copies text files of this package to their places in a folder."""
+    package = resources.files("wrn_deploy")
+    for name, target in sources.items():
+        text = (package / name).read_text(encoding="utf-8")
+        for variable in ("@WRN_VERSION@", "@PROJECT_VERSION@"):
+            text = text.replace(variable, __version__)
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        (folder / target).write_text(text, encoding="utf-8")

@@ -88,7 +88,7 @@ class Budget:
             raise OverLimit(f"{what} declares {amount:,} {UNITS[limit]}: expected 0 to {most:,}; the file is damaged")
         found = f"{amount:,.0f}" if amount < LARGEST_SHOWN else f"more than {LARGEST_SHOWN:.0e}"
         raise OverLimit(
-            f"{what} needs {found} {UNITS[limit]}: the limit is {most:,}; if you trust the file, raise it, as in "
+            f"{what} needs {found} {UNITS[limit]}: the limit is {most:,}; if you trust the file, raise it with "
             f"`wrn-deploy --limit {limit}={_suggested(amount)} ...` or {VARIABLE}={limit}={_suggested(amount)}"
         )
 

@@ -40,4 +40,4 @@ def name_damage(path: object, kind: str, more: tuple[type[Exception], ...] = ())
         yield
     except (*DAMAGE, *more) as error:
         reason = "it does not fit in memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
-        raise DamagedFile(f"{path} is damaged ({reason}): expected a whole {kind} file; download it again") from error
+        raise DamagedFile(f"{path} is damaged ({reason}): expected an intact {kind} file; download it again") from error

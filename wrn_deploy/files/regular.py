@@ -36,7 +36,7 @@ def open_regular(path: Path | str, *, inside: Path | str | None = None) -> Buffe
 
 def _open_inside(folder: Path, path: Path) -> BufferedReader:
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise DamagedFile(f"{str(path)!r} lies outside of {folder}: expected a path within it; do not trust the folder")
+        raise DamagedFile(f"{str(path)!r} is outside {folder}: expected a path within it; do not trust the folder")
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -55,7 +55,7 @@ def _refuse_link(name: str, folder: int, path: Path) -> None:
     """Names the link; O_NOFOLLOW would only say that there are too many."""
     if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         raise DamagedFile(
-            f"{path} is or lies behind a link ({name}): expected the file itself; no link is followed here"
+            f"{path} is a link or is inside one ({name}): expected the file itself; links are not followed here"
         )
 
 
@@ -63,5 +63,5 @@ def _regular(descriptor: int, path: Path) -> BufferedReader:
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
         os.close(descriptor)
-        raise DamagedFile(f"{path} is {KINDS.get(kind, 'no regular file')}: expected a regular file")
+        raise DamagedFile(f"{path} is {KINDS.get(kind, 'not a regular file')}: expected a regular file")
     return open(descriptor, "rb")

@@ -80,7 +80,7 @@ def check_signature(manifest: bytes, signature: bytes | None, *, signed_by: Path
     """
     kind = _kind_of(signed_by)
     if signature is None:
-        raise GateError(f"{name} is not signed (no {SIGNATURE}): expected a signature of {signed_by}; do not use it")
+        raise GateError(f"{name} is not signed (no {SIGNATURE}): expected a signature by {signed_by}; do not use it")
     verifying = _model_signing("verifying").Config()
     try:
         if kind == PUBLIC_KEY:
@@ -88,7 +88,7 @@ def check_signature(manifest: bytes, signature: bytes | None, *, signed_by: Path
         else:
             config = verifying.use_certificate_verifier(certificate_chain=[signed_by])
     except Exception as error:
-        raise DeployError(f"{signed_by} cannot be used ({_reason(error)}): expected a whole PEM file") from error
+        raise DeployError(f"{signed_by} cannot be used ({_reason(error)}): expected an intact PEM file") from error
     # The library reads files: it is given private copies, so that what it checks is what is used.
     with scratch_folder() as folder:
         (folder / MANIFEST).write_bytes(manifest)
@@ -97,8 +97,8 @@ def check_signature(manifest: bytes, signature: bytes | None, *, signed_by: Path
             config.verify(folder / MANIFEST, folder / SIGNATURE)
         except Exception as error:
             raise GateError(
-                f"{name} has no valid signature of {signed_by} ({_reason(error)}): its manifest was changed after it "
-                "was signed, or another key signed it; do not use it, or sign it again after a step of your own"
+                f"{name} has no valid signature by {signed_by} ({_reason(error)}): its manifest was changed after it "
+                "was signed, or another key signed it; do not use it; if you changed it yourself, sign it again"
             ) from error
 
 
@@ -110,7 +110,7 @@ def _kind_of(signed_by: Path) -> str:
     for kind in (PUBLIC_KEY, CERTIFICATE):
         if kind in text:
             return kind
-    raise DeployError(f"{signed_by} holds no public key and no certificate: expected the signer's PEM file")
+    raise DeployError(f"{signed_by} contains no public key and no certificate: expected the signer's PEM file")
 
 
 def _model_signing(module: str) -> Any:

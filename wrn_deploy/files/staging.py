@@ -21,7 +21,7 @@ from pathlib import Path
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["commit", "is_scratch", "locked", "pending_commit", "staging"]
+__all__ = ["commit", "is_scratch", "locked", "pending_commit", "remove_lock", "staging"]
 
 LOCK = ".lock"
 STAGING = ".staging-"  # and a random end: the files of one step, being made
@@ -65,13 +65,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         DamagedFile: the lock is a link, a FIFO or the like, or `.commit` was not made here.
     """
-    lock = _open_lock(folder)
+    lock = _take_lock(folder)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            warnings.warn(f"waiting for another process, which holds {folder / LOCK}", RuntimeWarning, stacklevel=3)
-            fcntl.flock(lock, fcntl.LOCK_EX)
         _finish(folder)
         yield
     finally:
@@ -94,11 +89,18 @@ def commit(staged: Path, folder: Path, *, last: str | None = None) -> None:
     inodes = {"folder": folder.stat().st_ino, "commit": staged.stat().st_ino, "last": last}
     (staged / RECORD).write_text(json.dumps(inodes), encoding="ascii")
     for path in sorted(staged.rglob("*"), reverse=True):
-        _flush(path)
+        if not path.is_symlink():  # a link is an entry of its folder
+            _flush(path)
     _flush(staged)
     staged.rename(folder / COMMIT)
     _flush(folder)
     _finish(folder)
+
+
+def remove_lock(folder: Path) -> None:
+    """Removes the folder's lock, from a folder that is handed on and not written to again and again as a bundle is."""
+    with locked(folder):
+        (folder / LOCK).unlink()
 
 
 def pending_commit(folder: Path) -> Path | None:
@@ -136,8 +138,8 @@ def _record(folder: Path) -> str | None:
         ours, last = False, None
     if not ours or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise DamagedFile(
-            f"{pending} was not made by a command of yours in this place: expected an unfinished step of your own; it "
-            "is left as it is and nothing is written to this folder; remove it if you trust what is there without it"
+            f"{pending} was not made by a command of this user in this folder: expected an unfinished step; it "
+            "is left unchanged and nothing is written to this folder; remove it if you trust the other files"
         )
     return None if last is None else str(last)
 
@@ -196,6 +198,20 @@ def _check_places(paths: Sequence[Path], folder: Path) -> None:
                 )
 
 
+def _take_lock(folder: Path) -> int:
+    """Opens the folder's lock and holds it; a lock that its last holder removed is none."""
+    while True:
+        lock = _open_lock(folder)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            warnings.warn(f"waiting for another process, which holds {folder / LOCK}", RuntimeWarning, stacklevel=4)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink == 1:
+            return lock
+        os.close(lock)
+
+
 def _open_lock(folder: Path) -> int:
     """Opens the folder's lock, which is made if missing; never changes a file that is there."""
     lock = folder / LOCK
@@ -203,12 +219,12 @@ def _open_lock(folder: Path) -> int:
         opened = os.open(lock, NEW_LOCK, 0o666)
     except OSError as error:
         if lock.is_symlink() or (lock.exists() and not lock.is_file()):
-            raise DamagedFile(f"{lock} is no regular file: expected a lock file of ours; remove it") from error
+            raise DamagedFile(f"{lock} is not a regular file: expected an empty lock file; remove it") from error
         raise
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode) or found.st_size or found.st_nlink != 1:
         os.close(opened)
-        raise DamagedFile(f"{lock} is no empty file of its own: expected a lock file of ours; remove it")
+        raise DamagedFile(f"{lock} is not empty, or has other links: expected an empty lock file; remove it")
     return opened
 
 

@@ -76,7 +76,7 @@ def parse_json(text: str, name: object, *, finite: bool = True) -> Any:
             parse_float=_finite if finite else float,
         )
     except RecursionError as error:
-        raise DamagedFile(f"{name} is nested too deep: expected at most {budget().nesting} levels") from error
+        raise DamagedFile(f"{name} is nested too deeply: expected at most {budget().nesting} levels") from error
     except ValueError as error:
         raise DamagedFile(f"{name} is damaged ({error}): expected JSON") from error
     budget().check("nesting", _depth(value), name)
@@ -87,18 +87,18 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} appears twice")
     return record
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 

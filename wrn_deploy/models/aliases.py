@@ -25,8 +25,8 @@ def unknown_name(name: str, listed: Iterable[str]) -> DeployError:
     """The error for a name that no family knows; it suggests near ones among `listed` and the aliases."""
     near = near_names(name, [*listed, *ALIASES])
     return DeployError(
-        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, as in wrn-28-10, or an ImageNet network, "
-        "as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
+        f"unknown model {name!r}{near}: expected wrn-<depth>-<widen>, such as wrn-28-10, or an ImageNet network, "
+        "such as wrn-50-2, wrn-34-2, resnet-50 or preresnet-200; `wrn-deploy models` lists them"
     )
 
 

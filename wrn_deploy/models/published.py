@@ -136,7 +136,7 @@ def _rounded(text: str) -> tuple[int, int]:
     """The value and its unit of a rounded number: "36.5 M" -> (36_500_000, 100_000)."""
     match = re.fullmatch(r"(\d+)\.(\d+) ([MG])", text)
     if match is None:
-        raise ValueError(f"{text!r}: expected a number as in '36.5 M'")
+        raise ValueError(f"{text!r}: expected a number such as '36.5 M'")
     unit: int = SCALES[match[3]] // 10 ** len(match[2])
     return int(match[1] + match[2]) * unit, unit
 

@@ -61,9 +61,9 @@ def check_wrn_name(found: WrnName, name: str) -> None:
     if found.kind is WrnKind.IMAGENET or depth < 10 or (depth - 4) % 6 != 0 or widen < 1 or widen != int(widen):
         below, near = max(10, depth - (depth - 4) % 6), max(1, int(widen))
         raise DeployError(
-            f"{name} cannot be built: expected a depth of 6n+4 and a whole widening factor from 1, "
-            f"as in wrn-{below}-{near} or wrn-{below + 6}-{near}; or an ImageNet network: wrn-18-k, wrn-34-k (k 1, 1.5 "
-            "or 2; for another one, wrn-34-k-imagenet), wrn-50-2 or wrn-101-2"
+            f"{name} cannot be built: expected a depth of 6n+4 and an integer widening factor from 1, "
+            f"such as wrn-{below}-{near} or wrn-{below + 6}-{near}; or an ImageNet network: wrn-18-k, wrn-34-k (k 1, "
+            "1.5 or 2; for another one, wrn-34-k-imagenet), wrn-50-2 or wrn-101-2"
         )
 
 

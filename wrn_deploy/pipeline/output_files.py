@@ -28,7 +28,7 @@ def reports_of(bundle: Path) -> Path:
     folder = bundle / "reports"
     if folder.is_symlink():
         raise DeployError(
-            f"{folder} is a link, and no link in a bundle is followed: remove it, or choose a place (--out)"
+            f"{folder} is a link, and links in a bundle are not followed: remove it, or choose another --out"
         )
     return folder
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPECTED", "read_graph"]
 
 SHAPED = ("Conv", *REARRANGING)  # nodes whose shapes are asked for
-EXPECTED = "expected an ONNX graph, as in BUNDLE/int8-tensorrt.onnx"
+EXPECTED = "expected an ONNX graph, such as BUNDLE/int8-tensorrt.onnx"
 
 
 def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXPECTED) -> ir.Model:
@@ -52,7 +52,7 @@ def read_graph(file: Path, purpose: str = "reading a graph", expected: str = EXP
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedFile(f"{file} is not an ONNX file ({reason}): {expected}") from error
     if not len(model.graph):
-        raise DamagedFile(f"{file} holds a graph without nodes, or is empty: {expected}")
+        raise DamagedFile(f"{file} contains a graph without nodes, or is empty: {expected}")
     if not all(node.outputs for node in model.graph.all_nodes()):
         raise DamagedFile(f"{file} has a node without an output: {expected}")
     if not all(isinstance(name, str) for name in _names(model)):

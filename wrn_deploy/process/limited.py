@@ -81,7 +81,7 @@ def _check_end(code: int, text: str, name: object, expected: str) -> None:
     if code == -signal.SIGXCPU:
         seconds = budget().seconds
         raise OverLimit(
-            f"{name} was not read within {seconds} seconds: {expected}; if you trust the file, raise the limit, as in "
+            f"{name} was not read within {seconds} seconds: {expected}; if you trust the file, raise the limit with "
             f"`wrn-deploy --limit seconds={10 * seconds} ...` or {VARIABLE}=seconds={10 * seconds}"
         )
     if code:
@@ -109,7 +109,7 @@ def serve(function: str, name: str, file: int) -> None:
         _say(str(error))
         os._exit(next(code for code in sorted(KINDS, reverse=True) if isinstance(error, KINDS[code])))
     except MemoryError:
-        _say("it ran out of the memory that a file of this size may take")
+        _say("it exceeded the memory limit for a file of this size")
         os._exit(1)
     os._exit(0)  # a damaged library may crash at its end
 

@@ -10,7 +10,7 @@ from wrn_deploy.rendering.remarks import warnings
 
 __all__ = ["SEPARATE", "comparison_warnings", "obstacles"]
 
-SEPARATE = "A and B are separate runs: another load or clock of the machine in one of them is not in the intervals."
+SEPARATE = "A and B are separate runs: the intervals do not cover changes of the machine's load or clock between them."
 
 Facts = dict[str, Callable[[Report], str]]
 
@@ -38,7 +38,7 @@ def obstacles(before: Report, after: Report, baseline: RowKey | None = None) -> 
     """Why the two may not be compared, as in "other CPU: A and B"; empty: they may."""
     found = _differences(SAME, before, after)
     if before.settings.boundary == after.settings.boundary == Boundary.E2E and before.data_digest != after.data_digest:
-        found.append(f"other images, which the timed section decodes: {_images(before)} and {_images(after)}")
+        found.append(f"different images, which the timed section decodes: {_images(before)} and {_images(after)}")
     timed = [{row.key for row in report.rows if row.latencies} for report in (before, after)]
     if baseline is not None and not all(baseline in keys for keys in timed):
         found.append(f"the baseline {'-'.join(baseline)} has no times in one of them")

@@ -34,8 +34,8 @@ def comparison_tables(found: Comparison) -> tuple[Table, ...]:
         lines=tuple(Line(_cells_of_times(timed)) for timed in found.timed), keys=2,
     )  # fmt: skip
     answers = Table(
-        name="answers", title="Answers", about="Right answers to the same images; points of top-1.", headers=ANSWERS,
-        lines=tuple(Line(_cells_of_answers(scored)) for scored in found.scored),
+        name="answers", title="Answers", about="Correct predictions on the same images; points of top-1.",
+        headers=ANSWERS, lines=tuple(Line(_cells_of_answers(scored)) for scored in found.scored),
     )  # fmt: skip
     return tuple(table for table in (times, answers) if table.lines)
 
@@ -48,7 +48,7 @@ def changes(reports: Sequence[NamedReport], batch: int) -> Table:
         for name, times in series.items()
     )
     headers = ("Candidate", *(str(number + 1) for number in range(len(reports))))
-    about = f"Medians in ms at batch {batch}, a column a report, in the order given."
+    about = f"Medians in ms at batch {batch}: one column per report, in the order given."
     return Table(name=f"history-{batch}", title=f"Batch {batch}", about=about, headers=headers, lines=lines)
 
 

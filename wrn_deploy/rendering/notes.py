@@ -127,7 +127,7 @@ def left_out(report: Report) -> str | None:
     if not corrupt:
         return None
     more = f" and {len(corrupt) - NAMES_SHOWN} more" if len(corrupt) > NAMES_SHOWN else ""
-    return f"{count(len(corrupt), 'corrupt image')} left out: {', '.join(corrupt[:NAMES_SHOWN])}{more}."
+    return f"{count(len(corrupt), 'corrupt image')} skipped: {', '.join(corrupt[:NAMES_SHOWN])}{more}."
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def notes(report: Report) -> tuple[str, ...]:
     found = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
     if report.timed:
         found.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
-        found.append("images/s is images a run / median; 1 MB is 10^6 bytes.")
+        found.append("images/s is images per run / median; 1 MB is 10^6 bytes.")
         if report.earlier:
             found.append(_note_on_sittings(report))
         if report.baseline is not None:
@@ -195,16 +195,16 @@ def _note_on_ratios(baseline: str, rounds: int) -> str:
         return f"Ratios to {baseline} need at least {MIN_ROUNDS} rounds; there were {rounds}."
     return (
         f"Time ratio: the median over the rounds of the time over {baseline}'s in the same round, with its bootstrap "
-        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that holds 1. If the times vary too much, its "
-        "end nearest 1 is quoted, or nothing."
+        f"{100 * CONFIDENCE:.0f} % interval; no difference is shown if that contains 1. If the times vary too much, "
+        "its end nearest 1 is quoted, or nothing."
     )
 
 
 def _cpu_time(found: Environment) -> tuple[tuple[str, str], ...]:
     stolen = "" if found.steal is None else f"; {percent(found.steal)} of the time went to other machines"
     return (
-        ("CPU limit", _known(found.cpu_limit, "{:g} cores' worth of time")),
-        ("Other programs", _known(found.others_cores, "{:.2f} cores' worth of time while measuring") + stolen),
+        ("CPU limit", _known(found.cpu_limit, "{:g} cores of CPU time")),
+        ("Other programs", _known(found.others_cores, "{:.2f} cores used while measuring") + stolen),
     )
 
 

@@ -31,6 +31,11 @@ def warnings(report: Report) -> tuple[Remark, ...]:
             for text in sitting.environment.warnings
         ]
     found += doubts(report)
+    fp32 = report.reference_accuracy
+    if fp32 is not None and not fp32.beats_guessing and not report.random_weights:
+        right = f"{one_line(report.reference or '')} is right on {fp32.correct} of {count(fp32.images, 'image')}"
+        check = "check the weights, the order of the labels, and the preprocessing"
+        found.append(Remark(Severity.CAUTION, f"{right}, not shown to be better than guessing: {check}."))
     invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]
     for row, run in invalid:
         reason = one_line(run.reason or "it gives no reason").rstrip(".")
@@ -63,7 +68,7 @@ def doubts(report: Report) -> tuple[Remark, ...]:
         found.append(Remark(Severity.CAUTION, f"Times had not settled after warming up: {', '.join(restless)}."))
     for batch in dict.fromkeys(latency.batch for _, latency in timed):
         if (taken := report.taken(batch)) > TAKEN:
-            text = f"Others took {100 * taken:.0f} % of the cores' time at batch {batch}."
+            text = f"Other programs used {100 * taken:.0f} % of the CPU time at batch {batch}."
             found.append(Remark(Severity.DISTRUST if taken > BUSY else Severity.CAUTION, text))
     return tuple(found)
 

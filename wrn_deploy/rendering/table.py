@@ -14,7 +14,7 @@ from wrn_deploy.formatting import digits, file_size, one_line, percent, ratio_nu
 
 __all__ = ["RANDOM_WEIGHTS", "Line", "Table", "artifacts", "class_losses", "tables"]
 
-RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed work only"
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: accuracy means nothing; for speed tests only"
 
 TIMES = ("Candidate", "Batch", "min", "median", "p90", "p95", "p99", "images/s")
 MEDIAN = TIMES.index("median")
@@ -23,7 +23,7 @@ ANSWERS = (
     "Candidate", "top-1", "95 % interval", "top-5", "agreement", "file size", "peak memory", "max error", "mean error",
 )  # fmt: skip
 LOADS = ("Candidate", "Scenario", "result", "samples/s", "p50", "p90", "p99", "target", "queries")
-ABOUT_TIMES = "Milliseconds a run, by candidate and batch size; bold: the lowest median of a batch size."
+ABOUT_TIMES = "Milliseconds per run, by candidate and batch size; bold: the lowest median of a batch size."
 ABOUT_ANSWERS = "Fractions of the images, with the Wilson interval of top-1; size and memory of each candidate."
 ABOUT_LOADS = "By MLPerf's load generator, which calls each run valid or not; times in milliseconds."
 TEXTS = frozenset({"Candidate", "Scenario", "result", "verdict", "class", "File"})  # the others are numbers
@@ -65,7 +65,7 @@ class Table:
 def tables(report: Report) -> tuple[Table, ...]:
     """Latency, ratios, accuracy with sizes, and load scenarios, without empty tables and columns."""
     baseline = one_line(report.baseline or "")
-    about_ratios = f"Time over that of {baseline} in the same rounds: below 1 is faster."
+    about_ratios = f"Time divided by that of {baseline} in the same rounds: below 1 is faster."
     ratios = _lines(
         (row.row, (_cells_of_ratio(batch, found) for batch, found in row.ratios.items() if found is not None))
         for row in report.derived.rows
@@ -84,7 +84,7 @@ def tables(report: Report) -> tuple[Table, ...]:
 def class_losses(report: Report) -> Table:
     """Up to WORST classes of each row that lose most right answers against the reference row, the worst first."""
     reference = one_line(report.reference or "")
-    about = f"Right answers by class: up to {WORST} classes of each candidate that lose most against {reference}."
+    about = f"Correct predictions by class: up to {WORST} classes per candidate that lose most against {reference}."
     headers = ("Candidate", "class", "images", reference, "this one", "points lost")
     before = next((row for row in report.rows if row.name == report.reference), None)
     others = [row for row in report.rows if row is not before]

@@ -276,7 +276,7 @@ def choose(bundle: Bundle, backend: str | None, precision: Precision | None) -> 
             return name, wanted
         obstacles.append((f"{candidate.runtime.title} {wanted}: {candidate.obstacle}", candidate.obstacle))
     kind, reasons = actionable(obstacles)
-    raise kind(f"nothing here can run {bundle.folder}: {reasons}")
+    raise kind(f"no backend here can run {bundle.folder}: {reasons}")
 
 
 def actionable(obstacles: Sequence[tuple[str, DeployError]]) -> tuple[type[DeployError], str]:

@@ -137,7 +137,7 @@ class Batcher:
                 raise UsageError("this batcher is closed: make another one")
             if len(self._waiting) >= self.max_waiting:
                 raise Overloaded(
-                    f"{len(self._waiting)} images wait, which is max_waiting: expected fewer; try again later"
+                    f"{len(self._waiting)} images are waiting, the most that max_waiting allows: try again later"
                 )
             self._waiting.append(request)
             self._changed.notify_all()

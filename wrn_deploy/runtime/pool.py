@@ -168,7 +168,7 @@ class Pool:
             if all(context.lease.thread == threading.get_ident() for context in self._contexts):
                 raise UsageError(
                     f"this thread is within {count(self.size, 'call')} of this runner, as a signal handler can be, and "
-                    "waits for itself: call it outside of the handler, or open it with more contexts"
+                    "waits for itself: call it outside the handler, or open it with more contexts"
                 )
             with contextlib.suppress(queue.Empty):
                 self._freed.get(timeout=CHECK_AGAIN_S)

@@ -103,13 +103,13 @@ def tensorrt_mismatch() -> str | None:
     if found is None:  # a build of one's own, linked without it
         return None
     needed = found[1].decode()
-    remedy = "see docs/gpu.md, which TensorRT goes with which ONNX Runtime"
+    remedy = "docs/how-to/gpu.md lists which TensorRT each ONNX Runtime needs"
     if importlib.util.find_spec("tensorrt") is None:
         return f"ONNX Runtime's TensorRT provider needs TensorRT {needed}, and none is installed: {remedy}"
     try:
         version = str(importlib.import_module("tensorrt").__version__)
     except (ImportError, OSError, RuntimeError) as error:
-        return f"TensorRT is installed but cannot be loaded ({error}): install it again"
+        return f"TensorRT is installed but cannot be loaded ({error}): reinstall it"
     if version.partition(".")[0] != needed:
         return f"ONNX Runtime's TensorRT provider needs TensorRT {needed}, and {version} is installed: {remedy}"
     return None
@@ -146,13 +146,13 @@ def loading_failure(provider: Provider, said: Sequence[str]) -> MachineError | N
     if found is not None:
         return MachineError(
             f"ONNX Runtime cannot load its {provider.name} ({found[1].strip()}): expected the libraries of CUDA, cuDNN "
-            "and the driver that it was built for; see docs/gpu.md"
+            "and the driver that it was built for; see docs/how-to/gpu.md"
         )
     found = CUDA_FAILED.search(text)
     if found is not None:
         return MachineError(
             f"ONNX Runtime cannot start its {provider.name} ({found[0].strip()}): look at the GPU and its driver with "
-            "nvidia-smi; see docs/gpu.md"
+            "nvidia-smi; see docs/how-to/gpu.md"
         )
     return None
 

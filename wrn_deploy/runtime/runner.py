@@ -49,7 +49,7 @@ class Runner:
         fell_back: why `fallback` replaced the requested backend or precision; None if it did not.
         allow_nonfinite: whether NaN and infinite images and outputs are allowed, and not an error.
         inputs: the one input's name, dtype and shape of one image.
-        outputs: likewise, of each output.
+        outputs: the name, dtype and shape of one image of each output.
         batches: the batch sizes the backend takes; larger batches are split, smaller ones padded.
     """
 
@@ -100,7 +100,8 @@ class Runner:
                 RuntimeWarning and the reason in `fell_back`. Without it nothing is ever replaced.
             allow_nonfinite: takes NaN and infinite images, and returns such outputs; otherwise both are an error.
             require_signature: a PEM file with the public key, or the authorities' certificates, that the bundle's
-                signature must belong to. Default: that of the process, which demands none by default (docs/trust.md).
+                signature must belong to. Default: that of the process, which demands none by default
+                (docs/explanation/trust.md).
             allow_host_code: lets TensorRT run the processor code in a version-compatible plan; only if you trust who
                 built it. Default: that of the process, which does not.
 
@@ -153,7 +154,7 @@ class Runner:
         """
         if self.outputs[0].name != "logits":
             names = " and ".join(output.name for output in self.outputs)
-            raise DeployError(f"this bundle gives {names}, no logits: call `run` instead of `predict`")
+            raise DeployError(f"this bundle outputs {names}, not logits: call `run` instead of `predict`")
         call = self._call()
         outputs = self._run(call, call.checked(self._pool.first, images))
         return cast("npt.NDArray[np.float32]", outputs["logits"])

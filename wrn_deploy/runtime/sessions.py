@@ -124,7 +124,7 @@ def _check_placement(session: Any, provider: Provider, name: str) -> None:
         if part.ep_name != provider.name:
             nodes = ", ".join(f"{node.op_type} {node.name}".strip() for node in part.get_nodes()[:5])
             raise MachineError(
-                f"{provider.name} leaves a part of {name} to {part.ep_name} ({nodes}): expected all nodes on one "
+                f"{provider.name} leaves part of {name} to {part.ep_name} ({nodes}): expected all nodes on one "
                 "provider; run the graph on another backend"
             )
 

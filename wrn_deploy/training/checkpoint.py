@@ -79,7 +79,7 @@ def restore_checkpoint(file: Path, trainer: Trainer, expected: ResumePoint) -> t
     del wanted["history"]
     differing = list(_differences(record, wanted))
     if differing:
-        raise DeployError(f"{file} belongs to another run ({'; '.join(differing)}): use its options, or another --out")
+        raise DeployError(f"{file} is from another run ({'; '.join(differing)}): use its options, or another --out")
     if {key: tensor.shape for key, tensor in tensors.items()} != _shapes(trainer):
         raise DamagedFile(f"{file} lacks tensors of {expected.spec.name}: it is damaged; remove it to start again")
     _put_back(trainer, tensors)

@@ -157,7 +157,7 @@ RECIPES: Mapping[str, NamedRecipe] = {
         recipe=TrainRecipe(
             epochs=15, learning_rate=0.2, schedule=LearningRateSchedule.ONE_CYCLE, warm_up=0.25, label_smoothing=0.1
         ),
-        source="the schedule of Smith and Topin, Super-Convergence, arXiv:1708.07120; numbers: docs/training.md",
+        source="Smith and Topin's Super-Convergence, arXiv:1708.07120; numbers: docs/reference/training.md",
     ),
 }  # fmt: skip
 

@@ -192,5 +192,5 @@ RULES = (
     Rule(id="QDQ305", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=moved_codes,
          title="stored codes pass another node before their DQ",
          cost="TensorRT refuses the file.",
-         fix="Let the DQ read the stored codes; put the node behind the DQ, or store the codes as it leaves them."),
+         fix="Let the DQ read the stored codes; put the node after the DQ, or store the codes as it leaves them."),
 )  # fmt: skip

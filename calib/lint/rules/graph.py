@@ -96,7 +96,7 @@ RULES = (
     Rule(id="QDQ401", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_island,
          title="nodes in fp32 between Casts in an fp16 graph",
          cost="Conversions on both sides, and arithmetic at half the speed.",
-         fix="Compute them in fp16; BN behind a Conv can be folded into it."),
+         fix="Compute them in fp16; BN after a Conv can be folded into it."),
     Rule(id="QDQ402", severity=Severity.WARNING, targets=(Target.TENSORRT,), check=fp32_float_part,
          title="the float part of the graph is in fp32",
          cost="What is not int8 (skips, sums, BN, pooling, the classifier) moves twice the bytes of fp16 and computes "

@@ -180,7 +180,7 @@ def requantized(facts: GraphFacts) -> Iterator[Place]:
     for quantizer in facts.activation_quantizers:
         dequantizer = dequantizer_of(input_of(quantizer, 0))
         if dequantizer is not None:
-            yield at(quantizer, f"right behind {name_of(dequantizer)}")
+            yield at(quantizer, f"directly after {name_of(dequantizer)}")
 
 
 def q_without_dq(facts: GraphFacts) -> Iterator[Place]:
@@ -203,10 +203,10 @@ RULES = (
               "and the next Q is a kernel of its own.",
          fix="Put Q/DQ on the skip input of the sum: the identity, or the output of the downsampling Conv."),
     Rule(id="QDQ102", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=split_activation,
-         title="Q/DQ stand between a Conv, BN or sum and the BN or ReLU behind it",
+         title="Q/DQ are between a Conv, BN or sum and the BN or ReLU after it",
          cost="The Conv is not fused with what follows: one more kernel, one more tensor in memory, and values are "
               "rounded twice.",
-         fix="Remove these Q/DQ; quantize behind the ReLU."),
+         fix="Remove these Q/DQ; quantize after the ReLU."),
     Rule(id="QDQ103", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=both_sum_inputs,
          title="both inputs of a residual sum are quantized",
          cost="The Q/DQ between the Conv and the sum keep them apart: two kernels, and one more tensor written and "
@@ -220,7 +220,7 @@ RULES = (
          title="the classifier's input, the pooled features, is quantized",
          cost="Accuracy: calibration may clip it (cosine with fp32 0.037 instead of 0.966, measured), and one small "
               "product is no faster.",
-         fix="Leave the Gemm or MatMul behind the global pooling in float."),
+         fix="Leave the Gemm or MatMul after the global pooling in float."),
     Rule(id="QDQ106", severity=Severity.NOTE, targets=(Target.TENSORRT,), check=read_as_both,
          title="a tensor is read both in int8 and in float",
          cost="It is written to memory twice, and the kernel before it cannot write int8 alone.",
@@ -241,5 +241,5 @@ RULES = (
          title="the output of a Q is read by no DQ",
          cost="If nothing reads it, the tensor is float after all; if another node reads the codes, the file "
               "cannot be built or run.",
-         fix="Put a DQ with the same scale behind the Q, and let the users read that; or remove the Q."),
+         fix="Put a DQ with the same scale after the Q, and let the users read that; or remove the Q."),
 )  # fmt: skip

@@ -30,7 +30,7 @@ def plan(made_bundle: Path) -> bytes:
 def test_a_whole_plan_passes_the_check_and_parts_do_not(plan: bytes) -> None:
     check_rtx_plan(plan)
     for part in (b"", plan[:3], plan[:20], plan[:-1], plan + b"\0", b"ftrt" + plan[4:]):
-        with pytest.raises(DamagedFile, match="build it again"):
+        with pytest.raises(DamagedFile, match="rebuild it"):
             check_rtx_plan(part)
 
 
@@ -100,10 +100,10 @@ def test_an_engine_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("outcome", "plan", "kind", "said"),
     [
-        (None, b"ftrt", MachineError, r"on this GPU \(tuned on A, here B: .*\): build it again here"),
-        (RuntimeError("bad"), b"ftrt", DamagedFile, r"deserialized \(tuned on A, here B: .*\) \(bad\): build it again"),
-        (None, b"", DamagedFile, "the plan is empty: expected one of TensorRT"),
-        (None, b"vtrt...", DamagedFile, "the plan is one of TensorRT-RTX: expected one of TensorRT"),
+        (None, b"ftrt", MachineError, r"on this GPU \(tuned on A, here B: .*\): rebuild it here"),
+        (RuntimeError("bad"), b"ftrt", DamagedFile, r"deserialized \(tuned on A, here B: .*\) \(bad\): rebuild it"),
+        (None, b"", DamagedFile, "the plan is empty: expected one for TensorRT"),
+        (None, b"vtrt...", DamagedFile, "the plan is for TensorRT-RTX: expected one for TensorRT"),
     ],
 )
 def test_every_failure_is_an_error_of_ours(
@@ -145,9 +145,9 @@ class Rtx(Runtime):
 @pytest.mark.parametrize(
     ("names", "kind", "said"),
     [
-        (["VERSION_MISMATCH"], MachineError, "another version of TensorRT-RTX; or build it again"),
+        (["VERSION_MISMATCH"], MachineError, "another version of TensorRT-RTX; or rebuild it"),
         (["UNSUPPORTED_CC", "OLD_CUDA_DRIVER"], MachineError, r"none of those .*; the CUDA driver is too old"),
-        (["MALFORMED_ENGINE"], DamagedFile, "finds the plan damaged: build it again"),
+        (["MALFORMED_ENGINE"], DamagedFile, "reports a damaged plan: rebuild it"),
     ],
 )
 def test_what_rtx_finds_wrong_is_told(plan: bytes, names: list[str], kind: type[DeployError], said: str) -> None:

@@ -107,7 +107,7 @@ def test_a_batch_outside_of_the_profile_says_how_to_build_one(trt: FakeTensorRT)
 
 
 def test_a_plan_that_this_gpu_does_not_take_says_so(driver: FakeDriver, trt: FakeTensorRT) -> None:
-    with pytest.raises(MachineError, match="cannot be deserialized on this GPU: build it again here"):
+    with pytest.raises(MachineError, match="cannot be deserialized on this GPU: rebuild it here"):
         opened(trt, plan=b"another GPU's")
     assert driver.stack == []
     trt.context_fails = True
@@ -132,7 +132,7 @@ def test_a_plan_of_another_network_says_so(trt: FakeTensorRT, name: str, change:
         given = dataclasses.replace(given, source=dataclasses.replace(given.source, **change))
     else:
         given = dataclasses.replace(given, results=(dataclasses.replace(given.results[0], **change),))
-    with pytest.raises(DeployError, match=said + ".*; build it again from this bundle"):
+    with pytest.raises(DeployError, match=said + ".*; rebuild it from this bundle"):
         opened(trt, given)
 
 
@@ -195,7 +195,7 @@ def test_a_batch_between_two_profiles_names_both(trt: FakeTensorRT) -> None:
 
 
 def test_executing_nothing_is_an_error(trt: FakeTensorRT) -> None:
-    with opened(trt) as backend, pytest.raises(DeployError, match="nothing to execute on: upload a batch first"):
+    with opened(trt) as backend, pytest.raises(DeployError, match="no batch to run: upload one first"):
         backend.execute()
 
 

@@ -72,7 +72,7 @@ def test_a_capture_that_fails_is_told_once_and_costs_no_answer(
     runtime.refusing = call
     with opened(trt) as backend, backend.sibling() as other:
         answers_rightly(backend, 4, 0)
-        with pytest.warns(RuntimeWarning, match=f"CUDA graphs are off, inferences are started kernel by .*{said}"):
+        with pytest.warns(RuntimeWarning, match=f"CUDA graphs are off; kernels are launched one by .*{said}"):
             answers_rightly(backend, 4, 1)
         assert not backend.uses_graphs
         assert said in (backend.graphs_obstacle or "")

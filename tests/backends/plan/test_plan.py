@@ -92,7 +92,7 @@ def test_reasons_come_in_the_order_in_which_they_can_be_fixed(bundle: Bundle, ma
     assert str(why(made)).startswith("tensorrt is not installed: pip install ")
     assert why(bundle) == why(made), "it says more than the plan"
     machine.has(H200, tensorrt=ImportError("no libnvinfer"))
-    assert why(made) == "TensorRT is installed but cannot be loaded (no libnvinfer): install it again"
+    assert why(made) == "TensorRT is installed but cannot be loaded (no libnvinfer): reinstall it"
     machine.has(None, tensorrt="10.16.1.11")
     assert (why(made) or "").startswith("the plan was built elsewhere: tensorrt 11.4.0.106, here 10.16.1.11")
     machine.has(None, tensorrt="11.4.0.106")
@@ -229,5 +229,5 @@ def test_a_manifest_without_a_profile_says_so(
     made = with_plan(bundle, profiles=profiles)
     monkeypatch.setattr(importlib, "import_module", lambda _name: trt)
     runtime = PlanRuntime(flavor="tensorrt", title="TensorRT", extra="gpu")
-    with pytest.raises(DeployError, match=r"the manifest (lacks|says that) the plan's batches .*: build it again"):
+    with pytest.raises(DeployError, match=r"the manifest (lacks|says that) the plan's batches .*: rebuild it"):
         runtime.open_backend(made, made.artifacts["plan-fp16-tensorrt"], precision=Precision.FP16, threads=None)

@@ -54,7 +54,7 @@ def test_a_file_that_does_not_fit_is_replaced(rtx: FakeTensorRT, tmp_path: Path,
 
 def test_a_file_that_cannot_be_written_is_a_warning(rtx: FakeTensorRT, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("not a folder")
-    with pytest.warns(RuntimeWarning, match=r"compiled kernels are not kept.*: set XDG_CACHE_HOME"):
+    with pytest.warns(RuntimeWarning, match=r"compiled kernels cannot be saved.*: set XDG_CACHE_HOME"):
         assert use(rtx, tmp_path / "a" / "it.cache", 2) == 1
 
 

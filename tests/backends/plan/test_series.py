@@ -96,7 +96,7 @@ def test_a_failure_among_the_batches_is_passed_on(trt: FakeTensorRT) -> None:
         batch = some_images(6, 5)
         np.testing.assert_allclose(run(backend, batch), answer_to(batch, 5), rtol=1e-5)
         list(backend.infer_each([batch]))
-        with pytest.raises(DeployError, match="upload a batch first"):
+        with pytest.raises(DeployError, match="upload one first"):
             backend.execute()
 
 

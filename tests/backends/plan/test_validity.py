@@ -45,7 +45,7 @@ def test_a_plan_fits_the_machine_it_was_built_on() -> None:
 )
 def test_the_field_that_differs_is_named_with_the_remedy(changed: dict[str, object], version: str, said: str) -> None:
     reason = plan_mismatch({**TENSORRT, **changed}, version, H200, remedy=REMEDY)
-    assert reason == f"the plan was built elsewhere: {said}; build it again here: `{REMEDY}`"
+    assert reason == f"the plan was built elsewhere: {said}; rebuild it here: `{REMEDY}`"
 
 
 def test_all_fields_that_differ_are_named() -> None:
@@ -170,7 +170,7 @@ def test_batches_go_from_the_least_to_the_largest_of_all_profiles() -> None:
     ],
 )  # fmt: skip
 def test_a_manifest_without_batches_says_so(profiles: object) -> None:
-    with pytest.raises(DeployError, match=r"the manifest .* the plan's batches .*: build it again"):
+    with pytest.raises(DeployError, match=r"the manifest .* the plan's batches .*: rebuild it"):
         profiles_of({"profiles": profiles})
     with pytest.raises(DeployError, match="the manifest lacks the plan's batches"):
         profiles_of({})

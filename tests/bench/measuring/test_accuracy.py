@@ -238,7 +238,7 @@ def test_top_classes_alone_have_no_errors_of_logits(tmp_path: Path) -> None:
 def test_a_reference_that_answered_fewer_images_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "logits"
     answers_of(Oracle(), Source([0, 1]), 4, logits=LogitFile(file, write=True))
-    with pytest.raises(DeployError, match="the reference answered fewer images"):
+    with pytest.raises(DeployError, match="the reference saw fewer images"):
         answers_of(Oracle(), Source([0, 1, 2]), 4, logits=LogitFile(file, write=False))
 
 

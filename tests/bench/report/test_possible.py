@@ -74,7 +74,10 @@ IMPOSSIBLE: dict[str, tuple[Change, str]] = {
     ),
     "a layer": (first("ms", -0.1, "rows", 9, "layers", 0), r"rows\.9\.layers\.0\.ms is -0\.1"),
     "a load": (first("p99_ms", float("nan"), "rows", 9, "loads", 0), r"rows\.9\.loads\.0\.p99_ms is nan"),
-    "what others took": (first("taken", {"1": 1.5}, "environment"), r"environment\.taken\.1 is 1\.5: expected 0 to 1"),
+    "what other programs used": (
+        first("taken", {"1": 1.5}, "environment"),
+        r"environment\.taken\.1 is 1\.5: expected 0 to 1",
+    ),
     "temperature": (first("temperature_c", -300.0, "environment", "after"), r"temperature_c is -300\.0"),
 }
 

@@ -18,7 +18,7 @@ from wrn_deploy.bench.report.schema import report_schema
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema checks reports against the schema")
 
-FILE = Path(__file__).resolve().parents[3] / "docs" / "report.schema.json"
+FILE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "report.schema.json"
 REPORTS = {"full": FULL, "whole": make_full_report(), "no accuracy": NO_ACCURACY, "skipped": make_report(SKIPPED)}
 
 
@@ -31,7 +31,7 @@ def test_the_published_schema_is_what_the_command_prints() -> None:
     command = [sys.executable, "-m", "wrn_deploy.bench.report.schema"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == FILE.read_text(encoding="utf-8"), (
-        "python -m wrn_deploy.bench.report.schema > docs/report.schema.json"
+        "python -m wrn_deploy.bench.report.schema > docs/reference/report.schema.json"
     )
     assert json.loads(printed) == report_schema()
 

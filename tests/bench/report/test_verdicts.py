@@ -53,7 +53,7 @@ def test_what_may_be_said(ratio: Ratio | None, fastest: float, doubts: Doubts, w
 def test_it_says_why() -> None:
     ratio = Ratio(0.25, 0.24, 0.26)
     assert decide(ratio, 0.25, QUIET).because is None
-    assert decide(ratio, 0.25, Doubts(taken=0.714)).because == "others took 71 % of the cores' time"
+    assert decide(ratio, 0.25, Doubts(taken=0.714)).because == "other programs used 71 % of the CPU time"
     unsettled = Doubts(unsettled=("A fp32", "B int8"))
     assert decide(ratio, 0.25, unsettled).because == "the times of A fp32 and B int8 had not settled after warming up"
     assert decide(ratio, 0.25 * WIDE, QUIET).because == "the times vary too much"

@@ -15,16 +15,19 @@ CALM = Snapshot()
     ("values", "warning"),
     [
         ({"others_before": 0.5}, None),
-        ({"others_before": 0.61}, "Other programs kept the machine busy before measuring: load 0.61 on 2 cores."),
+        (
+            {"others_before": 0.61},
+            "The machine was busy before measuring (load 0.61 on 2 cores): expect noisier times.",
+        ),
         ({"others_cores": 0.2}, None),
-        ({"others_cores": 0.24}, "Other programs took 0.24 of 2 cores while measuring."),
+        ({"others_cores": 0.24}, "Other programs used 0.24 of 2 cores while measuring."),
         ({"steal": 0.02}, None),
         ({"steal": 0.034}, "The hypervisor gave 3.4 % of the CPU's time to other machines while measuring."),
         ({"cpu_limit": 2.0}, None),
         (
             {"cpu_limit": 1.5},
-            "The control group allows 1.5 cores' worth of time, on 2 cores: with more threads than that, all are "
-            "stopped now and then.",
+            "The control group allows 1.5 cores of CPU time, on 2 cores: with more threads than that, it "
+            "stops all of them from time to time.",
         ),
         ({"held_s": 0.0}, None),
         ({"held_s": 0.25}, "The control group's limit stopped this program for 0.25 s."),
@@ -49,8 +52,8 @@ CALM = Snapshot()
             "The GPU's clock was lowered in 1 of 3 snapshots: SwPowerCap, HwThermalSlowdown.",
         ),
         ({"cpu_throttles": 0}, None),
-        ({"cpu_throttles": 1}, "The CPU was throttled once while measuring, since it was too hot."),
-        ({"cpu_throttles": 9}, "The CPU was throttled 9 times while measuring, since it was too hot."),
+        ({"cpu_throttles": 1}, "The CPU was throttled once while measuring, because it was too hot."),
+        ({"cpu_throttles": 9}, "The CPU was throttled 9 times while measuring, because it was too hot."),
     ],
 )  # fmt: skip
 def test_a_value_beyond_its_limit_gives_a_warning_with_the_figure(values: dict[str, Any], warning: str | None) -> None:

@@ -31,7 +31,7 @@ def test_a_table_survives_its_json_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_an_unknown_tensor_says_what_to_do() -> None:
-    with pytest.raises(DeployError, match=r"no range for conv9: it belongs to another graph; calibrate again"):
+    with pytest.raises(DeployError, match=r"no range for conv9: it is for another graph; calibrate again"):
         TABLE["conv9"]
 
 

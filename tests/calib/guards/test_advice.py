@@ -148,7 +148,7 @@ def test_few_images_advise_more(method: str, equalized: bool, images: int, avail
     enough = warning.numbers["enough"]
     assert enough >= 2 * images
     if method == "max" and images >= 64:
-        assert warning.remedy == "more images hardly settle `max`; calibrate with --calib-method mse"
+        assert warning.remedy == "more images hardly stabilise `max`; calibrate with --calib-method mse"
     elif enough <= available:
         assert f"--calib-size {enough:.0f}," in warning.remedy
     elif images < available:
@@ -185,7 +185,7 @@ def test_a_method_that_agrees_on_all_images_of_the_data_is_named() -> None:
     seen = dataclasses.replace(synthetic(method="entropy", images=40, available=40), threshold=_TakeTurns((1.0, 0.5)))
     warning = few_images.check(seen)
     assert warning is not None
-    assert warning.remedy == "cats has no more; calibrate with --calib-method mse, which they settle"
+    assert warning.remedy == "cats has no more; calibrate with --calib-method mse, which they stabilise"
 
 
 def test_the_percentile_that_is_tried_is_the_default() -> None:

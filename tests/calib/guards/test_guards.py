@@ -18,7 +18,7 @@ from wrn_deploy.pipeline.quantization.overlap import CALIBRATION
 from wrn_deploy.plugins import plugin_names
 from wrn_deploy.progress import Silent
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "guards.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "guards.md"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 BLOCKS = ("block1.0", "block2.0", "block3.0")
 
@@ -123,7 +123,7 @@ def test_few_images_are_a_warning(digits: Digits, graphs: dict[str, Path]) -> No
     warning = by_id(run_guards(seen))["few-images"]
     assert warning.numbers["median"] > warning.numbers["limit"]
     assert warning.numbers["worst"] >= warning.numbers["median"]
-    assert warning.remedy == "calibrate with --calib-size 64, estimated to settle them (under 15%)"
+    assert warning.remedy == "calibrate with --calib-size 64, estimated to stabilise them (under 15%)"
 
 
 def test_one_image_cannot_be_halved(digits: Digits, graphs: dict[str, Path]) -> None:

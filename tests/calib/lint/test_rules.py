@@ -15,7 +15,7 @@ from wrn_deploy.calib.lint.facts import load_rules
 from wrn_deploy.calib.lint.finding import Rule, Severity, Target
 
 RULES = {rule.id: rule for rule in load_rules()}
-DOC = Path(__file__).resolve().parents[3] / "docs" / "lint.md"
+DOC = Path(__file__).resolve().parents[3] / "docs" / "reference" / "lint.md"
 
 for_each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 

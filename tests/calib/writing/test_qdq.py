@@ -210,7 +210,7 @@ def test_a_table_of_another_graph_is_refused(trained_graph: ir.Model, trained_ha
     empty = CalibrationTable(
         method="max", percentile=None, data="digits", data_digest="", images=1, graph_sha256="", tensors={}
     )
-    with pytest.raises(DeployError, match="no range for images: it belongs to another graph"):
+    with pytest.raises(DeployError, match="no range for images: it is for another graph"):
         quantize_for_tensorrt(trained_graph, trained_half, empty)
-    with pytest.raises(DeployError, match=r"no range for .*: it belongs to another graph"):
+    with pytest.raises(DeployError, match=r"no range for .*: it is for another graph"):
         quantize_for_onnxruntime(trained_graph, empty)

@@ -25,7 +25,7 @@ def test_a_bundle(cli: Cli, made_bundle: Path) -> None:
     assert f"wrn-10-1 in {made_bundle}" in text
     assert "int8-onnxruntime.onnx" in text
     assert "method mse" in text
-    assert ", all whole" in text
+    assert ", all intact" in text
     record = cli("inspect", made_bundle, "--json").json()
     assert record["what"] == "bundle"
     assert {entry["key"] for entry in record["artifacts"]} == set(Bundle.open(made_bundle).artifacts)
@@ -90,7 +90,7 @@ def test_inspect_writes_nothing(cli: Cli, bundle: Bundle) -> None:
 def test_a_graph(cli: Cli, made_bundle: Path) -> None:
     text = cli("inspect", made_bundle / "int8-tensorrt.onnx").out
     assert "input      images: float batch x 3 x 32 x 32" in text
-    assert "int8, <0.1 % fp16 (what the graph promises)" in text
+    assert "int8, <0.1 % fp16 (as the graph declares)" in text
     assert "9 Conv" in text
     assert cli("inspect", made_bundle / "fp32.onnx", "--json").json()["fractions"] == {"fp32": 1.0}
 

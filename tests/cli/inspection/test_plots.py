@@ -42,4 +42,4 @@ def test_plot_model_draws_and_shows_the_blocks(cli: Cli, made_bundle: Path, tmp_
 def test_plot_model_with_a_precision_of_a_graph_is_wrong_usage(cli: Cli, made_bundle: Path) -> None:
     outcome = cli("plot-model", str(made_bundle / "fp32.onnx"), "--precision", "fp16")
     assert outcome.code == 2
-    assert "expected it with a bundle alone" in outcome.err
+    assert "expected it only with a bundle" in outcome.err

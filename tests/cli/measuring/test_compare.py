@@ -48,7 +48,7 @@ def test_within_the_limits_it_ends_with_0(cli: Cli, files: tuple[Path, Path]) ->
 def test_a_limit_that_is_no_share_is_wrong_usage(cli: Cli, files: tuple[Path, Path], limit: str) -> None:
     outcome = cli("compare", *files, f"--max-regress={limit}")
     assert outcome.code == 2
-    assert "expected per cent from 0, as in 5% or 5" in outcome.err
+    assert "expected a percentage of at least 0, such as 5% or 5" in outcome.err
 
 
 def test_its_json_has_everything_also_where_the_gate_fails(cli: Cli, files: tuple[Path, Path]) -> None:

@@ -80,13 +80,13 @@ def _list(good: Path, made: Path) -> None:
 
 
 CASES: list[tuple[Make, tuple[str, ...]]] = [
-    (_truncated, ("damaged or truncated", "expected a whole .safetensors file")),
+    (_truncated, ("damaged or truncated", "expected an intact .safetensors file")),
     (_header_only, ("damaged",)),
     (_empty, ("0 bytes", "expected a .safetensors, .pth, .npz or HDF5 file")),
-    (_text, ("a text that begins with 'these are no weights'", "expected a .safetensors, .pth, .npz or HDF5 file")),
+    (_text, ("text that begins with 'these are no weights'", "expected a .safetensors, .pth, .npz or HDF5 file")),
     (_nan, ("NaN or infinite values", "fc.weight", "expected finite weights")),
     (_one_missing, ("1 missing: block1.0.conv1.weight", "wrn-10-1")),
-    (_one_left_over, ("1 left over: head.scale",)),
+    (_one_left_over, ("1 unexpected: head.scale",)),
     (_other_shape, ("conv1.weight (16, 3, 5, 5) instead of (16, 3, 3, 3)",)),
     (_other_classes, ("7 classes", "expects 10", "--classes 7")),
     (_malicious, ("pickled code", "never run here", "state_dict()")),
@@ -121,14 +121,14 @@ def test_a_missing_file(cli: Cli) -> None:
 def test_weights_of_another_network(cli: Cli, weights: Path) -> None:
     outcome = cli("export", "wrn-16-1", "--weights", weights, "--out", "bundle")
     assert outcome.code == 1
-    assert "holds wrn-10-1: expected wrn-16-1" in outcome.err
+    assert "contains wrn-10-1: expected wrn-16-1" in outcome.err
 
 
 def test_a_foreign_checkpoint_of_another_depth_names_the_first_keys(cli: Cli, shared_data: Path) -> None:
     checkpoint = shared_data / "checkpoints" / "wrn-40-1-cifar10.pth"
     outcome = cli("export", "wrn-16-1", "--weights", checkpoint, "--out", "bundle")
     assert outcome.code == 1
-    assert "left over: block1." in outcome.err
+    assert "unexpected: block1." in outcome.err
     assert not Path("bundle").exists()
 
 
@@ -152,16 +152,22 @@ def test_an_unknown_model(cli: Cli, model: str, words: tuple[str, ...]) -> None:
 def test_random_weights_need_the_name_of_a_network(cli: Cli) -> None:
     outcome = cli("export", "--random-weights", "--out", "bundle")
     assert outcome.code == 2
-    assert "no network is named: expected its name too, as in wrn-16-2" in outcome.err
+    assert "no network is named: expected its name too, such as wrn-16-2" in outcome.err
 
 
-def test_weights_that_name_no_network_need_its_name(cli: Cli, weights: Path) -> None:
-    torch.save(load_file(weights), "plain.pth")
+def test_weights_that_fit_no_network_need_its_name(cli: Cli, weights: Path) -> None:
+    torch.save({**load_file(weights), "extra.weight": torch.zeros(3)}, "plain.pth")
     outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
     assert outcome.code == 2
-    assert (
-        "plain.pth does not say which network it is of: expected --model (for export and deploy: MODEL)" in outcome.err
-    )
+    assert "plain.pth does not say which network it is for, and its tensors fit no network that is known" in outcome.err
+    assert "expected --model (for export and deploy: MODEL)" in outcome.err
+
+
+def test_weights_that_fit_one_network_need_no_name(cli: Cli, weights: Path) -> None:
+    torch.save(load_file(weights), "plain.pth")
+    outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
+    assert outcome.code == 0, outcome.err
+    assert "plain.pth: weights of wrn-10-1, the one network that its tensors fit" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The networks as they are listed: costs, published figures with their sources, weights known by name."""
+"""The networks as they are listed: costs, published figures with their sources, weights available by name."""
 
 from __future__ import annotations
 

@@ -41,4 +41,4 @@ def test_a_state_dict_that_is_not_there_is_a_mistake_in_usage(cli: Cli, weights:
     assert "--weights-key 'ema': no such weights in the file; there are model" in outcome.err
     outcome = cli("export", "wrn-10-1", "--random-weights", "--weights-key", "ema", "--out", "bundle")
     assert outcome.code == 2
-    assert "--weights-key would do nothing: expected --weights FILE" in outcome.err
+    assert "--weights-key would have no effect: expected --weights FILE" in outcome.err

@@ -31,7 +31,7 @@ def test_json_and_what_does_not_get_better_ends_with_3(cli: Cli, bundle: Bundle)
     assert outcome.code == 3
     assert '"kept": null' in outcome.out
     assert '"steps": 1' in outcome.out
-    assert "no graph got better on" in outcome.err
+    assert "no graph improved on" in outcome.err
     assert contents(bundle.folder) == before
 
 

@@ -62,7 +62,7 @@ def test_a_budget_that_cannot_be_met_ends_with_3_after_the_frontier(
     assert "MACs in INT8" in outcome.out
     assert "no set met --max-drop 0.1" in outcome.out
     assert "no set of Convs meets --max-drop 0.1" in outcome.err
-    assert "expected less; allow for more" in outcome.err
+    assert "expected less; raise the budget" in outcome.err
     assert contents(bundle.folder) == before
     assert (tmp_path / "p.svg").is_file()
 
@@ -73,7 +73,7 @@ def test_a_budget_that_cannot_be_met_ends_with_3_after_the_frontier(
         ((), "no budget: expected --max-drop X"),
         (("--max-drop", -100), "--max-drop"),
         (("--max-drop", "nan"), "--max-drop"),
-        (("--min-agreement", 101), "expected 0 to 100 per cent"),
+        (("--min-agreement", 101), "expected 0 to 100 percent"),
     ],
 )
 def test_a_budget_that_makes_no_sense_ends_with_2(
@@ -132,11 +132,11 @@ def test_the_table_of_builds_names_the_one_that_is_kept(
     shown = capsys.readouterr().out
     assert "wrn-16-2 fp16 on NVIDIA H200, batch 8 of digits" in shown
     lines = {line.split("  ")[0]: line for line in shown.splitlines()}
-    assert {"2.000", "2.0"} <= {*lines["TensorRT's defaults (the plan as it was)"].split()}
+    assert {"2.000", "2.0"} <= {*lines["TensorRT's defaults (existing plan)"].split()}
     assert {"1.000", "0.500", "kept"} <= {*lines["level 5"].split()}
     assert "SIGSEGV" in lines["level 5, tiling full"]
     assert shown.splitlines()[-1] == "kept: level 5"
     show_engine_tuning(dataclasses.replace(tuning, chosen=0), as_json=False)
-    assert "no build is faster than the plan as it was, which stays" in capsys.readouterr().out
+    assert "no build is faster than the existing plan, which is kept" in capsys.readouterr().out
     show_engine_tuning(tuning, as_json=True)
     assert json.loads(capsys.readouterr().out)["trials"][1]["level"] == 5

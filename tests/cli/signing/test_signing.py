@@ -20,8 +20,8 @@ def test_a_bundle_is_signed_and_verified(cli: Cli, bundle: Bundle, tmp_path: Pat
     assert outcome.out == f"signed: {bundle.folder / 'manifest.sig'}\n"
     outcome = cli("verify", bundle.folder, "--require-signature", public)
     assert outcome.code == 0
-    assert "all whole" in outcome.out
-    assert f"signature: valid, of {public}" in outcome.out
+    assert "all intact" in outcome.out
+    assert f"signature: valid, by {public}" in outcome.out
     found = json.loads(cli("verify", bundle.folder, "--json").out)
     assert (found["signed_by"], found["files"]) == (None, len(bundle.artifacts) + 1)
     assert cli("--require-signature", public, "inspect", bundle.folder).code == 0
@@ -46,4 +46,4 @@ def test_files_that_nobody_listed_are_named(cli: Cli, bundle: Bundle) -> None:
     (bundle.folder / "w.data").write_bytes(b"external")
     outcome = cli("verify", bundle.folder)
     assert outcome.code == 0
-    assert "not listed in the manifest, never read: w.data" in outcome.out
+    assert "not listed in the manifest, so not used: w.data" in outcome.out

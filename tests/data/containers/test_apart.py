@@ -78,7 +78,7 @@ def test_errors_come_at_their_place(apart: Apart) -> None:
 
 
 def test_a_crash_is_an_error_that_names_the_file(apart: Apart) -> None:
-    with pytest.raises(DamagedFile, match=r"x\.parquet ended the process that read it \(SIGSEGV\)"):
+    with pytest.raises(DamagedFile, match=r"x\.parquet crashed the process that read it \(SIGSEGV\)"):
         list(apart.stream(crash))
     assert len(list(apart.stream(count, 3))) == 3
 

@@ -46,7 +46,7 @@ def test_avif_is_read_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(AvifImagePlugin, "SUPPORTED", False)
     decode._codecs.cache_clear()
     try:
-        with pytest.raises(DamagedFile, match=r"a\.avif cannot be decoded \(AVIF, which this Pillow does not read"):
+        with pytest.raises(DamagedFile, match=r"a\.avif cannot be decoded \(AVIF, which this Pillow does not support"):
             item.load()
     finally:
         monkeypatch.undo()
@@ -64,7 +64,7 @@ def test_files_not_named_like_images_are_counted_and_named(tmp_path: Path, name:
     for number in range(5):
         (tmp_path / below / f"{number}{name}").write_bytes(b"x")
     assert labels_of(tmp_path) == [(f"{below}good.png", 0 if below else None)]
-    assert f"left out 5 files ('{below}0{name}', '{below}1{name}', '{below}2{name}', ...)" in _notes(tmp_path)
+    assert f"skipped 5 files ('{below}0{name}', '{below}1{name}', '{below}2{name}', ...)" in _notes(tmp_path)
 
 
 def test_an_odd_name_is_escaped_in_a_note(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_an_odd_name_is_escaped_in_a_note(tmp_path: Path) -> None:
         (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     note = _notes(tmp_path)
     assert note.isprintable()
-    assert "left out 3 files" in note
+    assert "skipped 3 files" in note
 
 
 def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def linked(tmp_path: Path) -> Path:
 
 def test_links_that_lead_out_are_counted_and_named_and_not_followed(linked: Path) -> None:
     assert labels_of(linked) == [("a/1.png", 0), ("b/2.png", 1), ("b/inner.png", 1)]
-    assert "left out 2 links ('a/file.png', 'a/more') to folders or out of this one: give the folder" in _notes(linked)
+    assert "skipped 2 links ('a/file.png', 'a/more') to folders or out of this one: use the folder" in _notes(linked)
 
 
 def test_links_are_followed_if_the_user_says_so(linked: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_linked_class_folder_is_named(tmp_path: Path) -> None:
         save_image(tmp_path / file)
     (tmp_path / "set" / "c").symlink_to(tmp_path / "far")
     assert open_data(str(tmp_path / "set"), Role.TEST).labels == ("a", "b")
-    assert "left out 1 link ('c') to folders or out of this one" in _notes(tmp_path / "set")
+    assert "skipped 1 link ('c') to folders or out of this one" in _notes(tmp_path / "set")
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
@@ -148,7 +148,7 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "b" / "self").symlink_to("self")
     expected = [("a/1.png", 0), ("b/2.png", 1)]
     assert labels_of(tmp_path) == expected
-    assert "left out 2 links ('a/loop', 'b/self')" in _notes(tmp_path)
+    assert "skipped 2 links ('a/loop', 'b/self')" in _notes(tmp_path)
     (tmp_path / "b" / "self").unlink()
     with raised("links=1"):
         assert labels_of(tmp_path) == expected
@@ -173,7 +173,7 @@ def test_folders_nested_too_deep_are_an_error(tmp_path: Path) -> None:
 def test_a_label_file_names_nothing_outside_through_links(linked: Path) -> None:
     for listed in ("a/file.png", "a/more/secret.png"):
         (linked / "labels.csv").write_text(f"file,label\n{listed},0\n")
-        with pytest.raises(DeployError, match=rf"names '{listed}', which lies outside of"):
+        with pytest.raises(DeployError, match=rf"names '{listed}', which is outside"):
             open_data(str(linked), Role.TEST)
     (linked / "labels.csv").write_text("file,label\nb/inner.png,0\n")
     assert labels_of(linked) == [("b/inner.png", 0)]
@@ -210,7 +210,7 @@ def test_unlisted_images_are_counted(tmp_path: Path) -> None:
 
 
 def re_counted(folder: Path) -> bool:
-    return f"left out 2 images that {folder}/labels.csv does not list, the first 'a.png'" in _notes(folder)
+    return f"skipped 2 images that {folder}/labels.csv does not list, the first 'a.png'" in _notes(folder)
 
 
 def test_links_among_containers_are_refused(tmp_path: Path, cifar10_python: Path, mnist_folder: Path) -> None:

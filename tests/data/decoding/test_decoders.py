@@ -130,7 +130,7 @@ CAUSES = [(7, "exit code 7"), (-9, "SIGKILL"), (-11, "SIGSEGV")]
 def test_an_image_that_ends_its_process_is_named(code: int, cause: str) -> None:
     loads = [partial(die, code) if n == 21 else partial(shade, n) for n in range(40)]
     with Decoders(1) as single:
-        with pytest.raises(DeployError, match=rf"image 21 ended the process that decoded it \({cause}\)"):
+        with pytest.raises(DeployError, match=rf"image 21 crashed the process that decoded it \({cause}\)"):
             list(Batches(Made(loads), RESIZED, 1, decoders=single))
         assert len(list(Batches(Made([partial(shade, 0)]), RESIZED, 1, decoders=single))) == 1
 
@@ -183,7 +183,7 @@ def test_without_workers_an_encoded_image_cannot_end_this_process(
     with Decoders(0) as guard:
         batches = Batches(open_data(str(tmp_path), Role.TEST), PLAIN, 8, max_corrupt=1, decoders=guard)
         assert [batch.names for batch in batches] == [("0.png", "2.png")]
-        with pytest.raises(DeployError, match=r"1\.png ended the process that decoded it \(SIGSEGV\)"):
+        with pytest.raises(DeployError, match=r"1\.png crashed the process that decoded it \(SIGSEGV\)"):
             list(Batches(open_data(str(tmp_path), Role.TEST), PLAIN, 8, decoders=guard))
 
 

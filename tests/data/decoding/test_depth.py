@@ -114,7 +114,7 @@ DEEP = {
 UNKNOWN = {
     "floats of 0 to 1": (_saved(Image.fromarray(GREY.astype(np.float32) / 255), "TIFF"), "floats"),
     "floats of 0 to 255": (_saved(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floats"),
-    "colour floats": (_tiff(RGB.astype(np.float32), 32, sample_format=3, photometric=2), "a TIFF of a kind"),
+    "colour floats": (_tiff(RGB.astype(np.float32), 32, sample_format=3, photometric=2), "a TIFF variant"),
     "32 bits, signed": (_saved(Image.fromarray(GREY.astype(np.int32)), "TIFF"), "signed"),
     "32 bits, unsigned": (_tiff(WIDE.astype(np.uint32), 32), "32 bits"),
     "16 bits, signed": (_tiff(WIDE.astype(np.int16), 16, sample_format=2), "signed"),
@@ -153,7 +153,7 @@ def test_black_is_black_at_any_depth_and_dark_grey_may_use_its_16_bits(values: V
 
 @pytest.mark.parametrize("image", [GREY.astype(np.float32), GREY.astype(np.int32), WIDE])
 def test_an_image_in_memory_is_judged_alike(image: Values) -> None:
-    with pytest.raises(CorruptImage, match="image 0 cannot be brought to 8 bits"):
+    with pytest.raises(CorruptImage, match="image 0 cannot be converted to 8 bits"):
         list(fit_images([Image.fromarray(image)], PLAIN, 1))
 
 
@@ -161,7 +161,7 @@ def test_the_pictures_are_counted_and_named_as_corrupt_ones_are(tmp_path: Path) 
     (tmp_path / "dark.png").write_bytes(_saved(Image.fromarray(WIDE), "PNG"))
     (tmp_path / "good.png").write_bytes(_saved(Image.fromarray(GREY), "PNG"))
     source = open_data(str(tmp_path), Role.TEST)
-    with pytest.raises(DeployError, match=r"dark\.png cannot be brought to 8 bits .*1 corrupt, none allowed"):
+    with pytest.raises(DeployError, match=r"dark\.png cannot be converted to 8 bits .*1 corrupt, none allowed"):
         list(Batches(source, PLAIN, 2))
     batches = Batches(source, PLAIN, 2, max_corrupt=1)
     assert [batch.names for batch in batches] == [("good.png",)]

@@ -73,7 +73,7 @@ def test_a_truncated_pickle_is_damaged(cifar10_python: Path, fraction: float) ->
     file = cifar10_python / "test_batch"
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * fraction)])
-    with pytest.raises(DeployError, match=r"test_batch is a damaged pickle .*: expected a whole file"):
+    with pytest.raises(DeployError, match=r"test_batch is a damaged pickle .*: expected an intact file"):
         open_data(str(cifar10_python), Role.TEST)
 
 
@@ -117,13 +117,13 @@ def test_a_dotted_name_does_not_reach_through_what_is_allowed(cifar10_python: Pa
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ([1, 2], "holds a list: expected a dictionary of arrays"),
-        ({}, "holds nothing: expected `data`, uint8"),
+        ([1, 2], "contains a list: expected a dictionary of arrays"),
+        ({}, "contains nothing: expected `data`, uint8"),
         ({b"data": np.zeros((2, 3072)), b"labels": [0, 1]}, r"damaged pickle \(an array of type b?'f8', not u1\)"),
-        ({b"data": [0, 1], b"labels": [0, 1]}, "holds data, labels: expected `data`, uint8"),
+        ({b"data": [0, 1], b"labels": [0, 1]}, "contains data, labels: expected `data`, uint8"),
         ({b"data": np.zeros((2, 3), np.uint8), b"labels": [0, 1]}, "expected `data`, uint8"),
         ({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}, "expected `data`, uint8"),
-        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [b"cat"]}, "a list of N whole numbers"),
+        ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [b"cat"]}, "a list of N integers"),
     ],
 )
 def test_a_pickle_of_something_else_is_described(cifar10_python: Path, table: Any, text: str) -> None:

@@ -53,11 +53,11 @@ def test_corruptions_and_severities_are_chosen(
 
 def test_what_is_read_is_said_unless_one_severity_is_chosen(folder: Path) -> None:
     (note,) = open_data(str(folder), Role.TEST).notes
-    assert note.endswith(f"reads all 2 corruptions at all 5 severities; choose one, as in {folder}:blur-3")
+    assert note.endswith(f"reads all 2 corruptions at all 5 severities; choose one, such as {folder}:blur-3")
     (note,) = open_data(f"{folder}:fog", Role.TEST).notes
-    assert note.endswith(f"reads fog at all 5 severities; choose one, as in {folder}:fog-3")
+    assert note.endswith(f"reads fog at all 5 severities; choose one, such as {folder}:fog-3")
     (note,) = open_data(f"{folder}/fog.npy", Role.TEST).notes
-    assert note.endswith(f"choose one, as in {folder}/fog.npy:3")
+    assert note.endswith(f"choose one, such as {folder}/fog.npy:3")
     assert open_data(f"{folder}:fog-3", Role.TEST).notes == ()
 
 
@@ -71,7 +71,7 @@ def test_a_corruption_that_is_not_there_is_an_error(folder: Path, split: str) ->
     ("name", "array", "words"),
     [
         ("labels", LABELS[:39], "40 images and .* 39 labels"),
-        ("labels", LABELS.astype(float), "float64 array .*: expected whole numbers"),
+        ("labels", LABELS.astype(float), "float64 array .*: expected integers"),
         ("labels", LABELS - 1, "entry 0 has label -1"),
         (
             "blur",

@@ -66,7 +66,9 @@ def test_a_missing_split_is_an_error(tmp_path: Path) -> None:
 def test_images_beside_class_folders_are_an_error(tmp_path: Path) -> None:
     for file in ("cat/1.png", "2.png"):
         save_image(tmp_path / file)
-    with pytest.raises(DeployError, match="holds both images and folders of images: expected class subfolders alone"):
+    with pytest.raises(
+        DeployError, match="contains both images and folders of images: expected class subfolders alone"
+    ):
         open_data(str(tmp_path), Role.TEST)
 
 
@@ -117,15 +119,15 @@ def test_a_file_of_that_name_that_is_about_something_else_is_ignored(tmp_path: P
         ("file,label\na.png\n", "line 2 has '' for label: expected a class in every line"),
         ("file,label\na.png,-1\n", "line 2 has label -1: expected a class index from 0"),
         ("file,label\na.png,0\na.png,0\n", "lists 'a.png' twice"),
-        ("file,label\n", "labels.csv lists no images: expected a header, and a line for each image"),
+        ("file,label\n", "labels.csv lists no images: expected a header, and one line per image"),
         ("", "lists no images"),
         ("a.png,0\n", "lists no images"),
         ("file;label\na.png;0\n", "has a header separated by semicolons, 'file;label': expected commas"),
         ("file\tlabel\na.png\t0\n", "has a header separated by tabs"),
         (f"file,label\na.png,{'9' * 5000}\n", "line 2 has a label of 5000 digits: expected a class index from 0"),
-        ("file,label\n../a.png,0\n", "names '../a.png', which lies outside of"),
-        ("file,label\n/etc/passwd,0\n", "names '/etc/passwd', which lies outside of"),
-        ("file,label\n..\\a.png,0\n", r"names '..\\a.png', which lies outside of"),
+        ("file,label\n../a.png,0\n", "names '../a.png', which is outside"),
+        ("file,label\n/etc/passwd,0\n", "names '/etc/passwd', which is outside"),
+        ("file,label\n..\\a.png,0\n", r"names '..\\a.png', which is outside"),
         ('file,label\na.png,0\n"a\nb",1\n', r"the first 'a\nb', that are not in"),
         (f"file,label\n{'x' * 5000}.png,0\n", "that are not in"),
         ("file,label\na\0.png,0\n", "that are not in"),

@@ -118,7 +118,7 @@ def test_without_such_a_file_the_error_names_it(flat: Path) -> None:
     with pytest.raises(DeployError, match="without their classes: expected the devkit's ILSVRC2012_validation_ground"):
         open_data(str(flat), Role.TEST)
     (flat / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n3\n")
-    with pytest.raises(DeployError, match=r"meta\.mat is not there: expected it beside"):
+    with pytest.raises(DeployError, match=r"meta\.mat is missing: expected it next to"):
         open_data(str(flat), Role.TEST)
 
 

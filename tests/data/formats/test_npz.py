@@ -50,7 +50,7 @@ def test_labels_may_be_whole_numbers_of_any_type(tmp_path: Path, dtype: type[np.
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ({"pictures": GOOD, "y": GOOD}, "holds pictures, y: expected `images`, uint8"),
+        ({"pictures": GOOD, "y": GOOD}, "contains pictures, y: expected `images`, uint8"),
         ({"images": GOOD.astype(np.float32)}, r"`images` of float32 \(3, 4, 5, 3\): expected `images`, uint8"),
         (
             {"images": GOOD.transpose(0, 3, 1, 2).copy()},
@@ -60,7 +60,7 @@ def test_labels_may_be_whole_numbers_of_any_type(tmp_path: Path, dtype: type[np.
         ({"images": GOOD[:, :0]}, r"`images` of uint8 \(3, 0, 5, 3\): expected"),
         ({"images": np.asfortranarray(GOOD)}, "Fortran order: expected C order"),
         ({"images": np.array([GOOD[0], None], dtype=object)}, "`images` of object"),
-        ({"images": GOOD, "labels": np.arange(4)}, "3 images and 4 labels: expected one label an image"),
+        ({"images": GOOD, "labels": np.arange(4)}, "3 images and 4 labels: expected one label per image"),
         ({"images": GOOD, "labels": np.ones((3, 3))}, r"`labels` of float64 \(3, 3\) that is not one-hot: expected"),
         ({"images": GOOD, "labels": np.array([[0, 2], [1, 0], [0, 1]])}, "that is not one-hot"),
         ({"images": GOOD, "labels": np.zeros((3, 1))}, r"`labels` of float64 \(3, 1\): expected"),
@@ -105,7 +105,7 @@ def test_the_role_or_the_name_chooses_among_splits(tmp_path: Path, images: str, 
 
 
 def test_a_set_without_splits_says_so(npz_file: Path) -> None:
-    with pytest.raises(DeployError, match=r"digits\.npz holds no split 'test', but images, labels"):
+    with pytest.raises(DeployError, match=r"digits\.npz contains no split 'test', but images, labels"):
         open_data(f"{npz_file}:test", Role.TEST)
 
 
@@ -119,7 +119,7 @@ def test_grey_images_may_have_a_channel(tmp_path: Path, digit_images: Pixels) ->
 def test_a_truncated_file_is_damaged(npz_file: Path, fraction: float) -> None:
     content = npz_file.read_bytes()
     npz_file.write_bytes(content[: int(len(content) * fraction)])
-    with pytest.raises(DeployError, match=r"digits\.npz is damaged .*: expected a whole \.npz file"):
+    with pytest.raises(DeployError, match=r"digits\.npz is damaged .*: expected an intact \.npz file"):
         open_data(str(npz_file), Role.TEST)
 
 

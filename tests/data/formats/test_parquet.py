@@ -101,7 +101,7 @@ def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
     path = _write(tmp_path / "a.parquet", img=[good, good[:100], None, good], label=[0, 1, 2, 3])
     source = open_data(str(path), Role.TEST)
     items = list(source.items())
-    with pytest.raises(CorruptImage, match=r"a\.parquet row 1 cannot be decoded .*: expected a whole image file"):
+    with pytest.raises(CorruptImage, match=r"a\.parquet row 1 cannot be decoded .*: expected an intact image file"):
         items[1].load()
     with pytest.raises(CorruptImage, match=r"a\.parquet row 2 cannot be decoded \(an empty file\)"):
         items[2].load()
@@ -120,7 +120,7 @@ def test_a_corrupt_image_is_named_by_file_and_row_and_passed_over_if_allowed(
         ({"img": ["a.png"]}, "has img of type string: expected encoded images"),
         ({"img": [{"path": "a.png"}]}, "expected encoded images, binary or a struct with bytes"),
         ({"img": [[1, 2]]}, "expected encoded images"),
-        ({"img": [b""], "label": ["cat"]}, "has label of type string: expected whole numbers"),
+        ({"img": [b""], "label": ["cat"]}, "has label of type string: expected integers"),
     ],
 )
 def test_columns_that_are_not_as_expected_are_named(tmp_path: Path, columns: dict[str, Any], text: str) -> None:
@@ -155,7 +155,7 @@ NO_CLASSES = {
 def test_labels_that_are_no_whole_numbers_are_named_with_their_type(tmp_path: Path, kind: str) -> None:
     path = _write(tmp_path / "a.parquet", img=[b"", b""], label=NO_CLASSES[kind])
     found = pq.read_schema(path).field("label").type
-    with pytest.raises(DeployError, match=re.escape(f"has label of type {found}: expected whole numbers")):
+    with pytest.raises(DeployError, match=re.escape(f"has label of type {found}: expected integers")):
         list(open_data(str(path), Role.TEST).items())
 
 
@@ -251,7 +251,7 @@ def test_a_label_that_can_be_no_class_is_named(tmp_path: Path, label: int) -> No
 def test_a_truncated_file_is_damaged(parquet_file: Path, fraction: float) -> None:
     content = parquet_file.read_bytes()
     parquet_file.write_bytes(content[: int(len(content) * fraction)])
-    with pytest.raises(DeployError, match=r"digits\.parquet is damaged .*: expected a whole parquet file"):
+    with pytest.raises(DeployError, match=r"digits\.parquet is damaged .*: expected an intact parquet file"):
         open_data(str(parquet_file), Role.TEST)
 
 

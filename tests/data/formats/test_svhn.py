@@ -66,7 +66,7 @@ def test_a_missing_split_is_an_error(svhn_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ({"images": PIXELS, "y": DIGITS}, "holds images, y: expected `X`, uint8 (32, 32, 3, N), and `y`"),
+        ({"images": PIXELS, "y": DIGITS}, "contains images, y: expected `X`, uint8 (32, 32, 3, N), and `y`"),
         ({"X": PIXELS.astype(np.float32), "y": DIGITS}, "`X` of float32 (32, 32, 3, 5): expected"),
         ({"X": PIXELS.transpose(3, 0, 1, 2), "y": DIGITS}, "`X` of uint8 (5, 32, 32, 3): expected"),
         ({"X": PIXELS, "y": DIGITS[:4]}, "5 images and `y` of uint8 (4, 1): expected"),

@@ -47,7 +47,7 @@ def test_a_pattern_names_shards(shards: Path, digit_labels: list[int]) -> None:
 def test_missing_shards_are_counted_and_the_first_is_named(shards: Path) -> None:
     with pytest.raises(DeployError, match=r"names 4 shards, and 2 are missing, the first .*digits-000\.tar: expected"):
         open_data(f"{shards}/digits-{{000..003}}.tar", Role.TEST)
-    with pytest.raises(DeployError, match=re.escape("has {5..1}: expected numbers that go up, as in {000..099}")):
+    with pytest.raises(DeployError, match=re.escape("has {5..1}: expected ascending numbers, such as {000..099}")):
         open_data(f"{shards}/digits-{{5..1}}.tar", Role.TEST)
 
 
@@ -86,7 +86,7 @@ def test_a_test_split_without_labels_is_passed_over_for_validation(
 
 def test_a_pattern_that_names_too_many_shards_is_an_error() -> None:
     for pattern in ("{0..9999}{0..9999}", "{0..999999}" * 50, "{0..99999999999999}", f"{{1..{'9' * 200}}}"):
-        with pytest.raises(DeployError, match=r"names \d+.* shards: expected at most|expected numbers that go up"):
+        with pytest.raises(DeployError, match=r"names \d+.* shards: expected at most|expected ascending numbers"):
             open_data(f"/nowhere/{pattern}.tar", Role.TEST)
 
 
@@ -156,7 +156,7 @@ def test_samples_whose_image_is_not_named_like_one_are_counted_and_named(tmp_pat
     source = open_data(str(_pack(tmp_path / "a.tar", files)), Role.TEST)
     assert len(source) == len(list(source.items())) == 1
     (note,) = source.notes
-    assert "left out 2 files ('a.tar/b.heic', 'a.tar/c.jp2') not named like an image" in note
+    assert "skipped 2 files ('a.tar/b.heic', 'a.tar/c.jp2') without an image suffix" in note
 
 
 def test_two_images_in_a_sample_are_an_error(tmp_path: Path, png: bytes) -> None:
@@ -210,7 +210,7 @@ def test_a_truncated_shard_is_damaged(shards: Path, name: str) -> None:
     path = shards / name
     errors = errors_of_damage(path, shards, truncate=True)
     assert len(errors) >= (45 if name.endswith("tar") else 60)  # a tar ends in more zeros than it must
-    assert all("expected a whole tar file" in error or "data set" in error for error in errors)
+    assert all("expected an intact tar file" in error or "data set" in error for error in errors)
 
 
 @pytest.mark.parametrize("name", ["digits-000.tar.gz", "digits-001.tar"])

@@ -142,7 +142,7 @@ REFUSED: list[Case] = [
     ([CONV, node("Softplus", "a", "e"), node("Softplus", "e", "b"), *HEAD], {}, r"the operator Softplus \(2\)"),
     ([CONV, node("Fancy", "a", "b", domain="their.own"), *HEAD], {}, r"the operator their\.own\.Fancy"),
     ([CONV, node("NonMaxSuppression", "a a", "b"), node("TopK", "b k", "c y")], {}, "NonMaxSuppression, TopK"),
-    ([CONV, node("QuantizeLinear", "a s", "b"), *HEAD], {}, "it is quantized already; expected the float graph"),
+    ([CONV, node("QuantizeLinear", "a s", "b"), *HEAD], {}, "it is already quantized; expected the float graph"),
     ([CONV, node("Slice", "a i i", "b"), *HEAD], {"i": np.zeros(4, np.int64)}, r"the operator Slice \('b'\)"),
     ([CONV, node("Softmax", "a", "b"), *HEAD], {}, r"the operator Softmax \('b'\) computes on images"),
     ([CONV, node("ReduceMean", "a", "b", axes=[1]), *HEAD], {}, r"ReduceMean 'reducemean' is over the axes \[1\]"),

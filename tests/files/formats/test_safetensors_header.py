@@ -38,8 +38,8 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ({"a": tensor(0, 12)}, "tensors of 12 bytes, and 16 are there"),
-        ({"a": tensor(0, 20)}, "tensors of 20 bytes, and 16 are there"),
+        ({"a": tensor(0, 12)}, "tensors of 12 bytes, but only 16 are there"),
+        ({"a": tensor(0, 20)}, "tensors of 20 bytes, but only 16 are there"),
         ({"a": tensor(0, 8), "b": tensor(4, 16)}, "'b' begins at 4: expected 8"),
         ({"a": tensor(0, 4), "b": tensor(8, 16)}, "'b' begins at 8: expected 4"),
         ({"a": tensor(0, 16, [5])}, "'a' is "),
@@ -56,9 +56,9 @@ def test_what_the_library_writes_is_read(tmp_path: Path) -> None:
         ([], "a header that is not an object"),
         ({"__metadata__": {"x": 1}, "a": tensor(0, 16)}, "metadata that is not text"),
         ({"__metadata__": "x", "a": tensor(0, 16)}, "metadata that is not text"),
-        (b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, "a": 1}', "is there twice"),
+        (b'{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, "a": 1}', "appears twice"),
         (b'{"a": \xff}', "codec can't decode"),
-        (b'{"a": NaN}', "NaN is no number of JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
         (b'{"a": ', "expected JSON"),
         (b'{"a": ' + b"[" * 100_000, "nested too deep"),
         (b"{" + b'"a": [' * 5000, "expected JSON|nested too deep"),

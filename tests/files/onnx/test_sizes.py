@@ -147,5 +147,5 @@ def test_nodes_whose_inputs_do_not_fit_are_refused(made: onnx.NodeProto, tmp_pat
 
 @pytest.mark.parametrize("images", [("N", 3, "H", "W"), (), (1, 3, -8, 8)])
 def test_an_input_of_open_size_is_refused(images: tuple[int | str, ...], tmp_path: Path) -> None:
-    with pytest.raises(DamagedFile, match="expected fixed sizes behind the batch"):
+    with pytest.raises(DamagedFile, match="expected fixed sizes after the batch"):
         check_bundle_graph(write(network([node("Relu", ["images"], ["logits"])], images=images), tmp_path))

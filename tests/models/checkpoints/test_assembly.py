@@ -112,7 +112,7 @@ def _parts(**changed: torch.Tensor | None) -> dict[str, torch.Tensor]:
         ({"weight_g": torch.ones(1, 1, 1, 1), "weight_v": WHOLE}, "the lengths are (1, 1, 1, 1)"),
         ({"weight_orig": WHOLE, "weight_u": torch.ones(3), "weight_v": torch.ones(27)}, "u and v are"),
         ({"weight": WHOLE, "weight_g": torch.ones(16, 1, 1, 1), "weight_v": WHOLE},
-         "the whole weight is there too"),
+         "the combined weight is also present"),
         ({"parametrizations.weight.original": WHOLE}, "parametrize.remove_parametrizations"),
         ({"weight_g": torch.ones(16, 1, 1, 1), "weight_v": WHOLE.to(torch.int8)}, "floating-point"),
     ],
@@ -121,7 +121,7 @@ def test_what_does_not_belong_together_is_an_error_with_the_remedy(parts: dict[s
     with pytest.raises(DeployError) as error:
         _fit(_parts(**parts))
     assert text in str(error.value)
-    assert "w.pth has 1 weight that cannot be put together" in str(error.value)
+    assert "w.pth has 1 weight that cannot be combined" in str(error.value)
     assert "save again" in str(error.value)
 
 

@@ -29,15 +29,18 @@ LORA = {
 @pytest.mark.parametrize(
     ("state", "remedy"),
     [
-        (_state("wrn-16-2"), "It fits wrn-16-2: give that name"),
-        (_state("wrn-22-3"), "It fits wrn-22-3: give that name"),  # one that `models` does not list
+        (_state("wrn-16-2"), "It matches wrn-16-2: use that name"),
+        (_state("wrn-22-3"), "It matches wrn-22-3: use that name"),  # one that `models` does not list
         (
             {f"module.{key}": value for key, value in _state("wrn-16-1", 100).items()},
             "wrn-16-1 with --classes 100: giv",
         ),
-        (_state("resnet-18"), "It fits resnet-18: give that name"),
-        ({"a.weight": torch.ones(2)}, "It fits no network here: `wrn-deploy models` lists them"),
-        ({**WHOLE, "mixer.weight": torch.ones(2)}, "If its network does not need what is left over (a loss, a metric)"),
+        (_state("resnet-18"), "It matches resnet-18: use that name"),
+        ({"a.weight": torch.ones(2)}, "It matches no known network: `wrn-deploy models` lists them"),
+        (
+            {**WHOLE, "mixer.weight": torch.ones(2)},
+            "If its network does not need the unexpected weights (a loss, a metric)",
+        ),
         ({key: value for key, value in WHOLE.items() if "running" not in key}, "It has no statistics of BN"),
         ({key: value for key, value in WHOLE.items() if not key.startswith("fc")}, "It has no classifier"),
         ({**WHOLE, **LORA}, "merge_and_unload"),

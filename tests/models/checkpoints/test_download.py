@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
-import http.server
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from tests.answering import Answer, Handler
 from wrn_deploy.errors import DamagedFile, DeployError, OverLimit
 from wrn_deploy.files.budget import raised
 from wrn_deploy.models.checkpoints import download as module
@@ -22,41 +20,16 @@ from wrn_deploy.progress import Silent
 
 CONTENT = bytes(range(256)) * 400
 
-Handler = http.server.BaseHTTPRequestHandler
-Answer = Callable[[Handler], None]
-
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], str]]:
+def serve(answering: Callable[[Answer], str]) -> Callable[[Answer], str]:
     """Starts a server whose every request is answered by a function; returns an address on it."""
-    servers = []
-
-    def start(answer: Answer) -> str:
-        class Answering(Handler):
-            def do_GET(self) -> None:  # noqa: N802 (its name in the base class)
-                with contextlib.suppress(OSError):  # the client has gone
-                    answer(self)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the base class)
-                del format, args
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/net.pth"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return lambda answer: f"{answering(answer)}/net.pth"
 
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENCE_S", 0.3)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def get(address: str, folder: Path) -> bytes:
@@ -199,7 +172,7 @@ def test_a_file_above_the_limit_is_refused_before_and_while_it_is_received(
 
 
 def test_another_form_than_asked_for_is_refused(serve: Callable[[Answer], str], tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match="in another form"):
+    with pytest.raises(ConnectionError, match="in another encoding"):
         get(serve(lambda handler: send(handler, CONTENT, headers={"Content-Encoding": "gzip"})), tmp_path)
 
 

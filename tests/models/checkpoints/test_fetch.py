@@ -122,7 +122,7 @@ def test_a_file_on_the_hub_that_is_not_the_published_one_is_refused(
 def test_a_mirror_without_https_is_refused(by_url: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("http://mirror.example", "file:///etc", "ftp://mirror.example"):
         monkeypatch.setenv(MIRROR, address)
-        with pytest.raises(DeployError, match=r"is not an address of HTTPS: expected https://"):
+        with pytest.raises(DeployError, match=r"is not an HTTPS URL: expected https://"):
             fetch_weights(by_url, Silent())
 
 
@@ -202,7 +202,7 @@ def test_without_the_hub_the_machine_cannot_do_it(on_hub: WeightsSource, monkeyp
     monkeypatch.setattr(sys.modules["huggingface_hub.constants"], "HF_HUB_OFFLINE", True)
     with pytest.raises(MachineError, match=r"timm/wide_resnet50_2\.racm_in1k cannot be downloaded from") as error:
         fetch_weights(on_hub, Silent())
-    assert "with the config.json beside it, and pass --weights FILE" in str(error.value)
+    assert "with the config.json next to it, and pass --weights FILE" in str(error.value)
 
 
 def test_without_the_package_it_is_named(on_hub: WeightsSource, monkeypatch: pytest.MonkeyPatch) -> None:

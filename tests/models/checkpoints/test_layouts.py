@@ -149,7 +149,7 @@ def test_a_miss_names_the_file_s_own_keys_and_the_layout(renamed: Renamed, layou
     state["odd.scale"] = state.pop(gone)
     with pytest.raises(DeployError) as error:
         fit_weights(network, Checkpoint(Path("w.pth"), {"": state}), spec)
-    assert f"taken for the layout of {layout}: 1 missing: {gone}; 1 left over: odd.scale." in str(error.value)
+    assert f"read in the layout of {layout}: 1 missing: {gone}; 1 unexpected: odd.scale." in str(error.value)
 
 
 def test_another_number_of_classes_is_reported_whatever_the_layout() -> None:
@@ -164,7 +164,7 @@ def test_a_left_over_group_that_trades_never_calls_is_passed_over_and_another_is
     state = foreign.xternalz(network)
     unused = {f"sub_{key}": value for key, value in state.items() if key.startswith("block1.")}
     _loads_exactly({**state, **unused}, network, spec, "xternalz/WideResNet-pytorch")
-    with pytest.raises(DeployError, match="1 left over: sub_block2"):
+    with pytest.raises(DeployError, match="1 unexpected: sub_block2"):
         fit_weights(network, Checkpoint(Path("w.pth"), {"": {**state, "sub_block2.x": torch.zeros(1)}}), spec)
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_file_of_arrays_is_reported(kind: str, tmp_path: Path) -> None
 def test_arrays_of_python_objects_are_pickles_and_refused(tmp_path: Path) -> None:
     with (tmp_path / "w.npz").open("wb") as stream:
         np.savez(stream, conv0=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DeployError, match="damaged or holds more than arrays"):
+    with pytest.raises(DeployError, match="damaged or contains more than arrays"):
         read_weights(tmp_path / "w.npz")
 
 
@@ -238,7 +238,7 @@ def test_no_two_of_our_keys_get_one_name_in_a_layout(name: str) -> None:
 
 
 def test_the_document_names_every_layout() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "weights.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "weights.md").read_text(encoding="utf-8")
     for family in plugin_names("wrn_deploy.models.families"):
         for layout in layouts(family):
             assert f"| {layout.name} |" in text, layout.name

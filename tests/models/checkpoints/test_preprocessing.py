@@ -73,7 +73,7 @@ def test_timm_s_configuration_beside_the_file_is_read(tmp_path: Path) -> None:
     found = _found(tmp_path)
     assert (found.preprocessing.height, found.preprocessing.resize) == (224, 232)  # floor(224 / 0.965)
     assert found.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert found.why == "from the config.json beside the file"
+    assert found.why == "from the config.json next to the file"
 
 
 def test_timm_s_size_for_training_counts_where_that_for_tests_is_not_the_network_s(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_configuration_that_cannot_be_met_is_reported(changes: dict[str, Any],
         ({"architecture": "vit_base_patch16_224", "num_classes": 21843}, "is of vit_base_patch16_224, not of wrn-50-2"),
         ({"architecture": "resnet50"}, "is of resnet50, not of wrn-50-2"),
         ({"architecture": "wide_resnet50_2", "num_classes": 10}, "is for 10 classes, and the weights have 1000"),
-        ({"architecture": None}, "does not say of which network it is"),
+        ({"architecture": None}, "does not say which network it is for"),
     ],
 )
 @pytest.mark.parametrize("bare", [False, True], ids=["beside pretrained_cfg", "pretrained_cfg alone"])
@@ -121,7 +121,7 @@ def test_the_configuration_of_another_network_is_not_taken_and_that_is_reported(
     (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
     found = _found(tmp_path)
     assert found.preprocessing == USUAL.preprocessing
-    assert found.not_taken == (f"config.json beside the file {reason}",)
+    assert found.not_taken == (f"config.json next to the file {reason}",)
 
 
 @pytest.mark.parametrize("architecture", ["wide_resnet50_2", "wrn-50-2", "WRN_50_2"])
@@ -137,7 +137,7 @@ def test_a_configuration_of_transformers_is_not_taken_since_it_does_not_say_whos
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(record), encoding="utf-8")
     found = _found(tmp_path)
     assert found.preprocessing == USUAL.preprocessing
-    assert found.not_taken == ("preprocessor_config.json beside the file does not say of which network it is",)
+    assert found.not_taken == ("preprocessor_config.json next to the file does not say which network it is for",)
     _config(tmp_path)
     assert _found(tmp_path).not_taken == ()
 

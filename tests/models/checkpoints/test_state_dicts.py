@@ -175,5 +175,5 @@ def test_objects_beside_the_tensors_are_passed_over_and_named(new_format: bool, 
 def test_a_whole_pickled_network_is_refused_and_named(tmp_path: Path) -> None:
     """As bmsookim/wide-resnet.pytorch saves its checkpoints."""
     torch.save({"net": nn.Sequential(nn.Linear(2, 2)), "acc": 95.0}, tmp_path / "w.pth")
-    with pytest.raises(DeployError, match=r"holds pickled code \(torch\.nn\.modules\.container\.Sequential\)"):
+    with pytest.raises(DeployError, match=r"contains pickled code \(torch\.nn\.modules\.container\.Sequential\)"):
         read_weights(tmp_path / "w.pth")

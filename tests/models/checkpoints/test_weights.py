@@ -145,12 +145,12 @@ def test_a_real_checkpoint_of_another_network_is_named_with_its_first_keys(share
         fit_weights(build_model(spec), checkpoint, spec)
     text = str(error.value)
     assert (
-        "wrn-40-1-cifar10.pth is not a checkpoint of wrn-16-2 (10 classes), taken for the layout of "
+        "wrn-40-1-cifar10.pth is not a checkpoint of wrn-16-2 (10 classes), read in the layout of "
         "xternalz/WideResNet-pytorch: 1 missing: block1.layer.0.convShortcut.weight; " in text
     )
-    assert "left over: block1.layer.2.bn1.weight, block1.layer.2.bn1.bias, " in text
+    assert "unexpected: block1.layer.2.bn1.weight, block1.layer.2.bn1.bias, " in text
     assert "of another shape: block1.layer.0.conv1.weight (16, 16, 3, 3) instead of (32, 16, 3, 3), " in text
-    assert text.endswith("It fits wrn-40-1: give that name")
+    assert text.endswith("It matches wrn-40-1: use that name")
     assert len(text) < 1000
 
 
@@ -164,7 +164,7 @@ def _refused(tensors: State, text: str, spec: ModelSpec = SPEC) -> None:
 
 def test_a_missing_and_a_left_over_tensor_are_named(state: State) -> None:
     renamed = {key.replace("bn1.weight", "norm.weight") if key == "bn1.weight" else key: v for key, v in state.items()}
-    _refused(renamed, r"1 missing: bn1\.weight; 1 left over: norm\.weight\.")
+    _refused(renamed, r"1 missing: bn1\.weight; 1 unexpected: norm\.weight\.")
 
 
 def test_no_tensors_at_all_are_no_checkpoint(tmp_path: Path) -> None:

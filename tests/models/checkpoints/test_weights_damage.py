@@ -66,7 +66,7 @@ def test_a_folder_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1, 7])
 def test_an_empty_file_is_reported_with_its_size(file: Path, size: int) -> None:
     file.write_bytes(bytes(size))
-    with pytest.raises(DeployError, match=rf"weights holds {size} bytes: {EXPECTED}; copy it again"):
+    with pytest.raises(DeployError, match=rf"weights contains {size} bytes: {EXPECTED}; copy it again"):
         read_weights(file)
 
 
@@ -117,7 +117,7 @@ def test_the_trap_of_this_test_does_run_where_pickles_are_trusted(tmp_path: Path
 def test_what_was_not_run_is_named(kind: str, file: Path) -> None:
     file.write_bytes(_saved(build_model(describe_model("wrn-10-1")), kind))
     with pytest.raises(
-        DeployError, match=r"holds pickled code \(wrn_deploy\.models\.families\.wrn\.WideResNet\)"
+        DeployError, match=r"contains pickled code \(wrn_deploy\.models\.families\.wrn\.WideResNet\)"
     ) as error:
         read_weights(file)
     assert "save model.state_dict()" in str(error.value)

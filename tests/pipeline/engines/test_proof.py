@@ -83,7 +83,7 @@ def test_without_layers_what_the_graph_asks_for_is_not_called_proved(
     assert plan.facts["precision"]["source"] == "graph"
     assert plan.facts["precision"]["shares"]["int8"] > 0.99
     assert plan.facts["precision"]["layers"] is None
-    assert "asked for by the graph, not proved" in progress.notes[-1]
+    assert "requested by the graph, not proved" in progress.notes[-1]
 
 
 @no_gpu

@@ -152,7 +152,7 @@ def test_what_is_not_better_is_not_written(ruined: Bundle) -> None:
     result = finetune_bundle(ruined, STILL, Silent())
     assert not result.improved
     assert contents(ruined.folder) == before
-    with pytest.raises(GateError, match=r"no graph got better on \d+ held-out images .*The bundle is as it was"):
+    with pytest.raises(GateError, match=r"no graph improved on \d+ held-out images .*The bundle is unchanged"):
         check_finetuning(result)
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.answering import Answer, Handler
 from wrn_deploy.data.any_image import ImageBytes, fit_images
 from wrn_deploy.errors import DeployError, OverLimit, UsageError
 from wrn_deploy.files.budget import raised
 from wrn_deploy.models import describe_model
 from wrn_deploy.pipeline.inference.inputs import find_images
 from wrn_deploy.progress import Silent
-
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 def png() -> bytes:
@@ -38,36 +34,8 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], str]]:
-    """Starts a server on this machine whose requests a function answers; returns its address."""
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    servers = []
-
-    def start(answer: Answer) -> str:
-        class Answering(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                with contextlib.suppress(OSError):  # the client has gone
-                    answer(self)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the base class)
-                del format, args
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 def send(content: bytes, status: int = 200, **headers: str) -> Answer:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+    def answer(handler: Handler) -> None:
         handler.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             handler.send_header(name, value)
@@ -108,8 +76,8 @@ def test_standard_input_is_one_image() -> None:
         find_images(["-"], Silent(), io.BytesIO(png()))
 
 
-def test_an_address_is_received_whole_under_its_own_name(serve: Callable[[Answer], str]) -> None:
-    address = f"{serve(send(png()))}/some%20where/photo.png?size=1"
+def test_an_address_is_received_whole_under_its_own_name(answering: Callable[[Answer], str]) -> None:
+    address = f"{answering(send(png()))}/some%20where/photo.png?size=1"
     (image,) = find_images([address], Silent())
     assert image == ImageBytes(address, png())
     ((names, pixels),) = fit_images([image], describe_model("wrn-10-1").preprocessing, 8)
@@ -118,23 +86,23 @@ def test_an_address_is_received_whole_under_its_own_name(serve: Callable[[Answer
     assert (pixels == 9).all()
 
 
-def test_addresses_are_limited(serve: Callable[[Answer], str]) -> None:
+def test_addresses_are_limited(answering: Callable[[Answer], str]) -> None:
     with raised("image_bytes=10"), pytest.raises(OverLimit):
-        find_images([serve(send(png()))], Silent())
+        find_images([answering(send(png()))], Silent())
     with pytest.raises(DeployError, match="answers 404 Not Found: expected an image"):
-        find_images([serve(send(b"", 404))], Silent())
+        find_images([answering(send(b"", 404))], Silent())
     with pytest.raises(DeployError, match="cannot be downloaded"):
         find_images(["http://127.0.0.1:9/a.png"], Silent())
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/a.png", "file:///etc/passwd", "http://127.0.0.2:1/a.png"])
-def test_redirects_stay_on_their_host_and_scheme(serve: Callable[[Answer], str], target: str) -> None:
+def test_redirects_stay_on_their_host_and_scheme(answering: Callable[[Answer], str], target: str) -> None:
     with pytest.raises(DeployError, match=r"leads to|answers 302|cannot be downloaded"):
-        find_images([serve(send(b"", 302, Location=target))], Silent())
+        find_images([answering(send(b"", 302, Location=target))], Silent())
 
 
 def test_only_https_leaves_this_machine() -> None:
-    with pytest.raises(DeployError, match="is not an address of HTTPS"):
+    with pytest.raises(DeployError, match="is not an HTTPS URL"):
         find_images(["http://example.com/photo.jpg"], Silent())
-    with pytest.raises(DeployError, match="is not an address"):
+    with pytest.raises(DeployError, match="is not a URL"):
         find_images(["https://[1/photo.jpg"], Silent())

@@ -10,6 +10,7 @@ import pytest
 
 import wrn_deploy
 from wrn_deploy.backends.plan import backend as plan_backend
+from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.machine import Gpu, describe_machine
 from wrn_deploy.pipeline.inspection import doctor
 from wrn_deploy.pipeline.inspection.doctor import diagnose
@@ -53,7 +54,8 @@ def test_here_everything_but_a_gpu_works() -> None:
     pytest.importorskip("tensorrt_rtx")
     steps = diagnose().steps
     assert {step for step, reason in steps.items() if reason is None} == {
-        *("train", "export", "calibrate", "read parquet data", "build-engine", "embed"),
+        *("train", "export", "calibrate", "read parquet data", "build-engine", "embed --python"),
+        *(("embed",) if native_obstacle() is None else ()),
         *("run with ONNX Runtime CPU", "run with OpenVINO CPU"),
         *("run with PyTorch CPU", "run with PyTorch CPU channels-last", "run with PyTorch CPU compiled"),
     }
@@ -85,7 +87,7 @@ def test_full_tensorrt_builds_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) ->
     _show_tensorrt(monkeypatch, "11.4.0")
     diagnosis = diagnose()
     assert diagnosis.found["TensorRT"] == "11.4.0"
-    assert "TensorRT builds on a GPU, and there is none" in (diagnosis.steps["build-engine"] or "")
+    assert "TensorRT needs a GPU to build, and there is none" in (diagnosis.steps["build-engine"] or "")
 
 
 def test_a_tensorrt_that_is_too_old_is_no_help(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +120,7 @@ def test_an_old_driver_and_what_pycuda_is_compiled_with_are_named(monkeypatch: p
     monkeypatch.setattr(doctor, "package_versions", lambda *_names: {})
     monkeypatch.setattr(doctor, "missing_for_pycuda", lambda: ["no cuda.h", "no libcurand"])
     gpu = diagnose().gpu
-    assert gpu["NVIDIA driver"] == "570.1 is too old: CUDA 13 needs 580 or later; see docs/gpu.md"
+    assert gpu["NVIDIA driver"] == "570.1 is too old: CUDA 13 needs 580 or later; see docs/how-to/gpu.md"
     assert gpu["what compiling PyCUDA needs"] == "no cuda.h\nno libcurand"
     _show_gpu(monkeypatch, dataclasses.replace(H100, driver="580.95.05"))
     assert diagnose().gpu["NVIDIA driver"] is None

@@ -168,7 +168,7 @@ def test_two_of_a_kind_are_expected(made_bundle: Path, tmp_path: Path) -> None:
         look(made_bundle / "fp32.onnx", tmp_path / "x.plan")
     with pytest.raises(DeployError, match=r"x\.plan is not a plan of a bundle"):
         look(tmp_path / "x.plan", tmp_path / "x.plan", replace(QUICK, threads=None))
-    with pytest.raises(DeployError, match="expected an ONNX graph or a plan, as in"):
+    with pytest.raises(DeployError, match="expected an ONNX graph or a plan, such as"):
         look(made_bundle, made_bundle / "fp32.onnx")
 
 

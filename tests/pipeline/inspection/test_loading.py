@@ -32,7 +32,7 @@ def test_what_fails_says_why_in_one_line(code: str, said: str) -> None:
 
 def test_what_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "TIMEOUT_S", 0.5)
-    assert reason("import time; time.sleep(60)") == "it hangs: no end after 0.5 s"
+    assert reason("import time; time.sleep(60)") == "it hangs: not finished after 0.5 s"
 
 
 def test_the_graph_is_one_and_a_provider_that_is_not_there_says_so() -> None:

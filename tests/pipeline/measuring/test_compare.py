@@ -96,11 +96,11 @@ def test_a_strict_benchmark_needs_ratios_that_hold(taken: float) -> None:
     check_conclusive(dataclasses.replace(A, rows=(dataclasses.replace(FP32, latencies=()),)))
     around = Environment(before=Snapshot(), after=Snapshot(), taken={8: taken})
     with pytest.raises(
-        GateError, match=f"at batch 8, since others took {100 * taken:.0f} % of the cores' time"
+        GateError, match=f"at batch 8, since other programs used {100 * taken:.0f} % of the CPU time"
     ) as error:
         check_conclusive(dataclasses.replace(A, environment=around))
     assert "batch 1" not in str(error.value)
-    with pytest.raises(GateError, match="Others took"):
+    with pytest.raises(GateError, match="Other programs used"):
         check_conclusive(dataclasses.replace(make_report(FP32), environment=around))
 
 
@@ -119,11 +119,18 @@ def test_right_answers_are_counted_exactly() -> None:
         check_comparison(found, RegressionLimits(drop=2.4))
 
 
+def test_lost_answers_are_told_though_the_times_are_too_noisy() -> None:
+    found = spread(FP32, 1.2, width=0.5)
+    fewer = dataclasses.replace(found.scored[0], after=found.scored[0].after - 9)
+    with pytest.raises(GateError, match=r"2\.50 points of top-1 lost"):
+        check_comparison(dataclasses.replace(found, scored=(fewer,)), RegressionLimits(regress=5.0, drop=1.0))
+
+
 def test_a_gate_with_nothing_to_judge_is_an_error() -> None:
     few = dataclasses.replace(FP32, latencies=(dataclasses.replace(FP32.latencies[0], rounds_ms=((1.0,),) * 5),))
-    with pytest.raises(DeployError, match="--max-regress has nothing to judge") as error:
+    with pytest.raises(DeployError, match="--max-regress has nothing to check") as error:
         check_comparison(compare_reports(make_report(few), make_report(few)), RegressionLimits(regress=5.0))
     assert error.value.exit_code == 1
     other = dataclasses.replace(A, data_digest="f" * 64)
-    with pytest.raises(DeployError, match="--max-drop has no answers to compare"):
+    with pytest.raises(DeployError, match="--max-drop has no predictions to compare"):
         check_comparison(compare_reports(A, other), RegressionLimits(drop=1.0))

@@ -192,7 +192,7 @@ def test_a_named_candidate_that_dies_is_not_replaced_in_silence(workers: FakeWor
     workers.dies = lambda name, call, _number: name == "onnxruntime-int8" and call == "ask"
     options = dataclasses.replace(SHORT, precision=INT8)
     with pytest.raises(
-        DeployError, match=r"nothing that was asked for could be measured: ONNX .* int8: its process di"
+        DeployError, match=r"none of the requested candidates could be measured: ONNX .* int8: its process di"
     ):
         evaluate_bundle(Bundle.open(made_bundle), options, Silent())
 
@@ -310,7 +310,9 @@ def test_experimental_precisions_have_no_row_unless_the_bundle_has_such_a_plan(r
 
 def test_an_experimental_precision_that_is_named_is_looked_for(made_bundle: Path) -> None:
     options = dataclasses.replace(SHORT, precision=Precision.FP8)
-    with pytest.raises((DeployError, MachineError), match="nothing that was asked for can run here: TensorRT fp8"):
+    with pytest.raises(
+        (DeployError, MachineError), match="none of the requested candidates can run here: TensorRT fp8"
+    ):
         evaluate_bundle(Bundle.open(made_bundle), options, Silent())
 
 
@@ -433,7 +435,7 @@ def test_a_candidate_that_hangs_or_answers_nan_becomes_a_row_that_says_so(
     only(monkeypatch, ("hanging", FP32), ("nan", FP32), ("onnxruntime", FP32))
     report = bench_bundle(Bundle.open(made_bundle), dataclasses.replace(SHORT, batches=(1,)), Silent())
     rows = rows_of(report)
-    assert "it hangs: no answer to" in (rows["hanging-fp32"].skipped or "")
+    assert "it hangs: no response to" in (rows["hanging-fp32"].skipped or "")
     assert "NaN" in (rows["nan-fp32"].skipped or "")
     assert rows["onnxruntime-fp32"].skipped is None
     assert rows["onnxruntime-fp32"].latencies
@@ -499,7 +501,7 @@ def test_what_cannot_run_here_is_not_replaced(made_bundle: Path, change: dict[st
     ]  # fmt: skip
     if any(examine(bundle, *pair).obstacle is None for pair in pairs):
         pytest.skip("it runs here")
-    with pytest.raises(MachineError, match="nothing that was asked for can run here: ") as error:
+    with pytest.raises(MachineError, match="none of the requested candidates can run here: ") as error:
         evaluate_bundle(bundle, dataclasses.replace(SHORT, **change), Silent())
     assert error.value.exit_code == 4
 

@@ -196,7 +196,7 @@ def test_another_seed_gives_other_weights(made: Path, tmp_path: Path) -> None:
     "options", [{"weights": None, "random_weights": False}, {"weights": Path("w.pth"), "random_weights": True}]
 )
 def test_either_weights_or_random_ones_must_be_asked_for(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="expected --weights FILE, or --random-weights for speed work") as error:
+    with pytest.raises(UsageError, match="expected --weights FILE, or --random-weights for speed tests") as error:
         export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "bundle", **options), Silent())
     assert error.value.exit_code == 2
     assert not (tmp_path / "bundle").exists()
@@ -379,7 +379,7 @@ def test_an_interrupt_leaves_everything_as_it_was(
 def test_a_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"precious")
     with pytest.raises(
-        DeployError, match=r"holds other files and no manifest\.json .*: choose an empty or a new folder"
+        DeployError, match=r"contains other files and no manifest\.json .*: choose an empty or new folder"
     ):
         _random(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
@@ -403,11 +403,11 @@ def test_a_damaged_manifest_is_replaced(old: Path, made: Path, damage: str) -> N
 
 def test_the_weights_of_another_network_are_refused_by_name(trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.safetensors"
-    with pytest.raises(DeployError, match="holds wrn-10-1: expected wrn-16-2; give it its own name"):
+    with pytest.raises(DeployError, match="contains wrn-10-1: expected wrn-16-2; give it its own name"):
         export_bundle(ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=weights), Silent())
     save_file(dict(read_weights(weights).tensors), tmp_path / "bare.safetensors")
     with pytest.raises(
-        DeployError, match=r"is not a checkpoint of wrn-16-2 \(10 classes\), taken for the layout of wrn-deploy: "
+        DeployError, match=r"is not a checkpoint of wrn-16-2 \(10 classes\), read in the layout of wrn-deploy: "
     ):
         export_bundle(
             ExportOptions(model="wrn-16-2", out=tmp_path / "bundle", weights=tmp_path / "bare.safetensors"), Silent()

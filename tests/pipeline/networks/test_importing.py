@@ -112,7 +112,7 @@ def test_what_does_not_fit_leaves_nothing(options: ImportOptions, imported: Bund
     with pytest.raises(DeployError, match=r"cut\.onnx"):
         import_onnx(dataclasses.replace(new, file=cut), Silent())
     assert not (tmp_path / "new").exists()
-    with pytest.raises(UsageError, match="holds a bundle of digits"):
+    with pytest.raises(UsageError, match="contains a bundle of digits"):
         import_onnx(dataclasses.replace(options, name="other", out=imported.folder), Silent())
 
 

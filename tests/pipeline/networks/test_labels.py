@@ -35,13 +35,13 @@ def test_imagenets_own_index(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("empty.txt", b"", "holds no names"),
+        ("empty.txt", b"", "contains no names"),
         ("gap.txt", b"cat\n\ndog\n", "has '' for class 1"),
         ("image.txt", b"\x89PNG\r\n", "is not text in UTF-8"),
         ("broken.json", b"[1, ", "expected JSON; expected"),
-        ("empty.json", b"[]", "holds no names"),
-        ("text.json", b'"abcdefghij"', "holds no names"),
-        ("number.json", b"5", "holds no names"),
+        ("empty.json", b"[]", "contains no names"),
+        ("text.json", b'"abcdefghij"', "contains no names"),
+        ("number.json", b"5", "contains no names"),
         ("gap.json", b'{"0": "cat", "2": "dog"}', "has 2 entries and none for index 1"),
         ("from_one.json", b'{"1": "cat", "2": "dog"}', "none for index 0"),
         ("numbers.json", b"[0, 1]", "has 0 for class 0"),

@@ -30,7 +30,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     [
         ({"model": "wrn-10-2"}, r"a bundle of wrn-10-1 \(10 classes, \d+ artifacts\): expected one of wrn-10-2 \(10"),
         ({"model": "wrn-10-1", "overrides": Overrides(classes=7)}, r"wrn-10-1 \(10 cl.* of wrn-10-1 \(7 classes"),
-        ({"model": "wrn-10-1"}, "holds weights of wrn-10-1 that are not random: expected random ones"),
+        ({"model": "wrn-10-1"}, "contains weights of wrn-10-1 that are not random: expected random ones"),
     ],
     ids=["network", "classes", "random"],
 )  # fmt: skip
@@ -44,7 +44,7 @@ def test_another_model_s_bundle_is_kept_unless_told(options: dict[str, object], 
     log = NoteLog()
     export_bundle(ExportOptions(**wanted, replace=True), log)  # type: ignore[arg-type]
     assert Bundle.open(folder).spec.name == options["model"]
-    assert "made from what is replaced now, make them again: calibration, " in log.warnings[-1]
+    assert "made from files that are now replaced, so make them again: calibration, " in log.warnings[-1]
 
 
 def test_other_weights_of_the_same_network_replace_the_old_ones_and_say_what_is_stale(

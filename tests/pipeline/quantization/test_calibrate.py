@@ -237,7 +237,7 @@ def test_guards_advise_by_the_options_in_use(bundle: Bundle, equalize: bool, siz
     found = [text for text in progress.warnings if text.endswith("[few-images]")]
     assert found == [
         "1 calibration image cannot be halved to measure how stable the scales are: "
-        f"calibrate with --calib-size {size}, estimated to settle them (under 15%) [few-images]"
+        f"calibrate with --calib-size {size}, estimated to stabilise them (under 15%) [few-images]"
     ]
     assert not any("--equalize" in text for text in progress.warnings if equalize)
 

@@ -89,7 +89,7 @@ def test_a_gpu_without_fp8_is_said_to_lack_it(bundle: Bundle) -> None:
     options = BuildOptions(
         precision=Precision.FP8, engine=EngineOptions(compute_capabilities=("SM86",)), flavor=Flavor.RTX
     )
-    with pytest.raises(DeployError, match="a GPU that the plan is for lacks a type: fp8 needs SM89 or later"):
+    with pytest.raises(DeployError, match="a target GPU lacks a type: fp8 needs SM89 or later"):
         build_engine(bundle, options, Silent())
 
 

@@ -106,7 +106,7 @@ def test_convs_that_are_float_on_purpose_are_notes(graph: Path, tmp_path: Path, 
         (None, "cannot be read (No such file or directory)"),
         (b"", "is empty"),
         (b"this is no protobuf at all", "is not an ONNX file"),
-        (b"\x08\x0a", "holds a graph without nodes"),
+        (b"\x08\x0a", "contains a graph without nodes"),
     ],
 )
 def test_other_files_are_refused(content: bytes | None, words: str, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_without_the_demand_no_signature_is_looked_at(signed: tuple[Path, Path])
 
 def test_another_key_is_refused(signed: tuple[Path, Path], tmp_path: Path) -> None:
     _, theirs = new_key(tmp_path, "theirs")
-    with pytest.raises(GateError, match=r"has no valid signature of .*theirs\.pub"):
+    with pytest.raises(GateError, match=r"has no valid signature by .*theirs\.pub"):
         Bundle.open(signed[0], trust=Trust(signed_by=theirs))
 
 
@@ -135,7 +135,7 @@ def test_a_later_step_needs_a_new_signature(signed: tuple[Path, Path], tmp_path:
     folder, public = signed
     with Bundle.open(folder).transaction() as step:
         add(step, "fourth", "4")
-    with pytest.raises(GateError, match="sign it again after a step of your own"):
+    with pytest.raises(GateError, match="if you changed it yourself, sign it again"):
         Bundle.open(folder, trust=Trust(signed_by=public))
     sign_bundle(Bundle.open(folder), SigningKey(key=tmp_path / "ours.pem"), Silent())
     assert len(Bundle.open(folder, trust=Trust(signed_by=public)).artifacts) == 4
@@ -146,7 +146,7 @@ def test_a_damaged_bundle_is_not_signed(tmp_path: Path) -> None:
     private, _ = new_key(tmp_path, "ours")
     (bundle.folder / "child.txt").write_text("THREE")
     (bundle.folder / "parent.txt").unlink()
-    with pytest.raises(GateError, match=r"(?s)is not whole:.*child\.txt is not the file.*parent\.txt is missing"):
+    with pytest.raises(GateError, match=r"(?s)is not intact:.*child\.txt is not the file.*parent\.txt is missing"):
         sign_bundle(bundle, SigningKey(key=private), Silent())
     assert not (bundle.folder / "manifest.sig").exists()
 
@@ -176,7 +176,7 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "rubbish", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
 def test_a_key_that_cannot_be_used_is_named(signed: tuple[Path, Path], tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.pub").write_text(text)
-    with pytest.raises(DeployError, match=r"bad\.pub (holds no public key|cannot be used)"):
+    with pytest.raises(DeployError, match=r"bad\.pub (contains no public key|cannot be used)"):
         Bundle.open(signed[0], trust=Trust(signed_by=tmp_path / "bad.pub"))
     with pytest.raises(DeployError, match=r"missing\.pub cannot be read"):
         Bundle.open(signed[0], trust=Trust(signed_by=tmp_path / "missing.pub"))

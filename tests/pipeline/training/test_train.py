@@ -309,7 +309,7 @@ def test_going_on_with_other_options_is_refused_and_changes_nothing(
     kept = {path.name: path.read_bytes() for path in straight.iterdir()}
     with pytest.raises(DeployError) as error:
         train_model(options_for(data, straight, resume=True, **changes), Silent())
-    assert f"belongs to another run ({text}" in str(error.value)
+    assert f"is from another run ({text}" in str(error.value)
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == kept
 
 
@@ -386,7 +386,7 @@ def test_the_run_is_described_with_every_session_and_other_conditions_are_report
     other = ExecutionOptions(device=Device.CPU, channels_last=False)
     train_model(options_for(data, tmp_path, resume=True, execution=other), listener)
     assert listener.warnings == [
-        "the run began under other conditions (channels_last True, now False): it continues inexactly"
+        "the run started under different conditions (channels_last True, now False): it cannot be resumed exactly"
     ]
     run = json.loads((tmp_path / RUN).read_text())
     assert run["recipe"]["batch_size"] == 16
@@ -409,7 +409,7 @@ def test_corrupt_images_are_left_out_as_far_as_allowed_and_named(tmp_path: Path)
         train_model(options_for(tmp_path / "set", tmp_path / "run", recipe=recipe), Silent())
     listener = Warned(10**9)
     train_model(options_for(tmp_path / "set", tmp_path / "more", recipe=recipe, max_corrupt=1), listener)
-    assert all("1 corrupt images of" in text and "1.png" in text for text in listener.warnings)
+    assert all("skipped 1 corrupt image of" in text and "1.png" in text for text in listener.warnings)
     assert len(listener.warnings) == 2  # training and test images are the same here
 
 
@@ -420,19 +420,19 @@ def test_a_damaged_checkpoint_is_reported(data: Path, straight: Path, tmp_path: 
 
 
 def test_a_folder_with_a_run_is_not_overwritten(data: Path, straight: Path) -> None:
-    with pytest.raises(UsageError, match="holds a training run: pass --resume to continue, or choose another --out"):
+    with pytest.raises(UsageError, match="contains a training run: pass --resume to continue, or choose another --out"):
         train_model(options_for(data, straight), Silent())
 
 
 def test_there_must_be_a_run_to_resume(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no training run: leave --resume out"):
+    with pytest.raises(UsageError, match="contains no training run: leave --resume out"):
         train_model(options_for(data, tmp_path / "new", resume=True), Silent())
     assert not (tmp_path / "new").exists()
 
 
 def test_the_weights_of_a_bundle_are_not_overwritten(data: Path, tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_bytes(b"precious")
-    with pytest.raises(UsageError, match=r"holds weights\.safetensors of something else: choose another --out"):
+    with pytest.raises(UsageError, match=r"contains weights\.safetensors of another kind: choose another --out"):
         train_model(options_for(data, tmp_path), Silent())
     assert (tmp_path / WEIGHTS).read_bytes() == b"precious"
 

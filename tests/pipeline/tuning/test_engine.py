@@ -152,7 +152,7 @@ def test_again_it_is_up_to_date(tunable: Bundle, machine: Machine) -> None:
     again = tune_engine(Bundle.open(tunable.folder), OPTIONS, progress)
     assert again == first
     assert machine.built == []
-    assert progress.notes == [f"{tunable.folder}: fp16-tensorrt.plan is tuned already"]
+    assert progress.notes == [f"{tunable.folder}: fp16-tensorrt.plan is already tuned"]
     tune_engine(Bundle.open(tunable.folder), dataclasses.replace(OPTIONS, batch=16), Silent())
     assert (3, None, None) in machine.built, "another batch is another question, and now level 5 is the plan as it is"
     assert machine.batches == {4, 16}
@@ -187,7 +187,7 @@ def test_without_a_gpu_the_machine_cannot_do_it(tunable: Bundle, monkeypatch: py
 
 
 def test_what_makes_no_sense_is_refused(tunable: Bundle, machine: Machine) -> None:
-    with pytest.raises(UsageError, match="--batch-size 9: expected one that the plan takes, 1 to 8 and 16 to 16"):
+    with pytest.raises(UsageError, match="--batch-size 9: expected one that the plan supports, 1 to 8 and 16 to 16"):
         tune_engine(tunable, dataclasses.replace(OPTIONS, batch=9), Silent())
     with pytest.raises(MissingArtifact, match=r"build-engine .* --int8 --flavor tensorrt"):
         tune_engine(tunable, dataclasses.replace(OPTIONS, precision=Precision.INT8), Silent())

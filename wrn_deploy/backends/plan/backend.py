@@ -66,7 +66,7 @@ class PlanRuntime:
         try:
             version = str(importlib.import_module(library).__version__)
         except (ImportError, OSError, RuntimeError) as error:
-            return f"{self.title} is installed but cannot be loaded ({error}): install it again"
+            return f"{self.title} is installed but cannot be loaded ({error}): reinstall it"
         gpu, lean = find_gpu(), library == LEAN
         if artifact is not None:
             remedy = f"wrn-deploy build-engine BUNDLE --{artifact.precision} --flavor {self.flavor} --rebuild"
@@ -260,10 +260,10 @@ def _check_array(array: DeviceArray, tensor: TensorSpec, count: int | None = Non
     if array.address % ALIGNMENT:
         raise DeployError(
             f"the device array for {tensor.name} starts at {array.address:#x}: expected a multiple of {ALIGNMENT}; "
-            "copy it, or send no more images at once than the plan takes"
+            "copy it, or send at most the plan's largest batch"
         )
     if written and array.read_only:
-        raise DeployError(f"the device array for {tensor.name} is read-only: expected one that can be written to")
+        raise DeployError(f"the device array for {tensor.name} is read-only: expected a writable one")
 
 
 def _check_memory(array: DeviceArray, tensor: TensorSpec) -> None:

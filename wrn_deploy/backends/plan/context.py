@@ -40,7 +40,7 @@ class PlanContext:
         if shape != self._shape:
             self._shape = None
             if not self._context.set_input_shape(self._names[0], shape):
-                raise StaleArtifact(f"the plan does not take {shape}: build it again from this bundle")
+                raise StaleArtifact(f"the plan does not take {shape}: rebuild it from this bundle")
             self._shape = shape
         if tuple(addresses) != self._addresses:
             self._addresses = (None,) * len(self._names)

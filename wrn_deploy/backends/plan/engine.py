@@ -35,7 +35,7 @@ RTX_LENGTH = struct.Struct("<16xQ")
 # TensorRT-RTX's diagnostic -> the reason and what to do.
 MACHINE_REASONS = {
     "VERSION_MISMATCH": "it was built by another version of TensorRT-RTX",
-    "UNSUPPORTED_CC": "this GPU is none of those that it was built for; build it with --compute-capability",
+    "UNSUPPORTED_CC": "this GPU is not one of those it was built for; build it with --compute-capability",
     "OLD_CUDA_DRIVER": "the CUDA driver is too old; update it",
     "OLD_CUDA_RUNTIME": "the CUDA runtime is too old; update it",
     "INSUFFICIENT_GPU_MEMORY": "the GPU has too little memory; free some",
@@ -144,7 +144,7 @@ class SharedEngine:
         with self._lock:
             first, self.graphs_obstacle = self.graphs_obstacle is None, self.graphs_obstacle or reason
         if first:
-            text = f"CUDA graphs are off, inferences are started kernel by kernel: {reason}"
+            text = f"CUDA graphs are off; kernels are launched one by one: {reason}"
             warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
 
     def hold(self) -> SharedEngine:
@@ -180,9 +180,7 @@ class SharedEngine:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         if {(name, self._engine.get_tensor_mode(name)) for name in names} != wanted:
             has, needs = ", ".join(names), ", ".join(tensor.name for tensor in self.tensors)
-            raise StaleArtifact(
-                f"the plan's tensors are {has}: the bundle's are {needs}; build it again from this bundle"
-            )
+            raise StaleArtifact(f"the plan's tensors are {has}: the bundle's are {needs}; rebuild it from this bundle")
         for tensor in self.tensors:
             dtype = self._engine.get_tensor_dtype(tensor.name).name
             dtype = DTYPES.get(dtype, dtype)
@@ -190,7 +188,7 @@ class SharedEngine:
             if (dtype, shape[1:]) != (tensor.dtype, tensor.shape):
                 raise StaleArtifact(
                     f"the plan's {tensor.name} is {dtype} {('N', *shape[1:])}: the bundle says {tensor.dtype} "
-                    f"{('N', *tensor.shape)}; build it again from this bundle"
+                    f"{('N', *tensor.shape)}; rebuild it from this bundle"
                 )
 
 
@@ -218,15 +216,15 @@ def deserialize_plan(
             members = module.EngineInvalidityDiagnostics.__members__.items()
             raise _invalid([name for name, member in members if int(member) & int(reasons)])
     elif not plan or plan.startswith(RTX_MAGIC):
-        found = "is empty" if not plan else "is one of TensorRT-RTX"
-        raise DamagedFile(f"the plan {found}: expected one of TensorRT; build it again")
+        found = "is empty" if not plan else "is for TensorRT-RTX"
+        raise DamagedFile(f"the plan {found}: expected one for TensorRT; rebuild it")
     gpu = find_gpu()
     causes = plan_warnings(facts, gpu) if gpu else ()
     because = f" ({'; '.join(causes)})" if causes else ""
     if facts.get("version_compatible") and not facts.get("exclude_lean_runtime"):
         if not host_code:
             raise DeployError(
-                "the plan is version-compatible, so it holds code for this machine's processor, which is not run "
+                "the plan is version-compatible, so it contains code for this machine's processor, which is not run "
                 "unless you allow it: if you trust who built it, give --allow-host-code, or `allow_host_code=True` to "
                 "Runner.open"
             )
@@ -234,9 +232,9 @@ def deserialize_plan(
     try:
         engine = runtime.deserialize_cuda_engine(plan)
     except (RuntimeError, TypeError, ValueError, MemoryError) as error:  # pybind11's, for what the library throws
-        raise DamagedFile(f"the plan cannot be deserialized{because} ({error}): build it again here") from error
+        raise DamagedFile(f"the plan cannot be deserialized{because} ({error}): rebuild it here") from error
     if engine is None:
-        raise MachineError(f"the plan cannot be deserialized on this GPU{because}: build it again here")
+        raise MachineError(f"the plan cannot be deserialized on this GPU{because}: rebuild it here")
     if facts.get("inputs") and facts.get("profiles"):
         _check_profiles(engine, facts)
     return engine
@@ -245,10 +243,10 @@ def deserialize_plan(
 def check_rtx_plan(plan: bytes) -> None:
     """Raises DamagedFile unless the bytes are a whole plan of TensorRT-RTX."""
     if plan[:4] != RTX_MAGIC:
-        raise DamagedFile(f"the plan starts with {plan[:4]!r}, not with {RTX_MAGIC!r}: build it again")
+        raise DamagedFile(f"the plan starts with {plan[:4]!r}, not with {RTX_MAGIC!r}: rebuild it")
     length = RTX_LENGTH.unpack_from(plan)[0] if len(plan) >= RTX_LENGTH.size else None
     if length != len(plan):
-        raise DamagedFile(f"the plan has {len(plan)} bytes and says that it has {length}: build it again")
+        raise DamagedFile(f"the plan has {len(plan)} bytes and declares {length}: rebuild it")
 
 
 def _check_profiles(engine: Any, facts: Mapping[str, Any]) -> None:
@@ -259,13 +257,13 @@ def _check_profiles(engine: Any, facts: Mapping[str, Any]) -> None:
         shapes = [engine.get_tensor_profile_shape(name, index) for index in range(engine.num_optimization_profiles)]
         found = [tuple(int(shape[0]) for shape in profile) for profile in shapes]
     except (IndexError, RuntimeError, ValueError) as error:
-        raise StaleArtifact(f"the plan has no input {name} ({error}): build it again from this bundle") from error
+        raise StaleArtifact(f"the plan has no input {name} ({error}): rebuild it from this bundle") from error
     if found != expected:
-        raise StaleArtifact(f"the plan's batches are {found}, and the manifest says {expected}: build it again")
+        raise StaleArtifact(f"the plan's batches are {found}, and the manifest says {expected}: rebuild it")
 
 
 def _invalid(reasons: list[str]) -> DeployError:
     if MALFORMED in reasons:
-        return DamagedFile("TensorRT-RTX finds the plan damaged: build it again")
-    causes = "; ".join(MACHINE_REASONS.get(name, name) for name in reasons) or "no GPU and driver that it can use"
-    return MachineError(f"TensorRT-RTX cannot run the plan here: {causes}; or build it again here")
+        return DamagedFile("TensorRT-RTX reports a damaged plan: rebuild it")
+    causes = "; ".join(MACHINE_REASONS.get(name, name) for name in reasons) or "no usable GPU and driver"
+    return MachineError(f"TensorRT-RTX cannot run the plan here: {causes}; or rebuild it here")

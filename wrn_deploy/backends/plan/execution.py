@@ -233,7 +233,7 @@ class Execution:
 
     def _uploaded(self) -> Staged:
         if self._loaded is None:
-            raise DeployError("there is nothing to execute on: upload a batch first")
+            raise DeployError("there is no batch to run: upload one first")
         return self._loaded
 
     def _start(self, staged: Staged, kept: KeptContext | None, stream: int) -> None:

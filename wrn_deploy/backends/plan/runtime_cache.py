@@ -68,7 +68,7 @@ class RuntimeCache:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(file, content)
         except (OSError, DeployError) as error:
-            text = f"compiled kernels are not kept, so the next start is slow too ({error}): set XDG_CACHE_HOME"
+            text = f"compiled kernels cannot be saved, so the next start will be slow too ({error}): set XDG_CACHE_HOME"
             warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
 
 

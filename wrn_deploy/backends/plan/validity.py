@@ -34,9 +34,9 @@ def profiles_of(facts: Mapping[str, Any]) -> tuple[PlanProfile, ...]:
             for record in facts["profiles"]
         )
     except (KeyError, TypeError) as error:
-        raise DamagedFile(f"the manifest lacks the plan's batches ({error!r}): build it again") from error
+        raise DamagedFile(f"the manifest lacks the plan's batches ({error!r}): rebuild it") from error
     if not profiles or not all(1 <= each.minimum <= each.optimum <= each.maximum for each in profiles):
-        raise DamagedFile(f"the manifest says that the plan's batches are {facts['profiles']}: build it again")
+        raise DamagedFile(f"the manifest says that the plan's batches are {facts['profiles']}: rebuild it")
     return profiles
 
 
@@ -51,7 +51,7 @@ def input_of(facts: Mapping[str, Any]) -> TensorSpec:
     try:
         (record,) = facts["inputs"]
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(f"the manifest lacks the plan's input ({error!r}): build it again") from error
+        raise DamagedFile(f"the manifest lacks the plan's input ({error!r}): rebuild it") from error
     return from_record(TensorSpec, record, "the plan's input")
 
 
@@ -74,7 +74,7 @@ def plan_mismatch(
         flavor: the flavour to run it; None: the plan's own.
         lean: whether TensorRT's lean runtime is to run it, which runs version-compatible plans alone.
     """
-    again = f"build it again here{f': `{remedy}`' if remedy else ''}"
+    again = f"rebuild it here{f': `{remedy}`' if remedy else ''}"
     if facts.get("strip"):
         return f"the plan has no weights (it was built with --strip), and nothing here refits it: {again}"
     if lean and not facts.get("version_compatible"):

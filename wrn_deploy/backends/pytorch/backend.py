@@ -115,7 +115,7 @@ class TorchBackend(Backend):
         """Starts the inference; as `Backend.execute`."""
         self._check_open()
         if self._images is None:
-            raise DeployError("there is nothing to execute on: upload a batch first")
+            raise DeployError("there is no batch to run: upload one first")
         self._results = self._device.run(self._network, self._images)
 
     def synchronize(self) -> None:
@@ -195,7 +195,7 @@ class _Compiled:
                 reason = (str(cause).strip().splitlines() or [""])[0]
                 raise MachineError(
                     f"torch.compile cannot compile the network ({type(cause).__name__}: {reason}): "
-                    "look at its compiler, or run PyTorch without it"
+                    "check its compiler, or run PyTorch without it"
                 ) from error
             self._cases.add(case)
 

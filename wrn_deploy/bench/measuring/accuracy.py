@@ -85,7 +85,7 @@ def ask(
             outputs = backend.infer(fill(prepared, backend.batches[0]))
             results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
             check_finite(
-                results, subject="the network gives", remedy="run another precision, as fp32", names=batch.names
+                results, subject="the network gives", remedy="run another precision, such as fp32", names=batch.names
             )
             predicted.append(best_classes(results))
             labels.append(batch.labels)
@@ -168,13 +168,13 @@ class _Logits:
                 self._file.write(own.data)
             except OSError as error:
                 raise DeployError(
-                    f"the reference's logits cannot be kept ({error.strerror}): free room for {own.nbytes} bytes a "
+                    f"the reference's logits cannot be stored ({error.strerror}): free {own.nbytes} bytes per "
                     f"batch in {self._file.name}, or measure fewer images with --limit"
                 ) from error
             return
         reference = np.frombuffer(self._file.read(own.nbytes), dtype="<f4")
         if reference.size != own.size:
-            raise DeployError("the reference answered fewer images: do not change the data while it is measured")
+            raise DeployError("the reference saw fewer images: do not change the data during the measurement")
         differences = np.abs(own.reshape(-1).astype(np.float64) - reference)
         self._largest = max(self._largest, float(differences.max()))
         self._sum += float(differences.sum())

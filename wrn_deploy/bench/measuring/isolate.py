@@ -100,7 +100,7 @@ class Worker:
             while True:
                 if not self._connection.poll(TIMEOUT_S):
                     self._process.kill()
-                    raise DeployError(f"it hangs: no answer to {name!r} for {TIMEOUT_S} s")
+                    raise DeployError(f"it hangs: no response to {name!r} for {TIMEOUT_S} s")
                 kind, answer = self._connection.recv()
                 if kind == "done":
                     return answer

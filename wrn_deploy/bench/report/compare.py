@@ -99,7 +99,7 @@ def _measured(report: Report) -> dict[tuple[RowKey, int | None], str]:
     for row in report.rows:
         name = one_line(row.name)
         found |= {(row.key, latency.batch): f"{name} at batch {latency.batch}" for latency in _timed(row)}
-        found |= {(row.key, None): f"{name}'s answers"} if row.accuracy is not None else {}
+        found |= {(row.key, None): f"{name}'s predictions"} if row.accuracy is not None else {}
     return found
 
 

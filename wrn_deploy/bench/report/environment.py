@@ -116,17 +116,18 @@ def find_warnings(found: Environment, cores: int) -> tuple[Remark, ...]:
 def _cpu_time(found: Environment, cores: int) -> Iterator[Remark]:
     on_cores = count(cores, "core")
     if (found.others_before or 0.0) > LOAD * cores:
-        text = f"Other programs kept the machine busy before measuring: load {found.others_before:.2f} on {on_cores}."
+        load = f"load {found.others_before:.2f} on {on_cores}"
+        text = f"The machine was busy before measuring ({load}): expect noisier times."
         yield Remark(Severity.CAUTION if (found.others_before or 0.0) > cores else Severity.NOTE, text)
     if (found.others_cores or 0.0) > TAKEN * cores:
-        text = f"Other programs took {found.others_cores:.2f} of {on_cores} while measuring."
+        text = f"Other programs used {found.others_cores:.2f} of {on_cores} while measuring."
         yield Remark(_of_share((found.others_cores or 0.0) / cores), text)
     if found.steal is not None and found.steal > STEAL:
         text = f"The hypervisor gave {100 * found.steal:.1f} % of the CPU's time to other machines while measuring."
         yield Remark(_of_share(found.steal), text)
     if found.cpu_limit is not None and found.cpu_limit < cores:
-        text = f"The control group allows {found.cpu_limit:g} cores' worth of time, on {on_cores}: with more threads "
-        yield Remark(Severity.CAUTION, f"{text}than that, all are stopped now and then.")
+        text = f"The control group allows {found.cpu_limit:g} cores of CPU time, on {on_cores}: with more threads "
+        yield Remark(Severity.CAUTION, f"{text}than that, it stops all of them from time to time.")
     if (found.held_s or 0.0) > HELD_S:
         yield Remark(Severity.CAUTION, f"The control group's limit stopped this program for {found.held_s:.2f} s.")
 
@@ -143,7 +144,7 @@ def _cpu_clock(found: Environment) -> Iterator[Remark]:
     yield from _changed("CPU", [state.cpu_mhz for state in found.during])  # before measuring, an idle clock is low
     if found.cpu_throttles:
         times = "once" if found.cpu_throttles == 1 else f"{found.cpu_throttles} times"
-        yield Remark(Severity.CAUTION, f"The CPU was throttled {times} while measuring, since it was too hot.")
+        yield Remark(Severity.CAUTION, f"The CPU was throttled {times} while measuring, because it was too hot.")
 
 
 def _gpu_clock(found: Environment) -> Iterator[Remark]:

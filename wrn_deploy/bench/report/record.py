@@ -33,7 +33,7 @@ def read_record(
     """
     from pydantic import TypeAdapter, ValidationError
 
-    expected = f"expected the JSON that `{command}` wrote"
+    expected = f"expected JSON written by `{command}`"
     try:
         record = read_json(file, finite=False)
         found = record.pop("format")

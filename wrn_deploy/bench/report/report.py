@@ -40,9 +40,9 @@ class Boundary(StrEnum):
     def meaning(self) -> str:
         """What the section holds, in words."""
         return {
-            "compute": "inference alone, from its start until the device is done; the input is there already, no "
-            "copies",
-            "transfer": "from prepared images to the answers, both in memory: copies both ways and inference",
+            "compute": "inference only, from its start until the device is done; the input is already there, no copies",
+            "transfer": "from prepared images to outputs, both in host memory: inference, and copies in both "
+            "directions",
             "e2e": "from encoded images to their labels: decoding, resizing, normalising, copies, inference, the "
             "largest logit",
         }[self]
@@ -166,6 +166,11 @@ class Report:
     def timed(self) -> bool:
         """Whether any row has latencies; a report of accuracy alone has none."""
         return any(row.latencies for row in self.rows)
+
+    @property
+    def reference_accuracy(self) -> Accuracy | None:
+        """The accuracy of the reference row; None if it was not measured."""
+        return next((row.accuracy for row in self.rows if row.name == self.reference), None)
 
     @cached_property
     def derived(self) -> Derived:

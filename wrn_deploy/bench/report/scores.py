@@ -92,6 +92,11 @@ class Accuracy:
         """What top-1 may be on more images like these."""
         return wilson(self.correct, self.images)
 
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether top-1 is shown to be above a guess among the classes that have images; True if they are unknown."""
+        return len(self.classes) < 2 or self.interval.low > 1 / len(self.classes)
+
 
 def wilson(correct: int, images: int) -> Interval:
     """The 95 % score interval of a fraction, which stays within 0..1 and holds for few images too.
@@ -142,10 +147,10 @@ class LoadResult:
 
 
 def exceeds(count: int, images: int, percent: float) -> bool:
-    """Whether `count` is more than `percent` per cent of `images`; a count that a limit just allows does not exceed."""
+    """Whether `count` is more than `percent` percent of `images`; a count that a limit just allows does not exceed."""
     return 100 * count > percent * images + ROUNDING
 
 
 def falls_short(count: int, images: int, percent: float) -> bool:
-    """Whether `count` is less than `percent` per cent of `images`; the exact count does not fall short."""
+    """Whether `count` is less than `percent` percent of `images`; the exact count does not fall short."""
     return 100 * count < percent * images - ROUNDING

@@ -56,7 +56,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The allowed loss against fp32: points of top-1, and minimum agreement in per cent; None: not asked for."""
+    """The allowed loss against fp32: points of top-1, and minimum agreement in percent; None: not asked for."""
 
     max_drop: float | None
     min_agreement: float | None

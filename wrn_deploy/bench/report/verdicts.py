@@ -125,4 +125,4 @@ def _reason(doubts: Doubts, *, wide: bool) -> str | None:
 
 
 def _taken(fraction: float) -> str:
-    return f"others took {100 * fraction:.0f} % of the cores' time"
+    return f"other programs used {100 * fraction:.0f} % of the CPU time"

@@ -58,48 +58,53 @@ class PlanFlags:
         list[str] | None,
         option(
             "MIN:OPT:MAX",
-            "Smallest batch, batch to tune for, largest batch; repeatable. Default: 1:8:32.",
+            "Minimum, optimal and maximum batch size; repeatable. Default: 1:8:32.",
             BATCHES,
             name="--profile",
         ),
     ] = None
     workspace_mib: Annotated[
-        int | None, option("MIB", "Maximum scratch memory of a layer.", minimum=1, name="--workspace")
+        int | None, option("MIB", "Maximum scratch memory per layer.", minimum=1, name="--workspace")
     ] = None
     level: Annotated[
-        int | None, option("0..5", "How long to search. Default: TensorRT's own, 3.", name="--optimization-level")
+        int | None, option("0..5", "Higher levels search longer. Default: TensorRT's, 3.", name="--optimization-level")
     ] = None
     aux_streams: Annotated[
-        int | None, option("N", "Streams besides its own that an inference may use. Default: TensorRT's choice.")
+        int | None, option("N", "Additional CUDA streams per inference. Default: TensorRT decides.")
     ] = None
     tiling: Annotated[
-        Tiling | None, choice(Tiling, "How long to search for tiles in the L2 cache; TensorRT only, not RTX:")
+        Tiling | None, choice(Tiling, "How long to search for L2 cache tiling; TensorRT only, not RTX:")
     ] = None
     timing_iterations: Annotated[
-        int | None, option("N", "How many times each kernel is timed; TensorRT only, not RTX. Default: 1.")
+        int | None, option("N", "How often to time each kernel; TensorRT only, not RTX. Default: 1.")
     ] = None
     timing_cache: Annotated[
-        Path | None, option("FILE", "Measured times, read and written. Default: one in the user's cache folder.")
+        Path | None, option("FILE", "Kernel times to read and update. Default: a file in the user's cache folder.")
     ] = None
-    no_timing_cache: Annotated[bool, flag("--no-timing-cache", "Measure everything, and keep no times.")] = False
+    no_timing_cache: Annotated[bool, flag("--no-timing-cache", "Time every kernel, and save no times.")] = False
     tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let fp32 layers use TF32.")] = True
-    refit: Annotated[bool, flag("--refit", "Allow new weights in the built engine.")] = False
-    strip: Annotated[bool, flag("--strip", "Leave the weights out; refit the plan after opening it.")] = False
+    refit: Annotated[bool, flag("--refit", "Make the plan refittable: its weights can be replaced.")] = False
+    strip: Annotated[bool, flag("--strip", "Build without weights; the application must refit the engine.")] = False
     version_compatible: Annotated[
-        bool, flag("--version-compatible", "Run on later and lean TensorRTs too; TensorRT only, not RTX.", TARGET)
+        bool,
+        flag(
+            "--version-compatible",
+            "Also run on later TensorRT versions and the lean runtime; TensorRT only, not RTX.",
+            TARGET,
+        ),
     ] = False
     exclude_lean_runtime: Annotated[
         bool, flag("--exclude-lean-runtime", "With --version-compatible: leave the runtime out of the plan.", TARGET)
     ] = False
     hardware: Annotated[
         Hardware | None,
-        choice(Hardware, "Run on these GPUs too; TensorRT only, not RTX:", TARGET, name="--hardware-compatible"),
+        choice(Hardware, "Also run on these GPUs; TensorRT only, not RTX:", TARGET, name="--hardware-compatible"),
     ] = None
     compute_capabilities: Annotated[
         list[str] | None,
         option(
             "X.Y",
-            "GPU for TensorRT-RTX, as in 8.9 or SM89; repeatable. Default: SM80 and later.",
+            "Target GPU for TensorRT-RTX, such as 8.9 or SM89; repeatable. Default: SM80 and later.",
             TARGET,
             name="--compute-capability",
         ),
@@ -127,10 +132,10 @@ def build_engine_command(
     calibration: opt.CalibrationFlags,
     flavor: Annotated[Flavor | None, choice(Flavor, "Which TensorRT; the first installed by default:")] = None,
     pixels: Annotated[
-        bool, either("pixels", "Take pixels (uint8, N x H x W x 3) and normalise inside; else normalised images.")
+        bool, either("pixels", "Take pixels (uint8, N x H x W x 3) and normalise them; otherwise normalised images.")
     ] = True,
     calib_data: opt.CalibDataFirst = None,
-    rebuild: Annotated[bool, flag("--rebuild", "Build even if the plan is up to date.")] = False,
+    rebuild: Annotated[bool, flag("--rebuild", "Rebuild even if the plan is up to date.")] = False,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backend
-from wrn_deploy.cli.options.declare import option, takes_groups
+from wrn_deploy.cli.options.declare import flag, option, takes_groups
 from wrn_deploy.cli.progress import new_progress
 
 __all__ = ["app"]
@@ -39,7 +39,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders, patterns as in 'photos/*.jpg', https addresses, or - for standard input.",
+            help="Files, folders, patterns such as 'photos/*.jpg', https URLs, or - for standard input.",
         ),
     ],
     backend: Backend = None,
@@ -64,11 +64,21 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "For header, libraries, CMake package and example.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the header, library, CMake package and example.")],
+    python: Annotated[
+        bool, flag("--python", "Build the library that starts this Python: it has every backend.")
+    ] = False,
+    headers: Annotated[
+        Path | None, option("FOLDER", "ONNX Runtime's C headers. Default: where the system has them.")
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package."""
+    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.
+
+    The library is C++ and runs ONNX Runtime on a CPU, without Python. With --python it is this environment's Runner.
+    """
     from wrn_deploy.cli.show.results import show_embedded
     from wrn_deploy.embed.package import write_package
 
-    show_embedded(write_package(out, new_progress()), as_json=as_json)
+    embedded = write_package(out, new_progress(), python=python, headers=headers)
+    show_embedded(embedded, as_json=as_json)

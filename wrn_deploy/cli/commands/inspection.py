@@ -39,9 +39,9 @@ def inspect(
 @app.command()
 def explain(
     a: Annotated[Path, typer.Argument(metavar="A", help="An ONNX graph, or a plan of a bundle.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one of the same network.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another graph or plan of the same network.")],
     batch: Annotated[int, option("N", "Images per run.", TIMING, minimum=1)] = 1,
-    rounds: Annotated[int, option("N", "Turns of each; a turn is three runs.", TIMING, minimum=1)] = 10,
+    rounds: Annotated[int, option("N", "Rounds; each is three runs of A and of B.", TIMING, minimum=1)] = 10,
     threads: opt.Threads = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -59,8 +59,8 @@ def explain(
 
 @app.command("plot-training")
 def plot_training_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `wrn-deploy train` made.")],
-    out: Annotated[Path | None, option("FILE", "For the picture, SVG. Default: training.svg in the first RUN.")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders from `wrn-deploy train`.")],
+    out: Annotated[Path | None, option("FILE", "SVG file to write. Default: training.svg in the first RUN.")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Draw the curves of training runs: error, loss and learning rate."""
@@ -73,12 +73,12 @@ def plot_training_command(
 @app.command("plot-model")
 def plot_model_command(
     what: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A bundle, an ONNX graph, or a network's name, as in wrn-16-2.")
+        str, typer.Argument(metavar="MODEL", help="A bundle, an ONNX graph, or a network's name, such as wrn-16-2.")
     ],
     precision: Annotated[Precision | None, choice(Precision, "Which graph of a bundle; fp32 by default:")] = None,
-    unfold: Annotated[bool, flag("--unfold", "Draw each of several equal blocks.")] = False,
+    unfold: Annotated[bool, flag("--unfold", "Draw every repeated block.")] = False,
     out: Annotated[
-        Path | None, option("FILE", "For the picture, SVG. Default: in BUNDLE/reports, or beside the graph.")
+        Path | None, option("FILE", "SVG file to write. Default: in BUNDLE/reports, or beside the graph.")
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -92,7 +92,7 @@ def plot_model_command(
 
 @app.command()
 def doctor(as_json: opt.AsJson = False) -> None:
-    """Show what this machine has, and which steps it can do."""
+    """Show this machine's hardware and packages, and which steps it can run."""
     from wrn_deploy.cli.show.results import show_diagnosis
     from wrn_deploy.pipeline.inspection.doctor import diagnose
 

@@ -31,7 +31,9 @@ class CandidateFlags:
     """The options of bench and eval that say what is measured, and on how many images."""
 
     backends: Backends = None
-    everything: Annotated[bool, flag("--all", "Measure variants, other runtimes, experimental precisions too.")] = False
+    everything: Annotated[bool, flag("--all", "Also measure variants, other runtimes and experimental precisions.")] = (
+        False
+    )
     precision: opt.PrecisionOf = None
     threads: opt.Threads = None
     limit: opt.Limit = None
@@ -51,19 +53,17 @@ class TimingFlags:
     PANEL: ClassVar[str] = TIMING
 
     batches: Annotated[str, option("N,N", "Batch sizes.")] = "1,8"
-    rounds: Annotated[int, option("N", "Turns of each candidate at each batch size.", minimum=1)] = 30
-    duration_s: Annotated[
-        float, option("SECONDS", "Time for all turns of a candidate at a batch size.", name="--duration")
-    ] = 3.0
-    iterations: Annotated[int, option("N", "Maximum runs in a turn.", minimum=1)] = 200
+    rounds: Annotated[int, option("N", "How often to measure each candidate per batch size.", minimum=1)] = 30
+    duration_s: Annotated[float, option("SECONDS", "Total time per candidate and batch size.", name="--duration")] = 3.0
+    iterations: Annotated[int, option("N", "Maximum runs per round.", minimum=1)] = 200
     streams: Annotated[int, option("N", "Concurrent inferences.", minimum=1)] = 1
-    boundary: Annotated[Boundary, choice(Boundary, "What a time includes:")] = Boundary.COMPUTE
+    boundary: Annotated[Boundary, choice(Boundary, "What the timer covers:")] = Boundary.COMPUTE
     baseline: Annotated[
-        str | None, option("BACKEND-PRECISION", "Candidate that ratios are relative to. Default: fp32.")
+        str | None, option("BACKEND-PRECISION", "Candidate to compare the others with. Default: fp32.")
     ] = None
     time_limit_s: Annotated[
         float | None,
-        option("SECONDS", "Take fewer rounds if all together last longer.", minimum=1, name="--time-limit"),
+        option("SECONDS", "Stop timing after this long, with fewer rounds.", minimum=1, name="--time-limit"),
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -78,15 +78,16 @@ class LoadFlags:
 
     PANEL: ClassVar[str] = "Load scenarios"
 
-    scenario: Annotated[list[Scenario] | None, choice(Scenario, "A scenario of MLPerf; repeatable:")] = None
+    scenario: Annotated[list[Scenario] | None, choice(Scenario, "MLPerf scenario; repeatable:")] = None
     seconds: Annotated[
-        float, option("SECONDS", "Minimum duration of a scenario; MLPerf asks for 600.", name="--scenario-seconds")
+        float, option("SECONDS", "Minimum duration per scenario; MLPerf requires 600.", name="--scenario-seconds")
     ] = 10.0
     target_ms: Annotated[
-        float, option("MS", "Latency that 99 of 100 Server queries must meet.", name="--target-latency")
+        float, option("MS", "Latency that 99 % of the Server queries must meet.", name="--target-latency")
     ] = 100.0
     qps: Annotated[
-        float | None, option("N", "Server queries per second. Default: half of what is measured.", name="--target-qps")
+        float | None,
+        option("N", "Server queries per second. Default: half of the measured throughput.", name="--target-qps"),
     ] = None
 
     def options(self, batches: tuple[int, ...]) -> tuple[Load, ...]:
@@ -106,10 +107,10 @@ def bench(
     decoding: opt.DecodingFlags,
     timing: TimingFlags,
     load: LoadFlags,
-    out: Annotated[Path | None, option("FOLDER", "For the reports. Default: BUNDLE/reports.")] = None,
-    pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose class differs.")] = True,
+    out: Annotated[Path | None, option("FOLDER", "Folder for the reports. Default: BUNDLE/reports.")] = None,
+    pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose predicted class changes.")] = True,
     strict: Annotated[
-        bool, flag("--strict", "Exit code 3, after the reports, if a ratio is too noisy to hold.")
+        bool, flag("--strict", "Exit code 3, after writing the reports, if a ratio is too noisy to conclude.")
     ] = False,
     restart: Annotated[
         bool, flag("--restart", "Discard the rounds of an interrupted bench. Default: go on after them.")
@@ -155,13 +156,14 @@ def evaluate(
     candidates: CandidateFlags,
     decoding: opt.DecodingFlags,
     max_drop: Annotated[
-        float | None, option("X", "Exit code 3 if a candidate loses more points of top-1 against fp32.", minimum=0)
+        float | None,
+        option("X", "Exit code 3 if a candidate loses more than X points of top-1 against fp32.", minimum=0),
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure top-1 and top-5 of a bundle, with a gate, or of weights alone.
+    """Measure top-1 and top-5 accuracy of a bundle or of weights; --max-drop sets a gate.
 
-    For a bundle, fp32 is always measured, as the reference. Weights need no bundle: PyTorch runs them, on images
+    For a bundle, fp32 is always measured, as the reference. Weights do not need a bundle: PyTorch runs them, on images
     prepared as they expect.
     """
     from wrn_deploy.cli.show.results import show_report
@@ -179,29 +181,31 @@ def evaluate(
 def compare(
     reports: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="A [...] B", help="Reports from the earliest to the latest: JSON files, bundles, folders."
-        ),
+        typer.Argument(metavar="A [...] B", help="Reports, earliest first: JSON files, bundles or folders."),
     ],
     max_regress: Annotated[
-        str | None, option("X%", "Exit code 3 if a candidate is shown to be slower by more than X%.")
+        str | None, option("X%", "Exit code 3 if a candidate is significantly more than X% slower.")
     ] = None,
     max_drop: Annotated[
-        float | None, option("X", "Exit code 3 if one loses more points of top-1 on the same images.", minimum=0)
+        float | None,
+        option("X", "Exit code 3 if a candidate loses more than X points of top-1 on the same images.", minimum=0),
     ] = None,
     strict: Annotated[
         bool,
-        flag("--strict", "Fail also on what is not shown: a slower time, a ratio too noisy to hold, a missing row."),
+        flag(
+            "--strict",
+            "Also fail if the result is open: a slower median, a ratio too noisy to conclude, a missing row.",
+        ),
     ] = False,
     baseline: Annotated[
-        str | None, option("BACKEND-PRECISION", "First divide the times of each round by this candidate's.")
+        str | None, option("BACKEND-PRECISION", "Divide the times of each round by this candidate's before comparing.")
     ] = None,
     out: Annotated[Path | None, option("FILE", "Write an HTML page with the history of all reports.")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Compare reports of bench, with a gate: what is slower, faster, or less accurate.
+    """Compare bench reports: show what is slower, faster or less accurate; limits set a gate.
 
-    The last report, B, is compared with the first, A; those in between are in the history.
+    Compares the last report, B, with the first, A; the history shows all of them.
     """
     from wrn_deploy.cli.show.compare import show_comparison, show_history
     from wrn_deploy.pipeline.measuring.compare import RegressionLimits, check_comparison, compare_files, read_history

@@ -19,7 +19,7 @@ from wrn_deploy.training.recipe import DEFAULT, RECIPES
 __all__ = ["app"]
 
 INTERFACE = "Interface of the graphs"
-WEIGHTS = option("FILE|NAME", "File (its code is never run), or a name as in timm/wide_resnet50_2.racm_in1k.")
+WEIGHTS = option("FILE|NAME", "File (its code is never run), or a name such as timm/wide_resnet50_2.racm_in1k.")
 
 app = typer.Typer()
 
@@ -30,22 +30,22 @@ class RecipeFlags:
 
     PANEL: ClassVar[str] = RECIPE
 
-    recipe: Annotated[str, one_of([*RECIPES], more="; the options below change single values")] = DEFAULT
-    epochs: Annotated[int | None, option("N", "Passes over the data; the schedule scales with it.", minimum=1)] = None
-    batch_size: Annotated[int | None, option("N", "Images per step, over all processes.", minimum=2)] = None
-    learning_rate: Annotated[float | None, option("X", "Initial learning rate; one-cycle: highest.", name="--lr")] = (
-        None
-    )
+    recipe: Annotated[str, one_of([*RECIPES], more="; the options below override single values")] = DEFAULT
+    epochs: Annotated[int | None, option("N", "Epochs; the learning-rate schedule scales with them.", minimum=1)] = None
+    batch_size: Annotated[int | None, option("N", "Images per step, in all processes together.", minimum=2)] = None
+    learning_rate: Annotated[
+        float | None, option("X", "Initial learning rate; one-cycle: the maximum.", name="--lr")
+    ] = None
     momentum: Annotated[float | None, option("X", "Nesterov momentum.")] = None
     weight_decay: Annotated[float | None, option("X", "L2 penalty on the weights.")] = None
-    decay_norms: Annotated[bool | None, either("decay-norms", "L2 penalty on BN and biases too.")] = None
-    label_smoothing: Annotated[float | None, option("X", "Fraction of the target spread over all classes.")] = None
-    warm_up: Annotated[float | None, option("X", "Fraction of the run in which one-cycle's rate rises.")] = None
-    dropout: Annotated[float | None, option("X", "Probability, between the convolutions of a block.")] = None
+    decay_norms: Annotated[bool | None, either("decay-norms", "Apply the L2 penalty to BN and biases too.")] = None
+    label_smoothing: Annotated[float | None, option("X", "Label smoothing, from 0 up to 1.")] = None
+    warm_up: Annotated[float | None, option("X", "Warm-up of one-cycle, as a fraction of the run.")] = None
+    dropout: Annotated[float | None, option("X", "Dropout probability between the convolutions of a block.")] = None
     mirror: Annotated[bool | None, either("mirror", "Mirror half of the images, if the data allows it.")] = None
     shift: Annotated[int | None, option("N", "Shift images by up to N pixels.", minimum=0)] = None
-    whiten: Annotated[bool, flag("--whiten", "Whiten images, by GCN and ZCA, in the network.")] = False
-    seed: Annotated[int, option("N", "Seed of weights, order and augmentation.", minimum=0)] = 0
+    whiten: Annotated[bool, flag("--whiten", "Whiten images (GCN and ZCA) in the network.")] = False
+    seed: Annotated[int, option("N", "Random seed for weights, order and augmentation.", minimum=0)] = 0
 
     def changes(self) -> dict[str, Any]:
         """The recipe's numbers by its own names."""
@@ -61,14 +61,15 @@ class ExecutionFlags:
     device: Annotated[Device | None, choice(Device, "Where to train; the GPU by default, if PyTorch sees one:")] = None
     amp: Annotated[Amp | None, choice(Amp, "Mixed precision; fp32 throughout by default:")] = None
     compiled: Annotated[bool, flag("--compile", "Use torch.compile.")] = False
-    channels_last: Annotated[bool, flag("--channels-last/--channels-first", "Order of activations in memory.")] = True
+    channels_last: Annotated[bool, flag("--channels-last/--channels-first", "Memory layout of activations.")] = True
     checkpointing: Annotated[bool, flag("--checkpointing", "Recompute activations to save memory.")] = False
-    accumulate: Annotated[int, option("N", "Split each batch into N parts, to save memory.", minimum=1)] = 1
+    accumulate: Annotated[int, option("N", "Gradient accumulation: split each batch into N parts.", minimum=1)] = 1
     sync_norms: Annotated[
-        bool, flag("--sync-bn/--local-bn", "With several processes: BN over the whole batch, or each part.")
+        bool,
+        flag("--sync-bn/--local-bn", "With several processes: BN statistics over the whole batch, or per process."),
     ] = True
     deterministic: Annotated[
-        bool, flag("--deterministic/--fastest", "On a GPU: exact resumption, or the fastest kernels.")
+        bool, flag("--deterministic/--fastest", "On a GPU: reproducible kernels, or the fastest ones.")
     ] = True
 
 
@@ -80,14 +81,14 @@ class WeightsFlags:
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="Network, as in wrn-16-2 or wide_resnet50_2; see `wrn-deploy models`. May be left out if the weights "
+            help="Network, such as wrn-16-2 or wide_resnet50_2; see `wrn-deploy models`. Not needed if the weights "
             "name it.",
         ),
     ] = None
     out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
     weights: Annotated[str | None, WEIGHTS] = None
     weights_key: opt.WeightsKey = ""
-    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
+    replace: Annotated[bool, flag("--replace", "Replace an existing bundle of another network.")] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +96,24 @@ class ExportFlags(WeightsFlags):
     """What is exported; the fields are those of `ExportOptions`."""
 
     random_weights: Annotated[
-        bool, flag("--random-weights", "For speed tests only: marks the bundle and all reports.")
+        bool, flag("--random-weights", "For speed tests only; the bundle and all reports say so.")
     ] = False
-    seed: Annotated[int, option("N", "Seed of the random weights.", minimum=0)] = 0
-    bf16: Annotated[bool, flag("--bf16", "Experimental. Write a bf16 graph too.")] = False
+    seed: Annotated[int, option("N", "Seed for the random weights.", minimum=0)] = 0
+    bf16: Annotated[bool, flag("--bf16", "Experimental. Also write a bf16 graph.")] = False
     pixels: Annotated[bool, flag("--pixels", "Graphs take pixels (uint8, NHWC) and normalise them.", INTERFACE)] = False
     top_k: Annotated[
         int | None, option("N", "Graphs output the N best classes instead of all logits.", INTERFACE, minimum=1)
     ] = None
-    features: Annotated[bool, flag("--features", "Graphs output the pooled features too.", INTERFACE)] = False
+    features: Annotated[bool, flag("--features", "Graphs also output the pooled features.", INTERFACE)] = False
     feature_maps: Annotated[
-        bool, flag("--feature-maps", "Graphs output the last tensor of each resolution too.", INTERFACE)
+        bool, flag("--feature-maps", "Graphs also output the last tensor of each resolution.", INTERFACE)
     ] = False
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, option("FOLDER", "For training, bundle and reports.")] = Path("demo"),
-    epochs: Annotated[int, option("N", "Passes over the data in training.", minimum=1)] = 12,
+    out: Annotated[Path, option("FOLDER", "Folder for the training run, bundle and reports.")] = Path("demo"),
+    epochs: Annotated[int, option("N", "Training epochs.", minimum=1)] = 12,
     as_json: opt.AsJson = False,
 ) -> None:
     """Run the whole pipeline on real handwritten digits: train, export, calibrate, build, bench."""
@@ -125,10 +126,12 @@ def demo(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Show one in detail. Default: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Network to show in detail. Default: list all.")
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """List the networks: parameters, MACs, published accuracy, weights known by name."""
+    """List the networks: parameters, MACs, published accuracy, weights available by name."""
     from wrn_deploy.cli.show.models import show_model, show_models
     from wrn_deploy.models.catalog import list_models, list_network
 
@@ -143,18 +146,18 @@ def models(
 def train(
     *,
     model: opt.Model,
-    out: Annotated[Path, option("FOLDER", "For weights, checkpoint and log.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the weights, checkpoint and log.")],
     recipe: RecipeFlags,
     execution: ExecutionFlags,
     network: opt.NetworkFlags,
     data: opt.Data = "digits",
-    test_data: Annotated[str | None, option("DATA", "Test images. Default: the data's own.")] = None,
+    test_data: Annotated[str | None, option("DATA", "Test images. Default: the data's own test split.")] = None,
     resume: Annotated[bool, flag("--resume", "Continue the run in FOLDER after its last complete epoch.")] = False,
     decoding: opt.DecodingFlags,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Train a network with a recipe: the WRN paper's, or another by name."""
+    """Train a network with the WRN paper's recipe, or another one."""
     from wrn_deploy.cli.show.results import show_training
     from wrn_deploy.pipeline.training.spec import plan_training
     from wrn_deploy.pipeline.training.train import TrainOptions, train_model
@@ -207,11 +210,13 @@ class DeployFlags(WeightsFlags):
     """What is deployed, and how its accuracy is judged."""
 
     weights: Annotated[str, WEIGHTS]
-    calib_data: Annotated[str, option("DATA", f"Images to calibrate on, labelled or not: {opt.DATA}.")]
-    data: Annotated[str | None, option("DATA", "Labelled images to measure accuracy on. Default: not measured.")] = None
-    int8: Annotated[bool, flag("--int8", "Build and measure int8 alone. Default: fp16 and int8.")] = False
+    calib_data: Annotated[str, option("DATA", f"Calibration images, labelled or not: {opt.DATA}.")]
+    data: Annotated[str | None, option("DATA", "Labelled images to measure accuracy on. Default: do not measure.")] = (
+        None
+    )
+    int8: Annotated[bool, flag("--int8", "Build and measure int8 only. Default: fp16 and int8.")] = False
     max_drop: Annotated[
-        float, option("X", "Exit code 3 if a candidate loses more points of top-1 against fp32.", minimum=0)
+        float, option("X", "Exit code 3 if a candidate loses more than X points of top-1 against fp32.", minimum=0)
     ] = 0.5
     limit: opt.Limit = None
     threads: opt.Threads = None
@@ -227,10 +232,10 @@ def deploy(
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Make everything from weights in one step: export, calibrate, build, measure accuracy.
+    """Export, calibrate, build and evaluate weights in one step.
 
     Builds the plans that this machine can build, and skips what is up to date. Exit code 3 if a gate fails: a graph
-    that differs from PyTorch, a plan in another precision than asked for, or too much accuracy lost.
+    that differs from PyTorch, a plan that misses its precision, or too much accuracy lost.
     """
     from wrn_deploy.cli.show.deploy import show_deployment
     from wrn_deploy.pipeline.deploy import PLANS, DeployOptions, check_deployment, deploy_weights
@@ -272,24 +277,24 @@ def deploy(
 class ImportFlags:
     """The file, and what it does not say; the fields are those of `ImportOptions`, but for the parsed ones."""
 
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A convolutional classifier, exported elsewhere.")]
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A convolutional classifier from another tool.")]
     out: Annotated[Path, option("BUNDLE", "Folder for the bundle.")]
-    mean: Annotated[str, option("R,G,B", "Mean for normalisation, of a 0..1 image; 0,0,0 if the graph normalises.")]
-    std: Annotated[str, option("R,G,B", "Standard deviation, likewise; 1,1,1 if the graph normalises.")]
-    labels: Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.")] = None
+    mean: Annotated[str, option("R,G,B", "Normalisation mean of a 0..1 image; 0,0,0 if the graph normalises.")]
+    std: Annotated[str, option("R,G,B", "Normalisation std of a 0..1 image; 1,1,1 if the graph normalises.")]
+    labels: Annotated[Path | None, option("FILE", "Class names: one per line, or a JSON class index.")] = None
     name: Annotated[str | None, option("NAME", "Name of the network. Default: the file's.")] = None
     resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
     crop: Annotated[
-        int | None, option("N", "Height and width of the input, if the graph leaves them open.", minimum=1)
+        int | None, option("N", "Height and width of the input, if the graph does not fix them.", minimum=1)
     ] = None
     interpolation: Annotated[str, one_of(["bilinear", "bicubic"])] = "bilinear"
-    replace: Annotated[bool, flag("--replace", "Replace the bundle of another network.")] = False
+    replace: Annotated[bool, flag("--replace", "Replace an existing bundle of another network.")] = False
 
 
 @app.command("import")
 @takes_groups
 def import_command(flags: ImportFlags, as_json: opt.AsJson = False) -> None:
-    """Make a bundle of an ONNX classifier that was exported elsewhere, checked against the file.
+    """Make a bundle from another tool's ONNX classifier, and check it against the file.
 
     The graph has one float32 RGB input, NCHW or NHWC, and gives logits or probabilities. A fixed batch becomes dynamic.
     An operator that cannot be taken is named.

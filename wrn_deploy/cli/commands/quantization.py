@@ -32,15 +32,15 @@ class TechniqueFlags:
 
     exact_input: Annotated[
         bool | None,
-        either("exact-input", "Feed the pixels' own codes to the first Conv; TensorRT's graph. Default: if it pays."),
+        either("exact-input", "Feed exact pixel codes to the first Conv; TensorRT graph. Default: if it helps."),
     ] = None
-    full_range: Annotated[
-        bool, either("full-range", "Shift outputs of ReLUs, so that all codes stand for them; TensorRT's graph.")
-    ] = True
-    weights: Annotated[
-        WeightScales, choice(WeightScales, "What gets a weight scale of its own:", name="--weight-scales")
-    ] = WeightScales.CHANNEL
-    rounding: Annotated[Rounding, choice(Rounding, "How weights become integers:")] = Rounding.FEEDBACK
+    full_range: Annotated[bool, either("full-range", "Shift ReLU outputs to use all int8 codes; TensorRT graph.")] = (
+        True
+    )
+    weights: Annotated[WeightScales, choice(WeightScales, "Granularity of weight scales:", name="--weight-scales")] = (
+        WeightScales.CHANNEL
+    )
+    rounding: Annotated[Rounding, choice(Rounding, "How to round weights:")] = Rounding.FEEDBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +49,10 @@ class TuneFlags:
 
     data: opt.Data
     max_drop: Annotated[
-        float | None, option("X", "Points of top-1 that may be lost against fp32, as in 0.1.", minimum=0)
+        float | None, option("X", "Maximum loss of top-1 against fp32 in points, such as 0.1.", minimum=0)
     ] = None
     min_agreement: Annotated[
-        float | None, option("X", "Per cent of the images that must keep fp32's answer, as in 99.5.", minimum=0)
+        float | None, option("X", "Minimum percentage of images with fp32's prediction, such as 99.5.", minimum=0)
     ] = None
     threads: opt.Threads = None
     limit: opt.Limit = None
@@ -66,13 +66,14 @@ class EngineFlags:
 
     engine: Annotated[
         Precision | None,
-        choice(Precision, "Keep the fastest of several builds of the TensorRT plan of this precision:"),
+        choice(Precision, "Build the TensorRT plan of this precision in several ways, and keep the fastest:"),
     ] = None
     batch: Annotated[
-        int | None, option("N", "Batch to time. Default: the first profile's.", minimum=1, name="--batch-size")
+        int | None,
+        option("N", "Batch size to time. Default: the first profile's optimum.", minimum=1, name="--batch-size"),
     ] = None
-    rounds: Annotated[int, option("N", "Turns of each build.", minimum=1)] = 30
-    duration_s: Annotated[float, option("SECONDS", "Time for all turns of a build.", name="--duration")] = 3.0
+    rounds: Annotated[int, option("N", "How often to measure each build.", minimum=1)] = 30
+    duration_s: Annotated[float, option("SECONDS", "Total time per build.", name="--duration")] = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,24 +82,26 @@ class ScheduleFlags:
 
     PANEL: ClassVar[str] = RECIPE
 
-    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's answers):")] = Loss.DISTILL
-    steps: Annotated[int, option("N", "Steps of the optimizer.", minimum=1)] = 200
+    loss: Annotated[Loss, choice(Loss, "What to learn (distill: fp32's outputs):")] = Loss.DISTILL
+    steps: Annotated[int, option("N", "Optimizer steps.", minimum=1)] = 200
     batch: Annotated[int, option("N", "Images per step.", minimum=1, name="--batch-size")] = 64
-    rate: Annotated[float, option("X", "Initial learning rate, in steps of int8; it falls to 0.", name="--lr")] = 0.01
+    rate: Annotated[float, option("X", "Initial learning rate, in int8 steps; decays to 0.", name="--lr")] = 0.01
     scales: Annotated[bool, either("scales", "Train the scales too.")] = True
-    seed: Annotated[int, option("N", "Seed of order and augmentation.", minimum=0)] = 0
+    seed: Annotated[int, option("N", "Random seed for order and augmentation.", minimum=0)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneFlags:
     """The images and what happens to them; the fields are those of `FinetuneOptions`."""
 
-    data: Annotated[str, option("DATA", f"Images to train on; --loss may need labels: {opt.DATA}.")]
-    test_data: Annotated[str | None, option("DATA", "Held-out images to judge by. Default: some of the others.")] = None
-    epochs: Annotated[float | None, option("X", "Passes over the data, instead of --steps.", RECIPE)] = None
+    data: Annotated[str, option("DATA", f"Training images; labelled for --loss labels and both: {opt.DATA}.")]
+    test_data: Annotated[
+        str | None, option("DATA", "Held-out images that decide what is kept. Default: some of --data.")
+    ] = None
+    epochs: Annotated[float | None, option("X", "Epochs, instead of --steps.", RECIPE)] = None
     mirror: Annotated[bool, either("mirror", "Mirror half of the images, if the data allows it.", RECIPE)] = True
     shift: Annotated[int, option("N", "Shift images by up to N pixels.", RECIPE, minimum=0)] = 4
-    limit: Annotated[int | None, option("N", "Use N of the images, spread evenly.", minimum=1)] = None
+    limit: Annotated[int | None, option("N", "Use N of the images, sampled evenly.", minimum=1)] = None
     threads: opt.Threads = None
 
 
@@ -107,13 +110,13 @@ class FinetuneFlags:
 def calibrate(
     *,
     bundle: opt.BundlePath,
-    calib_data: Annotated[str, option("DATA", f"Images, labelled or not: {opt.DATA}.")],
+    calib_data: Annotated[str, option("DATA", f"Calibration images, labelled or not: {opt.DATA}.")],
     calibration: opt.CalibrationFlags,
     techniques: TechniqueFlags,
     equalize: Annotated[
-        bool, either("equalize", "Rescale channels so that they share one scale well; exact.", TECHNIQUES)
+        bool, either("equalize", "Rescale channels so that one scale suits all; exact in fp32.", TECHNIQUES)
     ] = True,
-    fp8: Annotated[bool, flag("--fp8", "Experimental. Write a graph with fp8 codes too.")] = False,
+    fp8: Annotated[bool, flag("--fp8", "Experimental. Also write an fp8 graph.")] = False,
     threads: opt.Threads = None,
     decoding: opt.DecodingFlags,
     dry_run: opt.DryRun = False,
@@ -152,12 +155,12 @@ def tune(
     plan: EngineFlags,
     calibration: opt.CalibrationFlags,
     decoding: opt.DecodingFlags,
-    out: Annotated[Path | None, option("FILE", "For the picture. Default: BUNDLE/reports/frontier.svg.")] = None,
+    out: Annotated[Path | None, option("FILE", "SVG file to write. Default: BUNDLE/reports/frontier.svg.")] = None,
     calib_data: opt.CalibDataFirst = None,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Find the Convs that cost accuracy in int8, and keep the fewest in fp16.
+    """Find the Convs that lose accuracy in int8, and keep the fewest in fp16.
 
     Keeps as few multiply-accumulates in fp16 as it can find so that the budget is met: --max-drop, --min-agreement or
     both. Writes the int8 graph for TensorRT accordingly; exit code 3 if no set meets the budget.
@@ -206,7 +209,7 @@ def finetune(
     flags: FinetuneFlags,
     decoding: opt.DecodingFlags,
     target: Annotated[
-        list[Target] | None, choice(Target, "Runtime whose graph is trained; repeatable; both by default:")
+        list[Target] | None, choice(Target, "Runtime whose graph to train; repeatable; both by default:")
     ] = None,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
@@ -239,7 +242,7 @@ def finetune(
 def lint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Any Q/DQ graph in ONNX.")],
     target: Annotated[
-        Target | None, choice(Target, "The runtime it is for; inferred from its zero points by default:")
+        Target | None, choice(Target, "Target runtime; inferred from the zero points by default:")
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:

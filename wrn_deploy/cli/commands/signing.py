@@ -19,10 +19,10 @@ app = typer.Typer()
 @app.command()
 def sign(
     bundle: opt.BundlePath,
-    key: Annotated[Path, option("PEM", "The private key, on an elliptic curve.")],
-    certificate: Annotated[Path | None, option("PEM", "The key's certificate, to put into the signature.")] = None,
-    chain: Annotated[list[Path] | None, option("PEM", "A certificate on the way to the authority; repeatable.")] = None,
-    password_file: Annotated[Path | None, option("FILE", "Holds the password of an encrypted key.")] = None,
+    key: Annotated[Path, option("PEM", "Private key on an elliptic curve.")],
+    certificate: Annotated[Path | None, option("PEM", "The key's certificate, to include in the signature.")] = None,
+    chain: Annotated[list[Path] | None, option("PEM", "Intermediate certificate; repeatable.")] = None,
+    password_file: Annotated[Path | None, option("FILE", "File with the password of an encrypted key.")] = None,
 ) -> None:
     """Sign a bundle with a private key.
 
@@ -42,13 +42,14 @@ def sign(
 def verify(
     bundle: opt.BundlePath,
     require_signature: Annotated[
-        Path | None, option("PEM", "Check the signature of the owner of this public key or authority, too.")
+        Path | None,
+        option("PEM", "Also check the signature, by the owner of this public key or certificate authority."),
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Check every file of a bundle, and its signature; exit code 3 if anything is wrong.
 
-    Without --require-signature it finds damage, but not a stranger who has written the whole bundle anew.
+    Without --require-signature it finds damage, but not that someone has replaced the whole bundle.
     """
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.signing import show_verified

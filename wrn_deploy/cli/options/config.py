@@ -36,11 +36,13 @@ def read_config(file: Path | None, commands: Sequence[str]) -> Mapping[str, Mapp
     try:
         content = tomllib.loads(read_text(where))
     except OSError as error:
-        raise UsageError(f"--config {where} cannot be read ({error.strerror}): expected a file in TOML") from error
+        raise UsageError(f"--config {where} cannot be read ({error.strerror}): expected a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         if file is None:  # another program's to complain about
             return {}
-        raise UsageError(f"--config {where} is not TOML ({error}): expected tables of commands, as [bench]") from error
+        raise UsageError(
+            f"--config {where} is not TOML ({error}): expected one table per command, such as [bench]"
+        ) from error
     tool = content.get("tool", {})
     tables = tool.get(TABLE) if isinstance(tool, dict) else None
     if tables is None:
@@ -48,7 +50,7 @@ def read_config(file: Path | None, commands: Sequence[str]) -> Mapping[str, Mapp
     for name, table in tables.items():
         if name not in commands or not isinstance(table, dict):
             near = near_names(name, list(commands))
-            raise UsageError(f"{where} has {name!r}{near}: expected tables of commands, as [bench]")
+            raise UsageError(f"{where} has {name!r}{near}: expected one table per command, such as [bench]")
     return tables
 
 

@@ -44,17 +44,17 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(
             names=("warm_up",),
             when=lambda given: RECIPES[given["recipe"]].recipe.schedule is LearningRateSchedule.ONE_CYCLE,
-            expected="a recipe whose rate rises, as --recipe one-cycle",
+            expected="a recipe with a warm-up, such as --recipe one-cycle",
         ),
         _Effect(
             names=("sync_norms",),
             when=lambda _given: "WORLD_SIZE" in os.environ,
-            expected="several processes, which torchrun starts",
+            expected="several processes, started by torchrun",
         ),
         _Effect(
             names=("deterministic",),
             when=lambda given: given["device"] != "cpu",
-            expected="a GPU; a CPU's kernels are exact",
+            expected="a GPU; CPU kernels are reproducible",
         ),
     ),
     "export": (
@@ -108,7 +108,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(
             names=("seconds", "target_ms", "qps"),
             when=lambda given: bool(given["scenario"]),
-            expected="--scenario, as in --scenario Server",
+            expected="--scenario, for example --scenario Server",
         ),
         _Effect(
             names=("target_ms", "qps"), when=lambda given: "Server" in given["scenario"], expected="--scenario Server"
@@ -125,7 +125,7 @@ def refuse_without_effect(context: typer.Context) -> None:
         given = [name for name in effect.names if _was_given(context, name)]
         if given and not effect.when(context.params):
             spelled = " and ".join(declared[name].opts[0] for name in given)
-            raise UsageError(f"{spelled} would do nothing: expected {effect.expected}; leave it out")
+            raise UsageError(f"{spelled} would have no effect: expected {effect.expected}; leave it out")
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

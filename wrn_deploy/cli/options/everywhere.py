@@ -71,12 +71,12 @@ def _verbose(given: bool) -> bool:
 def _every_command(
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", metavar="", help="Print the result, warnings and errors alone.", callback=_quiet),
+        typer.Option("--quiet", "-q", metavar="", help="Print only the result, warnings and errors.", callback=_quiet),
     ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", metavar="", help="Print all details, and where errors arose.", callback=_verbose
+            "--verbose", "-v", metavar="", help="Print all details, and the traceback of an error.", callback=_verbose
         ),
     ] = False,
 ) -> None:

@@ -29,11 +29,11 @@ __all__ = [
 # Titles of the panels that --help shows options in.
 CALIBRATION, RECIPE, TIMING = "Calibration", "Recipe", "Timing"
 
-DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST; :SPLIT behind it names a split"
+DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIST; add :SPLIT for one split"
 METHODS = plugin_names("wrn_deploy.calib.methods")
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, as in wrn-16-2; see `wrn-deploy models`.")]
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `wrn-deploy export` made.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, such as wrn-16-2; see `wrn-deploy models`.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, as `wrn-deploy export` makes it.")]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 DryRun = Annotated[bool, flag("--dry-run", "Print the steps, and about their sizes and times; write nothing.")]
 
@@ -46,7 +46,7 @@ CalibDataFirst = Annotated[
     str | None, option("DATA", "Calibrate on these images first. Default: use the bundle's table.", CALIBRATION)
 ]
 WeightsKey = Annotated[
-    str, option("NAME", "State dict to use if the file has several, as in model_ema; . for a bare one.")
+    str, option("NAME", "State dict to use if the file has several, such as model_ema; . for the top level.")
 ]
 
 
@@ -54,18 +54,18 @@ WeightsKey = Annotated[
 class DecodingFlags:
     """The options that say how images are read."""
 
-    max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images, or X% of all, and name them.")] = "0"
+    max_corrupt: Annotated[str, option("N", "Skip up to N corrupt images (or X% of all), and list them.")] = "0"
     workers: Annotated[
         int | None,
         option(
             "N",
-            "Processes that decode images; 0: one for encoded images alone. Default: one per core for large images.",
+            "Processes that decode images; 0: a single one. Default: one per core for large images.",
             minimum=0,
         ),
     ] = None
 
     def options(self) -> dict[str, Any]:
-        """The options by the pipeline's names; raises UsageError if --max-corrupt is not a number or per cent."""
+        """The options by the pipeline's names; raises UsageError if --max-corrupt is not a number or percent."""
         from wrn_deploy.data.corrupt import parse_max_corrupt
 
         return {"max_corrupt": parse_max_corrupt(self.max_corrupt), "workers": self.workers}
@@ -77,9 +77,11 @@ class CalibrationFlags:
 
     PANEL: ClassVar[str] = CALIBRATION
 
-    size: Annotated[int, option("N", "Images, spread evenly over the data.", minimum=1, name="--calib-size")] = 256
+    size: Annotated[
+        int, option("N", "Number of images, sampled evenly from the data.", minimum=1, name="--calib-size")
+    ] = 256
     method: Annotated[str, one_of(METHODS, name="--calib-method")] = "mse"
-    percentile: Annotated[float, option("X", "Per cent of the magnitudes that the percentile method keeps.")] = 99.99
+    percentile: Annotated[float, option("X", "Percentage of magnitudes that the percentile method keeps.")] = 99.99
 
     def options(self, data: str, **more: Any) -> CalibrateOptions:
         """The options that the pipeline takes; those not in `more` have their defaults."""
@@ -97,9 +99,9 @@ class NetworkFlags:
     classes: Annotated[
         int | None, option("N", "Number of classes. Default: the network's usual number.", minimum=2)
     ] = None
-    labels: Annotated[Path | None, option("FILE", "Names of the classes: one a line, or a JSON class index.")] = None
-    mean: Annotated[str | None, option("R,G,B", "Mean for normalisation, of a 0..1 image.")] = None
-    std: Annotated[str | None, option("R,G,B", "Standard deviation for normalisation, likewise.")] = None
+    labels: Annotated[Path | None, option("FILE", "Class names: one per line, or a JSON class index.")] = None
+    mean: Annotated[str | None, option("R,G,B", "Normalisation mean of a 0..1 image.")] = None
+    std: Annotated[str | None, option("R,G,B", "Normalisation standard deviation of a 0..1 image.")] = None
     resize: Annotated[int | None, option("N", "Resize the shorter side to N pixels before cropping.", minimum=1)] = None
 
     def overrides(self, dropout: float | None = None) -> Overrides:
@@ -121,10 +123,8 @@ class NetworkFlags:
 class TargetFlags(NetworkFlags):
     """What runs: a bundle, or weights and the description of their network."""
 
-    path: Annotated[
-        Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="A bundle's folder; or weights, as a file or by name.")
-    ]
-    model: Annotated[str | None, option("MODEL", "Network of WEIGHTS that do not name it, as in wrn-16-2.")] = None
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE|WEIGHTS", help="Bundle folder, or weights: a file or a name.")]
+    model: Annotated[str | None, option("MODEL", "Network, such as wrn-16-2; needed if WEIGHTS do not name it.")] = None
     weights_key: WeightsKey = ""
 
     def target(self) -> BundleOrWeights:
@@ -141,7 +141,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise UsageError(f"--batches {text!r}: expected different sizes from 1, separated by commas, as in 1,8")
+        raise UsageError(f"--batches {text!r}: expected distinct sizes of at least 1, separated by commas, such as 1,8")
     return sizes
 
 
@@ -153,11 +153,11 @@ def parse_candidate(option_name: str, text: str | None) -> tuple[str, Precision]
     try:
         return backend, Precision(precision)
     except ValueError as error:
-        raise UsageError(f"{option_name} {text!r}: expected BACKEND-PRECISION, as in onnxruntime-int8") from error
+        raise UsageError(f"{option_name} {text!r}: expected BACKEND-PRECISION, such as onnxruntime-int8") from error
 
 
 def parse_percent(option_name: str, text: str | None) -> float | None:
-    """Per cent from a text, as in "5%" and "5"."""
+    """Percent from a text, as in "5%" and "5"."""
     if text is None:
         return None
     try:
@@ -165,7 +165,7 @@ def parse_percent(option_name: str, text: str | None) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise UsageError(f"{option_name} {text!r}: expected per cent from 0, as in 5% or 5")
+        raise UsageError(f"{option_name} {text!r}: expected a percentage of at least 0, such as 5% or 5")
     return value
 
 
@@ -178,5 +178,7 @@ def parse_three(option_name: str, text: str | None) -> tuple[float, float, float
     except ValueError:
         red = green = blue = math.nan
     if not all(map(math.isfinite, (red, green, blue))):
-        raise UsageError(f"{option_name} {text!r}: expected three finite numbers and commas, as in 0.49,0.48,0.45")
+        raise UsageError(
+            f"{option_name} {text!r}: expected three finite numbers separated by commas, such as 0.49,0.48,0.45"
+        )
     return red, green, blue

@@ -44,10 +44,10 @@ def show_comparison(found: Comparison, notes: Sequence[str], *, as_json: bool) -
     for table in comparison_tables(found):
         print_table(_grid(table, styles[table.name]))
     if found.answers is not None:
-        print_line(f"Answers are not compared: {found.answers}.")
+        print_line(f"Predictions are not compared: {found.answers}.")
     reasons = dict.fromkeys(timed.verdict.because for timed in found.timed if timed.verdict.because)
     if reasons:
-        print_line(f"Not every ratio holds: {'; '.join(reasons)}.")
+        print_line(f"Inconclusive ratios: {'; '.join(reasons)}.")
     for where, names in (("A", found.only_before), ("B", found.only_after)):
         if names:
             print_line(f"Only in {where}: {', '.join(names)}.")

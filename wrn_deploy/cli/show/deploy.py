@@ -39,7 +39,7 @@ def show_deployment(made: Deployment, *, as_json: bool) -> None:
 def _lines(made: Deployment) -> Iterator[tuple[str, str]]:
     bundle = made.bundle
     sizes = {key: file_size(bundle.artifacts[key].size_bytes) for key in ("onnx-fp32", "onnx-fp16")}
-    yield "graphs", f"fp32 {sizes['onnx-fp32']}, fp16 {sizes['onnx-fp16']}; equal to PyTorch within the limits"
+    yield "graphs", f"fp32 {sizes['onnx-fp32']}, fp16 {sizes['onnx-fp16']}; match PyTorch within the limits"
     calibration = bundle.artifacts["calibration"]
     images = f"{calibration.facts['images']} images of {calibration.recipe.options['data']}"
     size = file_size(bundle.artifacts["onnx-int8-tensorrt"].size_bytes)
@@ -81,7 +81,7 @@ def _accuracy(report: Report) -> Iterator[tuple[str, str]]:
             before = worst.get(row.precision)
             if before is None or row.accuracy.correct < (before.accuracy or row.accuracy).correct:
                 worst[row.precision] = row
-    reference = next(row.accuracy for row in report.rows if row.name == report.reference)
+    reference = report.reference_accuracy
     assert reference is not None
     yield "accuracy", f"fp32 {percent(reference.top1)} top-1 on {reference.images:,} images of {report.data}"
     for precision, row in worst.items():
@@ -95,6 +95,9 @@ def _next(made: Deployment, *, failed: bool) -> str:
     if made.report is None:
         return f"wrn-deploy eval {folder} --data DATA --max-drop {made.max_drop:g}, with labelled images"
     data = shlex.quote(str(made.data))
+    fp32 = made.report.reference_accuracy
+    if fp32 is None or not fp32.beats_guessing:
+        return "check the weights, the order of the labels, --mean, --std and --resize"
     if failed:
         return f"wrn-deploy tune {folder} --data {data} --max-drop {made.max_drop:g}"
     return f"wrn-deploy bench {folder} --data {data}"

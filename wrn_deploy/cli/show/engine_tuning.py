@@ -20,7 +20,7 @@ def show_engine_tuning(tuning: EngineTuning, *, as_json: bool) -> None:
     for index, trial in enumerate(tuning.trials):
         ratio, p50 = tuning.ratio(index), trial.p50_ms
         table.add_row(
-            f"{trial}" if index else f"{trial} (the plan as it was)",
+            f"{trial}" if index else f"{trial} (existing plan)",
             "" if p50 is None else f"{p50:.3f}",
             "" if ratio is None else f"{ratio.value:.3f}",
             "" if ratio is None else f"{ratio.low:.3f} to {ratio.high:.3f}",
@@ -29,6 +29,6 @@ def show_engine_tuning(tuning: EngineTuning, *, as_json: bool) -> None:
         )
     print_table(table)
     if tuning.chosen == 0:
-        print_line("no build is faster than the plan as it was, which stays")
+        print_line("no build is faster than the existing plan, which is kept")
     else:
         print_line(f"kept: {tuning.trials[tuning.chosen]}")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from wrn_deploy.cli.show.tables import cell, new_table, print_heading, print_json, print_line, print_table
-from wrn_deploy.formatting import file_size, one_line, signed
+from wrn_deploy.formatting import count, file_size, one_line, signed
 from wrn_deploy.pipeline.engines.proof import PROVED_HOW, as_percent
 from wrn_deploy.pipeline.inspection.explain import BETWEEN, Explanation
 from wrn_deploy.pipeline.inspection.views import BundleView, EntryView, GraphView, PlanView
@@ -45,11 +45,11 @@ def _show_bundle(view: BundleView) -> None:
         table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
     print_table(table)
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
-    for problem in problems:
+    for problem in dict.fromkeys(problems):  # several artifacts may have one cause
         print_line(problem, "red")
     total = file_size(sum(entry.size_bytes for entry in view.artifacts))
-    bad = f"; {len(problems)} cannot be used" if problems else ", all whole"
-    print_line(f"{len(view.artifacts)} artifacts, {total}{bad}")
+    bad = f"; {len(problems)} cannot be used" if problems else ", all intact"
+    print_line(f"{count(len(view.artifacts), 'artifact')}, {total}{bad}")
 
 
 def _state(problem: str) -> str:
@@ -96,7 +96,7 @@ def _show_graph(view: GraphView) -> None:
         print_line("MACs       none: no Conv, Gemm or MatMul")
     else:
         fractions = as_percent(view.fractions)
-        print_line(f"MACs       {view.macs:,} for one image: {fractions} (what the graph promises)")
+        print_line(f"MACs       {view.macs:,} for one image: {fractions} (as the graph declares)")
     print_line(f"nodes      {_counts(view.nodes)}")
 
 
@@ -134,7 +134,7 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
         return {}
     found = {
         "version": facts.get("version"),
-        "built for": f"compute capability {targets}" if targets else "those that TensorRT chooses: no GPU was present",
+        "built for": f"compute capability {targets}" if targets else "TensorRT's own choice: no GPU was present",
         "GPU": facts.get("gpu"),
         "batches": ", ".join(map(_profile, profiles)) if isinstance(profiles, list) else None,
         **tensors,
@@ -179,7 +179,7 @@ def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
     rest = explanation.rows[SHOWN_ROWS:]
     if rest:
         more = sum(row.difference_ms for row in rest)
-        print_line(f"{len(rest)} more rows, {signed(more, 3)} ms in all; --json has them")
+        print_line(f"{len(rest)} more rows, {signed(more, 3)} ms in total; --json lists them")
     for text in (_unaccounted(explanation), *_rules(explanation), "", summary(explanation)):
         print_line(text)
 
@@ -197,9 +197,9 @@ def summary(explanation: Explanation) -> str:
     lost = max(explanation.rows, key=lambda row: row.difference_ms, default=None)
     won = min(explanation.rows, key=lambda row: row.difference_ms, default=None)
     if won is not None and won.difference_ms < 0:
-        text += f"; most is won in {won.name} ({signed(won.difference_ms, 3)} ms)"
+        text += f"; largest gain: {won.name} ({signed(won.difference_ms, 3)} ms)"
     if lost is not None and lost.difference_ms > 0:
-        text += f"; most is lost in {lost.name} ({signed(lost.difference_ms, 3)} ms)"
+        text += f"; largest loss: {lost.name} ({signed(lost.difference_ms, 3)} ms)"
     return text + "."
 
 
@@ -221,11 +221,9 @@ def _unaccounted(explanation: Explanation) -> str:
     sides = [*zip("AB", explanation.unaccounted_ms, explanation.between_ms, explanation.totals_ms, strict=True)]
     rest = [f"{ms:z.3f} ms of {side} ({100 * ms / total if total else 0:z.0f} %)" for side, ms, _, total in sides]
     own = " and ".join(f"{between:z.3f}" for _, _, between, _ in sides)
-    text = f"unaccounted for: {', '.join(rest)}; {own} ms pass between nodes, and medians do not quite add up"
+    text = f"unaccounted for: {', '.join(rest)}; {own} ms between nodes; medians do not add up exactly"
     if any(abs(ms - between) > UNSTEADY * total for _, ms, between, total in sides):
-        text += (
-            ". The runs differ much: this machine does other work too; --threads 1 and more --rounds give better times"
-        )
+        text += ". The runs vary a lot: this machine is busy; --threads 1 and more --rounds give better times"
     return text
 
 

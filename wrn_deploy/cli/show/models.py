@@ -15,11 +15,11 @@ __all__ = ["show_model", "show_models"]
 NOTES = (
     "Any wrn-<depth>-<widen> with a depth of 6n+4 works too, as do wrn-18-<widen> for ImageNet and preresnet-<9n+2>.",
     "At depth 34, widths 1, 1.5 and 2 are for ImageNet, others for CIFAR.",
-    "To choose yourself: wrn-34-2-cifar, wrn-34-10-imagenet.",
+    "To choose explicitly: wrn-34-2-cifar, wrn-34-10-imagenet.",
     "MACs: multiply-accumulates for one image, in its convolutions and linear layers.",
-    "top-1: best published accuracy, in per cent, on CIFAR-10 (32x32) or ImageNet (224x224).",
-    "weights: number of weights known by name.",
-    "`wrn-deploy models MODEL` shows all published figures of one, with sources, and the names of its weights.",
+    "top-1: best published accuracy, in percent, on CIFAR-10 (32x32) or ImageNet (224x224).",
+    "weights: number of weights available by name.",
+    "`wrn-deploy models MODEL` shows one network's published figures with their sources, and its weights.",
 )
 COUNTED = {
     Quantity.PARAMETERS: "parameters",
@@ -65,7 +65,7 @@ def show_model(model: ListedModel, *, as_json: bool) -> None:
             for scored in model.published.accuracies
         )
     if model.weights:
-        _print_heading("Weights known by name")
+        _print_heading("Weights available by name")
         for source in model.weights:
             scored = source.accuracy
             print_line(source.name)

@@ -84,7 +84,7 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
         print_json(dataclasses.asdict(predictions))
         return
     images = count(len(predictions.images), "image")
-    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms an image"
+    each = f"{digits(1000 * predictions.seconds / max(1, len(predictions.images)))} ms per image"
     about = f"{predictions.model} on {predictions.backend} {predictions.precision}: {images}, {each}"
     print_heading(about, random_weights=predictions.random_weights)
     if predictions.scores == "logit":
@@ -131,17 +131,22 @@ def _table_of_reasons(what: str, answer: str, reasons: dict[str, str | None]) ->
 
 
 def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
-    """Prints the files, the environment that the library starts, and the compiler's options."""
+    """Prints the files, what the library needs, and the compiler's options."""
     folder, environment = embedded.folder.resolve(), embedded.environment
     if as_json:
-        python = {"version": environment.version, "prefix": str(environment.prefix)}
+        python = None
+        if environment is not None:
+            python = {"version": environment.version, "prefix": str(environment.prefix)}
         print_json({"folder": str(folder), "files": embedded.files, "python": python})
         return
     for file in embedded.files:
         print_line(str(embedded.folder / file))
-    linked = "a part of the library" if environment.shared is None else str(environment.shared)
     print_line()
-    print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
+    if environment is not None:
+        linked = "a part of the library" if environment.shared is None else str(environment.shared)
+        print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
+    elif "lib/libonnxruntime.so.1" not in embedded.files:
+        print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
     prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")

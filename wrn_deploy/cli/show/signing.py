@@ -21,11 +21,11 @@ def show_verified(verified: Verified, *, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(verified))
         return
-    print_line(f"{verified.bundle}: {verified.files} files, {file_size(verified.size_bytes)}, all whole")
+    print_line(f"{verified.bundle}: {verified.files} files, {file_size(verified.size_bytes)}, all intact")
     if verified.signed_by is None:
         print_line("signature: not checked (give --require-signature PEM)")
     else:
-        print_line(f"signature: valid, of {verified.signed_by}")
+        print_line(f"signature: valid, by {verified.signed_by}")
     if verified.unlisted:
         more = "" if len(verified.unlisted) <= NAMED else f" and {len(verified.unlisted) - NAMED} more"
-        print_line(f"not listed in the manifest, never read: {', '.join(verified.unlisted[:NAMED])}{more}")
+        print_line(f"not listed in the manifest, so not used: {', '.join(verified.unlisted[:NAMED])}{more}")

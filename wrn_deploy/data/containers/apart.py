@@ -139,7 +139,8 @@ class _Worker:
             cause = how_it_ended(self._process)
             more = f"; the limit is seconds={budget().seconds}" if cause == "SIGALRM" else ""
             raise DamagedFile(
-                f"{self._path} ended the process that read it ({cause}{more}): expected a whole file; download it again"
+                f"{self._path} crashed the process that read it ({cause}{more}): expected an intact file; download it "
+                "again"
             ) from error
 
     def kill(self) -> None:

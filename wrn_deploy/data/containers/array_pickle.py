@@ -109,9 +109,13 @@ def read_array_pickle(path: Path) -> dict[str, Any]:
             file.seek(0)
             table = _ArrayUnpickler(file, path).load()
     except DAMAGE as error:
-        raise DamagedFile(f"{path} is a damaged pickle ({error}): expected a whole file; download it again") from error
+        raise DamagedFile(
+            f"{path} is a damaged pickle ({error}): expected an intact file; download it again"
+        ) from error
     if not isinstance(table, dict):
-        raise DamagedFile(f"{path} holds a {type(table).__name__}: expected a dictionary of arrays; download it again")
+        raise DamagedFile(
+            f"{path} contains a {type(table).__name__}: expected a dictionary of arrays; download it again"
+        )
     return {
         key.decode("latin-1") if isinstance(key, bytes) else str(key): (
             value.values if isinstance(value, _PickledArray) else value

@@ -57,7 +57,7 @@ def read_label_file(folder: Path) -> LabelFile | None:
     if path is shared and not any(found):
         return None
     if not rows:
-        raise DeployError(f"{path} lists no images: expected a header, and a line for each image")
+        raise DeployError(f"{path} lists no images: expected a header, and one line per image")
     indices, labels = _classes(rows, path)
     files = [(file, index) for file, index in zip(found, indices, strict=True) if file is not None]
     if path is own and len(files) < len(rows):
@@ -65,12 +65,12 @@ def read_label_file(folder: Path) -> LabelFile | None:
         raise _missing(path, folder, [name for name, file in zip(names, found, strict=True) if file is None])
     twice = [file for file, count in Counter(file for file, _ in files).items() if count > 1]
     if twice:
-        raise DeployError(f"{path} lists {twice[0]!r} twice: expected every image once; take one of the lines out")
+        raise DeployError(f"{path} lists {twice[0]!r} twice: expected every image once; remove one of the lines")
     return LabelFile(list(files), labels, _unlisted(path, folder, {file for file, _ in files}))
 
 
 class _Finder:
-    """Finds listed files in a folder, and none that lies outside of it."""
+    """Finds listed files in a folder, and none that is outside it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._prefix = folder, f"{folder.resolve().name}/"
@@ -106,12 +106,12 @@ def _missing(path: Path, folder: Path, files: Sequence[str]) -> DeployError:
     outside = next((file for file in files if _leads_out(folder, file)), None)
     if outside is not None:
         return DeployError(
-            f"{path} names {outside!r}, which lies outside of {folder}: expected files in this folder; do not trust "
+            f"{path} names {outside!r}, which is outside {folder}: expected files in this folder; do not trust "
             "this list, or copy the images into the folder"
         )
     return DeployError(
         f"{path} lists {len(files)} images, the first {files[0]!r}, that are not in {folder} or its `images` "
-        "subfolder: expected all of them there; add them, or take their lines out"
+        "subfolder: expected all of them there; add them, or remove their lines"
     )
 
 
@@ -127,7 +127,7 @@ def _unlisted(path: Path, folder: Path, listed: set[str]) -> tuple[str, ...]:
     left = [file for file in there.images if file not in listed]
     if not left:
         return ()
-    return (f"{folder}: left out {len(left)} images that {path} does not list, the first {left[0]!r}",)
+    return (f"{folder}: skipped {len(left)} images that {path} does not list, the first {left[0]!r}",)
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -142,7 +142,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         if lines > MOST_ROWS or lines * len(header) > MOST_CELLS:
             raise DamagedFile(
                 f"{path} has {lines:,} lines of {len(header):,} columns: expected at most {MOST_ROWS:,} lines and "
-                f"{MOST_CELLS:,} fields; divide it, with the folder"
+                f"{MOST_CELLS:,} fields; split it and the folder"
             )
         used = next((mark for mark in SEPARATORS if len(header) == 1 and mark in header[0]), None)
         if used is not None:

@@ -30,7 +30,7 @@ OTHER_SUFFIXES = frozenset({
 NO_CLASSES = ("__MACOSX",)  # what a Mac adds to an archive
 SHOWN = 3
 LINK_REMEDY = (
-    "give the folder that holds the files, copy them, or, if you trust it, follow links with `wrn-deploy --limit "
+    "use the folder that contains the files, copy them, or, if you trust it, follow links with `wrn-deploy --limit "
     "links=1 ...`"
 )
 
@@ -49,12 +49,12 @@ class Listing:
         found = []
         if self.others:
             found.append(
-                f"{folder}: left out {_counted(self.others, 'file')} not named like an image: if they are images, name "
-                "them by their format, as in x.jpg, or save them as JPEG or PNG"
+                f"{folder}: skipped {_counted(self.others, 'file')} without an image suffix: if they are images, name "
+                "them by their format, such as x.jpg, or save them as JPEG or PNG"
             )
         if self.links:
             found.append(
-                f"{folder}: left out {_counted(self.links, 'link')} to folders or out of this one: {LINK_REMEDY}"
+                f"{folder}: skipped {_counted(self.links, 'link')} to folders or out of this one: {LINK_REMEDY}"
             )
         return tuple(found)
 

@@ -74,7 +74,7 @@ def _choices(braces: str, pattern: str) -> list[str]:
         return braces.split(",")
     first, last = found.groups()
     if max(len(first), len(last)) > LONGEST or int(last) < int(first):
-        raise DeployError(f"{pattern} has {{{braces}}}: expected numbers that go up, as in {{000..099}}")
+        raise DeployError(f"{pattern} has {{{braces}}}: expected ascending numbers, such as {{000..099}}")
     if int(last) - int(first) >= MAX_SHARDS:
         raise _too_many(pattern, int(last) - int(first) + 1)
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
@@ -82,4 +82,4 @@ def _choices(braces: str, pattern: str) -> list[str]:
 
 
 def _too_many(pattern: str, count: int) -> DeployError:
-    return DeployError(f"{pattern} names {count:,} shards: expected at most {MAX_SHARDS:,}; give fewer at once")
+    return DeployError(f"{pattern} names {count:,} shards: expected at most {MAX_SHARDS:,}; use fewer at once")

@@ -100,18 +100,18 @@ def _undecodable(name: str, error: Exception, content: bytes = b"") -> CorruptIm
     if isinstance(error, Image.DecompressionBombError):
         most = budget().pixels
         return CorruptImage(
-            f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it, as in "
+            f"{name} cannot be decoded ({error}): the limit is pixels={most}; if you trust the file, raise it with "
             f"`wrn-deploy --limit pixels={10 * most} ...`"
         )
     if isinstance(error, UnknownDepthError):
         return CorruptImage(
-            f"{name} cannot be brought to 8 bits ({error}): expected 8 bits a channel, or 16 of which all are used; "
-            "divide its values by the white one, multiply by 255, and save it with 8 bits"
+            f"{name} cannot be converted to 8 bits ({error}): expected 8 bits per channel, or 16 of which all are "
+            "used; divide its values by the white one, multiply by 255, and save it with 8 bits"
         )
     if not isinstance(error, UnidentifiedImageError):
-        return CorruptImage(f"{name} cannot be decoded ({error}): expected a whole image file")
+        return CorruptImage(f"{name} cannot be decoded ({error}): expected an intact image file")
     found = describe_foreign(content)
-    return CorruptImage(f"{name} cannot be decoded ({found or 'no known image format'}): expected a whole image file")
+    return CorruptImage(f"{name} cannot be decoded ({found or 'no known image format'}): expected an intact image file")
 
 
 @functools.cache

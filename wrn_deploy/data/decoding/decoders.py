@@ -68,7 +68,7 @@ class Decoders:
 
     def __init__(self, count: int) -> None:
         if count < 0:
-            raise UsageError(f"{count} decoding processes: expected 0 (no more than one) or more")
+            raise UsageError(f"{count} decoding processes: expected 0 (a single one) or more")
         self.count = count
         self._pool: _Pool | None = None
         self._end: weakref.finalize[[], Decoders] | None = None
@@ -247,7 +247,7 @@ class _Died(Exception):  # noqa: N818 (it names what was met)
             )
         more = "; if memory ran out, use fewer --workers" if self._cause == "SIGKILL" else ""
         return CorruptImage(
-            f"{item.name} ended the process that decoded it ({self._cause}): expected a whole image file{more}"
+            f"{item.name} crashed the process that decoded it ({self._cause}): expected an intact image file{more}"
         )
 
 

@@ -29,11 +29,11 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
     """
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode == "F":
-        raise UnknownDepthError("its values are floats, and it does not say which one is white")
+        raise UnknownDepthError("its values are floats, and the file does not define white")
     if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) - {UNSIGNED}:
         raise UnknownDepthError("its values are signed numbers, and it does not say which ones are black and white")
     if image.mode == "I" and image.format not in ("PPM", "PNG"):  # whose values are of 16 bits
-        raise UnknownDepthError("its values are whole numbers of 32 bits, and it does not say which one is white")
+        raise UnknownDepthError("its values are integers of 32 bits, and the file does not define white")
     if not image.mode.startswith("I"):
         return image
     depth = 12 if tags.get(BITS_PER_SAMPLE) == (12,) else 16

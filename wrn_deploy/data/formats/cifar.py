@@ -141,8 +141,8 @@ def _read_arrays(file: Path, version: _Version) -> tuple[list[int], npt.NDArray[
     are_labels = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not are_planes or not are_labels or len(labels) != len(planes):
         raise DamagedFile(
-            f"{file} holds {', '.join(table) or 'nothing'}: expected `data`, uint8 (N, {PIXELS}), and "
-            f"`{version.key}s`, a list of N whole numbers; download it again"
+            f"{file} contains {', '.join(table) or 'nothing'}: expected `data`, uint8 (N, {PIXELS}), and "
+            f"`{version.key}s`, a list of N integers; download it again"
         )
     return labels, planes
 

@@ -53,7 +53,7 @@ def open_source(name: str, _role: Role, split: str | None) -> ImageSource:
     parts = [_part(file, labels, severity, folder / LABELS) for file in files]
     shown = files[0].stem if len(files) == 1 else f"all {len(files)} corruptions"
     example = f"{name}:{files[0].stem}-3" if path.is_dir() else f"{name}:3"
-    note = f"{name}: reads {shown} at all {SEVERITIES} severities; choose one, as in {example}"
+    note = f"{name}: reads {shown} at all {SEVERITIES} severities; choose one, such as {example}"
     notes = (note,) if severity is None else ()
     return stream_source(name, parts, notes=notes)
 
@@ -70,8 +70,8 @@ def _choose(there: dict[str, Path], split: str | None, name: str) -> tuple[list[
     corruption = found and (found[1] or found[3])
     if found is None or (corruption is not None and corruption not in there):
         raise DeployError(
-            f"{name} has no split {split!r}: expected a corruption, a severity from 1 to {SEVERITIES}, or both, as in "
-            f"{min(there)}-3; there are {', '.join(there)}"
+            f"{name} has no split {split!r}: expected a corruption, a severity from 1 to {SEVERITIES}, or both, such "
+            f"as {min(there)}-3; there are {', '.join(there)}"
         )
     return [there[corruption]] if corruption else list(there.values()), int(found[2]) if found[2] else None
 
@@ -83,7 +83,7 @@ def _part(file: Path, labels: npt.NDArray[np.int64], severity: int | None, label
         raise DeployError(f"{file} is a {dtype} array {shape}: expected uint8 (N, 32, 32, 3)")
     if len(labels) != shape[0] or shape[0] % SEVERITIES:
         raise DamagedFile(
-            f"{file} has {shape[0]} images and {label_file} {len(labels)} labels: expected equally many, of "
+            f"{file} has {shape[0]} images and {label_file} {len(labels)} labels: expected as many, for "
             f"{SEVERITIES} severities; download both again"
         )
     count = shape[0] if severity is None else shape[0] // SEVERITIES
@@ -107,7 +107,7 @@ def _read_labels(file: Path) -> npt.NDArray[np.int64]:
     with name_damage(file, ".npy"), open_regular(file) as stream:
         shape, dtype = _read_header(stream, file)
         if len(shape) != 1 or dtype.kind not in "iu":
-            raise DeployError(f"{file} is a {dtype} array {shape}: expected whole numbers (N,)")
+            raise DeployError(f"{file} is a {dtype} array {shape}: expected integers (N,)")
         content = stream.read(check_array(shape, dtype, os.fstat(stream.fileno()).st_size, file))
         labels = np.frombuffer(content, dtype=dtype).reshape(shape)
     for index in (labels.argmin(), labels.argmax()) if len(labels) else ():

@@ -81,8 +81,8 @@ def _open_classes(name: str, root: Path, classes: set[str], *, notes: tuple[str,
     every = list_images(root, root, deep=False)
     if every.images:
         raise DeployError(
-            f"{root} holds both images and folders of images: expected class subfolders alone, or images alone; move "
-            f"the images into a class subfolder, or list the files and their classes in a {LABEL_FILE}"
+            f"{root} contains both images and folders of images: expected class subfolders alone, or images alone; "
+            f"move the images into a class subfolder, or list the files and their classes in a {LABEL_FILE}"
         )
     labels = order_names(classes)
     files: list[tuple[str, int | None]] = []

@@ -49,9 +49,9 @@ def _open_flat(name: str, images: Path, root: Path) -> ImageSource:
     truth = find_ground_truth(images)
     if truth is None:
         raise DeployError(
-            f"{images} holds ImageNet's validation images without their classes: expected the devkit's "
+            f"{images} contains ImageNet's validation images without their classes: expected the devkit's "
             "ILSVRC2012_validation_ground_truth.txt with meta.mat, Kaggle's LOC_val_solution.csv or a val.txt in this "
-            "folder or one above it"
+            "folder or a parent folder"
         )
     classes = read_ground_truth(truth)
     listing = list_images(images, images, deep=False)

@@ -27,7 +27,7 @@ from wrn_deploy.files.regular import open_regular
 __all__ = ["open_source", "recognise"]
 
 EXPECTED = (
-    "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are known, `labels`, whole numbers (N,); or both "
+    "expected `images`, uint8 (N, H, W, 3) or (N, H, W), and, if they are known, `labels`, integers (N,); or both "
     "for each split, as `x_test` and `y_test` or `test_images` and `test_labels`"
 )
 KEYS = (("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("X_{}", "y_{}"))  # MedMNIST's and Keras'
@@ -79,7 +79,9 @@ def _choose(names: list[str], role: Role, split: str | None, path: Path) -> tupl
     }
     if not found:
         missing = "" if split is None else f"no split {split!r}, but "
-        raise DeployError(f"{path} holds {missing}{', '.join(names)}: {EXPECTED}; rename its arrays and save it again")
+        raise DeployError(
+            f"{path} contains {missing}{', '.join(names)}: {EXPECTED}; rename its arrays and save it again"
+        )
     return found[choose_split(found, role, split, str(path)).split]
 
 
@@ -113,7 +115,7 @@ def _read_labels(archive: zipfile.ZipFile, key: str, path: Path, count: int) -> 
     if len(shape) not in (1, 2) or dtype.kind not in ("iu" if shape[1:] in ((), (1,)) else "iufb"):
         raise DeployError(f"{path} has `{key}` of {dtype} {shape}: {EXPECTED}")
     if shape[0] != count:
-        raise DeployError(f"{path} has {count} images and {shape[0]} labels: expected one label an image")
+        raise DeployError(f"{path} has {count} images and {shape[0]} labels: expected one label per image")
     check_array(shape, dtype, archive.getinfo(f"{key}.npy").file_size, path)
     with archive.open(f"{key}.npy") as member:
         labels: npt.NDArray[np.generic] = npy_format.read_array(member, allow_pickle=False)

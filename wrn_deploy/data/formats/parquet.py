@@ -135,7 +135,7 @@ def _find_columns(schema: Any, file: Path) -> tuple[str, ...]:
         return (image,)
     if not pa.types.is_integer(found.value_type if pa.types.is_dictionary(found) else found):
         raise DeployError(
-            f"{file} has {label} of type {found}: expected whole numbers; replace each label by its class "
+            f"{file} has {label} of type {found}: expected integers; replace each label by its class "
             "index in the network's order"
         )
     return (image, label)

@@ -20,7 +20,7 @@ __all__ = ["open_source", "recognise"]
 # ufldl.stanford.edu/housenumbers, "Format 2"; y is 1 to 9 for these digits, and 10 for the digit 0.
 FILES = {Role.TRAIN: ("train_32x32.mat", "extra_32x32.mat"), Role.TEST: ("test_32x32.mat",)}
 SPLITS = ("extra", "test", "train")
-EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N whole numbers from 1 to 10"
+EXPECTED = "expected `X`, uint8 (32, 32, 3, N), and `y`, N integers from 1 to 10"
 
 
 def recognise(path: Path) -> bool:
@@ -62,7 +62,7 @@ def _files(folder: Path, role: Role, split: str | None) -> list[Path]:
 def _open(path: Path) -> StreamPart:
     arrays = read_arrays(path)
     if not {"X", "y"} <= arrays.keys():
-        raise DeployError(f"{path} holds {', '.join(arrays) or 'nothing'}: {EXPECTED}")
+        raise DeployError(f"{path} contains {', '.join(arrays) or 'nothing'}: {EXPECTED}")
     pixels, labels = arrays["X"], arrays["y"]
     shape = () if pixels is None else pixels.shape
     if pixels is None or pixels.dtype != np.uint8 or len(shape) not in (3, 4) or shape[2] != 3 or 0 in shape[:2]:

@@ -80,7 +80,7 @@ def _class_names(file: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise DamagedFile(f"{file} cannot be read ({error}): expected the classes' names, one a line") from error
+        raise DamagedFile(f"{file} cannot be read ({error}): expected class names, one per line") from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +140,9 @@ def _take(sample: _Sample, member: Member, file: Path, *, contents: bool) -> Non
     suffix = f".{member.name.rpartition('.')[2]}".lower()
     if suffix in IMAGE_SUFFIXES:
         if sample.image:
-            raise DeployError(f"{file} has {sample.image} and {member.name} in one sample: expected one image a sample")
+            raise DeployError(
+                f"{file} has {sample.image} and {member.name} in one sample: expected one image per sample"
+            )
         sample.image, sample.size_bytes = member.name, member.size_bytes
         sample.encoded = member.read() if contents else b""
     elif suffix == ".cls":
@@ -170,5 +172,7 @@ def _label(sample: _Sample, name: str) -> int | None:
         found = next((record[key] for key in LABEL_KEYS if isinstance(record, dict) and key in record), None)
     index = class_index(found, name)
     if index is None and found is not None:
-        raise DeployError(f"{name} has the label {str(found)[:40]!r}: expected a class index, as in 17; pack it again")
+        raise DeployError(
+            f"{name} has the label {str(found)[:40]!r}: expected a class index, such as 17; pack it again"
+        )
     return index

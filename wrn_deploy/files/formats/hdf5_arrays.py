@@ -18,7 +18,7 @@ from wrn_deploy.process.limited import allow_memory
 
 __all__ = ["EXPECTED", "NUMBERS", "write_arrays"]
 
-EXPECTED = "expected a whole HDF5 file; copy it again"
+EXPECTED = "expected an intact HDF5 file; copy it again"
 # Those that come with the library: deflate, shuffle, Fletcher's sum, szip, n-bit, scale and offset; and h5py's LZF.
 FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 NUMBERS = r"[<|][fiu][1248]"  # the types that are handed on, in numpy's notation

@@ -163,7 +163,7 @@ class _Source:
 
     def _check_left(self, length: int) -> None:
         if not 0 <= length <= self._size - self.place:
-            raise _damaged(self._name, f"a value of {length:,} bytes at byte {self.place}, and fewer are left")
+            raise _damaged(self._name, f"a value of {length:,} bytes at byte {self.place}, but fewer are left")
 
 
 class _Machine:
@@ -262,4 +262,4 @@ def _index(argument: bytes, opcode: _Opcode, name: object) -> int:
 
 
 def _damaged(name: object, reason: str) -> DamagedFile:
-    return DamagedFile(f"{name} is a damaged pickle ({reason}): expected a whole file; download it again")
+    return DamagedFile(f"{name} is a damaged pickle ({reason}): expected an intact file; download it again")

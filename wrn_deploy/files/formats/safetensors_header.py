@@ -55,7 +55,7 @@ def read_header(file: Path) -> dict[str, str]:
             raise _damaged(file, f"{name!r} begins at {start:,}: expected {place:,}")
         place = end
     if place != size - LENGTH_BYTES - length:
-        raise _damaged(file, f"tensors of {place:,} bytes, and {size - LENGTH_BYTES - length:,} are there")
+        raise _damaged(file, f"tensors of {place:,} bytes, but only {size - LENGTH_BYTES - length:,} are there")
     return metadata
 
 
@@ -74,4 +74,6 @@ def _span(name: str, tensor: Any, file: Path) -> tuple[int, int, str]:
 
 
 def _damaged(file: Path, reason: object) -> DamagedFile:
-    return DamagedFile(f"{file} is damaged or truncated ({reason}): expected a whole .safetensors file; copy it again")
+    return DamagedFile(
+        f"{file} is damaged or truncated ({reason}): expected an intact .safetensors file; copy it again"
+    )

@@ -87,4 +87,4 @@ def _large_directory_bytes(stream: BinaryIO, tail: bytes, place: int) -> int:
 
 
 def _damaged(name: object, reason: object) -> DamagedFile:
-    return DamagedFile(f"{name} is a damaged .zip archive ({reason}): expected a whole file; copy it again")
+    return DamagedFile(f"{name} is a damaged .zip archive ({reason}): expected an intact file; copy it again")

@@ -26,7 +26,7 @@ BITS = {
     17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
 }  # fmt: skip
 EXPORTED = "expected a graph that wrn-deploy exported; export the model again, and do not trust this one"
-COPY = "expected a whole ONNX file; copy or export it again"
+COPY = "expected an intact ONNX file; copy or export it again"
 
 
 def check_bundle_graph(file: Path, expected: str = COPY) -> None:
@@ -135,12 +135,12 @@ def _check_external(tensor: Tensor, entries: Mapping[str, str], file: Path) -> N
             there = os.fstat(stream.fileno()).st_size
     except (OSError, ValueError) as error:
         raise DamagedFile(
-            f"{file} needs the external data {location!r} ({error}): expected it beside the graph"
+            f"{file} needs the external data {location!r} ({error}): expected it next to the graph"
         ) from error
     if offset < 0 or length < needed or offset + length > there:
         raise DamagedFile(
             f"{file} needs {needed:,} bytes at byte {offset:,} of {location!r} for {tensor.name!r}, which has "
-            f"{there:,}: expected the file that belongs to the graph; copy both again"
+            f"{there:,}: expected the graph's own file; copy both again"
         )
 
 

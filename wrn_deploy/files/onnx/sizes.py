@@ -68,7 +68,7 @@ def check_sizes(graph: Graph, size_bytes: int, name: object) -> None:
 def _image(source: str, sizes: Sequence[int | None] | None, name: object) -> Shape:
     """The shape of an input for one image; only the batch may be open."""
     if not sizes or None in sizes[1:] or any(size is not None and size < 0 for size in sizes):
-        raise DamagedFile(f"{name} has the input {source!r} of shape {sizes}: expected fixed sizes behind the batch")
+        raise DamagedFile(f"{name} has the input {source!r} of shape {sizes}: expected fixed sizes after the batch")
     return [1, *(size for size in sizes[1:] if size is not None)]
 
 

@@ -142,7 +142,7 @@ class _Reader:
             else:
                 raise IndexError(f"wire type {kind} at byte {place}")
             if length > end - place:
-                raise IndexError(f"a field of {length:,} bytes at byte {place}, and fewer are left")
+                raise IndexError(f"a field of {length:,} bytes at byte {place}, but fewer are left")
             yield number, kind, place, place + length
             place += length
 

@@ -93,7 +93,7 @@ def _compute(key: str, parts: Parts, already: bool) -> tuple[_Form, torch.Tensor
         expected = "; or ".join(" with ".join(f"{key}_{role}" for role in known.roles) for known in FORMS[:3])
         raise ValueError(f"expected {expected}; or the same as parametrizations.*.original...")
     if already:
-        raise ValueError("the whole weight is there too: expected one of the two")
+        raise ValueError("the combined weight is also present: expected one of the two")
     ordered = [parts[role].detach() for role in form.roles]
     plain = all(part.layout is torch.strided and not part.is_meta for part in ordered)
     if not plain or not all(part.is_floating_point() for role, part in parts.items() if role != "mask"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,19 +17,21 @@ from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
 from wrn_deploy.models.checkpoints.states import State
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["check_keys", "check_values", "shapes_of"]
+__all__ = ["check_keys", "check_values", "fitting_networks", "shapes_of"]
 
 
 DEPTHS, WIDEST = range(10, 59, 6), 64 * 32  # of WRN-d-k: d, and the most channels
 
 # Why a checkpoint does not fit, and what to do, if any key that is left over matches.
 LEFT_OVER = {
-    re.compile(r"(.*\.)?_?flat_param.*"): "These are flat parameters of FSDP, each process's part: save the full state "
+    re.compile(
+        r"(.*\.)?_?flat_param.*"
+    ): "These are flat parameters of FSDP, one part per process: save the full state "
     "dict there (StateDictType.FULL_STATE_DICT)",
     re.compile(
         r"(.*[._])(zero_point|fake_quant\..+|activation_post_process\..+|_packed_params.*|qweight|qzeros)"
     ): "It is quantized: give the checkpoint from before any quantization",
-    re.compile(r"(.*\.)lora_(A|B|up|down)\b.*"): "It has weights of LoRA beside the network's: merge them there "
+    re.compile(r"(.*\.)lora_(A|B|up|down)\b.*"): "It has LoRA weights next to the network's: merge them there "
     "(merge_and_unload) and save again",
 }
 # The same, if all keys that are missing match, and none is left over.
@@ -47,11 +50,11 @@ def check_keys(
     """Raises DeployError if a tensor is missing, left over or of another shape, with the keys and the likely remedy."""
     missing = [key for key in match.pairs.values() if key not in match.state]
     differing = _differing(match, own)
-    if match.layout.refused and len(missing) < len(match.pairs) / 2 and not any(_fitting(states)):
+    if match.layout.refused and len(missing) < len(match.pairs) / 2 and not any(fitting_networks(states)):
         raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
     if match.problems:
         raise DeployError(
-            f"{file} has {count(len(match.problems), 'weight')} that cannot be put together: {match.problems[0]}"
+            f"{file} has {count(len(match.problems), 'weight')} that cannot be combined: {match.problems[0]}"
         )
     shapes = [f"{key} {tuple(match.state[key].shape)} instead of {tuple(own[name])}" for name, key in differing.items()]
     found = _other_classes(match, own, spec)
@@ -61,12 +64,12 @@ def check_keys(
         )
     problems = [
         f"{len(keys)} {problem}: {first_names(keys)}"
-        for problem, keys in (("missing", missing), ("left over", match.left_over), ("of another shape", shapes))
+        for problem, keys in (("missing", missing), ("unexpected", match.left_over), ("of another shape", shapes))
         if keys
     ]
     if problems:
         raise DeployError(
-            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), taken for the layout of "
+            f"{file} is not a checkpoint of {spec.name} ({spec.classes} classes), read in the layout of "
             f"{match.layout.name}{f' in {match.name}' if match.name else ''}: {'; '.join(problems)}. "
             f"{_remedy(missing, match.left_over, file, states)}"
         )
@@ -126,16 +129,19 @@ def _remedy(missing: list[str], left_over: tuple[str, ...], file: Path, states: 
     for pattern, remedy in MISSING.items():
         if missing and not left_over and all(map(pattern.fullmatch, missing)):
             return remedy
-    fitting = [*_fitting(states)]
+    fitting = [_named(spec) for spec in fitting_networks(states)]
     if fitting:
-        return f"It fits {' and '.join(fitting)}: give that name"
+        return f"It matches {' and '.join(fitting)}: use that name"
     if not missing and left_over:
-        return "If its network does not need what is left over (a loss, a metric), save it there without that"
-    return "It fits no network here: `wrn-deploy models` lists them"
+        return "If its network does not need the unexpected weights (a loss, a metric), save it there without them"
+    return "It matches no known network: `wrn-deploy models` lists them"
 
 
-def _fitting(states: Mapping[str, State]) -> Iterator[str]:
-    """The networks that the file is whole weights of, with the number of classes if it is not the usual one."""
+def fitting_networks(states: Mapping[str, State]) -> Iterator[ModelSpec]:
+    """The networks whose weights are in the file, with nothing missing or left over; with the file's number of classes.
+
+    They are the listed ones, and WRN-d-k with a depth up to 58.
+    """
     for spec in _plausible(states):
         own = shapes_of(spec)
         try:
@@ -146,7 +152,12 @@ def _fitting(states: Mapping[str, State]) -> Iterator[str]:
             continue
         classes = _other_classes(match, own, spec)
         if classes or not _differing(match, own):
-            yield f"{spec.name} with --classes {classes}" if classes else spec.name
+            yield dataclasses.replace(spec, classes=classes) if classes else spec
+
+
+def _named(spec: ModelSpec) -> str:
+    usual = describe_model(spec.name).classes
+    return spec.name if spec.classes == usual else f"{spec.name} with --classes {spec.classes}"
 
 
 def _plausible(states: Mapping[str, State]) -> Iterator[ModelSpec]:

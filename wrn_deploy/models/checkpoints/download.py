@@ -44,7 +44,7 @@ def check_address(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise DeployError(
-            f"{address} is not an address of HTTPS: expected https://..., so that nobody on the way changes files"
+            f"{address} is not an HTTPS URL: expected https://..., so that nobody can change files in transit"
         )
 
 
@@ -132,7 +132,7 @@ def _version(headers: Message) -> str:
 def _total(headers: Message, received: int) -> int | None:
     length = headers["Content-Length"]
     if headers["Content-Encoding"] not in (None, "identity") or (length is not None and not length.isdigit()):
-        raise ConnectionError("the server sends the file in another form than asked for")
+        raise ConnectionError("the server sends the file in another encoding than requested")
     return None if length is None else received + int(length)
 
 
@@ -190,7 +190,7 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if (old.scheme, old.netloc) != (new.scheme, new.netloc):
             raise DeployError(
-                f"{req.full_url} leads to {new.scheme}://{new.netloc}: expected the file on its own server; give the "
-                "address of a server that has it, or download it yourself and give the file"
+                f"{req.full_url} leads to {new.scheme}://{new.netloc}: expected the file on its own server; use the "
+                "URL of a server that has it, or download the file yourself and pass it"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

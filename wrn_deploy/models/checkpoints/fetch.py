@@ -1,7 +1,7 @@
 """Downloads published weights into the caches of torch.hub and huggingface_hub, checked and complete; torch only.
 
 A file whose whole sha256 is published must have it. Of the others only the first digits are known, or nothing: what is
-there at first use is written down beside the file, and any other content is refused from then on.
+there at first use is written down next to the file, and any other content is refused from then on.
 
 `TORCH_HOME`, `HF_HOME` and `HF_ENDPOINT` mean what they mean to those libraries. `WRN_DEPLOY_WEIGHTS_URL` is the
 address of a mirror: a folder with the files that torchvision and mmpretrain publish, under their names.
@@ -124,9 +124,9 @@ def _checked(file: Path, source: WeightsSource, progress: Progress) -> Path:
         return file
     try:
         write_whole(kept, digest + "\n")
-        noted = f"noted in {kept.name}, to compare with from now on"
+        noted = f"saved in {kept.name} for later comparisons"
     except OSError as error:
-        noted = f"which cannot be noted beside it ({error.strerror})"
+        noted = f"which cannot be saved next to it ({error.strerror})"
     known = f"only {source.sha256}..." if source.sha256 else "nothing"
     progress.note(f"{source.name}: {known} of its sha256 is published; it is {digest}, {noted}")
     return file
@@ -154,7 +154,7 @@ def _by_hand(source: WeightsSource) -> str:
     """How to proceed without a download here."""
     if source.repository:
         there = f"{HUB}/{_in_hub(source)}"
-        return f"Or copy {there} here, with the config.json beside it, and pass --weights FILE"
+        return f"Or copy {there} here, with the config.json next to it, and pass --weights FILE"
     return f"Or copy {source.url} to {_cache_file(source)}, or pass --weights FILE"
 
 

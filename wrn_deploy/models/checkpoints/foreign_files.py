@@ -57,7 +57,7 @@ STARTS = (
     _Kind(r"(?s)\x08[\x01-\x10]\x12", "a Core ML model", STATE),
     _Kind(r"(?s)....(TFL3)", "a TFLite graph", ARRAYS),
     _Kind(r"(?s)....ET\d\d", "a program of ExecuTorch", STATE),
-    _Kind(r"GGUF|GGML|lmgg|tjgg|fmgg", "a GGUF file", "such files are of language models, and quantized; " + STATE),
+    _Kind(r"GGUF|GGML|lmgg|tjgg|fmgg", "a GGUF file", "such files hold quantized language models; " + STATE),
     _Kind(r"[fptv]trt\0", "a TensorRT plan", "`wrn-deploy inspect` reads those in a bundle; " + STATE),
     _Kind(r"(?s)([\x81-\x8f]|\xde..)([\xa1-\xbf]|\xd9.)[\x20-\x7e]", "a msgpack file, as flax writes it", ARRAYS),
     _Kind(r"(?s)[\x03\x04]\0\0\0\x01\0\0\0", "a file of Torch 7 (Lua)", "convert it there, as with torchfile"),
@@ -131,7 +131,7 @@ def check_kind(file: Path) -> None:
         _refuse(file, STARTS, re.match, [text])
         letters = _printable(start)
         if letters is not None:
-            raise _error(file, _Kind("", f"a text that begins with {letters[:SHOWN]!r}", "give the weights themselves"))
+            raise _error(file, _Kind("", f"text that begins with {letters[:SHOWN]!r}", "give the weights themselves"))
     elif start.startswith(b"PK"):
         _refuse(file, MEMBERS, re.search, _members(file))
 

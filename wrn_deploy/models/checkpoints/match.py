@@ -1,7 +1,7 @@
 """Finds which state dict of a checkpoint, under which prefix and in which layout, is a network, and its keys there.
 
 Names of wrappers (`torch.compile`, DataParallel, FSDP ...) are no part of a key, wherever they stand in it. In front,
-they count as a prefix too, so that what lies outside of it can be told from the network.
+they count as a prefix too, so that what is outside it can be told from the network.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _check_choice(best: _Guess, named: Sequence[_Guess], assembled: Mapping[str,
         if same is not None:
             raise DeployError(
                 f"{same[0]} and {same[1]} are the same tensor without the names of wrappers: expected one of them; "
-                "choose its network with --weights-key, as in module, or remove the other"
+                "choose its network with --weights-key, such as module, or remove the other"
             )
     for guess in equal:
         if guess.taken != best.taken or guess.path != best.path:
@@ -194,7 +194,7 @@ def _check_choice(best: _Guess, named: Sequence[_Guess], assembled: Mapping[str,
             if any(not torch.equal(state[best.key(ours)], other[guess.key(ours)]) for ours in _shared(best, guess)):
                 raise UsageError(
                     f"the file has two networks, {best.name or BARE} and {guess.name or BARE}, and does not say which "
-                    f"to take: choose with --weights-key, as in --weights-key {best.name or BARE}"
+                    f"to use: choose one with --weights-key, for example --weights-key {best.name or BARE}"
                 )
 
 

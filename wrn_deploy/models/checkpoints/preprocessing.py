@@ -62,9 +62,9 @@ def find_preprocessing(
         return WeightsPreprocessing(known.preprocessing, f"published with {known.name}", known)
     config, not_taken = _timm_config(file.parent / CONFIG, usual)
     if config is not None:
-        return WeightsPreprocessing(config, f"from the {CONFIG} beside the file")
+        return WeightsPreprocessing(config, f"from the {CONFIG} next to the file")
     if (file.parent / PROCESSOR).is_file():
-        not_taken += (f"{PROCESSOR} beside the file does not say of which network it is",)
+        not_taken += (f"{PROCESSOR} next to the file does not say which network it is for",)
     own, why = usual.preprocessing, f"the usual one of {usual.name}: the weights do not say"
     if normalizer is not None:
         try:
@@ -104,12 +104,12 @@ def _timm_config(file: Path, usual: ModelSpec) -> tuple[Preprocessing | None, tu
         return None, ()
     other = _other_network({**config, **record}, usual)
     if other:
-        return None, (f"{CONFIG} beside the file {other}",)
+        return None, (f"{CONFIG} next to the file {other}",)
     try:
         return _as_preprocessing(config, usual.preprocessing), ()
     except (KeyError, TypeError, ValueError, ArithmeticError, DeployError) as error:
         raise DeployError(
-            f"{file} asks for a preprocessing that is not supported ({error}): expected timm's pretrained_cfg with "
+            f"{file} needs a preprocessing that is not supported ({error}): expected timm's pretrained_cfg with "
             "input_size, interpolation, crop_pct, mean and std; correct it, or remove it and pass --mean, --std and "
             "--resize"
         ) from error
@@ -119,7 +119,7 @@ def _other_network(config: dict[str, Any], usual: ModelSpec) -> str:
     """Why a configuration is not that of the network; "" if it is."""
     architecture, classes = config.get("architecture"), config.get("num_classes", usual.classes)
     if architecture is None:
-        return "does not say of which network it is"
+        return "does not say which network it is for"
     own = {source.name.partition("/")[2].partition(".")[0] for source in sources_of(usual.name)}
     if _letters(architecture) not in {_letters(name) for name in (usual.name, *own)}:
         return f"is of {architecture}, not of {usual.name}"

@@ -96,7 +96,7 @@ def find_source(name: str) -> WeightsSource:
     if name in sources:
         return sources[name]
     raise DeployError(
-        f"no weights are known as {name!r}{near_names(name, [*sources])}: expected a file, or a name as in "
+        f"there are no weights named {name!r}{near_names(name, [*sources])}: expected a file, or a name such as "
         "timm/wide_resnet50_2.racm_in1k; `wrn-deploy models --json` lists them"
     )
 

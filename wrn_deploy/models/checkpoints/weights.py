@@ -63,7 +63,7 @@ def read_weights(file: Path) -> Checkpoint:
     check_kind(file)
     size = file.stat().st_size
     if size < 8:
-        raise DamagedFile(f"{file} holds {size} bytes: {EXPECTED}; copy it again")
+        raise DamagedFile(f"{file} contains {size} bytes: {EXPECTED}; copy it again")
     with open_regular(file) as stream:
         start = stream.read(9)
     if start[8:9] == b"{":  # 8 bytes of header length, then the header's JSON
@@ -71,7 +71,7 @@ def read_weights(file: Path) -> Checkpoint:
     if start.startswith(HDF5) or is_npz(file):
         arrays = read_hdf5(file) if start.startswith(HDF5) else read_npz(file)
         if not arrays:
-            raise DeployError(f"{file} holds no arrays: expected a network's weights by name")
+            raise DeployError(f"{file} contains no arrays: expected a network's weights by name")
         check_names(file, arrays)
         return Checkpoint(file, {"": arrays})
     loaded, passed_over = read_pickled(file)
@@ -83,7 +83,7 @@ def read_weights(file: Path) -> Checkpoint:
         raise refuse_code(file, passed_over[0])
     if not states:
         raise DeployError(
-            f"{file} holds a {type(loaded).__name__} that is not a state dict: expected names and tensors only"
+            f"{file} contains a {type(loaded).__name__} that is not a state dict: expected names and tensors only"
         )
     return Checkpoint(file, states, passed_over=passed_over)
 
@@ -140,5 +140,5 @@ def _read_safetensors(file: Path) -> Checkpoint:
         with safe_open(file, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, DeployError) as error:
-        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected a whole .safetensors file") from error
+        raise DamagedFile(f"{file} is damaged or truncated ({error}): expected an intact .safetensors file") from error
     return Checkpoint(file, {"": tensors}, spec)

@@ -51,7 +51,7 @@ def describe(name: str) -> ModelSpec | None:
     if depth < 11 or (depth - 2) % 9 != 0:
         below = max(11, depth - (depth - 2) % 9)
         raise DeployError(
-            f"{name} cannot be built: expected a depth of 9n+2, as in preresnet-{below} or preresnet-{below + 9}; or "
+            f"{name} cannot be built: expected a depth of 9n+2, such as preresnet-{below} or preresnet-{below + 9}; or "
             f"one of ImageNet's: {', '.join(map(str, BLOCKS))}"
         )
     ending = "-cifar" if depth in BLOCKS else ""

@@ -41,7 +41,7 @@ def describe(name: str) -> ModelSpec | None:
     depth, widen = found.depth, found.widen
     if widen < 1 or widen * FINEST != int(widen * FINEST):
         raise DeployError(
-            f"{found} cannot be built: expected a widening factor from 1, a multiple of 1/{FINEST}, as in "
+            f"{found} cannot be built: expected a widening factor from 1, a multiple of 1/{FINEST}, such as "
             f"wrn-{depth}-1.5 or wrn-{depth}-2"
         )
     shortest = f"resnet-{depth}" if widen == 1 else str(found)

@@ -12,7 +12,7 @@ from wrn_deploy.manifest import MANIFEST, Artifact, Kind
 __all__ = ["MAGIC", "bundle_of", "is_plan", "plan_flavor"]
 
 MAGIC = {b"vtrt": "tensorrt_rtx", b"ftrt": "tensorrt", b"ptrt": "tensorrt"}  # ptrt: up to TensorRT 8
-EXPECTED = "expected an ONNX graph or a plan, as in BUNDLE/int8-onnxruntime.onnx"
+EXPECTED = "expected an ONNX graph or a plan, such as BUNDLE/int8-onnxruntime.onnx"
 SUFFIXES = (".plan", ".engine", ".trt")
 
 

@@ -24,7 +24,7 @@ NO_PROOF: dict[str, Any] = {"source": "none", "shares": {}, "expected": {}}
 PROVED_HOW = {
     "inspector": "proved by the engine's inspector",
     "builder log": "proved by the layers that the builder printed",
-    "graph": "asked for by the graph, not proved: the engine's layers cannot be read here",
+    "graph": "requested by the graph, not proved: the engine's layers cannot be read here",
     "none": "not known",
 }
 

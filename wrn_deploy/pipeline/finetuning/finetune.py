@@ -15,7 +15,7 @@ from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finet
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.options import Loss, Schedule
 from wrn_deploy.errors import GateError, missing_package
-from wrn_deploy.formatting import percent
+from wrn_deploy.formatting import count, percent
 from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.finetuning.images import FinetuneImages, FinetuneOptions
@@ -89,7 +89,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
             _write(work, made, recipes, result)
     for graph in graphs:
         if graph.kept is None and result.improved:
-            progress.warn(f"{graph.key} did not improve on the held-out images: it is as it was")
+            progress.warn(f"{graph.key} did not improve on the held-out images: it is unchanged")
     return result
 
 
@@ -117,9 +117,9 @@ def check_finetuning(result: Finetuning) -> None:
         for graph in result.graphs
     )
     raise GateError(
-        f"no graph got better on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
-        "fewer right answers; calibration may be as good as it gets, else try more steps, another --lr or more "
-        "images. The bundle is as it was"
+        f"no graph improved on {result.reference.images} held-out images ({measured}): expected a lower loss and no "
+        "fewer correct predictions; calibration may already be as good as it gets; else try more steps, another --lr "
+        "or more images. The bundle is unchanged"
     )
 
 
@@ -138,7 +138,7 @@ class _Work:
         batches = self.images.judged_by(images_together(self.bundle.spec))
         fp32 = self.bundle.file(self.bundle.find("onnx-fp32"))
         with (
-            progress.task(f"Answers of fp32 on {len(batches)} held-out images", len(batches)) as advance,
+            progress.task(f"Running fp32 on {len(batches)} held-out images", len(batches)) as advance,
             unwrapped_file(fp32, self.bundle.spec) as graph,
         ):
             return Judge(batches, self.schedule.loss, infer_with(open_session(graph, self.threads)), advance)
@@ -156,7 +156,7 @@ class _Work:
         ir.save(model, file)
         before = judge.judge(self._answer(file, key))
         start = judge.judge(answer_with(TorchGraph(model)))
-        title = f"Fine-tuning {key} on {len(self.images.train)} images"
+        title = f"Fine-tuning {key} on {count(len(self.images.train), 'image')}"
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key=key, judge=judge, start=start, count=advance)
             finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)

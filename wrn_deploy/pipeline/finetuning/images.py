@@ -67,7 +67,7 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         if self.epochs is not None and not 0.0 < self.epochs < math.inf:
-            raise UsageError(f"--epochs {self.epochs:g}: expected a positive number of passes, as in 3")
+            raise UsageError(f"--epochs {self.epochs:g}: expected a positive number of passes, such as 3")
         if not self.targets or self.shift < 0:
             raise UsageError(
                 f"{len(self.targets)} targets, shift {self.shift}: expected a target, and 0 pixels or more"
@@ -115,7 +115,9 @@ class FinetuneImages:
         train = [image for image in seen if image.digest not in known]
         both = len(seen) - len(train)
         if both and self._tests is not None:
-            progress.warn(f"{both} of {len(seen)} images of {given.name} are held out, too: not trained on")
+            progress.warn(
+                f"{both} of {len(seen)} images of {given.name} are held out too, so they are not used for training"
+            )
         self._check(train, tests)
         left_out = {image.name for image in seen if image.digest in known}
         names, keep = (left_out, False) if limit is None else ({image.name for image in train} - left_out, True)
@@ -168,8 +170,8 @@ class FinetuneImages:
     def _check(self, train: list[ReadImage], tests: list[ReadImage]) -> None:
         if not train or not tests:
             raise DeployError(
-                f"{self._given.name} gives {len(train)} images to train on and {len(tests)} to judge by: expected some "
-                "of both; give more images, or others with --test-data"
+                f"{self._given.name} gives {len(train)} images to train on and {len(tests)} to evaluate on: expected "
+                "some of both; give more images, or others with --test-data"
             )
         loss = self.options.schedule.loss
         if loss.needs_labels:

@@ -57,7 +57,7 @@ def _find(word: str, progress: Progress, stdin: BinaryIO | None) -> Iterator[Pat
         yield from _some([path / name for name in listing.images], f"{word} is a folder without images")
     elif not path.exists() and glob.has_magic(word):
         matches = map(Path, sorted(glob.glob(word, recursive=True)))  # noqa: PTH207 (Path.glob takes no absolute one)
-        yield from _some([match for match in matches if is_image(match)], f"{word} fits no images")
+        yield from _some([match for match in matches if is_image(match)], f"{word} matches no images")
     else:
         yield path
 
@@ -72,7 +72,7 @@ def _read(stream: BinaryIO) -> ImageBytes:
     content = stream.read(budget().image_bytes + 1)
     budget().check("image_bytes", len(content), "standard input")
     if not content:
-        raise UsageError("standard input is empty: expected the bytes of an image, as in `... - < photo.jpg`")
+        raise UsageError("standard input is empty: expected the bytes of an image, such as `... - < photo.jpg`")
     return ImageBytes("standard input", content)
 
 
@@ -81,7 +81,7 @@ def _fetch(address: str, progress: Progress) -> ImageBytes:
     try:
         name = Path(unquote(urlsplit(address).path)).name[:100].replace("\0", "") or "image"
     except ValueError as error:
-        raise DeployError(f"{address} is not an address ({error}): expected https://HOST/PATH") from error
+        raise DeployError(f"{address} is not a URL ({error}): expected https://HOST/PATH") from error
     with scratch_folder() as folder, raised(f"download_bytes={budget().image_bytes}"):
         file = folder / name
         try:

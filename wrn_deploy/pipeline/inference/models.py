@@ -90,13 +90,13 @@ class BundleOrWeights:
         name, known = str(self.path), read_sources()
         if not self.path.exists() and name not in known:
             raise DeployError(
-                f"there is nothing at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
-                "`wrn-deploy export` makes, or weights: a file, or known by name"
+                f"nothing found at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
+                "`wrn-deploy export` makes, or weights: a file or a name"
             )
         if (self.model is not None or self.overrides != Overrides() or self.key) and self.is_bundle:
             raise UsageError(
                 f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
-                "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they are for weights"
+                "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they apply to weights only"
             )
 
     @property
@@ -181,7 +181,7 @@ def _of_runner(runner: Runner, extra: ExtraOutput | None) -> LoadedModel:
     bundle = runner.bundle
     if extra is not None and not getattr(bundle.spec.interface, extra.name.lower()):
         raise DeployError(
-            f"{bundle.folder} gives no {extra}: expected a bundle exported with --{extra}, as in "
+            f"{bundle.folder} gives no {extra}: expected a bundle exported with --{extra}, such as "
             f"`wrn-deploy export {bundle.spec.name} --weights FILE --{extra} --out FOLDER`"
         )
     return LoadedModel(

@@ -38,7 +38,7 @@ __all__ = [
 ]  # fmt: skip
 
 DEFAULT_TOP_K = 3
-REMEDY = "run another precision, as fp32, or check the weights"
+REMEDY = "run another precision, such as fp32, or check the weights"
 
 Images: TypeAlias = "AnyImage | Sequence[AnyImage] | npt.NDArray[np.float32] | torch.Tensor"
 
@@ -179,7 +179,7 @@ def extract_features(
             check_finite({"images": batch}, subject="the batch has", remedy="check how they were normalised")
             batches.append(opened.run(batch))
     if not batches:
-        raise UsageError("no images to extract features of: expected one at least")
+        raise UsageError("no images to extract features of: expected at least one")
     found = {name: np.concatenate([results[name] for results in batches]) for name in names}
     check_finite(found, subject=f"{opened.backend} {opened.precision} gives", remedy=REMEDY)
     return tuple(found.values())

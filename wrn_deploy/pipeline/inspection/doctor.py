@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from wrn_deploy.embed.environment import embedding_obstacle
+from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError, how_to_install
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
@@ -73,10 +74,11 @@ def diagnose() -> Diagnosis:
         steps["build-engine"] = "; ".join(troubles.values()) or none
     elif Flavor.RTX not in versions and find_gpu() is None:
         steps["build-engine"] = (
-            "TensorRT builds on a GPU, and there is none; TensorRT-RTX builds without one: "
+            "TensorRT needs a GPU to build, and there is none; TensorRT-RTX builds without one: "
             f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
-    steps["embed"] = embedding_obstacle()
+    steps["embed"] = native_obstacle()
+    steps["embed --python"] = embedding_obstacle()
     gpu = _examine_gpu_host(machine.gpu)
     for name, runtime in runtimes().items():
         needed = [each.title for each in ATTEMPTS if name.startswith(each.backends)]
@@ -91,7 +93,7 @@ def _examine_gpu_host(gpu: Gpu | None) -> dict[str, str | None]:
         major = gpu.driver.partition(".")[0]
         old = major.isdecimal() and int(major) < OLDEST_DRIVER
         examined["NVIDIA driver"] = (
-            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/gpu.md" if old else None
+            f"{gpu.driver} is too old: CUDA 13 needs {OLDEST_DRIVER} or later; see docs/how-to/gpu.md" if old else None
         )
         if not package_versions("pycuda"):
             examined["what compiling PyCUDA needs"] = "\n".join(missing_for_pycuda()) or None
@@ -108,6 +110,6 @@ def _describe_missing(modules: tuple[str, ...]) -> str | None:
 
 def _describe_gpu(gpu: Gpu | None) -> str:
     if gpu is None:
-        return "none (CUDA has none, or nvidia-smi is not there)"
+        return "none (CUDA finds none, or nvidia-smi is missing)"
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     return f"{gpu.name}{memory}, compute capability {gpu.compute_capability}, driver {gpu.driver}"

@@ -104,11 +104,11 @@ def explain(options: ExplainOptions, progress: Progress) -> Explanation:
     if plans[0] is not plans[1]:
         raise UsageError(
             f"{options.a} and {options.b}: one is a plan, which runs on a GPU, and one a graph, which is timed on this "
-            "CPU; expected two of a kind"
+            "CPU; expected two of the same kind"
         )
     if plans[0] and options.timing.threads is not None:
         raise UsageError(
-            f"--threads {options.timing.threads} would do nothing: expected graphs; plans run on a GPU; leave it out"
+            f"--threads {options.timing.threads} would have no effect: expected graphs; plans run on a GPU; remove it"
         )
     if plans[0]:
         from wrn_deploy.pipeline.inspection.plan_times import time_plans
@@ -216,5 +216,5 @@ def _lint(file: Path, progress: Progress) -> Sequence[Finding]:
     try:
         return lint_file(file, Target.ONNXRUNTIME).findings
     except DeployError as error:
-        progress.warn(f"B is not linted: {error}")
+        progress.warn(f"lint skipped B: {error}")
         return ()

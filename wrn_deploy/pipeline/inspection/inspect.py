@@ -166,7 +166,7 @@ def _broken(file: Path) -> str | None:
 
     flavor = plan_flavor(file)
     if flavor is None:
-        return "the file does not start as plans do: it is damaged, or something else; build it again"
+        return "the file does not start like a plan: it is damaged or not a plan; rebuild it"
     try:
         if flavor == "tensorrt_rtx":
             check_rtx_plan(file.read_bytes())
@@ -180,9 +180,9 @@ def _layers(file: Path, facts: Mapping[str, Any], progress: Progress) -> tuple[t
     flavor = str(facts.get("flavor"))
     gpu = find_gpu()
     if gpu is None:
-        return (), "the layers themselves are read on a GPU, but this machine has none"
+        return (), "reading the layers needs a GPU, and this machine has none"
     if flavor not in ("tensorrt", "tensorrt_rtx") or importlib.util.find_spec(flavor) is None:
-        return (), f"the layers themselves are read with {flavor}, which is not installed"
+        return (), f"reading the layers needs {flavor}, which is not installed"
     from wrn_deploy.backends.plan.validity import plan_mismatch
     from wrn_deploy.engines.flavor import Flavor, find_flavor
     from wrn_deploy.engines.inspector import describe_engine

@@ -71,7 +71,7 @@ def try_loading(attempt: Attempt) -> str | None:
     try:
         done = run_child(command, timeout_s=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return f"it hangs: no end after {TIMEOUT_S} s"
+        return f"it hangs: not finished after {TIMEOUT_S} s"
     if done.returncode == 0:
         return None
     if done.returncode < 0:

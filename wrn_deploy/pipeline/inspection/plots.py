@@ -54,7 +54,7 @@ def plot_model(options: PlotOptions, progress: Progress) -> Network:
     if path.is_dir() or path.name == MANIFEST:
         network, picture = _of_bundle(path if path.is_dir() else path.parent, options)
     elif options.precision is not None:
-        raise UsageError(f"--precision {options.precision} with {options.target}: expected it with a bundle alone")
+        raise UsageError(f"--precision {options.precision} with {options.target}: expected it only with a bundle")
     elif path.is_file():
         network, picture = _read(read_graph(path, "drawing a graph", EXPECTED), path.name, ""), path.with_suffix(".svg")
     else:
@@ -90,7 +90,7 @@ def _of_bundle(folder: Path, options: PlotOptions) -> tuple[Network, Path]:
 
 def _of_name(name: str, progress: Progress) -> Network:
     if "/" in name or name.endswith(".onnx"):
-        raise DeployError(f"{name} does not exist: {EXPECTED}, as in wrn-16-2")
+        raise DeployError(f"{name} does not exist: {EXPECTED}, such as wrn-16-2")
     spec = describe_model(name)
     from torch import nn
 

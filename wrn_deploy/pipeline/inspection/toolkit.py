@@ -81,5 +81,5 @@ if __name__ == "__main__":
     for line in missing:
         sys.stderr.write(f"{line}\n")
     if missing:
-        sys.stderr.write("Nothing was installed. docs/gpu.md says what a GPU host needs.\n")
+        sys.stderr.write("Nothing was installed. docs/how-to/gpu.md says what a GPU host needs.\n")
     sys.exit(1 if missing else 0)

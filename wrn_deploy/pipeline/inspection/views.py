@@ -88,5 +88,5 @@ def check_view(view: BundleView | GraphView | PlanView) -> None:
     if unusable:
         raise GateError(
             f"{view.folder}: {len(unusable)} of {len(view.artifacts)} artifacts cannot be used "
-            f"({', '.join(unusable)}): expected all to be whole and up to date; run the commands that `inspect` names"
+            f"({', '.join(unusable)}): expected all to be intact and up to date; run the commands that `inspect` lists"
         )

@@ -94,7 +94,7 @@ class MeasureOptions:
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
-            raise UsageError(f"batches {self.batches}: expected different sizes from 1")
+            raise UsageError(f"batches {self.batches}: expected distinct sizes of at least 1")
         if self.rounds < 1 or self.iterations < 1:
             raise UsageError(f"{self.rounds} rounds of {self.iterations} iterations: expected at least 1 of each")
         if not 0 < self.duration_s < math.inf or self.streams < 1:
@@ -158,7 +158,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
             ask_all(entries, images, progress)
             environment = watch.end(machine.cores, git_revision())
     if all(entry.skipped for entry in named):
-        raise DeployError(f"nothing that was asked for could be measured: {_reasons(named)}")
+        raise DeployError(f"none of the requested candidates could be measured: {_reasons(named)}")
     answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
     first = next(iter(answers.values()))
     report_warnings(check_overlap(bundle, first.images), progress)
@@ -236,7 +236,7 @@ def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[Ro
         obstacles = {entry.found.obstacle: None for entry in named if entry.found.obstacle is not None}
         kind, _ = actionable([(str(obstacle), obstacle) for obstacle in obstacles])
         named.sort(key=lambda entry: isinstance(entry.found.obstacle, MachineError))
-        raise kind(f"nothing that was asked for can run here: {_reasons(named)}")
+        raise kind(f"none of the requested candidates can run here: {_reasons(named)}")
     return entries, named
 
 

@@ -40,7 +40,7 @@ class ExportOptions:
         out: folder of the bundle.
         model: name of the network, as in "wrn-16-2"; None: the one that the weights name.
         weights: a file, or the name of published weights.
-        random_weights: make untrained weights, for speed work.
+        random_weights: make untrained weights, for speed tests.
         seed: seed of the random weights.
         overrides: changes to the network's description.
         weights_key: the state dict to read, if the file has several.
@@ -183,7 +183,7 @@ def _read(options: ExportOptions, progress: Progress) -> tuple[ModelSpec, Loaded
         if options.weights_key:
             raise UsageError(f"--weights-key {options.weights_key}: expected --weights FILE with it")
         if options.model is None:
-            raise UsageError("random weights, and no network is named: expected its name too, as in wrn-16-2")
+            raise UsageError("random weights, and no network is named: expected its name too, such as wrn-16-2")
         spec = options.overrides.apply(describe_model(options.model))
     else:
         network = NetworkOptions(

@@ -37,7 +37,7 @@ def read_labels(file: Path) -> tuple[str, ...]:
             raise DeployError(f"{file} has {len(found)} entries and none for index {missing}: {EXPECTED}")
         found = [found[str(index)] for index in range(len(found))]
     if not isinstance(found, list) or not found:
-        raise DeployError(f"{file} holds no names: {EXPECTED}")
+        raise DeployError(f"{file} contains no names: {EXPECTED}")
     return tuple(_name(entry, index, file) for index, entry in enumerate(found))
 
 

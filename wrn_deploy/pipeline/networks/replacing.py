@@ -30,10 +30,12 @@ def check_replaced(folder: Path, spec: ModelSpec, *, random_weights: bool) -> No
     if _network(there.spec) != _network(spec):
         held = f"{there.spec.name} ({there.spec.classes} classes, {count(len(there.artifacts), 'artifact')})"
         raise UsageError(
-            f"{folder} holds a bundle of {held}: expected one of {spec.name} ({spec.classes} classes); {remedy}"
+            f"{folder} contains a bundle of {held}: expected one of {spec.name} ({spec.classes} classes); {remedy}"
         )
     if random_weights and not there.random_weights:
-        raise UsageError(f"{folder} holds weights of {spec.name} that are not random: expected random ones; {remedy}")
+        raise UsageError(
+            f"{folder} contains weights of {spec.name} that are not random: expected random ones; {remedy}"
+        )
 
 
 def warn_of_stale(bundle: Bundle, progress: Progress) -> None:
@@ -47,7 +49,7 @@ def warn_of_stale(bundle: Bundle, progress: Progress) -> None:
         except DeployError:  # damaged: for whoever needs it
             continue
     if stale:
-        progress.warn(f"{bundle.folder}: made from what is replaced now, make them again: {', '.join(stale)}")
+        progress.warn(f"{bundle.folder}: made from files that are now replaced, so make them again: {', '.join(stale)}")
 
 
 def _network(spec: ModelSpec) -> tuple[object, ...]:

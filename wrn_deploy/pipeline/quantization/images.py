@@ -25,6 +25,7 @@ from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, UsageError
+from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.finite import check_finite
@@ -68,7 +69,7 @@ class CalibrateOptions:
         if self.size < 1:
             raise UsageError(f"--calib-size {self.size}: expected at least 1 image")
         if not 50.0 <= self.percentile <= 100.0:
-            raise UsageError(f"--percentile {self.percentile}: expected 50 to 100, as in 99.99")
+            raise UsageError(f"--percentile {self.percentile}: expected 50 to 100, such as 99.99")
 
 
 class CalibrationImages:
@@ -178,12 +179,12 @@ class ReadImage(NamedTuple):
 def read_images(batches: Batches | CachedBatches, progress: Progress) -> list[ReadImage]:
     """Reads every image: finds corrupt ones before any other work, and warns of those that were left out."""
     name, found = Path(batches.source.name).name, list[ReadImage]()
-    with progress.task(f"Reading {len(batches)} images of {name}", len(batches)) as advance:
+    with progress.task(f"Reading {count(len(batches), 'image')} of {name}", len(batches)) as advance:
         for batch in batches:
             found.extend(map(ReadImage, map(image_digest, batch.images), map(int, batch.labels), batch.names))
             advance(len(batch.labels))
     if batches.corrupt:
-        progress.warn(f"left out {len(batches.corrupt)} corrupt images of {name}: {', '.join(batches.corrupt)}")
+        progress.warn(f"skipped {count(len(batches.corrupt), 'corrupt image')} of {name}: {', '.join(batches.corrupt)}")
     return found
 
 

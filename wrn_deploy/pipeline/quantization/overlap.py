@@ -22,7 +22,7 @@ class ImageList:
     Attributes:
         key: that of the list; its file has the same name.
         source: the key of the artifact.
-        warning: the id of the warning about such images; docs/guards.md explains it.
+        warning: the id of the warning about such images; docs/reference/guards.md explains it.
         found: the text of the warning.
         remedy: what to do.
     """

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """The techniques that keep accuracy when int8 graphs are written; docs/int8.md has the gain and cost of each.
+    """The techniques that keep accuracy when int8 graphs are written; docs/explanation/int8.md has gains and costs.
 
     Attributes:
         exact_input: give the first Conv of the TensorRT graph the pixels' own codes; None: if that is measured to be

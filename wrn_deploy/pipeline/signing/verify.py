@@ -50,7 +50,7 @@ def verify_bundle(bundle: Bundle, progress: Progress) -> Verified:
             except DeployError as error:
                 problems.append(str(error))
     if problems:
-        raise GateError(f"{bundle.folder} is not whole:\n  " + "\n  ".join(problems))
+        raise GateError(f"{bundle.folder} is not intact:\n  " + "\n  ".join(problems))
     artifacts = bundle.artifacts.values()
     return Verified(
         bundle=str(bundle.folder),

@@ -16,6 +16,7 @@ from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import UsageError, missing_package
 from wrn_deploy.files.new_file import remove_leftovers
 from wrn_deploy.files.room import check_room
+from wrn_deploy.formatting import count
 from wrn_deploy.models import Overrides, build_model
 from wrn_deploy.models.known import check_name
 from wrn_deploy.pipeline.networks.checks import TRAINED_BYTES, count_parameters
@@ -206,7 +207,9 @@ def _train(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     from wrn_deploy.training.checkpoint import save_checkpoint
 
     recipe, spec, first = point.recipe, point.spec, len(point.history)
-    title = f"Training {spec.name} on {point.train} ({len(trainer.train)} images, {recipe.epochs} epochs)"
+    title = (
+        f"Training {spec.name} on {point.train} ({count(len(trainer.train), 'image')}, {count(recipe.epochs, 'epoch')})"
+    )
     writes = trainer.device.processes.shard.rank == 0
     with progress.task(title, (recipe.epochs - first) * (len(trainer.train) + len(trainer.test))) as advance:
         for epoch in trainer.run(first, advance):
@@ -234,7 +237,9 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
     }
     differing = write_run(out, point, data, session)
     if differing:
-        progress.warn(f"the run began under other conditions ({'; '.join(differing)}): it continues inexactly")
+        progress.warn(
+            f"the run started under different conditions ({'; '.join(differing)}): it cannot be resumed exactly"
+        )
     write_log(out, point.history)
     if point.history:  # the process may have been killed between the checkpoint and this
         _keep_best(out, trainer.network, point)
@@ -243,10 +248,12 @@ def _begin(out: Path, trainer: Trainer, point: ResumePoint, progress: Progress) 
 def _open_images(source: ImageSource, options: ImageOptions, progress: Progress) -> Images:
     from wrn_deploy.training.images import open_images as read_images
 
-    with progress.task(f"Reading {Path(source.name).name}", len(source)) as advance:
+    with progress.task(f"Reading {count(len(source), 'image')} of {Path(source.name).name}", len(source)) as advance:
         images = read_images(source, options, advance=advance)
     if images.corrupt:
-        progress.warn(f"{len(images.corrupt)} corrupt images of {images.name} left out: {', '.join(images.corrupt)}")
+        progress.warn(
+            f"skipped {count(len(images.corrupt), 'corrupt image')} of {images.name}: {', '.join(images.corrupt)}"
+        )
     return images
 
 
@@ -256,9 +263,9 @@ def _check_folder(options: TrainOptions) -> None:
         raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
     if state.exists() != options.resume:
         expected = "pass --resume to continue, or choose another --out" if state.exists() else "leave --resume out"
-        raise UsageError(f"{out} holds {'a' if state.exists() else 'no'} training run: {expected}")
+        raise UsageError(f"{out} contains {'a' if state.exists() else 'no'} training run: {expected}")
     if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
-        raise UsageError(f"{out} holds {WEIGHTS} of something else: choose another --out")
+        raise UsageError(f"{out} contains {WEIGHTS} of another kind: choose another --out")
 
 
 def _best(history: Sequence[Epoch]) -> Epoch:

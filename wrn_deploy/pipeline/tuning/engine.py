@@ -100,7 +100,7 @@ def tune_engine(bundle: Bundle, options: EngineTuneOptions, progress: Progress) 
     if (done := bundle.current(key, recipe)) is not None:
         tuning = read_engine_tuning(bundle.file(done))
         if tuning.sha256 == plan.sha256:
-            progress.note(f"{bundle.folder}: {plan.path} is tuned already")
+            progress.note(f"{bundle.folder}: {plan.path} is already tuned")
             return tuning
     with contextlib.ExitStack() as stack:
         copies = _build_all(bundle, plan, was, progress, stack)
@@ -132,7 +132,7 @@ def _batch(options: EngineTuneOptions, was: EngineOptions) -> int:
     batch = was.profiles[0].optimum if options.batch is None else options.batch
     if not any(profile.minimum <= batch <= profile.maximum for profile in was.profiles):
         ranges = " and ".join(f"{profile.minimum} to {profile.maximum}" for profile in was.profiles)
-        raise UsageError(f"--batch-size {batch}: expected one that the plan takes, {ranges}")
+        raise UsageError(f"--batch-size {batch}: expected one that the plan supports, {ranges}")
     return batch
 
 

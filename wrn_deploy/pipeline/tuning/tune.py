@@ -54,7 +54,7 @@ class TuneOptions:
     Attributes:
         data: images with labels.
         max_drop: how many points of top-1 may be lost against fp32.
-        min_agreement: how many images must keep fp32's argmax, in per cent.
+        min_agreement: how many images must keep fp32's argmax, in percent.
         calibrate: how to calibrate first (None: use the bundle's own table).
         threads: CPU threads (None: one per core).
         limit: use the first `limit` images of `data` (None: all).
@@ -73,11 +73,11 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         if self.max_drop is None and self.min_agreement is None:
-            raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in per cent")
+            raise UsageError("no budget: expected --max-drop X, in points of top-1, or --min-agreement X, in percent")
         if self.max_drop is not None and not 0.0 <= self.max_drop < math.inf:
-            raise UsageError(f"--max-drop {self.max_drop}: expected points of top-1 from 0 up, as in 0.1")
+            raise UsageError(f"--max-drop {self.max_drop}: expected at least 0 points of top-1, such as 0.1")
         if self.min_agreement is not None and not 0.0 <= self.min_agreement <= 100.0:
-            raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 per cent, as in 99.5")
+            raise UsageError(f"--min-agreement {self.min_agreement}: expected 0 to 100 percent, such as 99.5")
 
 
 def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tuning:
@@ -114,7 +114,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     if options.max_drop is not None and exceeds(1, len(images), options.max_drop):
         progress.warn(
             f"one of {len(images)} images is {digits(100 / len(images))} points of top-1, more than --max-drop "
-            f"{options.max_drop:g}: not one may be lost; more images would measure it"
+            f"{options.max_drop:g}: no image may be lost; use more images to measure such a drop"
         )
     with contextlib.ExitStack() as stack:
         work = bundle
@@ -158,15 +158,15 @@ def check_tuning(tuning: Tuning) -> None:
     fp16 = tuning.trials[-1].score
     if tuning.budget.met(fp16, tuning.reference):
         raise GateError(
-            f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; take the "
-            "fp16 plan (build-engine --fp16), or allow for more. The bundle is as it was"
+            f"{tuning.budget} is met only with every Conv in fp16: expected it to be met with some in int8; use the "
+            "fp16 plan (build-engine --fp16), or raise the budget. The bundle is unchanged"
         )
     best = max((trial.score for trial in tuning.trials), key=lambda score: (score.correct, score.same))
     raise GateError(
         f"no set of Convs meets {tuning.budget}: with all of them in fp16 {describe_loss(tuning.drop(fp16))} and "
         f"{percent(fp16.agreement)} agree with fp32, with the best set that was tried "
-        f"{describe_loss(tuning.drop(best))}: expected less; allow for more, or measure on more images. The bundle is "
-        "as it was"
+        f"{describe_loss(tuning.drop(best))}: expected less; raise the budget, or measure on more images. The bundle "
+        "is unchanged"
     )
 
 

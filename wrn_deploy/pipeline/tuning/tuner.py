@@ -35,7 +35,7 @@ class Tuner:
         stored = bundle.file(bundle.find("onnx-fp32"))
         with unwrapped_file(stored, bundle.spec) as fp32:
             count = len(self.labelled)
-            with self.progress.task(f"Answers of fp32 on {count} images", count) as advance:
+            with self.progress.task(f"Running fp32 on {count} images", count) as advance:
                 reference = Reference(fp32, self.labelled, self.threads, advance)
             with reference:
                 self._trial(frozenset(self.graphs.macs), reference)  # shows first whether fp16 overflows

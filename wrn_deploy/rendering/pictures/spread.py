@@ -95,7 +95,7 @@ def draw_spread(report: Report, batch: int, width: int) -> Picture | None:
     units = [summary.median_ms if relative else 1.0 for _, _, summary in found]
     scaled = [samples / unit for (_, samples, _), unit in zip(found, units, strict=True)]
     axis = Axis.around(*_ends(scaled), lanes.left, lanes.right, log_from=LOG_FROM)
-    body = lanes.grid(axis, f"{'time over its own median' if relative else 'ms a run'} at batch {batch}")
+    body = lanes.grid(axis, f"{'time over its own median' if relative else 'ms per run'} at batch {batch}")
     described = []
     for index, (row, _, summary) in enumerate(found):
         times = (summary.median_ms, summary.p95_ms, summary.p99_ms)

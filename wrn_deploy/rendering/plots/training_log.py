@@ -20,7 +20,7 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochPoint:
-    """One epoch, counted from 1; errors are top-1 in per cent; None: not in the log, or not finite."""
+    """One epoch, counted from 1; errors are top-1 in percent; None: not in the log, or not finite."""
 
     epoch: int
     loss: float | None
@@ -85,7 +85,7 @@ def _epochs(file: Path) -> tuple[EpochPoint, ...]:
             point = _point(line, f"{file}, line {number}")
             points[point.epoch] = point
     if not points:
-        raise DeployError(f"{file} has no epochs: expected one line an epoch; train on, or name another run")
+        raise DeployError(f"{file} has no epochs: expected one line per epoch; train longer, or choose another run")
     return tuple(points[epoch] for epoch in sorted(points))
 
 
@@ -112,6 +112,6 @@ def _number(value: Any) -> float | None:
 
 
 def _error(top1: Any) -> float | None:
-    """Per cent wrong, rounded to hide binary fractions."""
+    """Percent wrong, rounded to hide binary fractions."""
     number = _number(top1)
     return None if number is None else round(100.0 * (1.0 - number), 6)

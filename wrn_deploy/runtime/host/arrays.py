@@ -40,7 +40,7 @@ def check_targets(out: Array | Mapping[str, Array], outputs: Sequence[TensorSpec
             found = f"{target.dtype} {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
             raise DeployError(f"out for {name} is {found}: expected a numpy array, {output.dtype} {shape}")
         if not target.flags.writeable:
-            raise DeployError(f"out for {name} is read-only: expected an array that can be written to")
+            raise DeployError(f"out for {name} is read-only: expected a writable array")
         targets[name] = target
     return targets
 

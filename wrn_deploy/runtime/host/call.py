@@ -20,7 +20,7 @@ from wrn_deploy.spec import Preprocessing
 __all__ = ["HostCall", "warm_up"]
 
 OF_IMAGES = "check how they were normalised, or allow them with the option allow_nonfinite"
-OF_OUTPUTS = "run another precision, as fp32, or allow them with the option allow_nonfinite"
+OF_OUTPUTS = "run another precision, such as fp32, or allow them with the option allow_nonfinite"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +111,8 @@ class HostCall:
         each_us = 1e6 * self._normalised_s / self._normalised
         return (
             f"the CPU normalised {count(self._normalised, 'image')} for the GPU in {1e3 * self._normalised_s:.3g} ms, "
-            f"{each_us:.3g} us each: run a plan that takes pixels (docs/engines.md), or pass normalised float32"
+            f"{each_us:.3g} us each: run a plan that takes pixels (docs/explanation/engines.md), or pass normalised "
+            "float32"
         )
 
     def _pieces(self, backend: Backend, batch: Array) -> Iterator[Array]:

@@ -51,7 +51,9 @@ def test_arrays_of_all_orders_and_types_are_read(save: Callable[..., None], tmp_
     ],
 )  # fmt: skip
 def test_an_npz_header_that_cannot_be_is_refused(header: str, body: bytes, tmp_path: Path) -> None:
-    with pytest.raises(DamagedFile, match=r"w\.npz is damaged or holds more than arrays .*: expected a whole \.npz"):
+    with pytest.raises(
+        DamagedFile, match=r"w\.npz is damaged or contains more than arrays .*: expected an intact \.npz"
+    ):
         read_npz(npz(tmp_path, header, body))
 
 

@@ -49,7 +49,9 @@ class _PickledArray:
             raise TypeError("an array without content")
         type(self).left -= len(content)
         if self.left < 0:
-            raise DamagedFile(f"{self.file} is damaged: its arrays hold more bytes than it has: expected a whole file")
+            raise DamagedFile(
+                f"{self.file} is damaged: its arrays hold more bytes than it has: expected an intact file"
+            )
         values = np.frombuffer(content, dtype=dtype.text).reshape(shape, order="F" if column_major else "C")
         self.values = values.astype(values.dtype.newbyteorder("="))
 

@@ -57,7 +57,9 @@ def read_npz(file: Path) -> dict[str, torch.Tensor]:
     except DamagedFile:
         raise
     except DAMAGE as error:
-        raise DamagedFile(f"{file} is damaged or holds more than arrays ({error}): expected a whole .npz") from error
+        raise DamagedFile(
+            f"{file} is damaged or contains more than arrays ({error}): expected an intact .npz"
+        ) from error
     return found
 
 

@@ -80,7 +80,7 @@ def _load_with_stand_ins(stream: BinaryIO, file: Path, stand_ins: Mapping[str, t
 def refuse_code(file: Path, name: str) -> DeployError:
     """The error for a file that holds objects of the class `name` instead of tensors."""
     return DeployError(
-        f"{file} holds pickled code ({name}), which is never run here: expected a state dict of tensors; load "
+        f"{file} contains pickled code ({name}), which is never run here: expected a state dict of tensors; load "
         "it where it was made and save model.state_dict(), best as safetensors"
     )
 

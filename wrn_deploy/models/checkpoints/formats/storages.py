@@ -27,7 +27,7 @@ from wrn_deploy.files.formats.zip_archive import ZIP, open_zip
 
 __all__ = ["check_storages", "check_tensors"]
 
-EXPECTED = "expected a whole file; copy it again"
+EXPECTED = "expected an intact file; copy it again"
 PICKLE = "data.pkl"
 BYTE_ORDER = b"little"
 BLOCK = 512  # bytes of a member's header in a tar archive

@@ -1,0 +1,74 @@
+#include "runner/choice.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <vector>
+
+#include "error.hpp"
+#include "text/format.hpp"
+
+namespace wrn {
+namespace {
+
+struct Known {
+  const char *name, *title;
+};
+// The backends of wrn-deploy, sorted: this library has one of them, and a typing error in another is told from it.
+constexpr Known kBackends[] = {
+    {"onnxruntime", "ONNX Runtime CPU"},
+    {"onnxruntime_cuda", "ONNX Runtime CUDA"},
+    {"onnxruntime_cuda_graphs", "ONNX Runtime CUDA channels-last, as graphs"},
+    {"onnxruntime_cuda_nhwc", "ONNX Runtime CUDA channels-last"},
+    {"onnxruntime_rtx", "ONNX Runtime TensorRT-RTX"},
+    {"onnxruntime_tensorrt", "ONNX Runtime TensorRT"},
+    {"openvino", "OpenVINO CPU"},
+    {"tensorrt", "TensorRT"},
+    {"tensorrt_nographs", "TensorRT without graphs"},
+    {"tensorrt_rtx", "TensorRT-RTX"},
+    {"tensorrt_rtx_nographs", "TensorRT-RTX without graphs"},
+    {"torch", "PyTorch CPU"},
+    {"torch_channels_last", "PyTorch CPU channels-last"},
+    {"torch_compile", "PyTorch CPU compiled"},
+    {"torch_cuda", "PyTorch CUDA"},
+    {"torch_cuda_channels_last", "PyTorch CUDA channels-last"},
+    {"torch_cuda_compile", "PyTorch CUDA compiled"},
+    {"torch_cuda_compile_graphs", "PyTorch CUDA compiled, as graphs"}};
+constexpr const char *kPrecisions[] = {"fp32", "fp16", "int8", "bf16", "fp8"};
+// What ONNX Runtime runs on a CPU, preferred first. int8 changes answers: it must be named.
+constexpr const char *kArtifacts[][2] = {{"fp32", "onnx-fp32"}, {"int8", "onnx-int8-onnxruntime"}};
+constexpr int kMostThreads = 1024;  // more is a mistake, for which libraries blame the graph
+
+const Known &find_backend(const std::string &name) {
+  const auto *found = std::find_if(std::begin(kBackends), std::end(kBackends),
+                                   [&name](const Known &each) { return name == each.name; });
+  if (found != std::end(kBackends)) return *found;
+  std::vector<std::string> names;
+  for (const Known &each : kBackends) names.emplace_back(each.name);
+  throw Error(WRN_ERROR,
+              "unknown backend " + quoted(name) + near_names(name, names) + ": expected one of " + joined(names));
+}
+
+}  // namespace
+
+Choice choose(const std::string &folder, const std::string &backend, const std::string &precision, int threads) {
+  const std::vector<std::string> precisions(std::begin(kPrecisions), std::end(kPrecisions));
+  if (!precision.empty() && std::find(precisions.begin(), precisions.end(), precision) == precisions.end())
+    throw Error(WRN_USAGE, "precision " + quoted(precision) + ": expected one of " + joined(precisions));
+  if (precision.empty() && !backend.empty()) find_backend(backend);
+  if (threads > kMostThreads)
+    throw Error(WRN_USAGE, std::to_string(threads) + " threads: expected 1 to " + std::to_string(kMostThreads));
+  const Known &named = find_backend(backend.empty() ? "onnxruntime" : backend);
+  if (std::string(named.name) != "onnxruntime")
+    throw Error(WRN_MACHINE, std::string(named.title) + " cannot run " + (precision.empty() ? folder : precision) +
+                                 ": this library has ONNX Runtime on a CPU alone; name the backend onnxruntime, or use "
+                                 "the library of `wrn-deploy embed --python`");
+  std::vector<std::string> runs;
+  for (const auto &[name, artifact] : kArtifacts) {
+    if (precision.empty() || precision == name) return {named.name, named.title, name, artifact};
+    runs.emplace_back(name);
+  }
+  throw Error(backend.empty() ? WRN_MACHINE : WRN_USAGE,
+              std::string(named.title) + " does not run " + precision + " here: expected one of " + joined(runs));
+}
+
+}  // namespace wrn
