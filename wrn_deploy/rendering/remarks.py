@@ -27,7 +27,7 @@ def warnings(report: Report) -> tuple[Remark, ...]:
         found.append(Remark(Severity.CAUTION, f"Busy machine: {load}; the times may be too long."))
     for sitting in report.earlier:
         found += [
-            Remark(Severity.CAUTION, f"In the sitting of {one_line(sitting.began)}: {one_line(text)}")
+            Remark(Severity.CAUTION, f"In the session of {one_line(sitting.began)}: {one_line(text)}")
             for text in sitting.environment.warnings
         ]
     found += doubts(report)
