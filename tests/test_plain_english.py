@@ -27,7 +27,7 @@ def _python_files() -> list[Path]:
 
 
 def _pages() -> list[Path]:
-    return [ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _strings(source: str) -> Iterator[tuple[int, str]]:

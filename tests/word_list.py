@@ -62,7 +62,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"would do nothing|does nothing there", "has no effect"),
     (r"(?:allow|allows|allowed) for more", '"raise the limit"'),
     (r"(?:get|gets|got) (?:on|going)", "continue"),
-    (r"(?<!unning\s)the same command again", "running the same command again"),
+    (r"(?<!run\s)(?<!running\s)the same command again", "running the same command again"),
     (r"not one may", '"none may"'),
     (r"takes? (?:the )?place of", "replaces"),
     (r"(?:at|by) the most", "at most"),

@@ -78,7 +78,8 @@ class ServerFlags:
     PANEL: ClassVar[str] = "Server"
 
     server: Annotated[
-        Path | None, option("FILE", "The tritonserver program. Default: the one on PATH, then the one of nvidia-pytriton.")
+        Path | None,
+        option("FILE", "The tritonserver program. Default: the one on PATH, then the one of nvidia-pytriton."),
     ] = None
     host: Annotated[str, option("HOST", "Address to listen on; 0.0.0.0 opens the ports to the network.")] = "127.0.0.1"
     http_port: Annotated[int, option("N", "Port for HTTP.", minimum=1)] = 8000

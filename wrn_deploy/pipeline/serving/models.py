@@ -23,8 +23,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BATCH = 32
 RTX = "tensorrt_rtx"
 INSTEAD_OF_RTX = (
-    "Triton's TensorRT backend does not take TensorRT-RTX plans: use --backend python --runner tensorrt_rtx, or build with "
-    "--flavor tensorrt"
+    "Triton's TensorRT backend does not take TensorRT-RTX plans: use --backend python --runner tensorrt_rtx, or build "
+    "with --flavor tensorrt"
 )
 
 
@@ -137,8 +137,8 @@ def plan_problems(
     missing = _uncovered(profiles)
     if missing is not None:
         found.append(
-            f"{artifact.path} does not take a batch of {missing}, and Triton does not pad batches: build it with profiles that cover "
-            f"every batch from 1, such as `{remedy} --profile 1:8:32`"
+            f"{artifact.path} does not take a batch of {missing}, and Triton does not pad batches: build it with "
+            f"profiles that cover every batch from 1, such as `{remedy} --profile 1:8:32`"
         )
     return tuple(found)
 
