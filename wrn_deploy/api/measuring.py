@@ -43,7 +43,7 @@ def bench_model(
 ) -> Report:
     """Measures latency, accuracy and memory of every candidate in interleaved rounds: `wrn-deploy bench`.
 
-    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in its own process.
 
     Args:
         bundle: a bundle, or its folder.
@@ -130,7 +130,7 @@ def evaluate(
 ) -> Report:
     """Measures top-1 and top-5 of a bundle's candidates, or of weights alone: `wrn-deploy eval`.
 
-    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in its own process.
 
     Args:
         target: a bundle's folder, or weights: a file or a name.
