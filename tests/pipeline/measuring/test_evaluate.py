@@ -110,7 +110,7 @@ def test_a_gate_needs_a_bundle(trained: Path) -> None:
 
 def test_a_bundle_keeps_its_own_preprocessing(made_bundle: Path) -> None:
     assert BundleOrWeights(path=made_bundle).is_bundle
-    with pytest.raises(UsageError, match="a bundle's network and preprocessing are kept in it"):
+    with pytest.raises(UsageError, match="is a bundle, which has its own network and preprocessing"):
         BundleOrWeights(path=made_bundle, overrides=Overrides(resize=40))
     with pytest.raises(UsageError, match="expected no --model"):
         BundleOrWeights(path=made_bundle, model=Bundle.open(made_bundle).spec.name)

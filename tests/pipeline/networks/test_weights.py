@@ -105,7 +105,7 @@ def test_an_unknown_name_is_an_error_with_near_ones_and_another_text_is_taken_fo
         DeployError, match=r"torchvision/wide_resnet50_2\.V2' \(did you mean torchvision/wide_resnet50_2"
     ):
         load_weights(NetworkOptions(model="wrn-50-2", weights="torchvision/wide_resnet50_2.V2"), Silent())
-    with pytest.raises(DeployError, match=r"no weights at weights/mine\.pth: expected a"):
+    with pytest.raises(DeployError, match=r"no weights at 'weights/mine\.pth': expected a"):
         load_weights(NetworkOptions(model="wrn-50-2", weights="weights/mine.pth"), Silent())
 
 
