@@ -117,5 +117,5 @@ def test_a_bundle_keeps_its_own_preprocessing(made_bundle: Path) -> None:
 
 
 def test_published_weights_are_near_what_was_meant() -> None:
-    with pytest.raises(DeployError, match=r"nothing at timm/wide_resnet50_2\.racm \(did you mean .*racm_in1k"):
+    with pytest.raises(DeployError, match=r"nothing found at 'timm/wide_resnet50_2\.racm' \(did you mean .*racm_in1k"):
         BundleOrWeights(path=Path("timm/wide_resnet50_2.racm"))

@@ -70,7 +70,7 @@ def test_of_several_state_dicts_the_others_are_noted_and_can_be_asked_for(
     log = NoteLog()
     averaged = network_of(load_weights(NetworkOptions(model="wrn-10-1", weights=tmp_path / "w.pth"), log))
     assert torch.equal(averaged.state_dict()["fc.bias"], state["fc.bias"])
-    assert "the file has state_dict too: --weights-key NAME takes another" in log.notes
+    assert "the file also has state_dict: choose with --weights-key NAME" in log.notes
     plain = network_of(
         load_weights(NetworkOptions(model="wrn-10-1", weights=tmp_path / "w.pth", key="state_dict"), log)
     )
