@@ -49,8 +49,8 @@ def command_page() -> str:
     """Every command with its help, arguments, options and examples, as --help has them."""
     parts = [
         "# Commands",
-        "Made from the commands themselves: the same as `wrn-deploy COMMAND --help`. Options of the program itself, exit "
-        "codes and environment variables: [the command line](command-line.md).",
+        "Made from the commands themselves: the same as `wrn-deploy COMMAND --help`. Options of the program itself, "
+        "exit codes and environment variables: [the command line](command-line.md).",
     ]
     for group, commands in GROUPS.items():
         parts.append(f"## {group.capitalize()}")

@@ -95,8 +95,6 @@ def test_what_would_be_refused_is(cli: Cli, made_bundle: Path, tmp_path: Path) -
     assert cli("export", "wrn-17-2", "--random-weights", "--out", tmp_path / "b", "--dry-run").code == 1
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (0.2, "1 s"), (99.4, "99 s"), (600, "10 min"), (9e3, "2 h")]
-)
+@pytest.mark.parametrize(("seconds", "said"), [(0, "0 s"), (0.2, "1 s"), (99.4, "99 s"), (600, "10 min"), (9e3, "2 h")])
 def test_times_are_said_roughly(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,10 @@ from PIL import Image
 
 from wrn_deploy import Runner
 from wrn_deploy.data import Role, open_data
+from wrn_deploy.embed.native import native_obstacle
 
-pytest.importorskip("cffi", reason="cffi builds the library")
-if shutil.which("cmake") is None or shutil.which("c++") is None:
-    pytest.skip("no cmake, or no C++ compiler", allow_module_level=True)
+if (obstacle := native_obstacle()) is not None:
+    pytest.skip(f"the library cannot be built: {obstacle}", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"

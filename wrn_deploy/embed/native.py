@@ -57,7 +57,9 @@ def find_native_tools(headers: Path | None = None) -> NativeTools:
     version = re.search(r"^#define ORT_API_VERSION (\d+)", text, re.MULTILINE)
     if version is None or int(version[1]) < OLDEST_API:
         has = f"has API {version[1]}" if version is not None else "names no ORT_API_VERSION"
-        raise MachineError(f"{found / HEADER} {has}: expected {OLDEST_API} or newer, as ONNX Runtime 1.{OLDEST_API} has")
+        raise MachineError(
+            f"{found / HEADER} {has}: expected {OLDEST_API} or newer, as ONNX Runtime 1.{OLDEST_API} has"
+        )
     return NativeTools(cmake=cmake, headers=found.resolve())
 
 
@@ -104,6 +106,6 @@ def _run(command: list[str | Path]) -> None:
     if done.returncode != 0:
         said = f"{done.stdout}\n{done.stderr}".strip()
         raise MachineError(
-            f"{command[0]} cannot build the C++ library: expected CMake 3.16 and a C++17 compiler. It says: "
+            f"{command[0]} cannot build the C++ library: expected CMake 3.18 and a C++17 compiler. It says: "
             f"{said[-2000:]}"
         )

@@ -166,6 +166,11 @@ class Report:
         """Whether any row has latencies; a report of accuracy alone has none."""
         return any(row.latencies for row in self.rows)
 
+    @property
+    def reference_accuracy(self) -> Accuracy | None:
+        """The accuracy of the reference row; None if it was not measured."""
+        return next((row.accuracy for row in self.rows if row.name == self.reference), None)
+
     @cached_property
     def derived(self) -> Derived:
         """Statistics, verdicts on ratios and the ranking by speed; computed once."""

@@ -64,8 +64,10 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "Folder for the header, libraries, CMake package and example.")],
-    python: Annotated[bool, flag("--python", "Build the library that starts this Python: it has every backend.")] = False,
+    out: Annotated[Path, option("FOLDER", "Folder for the header, library, CMake package and example.")],
+    python: Annotated[
+        bool, flag("--python", "Build the library that starts this Python: it has every backend.")
+    ] = False,
     headers: Annotated[
         Path | None, option("FOLDER", "ONNX Runtime's C headers. Default: where the system has them.")
     ] = None,
