@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(LIBRARIES, BASE),
     "rendering": GROUND | {"bench"},
     "pipeline": BASE | LIBRARIES | {"embed", "rendering"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"pipeline"},
+    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
     "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
     "__init__": {"errors", "runtime", "version", "api"},
 }
