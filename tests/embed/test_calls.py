@@ -279,7 +279,7 @@ def test_a_signature_can_be_demanded(drive: Driver, library: Path, bundle: Bundl
     if library.name == "native":
         ran = _clean(drive("signed", bundle.folder, public))
         assert ran.statuses == [4]
-        assert ran.messages[0].startswith(f"this library cannot check signatures, and one of {public} is demanded: ")
+        assert ran.messages[0].startswith(f"this library cannot check signatures, and one by {public} is required: ")
         return
     assert _clean(drive("signed", bundle.folder, public)).statuses == [0, 0]
     _, other = new_key(tmp_path, "other")

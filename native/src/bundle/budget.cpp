@@ -31,7 +31,7 @@ void check(std::uint64_t amount, std::uint64_t most, const char *name, const cha
   const std::string found =
       static_cast<double>(amount) < kLargestShown ? grouped(amount) : std::string("more than 1e+18");
   throw Unfit(what + " needs " + found + " " + unit + ": the limit is " + grouped(most) +
-              "; if you trust the file, raise it, as in `wrn-deploy --limit " + name + "=" + suggested(amount) +
+              "; if you trust the file, raise it with `wrn-deploy --limit " + name + "=" + suggested(amount) +
               " ...` or WRN_DEPLOY_LIMITS=" + name + "=" + suggested(amount));
 }
 

@@ -73,7 +73,7 @@ struct Value {
     std::int64_t value = 0;
     const std::string text = json.number() != nullptr ? json.number()->text : "";
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) refuse("a whole number");
+    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) refuse("an integer");
     return value;
   }
   double finite() const {
@@ -131,10 +131,10 @@ Artifact read_artifact(const Value &value) {
   made.sha256 = value.at("sha256").text();
   const std::int64_t size = value.at("size_bytes").whole();
   if (!is_plain(made.path))
-    value.impossible("path " + quoted(made.path) + ": expected one within the bundle, as in onnx/fp32.onnx");
+    value.impossible("path " + quoted(made.path) + ": expected one within the bundle, such as onnx/fp32.onnx");
   if (!is_key(made.key))
     value.impossible("key " + quoted(made.key).substr(0, 120) +
-                     ": expected letters, digits, dots and dashes, as in onnx-fp32");
+                     ": expected letters, digits, dots and dashes, such as onnx-fp32");
   if (!is_digest(made.sha256) || size < 0)
     value.impossible("sha256 " + quoted(made.sha256).substr(0, 80) + " of " + std::to_string(size) +
                      " bytes: expected 64 hexadecimal digits");
@@ -240,7 +240,7 @@ Model read_model(const Value &value) {
   if (model.classes < 2) value.impossible(std::to_string(model.classes) + " classes: expected at least 2");
   if (!model.labels.empty() && static_cast<std::int64_t>(model.labels.size()) != model.classes)
     value.impossible(std::to_string(model.labels.size()) + " labels for " + std::to_string(model.classes) +
-                     " classes: expected one label a class");
+                     " classes: expected one label per class");
   if (dropout < 0 || dropout >= 1)
     value.impossible("dropout " + number(dropout) + ": expected a probability from 0 up to, but not including, 1");
   read_interface(model, value.at("interface"), value);
@@ -294,8 +294,8 @@ Manifest Manifest::parse(std::string_view content, const std::string &name) {
                                "; use the version of wrn-deploy that wrote it, or export the model again");
   if (seal(*record.object()) != content)
     throw Unfit(name +
-                " is damaged or was changed (its digest does not match its content): copy the bundle again from where "
-                "it is whole, or export the model again");
+                " is damaged or was changed (its digest does not match its content): copy the bundle again from an "
+                "intact copy, or export the model again");
   Json::Object described = *record.object();
   described.erase("format"), described.erase("sha256");
   const Json whole = Json::of(std::move(described));
