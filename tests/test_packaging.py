@@ -22,15 +22,16 @@ pytest.importorskip("build", reason="the `build` package makes the wheel")
 pytest.importorskip("setuptools", minversion="77", reason="pyproject.toml needs setuptools 77")
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
+SUBPACKAGES = ("export", "calib", "engines", "native")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
+    "wrn_deploy/serving/model_config.json",
     *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE")),
     *(f"wrn_deploy/data/imagenet_classes.{suffix}" for suffix in ("txt", "LICENSE")),
 }
 DATA_FOLDERS = (
-    "wrn_deploy/data/example", "wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
+    "wrn_deploy/data/example", "wrn_deploy/embed/loader", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
 )  # fmt: skip
 LICENCES = {"LICENSE", "NOTICE", "wrn_deploy/data/digits.LICENSE", "wrn_deploy/data/imagenet_classes.LICENSE"}
 FOR_DISTRIBUTORS = ("CHANGELOG.md", "Makefile", "constraints.txt", "benchmarks/output.py", "docs/architecture.md")
@@ -93,6 +94,8 @@ def _expected() -> set[str]:
         names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     for folder in DATA_FOLDERS:
         names |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
+    sources = {path for path in (ROOT / "native").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in sources}
     return names | DATA_FILES
 
 

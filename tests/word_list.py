@@ -35,7 +35,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"(?:at|for|in|per) (?:a|each) turn", "round"),
     (r"who (?:opens|needs|wants|runs|calls)", '"the application that ...", or "if you ..."'),
     (r"hand(?:s|ed)? on", '"pass", or "forward"'),
-    (r"at first\b(?! start)", '"initially", or "first"'),
+    (r"at first(?! (?:start|use|sight))", '"initially", or "first"'),
     (r"(?:is|are|was|were|be|been) told", '"is given", or "is reported"'),
     (r"ask(?:s|ed)? for(?! (?:a|the) (?:password|passphrase))", '"request", "required", or "given"'),
     (r"may not be (?:compared|read|used|taken)", '"cannot be ..."'),

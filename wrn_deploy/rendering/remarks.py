@@ -25,6 +25,11 @@ def warnings(report: Report) -> tuple[Remark, ...]:
     elif report.timed and machine.load_1min > machine.cores:
         load = f"load {machine.load_1min:g} on {count(machine.cores, 'core')} before measuring"
         found.append(Remark(Severity.CAUTION, f"Busy machine: {load}; the times may be too long."))
+    for sitting in report.earlier:
+        found += [
+            Remark(Severity.CAUTION, f"In the sitting of {one_line(sitting.began)}: {one_line(text)}")
+            for text in sitting.environment.warnings
+        ]
     found += doubts(report)
     fp32 = report.reference_accuracy
     if fp32 is not None and not fp32.beats_guessing and not report.random_weights:
