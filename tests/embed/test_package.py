@@ -128,7 +128,9 @@ def test_the_package_and_the_header_have_one_abi(library: Path) -> None:
     header = (library / "include" / "wrn_runner.h").read_text()
     assert f"#define WRN_ABI_VERSION {ABI_VERSION}\n" in header
     assert header == (ROOT / "native" / "include" / "wrn_runner.h").read_text(), "one header, two libraries"
-    with pytest.raises(MachineError, match="the library has ABI 7, this wrn-deploy 2: run `wrn-deploy embed --python` again"):
+    with pytest.raises(
+        MachineError, match="the library has ABI 7, this wrn-deploy 2: run `wrn-deploy embed --python` again"
+    ):
         connect(None, None, 7)
 
 
