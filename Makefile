@@ -1,4 +1,4 @@
-# make demo | test | test-driver | check | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | dist | sbom | clean
+# make demo | test | test-driver | check | docs | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | dist | sbom | clean
 # With a GPU: make gpu | test-gpu, make demo EXTRA=gpu
 PYTHON ?= python3
 VENV   ?= .venv
@@ -15,7 +15,7 @@ OUT    ?= gpu-report
 MINUTES ?= 12
 SBOM_EXTRAS ?= cpu
 
-.PHONY: demo test test-driver check coverage fuzz bench test-gpu gpu gpu-prepare dist sbom clean
+.PHONY: demo test test-driver check docs coverage fuzz bench test-gpu gpu gpu-prepare dist sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -53,6 +53,16 @@ coverage: $(DEV)
 fuzz: $(DEV)
 	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris
 	$(RUN)python -m tests.fuzzing.search --seconds $(SECONDS) $(TARGETS)
+
+# The documentation's site in build/site, in an environment of its own without PyTorch; a broken link or anchor fails.
+docs: build/docs/.ready
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/python -m mkdocs build --quiet --strict
+
+build/docs/.ready: pyproject.toml constraints.txt
+	rm -rf build/docs
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
 
 bench: $(READY)
 	$(RUN)python -m benchmarks.steps.imagenet --data "$(DATA)"

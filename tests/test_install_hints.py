@@ -37,7 +37,7 @@ def test_the_table_is_that_of_the_extras() -> None:
     ours = {f"wrn-deploy[{name}]": needed for name, needed in listed.items()}
     extras = {name: tuple(one for each in needed for one in ours.get(each, (each,))) for name, needed in listed.items()}
     assert {name: extras[name] for name in REQUIREMENTS} == dict(REQUIREMENTS)
-    assert set(extras) - set(REQUIREMENTS) == {"demo", "dev"}, "nothing that a hint could name"
+    assert set(extras) - set(REQUIREMENTS) == {"demo", "dev", "docs"}, "nothing that a hint could name"
 
 
 def test_no_text_names_the_project_on_an_index() -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("build", reason="the `build` package makes the wheel")
 pytest.importorskip("setuptools", minversion="77", reason="pyproject.toml needs setuptools 77")
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBPACKAGES = ("export", "calib", "engines")  # top-level folders of the tree, subpackages of the wheel
+SUBPACKAGES = ("export", "calib", "engines", "native")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
     "wrn_deploy/serving/model_config.json",
@@ -31,7 +31,7 @@ DATA_FILES = {
     *(f"wrn_deploy/data/imagenet_classes.{suffix}" for suffix in ("txt", "LICENSE")),
 }
 DATA_FOLDERS = (
-    "wrn_deploy/data/example", "wrn_deploy/embed/native", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
+    "wrn_deploy/data/example", "wrn_deploy/embed/loader", "wrn_deploy/embed/example", "wrn_deploy/rendering/templates",
 )  # fmt: skip
 LICENCES = {"LICENSE", "NOTICE", "wrn_deploy/data/digits.LICENSE", "wrn_deploy/data/imagenet_classes.LICENSE"}
 FOR_DISTRIBUTORS = ("CHANGELOG.md", "Makefile", "constraints.txt", "benchmarks/output.py", "docs/architecture.md")
@@ -94,6 +94,8 @@ def _expected() -> set[str]:
         names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in (ROOT / folder).rglob("*.py")}
     for folder in DATA_FOLDERS:
         names |= {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
+    sources = {path for path in (ROOT / "native").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    names |= {f"wrn_deploy/{path.relative_to(ROOT)}" for path in sources}
     return names | DATA_FILES
 
 

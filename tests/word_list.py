@@ -33,15 +33,15 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"takes? in", '"includes", or "covers"'),
     (r"(?:all|in|take|takes|taking|their|its) turns|turns? of (?:a|each|every|one|the)", "round"),
     (r"(?:at|for|in|per) (?:a|each) turn", "round"),
-    (r"who (?:opens|needs|wants|has|runs|calls)", '"the application that ...", or "if you ..."'),
+    (r"who (?:opens|needs|wants|runs|calls)", '"the application that ...", or "if you ..."'),
     (r"hand(?:s|ed)? on", '"pass", or "forward"'),
-    (r"at first\b(?! start)", '"initially", or "first"'),
+    (r"at first(?! (?:start|use|sight))", '"initially", or "first"'),
     (r"(?:is|are|was|were|be|been) told", '"is given", or "is reported"'),
     (r"ask(?:s|ed)? for(?! (?:a|the) (?:password|passphrase))", '"request", "required", or "given"'),
     (r"may not be (?:compared|read|used|taken)", '"cannot be ..."'),
     (r"(?:is|are|be|stays?|was|were|left|leaves?|leave) as (?:it|they) (?:is|are|was|were)", "unchanged"),
     (rf"(?:{COUNTED}) an? (?:{UNITS})", '"per", as in "ms per run"'),
-    (r"[Pp]er cent", "percent"),
+    (r"per cent", "percent"),
     (r"where (?:it|they|one|there|none|nothing) (?:has|have|needs?|can|does|do|is no|are no)", '"if ..."'),
     (rf"behind (?:{PART}) (?:\w+ )?(?:{NODES})|behind (?:{NODES}|it|them)|right behind", "after"),
     (r"anew", "again"),
@@ -62,7 +62,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"would do nothing|does nothing there", "has no effect"),
     (r"(?:allow|allows|allowed) for more", '"raise the limit"'),
     (r"(?:get|gets|got) (?:on|going)", "continue"),
-    (r"the same command again", "running the same command again"),
+    (r"(?<!unning\s)the same command again", "running the same command again"),
     (r"not one may", '"none may"'),
     (r"takes? (?:the )?place of", "replaces"),
     (r"(?:at|by) the most", "at most"),
@@ -81,7 +81,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"hold(?:s)? 1\b", "contains 1"),
 )  # fmt: skip
 COMPILED = [
-    (re.compile(rf"(?<![\w-])(?:{phrase.replace(' ', chr(92) + 's+')})(?![\w-])"), better) for phrase, better in PHRASES
+    (re.compile(rf"(?<![\w-])(?:{phrase.replace(' ', chr(92) + 's+')})(?![\w-])", re.IGNORECASE), better)
+    for phrase, better in PHRASES
 ]
 
 

@@ -127,8 +127,8 @@ def _about(root: Path, results: Sequence[Results], *, costs: bool) -> str:
     machines = "; ".join(dict.fromkeys(machine(one.record["machine"]) for one in results))
     return (
         f"Agreement with fp32's argmax and top-1 in percent, on {sets}; logit error: mean squared, on the JPEG "
-        f"images{'; CPU s and peak memory: of the whole process' if costs else ''}. {calibrated} calibration images if "
-        f"nothing else is said. {machines}. Raw: {raw}."
+        f"images{'; CPU s and peak memory: of the whole process' if costs else ''}. {calibrated} calibration images "
+        f"unless stated otherwise. {machines}. Raw: {raw}."
     )
 
 

@@ -84,7 +84,7 @@ def _latencies(root: Path) -> str:
     random = f" {', '.join(marked)}: with random weights; times do not depend on the values." if marked else ""
     times = table(["batch 1, ms", *(f"`{model}`" for model in reports)], lines)
     return (
-        "### Latency\n\nMedian milliseconds for one image: inference alone, with the input in place already; the "
+        "### Latency\n\nMedian milliseconds for one image: inference only, with the input already in place; the "
         f"fastest in bold. {machines}.{random}\n\n{times}\n\nOther batch sizes, intervals, memory and what could "
         f"not run here: [results](../results.md) and {raw}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -54,9 +55,20 @@ Driver = Callable[..., Ran]
 @pytest.fixture(scope="session", params=["native", "python"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `wrn-deploy embed` writes, and then that of `wrn-deploy embed --python`."""
-    skip_without_tools(request.param)
-    folder = tmp_path_factory.mktemp("embed") / request.param
-    write_package(folder, Silent(), python=request.param == "python")
+    return build_library(request.param, tmp_path_factory)
+
+
+def build_library(which: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a library, which is built once for all processes of a test run."""
+    skip_without_tools(which)
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "embedded" / which
+    with (shared / "embedded.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            write_package(folder, Silent(), python=which == "python")
     return folder
 
 

@@ -147,6 +147,41 @@ int outputs(char **arguments) {
   return 0;
 }
 
+// run BUNDLE PRECISION DTYPE IMAGES COUNT RESULTS: all outputs, one after another into one file
+int run_all(char **arguments) {
+  const wrn_runner runner = open(arguments[0], "onnxruntime", arguments[1]);
+  const Bytes data = read(arguments[3]);
+  const std::int64_t count = std::atoll(arguments[4]);
+  wrn_description about{};
+  about.size = sizeof about;
+  report(wrn_describe(runner, &about));
+  std::vector<Bytes> results;
+  std::vector<wrn_buffer> into;
+  for (std::int32_t at = 0; at < about.outputs; ++at) {
+    wrn_tensor tensor{};
+    tensor.size = sizeof tensor;
+    wrn_output(runner, at, &tensor);
+    results.emplace_back(static_cast<std::size_t>(count) * tensor.image_bytes);
+    into.push_back({results.back().data(), results.back().size()});
+  }
+  const wrn_images images{data.data(), data.size(), count, std::atoi(arguments[2])};
+  report(wrn_infer(runner, &images, into.data(), into.size()));
+  std::ofstream file(arguments[5], std::ios::binary);
+  for (const Bytes &result : results) file.write(result.data(), static_cast<std::streamsize>(result.size()));
+  return report(wrn_close(runner));
+}
+
+// list FILE: opens each of its lines, BUNDLE TAB BACKEND TAB PRECISION, and closes what it could open
+int list(char **arguments) {
+  std::ifstream lines(arguments[0]);
+  for (std::string bundle, backend, precision;
+       std::getline(lines, bundle, '\t') && std::getline(lines, backend, '\t') && std::getline(lines, precision);) {
+    const wrn_runner runner = open(bundle.c_str(), given(backend.c_str()), given(precision.c_str()));
+    if (runner != 0) wrn_close(runner);
+  }
+  return 0;
+}
+
 // threads BUNDLE IMAGES COUNT THREADS ROUNDS RESULTS: each thread sends single images, good ones and too short ones.
 int threads(char **arguments) {
   const wrn_runner runner = open(arguments[0]);
@@ -482,7 +517,7 @@ constexpr Mode modes[] = {
     {"describe", 4, describe}, {"infer", 7, infer},     {"threads", 6, threads}, {"open", 3, open_twice},
     {"race", 1, race},         {"closing", 3, closing}, {"signals", 1, signals}, {"leave", 1, leave},
     {"misuse", 1, misuse},     {"outputs", 4, outputs}, {"forks", 3, forks},     {"nonfinite", 4, nonfinite},
-    {"signed", 2, signed_by},  {"slots", 4, slots},
+    {"signed", 2, signed_by},  {"slots", 4, slots},     {"run", 6, run_all},     {"list", 1, list},
 };
 
 }  // namespace

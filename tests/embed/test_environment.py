@@ -1,4 +1,4 @@
-"""The library with Python inside finds its Python: recorded, named, moved away, broken; linked, or within it; in other hosts."""
+"""The library with Python inside finds it: recorded, named, moved, broken; linked, or within it; in other hosts."""
 
 from __future__ import annotations
 

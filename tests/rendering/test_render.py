@@ -115,7 +115,7 @@ def test_skipped_rows_share_their_reason() -> None:
 
 def test_notes_say_what_the_numbers_mean() -> None:
     text = "\n".join(notes(FULL))
-    assert "Timed section: inference alone" in text
+    assert "Timed section: inference only" in text
     assert "same top class as PyTorch fp32" in text
     assert "the time over PyTorch fp32's in the same round, with its bootstrap 95 % interval" in text
     assert "corrupt" not in text

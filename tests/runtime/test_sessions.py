@@ -98,7 +98,7 @@ def test_a_part_of_the_graph_on_another_provider_is_an_error_that_names_it() -> 
         def get_providers() -> list[str]:
             return [CUDA.name, CPU.name]
 
-    with pytest.raises(MachineError, match=r"leaves a part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
+    with pytest.raises(MachineError, match=r"leaves part of graph\.onnx to CPUExecutionProvider \(Relu alone\)"):
         sessions._check_placement(First(), CUDA, "graph.onnx")
 
 

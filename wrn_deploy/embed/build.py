@@ -13,7 +13,7 @@ from wrn_deploy.process.children import run_child
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.version import __version__
 
-__all__ = ["CORE", "LIBRARY", "LINK", "build_libraries", "try_library"]
+__all__ = ["build_libraries", "try_library"]
 
 LINK = "libwrn_runner.so"  # what -lwrn_runner finds
 LIBRARY = f"{LINK}.1"

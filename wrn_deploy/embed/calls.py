@@ -34,7 +34,7 @@ def connect(ffi: Any, lib: Any, abi_version: int) -> None:
     """
     if abi_version != ABI_VERSION:
         raise MachineError(
-            f"the library has ABI {abi_version}, this wrn-deploy {ABI_VERSION}: run `wrn-deploy embed` again"
+            f"the library has ABI {abi_version}, this wrn-deploy {ABI_VERSION}: run `wrn-deploy embed --python` again"
         )
     # wrn_text reports a fallback, and a library prints nothing; other modules' warnings stay.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"wrn_deploy\.embed\.")

@@ -106,6 +106,6 @@ def _run(command: list[str | Path]) -> None:
     if done.returncode != 0:
         said = f"{done.stdout}\n{done.stderr}".strip()
         raise MachineError(
-            f"{command[0]} cannot build the C++ library: expected CMake 3.16 and a C++17 compiler. It says: "
+            f"{command[0]} cannot build the C++ library: expected CMake 3.18 and a C++17 compiler. It says: "
             f"{said[-2000:]}"
         )

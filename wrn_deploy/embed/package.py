@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from wrn_deploy.embed.build import CORE, LIBRARY, LINK, build_libraries, try_library
+from wrn_deploy.embed.build import build_libraries, try_library
 from wrn_deploy.embed.environment import PythonEnvironment, find_environment
 from wrn_deploy.embed.native import bundled_onnxruntime, find_native_tools, install_native
 from wrn_deploy.files.staging import commit, locked, remove_lock, staging
@@ -56,27 +56,27 @@ def write_package(folder: Path, progress: Progress, *, python: bool = False, hea
     """
     environment = find_environment() if python else None
     tools = find_native_tools(headers) if environment is None else None
-    with progress.task("build the C library"), staging(folder) as staged:
-        if environment is not None:
-            _write(AROUND_PYTHON, staged)
-            build_libraries(environment, staged / "lib")
-            files = [*AROUND_PYTHON.values(), f"lib/{LINK}", f"lib/{LIBRARY}", f"lib/{CORE}"]
-        else:
-            assert tools is not None
-            install_native(tools, staged)
-            files = [str(path.relative_to(staged)) for path in sorted(staged.rglob("*")) if not path.is_dir()]
-            files = [name for name in files if not name.startswith(".")]  # the staging folder's own
-            for name, source in bundled_onnxruntime().items():
-                (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, staged / name)
-                files.append(name)
-        _write(EXAMPLE, staged)
-        files += EXAMPLE.values()
-        try_library(staged / "include", staged / "lib")
-        with locked(folder):
-            commit(staged, folder)
-    remove_lock(folder)
-    return Embedded(folder=folder, files=tuple(sorted(files)), environment=environment)
+    try:
+        with progress.task("build the C library"), staging(folder) as staged:
+            if environment is not None:
+                _write(AROUND_PYTHON, staged)
+                build_libraries(environment, staged / "lib")
+            else:
+                assert tools is not None
+                install_native(tools, staged)
+                for name, source in bundled_onnxruntime().items():
+                    (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, staged / name)
+            _write(EXAMPLE, staged)
+            try_library(staged / "include", staged / "lib")
+            names = [str(path.relative_to(staged)) for path in staged.rglob("*") if not path.is_dir()]
+            files = tuple(sorted(name for name in names if not name.startswith(".")))  # but for the folder's own lock
+            with locked(folder):
+                commit(staged, folder)
+    finally:
+        if folder.is_dir():
+            remove_lock(folder)
+    return Embedded(folder=folder, files=files, environment=environment)
 
 
 def _write(sources: dict[str, str], folder: Path) -> None:

@@ -136,13 +136,16 @@ def check_deployment(deployment: Deployment) -> None:
     """The gate: no candidate may lose more top-1 than allowed. Without a report there is nothing to judge.
 
     Raises:
-        GateError: one does; the text has the figures.
+        GateError: one does, or fp32 is no better than guessing; the text has the figures.
     """
     if deployment.report is None:
         return
+    fp32 = deployment.report.reference_accuracy
     try:
         check_drop(deployment.report, deployment.max_drop)
     except GateError as error:
+        if fp32 is None or not fp32.beats_guessing:
+            raise
         folder = deployment.bundle.folder
         raise GateError(
             f"{error}; `wrn-deploy tune {folder} --data DATA --max-drop {deployment.max_drop:g}` keeps in fp16 the "

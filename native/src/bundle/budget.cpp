@@ -14,9 +14,9 @@ namespace {
 
 constexpr const char *kDefaults =
     "text_bytes=268435456, download_bytes=4294967296, image_bytes=268435456, pixels=100000000, members=20000000, "
-    "parts=500000, memory_bytes=17179869184, ratio=200, nesting=100, seconds=60, links=0";
+    "memory_bytes=17179869184, ratio=200, parts=500000, nesting=100, seconds=60, links=0";
 constexpr std::uint64_t kInflatesFreely = std::uint64_t{64} << 20;
-constexpr double kLargestShown = 1e18;
+constexpr double kLargestShown = 1e18, kLargest = 4e18;
 
 // A round number of at least `amount`, as in 2e8 written out.
 std::string suggested(std::uint64_t amount) {
@@ -31,7 +31,7 @@ void check(std::uint64_t amount, std::uint64_t most, const char *name, const cha
   const std::string found =
       static_cast<double>(amount) < kLargestShown ? grouped(amount) : std::string("more than 1e+18");
   throw Unfit(what + " needs " + found + " " + unit + ": the limit is " + grouped(most) +
-              "; if you trust the file, raise it, as in `wrn-deploy --limit " + name + "=" + suggested(amount) +
+              "; if you trust the file, raise it with `wrn-deploy --limit " + name + "=" + suggested(amount) +
               " ...` or WRN_DEPLOY_LIMITS=" + name + "=" + suggested(amount));
 }
 
@@ -79,7 +79,8 @@ Budget read_budget() {
     const std::string_view name = part.substr(0, mark), text = trimmed(part.substr(std::min(mark + 1, part.size())));
     double value = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size() && value >= 1 && value < 1.8e19;
+    const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size() &&
+                       std::isfinite(value) && value >= 1;
     std::uint64_t unused = 0;
     std::uint64_t *const limit = name == "text_bytes"     ? &made.text_bytes
                                  : name == "members"      ? &made.members
@@ -94,7 +95,7 @@ Budget read_budget() {
     if (limit == nullptr || !whole)
       throw Error(WRN_USAGE, "limit " + quoted(part) +
                                  ": expected NAME=NUMBER with a number of at least 1; defaults: " + kDefaults);
-    *limit = static_cast<std::uint64_t>(value);
+    *limit = value < kLargest ? static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(kLargest);
   }
   return made;
 }

@@ -37,7 +37,7 @@ File regular(File file, const std::string &path) {
                      : S_ISCHR(mode) || S_ISBLK(mode)   ? "a device"
                      : S_ISSOCK(mode)                   ? "a socket"
                      : S_ISDIR(mode)                    ? "a folder"
-                                                        : "no regular file";
+                                                        : "not a regular file";
   throw Unfit(path + " is " + kind + ": expected a regular file");
 }
 
@@ -115,7 +115,7 @@ File open_regular(const std::string &path) {
 File open_inside(const std::string &folder, const std::string &path) {
   const std::vector<std::string> parts = parts_of(path);
   if (parts.empty() || path[0] == '/' || std::find(parts.begin(), parts.end(), "..") != parts.end())
-    throw Unfit(quoted(path) + " lies outside of " + folder + ": expected a path within it; do not trust the folder");
+    throw Unfit(quoted(path) + " is outside " + folder + ": expected a path within it; do not trust the folder");
   const std::string whole = join(folder, path);
   File here(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (here.descriptor() < 0) throw SystemError(folder, errno);
@@ -125,8 +125,8 @@ File open_inside(const std::string &folder, const std::string &path) {
     struct stat about{};
     if (fstatat(within.descriptor(), part.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) throw SystemError(part, errno);
     if (S_ISLNK(about.st_mode))
-      throw Unfit(whole + " is or lies behind a link (" + part +
-                  "): expected the file itself; no link is followed here");
+      throw Unfit(whole + " is a link or is inside one (" + part +
+                  "): expected the file itself; links are not followed here");
     const int folders = &part == &parts.back() ? 0 : O_DIRECTORY;
     opened = openat(within.descriptor(), part.c_str(), kReading | O_NOFOLLOW | folders);
     if (opened < 0) throw SystemError(part, errno);

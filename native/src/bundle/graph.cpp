@@ -15,7 +15,7 @@ namespace {
 // ONNX's data types by their number in onnx.proto3, as bits of an element; 0: unknown or of no fixed size.
 constexpr std::array<std::uint64_t, 27> kBits = {0,  32, 8,  8, 16, 16, 32, 64, 0, 8, 16, 64, 32, 64,
                                                  64, 128, 16, 8, 8,  8,  8,  4,  4, 4, 8,  2,  2};
-constexpr const char *kCopy = "expected a whole ONNX file; copy or export it again";
+constexpr const char *kCopy = "expected an intact ONNX file; copy or export it again";
 
 void check_constant(const onnx::Constant &constant, const std::string &name) {
   std::uint64_t elements = 1;

@@ -15,7 +15,7 @@
 namespace wrn {
 namespace {
 
-constexpr const char *kFormat = "2";
+constexpr const char *kFormat = "2", *kFormatAsFraction = "2.0";  // the same number to Python
 
 // A value and its place, as in manifest.json.model.classes; what it is not is said as wrn_deploy/files/record.py does.
 struct Value {
@@ -73,7 +73,7 @@ struct Value {
     std::int64_t value = 0;
     const std::string text = json.number() != nullptr ? json.number()->text : "";
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) refuse("a whole number");
+    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) refuse("an integer");
     return value;
   }
   double finite() const {
@@ -131,10 +131,10 @@ Artifact read_artifact(const Value &value) {
   made.sha256 = value.at("sha256").text();
   const std::int64_t size = value.at("size_bytes").whole();
   if (!is_plain(made.path))
-    value.impossible("path " + quoted(made.path) + ": expected one within the bundle, as in onnx/fp32.onnx");
+    value.impossible("path " + quoted(made.path) + ": expected one within the bundle, such as onnx/fp32.onnx");
   if (!is_key(made.key))
     value.impossible("key " + quoted(made.key).substr(0, 120) +
-                     ": expected letters, digits, dots and dashes, as in onnx-fp32");
+                     ": expected letters, digits, dots and dashes, such as onnx-fp32");
   if (!is_digest(made.sha256) || size < 0)
     value.impossible("sha256 " + quoted(made.sha256).substr(0, 80) + " of " + std::to_string(size) +
                      " bytes: expected 64 hexadecimal digits");
@@ -179,7 +179,8 @@ std::int64_t rounded(std::int64_t a, std::int64_t b) {
   return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(a) / static_cast<double>(b)));
 }
 
-void read_interface(Model &model, const Value &value) {
+// `whole` is the model's description.
+void read_interface(Model &model, const Value &value, const Value &whole) {
   value.record({"pixels", "top_k", "features", "feature_maps"});
   std::vector<std::array<std::int64_t, 3>> maps;
   const Value given = value.at("feature_maps");
@@ -196,7 +197,7 @@ void read_interface(Model &model, const Value &value) {
   if (top && top_k < 1) value.impossible("the top " + std::to_string(top_k) + " classes: expected at least 1");
   if (features < 0) value.impossible(std::to_string(features) + " features: expected 0 or more");
   if (top && top_k > model.classes)
-    value.impossible("the top " + std::to_string(top_k) + " of " + std::to_string(model.classes) +
+    whole.impossible("the top " + std::to_string(top_k) + " of " + std::to_string(model.classes) +
                      " classes: expected " + std::to_string(model.classes) + " at most");
   model.pixels = make_tensor("pixels", WRN_UINT8, {model.height, model.width, 3});
   model.input = pixels ? make_tensor("images", WRN_UINT8, {model.height, model.width, 3})
@@ -239,20 +240,20 @@ Model read_model(const Value &value) {
   if (model.classes < 2) value.impossible(std::to_string(model.classes) + " classes: expected at least 2");
   if (!model.labels.empty() && static_cast<std::int64_t>(model.labels.size()) != model.classes)
     value.impossible(std::to_string(model.labels.size()) + " labels for " + std::to_string(model.classes) +
-                     " classes: expected one label a class");
+                     " classes: expected one label per class");
   if (dropout < 0 || dropout >= 1)
     value.impossible("dropout " + number(dropout) + ": expected a probability from 0 up to, but not including, 1");
-  read_interface(model, value.at("interface"));
+  read_interface(model, value.at("interface"), value);
   return model;
 }
 
 // The text of a record without `format` and `sha256`, which are added; as `seal` of wrn_deploy/manifest.py.
-std::string seal(Json::Object record, const Json &format) {
+std::string seal(Json::Object record) {
   record.erase("format"), record.erase("sha256");
   Sha256 digest;
   const std::string content = kFormat + Json::of(record).compact();
   digest.add(content.data(), content.size());
-  record.emplace("format", format);
+  record.emplace("format", Json::of(Json::Number{kFormat}));
   record.emplace("sha256", Json::of(digest.hex()));
   return Json::of(std::move(record)).indented() + "\n";
 }
@@ -287,13 +288,14 @@ Manifest Manifest::parse(std::string_view content, const std::string &name) {
   if (record.object() == nullptr || record.object()->count("format") == 0)
     throw Unfit(name + " is damaged (no format): export the model again");
   const Json &format = record.object()->find("format")->second;
-  if (format.number() == nullptr || format.number()->text != kFormat)
+  const std::string found = format.number() != nullptr ? format.number()->text : "";
+  if (found != kFormat && found != kFormatAsFraction)
     throw Error(WRN_ERROR, name + " has format " + format.shown().substr(0, 40) + ": expected " + kFormat +
                                "; use the version of wrn-deploy that wrote it, or export the model again");
-  if (seal(*record.object(), format) != content)
+  if (seal(*record.object()) != content)
     throw Unfit(name +
-                " is damaged or was changed (its digest does not match its content): copy the bundle again from where "
-                "it is whole, or export the model again");
+                " is damaged or was changed (its digest does not match its content): copy the bundle again from an "
+                "intact copy, or export the model again");
   Json::Object described = *record.object();
   described.erase("format"), described.erase("sha256");
   const Json whole = Json::of(std::move(described));

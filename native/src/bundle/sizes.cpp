@@ -365,7 +365,7 @@ Tensors start(const Model &model, const std::string &name) {
     }
     if (!fixed)
       throw Unfit(name + " has the input " + quoted(source) + " of shape " + tuple(shape) +
-                  ": expected fixed sizes behind the batch");
+                  ": expected fixed sizes after the batch");
     all.shapes[source] = shape;
   }
   return all;

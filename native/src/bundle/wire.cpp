@@ -45,7 +45,7 @@ class Reader {
 
  private:
   [[noreturn]] void fail(const std::string &what) const {
-    throw Unfit(name_ + " is not an ONNX file (" + what + "): expected a whole ONNX file; copy or export it again");
+    throw Unfit(name_ + " is not an ONNX file (" + what + "): expected an intact ONNX file; copy or export it again");
   }
 
   void add(std::uint64_t count) {
@@ -84,7 +84,7 @@ class Reader {
         default: fail("wire type " + std::to_string(field.kind) + " at byte " + std::to_string(place));
       }
       if (length > span.end - place)
-        fail("a field of " + grouped(length) + " bytes at byte " + std::to_string(place) + ", and fewer are left");
+        fail("a field of " + grouped(length) + " bytes at byte " + std::to_string(place) + ", but fewer are left");
       field.bytes = {place, place + static_cast<std::size_t>(length)};
       place = field.bytes.end;
       take(field);

@@ -83,9 +83,9 @@ std::int32_t guarded(Call &&call) noexcept try {
   } catch (const wrn::SystemError &error) {
     return fail(WRN_ERROR, "cannot read " + error.file() + " (" + wrn::reason(error.number()) + ")");
   } catch (const std::bad_alloc &error) {
-    return fail(WRN_MACHINE, std::string("no memory (") + error.what() + "): free some, or send smaller batches");
+    return fail(WRN_MACHINE, std::string("out of memory (") + error.what() + "): free some, or use smaller batches");
   } catch (const std::length_error &error) {
-    return fail(WRN_MACHINE, std::string("no memory (") + error.what() + "): free some, or send smaller batches");
+    return fail(WRN_MACHINE, std::string("out of memory (") + error.what() + "): free some, or use smaller batches");
   } catch (const std::exception &error) {
     return fail(WRN_INTERNAL, std::string("a bug in wrn-deploy: ") + error.what());
   }
@@ -96,14 +96,12 @@ std::int32_t guarded(Call &&call) noexcept try {
 
 std::shared_ptr<Runner> opened(wrn_runner runner) {
   check_process();
-  if (opener.load(std::memory_order_acquire) == 0)
-    usage("runner " + std::to_string(runner) + " is not open: expected one that wrn_open gave");
   Table &all = table();
   const std::shared_lock<std::shared_mutex> lock(all.lock);
   const auto found = all.runners.find(runner);
   if (found == all.runners.end())
     usage("runner " + std::to_string(runner) +
-          " is not open: expected one that wrn_open gave and wrn_close has not had");
+          " is not open: expected one from wrn_open that is not closed yet");
   return found->second;
 }
 
@@ -140,7 +138,7 @@ void put(T *theirs, const T &ours, std::size_t size) {
 void fill(wrn_tensor *theirs, const Tensor &tensor, std::size_t size) {
   wrn_tensor made{};
   if (tensor.name.size() >= sizeof made.name || tensor.shape.size() > std::size(made.shape))
-    throw Error(WRN_ERROR, tensor.name + " is " + wrn::tuple(tensor.shape) + ": too much for a wrn_tensor");
+    throw Error(WRN_ERROR, tensor.name + " is " + wrn::tuple(tensor.shape) + ": too large for a wrn_tensor");
   std::memcpy(made.name, tensor.name.data(), tensor.name.size());
   made.dtype = tensor.dtype, made.rank = static_cast<std::int32_t>(tensor.shape.size());
   std::copy(tensor.shape.begin(), tensor.shape.end(), made.shape);
@@ -375,7 +373,7 @@ WRN_API std::int32_t wrn_slot_close(std::uint64_t id) {
     Table &all = table();
     const std::unique_lock<std::shared_mutex> lock(all.lock);
     if (all.slots.erase(id) == 0)
-      usage("slot " + std::to_string(id) + " is not open: expected an id that wrn_slot_open gave");
+      usage("slot " + std::to_string(id) + " is not open: expected an id that wrn_slot_open returned");
   });
 }
 

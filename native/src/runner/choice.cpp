@@ -14,16 +14,25 @@ struct Known {
   const char *name, *title;
 };
 // The backends of wrn-deploy, sorted: this library has one of them, and a typing error in another is told from it.
-constexpr Known kBackends[] = {{"onnxruntime", "ONNX Runtime CPU"},
-                               {"onnxruntime_cuda", "ONNX Runtime CUDA"},
-                               {"onnxruntime_cuda_graphs", "ONNX Runtime CUDA channels-last, as graphs"},
-                               {"onnxruntime_cuda_nhwc", "ONNX Runtime CUDA channels-last"},
-                               {"onnxruntime_rtx", "ONNX Runtime TensorRT-RTX"},
-                               {"onnxruntime_tensorrt", "ONNX Runtime TensorRT"},
-                               {"openvino", "OpenVINO CPU"},
-                               {"tensorrt", "TensorRT"},
-                               {"tensorrt_rtx", "TensorRT-RTX"},
-                               {"torch", "PyTorch CPU"}};
+constexpr Known kBackends[] = {
+    {"onnxruntime", "ONNX Runtime CPU"},
+    {"onnxruntime_cuda", "ONNX Runtime CUDA"},
+    {"onnxruntime_cuda_graphs", "ONNX Runtime CUDA channels-last, as graphs"},
+    {"onnxruntime_cuda_nhwc", "ONNX Runtime CUDA channels-last"},
+    {"onnxruntime_rtx", "ONNX Runtime TensorRT-RTX"},
+    {"onnxruntime_tensorrt", "ONNX Runtime TensorRT"},
+    {"openvino", "OpenVINO CPU"},
+    {"tensorrt", "TensorRT"},
+    {"tensorrt_nographs", "TensorRT without graphs"},
+    {"tensorrt_rtx", "TensorRT-RTX"},
+    {"tensorrt_rtx_nographs", "TensorRT-RTX without graphs"},
+    {"torch", "PyTorch CPU"},
+    {"torch_channels_last", "PyTorch CPU channels-last"},
+    {"torch_compile", "PyTorch CPU compiled"},
+    {"torch_cuda", "PyTorch CUDA"},
+    {"torch_cuda_channels_last", "PyTorch CUDA channels-last"},
+    {"torch_cuda_compile", "PyTorch CUDA compiled"},
+    {"torch_cuda_compile_graphs", "PyTorch CUDA compiled, as graphs"}};
 constexpr const char *kPrecisions[] = {"fp32", "fp16", "int8", "bf16", "fp8"};
 // What ONNX Runtime runs on a CPU, preferred first. int8 changes answers: it must be named.
 constexpr const char *kArtifacts[][2] = {{"fp32", "onnx-fp32"}, {"int8", "onnx-int8-onnxruntime"}};

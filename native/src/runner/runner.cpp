@@ -196,7 +196,7 @@ void Runner::check_outputs(const std::vector<const void *> &results, std::int64_
   for (std::size_t at = 0; at < results.size(); ++at)
     if (model().outputs[at].dtype == WRN_FLOAT32)
       check_finite(results[at], model().outputs[at], count, backend() + " " + precision() + " gives",
-                   "run another precision, as fp32");
+                   "run another precision, such as fp32");
 }
 
 void Runner::warmup(const std::int64_t *batches, std::size_t n, std::int32_t iterations) {

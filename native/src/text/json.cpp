@@ -72,7 +72,7 @@ class JsonReader {
       blank();
       Json value = any();
       const auto [there, added] = members.try_emplace(std::move(name), std::move(value));
-      if (!added) throw JsonError{"the key " + quoted(there->first) + " is there twice"};
+      if (!added) throw JsonError{"the key " + quoted(there->first) + " appears twice"};
       blank();
       if (take("}")) return members;
       if (!take(",")) fail("Expecting ',' delimiter", at_);
@@ -101,7 +101,7 @@ class JsonReader {
 
   Json::Number number() {
     for (const std::string_view constant : {"NaN", "Infinity", "-Infinity"})
-      if (take(constant)) throw JsonError{std::string(constant) + " is no number of JSON"};
+      if (take(constant)) throw JsonError{std::string(constant) + " is not a JSON number"};
     const std::size_t from = at_;
     take("-");
     if (!take("0") && !digits()) fail("Expecting value", from);
@@ -119,7 +119,7 @@ class JsonReader {
     double value = 0;  // not strtod: the host's locale may have commas
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
     if (read.ec == std::errc::result_out_of_range) value = read_far(text);
-    if (!std::isfinite(value)) throw JsonError{text + " is no finite number"};
+    if (!std::isfinite(value)) throw JsonError{text + " is not a finite number"};
     return {wrn::number(value)};
   }
 

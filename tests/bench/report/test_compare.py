@@ -53,9 +53,9 @@ def test_what_one_report_alone_measured_is_named() -> None:
     found = compare_reports(A, make_report(one_batch, new, dataclasses.replace(SKIPPED, skipped="other")))
     assert found.only_before == (
         "PyTorch fp32 at batch 8",
-        *("ONNX Runtime int8 at batch 1", "ONNX Runtime int8 at batch 8", "ONNX Runtime int8's answers"),
+        *("ONNX Runtime int8 at batch 1", "ONNX Runtime int8 at batch 8", "ONNX Runtime int8's predictions"),
     )
-    assert found.only_after == ("OpenVINO fp32 at batch 1", "OpenVINO fp32 at batch 8", "OpenVINO fp32's answers")
+    assert found.only_after == ("OpenVINO fp32 at batch 1", "OpenVINO fp32 at batch 8", "OpenVINO fp32's predictions")
 
 
 def test_a_tenth_is_found_in_noise_and_nothing_is_not() -> None:

@@ -60,7 +60,7 @@ def test_every_command_of_the_first_try_runs(tmp_path: Path, environment: dict[s
     ):
         ran = {row["title"] for row in json.loads(measured)["rows"] if row["accuracy"] is not None}
         assert ran == {"ONNX Runtime CPU"}
-    assert "all whole" in wrn_deploy("verify", "example")
+    assert "all intact" in wrn_deploy("verify", "example")
 
 
 def test_a_service_runs_it(tmp_path: Path, environment: dict[str, str]) -> None:

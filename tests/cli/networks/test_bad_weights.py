@@ -155,13 +155,19 @@ def test_random_weights_need_the_name_of_a_network(cli: Cli) -> None:
     assert "no network is named: expected its name too, such as wrn-16-2" in outcome.err
 
 
-def test_weights_that_name_no_network_need_its_name(cli: Cli, weights: Path) -> None:
-    torch.save(load_file(weights), "plain.pth")
+def test_weights_that_fit_no_network_need_its_name(cli: Cli, weights: Path) -> None:
+    torch.save({**load_file(weights), "extra.weight": torch.zeros(3)}, "plain.pth")
     outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
     assert outcome.code == 2
-    assert (
-        "plain.pth does not say which network it is for: expected --model (for export and deploy: MODEL)" in outcome.err
-    )
+    assert "plain.pth does not say which network it is for, and its tensors fit no network that is known" in outcome.err
+    assert "expected --model (for export and deploy: MODEL)" in outcome.err
+
+
+def test_weights_that_fit_one_network_need_no_name(cli: Cli, weights: Path) -> None:
+    torch.save(load_file(weights), "plain.pth")
+    outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
+    assert outcome.code == 0, outcome.err
+    assert "plain.pth: weights of wrn-10-1, the one network that its tensors fit" in outcome.err
 
 
 @pytest.mark.parametrize(

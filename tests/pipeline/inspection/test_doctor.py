@@ -10,6 +10,7 @@ import pytest
 
 import wrn_deploy
 from wrn_deploy.backends.plan import backend as plan_backend
+from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.machine import Gpu, describe_machine
 from wrn_deploy.pipeline.inspection import doctor
 from wrn_deploy.pipeline.inspection.doctor import diagnose
@@ -53,7 +54,8 @@ def test_here_everything_but_a_gpu_works() -> None:
     pytest.importorskip("tensorrt_rtx")
     steps = diagnose().steps
     assert {step for step, reason in steps.items() if reason is None} == {
-        *("train", "export", "calibrate", "read parquet data", "build-engine", "embed"),
+        *("train", "export", "calibrate", "read parquet data", "build-engine", "embed --python"),
+        *(("embed",) if native_obstacle() is None else ()),
         *("run with ONNX Runtime CPU", "run with OpenVINO CPU"),
         *("run with PyTorch CPU", "run with PyTorch CPU channels-last", "run with PyTorch CPU compiled"),
     }

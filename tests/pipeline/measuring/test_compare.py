@@ -119,6 +119,13 @@ def test_right_answers_are_counted_exactly() -> None:
         check_comparison(found, RegressionLimits(drop=2.4))
 
 
+def test_lost_answers_are_told_though_the_times_are_too_noisy() -> None:
+    found = spread(FP32, 1.2, width=0.5)
+    fewer = dataclasses.replace(found.scored[0], after=found.scored[0].after - 9)
+    with pytest.raises(GateError, match=r"2\.50 points of top-1 lost"):
+        check_comparison(dataclasses.replace(found, scored=(fewer,)), RegressionLimits(regress=5.0, drop=1.0))
+
+
 def test_a_gate_with_nothing_to_judge_is_an_error() -> None:
     few = dataclasses.replace(FP32, latencies=(dataclasses.replace(FP32.latencies[0], rounds_ms=((1.0,),) * 5),))
     with pytest.raises(DeployError, match="--max-regress has nothing to check") as error:

@@ -75,13 +75,16 @@ def test_the_real_checkpoints_are_as_good_as_published(shared_data: Path, model:
     assert (row.accuracy.correct, row.accuracy.images) == (right, 1017)
 
 
-def test_weights_that_do_not_say_it_need_a_name(trained: Path, tmp_path: Path) -> None:
+def test_weights_that_fit_one_network_need_no_name(trained: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
     torch.save(load_file(trained / "weights.safetensors"), tmp_path / "plain.pth")
-    with pytest.raises(UsageError, match=r"plain\.pth does not say which network it is for: expected --model"):
-        evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth"), DIGITS, Silent())
+    recognised, named = (
+        evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth", model=model), DIGITS, Silent()).rows[0].accuracy
+        for model in (None, "wrn-10-1")
+    )
+    assert recognised == named
     with pytest.raises(DeployError, match="is not a checkpoint of wrn-16-1"):
         evaluate_target(BundleOrWeights(path=tmp_path / "plain.pth", model="wrn-16-1"), DIGITS, Silent())
 

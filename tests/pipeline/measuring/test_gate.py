@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from tests.bench.sample_reports import make_report
 from wrn_deploy.bench.report.report import Accuracy, Report, Row
+from wrn_deploy.bench.report.scores import ClassScore
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import GateError
 from wrn_deploy.pipeline.measuring.compare import check_drop
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.remarks import warnings
 from wrn_deploy.spec import Precision
 
 FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
@@ -79,6 +82,22 @@ def test_a_single_image_of_many_is_not_0_points() -> None:
 def test_the_gate_fails_without_anything_to_compare(rows: list[tuple[str, Precision, int | None]]) -> None:
     with pytest.raises(GateError, match="expected fp32 and a row of lower precision"):
         check_drop(report_with(*rows), 99.0)
+
+
+@pytest.mark.parametrize(("correct", "passes"), [(0, False), (100, False), (110, False), (130, True)])
+def test_the_gate_fails_if_fp32_is_no_better_than_guessing(correct: int, passes: bool) -> None:
+    """Labels in another order or wrong preprocessing: int8 would lose nothing against it."""
+    ten = tuple(ClassScore(str(label), 100, correct // 10) for label in range(10))
+    accuracy = Accuracy(images=1000, correct=correct, agreement=1.0, classes=ten)
+    rows = [Row(backend=f"b{kind}", title="B", precision=kind, accuracy=accuracy) for kind in (FP32, INT8)]
+    report = dataclasses.replace(make_report(*rows), reference=rows[0].name)
+    assert any("better than guessing" in remark.text for remark in warnings(report)) is not passes
+    if passes:
+        check_drop(report, 0.0)
+    else:
+        text = f"B fp32 is right on {correct} of 1000 images, not shown to be better than guessing one of 10 classes"
+        with pytest.raises(GateError, match=text):
+            check_drop(report, 99.0)
 
 
 def test_the_gate_passes_on_the_real_bundle(made_bundle: Path) -> None:

@@ -92,6 +92,11 @@ class Accuracy:
         """What top-1 may be on more images like these."""
         return wilson(self.correct, self.images)
 
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether top-1 is shown to be above a guess among the classes that have images; True if they are unknown."""
+        return len(self.classes) < 2 or self.interval.low > 1 / len(self.classes)
+
 
 def wilson(correct: int, images: int) -> Interval:
     """The 95 % score interval of a fraction, which stays within 0..1 and holds for few images too.

@@ -64,7 +64,7 @@ def predict(
 
 @app.command()
 def embed(
-    out: Annotated[Path, option("FOLDER", "Folder for the header, libraries, CMake package and example.")],
+    out: Annotated[Path, option("FOLDER", "Folder for the header, library, CMake package and example.")],
     python: Annotated[
         bool, flag("--python", "Build the library that starts this Python: it has every backend.")
     ] = False,

@@ -81,7 +81,7 @@ def _accuracy(report: Report) -> Iterator[tuple[str, str]]:
             before = worst.get(row.precision)
             if before is None or row.accuracy.correct < (before.accuracy or row.accuracy).correct:
                 worst[row.precision] = row
-    reference = next(row.accuracy for row in report.rows if row.name == report.reference)
+    reference = report.reference_accuracy
     assert reference is not None
     yield "accuracy", f"fp32 {percent(reference.top1)} top-1 on {reference.images:,} images of {report.data}"
     for precision, row in worst.items():
@@ -95,6 +95,9 @@ def _next(made: Deployment, *, failed: bool) -> str:
     if made.report is None:
         return f"wrn-deploy eval {folder} --data DATA --max-drop {made.max_drop:g}, with labelled images"
     data = shlex.quote(str(made.data))
+    fp32 = made.report.reference_accuracy
+    if fp32 is None or not fp32.beats_guessing:
+        return "check the weights, the order of the labels, --mean, --std and --resize"
     if failed:
         return f"wrn-deploy tune {folder} --data {data} --max-drop {made.max_drop:g}"
     return f"wrn-deploy bench {folder} --data {data}"

@@ -96,11 +96,11 @@ def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
         print_json_text(result.to_json())
         return
     reference = result.reference
-    top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} right"
+    top1 = "" if reference.top1 is None else f", fp32 {percent(reference.top1)} correct"
     about = f"{result.model} trained on {result.data}, {result.images} images"
     print_heading(about, random_weights=result.random_weights)
     print_line(f"evaluated on {reference.images} held-out images of {result.held_out}{top1}")
-    numbers = ("loss", "as fp32", "±", "right")
+    numbers = ("loss", "agreement", "±", "top-1")
     table = new_table("graph", "", *numbers, "", right=numbers)
     for graph in result.graphs:
         _add(table, graph, result)
@@ -112,7 +112,7 @@ def show_finetuning(result: Finetuning, *, as_json: bool) -> None:
 def _add(table: Table, graph: Finetuned, result: Finetuning) -> None:
     table.add_row(graph.key, "before", *_cells(graph.before, result), "")
     if graph.kept is None:
-        table.add_row("", "after", "", "", "", "", "not better: left unchanged")
+        table.add_row("", "after", "", "", "", "", "no improvement: unchanged")
         return
     steps = f"<- written, {graph.kept} of {result.schedule['steps']} steps"
     table.add_row("", "after", *_cells(graph.after, result), steps, style="bold")

@@ -31,7 +31,7 @@ static int start_python(const char *executable, char *message, size_t room) {
     PyEval_SaveThread();
     return 0;
   }
-  snprintf(failed, sizeof failed, "Python of %s cannot start (%s): repair it, or run `wrn-deploy embed` again in an "
+  snprintf(failed, sizeof failed, "Python of %s cannot start (%s): repair it, or run `wrn-deploy embed --python` again in an "
            "environment that works", executable, status.err_msg ? status.err_msg : "no reason given");
   snprintf(message, room, "%s", failed);
   return -1;
@@ -45,7 +45,7 @@ static void report(const char *executable, char *message, size_t room) {
   text = value ? PyObject_Str(value) : NULL;
   const char *words = text ? PyUnicode_AsUTF8(text) : NULL;
   snprintf(message, room, "the Python environment of %s lacks something (%s: %s): pip install 'wrn-deploy[embed]' into "
-           "it, or run `wrn-deploy embed` again in another", executable,
+           "it, or run `wrn-deploy embed --python` again in another", executable,
            kind ? ((PyTypeObject *)kind)->tp_name : "no exception", words ? words : "no text");
   PyErr_Clear();
   Py_XDECREF(kind), Py_XDECREF(value), Py_XDECREF(trace), Py_XDECREF(text);

@@ -18,7 +18,7 @@
 
 #define ROOM 8192 /* bytes of a message */
 #define LENGTH 4096 /* of a path */
-#define AGAIN "run `wrn-deploy embed` again in an environment with wrn-deploy"
+#define AGAIN "run `wrn-deploy embed --python` again in an environment with wrn-deploy"
 
 static __thread char last[ROOM];
 
@@ -131,8 +131,8 @@ static int32_t load_python(const python *found) {
   if (version != NULL) {
     size_t length = strlen(WRN_PYTHON);
     if (strncmp(version(), WRN_PYTHON, length) == 0 && version()[length] == '.') return WRN_OK;
-    return fail(WRN_MACHINE, "this process runs Python %.*s, and this library was built with %s: run `wrn-deploy embed` "
-                "with the process's Python", (int)strcspn(version(), " "), version(), WRN_PYTHON);
+    return fail(WRN_MACHINE, "this process runs Python %.*s, and this library was built with %s: run `wrn-deploy embed "
+                "--python` with the process's Python", (int)strcspn(version(), " "), version(), WRN_PYTHON);
   }
   if (*found->libpython != '\0' && dlopen(found->libpython, RTLD_NOW | RTLD_GLOBAL) == NULL)
     return fail(WRN_MACHINE, "cannot load Python (%s): " AGAIN, dlerror());
@@ -202,7 +202,7 @@ static int32_t begin(wrn_runner runner) {
   int32_t status = check_process();
   if (status != WRN_OK) return status;
   if (__atomic_load_n(&started, __ATOMIC_ACQUIRE)) return WRN_OK;
-  return fail(WRN_USAGE, "runner %llu is not open: expected one that wrn_open gave", (unsigned long long)runner);
+  return fail(WRN_USAGE, "runner %llu is not open: expected one from wrn_open that is not closed yet", (unsigned long long)runner);
 }
 
 /* ---- structures of other versions ---- */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from wrn_deploy.models.checkpoints.match import Match, find_match, is_count
 from wrn_deploy.models.checkpoints.states import State
 from wrn_deploy.spec import ModelSpec
 
-__all__ = ["check_keys", "check_values", "shapes_of"]
+__all__ = ["check_keys", "check_values", "fitting_networks", "shapes_of"]
 
 
 DEPTHS, WIDEST = range(10, 59, 6), 64 * 32  # of WRN-d-k: d, and the most channels
@@ -49,7 +50,7 @@ def check_keys(
     """Raises DeployError if a tensor is missing, left over or of another shape, with the keys and the likely remedy."""
     missing = [key for key in match.pairs.values() if key not in match.state]
     differing = _differing(match, own)
-    if match.layout.refused and len(missing) < len(match.pairs) / 2 and not any(_fitting(states)):
+    if match.layout.refused and len(missing) < len(match.pairs) / 2 and not any(fitting_networks(states)):
         raise DeployError(f"{file} has the layout of {match.layout.name}: {match.layout.refused}")
     if match.problems:
         raise DeployError(
@@ -128,7 +129,7 @@ def _remedy(missing: list[str], left_over: tuple[str, ...], file: Path, states: 
     for pattern, remedy in MISSING.items():
         if missing and not left_over and all(map(pattern.fullmatch, missing)):
             return remedy
-    fitting = [*_fitting(states)]
+    fitting = [_named(spec) for spec in fitting_networks(states)]
     if fitting:
         return f"It matches {' and '.join(fitting)}: use that name"
     if not missing and left_over:
@@ -136,8 +137,11 @@ def _remedy(missing: list[str], left_over: tuple[str, ...], file: Path, states: 
     return "It matches no known network: `wrn-deploy models` lists them"
 
 
-def _fitting(states: Mapping[str, State]) -> Iterator[str]:
-    """The networks that the file is whole weights of, with the number of classes if it is not the usual one."""
+def fitting_networks(states: Mapping[str, State]) -> Iterator[ModelSpec]:
+    """The networks whose weights are in the file, with nothing missing or left over; with the file's number of classes.
+
+    They are the listed ones, and WRN-d-k with a depth up to 58.
+    """
     for spec in _plausible(states):
         own = shapes_of(spec)
         try:
@@ -148,7 +152,12 @@ def _fitting(states: Mapping[str, State]) -> Iterator[str]:
             continue
         classes = _other_classes(match, own, spec)
         if classes or not _differing(match, own):
-            yield f"{spec.name} with --classes {classes}" if classes else spec.name
+            yield dataclasses.replace(spec, classes=classes) if classes else spec
+
+
+def _named(spec: ModelSpec) -> str:
+    usual = describe_model(spec.name).classes
+    return spec.name if spec.classes == usual else f"{spec.name} with --classes {spec.classes}"
 
 
 def _plausible(states: Mapping[str, State]) -> Iterator[ModelSpec]:

@@ -100,10 +100,13 @@ def check_comparison(found: Comparison, limits: RegressionLimits) -> None:
 
     Raises:
         GateError: something became worse, with every case.
-        DeployError: nothing could be judged.
+        DeployError: nothing could be judged, and no lost answers are more than allowed.
     """
+    lost = [] if limits.drop is None else _less_accurate(found, limits.drop)
+    if limits.regress is not None and not lost and not limits.strict:
+        _check_judged(found)
     worse = [] if limits.regress is None else _slower(found, limits.regress, strict=limits.strict)
-    worse += [] if limits.drop is None else _less_accurate(found, limits.drop)
+    worse += lost
     if limits.strict:
         worse += [f"{name} is no longer measured" for name in found.only_before]
         worse += [_describe_open(timed) for timed in found.timed if not timed.verdict.holds]
@@ -111,16 +114,22 @@ def check_comparison(found: Comparison, limits: RegressionLimits) -> None:
         raise GateError(f"{'; '.join(worse)}: expected no regression; find out what changed, or raise the limits")
 
 
-def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
-    judged = [timed for timed in found.timed if timed.verdict.low is not None]
-    if not judged and not strict:
+def _judged(found: Comparison) -> list[Timed]:
+    return [timed for timed in found.timed if timed.verdict.low is not None]
+
+
+def _check_judged(found: Comparison) -> None:
+    if not _judged(found):
         reasons = "; ".join(_describe_open(timed) for timed in found.timed) or "no times"
         raise DeployError(
             f"--max-regress has nothing to check ({reasons}): expected candidates and batch sizes with 6 rounds or "
             "more in both reports, and a quiet machine; measure again, with more --rounds"
         )
+
+
+def _slower(found: Comparison, percent: float, *, strict: bool) -> list[str]:
     limit = 1 + percent / 100
-    return [_describe_slower(timed, percent) for timed in judged if _low(timed, strict=strict) > limit]
+    return [_describe_slower(timed, percent) for timed in _judged(found) if _low(timed, strict=strict) > limit]
 
 
 def _low(timed: Timed, *, strict: bool) -> float:
@@ -164,15 +173,21 @@ def check_drop(report: Report, max_drop: float) -> None:
     All rows were measured on the same images, so right answers are counted: losing exactly `max_drop` passes.
 
     Raises:
-        GateError: a row loses more, or there is nothing to compare.
+        GateError: a row loses more, there is nothing to compare, or fp32 is no better than guessing.
     """
     measured = [(row, row.accuracy) for row in report.rows if row.accuracy is not None]
-    fp32 = next((accuracy for row, accuracy in measured if row.name == report.reference), None)
+    fp32 = report.reference_accuracy
     if fp32 is None or all(row.precision is Precision.FP32 for row, _ in measured):
         names = ", ".join(row.name for row, _ in measured) or "nothing"
         raise GateError(
             f"--max-drop {max_drop:g} compares with fp32, and {names} was measured: expected fp32 and a row of lower "
             "precision; calibrate the bundle, leave --backend out, or install what the skipped rows need"
+        )
+    if not fp32.beats_guessing:
+        raise GateError(
+            f"{report.reference} is right on {fp32.correct} of {fp32.images} images, not shown to be better than "
+            f"guessing one of {len(fp32.classes)} classes: expected a trained network; check the weights, the order of "
+            "the labels, --mean, --std and --resize"
         )
     for row, accuracy in measured:
         lost, images = fp32.correct - accuracy.correct, accuracy.images

@@ -35,7 +35,7 @@ class NetworkOptions:
     """Which network, with which weights, and what is changed of its description.
 
     Args:
-        model: its name, as in "wrn-50-2"; None: the one that the weights name.
+        model: its name, as in "wrn-50-2"; None: the one that the weights name, or that alone fits their tensors.
         weights: a file, or a name as in "timm/wide_resnet50_2.racm_in1k"; None: untrained.
         overrides: changes to the description.
         seed: of untrained weights, 0 to 2**63 - 1.
@@ -113,7 +113,7 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
         >>> network_of(loaded)(torch.zeros(1, *loaded.spec.input.shape))
 
     Raises:
-        UsageError: the file has no state dict of that key, or does not name its network and none is given.
+        UsageError: the file has no state dict of that key, or no network is given and it is not clear which one it is.
         DeployError: no such file or name, weights of another network, or a file that is not a checkpoint of it.
         MachineError: a package is missing, or the download needs a network and there is none.
     """
@@ -127,12 +127,7 @@ def load_weights(options: NetworkOptions, progress: Progress) -> LoadedWeights:
     usual = named or described
     if usual is None:
         published = source or published_as(digest)
-        if published is None:
-            raise UsageError(
-                f"{file} does not say which network it is for: expected --model (for export and deploy: MODEL), such "
-                "as wrn-16-2"
-            )
-        usual = describe_model(published.network)
+        usual = _recognised(checkpoint, progress) if published is None else describe_model(published.network)
     if described is not None and described.name != usual.name:
         raise DeployError(f"{file} contains {described.name}: expected {usual.name}; give it its own name")
     spec = options.overrides.apply(described or usual)
@@ -180,6 +175,21 @@ def published_weights(name: str, network: str | None) -> WeightsSource | None:
             f"model {source.network}"
         )
     return source
+
+
+def _recognised(checkpoint: Checkpoint, progress: Progress) -> ModelSpec:
+    """The one network that the tensors fit."""
+    from wrn_deploy.models.checkpoints.checks import fitting_networks
+
+    fitting = [*fitting_networks(checkpoint.states)]
+    if len(fitting) != 1:
+        fits = f"its tensors fit {' and '.join(spec.name for spec in fitting) or 'no network that is known by name'}"
+        raise UsageError(
+            f"{checkpoint.file} does not say which network it is for, and {fits}: expected --model (for export and "
+            "deploy: MODEL), such as wrn-16-2"
+        )
+    progress.note(f"{checkpoint.file}: weights of {fitting[0].name}, the one network that its tensors fit")
+    return fitting[0]
 
 
 def _find(name: str, network: ModelSpec | None, progress: Progress) -> tuple[Path, WeightsSource | None]:

@@ -1,0 +1,1 @@
+"""Tests of what is the C++ library's own: its ABI, its sanitizers, other machines, the service."""

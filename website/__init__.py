@@ -1,0 +1,1 @@
+"""What MkDocs calls to make the documentation's site."""
