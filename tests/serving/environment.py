@@ -73,7 +73,16 @@ def _installed(name: str, packages: tuple[str, ...]) -> Path:
         return site
     shutil.rmtree(site, ignore_errors=True)
     BUILD.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ]
     try:
         done = subprocess.run(
             [*command, site, *packages], capture_output=True, text=True, check=False, timeout=INSTALL_S

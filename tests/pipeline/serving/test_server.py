@@ -84,7 +84,10 @@ def test_pixels_are_answered_as_runner_does_to_the_bit(running: Serving, runner:
 
 def test_normalised_images_in_int8_are_answered_as_runner_does(running: Serving, example: Path) -> None:
     images = CHANCE.standard_normal((7, 3, 32, 32)).astype(np.float32)
-    with Runner.open(example, precision="int8", backend="onnxruntime", contexts=1) as opened, running.client() as client:
+    with (
+        Runner.open(example, precision="int8", backend="onnxruntime", contexts=1) as opened,
+        running.client() as client,
+    ):
         found = client.infer("floats", "images", "FP32", images)
         assert np.array_equal(found["logits"], opened.predict(images))
 
@@ -130,7 +133,8 @@ client = grpc.InferenceServerClient(f"127.0.0.1:{sys.argv[1]}")
 given = grpc.InferInput("images", list(images.shape), "UINT8")
 given.set_data_from_numpy(images)
 logits = client.infer("wrn-10-1", [given]).as_numpy("logits")
-best = client.infer("wrn-10-1", [given], outputs=[grpc.InferRequestedOutput("logits", class_count=1)]).as_numpy("logits")
+wanted = [grpc.InferRequestedOutput("logits", class_count=1)]
+best = client.infer("wrn-10-1", [given], outputs=wanted).as_numpy("logits")
 print(json.dumps([logits.tobytes().hex(), [entry[0].decode() for entry in best]]))
 """
     logits, best = run_client(code, running.grpc, tmp_path / "images.npy")
@@ -204,7 +208,7 @@ def test_a_thousand_clients_are_all_answered(running: Serving) -> None:
     assert time.monotonic() - begin < 60
 
 
-def test_a_damaged_version_is_refused_and_the_old_one_goes_on_answering(running: Serving, example: Path) -> None:
+def test_a_damaged_version_is_refused_and_the_old_one_goes_on_answering(running: Serving) -> None:
     models = running.log.parent / "models"
     images = pixels(2)
     before = _ask(running, images)
