@@ -10,6 +10,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, GateError, UsageError
 from wrn_deploy.files.text import read_text
 from wrn_deploy.files.trust import trust
+from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.serving.model_checks import CONFIG, check_model, newest_version
 from wrn_deploy.serving.config import parameter_of
 from wrn_deploy.serving.text_format import parse_config
@@ -50,16 +51,21 @@ def check_repository(folder: Path, bundles: Sequence[Bundle] = (), triton: Trito
     models = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
     if not models:
         raise DeployError(f"{folder} has no models: expected a repository that `wrn-deploy repository` wrote")
-    problems = [f"{model.name}: {problem}" for model in models for problem in check_model(model, trust(), triton)]
+    _check_none(
+        folder, [f"{model.name}: {problem}" for model in models for problem in check_model(model, trust(), triton)]
+    )
     checked = [_describe(model) for model in models]
-    problems += [problem for bundle in bundles for problem in _stale(folder, checked, bundle)]
-    if problems:
-        raise GateError(f"{folder} fails {len(problems)} checks:\n  " + "\n  ".join(problems))
+    _check_none(folder, [problem for bundle in bundles for problem in _stale(folder, checked, bundle)])
     return checked
 
 
+def _check_none(folder: Path, problems: Sequence[str]) -> None:
+    if problems:
+        raise GateError(f"{folder} fails {count(len(problems), 'check')}:\n  " + "\n  ".join(problems))
+
+
 def _describe(model: Path) -> CheckedModel:
-    config = parse_config(read_text(model / CONFIG), CONFIG) if (model / CONFIG).is_file() else {}
+    config = parse_config(read_text(model / CONFIG), CONFIG)
     return CheckedModel(name=model.name, version=newest_version(model), ours=parameter_of(config, "sha256") is not None)
 
 
