@@ -25,7 +25,7 @@ SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 def _compile(compiler: str, made: Path, *options: str | Path) -> Path:
     skip_without_tools("native")
     headers = find_native_tools().headers
-    flags = ["-std=c++17", "-O1", "-g1", '-DWRN_VERSION="stress"', "-ffp-contract=off", "-pthread", f"-I{NATIVE}/src"]
+    flags = ["-std=c++17", "-O0", "-g1", '-DWRN_VERSION="stress"', "-ffp-contract=off", "-pthread", f"-I{NATIVE}/src"]
     command: list[str | Path] = [compiler, *flags, f"-I{NATIVE}/include", f"-isystem{headers}", *options, "-o", made]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr and "san" in done.stderr:
