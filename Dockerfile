@@ -2,6 +2,7 @@
 #     docker build -t wrn-deploy .
 #     docker run --rm --gpus all wrn-deploy doctor
 FROM nvcr.io/nvidia/cuda:13.0.2-devel-ubuntu24.04
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ make python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*

@@ -18,7 +18,16 @@ HEAVY = {
     "torch",
 }  # fmt: skip
 MAX_FILES = 12  # in one folder, beside its __init__.py
-GROUPS = ("engines", "inference", "inspection", "measuring", "networks", "quantization", "signing")  # of commands
+GROUPS = (
+    "engines",
+    "inference",
+    "inspection",
+    "measuring",
+    "networks",
+    "quantization",
+    "serving",
+    "signing",
+)  # of commands
 
 # Layer -> the layers it may import. A layer is the first part below wrn_deploy; it may always import itself.
 GROUND = {
@@ -32,11 +41,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": GROUND,
     "runtime": GROUND | {"data"},
     "embed": GROUND | {"runtime"},
+    "serving": GROUND | {"runtime"},
     **dict.fromkeys(LIBRARIES, BASE),
     "rendering": GROUND | {"bench"},
-    "pipeline": BASE | LIBRARIES | {"embed", "rendering"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"pipeline"},
-    "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
+    "pipeline": BASE | LIBRARIES | {"embed", "rendering", "serving"},
+    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
+    "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "__init__": {"errors", "runtime", "version", "api"},
 }
 

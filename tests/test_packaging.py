@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SUBPACKAGES = ("export", "calib", "engines", "native")  # top-level folders of the tree, subpackages of the wheel
 DATA_FILES = {
     "wrn_deploy/py.typed",
+    "wrn_deploy/serving/model_config.json",
     *(f"wrn_deploy/models/{name}" for name in ("catalog.json", "published.toml", "checkpoints/sources.toml")),
     *(f"wrn_deploy/data/{name}" for name in ("digits.npz", "digits.LICENSE")),
     *(f"wrn_deploy/data/imagenet_classes.{suffix}" for suffix in ("txt", "LICENSE")),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.pages import ROOT, Step, check_options, run, shown, steps
+from tests.pages import ROOT, Step, blocks, check_options, run, shown, steps
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LARGEST = 8192  # bytes
@@ -70,3 +71,15 @@ def test_the_page_on_installing_lists_every_extra() -> None:
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
     assert set(extras) <= listed
+
+
+def test_the_lines_of_cplusplus_compile(tmp_path: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++")
+    (lines,) = blocks("README.md", "cpp")
+    before = "#include <wrn_runner.h>\nvoid f(wrn_runner runner, wrn_images images, wrn_buffer logits) {\n"
+    (tmp_path / "lines.cpp").write_text(f"{before}{lines}}}\n", encoding="utf-8")
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Werror", "-I", str(ROOT / "native" / "include")]
+    done = subprocess.run([compiler, *flags, str(tmp_path / "lines.cpp")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -83,7 +83,7 @@ def page(models: Sequence[ListedModel], root: Path) -> str:
     chapters = [_chapter(data, [model for model in models if model.data == data]) for data in DATA_SETS]
     weights = weight_table(models)
     measured = measured_sections(root)
-    parts = [INTRODUCTION, *chapters, f"## Weights known by name\n\n{weights}" if weights else ""]
+    parts = [INTRODUCTION, *chapters, f"## Weights by name\n\n{weights}" if weights else ""]
     if measured:
         parts += ["## Measured here", *measured]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"

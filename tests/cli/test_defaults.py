@@ -225,17 +225,18 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ),
     (
         "measuring.measure.bench_bundle", "bench", ["a", "--data", "b", "--out", "OUT"],
-        MeasureOptions(data="b", logs=Path("OUT/loadgen")),
+        MeasureOptions(data="b", logs=Path("OUT/loadgen"), kept=Path("OUT/bench.rounds.json")),
     ),
     (
         "measuring.measure.bench_bundle", "bench",
         ["a", "--data", "b", "--out", "OUT", *SELECTION, "--batches", "6,7", "--rounds", "8", "--duration", "9",
          "--iterations", "10", "--streams", "11", "--boundary", "e2e", "--baseline", "torch-fp32", "--time-limit", "60",
          "--scenario", "Server", "--scenario-seconds", "12", "--target-latency", "13", "--target-qps", "14",
-         "--no-pictures"],
+         "--no-pictures", "--restart"],
         MeasureOptions(
             data="b", batches=(6, 7), rounds=8, duration_s=9.0, iterations=10, streams=11, boundary=Boundary.E2E,
-            baseline=("torch", Precision.FP32), logs=Path("OUT/loadgen"), pictures=False, time_limit_s=60.0, **SELECTED,
+            baseline=("torch", Precision.FP32), logs=Path("OUT/loadgen"), pictures=False, time_limit_s=60.0,
+            kept=Path("OUT/bench.rounds.json"), restart=True, **SELECTED,
             loads=(Load(scenario=Scenario.SERVER, seconds=12.0, batch=7, target_ms=13.0, qps=14.0),),
         ),
     ),

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wrn_deploy
 from wrn_deploy import Runner
 from wrn_deploy.data import Role, open_data
 
@@ -65,8 +66,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(made_bundle: Path) -> Iterator[Server]:
-    started = Server(made_bundle, MAX_BYTES=str(MAX_BYTES))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wrn_deploy.example(tmp_path_factory.mktemp("example") / "example").bundle.folder
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path) -> Iterator[Server]:
+    started = Server(bundle, MAX_BYTES=str(MAX_BYTES))
     yield started
     started.stop()
 
@@ -84,9 +90,9 @@ def images() -> list[bytes]:
     return [_encode(item.load(), ("PNG", "JPEG")[at % 2]) for at, item in enumerate(items)]
 
 
-def test_200_requests_get_what_the_runner_computes(server: Server, images: list[bytes], made_bundle: Path) -> None:
+def test_200_requests_get_what_the_runner_computes(server: Server, images: list[bytes], bundle: Path) -> None:
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(image)).convert("RGB")) for image in images])
-    with Runner.open(made_bundle, backend="onnxruntime", precision="fp32") as runner:
+    with Runner.open(bundle, backend="onnxruntime", precision="fp32") as runner:
         logits, labels = runner.predict(pixels), runner.labels
     scores = np.exp(logits.astype(np.float64))
     scores /= scores.sum(axis=1, keepdims=True)
@@ -125,8 +131,8 @@ def test_what_it_cannot_take_is_refused_with_a_reason(server: Server, images: li
     assert server.ask("GET", "/classify")[0] == 405
 
 
-def test_at_the_end_it_answers_those_that_wait(made_bundle: Path, images: list[bytes]) -> None:
-    server = Server(made_bundle, MAX_DELAY_MS="1500", MAX_BATCH="64")
+def test_at_the_end_it_answers_those_that_wait(bundle: Path, images: list[bytes]) -> None:
+    server = Server(bundle, MAX_DELAY_MS="1500", MAX_BATCH="64")
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(server.ask, "POST", "/classify", image) for image in images[:8]]
         while "images_waiting 8" not in server.ask("GET", "/metrics")[1]:
@@ -140,6 +146,6 @@ def test_at_the_end_it_answers_those_that_wait(made_bundle: Path, images: list[b
     ("settings", "reason"),
     [({"MAX_BATCH": "many"}, "MAX_BATCH is 'many': expected a number"), ({"BUNDLE": "gone"}, "gone is not a bundle")],
 )
-def test_a_wrong_setting_is_told_at_the_start(made_bundle: Path, settings: dict[str, str], reason: str) -> None:
+def test_a_wrong_setting_is_told_at_the_start(bundle: Path, settings: dict[str, str], reason: str) -> None:
     with pytest.raises(AssertionError, match=reason):
-        Server(made_bundle, **settings)
+        Server(bundle, **settings)

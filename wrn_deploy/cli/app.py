@@ -61,6 +61,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "predict": "Print the labels and scores of images.",
         "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },
+    "serving": {
+        "repository": "Write bundles into a model repository for Triton, or check one.",
+        "serve": "Serve bundles over HTTP and gRPC with a Triton server, until Ctrl-C or SIGTERM.",
+    },
     "signing": {
         "sign": "Sign a bundle with a private key.",
         "verify": "Check every file of a bundle, and its signature; exit code 3 if anything is wrong.",

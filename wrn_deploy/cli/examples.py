@@ -60,6 +60,14 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "wrn-deploy predict bundle photos/ --precision int8 --json",
     ),
     "embed": ("wrn-deploy embed -o runner", "wrn-deploy embed -o runner --python"),
+    "repository": (
+        "wrn-deploy repository bundle -o models --backend tensorrt --triton 26.07",
+        "wrn-deploy repository -o models --check",
+    ),
+    "serve": (
+        "wrn-deploy serve bundle",
+        "wrn-deploy serve bundle --repository models --precision int8 --host 0.0.0.0",
+    ),
     "sign": (
         "wrn-deploy sign bundle --key private.pem",
         "wrn-deploy sign bundle --key private.pem --certificate cert.pem",

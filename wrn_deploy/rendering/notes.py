@@ -136,6 +136,8 @@ def notes(report: Report) -> tuple[str, ...]:
     if report.timed:
         found.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
         found.append("images/s is images per run / median; 1 MB is 10^6 bytes.")
+        if report.earlier:
+            found.append(_note_on_sittings(report))
         if report.baseline is not None:
             found.append(_note_on_ratios(one_line(report.baseline), report.settings.rounds))
     if report.reference is not None:
@@ -176,6 +178,16 @@ def environment(report: Report) -> tuple[tuple[str, str], ...]:
         ("Created", report.created),
     )
     return tuple((name, one_line(value)) for name, value in pairs if value)
+
+
+def _note_on_sittings(report: Report) -> str:
+    """As in "Measured in 2 sittings, since it was interrupted: 12 rounds from 2026-..., the rest up to 2026-..."."""
+    parts = [f"{sum(each.rounds.values())} rounds from {one_line(each.began)}" for each in report.earlier]
+    total = len(report.earlier) + 1
+    return (
+        f"Measured in {total} sessions, since it was interrupted: {', '.join(parts)}, the rest up to "
+        f"{one_line(report.created)}."
+    )
 
 
 def _note_on_ratios(baseline: str, rounds: int) -> str:

@@ -29,6 +29,7 @@ class MachineWatch:
         self._cpu, self._gpu, self._clock = cpu, gpu, clock
         self._during: list[Snapshot] = []
         self._taken: dict[int, float] = {}
+        self._timed: tuple[int, CpuTimes | None] | None = None  # the batch size that is being timed, and its start
         self._every_s, self._start_s = EVERY_S, clock()
         self._before = self._snapshot()
         load = self._before.load_1min
@@ -48,15 +49,21 @@ class MachineWatch:
     @contextlib.contextmanager
     def timing(self, batch: int) -> Iterator[None]:
         """Notes what part of the cores' time others take inside the block, in which a batch size is timed."""
-        first = self._cpu.times()
+        self._timed = (batch, self._cpu.times())
         yield
-        last = self._cpu.times()
-        if first is not None and last is not None and last.total > first.total:
-            taken = max(0.0, _others_s(first, last)) + last.steal - first.steal
-            self._taken[batch] = round(min(1.0, taken / (last.total - first.total)), 4)
+        self._note_taken()
+        self._timed = None
 
     def end(self, cores: int, revision: str | None) -> Environment:
         """Ends the watch; returns the environment with warnings for a program that may run on `cores`."""
+        environment = self.so_far(cores, revision)
+        if self._gpu is not None:
+            self._gpu.close()
+        return environment
+
+    def so_far(self, cores: int, revision: str | None) -> Environment:
+        """The environment as `end` returns it, if that were now; the watch goes on."""
+        self._note_taken()
         seconds, times = self._clock() - self._start_s, self._cpu.times()
         environment = Environment(
             before=self._before,
@@ -66,14 +73,21 @@ class MachineWatch:
             during=tuple(self._during),
             cpu_limit=self._cpu.cpu_limit(),
             others_before=self._others,
-            taken=self._taken,
+            taken=dict(self._taken),
         )
         if self._times is not None and times is not None and seconds > 0:
             environment = _with_times(environment, self._times, times, seconds)
-        if self._gpu is not None:
-            self._gpu.close()
         warnings = tuple(remark.text for remark in find_warnings(environment, cores))
         return replace(environment, warnings=warnings)
+
+    def _note_taken(self) -> None:
+        """Notes what others have taken of the time since a batch size began to be timed, if one is."""
+        if self._timed is None:
+            return
+        (batch, first), last = self._timed, self._cpu.times()
+        if first is not None and last is not None and last.total > first.total:
+            taken = max(0.0, _others_s(first, last)) + last.steal - first.steal
+            self._taken[batch] = round(min(1.0, taken / (last.total - first.total)), 4)
 
     def _snapshot(self) -> Snapshot:
         snapshot = replace(self._cpu.state(), at_s=round(self._clock() - self._start_s, 1))

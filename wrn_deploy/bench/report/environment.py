@@ -9,7 +9,7 @@ from enum import StrEnum
 from wrn_deploy.bench.report.verdicts import TAKEN
 from wrn_deploy.formatting import count
 
-__all__ = ["GPU_IDLE", "Environment", "Remark", "Severity", "Snapshot", "find_warnings"]
+__all__ = ["GPU_IDLE", "Environment", "Remark", "Severity", "Sitting", "Snapshot", "find_warnings"]
 
 GPU_IDLE = "GpuIdle"  # NVML's name for a GPU whose clock is low since it has nothing to do
 LOAD = 0.25  # of others, a core, the average of a minute
@@ -97,6 +97,15 @@ class Environment:
     held_s: float | None = None
     cpu_throttles: int | None = None
     taken: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sitting:
+    """A part of a measurement that was interrupted: when it began, its rounds by batch size, and its conditions."""
+
+    began: str
+    rounds: Mapping[int, int]
+    environment: Environment
 
 
 def find_warnings(found: Environment, cores: int) -> tuple[Remark, ...]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wrn_deploy.bench.report.derived import Derived, derive
-from wrn_deploy.bench.report.environment import Environment
+from wrn_deploy.bench.report.environment import Environment, Sitting
 from wrn_deploy.bench.report.record import read_record
 from wrn_deploy.bench.report.scores import Accuracy, LoadResult
 from wrn_deploy.errors import DamagedFile
@@ -144,7 +144,7 @@ class Report:
 
     `data_digest` identifies the images (see `wrn_deploy/data/sampling/digest.py`); `corrupt` names those left out.
     `reference` is the name of the row that `agreement` refers to, `baseline` of the row by whose times the others' are
-    divided.
+    divided. `environment` is that of the last sitting; `earlier` are those before it, if the benchmark was interrupted.
     """
 
     model: str
@@ -160,6 +160,7 @@ class Report:
     settings: Settings
     rows: tuple[Row, ...]
     environment: Environment | None = None
+    earlier: tuple[Sitting, ...] = ()
 
     @property
     def timed(self) -> bool:
@@ -177,16 +178,23 @@ class Report:
         return derive(self)
 
     def taken(self, batch: int) -> float:
-        """The fraction of the cores' time that others took while a batch size was timed, or, unknown, in all; 0..1."""
-        found = self.environment
-        if found is None:
-            return 0.0
-        return found.taken.get(batch, (found.others_cores or 0.0) / self.machine.cores + (found.steal or 0.0))
+        """The fraction of the cores' time that others took while a batch size was timed, or, unknown, in all; 0..1.
+
+        Of several sittings with such rounds, that of the worst.
+        """
+        found = [sitting.environment for sitting in self.earlier if sitting.rounds.get(batch)]
+        if self.environment is not None and (batch in self.environment.taken or not found):
+            found.append(self.environment)
+        return max((_taken(each, batch, self.machine.cores) for each in found), default=0.0)
 
     def to_json(self) -> str:
         """The whole report as JSON, raw samples included; `derived` has what is computed from them."""
         derived = [dataclasses.asdict(row) for row in self.derived.rows]
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self), "derived": derived}) + "\n"
+
+
+def _taken(found: Environment, batch: int, cores: int) -> float:
+    return found.taken.get(batch, (found.others_cores or 0.0) / cores + (found.steal or 0.0))
 
 
 def read_report(file: Path) -> Report:

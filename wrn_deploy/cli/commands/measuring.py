@@ -112,23 +112,28 @@ def bench(
     strict: Annotated[
         bool, flag("--strict", "Exit code 3, after writing the reports, if a ratio is too noisy to conclude.")
     ] = False,
+    restart: Annotated[
+        bool, flag("--restart", "Discard the rounds of an interrupted bench. Default: continue after them.")
+    ] = False,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure latency, accuracy and memory of every candidate side by side.
 
     A candidate is a backend at a precision. fp32 is always measured, as the reference. Variants and other runtimes,
-    such as torch_compile and openvino, are measured if named, or with --all.
+    such as torch_compile and openvino, are measured if named, or with --all. After an interruption, the same command
+    continues after the last finished round.
     """
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.measuring.compare import check_conclusive
     from wrn_deploy.pipeline.measuring.measure import bench_bundle
+    from wrn_deploy.pipeline.measuring.sittings import KEPT
     from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 
     opened, progress, timed = Bundle.open(bundle), new_progress(), timing.options()
     folder = check_folder(out or reports_of(bundle))
     loads = load.options(timed["batches"])
-    more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures}
+    more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures, "kept": folder / KEPT, "restart": restart}
     options = candidates.options(data, **timed, **decoding.options(), **more)
     if dry_run:
         from wrn_deploy.cli.show.forecast import show_forecast

@@ -25,6 +25,7 @@ from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
 from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
+from wrn_deploy.pipeline.measuring.sittings import RoundKeeper, describe_bench, keep_rounds
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import actionable, default_pairs, examine, known_pairs, runtimes
@@ -64,6 +65,8 @@ class MeasureOptions:
         everything: measure comparison-only runtimes and experimental precisions too.
         pictures: put the pixels of some images whose class changed into the report.
         workers: processes that decode while accuracy is measured; None: `choose_workers` decides.
+        kept: file for the rounds of an interrupted benchmark, which the next one goes on with; None: none are kept.
+        restart: discard the rounds in `kept`.
         time_limit_s: seconds for all rounds together, after which fewer are taken; None: no limit.
     """
 
@@ -86,6 +89,8 @@ class MeasureOptions:
     pictures: bool = True
     workers: int | None = None
     time_limit_s: float | None = None
+    kept: Path | None = None
+    restart: bool = False
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or len(set(self.batches)) != len(self.batches):
@@ -134,12 +139,17 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     entries, named = examine_candidates(bundle, options)
     images = min(len(source), options.limit or len(source))
     watch = watch_machine()
+    kept = options.kept if with_latency else None
+    keeper = RoundKeeper(kept, _describe(options, entries, settings, machine), entries, watch)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(keep_rounds(keeper, settings, progress, restart=options.restart))
         for entry in entries:
             if entry.skipped is None:
                 start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
         if with_latency:
-            most = time_rounds(entries, settings, progress, watch, limit_s=options.time_limit_s)
+            limit_s = options.time_limit_s
+            most = time_rounds(entries, settings, progress, watch, limit_s=limit_s, keep=keeper.note)
+            keeper.write()
             settings = dataclasses.replace(settings, rounds=most or settings.rounds)
             run_loads(entries, options.loads, options.logs or Path(), progress)
             environment = watch.end(machine.cores, git_revision())
@@ -172,7 +182,15 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         settings=settings,
         rows=tuple(entry.row(scores.get(entry.name)) for entry in ordered),
         environment=environment,
+        earlier=keeper.earlier,
     )
+
+
+def _describe(
+    options: MeasureOptions, entries: list[RowBuilder], settings: Settings, machine: Machine
+) -> dict[str, str]:
+    data = options.data if options.limit is None else f"the first {options.limit} images of {options.data}"
+    return describe_bench(entries, settings, data, machine, package_versions("wrn-deploy", *PACKAGES))
 
 
 def settings_of(options: MeasureOptions, machine: Machine) -> Settings:

@@ -51,6 +51,13 @@ class RowBuilder:
         """The row's name."""
         return f"{self.found.runtime.title} {self.precision}"
 
+    def skip(self, reason: str) -> None:
+        """Gives the candidate up, and ends its process."""
+        self.skipped = reason
+        if self.worker is not None:
+            self.worker.close()
+        self.worker = None
+
     def row(self, accuracy: Accuracy | None) -> Row:
         """Returns what was measured, with the accuracy of its answers."""
         artifact = self.found.artifact
@@ -88,33 +95,59 @@ def time_rounds(
     watch: MachineWatch | None = None,
     *,
     limit_s: float | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> int:
-    """Times the candidates in rotating order: A B C, B C A, ...; returns the most rounds that a batch size had.
+    """Times the candidates in rotating order: A B C, B C A, ...; returns the most rounds that a batch size has.
 
-    A noisy moment of the machine then hits all of them alike, and none always follows the same other. `watch` looks
-    after each round, while nothing is timed, and at what others take during the rounds of a batch size. `limit_s` is
-    shared out among the batch sizes, with their warm-ups: no round begins after a size's share, but for its first.
+    A noisy moment of the machine then hits all of them alike, and none always follows the same other. Rounds that
+    the entries have already are not taken again.
+
+    Args:
+        entries: the candidates.
+        settings: batch sizes and rounds.
+        progress: counts turns.
+        watch: looks after each round, while nothing is timed, and at what others take during a batch size's rounds.
+        limit_s: is shared out among the batch sizes that are left, with their warm-ups: no round begins after a size's
+            share, but for its first.
+        keep: is called after each round.
     """
-    count, most, begin = len(_working(entries)), 0, time.monotonic()
-    with progress.task(f"Timing {count} candidates", len(settings.batches) * (settings.rounds + 1) * count) as advance:
-        for number, batch in enumerate(settings.batches, start=1):
-            end = math.inf if limit_s is None else begin + limit_s * number / len(settings.batches)
+    count, begin = len(_working(entries)), time.monotonic()
+    done = {batch: _rounds_done(entries, batch) for batch in settings.batches}
+    left = [batch for batch in settings.batches if done[batch] < settings.rounds]
+    turns = sum((settings.rounds - done[batch] + 1) * count for batch in left)
+    with progress.task(f"Timing {count} candidates", turns) as advance:
+        for number, batch in enumerate(left, start=1):
+            end = math.inf if limit_s is None else begin + limit_s * number / len(left)
             for entry, worker in _working(entries):
                 with _failing(entry):
-                    entry.warmed[batch], run_ms = worker.warm_up(batch, *WARM_UP_S)
+                    warmed, run_ms = worker.warm_up(batch, *WARM_UP_S)
+                    entry.warmed[batch] = _added(entry.warmed.get(batch), warmed)
                     runs = math.ceil(settings.duration_s * 1000 / settings.rounds / run_ms)
                     entry.runs = max(1, min(settings.iterations, runs))
                 advance(1)
             with watch.timing(batch) if watch else contextlib.nullcontext():
-                for index in range(settings.rounds):
-                    if index and time.monotonic() > end:
+                for index in range(first := done[batch], settings.rounds):
+                    if index > first and time.monotonic() > end:
                         progress.warn(f"time limit: {index} of {settings.rounds} rounds at batch {batch}")
                         break
                     _take_turns(entries, index, batch, advance)
-                    most = max(most, index + 1)
+                    done[batch] = index + 1
                     if watch is not None:
                         watch.look()
-    return most
+                    keep()
+    return max(done.values())
+
+
+def _rounds_done(entries: Sequence[RowBuilder], batch: int) -> int:
+    """The rounds that each candidate has already."""
+    return min((len(entry.rounds.get(batch, ())) for entry, _ in _working(entries)), default=0)
+
+
+def _added(before: WarmUp | None, after: WarmUp) -> WarmUp:
+    """The warm-ups of two sittings as one; steady only if both were."""
+    if before is None:
+        return after
+    return WarmUp(before.seconds + after.seconds, before.runs + after.runs, before.steady and after.steady)
 
 
 def _take_turns(entries: list[RowBuilder], index: int, batch: int, advance: Callable[[int], object]) -> None:
@@ -160,7 +193,7 @@ def by_reference(entries: Sequence[RowBuilder]) -> list[RowBuilder]:
     return sorted(entries, key=lambda entry: (entry.backend != "torch") if entry.precision is Precision.FP32 else 2)
 
 
-def _working(entries: list[RowBuilder]) -> list[tuple[RowBuilder, Worker]]:
+def _working(entries: Sequence[RowBuilder]) -> list[tuple[RowBuilder, Worker]]:
     """The candidates that run, and have not failed."""
     return [(entry, entry.worker) for entry in entries if entry.worker is not None]
 
@@ -171,7 +204,4 @@ def _failing(entry: RowBuilder) -> Iterator[None]:
     try:
         yield
     except DeployError as error:
-        entry.skipped = str(error)
-        if entry.worker is not None:
-            entry.worker.close()
-        entry.worker = None
+        entry.skip(str(error))

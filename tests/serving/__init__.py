@@ -1,0 +1,1 @@
+"""Tests of serving by Triton, and the real server they run."""

@@ -1,0 +1,1 @@
+"""The steps that serve bundles by Triton: its model repository, checks of it, and the server."""

@@ -1,0 +1,1 @@
+"""Serving by Triton: configurations of models, what a repository must fulfil, and the server's program."""
