@@ -57,7 +57,9 @@ def test_eight_threads(sanitizer: str, library: Path, made_bundle: Path, tmp_pat
 def test_any_bytes(made_bundle: Path, tmp_path: Path) -> None:
     if shutil.which("clang++") is None:
         pytest.skip("no clang++")
-    sources = [path for folder in ("text", "bundle") for path in sorted((NATIVE / "src" / folder).glob("*.cpp"))]
+    sources = [
+        path for folder in ("text", "bundle", "onnx") for path in sorted((NATIVE / "src" / folder).glob("*.cpp"))
+    ]
     everything = tmp_path / "all.cpp"
     everything.write_text("".join(f'#include "{source}"\n' for source in [*sources, HERE / "fuzz.cpp"]))
     options = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined"]
