@@ -1,10 +1,13 @@
 # make demo | test | test-driver | check | docs | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | dist | sbom | clean
-# With a GPU: make gpu | test-gpu, make demo EXTRA=gpu
+# With a GPU: make gpu | test-gpu, make demo EXTRA=gpu. Without one: make demo TORCH=cpu downloads less (docs/reference/install.md).
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRA  ?= $(if $(filter gpu test-gpu,$(MAKECMDGOALS)),gpu,cpu)
 EXTRAS_cpu = cpu,rtx,demo
 EXTRAS_gpu = gpu,demo
+# TORCH=cpu: the builds of PyTorch for CPUs alone, from PyTorch's own index; on Linux the usual ones bring CUDA.
+INDEX_cpu  = --extra-index-url https://download.pytorch.org/whl/cpu
+PIP    = $(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(INDEX_$(TORCH))
 CHECK_gpu  = $(PYTHON) -m wrn_deploy.pipeline.inspection.toolkit
 READY  = $(VENV)/.ready-$(EXTRA)
 DEV    = $(READY)-dev
@@ -51,7 +54,7 @@ coverage: $(DEV)
 
 # Searches for files that break a reader: SECONDS for each target, or for those in TARGETS; finds are kept in build/fuzz/.
 fuzz: $(DEV)
-	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris
+	$(PIP) atheris
 	$(RUN)python -m tests.fuzzing.search --seconds $(SECONDS) $(TARGETS)
 
 # The documentation's site in build/site, in an environment of its own without PyTorch; a broken link or anchor fails.
@@ -88,12 +91,12 @@ $(READY): pyproject.toml constraints.txt
 	$(CHECK_$(EXTRA))
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS_$(EXTRA))]"
+	$(PIP) -e ".[$(EXTRAS_$(EXTRA))]"
 	touch $@
 
 # What checks and tests it, added to the same environment.
 $(DEV): $(READY)
-	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS_$(EXTRA)),dev]"
+	$(PIP) -e ".[$(EXTRAS_$(EXTRA)),dev]"
 	touch $@
 
 clean:

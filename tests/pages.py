@@ -52,7 +52,8 @@ def steps(page: str) -> list[Step]:
 
 def shown(page: str) -> list[str]:
     """The commands in indented blocks, which are not run: they name files that only the reader has."""
-    return commands(BLOCK.sub("", _text(page)))
+    lines = BLOCK.sub("", _text(page)).replace("\\\n", " ").splitlines()
+    return commands("\n".join(line for line in lines if line.startswith("    ")))
 
 
 def commands(text: str) -> list[str]:

@@ -179,7 +179,7 @@ def test_a_commit_in_a_copy_of_a_bundle_does_not_count(tmp_path: Path, attacked:
     shutil.copytree(attacked, tmp_path / "copy")
     assert read_all(tmp_path / "copy")["child"] == "three"
     with (
-        pytest.raises(DamagedFile, match=r"\.commit was not made by a command of yours in this folder"),
+        pytest.raises(DamagedFile, match=r"\.commit was not made by a command of this user in this folder"),
         Bundle.open(tmp_path / "copy").transaction() as step,
     ):
         add(step, "fourth", "4")

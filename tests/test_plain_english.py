@@ -14,7 +14,7 @@ import wrn_deploy
 from tests.word_list import PHRASES, find_phrases
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("wrn_deploy", "export", "calib", "engines")
+CODE = ("wrn_deploy", "export", "calib", "engines", "benchmarks")
 TEMPLATES = sorted((ROOT / "wrn_deploy" / "rendering" / "templates").glob("*.html"))
 
 # (file, phrase): why it is right there.
@@ -27,7 +27,10 @@ def _python_files() -> list[Path]:
 
 
 def _pages() -> list[Path]:
-    return [ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
 
 
 def _strings(source: str) -> Iterator[tuple[int, str]]:

@@ -62,7 +62,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"would do nothing|does nothing there", "has no effect"),
     (r"(?:allow|allows|allowed) for more", '"raise the limit"'),
     (r"(?:get|gets|got) (?:on|going)", "continue"),
-    (r"(?<!unning\s)the same command again", "running the same command again"),
+    (r"(?<!run\s)(?<!running\s)the same command again", "running the same command again"),
     (r"not one may", '"none may"'),
     (r"takes? (?:the )?place of", "replaces"),
     (r"(?:at|by) the most", "at most"),
@@ -78,7 +78,14 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"come[s]? (?:to|out) (?:an|its) end", '"finishes"'),
     (r"the same holds", "the same applies"),
     (r"makes? up for", "compensates for"),
-    (r"hold(?:s)? 1\b", "contains 1"),
+    (r"holds? 1", "contains 1"),
+    (r"(?:a|an) \w+ of (?:its|their|your|his) own", '"its own ..."'),
+    (r"stands? (?:in|at|on|under|beside|behind|between|where)", "is"),
+    (r"travels? with", '"is stored with"'),
+    (r"as (?:it|they) stands?", "unchanged"),
+    (r"beside (?:it|them|the|each other|its)", '"next to", or "with"'),
+    (r"cores' time", "CPU time"),
+    (r"strangers?", '"untrusted source", or "somebody else"'),
 )  # fmt: skip
 COMPILED = [
     (re.compile(rf"(?<![\w-])(?:{phrase.replace(' ', chr(92) + 's+')})(?![\w-])", re.IGNORECASE), better)

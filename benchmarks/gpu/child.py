@@ -19,7 +19,7 @@ from benchmarks.gpu.task import OutOfTime, Skip, Task
 from wrn_deploy.errors import DeployError
 from wrn_deploy.process.children import serve_parent
 
-RUNNING = "it did not come to its end"  # while it runs, and if the report was stopped
+RUNNING = "it did not finish"  # while it runs, and if the report was stopped
 
 
 def main() -> None:

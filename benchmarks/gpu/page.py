@@ -142,7 +142,7 @@ def _speeds(outcomes: Iterable[Outcome]) -> Grid:
                 found.setdefault((speed["network"], speed["Candidate"]), {})[speed["Batch"]] = speed["images/s"] + share
     batches = sorted({batch for values in found.values() for batch in values}, key=int)
     rows = [(*name, *(values.get(batch, "") for batch in batches)) for name, values in found.items()]
-    about = "Images per second, inference alone, by batch size; in brackets the part of the roofline."
+    about = "Images per second, inference only, by batch size; in brackets the fraction of the roofline."
     return Grid(about=about, headers=("Network", "Plan", *batches), rows=tuple(rows))
 
 

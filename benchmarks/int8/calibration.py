@@ -70,7 +70,7 @@ def _arguments() -> Any:
     parser.add_argument(
         "--network", action="append", nargs=3, required=True, metavar=("MODEL", "DATA", "IMAGES"), help="repeatable"
     )
-    parser.add_argument("--many", type=int, default=0, help="images of a last run of ours, which shows memory")
+    parser.add_argument("--many", type=int, default=0, help="images of a final run, which shows the memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--peer-rounds",

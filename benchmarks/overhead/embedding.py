@@ -1,4 +1,4 @@
-r"""Measures what the C library costs: start-up and memory, microseconds added to a call, and calls by several threads.
+r"""Measures the C library with Python inside: start-up, memory, microseconds added to a call, several threads.
 
     python -m benchmarks.overhead.embedding BUNDLE [--precision fp32] [--out FILE]
 
@@ -69,7 +69,7 @@ def _arguments() -> Any:
 
 
 def _build(folder: Path) -> Path:
-    write_package(folder / "library", Silent())
+    write_package(folder / "library", Silent(), python=True)
     library, program = folder / "library", folder / "embedding"
     flags = [f"-I{library}/include", f"-L{library}/lib", f"-Wl,-rpath,{library}/lib", "-lwrn_runner", "-pthread"]
     subprocess.run(["g++", "-std=c++17", "-O2", str(SOURCE), *flags, "-o", str(program)], check=True)

@@ -80,7 +80,7 @@ def main() -> None:
     if given.driver == STANDIN:
         record["machine"]["gpu"] = None  # what the stand-in calls itself
     write_record(given.out, record)
-    table = make_table("", "minimum, us", "median, us", "us an image", caption=given.driver)
+    table = make_table("", "minimum, us", "median, us", "us per image", caption=given.driver)
     for name, samples in calls.items():
         images = int(name.split(",")[0].removeprefix("batch "))
         median = statistics.median(samples)

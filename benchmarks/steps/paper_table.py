@@ -116,7 +116,7 @@ def _arguments() -> Any:
     )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--iterations", type=int, default=10, help="maximum of runs in a turn")
+    parser.add_argument("--iterations", type=int, default=10, help="maximum runs per round")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="CPU threads (default: all cores)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/paper-table.json"))
     return parser.parse_args()

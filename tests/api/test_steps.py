@@ -11,12 +11,15 @@ import pytest
 
 import wrn_deploy
 from wrn_deploy.calib.options import Schedule
+from wrn_deploy.cli.commands.networks import RecipeFlags
 from wrn_deploy.engines.options import EngineOptions, Profile
 from wrn_deploy.errors import UsageError
 from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.deploy import DeployOptions
 from wrn_deploy.pipeline.engines.build import BuildOptions
 from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions
+from wrn_deploy.pipeline.inspection.node_times import TimingOptions
+from wrn_deploy.pipeline.inspection.plots import PlotOptions
 from wrn_deploy.pipeline.measuring.compare import RegressionLimits
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
 from wrn_deploy.pipeline.networks.export import ExportOptions
@@ -24,7 +27,10 @@ from wrn_deploy.pipeline.networks.importing import ImportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
+from wrn_deploy.pipeline.signing.sign import SigningKey
+from wrn_deploy.pipeline.training.train import TrainOptions
 from wrn_deploy.pipeline.tuning.tune import TuneOptions
+from wrn_deploy.training.execution.options import ExecutionOptions
 
 # Function -> the dataclasses whose fields it takes by name, and what those call otherwise.
 STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
@@ -38,6 +44,14 @@ STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
     (wrn_deploy.bench_model, [MeasureOptions], {}),
     (wrn_deploy.evaluate, [MeasureOptions, Overrides], {}),
     (wrn_deploy.write_repository, [ServeModelOptions], {}),
+    (
+        wrn_deploy.train,
+        [TrainOptions, ExecutionOptions, Overrides, RecipeFlags],
+        {},
+    ),
+    (wrn_deploy.explain, [TimingOptions], {}),
+    (wrn_deploy.sign, [SigningKey], {}),
+    (wrn_deploy.plot_model, [PlotOptions], {}),
     (wrn_deploy.compare, [RegressionLimits], {"max_regress": "regress", "max_drop": "drop"}),
 ]
 OWN = {

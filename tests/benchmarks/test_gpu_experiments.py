@@ -58,7 +58,7 @@ def test_results_of_tests_are_read_and_named(tmp_path: Path) -> None:
     counted, failed = task.outcome.findings
     assert counted.text == "1 passed, 1 failed, 1 skipped"
     assert (failed.text, failed.verdict) == ("tests/a.py::test_two: AssertionError: 1 is not 2", Verdict.WRONG)
-    with pytest.raises(Skip, match="they are among the tests above, which came to their end: 1 skipped"):
+    with pytest.raises(Skip, match="they are among the tests above; finished: 1 skipped"):
         tests.run_plan_tests(a_task(tmp_path, "plan-tests"))
 
 

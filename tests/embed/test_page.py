@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.parametrize("library", ["native"], indirect=True, scope="session")
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "embedding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -20,7 +22,7 @@ PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deplo
 @pytest.fixture(scope="module")
 def folder(made_bundle: Path, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the reader has: the tree's images, a bundle, and `wrn-deploy` as a command."""
-    del program  # it is skipped without cffi or a C++ compiler
+    del program  # it is skipped where the library cannot be built
     made = tmp_path_factory.mktemp("page")
     shutil.copytree(ROOT / "docs" / "images", made / "docs" / "images")
     shutil.copytree(made_bundle, made / "bundle")

@@ -184,7 +184,7 @@ def test_inputs_that_are_not_ours_are_named(rtx: TensorRT, tmp_path: Path, made_
 
 def test_another_image_size_is_explained(rtx: TensorRT, made_bundle: Path) -> None:
     large = TensorSpec("images", "float32", (3, 64, 64))
-    assert "images of another size than the bundle says" in refusal(rtx, made_bundle / "fp16.onnx", large)
+    assert "images of another size than the bundle's" in refusal(rtx, made_bundle / "fp16.onnx", large)
 
 
 def test_too_little_workspace_is_explained(rtx: TensorRT, made_bundle: Path) -> None:

@@ -93,11 +93,12 @@ def test_cpack_makes_a_debian_package(library: Path, tmp_path: Path) -> None:
     (tmp_path / "build").mkdir()
     # What is packed does not depend on how it was compiled; without optimisation it takes a third of the time.
     options = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", f"-DONNXRUNTIME_INCLUDE_DIR={tools.headers}"]
-    for command in (
+    commands: tuple[list[str | Path], ...] = (
         [tools.cmake, "-S", NATIVE, "-B", "build", "-DCMAKE_INSTALL_PREFIX=/usr", *options],
         [tools.cmake, "--build", "build", "--parallel"],
         ["cpack", "-G", "DEB", "--config", "build/CPackConfig.cmake", "-B", "packages"],
-    ):
+    )
+    for command in commands:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     (package,) = (tmp_path / "packages").glob("libwrn-runner_*.deb")

@@ -26,7 +26,7 @@ def _compile(compiler: str, made: Path, *options: str | Path) -> Path:
     skip_without_tools("native")
     headers = find_native_tools().headers
     flags = ["-std=c++17", "-O1", "-g1", '-DWRN_VERSION="stress"', "-ffp-contract=off", "-pthread", f"-I{NATIVE}/src"]
-    command = [compiler, *flags, f"-I{NATIVE}/include", f"-isystem{headers}", *options, "-o", made]
+    command: list[str | Path] = [compiler, *flags, f"-I{NATIVE}/include", f"-isystem{headers}", *options, "-o", made]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr and "san" in done.stderr:
         pytest.skip("the compiler has no such sanitizer")
@@ -44,7 +44,7 @@ def test_eight_threads(sanitizer: str, library: Path, made_bundle: Path, tmp_pat
     environment = {**os.environ, "WRN_RUNNER_ONNXRUNTIME": str(library / "lib" / "libonnxruntime.so.1")}
     # ThreadSanitizer cannot place its memory where newer kernels put programs at random.
     start = ["setarch", "-R"] if sanitizer == "thread" and shutil.which("setarch") else []
-    command = [*start, program, made_bundle, SECONDS]
+    command = [*start, str(program), str(made_bundle), SECONDS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if "unexpected memory mapping" in done.stderr or "personality" in done.stderr:
         pytest.skip("ThreadSanitizer cannot run on this kernel")

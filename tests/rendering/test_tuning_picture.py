@@ -31,7 +31,7 @@ def test_the_picture_is_whole_and_describes_what_it_shows(change: dict[str, obje
     root = ET.fromstring(draw_tuning(tuning).to_file())
     assert root.tag == f"{SVG}svg"
     assert root.get("role") == "img"
-    assert root.findtext(f"{SVG}title") == f"{tuning.model}: accuracy against the share of work in INT8"
+    assert root.findtext(f"{SVG}title") == f"{tuning.model}: accuracy against the share of work in int8"
     described = root.findtext(f"{SVG}desc") or ""
     assert "Top-1 of fp32 on 1000 images: 93.00 %" in described
     assert ("(chosen)" in described) is (tuning.chosen is not None)

@@ -38,12 +38,14 @@ def bench_model(
     limit: int | None = None,
     max_corrupt: MaxCorrupt = 0,
     workers: int | None = None,
+    time_limit_s: float | None = None,
     reports: StrPath | None = None,
+    restart: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Measures latency, accuracy and memory of every candidate in interleaved rounds: `wrn-deploy bench`.
 
-    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in its own process.
 
     Args:
         bundle: a bundle, or its folder.
@@ -63,7 +65,9 @@ def bench_model(
         limit: measure accuracy on the first `limit` images.
         max_corrupt: how many corrupt images to skip at most.
         workers: processes that decode images.
+        time_limit_s: seconds for all rounds together, after which fewer are taken.
         reports: a folder for bench.json, .csv, .md and .html; None: none are written.
+        restart: discard the rounds that an interrupted call has kept in `reports`; else it goes on after them.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
@@ -79,6 +83,7 @@ def bench_model(
     """
     from wrn_deploy.bench.report.report import Boundary
     from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
+    from wrn_deploy.pipeline.measuring.sittings import KEPT
     from wrn_deploy.pipeline.output_files import check_folder, write_reports
     from wrn_deploy.spec import Precision
 
@@ -100,6 +105,9 @@ def bench_model(
         limit=limit,
         max_corrupt=max_corrupt,
         workers=workers,
+        time_limit_s=time_limit_s,
+        kept=None if folder is None else folder / KEPT,
+        restart=restart,
     )
     report = bench_bundle(opened(bundle), options, shown(progress))
     if folder is not None:
@@ -130,7 +138,7 @@ def evaluate(
 ) -> Report:
     """Measures top-1 and top-5 of a bundle's candidates, or of weights alone: `wrn-deploy eval`.
 
-    Call it below `if __name__ == "__main__":` in a program: each candidate runs in a process of its own.
+    Call it below `if __name__ == "__main__":` in a program: each candidate runs in its own process.
 
     Args:
         target: a bundle's folder, or weights: a file or a name.

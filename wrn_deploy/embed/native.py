@@ -80,7 +80,14 @@ def install_native(tools: NativeTools, folder: Path) -> None:
     """
     with scratch_folder() as work, resources.as_file(SOURCES) as sources:
         build, made = work / "build", work / "made"  # CMake does not take every name that a folder can have
-        configure = ["-S", sources, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INSTALL_LIBDIR=lib"]
+        configure: list[str | Path] = [
+            "-S",
+            sources,
+            "-B",
+            build,
+            "-DCMAKE_BUILD_TYPE=Release",
+            "-DCMAKE_INSTALL_LIBDIR=lib",
+        ]
         _run([tools.cmake, *configure, f"-DONNXRUNTIME_INCLUDE_DIR={tools.headers}"])
         _run([tools.cmake, "--build", build, "--parallel"])
         _run([tools.cmake, "--install", build, "--strip", "--prefix", made])

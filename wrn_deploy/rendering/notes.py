@@ -185,7 +185,7 @@ def _note_on_sittings(report: Report) -> str:
     parts = [f"{sum(each.rounds.values())} rounds from {one_line(each.began)}" for each in report.earlier]
     total = len(report.earlier) + 1
     return (
-        f"Measured in {total} sittings, since it was interrupted: {', '.join(parts)}, the rest up to "
+        f"Measured in {total} sessions, since it was interrupted: {', '.join(parts)}, the rest up to "
         f"{one_line(report.created)}."
     )
 

@@ -27,13 +27,13 @@ def warnings(report: Report) -> tuple[Remark, ...]:
         found.append(Remark(Severity.CAUTION, f"Busy machine: {load}; the times may be too long."))
     for sitting in report.earlier:
         found += [
-            Remark(Severity.CAUTION, f"In the sitting of {one_line(sitting.began)}: {one_line(text)}")
+            Remark(Severity.CAUTION, f"In the session of {one_line(sitting.began)}: {one_line(text)}")
             for text in sitting.environment.warnings
         ]
     found += doubts(report)
     fp32 = report.reference_accuracy
     if fp32 is not None and not fp32.beats_guessing and not report.random_weights:
-        right = f"{one_line(report.reference or '')} is right on {fp32.correct} of {count(fp32.images, 'image')}"
+        right = f"{one_line(report.reference or '')} is correct on {fp32.correct} of {count(fp32.images, 'image')}"
         check = "check the weights, the order of the labels, and the preprocessing"
         found.append(Remark(Severity.CAUTION, f"{right}, not shown to be better than guessing: {check}."))
     invalid = [(row, load) for row in report.rows for load in row.loads if not load.valid]

@@ -26,7 +26,7 @@ Outputs = dict[str, Array]
 
 
 class Overloaded(DeployError):  # noqa: N818 (it names what was met)
-    """A `Batcher` has as many images waiting as it may have: answer "busy", or try again later (exit code 1)."""
+    """A `Batcher` has its maximum number of images waiting: respond "busy", or try again later (exit code 1)."""
 
 
 @dataclass(frozen=True, slots=True)

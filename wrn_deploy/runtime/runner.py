@@ -169,14 +169,14 @@ class Runner:
     ) -> Iterator[dict[str, Array]]:
         """Yields the outputs of each batch, in order, as `run` returns them.
 
-        On a GPU the copies of one batch run beside the inference of another; the next two batches are taken before the
-        outputs of the first one are yielded. The iterator keeps one context until it has ended or is dropped.
+        On a GPU, the copies of one batch overlap with the inference of another; the next two batches are fetched before
+        the outputs of the first one are yielded. The iterator keeps one context until it ends or is dropped.
 
         Args:
-            batches: as for `predict`, each of any size; arrays of `slot` must stay until their outputs are there.
+            batches: as for `predict`, each of any size; arrays of `slot` must not change until their outputs are yielded.
 
         Raises:
-            DeployError: as `predict`, when the batch is taken.
+            DeployError: as `predict`, when the batch is fetched.
             UsageError: as `predict`.
         """
         call = self._call()

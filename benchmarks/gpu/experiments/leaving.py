@@ -30,7 +30,7 @@ STEP_S, STOP_S = 20.0, 2.0  # of each process at most; kept to record the last
 
 def leave(task: Task) -> None:
     """Records what each way prints on stderr, and how its process ends."""
-    _one(task, "PyCUDA alone, with the context retained and given up", "-c", PYCUDA)
+    _one(task, "PyCUDA alone, with the context retained and released", "-c", PYCUDA)
     bundle = open_bundle(task, task.networks[0])
     found = examine(bundle, Flavor.TENSORRT, Precision.FP16)
     if found.obstacle is not None:

@@ -37,7 +37,7 @@ def run_plan_tests(task: Task) -> None:
     if before is not None and before.raw.get("ended"):
         states = {name: state for name, state in before.raw["tests"].items() if name.startswith(PLANS)}
         counted = ", ".join(f"{number} {state.lower()}" for state, number in Counter(states.values()).items())
-        raise Skip(f"they are among the tests above, which came to their end: {counted or 'none'}")
+        raise Skip(f"they are among the tests above; finished: {counted or 'none'}")
     _run(task, PLANS, "-k", "tensorrt and not rtx", "-x")
 
 
@@ -76,7 +76,7 @@ def record(task: Task, lines: list[str], *, code: int, ended: bool) -> None:
     task.keep("reasons", reasons)
     counted = Counter(tests.values())
     failed = [name for name, state in tests.items() if state in ("FAILED", "ERROR")]
-    text = ", ".join(f"{number} {state.lower()}" for state, number in counted.items()) or "no test came to its end"
+    text = ", ".join(f"{number} {state.lower()}" for state, number in counted.items()) or "no test finished"
     right = bool(counted["PASSED"]) and not failed
     task.found(text, right=right if right or failed or ended else None)
     for name in failed:

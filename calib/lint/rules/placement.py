@@ -200,7 +200,7 @@ RULES = (
     Rule(id="QDQ101", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=float_skip,
          title="the skip input of a residual sum is not quantized",
          cost="Conv and sum are one kernel, whose output takes the precision of the skip: float is written to memory, "
-              "and the next Q is a kernel of its own.",
+              "and the next Q is a separate kernel.",
          fix="Put Q/DQ on the skip input of the sum: the identity, or the output of the downsampling Conv."),
     Rule(id="QDQ102", severity=Severity.ERROR, targets=(Target.TENSORRT,), check=split_activation,
          title="Q/DQ are between a Conv, BN or sum and the BN or ReLU after it",

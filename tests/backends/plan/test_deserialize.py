@@ -74,7 +74,7 @@ def test_without_a_gpu_the_machine_cannot_do_it(plan: bytes) -> None:
 
     logger = tensorrt_rtx.Logger(tensorrt_rtx.Logger.INTERNAL_ERROR)
     runtime = tensorrt_rtx.Runtime(logger)
-    with pytest.raises(MachineError, match="TensorRT-RTX cannot run the plan here: no GPU and driver"):
+    with pytest.raises(MachineError, match="TensorRT-RTX cannot run the plan here: no usable GPU and driver"):
         deserialize_plan(tensorrt_rtx, runtime, plan, {})
 
 
@@ -146,7 +146,7 @@ class Rtx(Runtime):
     ("names", "kind", "said"),
     [
         (["VERSION_MISMATCH"], MachineError, "another version of TensorRT-RTX; or rebuild it"),
-        (["UNSUPPORTED_CC", "OLD_CUDA_DRIVER"], MachineError, r"none of those .*; the CUDA driver is too old"),
+        (["UNSUPPORTED_CC", "OLD_CUDA_DRIVER"], MachineError, r"not one of those .*; the CUDA driver is too old"),
         (["MALFORMED_ENGINE"], DamagedFile, "reports a damaged plan: rebuild it"),
     ],
 )

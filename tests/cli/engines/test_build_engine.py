@@ -44,7 +44,7 @@ def test_a_plan_is_built_again_only_when_asked(cli: Cli, bundle: Bundle) -> None
     [
         (("--hardware-compatible", "ampere-plus"), ("--hardware-compatible with tensorrt_rtx", "--compute-capability")),
         (("--version-compatible",), ("--version-compatible with tensorrt_rtx", "build one with each version")),
-        (("--timing-cache", "times"), ("--timing-cache with tensorrt_rtx", "does nothing there")),
+        (("--timing-cache", "times"), ("--timing-cache with tensorrt_rtx", "has no effect")),
         (("--compute-capability", "SM90"), ("--compute-capability SM90", "expected one of CURRENT, SM75")),
         (("--compute-capability", "CURRENT", "--compute-capability", "SM86"), ("expected CURRENT alone",)),
     ],

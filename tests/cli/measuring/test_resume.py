@@ -55,7 +55,7 @@ def interrupt(start: Start, example: Path, how: signal.Signals) -> Any:
     _, err = running.communicate(timeout=60)
     if how is signal.SIGINT:
         assert running.returncode == 130, err
-        assert f"finished rounds are kept in {example}/reports/{KEPT}: the same command goes on after them" in err
+        assert f"finished rounds are saved in {example}/reports/{KEPT}: run the same command again to continue" in err
     return kept(example)
 
 
@@ -67,7 +67,7 @@ def test_the_same_command_goes_on_after_an_interruption(
     done = rounds_in(first, 1)
     outcome = cli(*options(example, "--time-limit", 1, rounds=400))
     assert outcome.code == 0, outcome.err
-    assert f"goes on after {done} at batch 1 rounds of 1 earlier sitting" in outcome.err
+    assert f"continues after {done} at batch 1 rounds of 1 earlier session" in outcome.err
     report = read_report(example / "reports" / "bench.json")
     assert [sitting.rounds[1] for sitting in report.earlier] == [done]
     assert report.earlier[0].environment.before is not None
@@ -77,8 +77,8 @@ def test_the_same_command_goes_on_after_an_interruption(
             taken = [list(times) for times in row.latencies[0].rounds_ms]
             assert taken[:done] == [times["host_ms"] for times in before[:done]]
             assert len(taken) > done
-    assert any("Measured in 2 sittings" in note for note in notes(report))
-    assert "Measured in 2 sittings" in (example / "reports" / "bench.html").read_text(encoding="utf-8")
+    assert any("Measured in 2 sessions" in note for note in notes(report))
+    assert "Measured in 2 sessions" in (example / "reports" / "bench.html").read_text(encoding="utf-8")
     assert len(kept(example)["sittings"]) == 2  # the time limit has left rounds out
 
 
@@ -105,7 +105,7 @@ def test_rounds_of_something_else_are_refused_or_discarded(cli: Cli, example: Pa
     before = kept(example)
     outcome = cli(*options(example, rounds=ROUNDS))
     assert outcome.code == 2
-    assert f"{KEPT} keeps rounds of an interrupted bench of something else (rounds 60, now {ROUNDS}; " in outcome.err
+    assert f"{KEPT} contains rounds of a different interrupted bench (rounds 60, now {ROUNDS}; " in outcome.err
     assert "pass --restart to discard its rounds" in outcome.err
     assert kept(example) == before
     assert cli(*options(example, "--restart", rounds=ROUNDS)).code == 0
@@ -128,5 +128,5 @@ def test_a_damaged_file_of_rounds_is_refused(cli: Cli, example: Path) -> None:
     (example / "reports" / KEPT).write_text("{", encoding="utf-8")
     outcome = cli(*options(example))
     assert outcome.code == 1
-    assert "or pass --restart, which measures everything anew" in outcome.err
+    assert "or pass --restart to measure everything again" in outcome.err
     assert cli(*options(example, "--restart")).code == 0

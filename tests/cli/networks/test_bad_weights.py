@@ -159,7 +159,7 @@ def test_weights_that_fit_no_network_need_its_name(cli: Cli, weights: Path) -> N
     torch.save({**load_file(weights), "extra.weight": torch.zeros(3)}, "plain.pth")
     outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
     assert outcome.code == 2
-    assert "plain.pth does not say which network it is for, and its tensors fit no network that is known" in outcome.err
+    assert "plain.pth does not say which network it is for, and its tensors match no known network" in outcome.err
     assert "expected --model (for export and deploy: MODEL)" in outcome.err
 
 
@@ -167,7 +167,7 @@ def test_weights_that_fit_one_network_need_no_name(cli: Cli, weights: Path) -> N
     torch.save(load_file(weights), "plain.pth")
     outcome = cli("export", "--weights", "plain.pth", "--out", "bundle")
     assert outcome.code == 0, outcome.err
-    assert "plain.pth: weights of wrn-10-1, the one network that its tensors fit" in outcome.err
+    assert "plain.pth: weights of wrn-10-1, the only known network that its tensors match" in outcome.err
 
 
 @pytest.mark.parametrize(

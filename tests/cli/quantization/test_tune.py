@@ -25,7 +25,7 @@ def test_the_frontier_and_the_layers_are_printed(cli: Cli, bundle: Bundle) -> No
     assert outcome.code == 0, outcome.err
     assert "wrn-10-1 on digits, 128 images: fp32 " in outcome.out
     assert "<- chosen" in outcome.out
-    assert "kept in fp16: none; 100.0 % of MACs in INT8" in outcome.out
+    assert "kept in fp16: none; 100.0 % of MACs in int8" in outcome.out
     assert "Costs of 9 Convs in int8" in outcome.err
     picture = bundle.folder / "reports" / "frontier.svg"
     assert f"picture: {picture}" in outcome.err
@@ -59,7 +59,7 @@ def test_a_budget_that_cannot_be_met_ends_with_3_after_the_frontier(
     clipped = ("--calib-data", "digits", "--calib-method", "percentile", "--percentile", 50, "--calib-size", 16)
     outcome = cli("tune", bundle.folder, *DATA, *clipped, "--max-drop", 0.1, "--out", tmp_path / "p.svg")
     assert outcome.code == 3
-    assert "MACs in INT8" in outcome.out
+    assert "MACs in int8" in outcome.out
     assert "no set met --max-drop 0.1" in outcome.out
     assert "no set of Convs meets --max-drop 0.1" in outcome.err
     assert "expected less; raise the budget" in outcome.err

@@ -84,7 +84,7 @@ def test_what_only_part_of_a_digest_is_known_of_must_stay_as_it_was_at_first_use
     notes, digest = Notes(), hashlib.sha256(CONTENT).hexdigest()
     file = fetch_weights(by_url, notes)
     assert file.with_name(f"{by_url.file}.sha256").read_text(encoding="ascii") == digest + "\n"
-    assert f"only {digest[:8]}... of its sha256 is published; it is {digest}, noted in " in notes.kept[1]
+    assert f"only {digest[:8]}... of its sha256 is published; it is {digest}, saved in " in notes.kept[1]
     file.write_bytes(b"other")
     other = dataclasses.replace(by_url, sha256="")
     with pytest.raises(DeployError, match=rf"has changed: its sha256 is .*, and was {digest} when it was first used"):

@@ -112,9 +112,9 @@ FILES: list[tuple[str, bytes | str | Callable[[Path], None], str, str]] = [
     ("net.xml", '<?xml version="1.0"?>\n<net name="x" version="11">', "an OpenVINO graph", "state_dict()"),
     ("net.bin", _openvino_constants, "the constants of the OpenVINO graph", "state_dict()"),
     ("i.json", json.dumps({"metadata": {}, "weight_map": {"a": "b"}}), "a list of shards", "one dictionary"),
-    ("config.json", json.dumps({"architecture": "x"}, indent=1), "JSON", "the weights beside it"),
-    ("config.json", '{"abcdef{": 1}', "JSON", "the weights beside it"),  # its ninth byte is a brace
-    ("labels.json", '["cat", "dog"]', "JSON", "the weights beside it"),
+    ("config.json", json.dumps({"architecture": "x"}, indent=1), "JSON", "the weights next to it"),
+    ("config.json", '{"abcdef{": 1}', "JSON", "the weights next to it"),  # its ninth byte is a brace
+    ("labels.json", '["cat", "dog"]', "JSON", "the weights next to it"),
     ("net.onnx", _onnx, "an ONNX graph", "`wrn-deploy inspect`"),
     ("net.onnx", _onnx_without_producer, "an ONNX graph", "`wrn-deploy inspect`"),
     ("net.pt", _script, "TorchScript", "torch.jit.load"),

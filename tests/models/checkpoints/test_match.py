@@ -129,7 +129,7 @@ def test_nothing_is_passed_over_beside_a_network_that_is_not_whole() -> None:
 def test_two_networks_with_one_rank_are_an_error_that_names_both(
     states: State | dict[str, State], names: tuple[str, str]
 ) -> None:
-    with pytest.raises(UsageError, match=r"the file has two networks, .* choose with --weights-key") as error:
+    with pytest.raises(UsageError, match=r"the file has two networks, .* choose one with --weights-key") as error:
         _loaded(states)
     assert all(name in str(error.value) for name in names)
     assert _same(_loaded(states, names[0])[0], WANTED)

@@ -80,7 +80,7 @@ def test_times_that_are_too_noisy_are_not_judged() -> None:
     found = spread(FP32, 1.2, width=0.5)
     check_comparison(found, RegressionLimits())
     with pytest.raises(
-        DeployError, match=r"nothing to judge .*at batch 1: too noisy to conclude, since the times vary"
+        DeployError, match=r"nothing to check .*at batch 1: too noisy to conclude, since the times vary"
     ) as error:
         check_comparison(found, RegressionLimits(regress=5.0))
     assert error.value.exit_code == 1

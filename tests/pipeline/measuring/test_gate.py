@@ -95,7 +95,7 @@ def test_the_gate_fails_if_fp32_is_no_better_than_guessing(correct: int, passes:
     if passes:
         check_drop(report, 0.0)
     else:
-        text = f"B fp32 is right on {correct} of 1000 images, not shown to be better than guessing one of 10 classes"
+        text = f"B fp32 is correct on {correct} of 1000 images, not shown to be better than guessing one of 10 classes"
         with pytest.raises(GateError, match=text):
             check_drop(report, 99.0)
 

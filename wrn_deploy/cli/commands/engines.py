@@ -139,7 +139,10 @@ def build_engine_command(
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Build a TensorRT or TensorRT-RTX plan."""
+    """Build a TensorRT or TensorRT-RTX plan.
+
+    The plan is the file. TensorRT makes an engine of it when the plan is opened.
+    """
     from wrn_deploy.cli.show.results import show_artifacts
     from wrn_deploy.pipeline.engines.build import BuildOptions, build_engine
 

@@ -78,7 +78,7 @@ def plot_model_command(
     precision: Annotated[Precision | None, choice(Precision, "Which graph of a bundle; fp32 by default:")] = None,
     unfold: Annotated[bool, flag("--unfold", "Draw every repeated block.")] = False,
     out: Annotated[
-        Path | None, option("FILE", "SVG file to write. Default: in BUNDLE/reports, or beside the graph.")
+        Path | None, option("FILE", "SVG file to write. Default: in BUNDLE/reports, or next to the graph.")
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:

@@ -113,7 +113,7 @@ def bench(
         bool, flag("--strict", "Exit code 3, after writing the reports, if a ratio is too noisy to conclude.")
     ] = False,
     restart: Annotated[
-        bool, flag("--restart", "Discard the rounds of an interrupted bench. Default: go on after them.")
+        bool, flag("--restart", "Discard the rounds of an interrupted bench. Default: continue after them.")
     ] = False,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
@@ -121,8 +121,8 @@ def bench(
     """Measure latency, accuracy and memory of every candidate side by side.
 
     A candidate is a backend at a precision. fp32 is always measured, as the reference. Variants and other runtimes,
-    such as torch_compile and openvino, are measured if named, or with --all. If it is interrupted, the same command
-    goes on after the last finished round.
+    such as torch_compile and openvino, are measured if named, or with --all. After an interruption, the same command
+    continues after the last finished round.
     """
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.measuring.compare import check_conclusive

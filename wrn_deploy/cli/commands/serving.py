@@ -78,7 +78,8 @@ class ServerFlags:
     PANEL: ClassVar[str] = "Server"
 
     server: Annotated[
-        Path | None, option("FILE", "The tritonserver. Default: that of PATH, then that of nvidia-pytriton.")
+        Path | None,
+        option("FILE", "The tritonserver program. Default: the one on PATH, then the one of nvidia-pytriton."),
     ] = None
     host: Annotated[str, option("HOST", "Address to listen on; 0.0.0.0 opens the ports to the network.")] = "127.0.0.1"
     http_port: Annotated[int, option("N", "Port for HTTP.", minimum=1)] = 8000
@@ -90,7 +91,7 @@ class ServerFlags:
     ] = 30
     more: Annotated[
         list[str] | None,
-        option("NAME=VALUE", "An option of tritonserver itself; repeatable.", name="--triton-option"),
+        option("NAME=VALUE", "Option for tritonserver itself; repeatable.", name="--triton-option"),
     ] = None
 
     def options(self) -> ServerOptions:
@@ -164,7 +165,7 @@ def serve(
     server: ServerFlags,
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundle folders.")],
     repository: Annotated[
-        Path | None, option("FOLDER", "Keep the model repository there. Default: a temporary folder.")
+        Path | None, option("FOLDER", "Folder for the model repository. Default: a temporary folder.")
     ] = None,
     container: Annotated[
         bool, flag("--container", "Print the command that runs NVIDIA's container instead; needs --repository.")

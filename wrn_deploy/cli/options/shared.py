@@ -33,9 +33,9 @@ DATA = "digits, or a path: images, .npz, parquet, .tar shards, CIFAR, SVHN, MNIS
 METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, such as wrn-16-2; see `wrn-deploy models`.")]
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, as `wrn-deploy export` makes it.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, from `wrn-deploy export`.")]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
-DryRun = Annotated[bool, flag("--dry-run", "Print the steps, and about their sizes and times; write nothing.")]
+DryRun = Annotated[bool, flag("--dry-run", "Print the steps with estimated sizes and times; write nothing.")]
 
 Data = Annotated[str, option("DATA", f"Labelled images: {DATA}.")]
 PrecisionOf = Annotated[Precision | None, choice(Precision, "Use only this precision:")]

@@ -46,7 +46,7 @@ def show_tuning(tuning: Tuning, *, as_json: bool) -> None:
 
 
 def _frontier(tuning: Tuning) -> Table:
-    headers = ("fp16 Convs", "MACs in INT8", "top-1", "change", "±", "agreement", "logit error")
+    headers = ("fp16 Convs", "MACs in int8", "top-1", "change", "±", "agreement", "logit error")
     table = new_table(*headers, "", right=headers)
     for trial in tuning.frontier:
         score = trial.score
@@ -86,7 +86,7 @@ def _outcome(tuning: Tuning) -> str:
     if tuning.chosen is None:
         return f"no set met {tuning.budget}"
     kept = ", ".join(tuning.chosen.float_convs) or "none"
-    fraction = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in INT8"
+    fraction = f"{100 * tuning.chosen.int8_share:.1f} % of MACs in int8"
     return f"kept in fp16: {kept}; {fraction}, {describe_loss(tuning.drop(tuning.chosen.score))}"
 
 

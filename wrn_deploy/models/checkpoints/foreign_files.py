@@ -43,13 +43,13 @@ STARTS = (
           "download the file itself"),
     _Kind(r"(?i)\s*<(!doctype html|html|head|body|script|title)\b", "an HTML page", DOWNLOAD),
     _Kind(r"(?s)\s*(<\?xml.*?>\s*)?(<!--((?!-->).)*-->\s*)*<net\b", "an OpenVINO graph",
-          f"its weights are in the .bin beside it; {STATE}"),
+          f"its weights are in the .bin next to it; {STATE}"),
     _Kind(r"(?is)\s*(<\?xml.*?>\s*)?<(\w+:)?error\b", "a server's error in XML", DOWNLOAD),
     _Kind(r"\s*<\?xml|\s*<\w+[\s>]", "XML", DOWNLOAD),
     _Kind(r'(?s)\s*\{.*"weight_map"\s*:', "a list of shards, as Hugging Face writes it", "load all the shards that it "
           "lists, put their tensors into one dictionary, and save that"),
     _Kind(r'(?is)\s*\{\s*"(error|errors|message|detail|code|status)"\s*:', "a server's error in JSON", DOWNLOAD),
-    _Kind(r'\s*(\{\s*("|\})|\[\s*["\[{\d\]])', "JSON: settings, or names", "give the weights beside it"),
+    _Kind(r'\s*(\{\s*("|\})|\[\s*["\[{\d\]])', "JSON: settings, or names", "use the weights next to it"),
     _Kind(r"model_checkpoint_path:", "the list of TensorFlow's checkpoints", ARRAYS),
     _Kind(r"\x08\x01\x12", "a SavedModel of TensorFlow", ARRAYS),
     _Kind(r"\x08[\x02-\x20](\x12[\x00-\x7f][\x20-\x7e]|[\x1a\x22\x32][\x00-\x7f][\x20-\x7e]|[\x28]|[\x3a\x42])",
@@ -125,7 +125,7 @@ def check_kind(file: Path) -> None:
     if re.search(r"\.data-\d+-of-\d+$", file.name):
         raise _error(file, _Kind("", "a part of TensorFlow's checkpoint", ARRAYS))
     if file.suffix == ".bin" and file.with_suffix(".xml").is_file():
-        raise _error(file, _Kind("", "the constants of the OpenVINO graph beside it", STATE))
+        raise _error(file, _Kind("", "the constants of the OpenVINO graph next to it", STATE))
     text = start.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     if not start.startswith(TORCH):
         _refuse(file, STARTS, re.match, [text])

@@ -20,7 +20,8 @@ __all__ = ["Diagnosis", "diagnose"]
 
 PACKAGES = (
     "numpy", "pillow", "torch", "onnx", "onnx-ir", "onnxscript", "safetensors", "pyarrow", "onnxruntime",
-    "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "pycuda", "cuda-bindings", "cffi",
+    "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "pycuda", "cuda-bindings", "tensorrt-lean-cu13",
+    "cffi",
 )  # fmt: skip
 NEEDED = {
     "train": ("torch", "safetensors"),

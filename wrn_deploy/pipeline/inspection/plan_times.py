@@ -70,7 +70,7 @@ def time_plans(files: tuple[Path, Path], timing: TimingOptions, progress: Progre
 def _plan(file: Path) -> tuple[Bundle, Artifact]:
     found = bundle_of(file)
     if found is None:
-        raise DeployError(f"{file} is not a plan of a bundle: expected one beside the manifest.json that describes it")
+        raise DeployError(f"{file} is not a plan of a bundle: expected one next to the manifest.json that describes it")
     bundle, plan = found
     return bundle, bundle.find(plan.key, f"wrn-deploy build-engine {bundle.folder} --{plan.precision} --rebuild")
 

@@ -185,7 +185,7 @@ def check_drop(report: Report, max_drop: float) -> None:
         )
     if not fp32.beats_guessing:
         raise GateError(
-            f"{report.reference} is right on {fp32.correct} of {fp32.images} images, not shown to be better than "
+            f"{report.reference} is correct on {fp32.correct} of {fp32.images} images, not shown to be better than "
             f"guessing one of {len(fp32.classes)} classes: expected a trained network; check the weights, the order of "
             "the labels, --mean, --std and --resize"
         )

@@ -28,7 +28,7 @@ __all__ = ["KEPT", "RoundKeeper", "describe_bench", "keep_rounds"]
 
 KEPT = "bench.rounds.json"  # beside the reports, until all rounds are done
 FORMAT = 1
-KEEPS = "finished rounds are kept in {}: the same command goes on after them"
+KEEPS = "finished rounds are saved in {}: run the same command again to continue"
 EVERY_S = 5.0  # a kill loses the rounds of so many seconds; to write them takes up to 0.3 s
 SHOWN = 3  # differences that an error names
 
@@ -79,7 +79,7 @@ class RoundKeeper:
                 self.file, _Kept, version=FORMAT, name="a file of rounds", command="wrn-deploy bench", extra="forbid"
             )
         except DeployError as error:
-            raise DeployError(f"{error}, or pass --restart, which measures everything anew") from error
+            raise DeployError(f"{error}, or pass --restart to measure everything again") from error
         self._check(kept, self.file)
         for entry in self._entries:
             row = next((row for row in kept.rows if row.name == entry.name), None)
@@ -90,7 +90,7 @@ class RoundKeeper:
         self.earlier = kept.sittings
         self._before = self._written = _complete(self._entries)
         done = " and ".join(f"{number} at batch {batch}" for batch, number in self._before.items())
-        progress.note(f"{self.file}: goes on after {done} rounds of {count(len(kept.sittings), 'earlier sitting')}")
+        progress.note(f"{self.file}: continues after {done} rounds of {count(len(kept.sittings), 'earlier session')}")
 
     def note(self) -> None:
         """Writes the complete rounds if some seconds have passed; call it while nothing is timed."""
@@ -133,8 +133,8 @@ class RoundKeeper:
         texts = [f"{name} {kept.asked.get(name, 'none')}, now {self._asked.get(name, 'none')}" for name in differing]
         more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
         raise UsageError(
-            f"{file} keeps rounds of an interrupted bench of something else ({'; '.join(texts[:SHOWN])}{more}): "
-            "run that command again to go on, pass --restart to discard its rounds, or choose another --out"
+            f"{file} contains rounds of a different interrupted bench ({'; '.join(texts[:SHOWN])}{more}): "
+            "run that command again to continue, pass --restart to discard its rounds, or choose another --out"
         )
 
 

@@ -183,12 +183,12 @@ def _recognised(checkpoint: Checkpoint, progress: Progress) -> ModelSpec:
 
     fitting = [*fitting_networks(checkpoint.states)]
     if len(fitting) != 1:
-        fits = f"its tensors fit {' and '.join(spec.name for spec in fitting) or 'no network that is known by name'}"
+        fits = f"its tensors match {' and '.join(spec.name for spec in fitting) or 'no known network'}"
         raise UsageError(
             f"{checkpoint.file} does not say which network it is for, and {fits}: expected --model (for export and "
             "deploy: MODEL), such as wrn-16-2"
         )
-    progress.note(f"{checkpoint.file}: weights of {fitting[0].name}, the one network that its tensors fit")
+    progress.note(f"{checkpoint.file}: weights of {fitting[0].name}, the only known network that its tensors match")
     return fitting[0]
 
 

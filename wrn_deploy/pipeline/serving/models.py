@@ -23,8 +23,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BATCH = 32
 RTX = "tensorrt_rtx"
 INSTEAD_OF_RTX = (
-    "Triton's TensorRT backend takes no TensorRT-RTX plans: use --backend python --runner tensorrt_rtx, or build with "
-    "--flavor tensorrt"
+    "Triton's TensorRT backend does not take TensorRT-RTX plans: use --backend python --runner tensorrt_rtx, or build "
+    "with --flavor tensorrt"
 )
 
 
@@ -62,7 +62,7 @@ class ServeModelOptions:
         if self.instances < 1 or (self.max_batch is not None and self.max_batch < 1):
             raise UsageError(f"{self.instances} instances, batches up to {self.max_batch}: expected at least 1 of each")
         if len(set(self.gpus)) < len(self.gpus) or min(self.gpus, default=0) < 0:
-            raise UsageError(f"--gpus {','.join(map(str, self.gpus))}: expected different numbers of at least 0")
+            raise UsageError(f"--gpus {','.join(map(str, self.gpus))}: expected distinct numbers of at least 0")
         given = {"--runner": self.runner is not None, "--normalised": self.normalised}
         for option, present in given.items():
             if present and self.backend is not TritonBackend.PYTHON:
@@ -137,8 +137,8 @@ def plan_problems(
     missing = _uncovered(profiles)
     if missing is not None:
         found.append(
-            f"{artifact.path} takes no batch of {missing}, and Triton pads none: build it with profiles that cover "
-            f"every batch from 1, such as `{remedy} --profile 1:8:32`"
+            f"{artifact.path} does not take a batch of {missing}, and Triton does not pad batches: build it with "
+            f"profiles that cover every batch from 1, such as `{remedy} --profile 1:8:32`"
         )
     return tuple(found)
 

@@ -101,7 +101,7 @@ def _write(bundle: Bundle, model: ServedModel, artifact: Artifact, out: Path, pr
     version = current if keeps and current is not None else max(versions_of(folder), default=0) + 1
     changed = not keeps or _read(folder / CONFIG) != text or _read(folder / LABELS) != labels
     if bundle.random_weights:
-        progress.warn(f"{bundle.folder} has random weights: its answers mean nothing")
+        progress.warn(f"{bundle.folder} has random weights: its predictions mean nothing")
     if changed:
         with scratch_folder(within=out) as scratch:
             made = scratch / model.name
@@ -136,7 +136,7 @@ def _check_ours(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or not (folder / CONFIG).is_file()):
         raise DeployError(f"{folder} is not a model of wrn-deploy: expected a new name; choose another --name")
     if folder.exists() and parameter_of(parse_config(read_text(folder / CONFIG), folder / CONFIG), "sha256") is None:
-        raise DeployError(f"{folder} holds a model that wrn-deploy did not write: choose another --name")
+        raise DeployError(f"{folder} contains a model that wrn-deploy did not write: choose another --name")
 
 
 def _is_current(bundle: Bundle, version: Path, artifact: Artifact, model: ServedModel) -> bool:

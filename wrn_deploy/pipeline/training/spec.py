@@ -91,7 +91,7 @@ def describe_training(options: TrainOptions, train: ImageSource, progress: Progr
         if overrides.mean is not None or overrides.std is not None:
             raise UsageError(
                 "--whiten with a mean or a deviation, from --mean, --std or the recipe: expected one of them; "
-                "whitening subtracts a mean of its own"
+                "whitening subtracts its own mean"
             )
         overrides = dataclasses.replace(overrides, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     if train.labels and overrides.labels is None and overrides.classes in (None, len(train.labels)):

@@ -23,9 +23,9 @@ def draw_tuning(tuning: Tuning) -> Picture:
     spread = [(100 * trial.score.top1, tuning.uncertainty(trial.score)) for trial in tuning.trials]
     values = [100 * tuning.reference.top1, *(top1 + side * error for top1, error in spread for side in (-1, 1))]
     x_axis, y_axis = Axis(0.0, 100.0, LEFT, RIGHT), Axis.of_percents(values, BOTTOM, TOP, room=0.55)
-    title = f"{tuning.model}: accuracy against the share of work in INT8"
+    title = f"{tuning.model}: accuracy against the share of work in int8"
     about = f"{tuning.reference.images} images of {tuning.data}; budget {tuning.budget}"
-    caption = "Convs' multiply-accumulates in INT8, % (thin lines: one standard error of the difference to fp32)"
+    caption = "Convs' multiply-accumulates in int8, % (thin lines: one standard error of the difference to fp32)"
     warning = [text(RIGHT, 28, RANDOM_WEIGHTS, "warn", "end")] if tuning.random_weights else []
     return Picture(
         title=title,
@@ -50,7 +50,7 @@ def _describe(tuning: Tuning) -> str:
     parts = [f"Top-1 of fp32 on {tuning.reference.images} images: {percent(tuning.reference.top1)}"]
     for trial in tuning.frontier:
         chosen = " (chosen)" if trial == tuning.chosen else ""
-        parts.append(f"{100 * trial.int8_share:.1f} % of MACs in INT8: {percent(trial.score.top1)}{chosen}")
+        parts.append(f"{100 * trial.int8_share:.1f} % of MACs in int8: {percent(trial.score.top1)}{chosen}")
     return "; ".join(parts if tuning.chosen else [*parts, f"no set met {tuning.budget}"])
 
 
@@ -100,4 +100,4 @@ def _name(trial: Trial, tuning: Tuning) -> str:
     count = len(trial.float_convs)
     if trial == tuning.chosen:
         return f"chosen: {count} of {len(tuning.layers)} Convs in fp16"
-    return "all in fp16" if count == len(tuning.layers) else "all in INT8" if count == 0 else f"{count} in fp16"
+    return "all in fp16" if count == len(tuning.layers) else "all in int8" if count == 0 else f"{count} in fp16"
