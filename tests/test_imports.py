@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(LIBRARIES, BASE),
     "rendering": GROUND | {"bench"},
     "pipeline": BASE | LIBRARIES | {"embed", "rendering", "serving"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
+    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "__init__": {"errors", "runtime", "version", "api"},
 }
