@@ -43,9 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embed": GROUND | {"runtime"},
     "serving": GROUND | {"runtime"},
     **dict.fromkeys(LIBRARIES, BASE),
+    "bench": BASE | {"serving"},  # a server's models are measured as backends
     "rendering": GROUND | {"bench"},
     "pipeline": BASE | LIBRARIES | {"embed", "rendering", "serving"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline"},
+    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "__init__": {"errors", "runtime", "version", "api"},
 }

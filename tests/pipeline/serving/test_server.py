@@ -21,13 +21,15 @@ import pytest
 from tests.pipeline.serving.running import Serving, serving
 from tests.serving.environment import run_client
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.manifest import MANIFEST, Manifest
 from wrn_deploy.pipeline.inference.example import copy_example
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
 from wrn_deploy.pipeline.serving.repository import write_repository
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.runner import Runner
+from wrn_deploy.serving.served import ServedBackend, find_served
 from wrn_deploy.spec import Precision
 
 CHANCE = np.random.default_rng(0)
@@ -243,6 +245,57 @@ def test_a_stale_version_is_refused(running: Serving) -> None:
             client.post("/v2/repository/models/wrn-10-1/load", {})
         shutil.rmtree(version)
         client.post("/v2/repository/models/wrn-10-1/load", {})
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_it_is_measured_as_a_candidate_beside_the_others(running: Serving, example: Path) -> None:
+    options = MeasureOptions(
+        data="digits",
+        backends=("onnxruntime",),
+        batches=(1, 32),
+        rounds=2,
+        duration_s=0.02,
+        limit=64,
+        pictures=False,
+        server=running.url,
+    )
+    rows = {row.key: row for row in bench_bundle(Bundle.open(example), options, Silent()).rows}
+    for precision in (Precision.FP32, Precision.INT8):
+        theirs, ours = rows["triton", precision], rows["onnxruntime", precision]
+        assert theirs.skipped is None
+        assert [latency.batch for latency in theirs.latencies] == [1, 32]
+        assert (theirs.sha256, theirs.peak_rss_bytes) == (ours.sha256, None)
+        assert theirs.accuracy is not None
+        assert ours.accuracy is not None
+        assert theirs.accuracy.top1 == ours.accuracy.top1
+        assert theirs.title == "Triton (client round trip)"
+
+
+def test_a_server_without_the_bundles_artifacts_is_not_measured(running: Serving, example: Path) -> None:
+    bundle = Bundle.open(example)
+    bundle.artifacts = {}
+    with pytest.raises(DeployError, match=r"serves floats, wrn-10-1, none of an artifact.*wrn-deploy serve"):
+        find_served(bundle, running.url)
+    with pytest.raises(DeployError, match="expected a running server there"):
+        find_served(bundle, "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="expected the base of its HTTP address"):
+        find_served(bundle, "https://127.0.0.1/x")
+
+
+def test_a_served_backend_obeys_the_protocol(running: Serving, example: Path, runner: Runner) -> None:
+    served = next(one for one in find_served(Bundle.open(example), running.url) if one.model == "wrn-10-1")
+    images = pixels(3)
+    with ServedBackend(served) as backend, backend.sibling() as sibling:
+        assert backend.download() == ()
+        with pytest.raises(DeployError, match="upload one first"):
+            backend.execute()
+        with pytest.raises(DeployError, match="expected 1 to 32"):
+            backend.upload(pixels(33))
+        (logits,) = backend.infer(images)
+        assert np.array_equal(logits, runner.predict(images))
+        assert np.array_equal(sibling.infer(images)[0], logits)
+    with pytest.raises(DeployError, match="closed"):
+        backend.execute()
 
 
 def test_unloading_under_load_answers_each_request_or_refuses_it(running: Serving) -> None:
