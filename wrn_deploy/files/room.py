@@ -29,8 +29,8 @@ def check_room(folder: Path, needed_bytes: int, what: str) -> None:
     disk, needed = shutil.disk_usage(there), needed_bytes + SLACK
     if disk.total and disk.free < needed:  # some file systems, as those of user space, do not say their size
         raise DeployError(
-            f"disk full: {what} needs about {file_size(needed)}, {file_size(disk.free)} free at {there}: free some space, "
-            "or choose another --out"
+            f"disk full: {what} needs about {file_size(needed)}, {file_size(disk.free)} free at {there}: free some "
+            "space, or choose another --out"
         )
 
 
