@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.embed.conftest import Driver, Ran
+from tests.manifests import edit_manifest
 from tests.pipeline.signing.test_sign import new_key
 from wrn_deploy import Runner
 from wrn_deploy.bundle import Bundle
@@ -269,21 +270,27 @@ def test_nan_and_infinite_values_are_an_error_unless_allowed(
     assert ran.values("value") != [["-7"]] * 20
 
 
-def test_a_signature_can_be_demanded(drive: Driver, library: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_signature_can_be_demanded(drive: Driver, bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("model_signing", reason="model-signing is not installed")
     private, public = new_key(tmp_path, "ours")
     ran = _clean(drive("signed", bundle.folder, public))
     assert ran.statuses == [3]
     assert "is not signed (no manifest.sig)" in ran.messages[0]
     sign_bundle(bundle, SigningKey(key=private), Silent())
-    if library.name == "native":
-        ran = _clean(drive("signed", bundle.folder, public))
-        assert ran.statuses == [4]
-        assert ran.messages[0].startswith(f"this library cannot check signatures, and one by {public} is required: ")
-        return
     assert _clean(drive("signed", bundle.folder, public)).statuses == [0, 0]
     _, other = new_key(tmp_path, "other")
     assert _clean(drive("signed", bundle.folder, other)).statuses == [3]
+    manifest = bundle.folder / "manifest.json"
+    edit_manifest(bundle.folder, lambda record: record["model"].update(name="another"))
+    ran = _clean(drive("signed", bundle.folder, public))
+    assert ran.statuses == [3], "the signature of an earlier manifest"
+    assert "its manifest was changed after it was signed" in ran.messages[0]
+    (bundle.folder / "manifest.sig").write_text("{}")
+    assert _clean(drive("signed", bundle.folder, public)).statuses == [3]
+    for key, said in ((manifest, "no public key and no certificate"), (tmp_path / "none", "cannot be read (No such")):
+        ran = _clean(drive("signed", bundle.folder, key))
+        assert ran.statuses == [1]
+        assert said in ran.messages[0]
 
 
 def _clean_last(ran: Ran) -> Ran:

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "bundle/graph.hpp"
+#include "onnx/graph.hpp"
 #include "bundle/manifest.hpp"
 #include "error.hpp"
 

@@ -57,7 +57,8 @@ def test_a_root_folder_without_python_is_enough(root: Path, made_bundle: Path, i
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
     if "unshare failed" in done.stderr:
         pytest.skip("this user cannot change its root folder")
-    assert (done.returncode, done.stderr) == (0, "")
+    said = re.sub(r"Error in cpuinfo: .*\n", "", done.stderr)  # ONNX Runtime's, without /proc
+    assert (done.returncode, said) == (0, "")
     with Runner.open(made_bundle, backend="onnxruntime") as runner:
         best = runner.predict(images).argmax(axis=1)
     assert [int(label) for label in re.findall(r": (\d) \(", done.stdout)] == list(best)

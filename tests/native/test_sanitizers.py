@@ -25,7 +25,7 @@ SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 def _compile(compiler: str, made: Path, *options: str | Path) -> Path:
     skip_without_tools("native")
     headers = find_native_tools().headers
-    flags = ["-std=c++17", "-O1", "-g1", '-DWRN_VERSION="stress"', "-ffp-contract=off", "-pthread", f"-I{NATIVE}/src"]
+    flags = ["-std=c++17", "-O0", "-g1", '-DWRN_VERSION="stress"', "-ffp-contract=off", "-pthread", f"-I{NATIVE}/src"]
     command: list[str | Path] = [compiler, *flags, f"-I{NATIVE}/include", f"-isystem{headers}", *options, "-o", made]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "cannot find" in done.stderr and "san" in done.stderr:
@@ -57,7 +57,9 @@ def test_eight_threads(sanitizer: str, library: Path, made_bundle: Path, tmp_pat
 def test_any_bytes(made_bundle: Path, tmp_path: Path) -> None:
     if shutil.which("clang++") is None:
         pytest.skip("no clang++")
-    sources = [path for folder in ("text", "bundle") for path in sorted((NATIVE / "src" / folder).glob("*.cpp"))]
+    sources = [
+        path for folder in ("text", "bundle", "onnx") for path in sorted((NATIVE / "src" / folder).glob("*.cpp"))
+    ]
     everything = tmp_path / "all.cpp"
     everything.write_text("".join(f'#include "{source}"\n' for source in [*sources, HERE / "fuzz.cpp"]))
     options = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined"]

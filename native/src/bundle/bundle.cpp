@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bundle/files.hpp"
-#include "bundle/graph.hpp"
+#include "onnx/graph.hpp"
 #include "bundle/signature.hpp"
 #include "error.hpp"
 #include "text/format.hpp"

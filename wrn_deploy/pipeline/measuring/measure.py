@@ -220,7 +220,7 @@ def check_labelled(source: ImageSource, classes: int) -> None:
     """
     first = next(source.items())
     if first.label is None:
-        raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
+        raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1} to measure accuracy")
 
 
 def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:

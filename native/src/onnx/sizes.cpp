@@ -1,4 +1,4 @@
-#include "bundle/sizes.hpp"
+#include "onnx/sizes.hpp"
 
 #include <algorithm>
 #include <functional>

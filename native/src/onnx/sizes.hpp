@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "bundle/wire.hpp"
+#include "onnx/wire.hpp"
 
 namespace wrn::onnx {
 

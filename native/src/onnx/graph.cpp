@@ -1,11 +1,11 @@
-#include "bundle/graph.hpp"
+#include "onnx/graph.hpp"
 
 #include <array>
 #include <utility>
 #include <vector>
 
-#include "bundle/sizes.hpp"
-#include "bundle/wire.hpp"
+#include "onnx/sizes.hpp"
+#include "onnx/wire.hpp"
 #include "error.hpp"
 #include "text/format.hpp"
 

@@ -1,4 +1,4 @@
-#include "bundle/wire.hpp"
+#include "onnx/wire.hpp"
 
 #include <algorithm>
 
