@@ -187,11 +187,11 @@ def _print(
             more = f"{added:.0f}" if kind == "server" else ""
             table.add_row(f"{kind}, batch {batch}", str(len(times)), *(f"{value:.0f}" for value in row), more)
     console.print(table)
-    table = make_table("images a second", *(f"{clients} clients" for clients in CLIENTS))
-    for batch, loads in closed.items():
+    table = make_table("images per second", *(f"{clients} clients" for clients in CLIENTS))
+    for size, loads in closed.items():
         for kind in ("runner", "server"):
             rates = (statistics.median(loads[str(clients)][kind]) for clients in CLIENTS)
-            table.add_row(f"{kind}, batch {batch}", *(f"{rate:.0f}" for rate in rates))
+            table.add_row(f"{kind}, batch {size}", *(f"{rate:.0f}" for rate in rates))
     console.print(table)
     times = opened["latencies_us"]
     console.print(

@@ -200,13 +200,11 @@ def test_an_error_in_a_batch_reaches_only_the_request_that_caused_it(running: Se
 def test_a_thousand_clients_are_all_answered(running: Serving) -> None:
     images = pixels(1)
 
-    def ask(_number: int) -> tuple[int, ...]:
-        return _ask(running, images).shape
-
     begin = time.monotonic()
     with ThreadPoolExecutor(1000) as pool:
-        shapes = list(pool.map(ask, range(1000)))
-    assert shapes == [(1, 10)] * 1000
+        found = list(pool.map(lambda _number: _ask(running, images), range(1000)))
+    assert {array.shape for array in found} == {(1, 10)}
+    assert len(found) == 1000
     assert time.monotonic() - begin < 60
 
 
@@ -309,6 +307,27 @@ def test_unloading_under_load_answers_each_request_or_refuses_it(running: Servin
     assert outcomes["lost"] == 0
     with running.client() as client:
         client.post("/v2/repository/models/floats/load", {})
+
+
+def test_a_new_version_replaces_the_old_one_without_a_failed_request(example: Path, tmp_path: Path) -> None:
+    """While the server looks at the repository every second."""
+    models, versions = tmp_path / "models", list[str]()
+    polling = ("--triton-option=model-control-mode=poll", "--triton-option=repository-poll-secs=1")
+    arguments = ("--runner=onnxruntime", "--threads=1", "--repository", models, "--drain-timeout=2")
+
+    def update() -> None:
+        int8 = ServeModelOptions(runner="onnxruntime", precision=Precision.INT8, threads=1)
+        write_repository([Bundle.open(example)], models, int8, Silent())
+        end = time.monotonic() + 30
+        with server.client() as client:
+            while versions != ["2"] and time.monotonic() < end:
+                time.sleep(0.2)
+                versions[:] = client.get("/v2/models/wrn-10-1")["versions"]
+
+    with serving(tmp_path, example, *arguments, *polling) as server:
+        outcomes = _under_load(server, "wrn-10-1", update)
+    assert versions == ["2"]
+    assert (outcomes["refused"], outcomes["lost"], outcomes["late"]) == (0, 0, 0)
 
 
 def test_no_accepted_request_is_lost_when_it_stops_under_load(example: Path, tmp_path: Path) -> None:
