@@ -34,8 +34,8 @@ std::string Bundle::read_manifest() const {
     return content;
   } catch (const SystemError &error) {
     if (error.number() != ENOENT && error.number() != ENOTDIR) throw;
-    throw Error(WRN_ERROR, folder_ + " is not a bundle: it has no manifest.json; make one with `wrn-deploy export MODEL "
-                                     "--out " + folder_ + "`");
+    throw Error(WRN_ERROR, folder_ + " is not a bundle: it has no manifest.json; make one with `wrn-deploy export "
+                                     "MODEL --out " + folder_ + "`");
   }
 }
 
