@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,10 @@ def _python_files() -> list[Path]:
 def _pages() -> list[Path]:
     return [
         *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+        ROOT / "native" / "include" / "wrn_runner.h",
         *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "examples").rglob("*.md")),
+        *sorted((ROOT / "examples").rglob("*.ipynb")),
     ]
 
 
@@ -76,6 +80,9 @@ def _check(path: Path) -> list[str]:
     name, text = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return _complaints(name, _strings(text))
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        return _complaints(name, ((1, _prose("".join(cell["source"]))) for cell in cells))
     shown = _prose(_newest(text) if path.name == "CHANGELOG.md" else text)
     return _complaints(name, iter([(1, shown)]))
 

@@ -14,9 +14,14 @@ from wrn_deploy.cli.examples import EXAMPLES
 FILES = "https://github.com/wrn-deploy/wrn-deploy/blob/main"
 
 
+@pytest.fixture(scope="module")
+def commands() -> str:
+    return command_page()
+
+
 @pytest.mark.parametrize("name", [name for group in GROUPS.values() for name in group])
-def test_every_command_has_its_options_and_examples(name: str) -> None:
-    section = command_page().partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+def test_every_command_has_its_options_and_examples(name: str, commands: str) -> None:
+    section = commands.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
     options = [option for one in load_command(name).params if one.param_type_name == "option" for option in one.opts]
     assert [option for option in options if f"`{option}`" not in section] == []
     assert f"    wrn-deploy {name} [OPTIONS]" in section

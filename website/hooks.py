@@ -99,21 +99,12 @@ def _command(name: str) -> str:
 
 
 def _parameter(parameter: Any) -> str:
+    value = " or ".join(f"`{one}`" for one in _metavar(parameter).split("|") if one)  # a bar would end the cell
     named = parameter.param_type_name == "option"
-    names = (
-        ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-        if named
-        else f"`{_metavar(parameter)}`"
-    )
-    value = f"`{_metavar(parameter)}`" if named and _metavar(parameter) else ""
-    default = parameter.default
-    shown = getattr(parameter, "show_default", False) and default is not None and not callable(default)
-    about = " ".join(
-        filter(
-            None, (_escaped(parameter.help or ""), f"Default: `{_text(default)}`." if shown and _text(default) else "")
-        )
-    )
-    return f"| {names} | {value} | {about} |"
+    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if named else value
+    default = _text(parameter.default) if parameter.show_default else ""
+    about = " ".join(filter(None, (_escaped(parameter.help or ""), f"Default: `{default}`." if default else "")))
+    return f"| {names} | {value if named else ''} | {about} |"
 
 
 def _metavar(parameter: Any) -> str:
@@ -121,7 +112,7 @@ def _metavar(parameter: Any) -> str:
 
 
 def _text(default: Any) -> str:
-    if isinstance(default, bool):
+    if default is None or isinstance(default, bool) or callable(default):
         return ""
     return ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
 

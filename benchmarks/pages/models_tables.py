@@ -93,7 +93,7 @@ def _about_weights(sources: Sequence[WeightsSource]) -> str:
         "the first is the crop, the second the shorter side before it. The last column shows how images are prepared "
         "here."
         f"{normalised} Sources: {'; '.join(map(safe, published))}. How weights are "
-        "recognised, downloaded and checked: [weights.md](weights.md)."
+        "recognised, downloaded and checked: [weights](weights.md)."
     )
 
 

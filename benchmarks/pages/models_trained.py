@@ -44,7 +44,7 @@ def fine_tuned(root: Path) -> str:
         return ""
     about = (
         "Calibrations, some of them poor on purpose, before and after `finetune`: top-1, and the share of images that "
-        "get fp32's class. How it was done: [qat.md](../how-to/qat.md)."
+        "get fp32's class. How it was done: [fine-tuning](../how-to/qat.md)."
     )
     headers = ["network", "calibration", "graph", "images", "top-1, fp32", "int8, before to after", "as fp32"]
     here = dict.fromkeys(machine(record["machine"]) for record in records.values())

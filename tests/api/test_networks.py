@@ -241,7 +241,7 @@ def test_batches_of_another_shape_are_refused(network: Any) -> None:
 def test_names_that_are_no_network_and_weights_that_are_no_file_are_refused() -> None:
     with pytest.raises(DeployError, match="unknown model 'wrn50'"):
         wrn_deploy.get_model("wrn50")
-    with pytest.raises(DeployError, match=r"no weights at none\.pth"):
+    with pytest.raises(DeployError, match=r"no weights at 'none\.pth'"):
         wrn_deploy.get_model("wrn-10-1", "none.pth")
     with pytest.raises(UsageError, match="seed -1"):
         wrn_deploy.get_model("wrn-10-1", seed=-1)

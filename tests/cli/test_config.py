@@ -66,4 +66,4 @@ def test_the_file_sets_defaults_and_the_command_line_overrides_them(cli: Cli) ->
     assert "options of pyproject.toml: json" in outcome.err
     Path("b.toml").write_text('[eval]\ndata = "digits"\nthreads = 0\n')
     assert "Invalid value for '--threads'" in cli("--config", "b.toml", "eval", "nothing").err
-    assert "there is nothing at nothing" in cli("--config", "b.toml", "eval", "nothing", "--threads", 1).err
+    assert "nothing found at 'nothing'" in cli("--config", "b.toml", "eval", "nothing", "--threads", 1).err

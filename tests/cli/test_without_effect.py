@@ -11,6 +11,7 @@ from wrn_deploy.cli.options.effects import EFFECTS
 CALIBRATE = ("calibrate", "none", "--calib-data", "digits")
 DEPLOY = ("deploy", "--weights", "x", "--calib-data", "digits", "--out", "new")
 BENCH = ("bench", "none", "--data", "digits")
+REPOSITORY = ("repository", "--out", "new")
 CASES = [
     (("train", "wrn-10-1", "--out", "new", "--warm-up", "0.1"), "--warm-up", "--recipe one-cycle"),
     (("train", "wrn-10-1", "--out", "new", "--local-bn"), "--sync-bn", "torchrun"),
@@ -35,6 +36,9 @@ CASES = [
     ((*BENCH, "--scenario-seconds", "10"), "--scenario-seconds", "--scenario"),
     ((*BENCH, "--target-qps", "10"), "--target-qps", "--scenario"),
     ((*BENCH, "--scenario", "Offline", "--target-latency", "100"), "--target-latency", "--scenario Server"),
+    ((*REPOSITORY, "none", "--storage-uri", "s3://a/b"), "--storage-uri", "--kserve FILE"),
+    ((*REPOSITORY, "--check", "--max-batch", "8"), "--max-batch", "no --check"),
+    (("serve", "none", "--container", "--repository", "new", "--drain-timeout", "30"), "--drain-timeout", "no --cont"),
 ]  # also with their default values, which a user may write out
 
 

@@ -112,7 +112,7 @@ def test_numbered_folders_have_their_own_indices_and_that_is_said(tmp_path: Path
 @pytest.mark.parametrize("names", [range(1, 13), range(0, 24, 2), [0.5, 2.5, 10.5, *range(9)], range(-6, 6)])
 def test_other_numbers_are_not_sorted_as_text_in_silence(tmp_path: Path, names: Iterable[float]) -> None:
     source = _numbered(tmp_path, map(str, names))
-    with pytest.raises(DeployError, match=r"names its classes by numbers.*not their numeric one.*--labels FILE"):
+    with pytest.raises(DeployError, match=r"has numbers as class names.*not numeric order.*--labels FILE"):
         match_classes(source, _nameless(12))
 
 

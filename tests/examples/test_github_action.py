@@ -58,7 +58,11 @@ def measured(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     tensors[classifier][[0, 1]] = tensors[classifier][[1, 0]]
     save_file(tensors, folder / "confused.safetensors", metadata)
     runner = Runner(
-        folder, good, folder / "confused.safetensors", MAX_REGRESS="900%", BENCH="--batches 1 --rounds 8 --duration 0.5"
+        folder,
+        good,
+        folder / "confused.safetensors",
+        MAX_REGRESS="900%",
+        BENCH="--batches 1 --rounds 8 --duration 0.5 --threads 1",
     )
     for name in list(runner.commands)[1:4]:
         done = runner.run(name)

@@ -107,5 +107,5 @@ def test_reports_of_a_bundle_stay_in_it(tmp_path: Path) -> None:
     elsewhere.mkdir()
     assert reports_of(bundle) == bundle / "reports"
     (bundle / "reports").symlink_to(elsewhere)
-    with pytest.raises(DeployError, match=r"reports is a link, and no link in a bundle is followed"):
+    with pytest.raises(DeployError, match=r"reports is a link, and links in a bundle are not followed"):
         reports_of(bundle)

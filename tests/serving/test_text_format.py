@@ -37,7 +37,7 @@ CONFIG = make_config(
 )
 
 # Texts that both readers take, with what they mean; and texts that both refuse, with our words.
-GOOD = {
+GOOD: dict[str, tuple[str, dict[str, Any] | None]] = {
     "comments and brackets": ('name: "a" # here\ninput [ { name: "i" dims: [ 3, 0x20, 040 ] }, { name: "j" } ]', None),
     "quotes and joined texts": ("name: 'a' \"b\\x41\\n\"", {"name": "abA\n"}),
     "angles, colons and semicolons": ("name: 'a'; dynamic_batching: < preserve_ordering: true >", None),

@@ -90,13 +90,13 @@ def plot_model(
 
     Args:
         target: a bundle's folder, an ONNX graph, or the name of a network, such as "wrn-16-2".
-        out: the SVG file; None: in the bundle's reports, or beside the graph.
+        out: the SVG file; None: in the bundle's reports, or next to the graph.
         precision: which graph of a bundle; None: fp32.
         unfold: draw every repeated block.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        DeployError: no such target, or a place that cannot be written to.
+        DeployError: no such target, or a path that is not writable.
         MachineError: onnx, or torch for a network's name, is missing.
 
     Example:
@@ -128,7 +128,7 @@ def plot_training(
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        DeployError: a folder holds no run, or a place that cannot be written to.
+        DeployError: a folder holds no run, or a path that is not writable.
 
     Example:
         >>> import wrn_deploy

@@ -117,7 +117,7 @@ def example(out: StrPath = "example", *, progress: Progress | None = None) -> Ex
 
     Args:
         out: the folder; a whole copy that is there already stays.
-        progress: shows what happens; None: nothing.
+        progress: shows progress and warnings; None: shows nothing.
 
     Raises:
         DeployError: the folder holds something else.

@@ -39,6 +39,7 @@ def bench_model(
     max_corrupt: MaxCorrupt = 0,
     workers: int | None = None,
     time_limit_s: float | None = None,
+    server: str | None = None,
     reports: StrPath | None = None,
     restart: bool = False,
     progress: Progress | None = None,
@@ -66,6 +67,7 @@ def bench_model(
         max_corrupt: how many corrupt images to skip at most.
         workers: processes that decode images.
         time_limit_s: seconds for all rounds together, after which fewer are taken.
+        server: the HTTP address of a Triton server that serves the bundle, to measure too: the client's round trip.
         reports: a folder for bench.json, .csv, .md and .html; None: none are written.
         restart: discard the rounds that an interrupted call has kept in `reports`; else it goes on after them.
         progress: shows progress and warnings; None: shows nothing.
@@ -106,6 +108,7 @@ def bench_model(
         max_corrupt=max_corrupt,
         workers=workers,
         time_limit_s=time_limit_s,
+        server=server,
         kept=None if folder is None else folder / KEPT,
         restart=restart,
     )

@@ -60,42 +60,42 @@ def train(
     Args:
         model: the network's name, such as "wrn-16-2".
         out: the folder of the run.
-        data: images to train on.
-        test_data: images to test on; None: the data's own.
-        recipe: "paper" or another by name; the next eleven change single values of it, None: the recipe's own.
-        epochs: passes over the data; the schedule scales with it.
-        batch_size: images per step, over all processes.
-        learning_rate: initial, or highest of "one-cycle".
+        data: training images.
+        test_data: test images; None: the data's own test split.
+        recipe: "paper", or the name of another one; the next eleven override single values, None: the recipe's own.
+        epochs: the learning-rate schedule scales with them.
+        batch_size: images per step, in all processes together.
+        learning_rate: the initial one; for "one-cycle" the maximum.
         momentum: Nesterov's.
         weight_decay: L2 penalty on the weights.
-        decay_norms: L2 penalty on BN and biases too.
-        label_smoothing: fraction of the target that is spread over all classes.
-        warm_up: fraction of the run in which one-cycle's rate rises.
-        dropout: probability, between the convolutions of a block.
+        decay_norms: apply the L2 penalty to BN and biases too.
+        label_smoothing: from 0 up to 1.
+        warm_up: warm-up of "one-cycle", as a fraction of the run.
+        dropout: probability between the convolutions of a block.
         mirror: mirror half of the images, if the data allows it.
         shift: shift images by up to `shift` pixels.
-        seed: of weights, order and augmentation.
-        whiten: whiten images, by GCN and ZCA, in the network.
+        seed: for weights, order and augmentation.
+        whiten: whiten images (GCN and ZCA) in the network.
         resume: continue the run in `out` after its last complete epoch.
         classes: this and the next four as in `get_model`.
         labels: the names of the classes.
         mean: mean of R, G and B, of a 0..1 image; None: measured.
-        std: standard deviation of R, G and B, likewise.
+        std: standard deviation of R, G and B, of a 0..1 image; None: measured.
         resize: pixels of an image's shorter side before the centre is cropped.
-        device: "cpu" or "cuda"; None: the GPU if PyTorch sees one.
+        device: "cpu" or "cuda"; None: the GPU if PyTorch finds one.
         amp: mixed precision, "bf16" or "fp16"; None: fp32 throughout.
         compiled: use torch.compile.
-        channels_last: order of activations in memory.
+        channels_last: memory layout of activations.
         checkpointing: recompute activations to save memory.
         accumulate: split each batch into `accumulate` parts.
-        sync_norms: with several processes, BN over the whole batch.
-        deterministic: on a GPU, kernels that make resumption exact.
+        sync_norms: with several processes, BN statistics over the whole batch.
+        deterministic: on a GPU, reproducible kernels, which make resumption exact.
         max_corrupt: how many corrupt images to skip at most.
         workers: processes that decode images.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
-        UsageError: a value out of its range, or the folder holds a run and `resume` is off, or holds none and it is on.
+        UsageError: a value is out of range, or `resume` is off for a folder with a run, or on for one without.
         DeployError: no such network, unusable data, or a checkpoint of another run.
         MachineError: a package, or the requested GPU, is missing.
 

@@ -38,15 +38,15 @@ def match_classes(source: OpenedSource, spec: ModelSpec) -> OpenedSource:
     twice = [label for label in source.labels if spec.labels.count(label) > 1]
     if twice:
         raise DeployError(
-            f"{spec.name} has several classes named {twice[0]!r}: expected names that tell those of {source.name} "
-            "apart; give its labels as class indices"
+            f"{spec.name} has several classes named {twice[0]!r}: expected unique names to match those of "
+            f"{source.name}; use class indices as its labels"
         )
     unknown = [label for label in source.labels if label not in spec.labels]
     if unknown:
         shown = ", ".join(unknown[:3])
         raise DeployError(
             f"{source.name} has {len(unknown)} classes that {spec.name} does not have ({shown}): expected some of "
-            f"{', '.join(spec.labels[:3])}, ...; name them alike, or export with --labels FILE"
+            f"{', '.join(spec.labels[:3])}, ...; use the same names, or export with --labels FILE"
         )
     return _relabel(source, spec.labels, [spec.labels.index(label) for label in source.labels])
 
@@ -76,8 +76,8 @@ def _in_their_order(source: OpenedSource, spec: ModelSpec) -> OpenedSource:
         return source
     if are_numbers:
         raise DeployError(
-            f"{source.name} names its classes by numbers, in the order {', '.join(labels[:SHOWN])}, which is not their "
-            f"numeric one, and {spec.name} has no names to compare them with: expected names of the network's classes; "
+            f"{source.name} has numbers as class names, in the order {', '.join(labels[:SHOWN])}, which is not numeric "
+            f"order, and {spec.name} has no names to compare them with: expected names of the network's classes; "
             "give them in the network's order with --labels FILE"
         )
     first = next(index for index, label in enumerate(natural) if label != labels[index])

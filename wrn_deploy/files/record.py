@@ -81,7 +81,7 @@ CHECKS: dict[type, Callable[[Any], bool]] = {
     int: lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63,
     float: lambda value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1023,
 }
-EXPECTED = {str: "a text", bool: "true or false", int: "an integer", float: "a finite number"}
+EXPECTED = {str: "text", bool: "true or false", int: "an integer", float: "a finite number"}
 
 
 def _encodes(text: str) -> bool:

@@ -173,7 +173,7 @@ class Runner:
         the outputs of the first one are yielded. The iterator keeps one context until it ends or is dropped.
 
         Args:
-            batches: as for `predict`, each of any size; arrays of `slot` must not change until their outputs are yielded.
+            batches: as for `predict`, each of any size; do not change a `slot` before its outputs are yielded.
 
         Raises:
             DeployError: as `predict`, when the batch is fetched.

@@ -13,7 +13,7 @@ import numpy as np
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.runtime.backend import Array
 
-__all__ = ["Client"]
+__all__ = ["NUMPY", "Client"]
 
 # The protocol's name of a type -> numpy's: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 NUMPY: Mapping[str, str] = {"UINT8": "uint8", "INT32": "int32", "INT64": "int64", "FP16": "float16", "FP32": "float32"}

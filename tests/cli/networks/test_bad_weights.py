@@ -115,7 +115,7 @@ def test_bad_weights_are_refused(cli: Cli, weights: Path, make: Make, words: tup
 def test_a_missing_file(cli: Cli) -> None:
     outcome = cli("export", "wrn-10-1", "--weights", "none.pth", "--out", "bundle")
     assert outcome.code == 1
-    assert "no weights at none.pth: expected a .safetensors, .pth, .npz or HDF5 file" in outcome.err
+    assert "no weights at 'none.pth': expected a .safetensors, .pth, .npz or HDF5 file" in outcome.err
 
 
 def test_weights_of_another_network(cli: Cli, weights: Path) -> None:

@@ -54,7 +54,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=rf"no weights at .*absent\.pth: {EXPECTED}"):
+    with pytest.raises(DeployError, match=rf"no weights at '.*absent\.pth': {EXPECTED}"):
         read_weights(tmp_path / "absent.pth")
 
 

@@ -100,8 +100,8 @@ def test_without_out_the_picture_is_where_its_source_is(made_bundle: Path, tmp_p
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        ("missing.onnx", "missing.onnx does not exist"),
-        ("a/b", "a/b does not exist"),
+        ("missing.onnx", "'missing.onnx' does not exist"),
+        ("a/b", "'a/b' does not exist"),
         ("wrm-16-2", "did you mean wrn-16-2"),
     ],
 )

@@ -70,7 +70,7 @@ def test_of_several_state_dicts_the_others_are_noted_and_can_be_asked_for(
     log = NoteLog()
     averaged = network_of(load_weights(NetworkOptions(model="wrn-10-1", weights=tmp_path / "w.pth"), log))
     assert torch.equal(averaged.state_dict()["fc.bias"], state["fc.bias"])
-    assert "the file has state_dict too: --weights-key NAME takes another" in log.notes
+    assert "the file also has state_dict: choose with --weights-key NAME" in log.notes
     plain = network_of(
         load_weights(NetworkOptions(model="wrn-10-1", weights=tmp_path / "w.pth", key="state_dict"), log)
     )
@@ -105,7 +105,7 @@ def test_an_unknown_name_is_an_error_with_near_ones_and_another_text_is_taken_fo
         DeployError, match=r"torchvision/wide_resnet50_2\.V2' \(did you mean torchvision/wide_resnet50_2"
     ):
         load_weights(NetworkOptions(model="wrn-50-2", weights="torchvision/wide_resnet50_2.V2"), Silent())
-    with pytest.raises(DeployError, match=r"no weights at weights/mine\.pth: expected a"):
+    with pytest.raises(DeployError, match=r"no weights at 'weights/mine\.pth': expected a"):
         load_weights(NetworkOptions(model="wrn-50-2", weights="weights/mine.pth"), Silent())
 
 

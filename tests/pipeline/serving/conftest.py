@@ -10,7 +10,13 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.pipeline.inference.example import copy_example
 from wrn_deploy.progress import Silent
 
-__all__ = ["served"]
+__all__ = ["served", "short_turns"]
+
+
+@pytest.fixture
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the times that these tests measure."""
+    monkeypatch.setattr("wrn_deploy.pipeline.measuring.rounds.WARM_UP_S", (0.01, 0.1))
 
 
 @pytest.fixture

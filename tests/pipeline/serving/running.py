@@ -48,8 +48,8 @@ class Serving:
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: object) -> Iterator[Serving]:
     """Runs `wrn-deploy serve ARGUMENTS`; `folder` takes its log. It is killed at the end at the latest."""
-    ports = _free_ports(3)
-    given = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    http, grpc, metrics = _free_ports(3)
+    given = (f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}")
     command = [sys.executable, "-c", PROGRAM, "serve", *map(str, arguments), *given]
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path), str(server_site())])
     with (folder / "serve.log").open("w") as log:
@@ -64,7 +64,7 @@ def serving(folder: Path, *arguments: object) -> Iterator[Serving]:
             if line.startswith("stop"):
                 break
         assert printed, (folder / "serve.log").read_text()
-        yield Serving(process, *ports, tuple(printed), folder / "serve.log")
+        yield Serving(process, http, grpc, metrics, tuple(printed), folder / "serve.log")
     finally:
         process.kill()
         process.wait()

@@ -21,13 +21,15 @@ import pytest
 from tests.pipeline.serving.running import Serving, serving
 from tests.serving.environment import run_client
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.errors import DeployError
+from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.manifest import MANIFEST, Manifest
 from wrn_deploy.pipeline.inference.example import copy_example
+from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
 from wrn_deploy.pipeline.serving.repository import write_repository
 from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.runner import Runner
+from wrn_deploy.serving.served import ServedBackend, find_served
 from wrn_deploy.spec import Precision
 
 CHANCE = np.random.default_rng(0)
@@ -198,13 +200,11 @@ def test_an_error_in_a_batch_reaches_only_the_request_that_caused_it(running: Se
 def test_a_thousand_clients_are_all_answered(running: Serving) -> None:
     images = pixels(1)
 
-    def ask(_number: int) -> tuple[int, ...]:
-        return _ask(running, images).shape
-
     begin = time.monotonic()
     with ThreadPoolExecutor(1000) as pool:
-        shapes = list(pool.map(ask, range(1000)))
-    assert shapes == [(1, 10)] * 1000
+        found = list(pool.map(lambda _number: _ask(running, images), range(1000)))
+    assert {array.shape for array in found} == {(1, 10)}
+    assert len(found) == 1000
     assert time.monotonic() - begin < 60
 
 
@@ -245,6 +245,57 @@ def test_a_stale_version_is_refused(running: Serving) -> None:
         client.post("/v2/repository/models/wrn-10-1/load", {})
 
 
+@pytest.mark.usefixtures("short_turns")
+def test_it_is_measured_as_a_candidate_beside_the_others(running: Serving, example: Path) -> None:
+    options = MeasureOptions(
+        data="digits",
+        backends=("onnxruntime",),
+        batches=(1, 32),
+        rounds=2,
+        duration_s=0.02,
+        limit=64,
+        pictures=False,
+        server=running.url,
+    )
+    rows = {row.key: row for row in bench_bundle(Bundle.open(example), options, Silent()).rows}
+    for precision in (Precision.FP32, Precision.INT8):
+        theirs, ours = rows["triton", precision], rows["onnxruntime", precision]
+        assert theirs.skipped is None
+        assert [latency.batch for latency in theirs.latencies] == [1, 32]
+        assert (theirs.sha256, theirs.peak_rss_bytes) == (ours.sha256, None)
+        assert theirs.accuracy is not None
+        assert ours.accuracy is not None
+        assert theirs.accuracy.top1 == ours.accuracy.top1
+        assert theirs.title == "Triton (client round trip)"
+
+
+def test_a_server_without_the_bundles_artifacts_is_not_measured(running: Serving, example: Path) -> None:
+    bundle = Bundle.open(example)
+    bundle.artifacts = {}
+    with pytest.raises(DeployError, match=r"serves floats, wrn-10-1, none of an artifact.*wrn-deploy serve"):
+        find_served(bundle, running.url)
+    with pytest.raises(DeployError, match="expected a running server there"):
+        find_served(bundle, "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="expected the base of its HTTP address"):
+        find_served(bundle, "https://127.0.0.1/x")
+
+
+def test_a_served_backend_obeys_the_protocol(running: Serving, example: Path, runner: Runner) -> None:
+    served = next(one for one in find_served(Bundle.open(example), running.url) if one.model == "wrn-10-1")
+    images = pixels(3)
+    with ServedBackend(served) as backend, backend.sibling() as sibling:
+        assert backend.download() == ()
+        with pytest.raises(DeployError, match="upload one first"):
+            backend.execute()
+        with pytest.raises(DeployError, match="expected 1 to 32"):
+            backend.upload(pixels(33))
+        (logits,) = backend.infer(images)
+        assert np.array_equal(logits, runner.predict(images))
+        assert np.array_equal(sibling.infer(images)[0], logits)
+    with pytest.raises(DeployError, match="closed"):
+        backend.execute()
+
+
 def test_unloading_under_load_answers_each_request_or_refuses_it(running: Serving) -> None:
     def unload() -> None:
         with running.client() as client:
@@ -256,6 +307,27 @@ def test_unloading_under_load_answers_each_request_or_refuses_it(running: Servin
     assert outcomes["lost"] == 0
     with running.client() as client:
         client.post("/v2/repository/models/floats/load", {})
+
+
+def test_a_new_version_replaces_the_old_one_without_a_failed_request(example: Path, tmp_path: Path) -> None:
+    """While the server looks at the repository every second."""
+    models, versions = tmp_path / "models", list[str]()
+    polling = ("--triton-option=model-control-mode=poll", "--triton-option=repository-poll-secs=1")
+    arguments = ("--runner=onnxruntime", "--threads=1", "--repository", models, "--drain-timeout=2")
+
+    def update() -> None:
+        int8 = ServeModelOptions(runner="onnxruntime", precision=Precision.INT8, threads=1)
+        write_repository([Bundle.open(example)], models, int8, Silent())
+        end = time.monotonic() + 30
+        with server.client() as client:
+            while versions != ["2"] and time.monotonic() < end:
+                time.sleep(0.2)
+                versions[:] = client.get("/v2/models/wrn-10-1")["versions"]
+
+    with serving(tmp_path, example, *arguments, *polling) as server:
+        outcomes = _under_load(server, "wrn-10-1", update)
+    assert versions == ["2"]
+    assert (outcomes["refused"], outcomes["lost"], outcomes["late"]) == (0, 0, 0)
 
 
 def test_no_accepted_request_is_lost_when_it_stops_under_load(example: Path, tmp_path: Path) -> None:

@@ -432,14 +432,14 @@ def test_there_must_be_a_run_to_resume(data: Path, tmp_path: Path) -> None:
 
 def test_the_weights_of_a_bundle_are_not_overwritten(data: Path, tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_bytes(b"precious")
-    with pytest.raises(UsageError, match=r"contains weights\.safetensors of another kind: choose another --out"):
+    with pytest.raises(UsageError, match=r"contains another weights\.safetensors: choose another --out"):
         train_model(options_for(data, tmp_path), Silent())
     assert (tmp_path / WEIGHTS).read_bytes() == b"precious"
 
 
 def test_out_must_be_a_folder(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(UsageError, match="file is a file: expected a folder for the training run"):
+    with pytest.raises(UsageError, match="file' is a file: expected a folder for the training run"):
         train_model(options_for(data, tmp_path / "file"), Silent())
 
 

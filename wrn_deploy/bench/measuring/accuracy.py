@@ -111,7 +111,7 @@ def _check_labels(batch: Batch, classes: int) -> None:
     if len(outside):
         label = int(batch.labels[outside[0]])
         found = "no label" if label < 0 else f"label {label}"
-        raise DeployError(f"{batch.names[outside[0]]} has {found}: expected 0 to {classes - 1}, to measure accuracy")
+        raise DeployError(f"{batch.names[outside[0]]} has {found}: expected 0 to {classes - 1} to measure accuracy")
 
 
 def best_classes(results: Mapping[str, Array]) -> npt.NDArray[np.int64]:

@@ -27,7 +27,8 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.process.children import serve_parent
 from wrn_deploy.process.scratch import full_is_named
-from wrn_deploy.runtime.backend import Array, open_backend
+from wrn_deploy.runtime.backend import Array, Backend, open_backend
+from wrn_deploy.serving.served import ServedBackend, find_served
 from wrn_deploy.spec import Precision
 
 __all__ = ["WorkerConfig", "serve", "shuffle_threads"]
@@ -39,7 +40,8 @@ LIBRARY = 256  # maximum number of images that a load scenario draws its queries
 class WorkerConfig:
     """The candidate that a worker opens, and the data it measures on.
 
-    `workers` processes decode while `ask` runs, never while something is timed.
+    `workers` processes decode while `ask` runs, never while something is timed. `server` is the address of a Triton
+    server that runs the candidate.
     """
 
     folder: str
@@ -53,6 +55,7 @@ class WorkerConfig:
     streams: int = 1
     boundary: Boundary = Boundary.COMPUTE
     workers: int | None = 0
+    server: str | None = None
 
 
 class _OpenCandidate:
@@ -63,7 +66,11 @@ class _OpenCandidate:
         self._bundle = Bundle.open(config.folder)
         self._source = match_classes(open_data(config.data, Role.TEST), self._bundle.spec)
         backend, precision, threads = config.backend, config.precision, config.threads
-        self._backend = open_backend(self._bundle, backend=backend, precision=precision, threads=threads)
+        if config.server is not None:
+            served = find_served(self._bundle, config.server)
+            self._backend: Backend = ServedBackend(next(one for one in served if one.precision is precision))
+        else:
+            self._backend = open_backend(self._bundle, backend=backend, precision=precision, threads=threads)
         self._backends = [self._backend, *(self._backend.sibling() for _ in range(config.streams - 1))]
         self._pool = ThreadPoolExecutor(config.streams)
         self._random = random.Random()  # noqa: S311 (nothing secret)

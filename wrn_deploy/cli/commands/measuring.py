@@ -109,6 +109,10 @@ def bench(
     load: LoadFlags,
     out: Annotated[Path | None, option("FOLDER", "Folder for the reports. Default: BUNDLE/reports.")] = None,
     pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose predicted class changes.")] = True,
+    server: Annotated[
+        str | None,
+        option("URL", "Also measure this Triton server, such as http://127.0.0.1:8000: the client's round trip."),
+    ] = None,
     strict: Annotated[
         bool, flag("--strict", "Exit code 3, after writing the reports, if a ratio is too noisy to conclude.")
     ] = False,
@@ -134,6 +138,7 @@ def bench(
     folder = check_folder(out or reports_of(bundle))
     loads = load.options(timed["batches"])
     more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures, "kept": folder / KEPT, "restart": restart}
+    more["server"] = server
     options = candidates.options(data, **timed, **decoding.options(), **more)
     if dry_run:
         from wrn_deploy.cli.show.forecast import show_forecast

@@ -118,17 +118,23 @@ def repository(
     check: Annotated[
         bool, flag("--check", "Check the repository instead; exit code 3 if a model cannot be served.")
     ] = False,
+    kserve: Annotated[Path | None, option("FILE", "Also write a KServe InferenceService as YAML.")] = None,
+    storage_uri: Annotated[
+        str | None, option("URI", "Where the cluster finds the repository, such as pvc://CLAIM/models.")
+    ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Write bundles into a model repository for Triton, or check one.
 
-    A changed bundle becomes a new version beside the old ones. With --check, bundles that are given must be those that
+    A changed bundle becomes a new version; old versions stay. With --check, bundles that are given must be those that
     the models were made from.
     """
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.serving import show_checked, show_written
+    from wrn_deploy.files.new_file import check_target, write_whole
     from wrn_deploy.pipeline.serving.check import check_repository
     from wrn_deploy.pipeline.serving.repository import write_repository
+    from wrn_deploy.serving.kserve import InferenceService, write_yaml
 
     options, opened = model.options(), [Bundle.open(folder) for folder in bundles or ()]
     if check:
@@ -136,7 +142,20 @@ def repository(
         return
     if not opened:
         raise UsageError("no bundle: expected at least one, or --check to check the repository")
-    show_written(write_repository(opened, out, options, new_progress()), as_json=as_json)
+    progress, service = new_progress(), None
+    if kserve is not None:
+        check_target(kserve)
+        service = InferenceService(
+            name=options.name or opened[0].spec.name,
+            storage=storage_uri or "",
+            triton=options.triton,
+            gpus=len(options.gpus) or int(options.backend is TritonBackend.TENSORRT),
+        )
+    written = write_repository(opened, out, options, progress)
+    if service is not None and kserve is not None:
+        write_whole(kserve, write_yaml(service.describe()))
+        progress.note(f"InferenceService: {kserve}")
+    show_written(written, as_json=as_json)
 
 
 @app.command()

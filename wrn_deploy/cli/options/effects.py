@@ -39,6 +39,8 @@ EVERYTHING = _Effect(
     when=lambda given: given["backends"] is None or given["precision"] is None,
     expected="--backend or --precision, not both, since they name the candidate",
 )
+# The options that say how a bundle becomes a model of Triton.
+MODEL = ("backend", "precision", "runner", "normalised", "name", "instances", "gpus", "max_batch", "threads")
 EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
     "train": (
         _Effect(
@@ -115,6 +117,19 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         ),
     ),
     "eval": (EVERYTHING,),
+    "repository": (
+        _Effect(names=("storage_uri",), when=lambda given: given["kserve"] is not None, expected="--kserve FILE"),
+        _Effect(
+            names=(*MODEL, "kserve"), when=lambda given: not given["check"], expected="no --check, which writes nothing"
+        ),
+    ),
+    "serve": (
+        _Effect(
+            names=("server", "ready_s", "drain_s", "more"),
+            when=lambda given: not given["container"],
+            expected="no --container, which starts no server",
+        ),
+    ),
 }
 
 

@@ -116,7 +116,7 @@ def check_kind(file: Path) -> None:
     """Raises DeployError if this is a folder, or a file that is known to hold no weights that can be read here."""
     check_folder(file)
     if not file.is_file():
-        found = f"{file} is not a regular file" if file.exists() else f"no weights at {file}"
+        found = f"{file} is not a regular file" if file.exists() else f"no weights at {str(file)!r}"
         raise DeployError(f"{found}: {EXPECTED}")
     with open_regular(file) as stream:
         start = stream.read(START)

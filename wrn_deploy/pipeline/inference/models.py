@@ -90,12 +90,12 @@ class BundleOrWeights:
         name, known = str(self.path), read_sources()
         if not self.path.exists() and name not in known:
             raise DeployError(
-                f"nothing found at {name}{near_names(name, list(known))}: expected the folder of a bundle, which "
-                "`wrn-deploy export` makes, or weights: a file or a name"
+                f"nothing found at {name!r}{near_names(name, list(known))}: expected the folder of a bundle, "
+                "which `wrn-deploy export` makes, or weights: a file or a name"
             )
         if (self.model is not None or self.overrides != Overrides() or self.key) and self.is_bundle:
             raise UsageError(
-                f"{self.path} is a folder, and a bundle's network and preprocessing are kept in it: expected no "
+                f"{self.path} is a bundle, which has its own network and preprocessing: expected no "
                 "--model, --classes, --labels, --mean, --std, --resize or --weights-key; they apply to weights only"
             )
 

@@ -38,7 +38,7 @@ def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | Pla
         MachineError: reading a graph needs packages that are not installed.
     """
     if not path.exists():
-        raise DeployError(f"{path} does not exist: {EXPECTED}")
+        raise DeployError(f"{str(path)!r} does not exist: {EXPECTED}")
     if path.is_dir() or path.name == MANIFEST:
         with progress.task("Checking digests"):
             return _bundle(Bundle.open(path if path.is_dir() else path.parent))

@@ -90,7 +90,7 @@ def _of_bundle(folder: Path, options: PlotOptions) -> tuple[Network, Path]:
 
 def _of_name(name: str, progress: Progress) -> Network:
     if "/" in name or name.endswith(".onnx"):
-        raise DeployError(f"{name} does not exist: {EXPECTED}, such as wrn-16-2")
+        raise DeployError(f"{name!r} does not exist: {EXPECTED}, such as wrn-16-2")
     spec = describe_model(name)
     from torch import nn
 

@@ -28,13 +28,16 @@ from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_referen
 from wrn_deploy.pipeline.measuring.sittings import RoundKeeper, describe_bench, keep_rounds
 from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.backend import actionable, default_pairs, examine, known_pairs, runtimes
+from wrn_deploy.runtime.backend import Candidate, actionable, default_pairs, examine, known_pairs, runtimes
+from wrn_deploy.serving.served import ServedModelRuntime, find_served
 from wrn_deploy.spec import EXPERIMENTAL, Precision
 from wrn_deploy.version import __version__
 
 __all__ = [
     "MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "examine_candidates", "settings_of",
 ]  # fmt: skip
+
+SERVED = "triton"  # the backend's name of the rows that a server's models have
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-lean-cu13",
@@ -68,6 +71,8 @@ class MeasureOptions:
         kept: file for the rounds of an interrupted benchmark, which the next one goes on with; None: none are kept.
         restart: discard the rounds in `kept`.
         time_limit_s: seconds for all rounds together, after which fewer are taken; None: no limit.
+        server: the HTTP address of a Triton server, whose models of the bundle are measured too: the client's round
+            trip.
     """
 
     data: str
@@ -89,6 +94,7 @@ class MeasureOptions:
     pictures: bool = True
     workers: int | None = None
     time_limit_s: float | None = None
+    server: str | None = None
     kept: Path | None = None
     restart: bool = False
 
@@ -214,7 +220,7 @@ def check_labelled(source: ImageSource, classes: int) -> None:
     """
     first = next(source.items())
     if first.label is None:
-        raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1}, to measure accuracy")
+        raise DeployError(f"{first.name} has no label: expected 0 to {classes - 1} to measure accuracy")
 
 
 def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[RowBuilder], list[RowBuilder]]:
@@ -232,12 +238,21 @@ def examine_candidates(bundle: Bundle, options: MeasureOptions) -> tuple[list[Ro
             entries.append(RowBuilder(backend=backend, precision=precision, found=found, skipped=found.skipped))
             if (backend, precision) in asked:
                 named.append(entries[-1])
+    if options.server is not None:
+        served = [_served(bundle, runtime) for runtime in find_served(bundle, options.server)]
+        entries, named = [*entries, *served], [*named, *served]
     if all(entry.skipped for entry in named):
         obstacles = {entry.found.obstacle: None for entry in named if entry.found.obstacle is not None}
         kind, _ = actionable([(str(obstacle), obstacle) for obstacle in obstacles])
         named.sort(key=lambda entry: isinstance(entry.found.obstacle, MachineError))
         raise kind(f"none of the requested candidates can run here: {_reasons(named)}")
     return entries, named
+
+
+def _served(bundle: Bundle, runtime: ServedModelRuntime) -> RowBuilder:
+    artifact = runtime.find_artifact(bundle, runtime.precision)
+    found = Candidate(runtime=runtime, artifact=artifact, obstacle=None)
+    return RowBuilder(backend=SERVED, precision=runtime.precision, found=found, skipped=None)
 
 
 def _asked(bundle: Bundle, options: MeasureOptions) -> list[tuple[str, Precision]]:
@@ -289,6 +304,7 @@ def _worker_config(bundle: Bundle, options: MeasureOptions, entry: RowBuilder, t
         streams=options.streams,
         boundary=options.boundary,
         workers=options.workers,
+        server=options.server if entry.backend == SERVED else None,
     )
 
 

@@ -20,6 +20,7 @@ from wrn_deploy.errors import DeployError
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import Candidate
+from wrn_deploy.serving.served import ServedModelRuntime
 from wrn_deploy.spec import Precision
 
 __all__ = ["RowBuilder", "ask_all", "by_reference", "run_loads", "start", "time_rounds"]
@@ -184,7 +185,8 @@ def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
             logits = LogitFile(file, write=leads) if leads or known else None
             with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
                 answers = entry.worker.ask(advance, logits)
-                entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
+                if not isinstance(entry.found.runtime, ServedModelRuntime):  # its process is only the client
+                    entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
                 entry.answers, known = answers, known or leads
 
 

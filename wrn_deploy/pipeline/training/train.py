@@ -260,12 +260,12 @@ def _open_images(source: ImageSource, options: ImageOptions, progress: Progress)
 def _check_folder(options: TrainOptions) -> None:
     out, state = options.out, options.out / STATE
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: expected a folder for the training run; choose another --out")
+        raise UsageError(f"{str(out)!r} is a file: expected a folder for the training run; choose another --out")
     if state.exists() != options.resume:
         expected = "pass --resume to continue, or choose another --out" if state.exists() else "leave --resume out"
-        raise UsageError(f"{out} contains {'a' if state.exists() else 'no'} training run: {expected}")
+        raise UsageError(f"{str(out)!r} contains {'a' if state.exists() else 'no'} training run: {expected}")
     if (out / WEIGHTS).exists() and not state.exists():  # a bundle, say
-        raise UsageError(f"{out} contains {WEIGHTS} of another kind: choose another --out")
+        raise UsageError(f"{str(out)!r} contains another {WEIGHTS}: choose another --out")
 
 
 def _best(history: Sequence[Epoch]) -> Epoch:

@@ -103,7 +103,7 @@ def tune_bundle(bundle: Bundle, options: TuneOptions, progress: Progress) -> Tun
     labelled, sample = _images(bundle, options, progress)
     sampled = read_images(sample, progress)
     images = read_images(labelled, progress)
-    check_labels(images, bundle.spec.classes, ", to measure accuracy")
+    check_labels(images, bundle.spec.classes, " to measure accuracy")
     asked: dict[str, Any] = {
         "max_drop": options.max_drop,
         "min_agreement": options.min_agreement,
