@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import re
 import statistics
 import subprocess
@@ -50,7 +51,7 @@ Ask = Callable[[Images], object]
 
 def main() -> None:
     """Measures all three, writes the raw numbers, and prints tables."""
-    given = _arguments()
+    given, load = _arguments(), os.getloadavg()[0]
     console = Console(width=120)
     threads = {"backend": "onnxruntime", "precision": given.precision, "threads": 1, "contexts": 1}
     with _serving(given.bundle, given.precision) as version, Runner.open(given.bundle, **threads) as runner:
@@ -64,6 +65,7 @@ def main() -> None:
     record = {
         **start_record("serving", "onnxruntime", "numpy", "nvidia-pytriton"),
         "triton": version,
+        "load_average": [round(value, 2) for value in (load, os.getloadavg()[0])],  # before and after
         "bundle": given.bundle.name,
         "precision": given.precision,
         "one_client_us": {str(batch): samples for batch, samples in single.items()},

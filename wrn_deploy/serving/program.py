@@ -124,6 +124,7 @@ def server_command(
     addresses: Addresses,
     backends: Path | None,
     *,
+    shared_memory: str,
     drain_s: int,
     on_gpu: bool,
     more: Sequence[str],
@@ -135,6 +136,7 @@ def server_command(
         repository: its model repository.
         addresses: where it listens.
         backends: the folder of backends; None: its own.
+        shared_memory: how the names of the python backend's regions of shared memory begin.
         drain_s: seconds that requests have to end after a signal.
         on_gpu: whether this machine has a GPU.
         more: further options of the server, as in "http-thread-count=8".
@@ -150,6 +152,7 @@ def server_command(
         "exit-timeout-secs": drain_s,
         "disable-auto-complete-config": None,  # what is not in config.pbtxt would be asked of the model
         "log-info": "false",
+        "backend-config": f"python,shm-region-prefix-name={shared_memory}",
         **({"backend-directory": backends} if backends is not None else {}),
         # Without a GPU these would fail, and warn about it.
         **({} if on_gpu else {"allow-gpu-metrics": "false", "pinned-memory-pool-byte-size": 0}),
