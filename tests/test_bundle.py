@@ -379,6 +379,17 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
             Bundle.open(folder)
 
 
+def test_a_file_is_not_a_bundle_and_the_error_names_its_folder(tmp_path: Path) -> None:
+    bundle = make(tmp_path / "bundle")
+    file = bundle.file(bundle.artifacts["parent"])
+    with pytest.raises(DeployError) as error:
+        Bundle.open(file)
+    assert str(error.value) == f"{file} is a file, not a bundle: expected its folder, {bundle.folder}"
+    (tmp_path / "copy").write_bytes(b"")
+    with pytest.raises(DeployError, match="is a file, not a bundle: expected a bundle's folder"):
+        Bundle.open(tmp_path / "copy")
+
+
 def test_a_manifest_of_another_format_says_what_to_do(tmp_path: Path) -> None:
     bundle = make(tmp_path / "bundle")
     manifest = bundle.folder / "manifest.json"

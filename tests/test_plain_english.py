@@ -30,6 +30,7 @@ def _python_files() -> list[Path]:
 def _pages() -> list[Path]:
     return [
         *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+        ROOT / "native" / "include" / "wrn_runner.h",
         *sorted((ROOT / "docs").rglob("*.md")),
         *sorted((ROOT / "examples").rglob("*.md")),
         *sorted((ROOT / "examples").rglob("*.ipynb")),

@@ -278,6 +278,10 @@ def _read_manifest(folder: Path, trust: Trust) -> Manifest:
             check_signature(content, _read_signature(folder), signed_by=trust.signed_by, name=folder)
         return Manifest.from_bytes(content, manifest)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if folder.is_file():
+            inside = (folder.parent / MANIFEST).is_file()
+            where = f"its folder, {folder.parent}" if inside else "a bundle's folder; `wrn-deploy import` takes ONNX"
+            raise DeployError(f"{folder} is a file, not a bundle: expected {where}") from error
         remedy = f"make one with `wrn-deploy export MODEL --out {folder}`"
         raise DeployError(f"{folder} is not a bundle: it has no {MANIFEST}; {remedy}") from error
 

@@ -189,8 +189,11 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
     (tmp_path / "file").write_bytes(b"")
     outcome = cli(*(tmp_path / place if argument == "PLACE" else argument for argument in arguments))
     assert outcome.code == 1
-    assert f"{tmp_path / place} is not a bundle: it has no manifest.json" in outcome.err
-    assert "wrn-deploy export" in outcome.err
+    if place == "file":
+        assert f"{tmp_path / place} is a file, not a bundle: expected a bundle's folder" in outcome.err
+    else:
+        assert f"{tmp_path / place} is not a bundle: it has no manifest.json" in outcome.err
+        assert "wrn-deploy export" in outcome.err
     assert not (tmp_path / "nowhere").exists()
     assert not [*(tmp_path / "folder").iterdir()]
 

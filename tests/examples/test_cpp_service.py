@@ -73,7 +73,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = build_library("native", tmp_path_factory)
     build = tmp_path_factory.mktemp("service") / "build"
     options = [f"-DCMAKE_PREFIX_PATH={library}", f"-DCMAKE_CXX_FLAGS={STRICT}", "-DCMAKE_BUILD_TYPE=Debug"]
-    for command in (["cmake", "-S", SOURCE, "-B", build, *options], ["cmake", "--build", build]):
+    for command in (["cmake", "-S", str(SOURCE), "-B", str(build), *options], ["cmake", "--build", str(build)]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "service.cpp" not in done.stderr, done.stderr  # no warning

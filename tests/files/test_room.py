@@ -24,6 +24,12 @@ def test_more_than_the_disk_has_is_refused_with_both_figures(tmp_path: Path) -> 
         check_room(tmp_path / "bundle", free * 2, "the bundle")
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a file system without a size")
+def test_a_file_system_that_does_not_say_its_size_is_tried() -> None:
+    assert shutil.disk_usage("/proc").total == 0
+    check_room(Path("/proc"), 10**12, "the bundle")
+
+
 def test_a_file_on_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DeployError, match=r"file is a file: expected a folder for the plan; choose another --out"):

@@ -26,11 +26,11 @@ def check_room(folder: Path, needed_bytes: int, what: str) -> None:
         DeployError: it is a file, cannot be written to, or the disk has no such room.
     """
     there = check_writable(folder, what)
-    free, needed = shutil.disk_usage(there).free, needed_bytes + SLACK
-    if free < needed:
+    disk, needed = shutil.disk_usage(there), needed_bytes + SLACK
+    if disk.total and disk.free < needed:  # some file systems, as those of user space, do not say their size
         raise DeployError(
-            f"disk full: {what} needs about {file_size(needed)}, {file_size(free)} free at {there}: free some space, "
-            "or choose another --out"
+            f"disk full: {what} needs about {file_size(needed)}, {file_size(disk.free)} free at {there}: free some "
+            "space, or choose another --out"
         )
 
 

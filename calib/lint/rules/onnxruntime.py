@@ -141,7 +141,7 @@ RULES = (
     Rule(id="QDQ505", severity=Severity.NOTE, targets=(Target.ONNXRUNTIME,), check=full_range_weights,
          title="int8 weights use more than 7 bits with uint8 activations",
          cost="On x86-64 CPUs without VNNI sums of two products saturate, which costs accuracy.",
-         fix="Nothing on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True)."),
+         fix="None on CPUs with VNNI or on Arm; else use 7-bit weights (quantize_static: reduce_range=True)."),
     Rule(id="QDQ506", severity=Severity.ERROR, targets=(Target.ONNXRUNTIME,), check=reshaped_weights,
          title="a Conv's weights are rearranged after their DQ",
          cost="No QLinearConv is formed: the Conv runs in float.",

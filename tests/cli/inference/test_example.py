@@ -51,7 +51,7 @@ def test_every_command_of_the_first_try_runs(tmp_path: Path, environment: dict[s
     def wrn_deploy(*arguments: str) -> str:
         return run(PROGRAM, *arguments, cwd=tmp_path, env=environment)
 
-    assert "354 of 359 test images of digits right" in wrn_deploy("example")
+    assert "354 of 359 test images of digits correct" in wrn_deploy("example")
     assert "  7\n" in wrn_deploy("predict", "example", "example/seven.png")
     few = ["--data", "digits", "--limit", "20", "--json"]
     for measured in (

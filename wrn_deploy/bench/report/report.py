@@ -44,8 +44,7 @@ class Boundary(StrEnum):
             "compute": "inference only, from its start until the device is done; the input is already there, no copies",
             "transfer": "from prepared images to outputs, both in host memory: inference, and copies in both "
             "directions",
-            "e2e": "from encoded images to their labels: decoding, resizing, normalising, copies, inference, the "
-            "largest logit",
+            "e2e": "from encoded images to their labels: decoding, resizing, normalising, copies, inference, argmax",
         }[self]
 
 

@@ -126,7 +126,7 @@ def repository(
 ) -> None:
     """Write bundles into a model repository for Triton, or check one.
 
-    A changed bundle becomes a new version beside the old ones. With --check, bundles that are given must be those that
+    A changed bundle becomes a new version; old versions stay. With --check, bundles that are given must be those that
     the models were made from.
     """
     from wrn_deploy.bundle import Bundle

@@ -70,7 +70,7 @@ def show_example(example: Example, *, as_json: bool) -> None:
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=False)
     for key, figures in example.accuracy.items():
         artifact = bundle.artifacts[key]
-        right = f"{figures.correct} of {figures.images} test images of {figures.data} right"
+        right = f"{figures.correct} of {figures.images} test images of {figures.data} correct"
         print_line(f"  {artifact.path:<22} {file_size(artifact.size_bytes):>7}  {right}")
     folder, picture = shlex.quote(str(bundle.folder)), shlex.quote(str(example.picture))
     print_line("Next:")

@@ -44,7 +44,7 @@ static void report(const char *executable, char *message, size_t room) {
   PyErr_NormalizeException(&kind, &value, &trace);
   text = value ? PyObject_Str(value) : NULL;
   const char *words = text ? PyUnicode_AsUTF8(text) : NULL;
-  snprintf(message, room, "the Python environment of %s lacks something (%s: %s): pip install 'wrn-deploy[embed]' into "
+  snprintf(message, room, "the Python environment of %s lacks something (%s: %s): install wrn-deploy and cffi into "
            "it, or run `wrn-deploy embed --python` again in another", executable,
            kind ? ((PyTypeObject *)kind)->tp_name : "no exception", words ? words : "no text");
   PyErr_Clear();
@@ -92,7 +92,7 @@ EXPORTED int32_t wrn_core_start(const char *executable, const char *extra, char 
   PyGILState_Release(state);
   if (failed) return WRN_MACHINE;
   if (cffi_start_python() != 0) {
-    snprintf(message, room, "cffi cannot start in the Python environment of %s: pip install 'wrn-deploy[embed]' into "
+    snprintf(message, room, "cffi cannot start in the Python environment of %s: pip install cffi into "
              "it", executable);
     return WRN_MACHINE;
   }

@@ -108,7 +108,7 @@ static int32_t named(python *found, const char *folder) {
   char base[LENGTH], name[LENGTH];
   if (!within(found->executable, folder, "bin/python" WRN_PYTHON) && !within(found->executable, folder, "bin/python3"))
     return fail(WRN_MACHINE, "WRN_RUNNER_PYTHON is %s, which has no bin/python3: expected the folder of a Python "
-                "environment with wrn-deploy[embed]", folder);
+                "environment with wrn-deploy and cffi", folder);
   find_base(base, folder);
   if (!has_stdlib(found->stdlib, base))
     return fail(WRN_MACHINE, "WRN_RUNNER_PYTHON is %s, whose Python has no %s: expected an environment of Python %s, "
