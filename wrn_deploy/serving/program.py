@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.serving.config import TritonBackend
 from wrn_deploy.serving.versions import Triton
 
 __all__ = ["Addresses", "Program", "container_command", "find_program", "server_command"]
@@ -56,6 +57,14 @@ class Program:
 
     file: Path
     wheel: Path | None = None
+
+    def check_backend(self, backend: TritonBackend) -> None:
+        """Raises MachineError if the server is known to lack one of Triton's backends: the wheel has one alone."""
+        if self.wheel is not None and backend is not TritonBackend.PYTHON:
+            raise MachineError(
+                f"the server of nvidia-pytriton has no {backend} backend: use --backend python, give --server FILE, or "
+                "run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
+            )
 
     def environment(self) -> dict[str, str]:
         """Its environment variables; a server of the wheel runs models in this Python's environment."""
