@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import shutil
 import sys
@@ -15,10 +16,15 @@ from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.serving.config import TritonBackend
 from wrn_deploy.serving.versions import Triton
 
-__all__ = ["Addresses", "Program", "container_command", "find_program", "server_command"]
+__all__ = ["UNSAFE", "Addresses", "Program", "container_command", "find_program", "is_safe", "server_command"]
 
 # The wheel has a tritonserver with the python backend. It pins numpy < 2, which only its own Python API needs.
 INSTALL = ("pip install --no-deps nvidia-pytriton", "pip install 'tritonclient[http,grpc]'  # for your client")
+
+
+# NVIDIA's security bulletin of August 2025: CVE-2025-23310, -23311, -23319 and others, in all releases up to 25.06.
+FIRST_SAFE = (2, 60)  # 25.08
+UNSAFE = "in Triton before 2.60, a client can crash the server and run code in it (CVE-2025-23310, CVE-2025-23319)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,16 @@ class Addresses:
     def url(self) -> str:
         """The base of the HTTP addresses for a client on this machine."""
         return f"http://{self.client_host}:{self.http}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return False
 
     @property
     def client_host(self) -> str:
@@ -64,6 +80,14 @@ class Program:
             raise MachineError(
                 f"the server of nvidia-pytriton has no {backend} backend: use --backend python, give --server FILE, or "
                 "run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
+            )
+
+    def check_addresses(self, addresses: Addresses) -> None:
+        """Raises UsageError if the wheel's server, Triton 2.51.0, would listen to other machines."""
+        if self.wheel is not None and not addresses.is_local:
+            raise UsageError(
+                f"--host {addresses.host} with the server of nvidia-pytriton: {UNSAFE}; expected an address of this "
+                "machine alone, such as 127.0.0.1; use a newer tritonserver (--server FILE), or --container"
             )
 
     def environment(self) -> dict[str, str]:
@@ -179,3 +203,9 @@ def container_command(repository: Path, addresses: Addresses, triton: Triton, *,
         "-v", f"{repository.absolute()}:/models:ro", triton.image, "tritonserver", "--model-repository=/models",
         "--disable-auto-complete-config",
     ]  # fmt: skip
+
+
+def is_safe(version: str) -> bool:
+    """Whether a release of Triton, as in "2.71.0", is not among those of UNSAFE."""
+    numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    return numbers >= FIRST_SAFE

@@ -93,6 +93,9 @@ def test_the_wheels_server_has_the_python_backend_alone(
     outcome = cli("serve", folder, "--backend", "onnxruntime", "--repository", tmp_path / "models")
     assert outcome.code == 4
     assert "the server of nvidia-pytriton has no onnxruntime backend: use --backend python" in outcome.err
+    outcome = cli("serve", folder, "--host", "0.0.0.0", "--repository", tmp_path / "models")
+    assert outcome.code == 2
+    assert "--host 0.0.0.0 with the server of nvidia-pytriton: in Triton before 2.60, a client can" in outcome.err
     assert not (tmp_path / "models").exists()
 
 

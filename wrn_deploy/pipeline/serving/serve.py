@@ -18,7 +18,7 @@ from wrn_deploy.process.children import Child
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.serving.client import Client
-from wrn_deploy.serving.program import Addresses, Program, server_command
+from wrn_deploy.serving.program import UNSAFE, Addresses, Program, is_safe, server_command
 
 __all__ = ["RunningServer", "ServerOptions", "run_server"]
 
@@ -104,7 +104,10 @@ def run_server(
                 with progress.task("Starting tritonserver"):
                     _wait_ready(server, options, stop)
                 if not stop.is_set():
-                    ready(_describe(options.addresses))
+                    running = _describe(options.addresses)
+                    if not (options.addresses.is_local or is_safe(running.version)):
+                        progress.warn(f"Triton {running.version} listens to other machines: {UNSAFE}")
+                    ready(running)
                 while server.poll() is None and not stop.wait(LOOK_S):
                     pass
                 if server.poll() is not None:
