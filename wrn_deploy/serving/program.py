@@ -16,10 +16,19 @@ from wrn_deploy.errors import MachineError, UsageError
 from wrn_deploy.serving.config import TritonBackend
 from wrn_deploy.serving.versions import Triton
 
-__all__ = ["UNSAFE", "Addresses", "Program", "container_command", "find_program", "is_safe", "server_command"]
+__all__ = [
+    "INSTALL",
+    "UNSAFE",
+    "Addresses",
+    "Program",
+    "container_command",
+    "find_program",
+    "is_safe",
+    "server_command",
+]
 
 # The wheel has a tritonserver with the python backend. It pins numpy < 2, which only its own Python API needs.
-INSTALL = ("pip install --no-deps nvidia-pytriton", "pip install 'tritonclient[http,grpc]'  # for your client")
+INSTALL = "pip install --no-deps nvidia-pytriton"
 
 
 # NVIDIA's security bulletin of August 2025: CVE-2025-23310, -23311, -23319 and others, in all releases up to 25.06.
@@ -145,9 +154,9 @@ def find_program(given: Path | None) -> Program:
         if (wheel / "tritonserver" / "bin" / "tritonserver").is_file():
             return Program(file=wheel / "tritonserver" / "bin" / "tritonserver", wheel=wheel)
     raise MachineError(
-        "no tritonserver on PATH or in the package nvidia-pytriton. Either install one with the python backend:\n"
-        + "".join(f"  {line}\n" for line in INSTALL)
-        + "or give --server FILE, or run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
+        f"no tritonserver on PATH or in the package nvidia-pytriton. Either install one with the python backend:\n"
+        f"  {INSTALL}\n  pip install 'tritonclient[http,grpc]'  # for your client\n"
+        "or give --server FILE, or run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
     )
 
 
