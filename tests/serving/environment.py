@@ -80,7 +80,7 @@ def _find_server() -> Path | str:
 
 @functools.cache
 def _installed(name: str, packages: tuple[str, ...]) -> Path | str:
-    """The folder with the packages, or why they cannot be installed; processes that test at the same time take turns."""
+    """The folder with the packages, or why they cannot be installed; tests in several processes wait for each other."""
     site, mark = BUILD / name, BUILD / f"{name}.packages"
     wanted = " ".join((*packages, sys.version))
     BUILD.mkdir(parents=True, exist_ok=True)
