@@ -6,8 +6,8 @@ It starts `wrn-deploy serve` with the python backend, one instance and one CPU t
 (docs/how-to/triton.md). The Runner has one thread and one context too. Clients are threads of this process, which
 share the machine's cores with the server: the times are upper bounds. All take pixels.
 
-- One client: Runner, then HTTP, in turns request by request, batch sizes 1 and 8. What serving adds is the median of
-  the differences within a turn.
+- One client: Runner, HTTP, and gRPC if tritonclient is installed, in turns request by request, batch sizes 1 and 8.
+  What serving adds is the median of the differences within a turn.
 - Closed loop: 1, 4 and 16 clients, each of which asks again when it has its answer; Runner and server in turns.
 - Open loop: requests of one image start at fixed times, at half the rate of four clients; a latency counts from when
   the request should have started, so that a stall delays all that follow it.
@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import itertools
+import os
 import re
 import statistics
 import subprocess
@@ -37,20 +39,21 @@ from benchmarks.output import make_table, start_record, write_record
 from wrn_deploy import Runner
 from wrn_deploy.serving.client import Client
 
-PORTS = ("--http-port=18000", "--grpc-port=18001", "--metrics-port=18002")
-URL = "http://127.0.0.1:18000"
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 18000, 18001, 18002
+PORTS = (f"--http-port={HTTP_PORT}", f"--grpc-port={GRPC_PORT}", f"--metrics-port={METRICS_PORT}")
+URL = f"http://127.0.0.1:{HTTP_PORT}"
 PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
 CLIENTS, BATCHES, ROUNDS = (1, 4, 16), (1, 8), 3
 RATE = 0.5  # of the open loop, of what four clients of a closed loop get
 END_S = 60
 
 Images = npt.NDArray[np.uint8]
-Ask = Callable[[Images], object]
+Ask = Callable[[Images], npt.NDArray[Any]]
 
 
 def main() -> None:
     """Measures all three, writes the raw numbers, and prints tables."""
-    given = _arguments()
+    given, load = _arguments(), os.getloadavg()[0]
     console = Console(width=120)
     threads = {"backend": "onnxruntime", "precision": given.precision, "threads": 1, "contexts": 1}
     with _serving(given.bundle, given.precision) as version, Runner.open(given.bundle, **threads) as runner:
@@ -62,8 +65,9 @@ def main() -> None:
         closed = _closed_loops(runner, name, images, given.load_seconds)
         opened = _open_loop(name, images[1], RATE * closed["1"]["4"]["server"][-1], given.load_seconds)
     record = {
-        **start_record("serving", "onnxruntime", "numpy", "nvidia-pytriton"),
+        **start_record("serving", "onnxruntime", "numpy", "nvidia-pytriton", "tritonclient"),
         "triton": version,
+        "load_average": [round(value, 2) for value in (load, os.getloadavg()[0])],  # before and after
         "bundle": given.bundle.name,
         "precision": given.precision,
         "one_client_us": {str(batch): samples for batch, samples in single.items()},
@@ -103,16 +107,17 @@ def _serving(bundle: Path, precision: str) -> Iterator[str]:
 
 
 def _one_client(runner: Runner, name: str, images: Images, seconds: float) -> dict[str, list[float]]:
-    """Microseconds of each request, in turns: R S, S R, ..."""
-    samples: dict[str, list[float]] = {"runner": [], "server": []}
-    end = time.monotonic() + seconds
+    """Microseconds of each request, in turns: first to last, last to first, ..."""
+    end, expected = time.monotonic() + seconds, runner.predict(images)
     with Client(URL) as client:
-        asks: dict[str, Ask] = {"runner": runner.predict, "server": _ask(client, name)}
-        assert np.array_equal(runner.predict(images), client.infer(name, "images", "UINT8", images)["logits"])
+        asks: dict[str, Ask] = {"runner": runner.predict, "http": _ask(client, name), **_grpc(name)}
+        for ask in asks.values():
+            assert np.array_equal(ask(images), expected)
+        samples: dict[str, list[float]] = {kind: [] for kind in asks}
         for turn in itertools.count():
             if time.monotonic() > end:
                 return samples
-            for kind in sorted(asks, reverse=turn % 2 == 1):
+            for kind in [*asks][:: 1 if turn % 2 == 0 else -1]:
                 start = time.perf_counter_ns()
                 asks[kind](images)
                 samples[kind].append(round((time.perf_counter_ns() - start) / 1e3, 1))
@@ -170,7 +175,24 @@ def _open_loop(name: str, images: Images, rate: float, seconds: float) -> dict[s
 
 
 def _ask(client: Client, name: str) -> Ask:
-    return lambda images: client.infer(name, "images", "UINT8", images)
+    return lambda images: client.infer(name, "images", "UINT8", images)["logits"]
+
+
+def _grpc(name: str) -> dict[str, Ask]:
+    """NVIDIA's client, by "grpc"; nothing if it is not installed. It wants an older protobuf than the exporters."""
+    if importlib.util.find_spec("tritonclient") is None:
+        return {}
+    import tritonclient.grpc as triton
+
+    client = triton.InferenceServerClient(f"127.0.0.1:{GRPC_PORT}")
+
+    def ask(images: Images) -> npt.NDArray[Any]:
+        given = triton.InferInput("images", list(images.shape), "UINT8")
+        given.set_data_from_numpy(images)
+        found: npt.NDArray[Any] = client.infer(name, [given]).as_numpy("logits")
+        return found
+
+    return {"grpc": ask}
 
 
 def _print(
@@ -181,10 +203,10 @@ def _print(
 ) -> None:
     table = make_table("one client", "requests", "min us", "median us", "p99 us", "max us", "added us, median")
     for batch, samples in single.items():
-        added = statistics.median(s - r for r, s in zip(samples["runner"], samples["server"], strict=True))
         for kind, times in samples.items():
             row = (min(times), statistics.median(times), _p99(times), max(times))
-            more = f"{added:.0f}" if kind == "server" else ""
+            added = statistics.median(ours - theirs for ours, theirs in zip(times, samples["runner"], strict=True))
+            more = f"{added:.0f}" if kind != "runner" else ""
             table.add_row(f"{kind}, batch {batch}", str(len(times)), *(f"{value:.0f}" for value in row), more)
     console.print(table)
     table = make_table("images per second", *(f"{clients} clients" for clients in CLIENTS))

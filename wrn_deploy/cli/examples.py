@@ -66,7 +66,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     ),
     "serve": (
         "wrn-deploy serve bundle",
-        "wrn-deploy serve bundle --repository models --precision int8 --host 0.0.0.0",
+        "wrn-deploy serve bundle --repository models --precision int8",
     ),
     "sign": (
         "wrn-deploy sign bundle --key private.pem",

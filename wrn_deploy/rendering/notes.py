@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wrn_deploy.bench.report.derived import Ranked
 from wrn_deploy.bench.report.environment import GPU_IDLE, Environment, Snapshot
 from wrn_deploy.bench.report.ratios import CONFIDENCE, MIN_ROUNDS
-from wrn_deploy.bench.report.report import Report
+from wrn_deploy.bench.report.report import SERVED, Report
 from wrn_deploy.bench.report.verdicts import Conclusion, Verdict
 from wrn_deploy.formatting import count, digits, file_size, multiple, one_line, percent
 from wrn_deploy.rendering.table import RANDOM_WEIGHTS, Line, Table
@@ -134,7 +134,9 @@ def notes(report: Report) -> tuple[str, ...]:
     """The meaning of the columns, and what was left out."""
     found = [f"{RANDOM_WEIGHTS}."] if report.random_weights else []
     if report.timed:
-        found.append(f"Timed section: {report.settings.boundary.meaning}; the same for every row.")
+        served = any(row.backend == SERVED for row in report.rows)
+        which = "but for Triton's, which time the client's round trip" if served else "the same for every row"
+        found.append(f"Timed section: {report.settings.boundary.meaning}; {which}.")
         found.append("images/s is images per run / median; 1 MB is 10^6 bytes.")
         if report.earlier:
             found.append(_note_on_sittings(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import shutil
 import sys
@@ -12,12 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.serving.config import TritonBackend
 from wrn_deploy.serving.versions import Triton
 
-__all__ = ["Addresses", "Program", "container_command", "find_program", "server_command"]
+__all__ = [
+    "INSTALL",
+    "UNSAFE",
+    "Addresses",
+    "Program",
+    "container_command",
+    "find_program",
+    "is_safe",
+    "server_command",
+]
 
 # The wheel has a tritonserver with the python backend. It pins numpy < 2, which only its own Python API needs.
-INSTALL = ("pip install --no-deps nvidia-pytriton", "pip install 'tritonclient[http,grpc]'  # for your client")
+INSTALL = "pip install --no-deps nvidia-pytriton"
+
+
+# NVIDIA's security bulletin of August 2025: CVE-2025-23310, -23311, -23319 and others, in all releases up to 25.06.
+FIRST_SAFE = (2, 60)  # 25.08
+UNSAFE = "in Triton before 2.60, a client can crash the server and run code in it (CVE-2025-23310, CVE-2025-23319)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +56,16 @@ class Addresses:
         return f"http://{self.client_host}:{self.http}"
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return False
+
+    @property
     def client_host(self) -> str:
         """The host for a client on this machine."""
         return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 (compared, not bound)
@@ -56,6 +82,22 @@ class Program:
 
     file: Path
     wheel: Path | None = None
+
+    def check_backend(self, backend: TritonBackend) -> None:
+        """Raises MachineError if the server is known to lack one of Triton's backends: the wheel has one alone."""
+        if self.wheel is not None and backend is not TritonBackend.PYTHON:
+            raise MachineError(
+                f"the server of nvidia-pytriton has no {backend} backend: use --backend python, give --server FILE, or "
+                "run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
+            )
+
+    def check_addresses(self, addresses: Addresses) -> None:
+        """Raises UsageError if the wheel's server, Triton 2.51.0, would listen to other machines."""
+        if self.wheel is not None and not addresses.is_local:
+            raise UsageError(
+                f"--host {addresses.host} with the server of nvidia-pytriton: {UNSAFE}; expected an address of this "
+                "machine alone, such as 127.0.0.1; use a newer tritonserver (--server FILE), or --container"
+            )
 
     def environment(self) -> dict[str, str]:
         """Its environment variables; a server of the wheel runs models in this Python's environment."""
@@ -112,9 +154,9 @@ def find_program(given: Path | None) -> Program:
         if (wheel / "tritonserver" / "bin" / "tritonserver").is_file():
             return Program(file=wheel / "tritonserver" / "bin" / "tritonserver", wheel=wheel)
     raise MachineError(
-        "no tritonserver on PATH or in the package nvidia-pytriton. Either install one with the python backend:\n"
-        + "".join(f"  {line}\n" for line in INSTALL)
-        + "or give --server FILE, or run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
+        f"no tritonserver on PATH or in the package nvidia-pytriton. Either install one with the python backend:\n"
+        f"  {INSTALL}\n  pip install 'tritonclient[http,grpc]'  # for your client\n"
+        "or give --server FILE, or run NVIDIA's container: `wrn-deploy serve BUNDLE --repository DIR --container`"
     )
 
 
@@ -124,6 +166,7 @@ def server_command(
     addresses: Addresses,
     backends: Path | None,
     *,
+    shared_memory: str,
     drain_s: int,
     on_gpu: bool,
     more: Sequence[str],
@@ -135,6 +178,7 @@ def server_command(
         repository: its model repository.
         addresses: where it listens.
         backends: the folder of backends; None: its own.
+        shared_memory: how the names of the python backend's regions of shared memory begin.
         drain_s: seconds that requests have to end after a signal.
         on_gpu: whether this machine has a GPU.
         more: further options of the server, as in "http-thread-count=8".
@@ -150,6 +194,7 @@ def server_command(
         "exit-timeout-secs": drain_s,
         "disable-auto-complete-config": None,  # what is not in config.pbtxt would be asked of the model
         "log-info": "false",
+        "backend-config": f"python,shm-region-prefix-name={shared_memory}",
         **({"backend-directory": backends} if backends is not None else {}),
         # Without a GPU these would fail, and warn about it.
         **({} if on_gpu else {"allow-gpu-metrics": "false", "pinned-memory-pool-byte-size": 0}),
@@ -167,3 +212,9 @@ def container_command(repository: Path, addresses: Addresses, triton: Triton, *,
         "-v", f"{repository.absolute()}:/models:ro", triton.image, "tritonserver", "--model-repository=/models",
         "--disable-auto-complete-config",
     ]  # fmt: skip
+
+
+def is_safe(version: str) -> bool:
+    """Whether a release of Triton, as in "2.71.0", is not among those of UNSAFE."""
+    numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+    return numbers >= FIRST_SAFE

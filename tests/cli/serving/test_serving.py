@@ -81,6 +81,24 @@ def test_without_a_server_it_says_how_to_get_one(cli: Cli, folder: Path, tmp_pat
     assert contents(tmp_path) == before
 
 
+def test_the_wheels_server_has_the_python_backend_alone(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "site" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (tmp_path / "site" / "pytriton" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = cli("serve", folder, "--backend", "onnxruntime", "--repository", tmp_path / "models")
+    assert outcome.code == 4
+    assert "the server of nvidia-pytriton has no onnxruntime backend: use --backend python" in outcome.err
+    outcome = cli("serve", folder, "--host", "0.0.0.0", "--repository", tmp_path / "models")
+    assert outcome.code == 2
+    assert "--host 0.0.0.0 with the server of nvidia-pytriton: in Triton before 2.60, a client can" in outcome.err
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_server_that_is_none_is_refused(cli: Cli, folder: Path) -> None:
     outcome = cli("serve", folder, "--server", folder / "manifest.json")
     assert outcome.code == 2

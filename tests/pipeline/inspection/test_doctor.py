@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -138,3 +140,14 @@ def test_a_library_that_cannot_be_used_is_the_reason_of_its_rows(monkeypatch: py
         "PyCUDA cannot be used (libcurand.so.10: cannot open shared object file)"
     )
     assert diagnosis.steps["run with ONNX Runtime CPU"] is None
+
+
+def test_serving_needs_a_tritonserver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pytriton" else found(name, *more)
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "pip install --no-deps nvidia-pytriton" in str(diagnose().steps["serve"])
+    (tmp_path / "tritonserver").touch(0o755)
+    assert diagnose().steps["serve"] is None

@@ -102,7 +102,7 @@ FAULTS = {
     "other TensorRT": (swap_plan(version="11.4.0.106"), "does not fit Triton 26.07"),
     "no weights": (swap_plan(strip=True), "has no weights"),
     "profiles from 4": (
-        swap_plan(profiles=[{"minimum": 4, "optimum": 8, "maximum": 32}]), "takes no batch of 1",
+        swap_plan(profiles=[{"minimum": 4, "optimum": 8, "maximum": 32}]), "does not take a batch of 1",
     ),
 }  # fmt: skip
 

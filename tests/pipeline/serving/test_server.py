@@ -28,6 +28,7 @@ from wrn_deploy.pipeline.measuring.measure import MeasureOptions, bench_bundle
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
 from wrn_deploy.pipeline.serving.repository import write_repository
 from wrn_deploy.progress import Silent
+from wrn_deploy.rendering.notes import notes
 from wrn_deploy.runtime.runner import Runner
 from wrn_deploy.serving.served import ServedBackend, find_served
 from wrn_deploy.spec import Precision
@@ -105,10 +106,26 @@ def test_pixels_in_and_best_classes_and_features_out(made_interface_bundle: Path
 
 
 def test_an_idle_connection_delays_the_end_and_is_reported(example: Path, tmp_path: Path) -> None:
+    before = set(Path("/dev/shm").iterdir())
     with serving(tmp_path, example, "--runner=onnxruntime", "--drain-timeout=1") as server, server.client() as client:
         client.infer("wrn-10-1", "images", "UINT8", pixels(1))
         assert server.end() == 0
         assert "ended after 1 s while clients kept connections open" in server.log.read_text()
+    assert not [path for path in set(Path("/dev/shm").iterdir()) - before if path.name.startswith("wrn-deploy")]
+
+
+def test_the_server_ends_with_a_killed_command(example: Path, tmp_path: Path) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    with serving(tmp_path, example, "--runner=onnxruntime") as server:
+        server.process.kill()
+        end = time.monotonic() + 10
+        with server.client() as client:
+            while client.is_ready():
+                assert time.monotonic() < end, "tritonserver goes on without its parent"
+                time.sleep(0.1)
+    for left in set(Path("/dev/shm").iterdir()) - before:  # nobody was there to remove it
+        if left.name.startswith("wrn-deploy"):
+            left.unlink()
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +274,9 @@ def test_it_is_measured_as_a_candidate_beside_the_others(running: Serving, examp
         pictures=False,
         server=running.url,
     )
-    rows = {row.key: row for row in bench_bundle(Bundle.open(example), options, Silent()).rows}
+    report = bench_bundle(Bundle.open(example), options, Silent())
+    assert "but for Triton's, which time the client's round trip" in notes(report)[0]
+    rows = {row.key: row for row in report.rows}
     for precision in (Precision.FP32, Precision.INT8):
         theirs, ours = rows["triton", precision], rows["onnxruntime", precision]
         assert theirs.skipped is None

@@ -20,13 +20,14 @@ from wrn_deploy.machine import Machine
 from wrn_deploy.spec import Precision
 
 __all__ = [
-    "FORMAT", "Accuracy", "Boundary", "Latency", "LayerTime", "LoadResult", "Report", "Row", "RowKey", "Settings",
-    "WarmUp", "read_report",
+    "FORMAT", "SERVED", "Accuracy", "Boundary", "Latency", "LayerTime", "LoadResult", "Report", "Row", "RowKey",
+    "Settings", "WarmUp", "read_report",
 ]  # fmt: skip
 
 RowKey = tuple[str, Precision]  # backend and precision
 
 FORMAT = 4
+SERVED = "triton"  # the backend of rows that a server answered
 
 
 class Boundary(StrEnum):

@@ -194,6 +194,8 @@ def serve(
         show_container(container_command(repository, running.addresses, release, gpus=on_gpu), written)
         return
     program = find_program(server.server)
+    program.check_backend(described.backend)
+    program.check_addresses(running.addresses)
     with scratch_folder() if repository is None else contextlib.nullcontext(repository) as folder:
         written = write_repository(opened, folder, described, progress)
         run_server(program, folder, running, progress, functools.partial(show_running, written=written))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.embed.native import native_obstacle
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
-from wrn_deploy.errors import DeployError, how_to_install
+from wrn_deploy.errors import DeployError, MachineError, how_to_install
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
 from wrn_deploy.pipeline.inspection.loading import ATTEMPTS, try_loading
 from wrn_deploy.pipeline.inspection.toolkit import missing_for_pycuda
 from wrn_deploy.runtime.backend import find_runtime, runtimes
 from wrn_deploy.runtime.providers import providers
+from wrn_deploy.serving.program import INSTALL, find_program
 from wrn_deploy.version import __version__
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -80,12 +81,21 @@ def diagnose() -> Diagnosis:
         )
     steps["embed"] = native_obstacle()
     steps["embed --python"] = embedding_obstacle()
+    steps["serve"] = _server_obstacle()
     gpu = _examine_gpu_host(machine.gpu)
     for name, runtime in runtimes().items():
         needed = [each.title for each in ATTEMPTS if name.startswith(each.backends)]
         unusable = [f"{title} cannot be used ({reason})" for title in needed if (reason := gpu.get(title)) is not None]
         steps[f"run with {runtime.title}"] = runtime.unfit(None) or "; ".join(unusable) or None
     return Diagnosis(found, steps, gpu)
+
+
+def _server_obstacle() -> str | None:
+    try:
+        find_program(None)
+    except MachineError:
+        return f"no tritonserver: {INSTALL}, give --server FILE, or use --container"
+    return None
 
 
 def _examine_gpu_host(gpu: Gpu | None) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
 from wrn_deploy.bench.measuring.scoring import score_all
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
-from wrn_deploy.bench.report.report import Boundary, Report, Settings
+from wrn_deploy.bench.report.report import SERVED, Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.guard import report_warnings
 from wrn_deploy.data import ImageSource, Role, open_data
@@ -36,8 +36,6 @@ from wrn_deploy.version import __version__
 __all__ = [
     "MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "examine_candidates", "settings_of",
 ]  # fmt: skip
-
-SERVED = "triton"  # the backend's name of the rows that a server's models have
 
 PACKAGES = (
     "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-lean-cu13",

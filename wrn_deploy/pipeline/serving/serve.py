@@ -18,12 +18,13 @@ from wrn_deploy.process.children import Child
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
 from wrn_deploy.serving.client import Client
-from wrn_deploy.serving.program import Addresses, Program, server_command
+from wrn_deploy.serving.program import UNSAFE, Addresses, Program, is_safe, server_command
 
 __all__ = ["RunningServer", "ServerOptions", "run_server"]
 
 LOOK_S = 0.1  # between two questions whether it is ready
 GRACE_S = 10  # beyond the time to drain, before the server is killed
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where the python backend makes it)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -93,6 +94,7 @@ def run_server(
             repository,
             options.addresses,
             program.backends(scratch),
+            shared_memory=scratch.name,
             drain_s=options.drain_s,
             on_gpu=find_gpu() is not None,
             more=options.more,
@@ -102,7 +104,10 @@ def run_server(
                 with progress.task("Starting tritonserver"):
                     _wait_ready(server, options, stop)
                 if not stop.is_set():
-                    ready(_describe(options.addresses))
+                    running = _describe(options.addresses)
+                    if not (options.addresses.is_local or is_safe(running.version)):
+                        progress.warn(f"Triton {running.version} listens to other machines: {UNSAFE}")
+                    ready(running)
                 while server.poll() is None and not stop.wait(LOOK_S):
                     pass
                 if server.poll() is not None:
@@ -111,6 +116,8 @@ def run_server(
                 _drain(server, options.drain_s, progress)
             finally:
                 server.kill()
+                server.wait()
+                _remove_shared_memory(scratch.name)
 
 
 @contextlib.contextmanager
@@ -170,3 +177,9 @@ def _drain(server: Child, drain_s: int, progress: Progress) -> None:
             f"tritonserver ended after {drain_s} s while clients kept connections open: a request on them may have no "
             "answer; close idle connections first, or raise --drain-timeout"
         )
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    """Removes the regions that the server left, which it does if it is killed or its time to end is over."""
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
