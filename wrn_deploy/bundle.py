@@ -18,7 +18,7 @@ from wrn_deploy.files.onnx.check import check_bundle_graph
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.signature import SIGNATURE, check_signature
 from wrn_deploy.files.staging import commit, is_scratch, locked, pending_commit, staging
-from wrn_deploy.files.text import read_bytes
+from wrn_deploy.files.text import read_at_most, read_bytes
 from wrn_deploy.files.trust import Trust
 from wrn_deploy.files.trust import trust as process_trust
 from wrn_deploy.formatting import count
@@ -303,7 +303,7 @@ def _holds_bundle(folder: Path) -> bool:
     """Whether the folder has a manifest of ours, even a damaged one or one of another format."""
     try:
         with open_regular(MANIFEST, inside=folder) as stream:
-            record = json.loads(stream.read(budget().text_bytes))
+            record = json.loads(read_at_most(stream, budget().text_bytes))
     except (OSError, DamagedFile):
         return False
     except (ValueError, RecursionError):

@@ -393,7 +393,7 @@ def test_each_wrong_choice_has_the_code_and_text_of_python(
 
 LIMITS = (
     "text_bytes=100", "parts=3", "members=5", "nesting=2", "memory_bytes=4000", "pixels=x", "unknown=3", "=",
-    "text_bytes=-1", "seconds=7, links=1",
+    "text_bytes=-1", "seconds=7, links=1", "text_bytes=1e18", "text_bytes=1e19", "text_bytes=1e30", "seconds=1e10",
 )  # fmt: skip
 
 

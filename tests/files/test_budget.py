@@ -14,6 +14,7 @@ import typer
 from wrn_deploy.cli.app import app
 from wrn_deploy.errors import DamagedFile, OverLimit, UsageError
 from wrn_deploy.files.budget import VARIABLE, Budget, budget, parse_limits, raised
+from wrn_deploy.files.text import read_json
 
 
 def test_the_error_names_the_limit_and_how_to_raise_it() -> None:
@@ -70,8 +71,27 @@ def test_limits_are_raised_for_a_while_and_for_children() -> None:
     assert VARIABLE not in os.environ
 
 
-@pytest.mark.parametrize("text", ["pixel=3", "pixels=", "pixels=0", "pixels=-1", "pixels=nan", "pixels=inf", "pixels"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pixel=3",
+        "pixels=",
+        "pixels=0",
+        "pixels=-1",
+        "pixels=nan",
+        "pixels=inf",
+        "pixels",
+        "pixels=1e19",
+        "seconds=1e10",
+    ],
+)
 def test_other_limits_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected NAME=NUMBER") as caught:
         parse_limits(text)
     assert "pixels=100000000" in str(caught.value)
+
+
+def test_a_huge_limit_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1]")
+    with raised("text_bytes=1e18"):
+        assert read_json(tmp_path / "a.json") == [1]

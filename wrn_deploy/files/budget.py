@@ -115,6 +115,7 @@ class Budget:
         return min(self.memory_bytes, max(INFLATES_FREELY, self.ratio * compressed))
 
 
+MOST, MOST_SECONDS = 10**18, 10**9  # what files and clocks can count to
 LARGEST_SHOWN = 1e18  # a number above is of no use to a reader, and may be no float
 INFLATES_FREELY = 64 * 2**20  # bytes; labels and blank images compress by more than any ratio that stops a bomb
 
@@ -132,7 +133,7 @@ def parse_limits(text: str) -> Budget:
     """The defaults with the changes in `text`, as in "pixels=2e8,seconds=300"; an empty text changes nothing.
 
     Raises:
-        UsageError: an unknown name, or a number that is not positive.
+        UsageError: an unknown name, or a number that is too small or too large.
     """
     changes = dict[str, int]()
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -141,9 +142,12 @@ def parse_limits(text: str) -> Budget:
             changes[name] = int(float(number))
         except (ValueError, OverflowError):
             changes[name] = 0
-        if name not in UNITS or changes[name] < 1:
+        if name not in UNITS or not 1 <= changes[name] <= (MOST_SECONDS if name == "seconds" else MOST):
             defaults = ", ".join(f"{field.name}={field.default}" for field in dataclasses.fields(Budget))
-            raise UsageError(f"limit {part!r}: expected NAME=NUMBER with a number of at least 1; defaults: {defaults}")
+            raise UsageError(
+                f"limit {part!r}: expected NAME=NUMBER with a number from 1 to 1e18, of seconds to 1e9; defaults: "
+                f"{defaults}"
+            )
     return Budget(**changes)
 
 
@@ -152,7 +156,7 @@ def raised(text: str) -> Iterator[None]:
     """Puts the limits in `text` in force, on top of those there, for this process and the children it starts meanwhile.
 
     Raises:
-        UsageError: an unknown name, or a number that is not positive.
+        UsageError: an unknown name, or a number that is too small or too large.
     """
     before = os.environ.get(VARIABLE)
     together = ",".join(filter(None, (before, text)))

@@ -7,15 +7,25 @@ import os
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.budget import budget
 from wrn_deploy.files.regular import open_regular
 
-__all__ = ["parse_json", "read_bytes", "read_json", "read_text"]
+__all__ = ["parse_json", "read_at_most", "read_bytes", "read_json", "read_text"]
 
 COSTLY_IN_A_PART = 4
+PIECE_BYTES = 1 << 20
+
+
+def read_at_most(stream: BinaryIO, most: int) -> bytes:
+    """The rest of a stream, up to `most` bytes; takes memory only for what is there, however large `most` is."""
+    pieces, left = list[bytes](), most
+    while left and (piece := stream.read(min(left, PIECE_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def read_bytes(stream: BufferedReader, name: object) -> bytes:
@@ -26,7 +36,7 @@ def read_bytes(stream: BufferedReader, name: object) -> bytes:
     """
     most = budget().text_bytes
     budget().check("text_bytes", os.fstat(stream.fileno()).st_size, name)
-    content = stream.read(most + 1)
+    content = read_at_most(stream, most + 1)
     budget().check("text_bytes", len(content), name)
     return content
 

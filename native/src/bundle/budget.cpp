@@ -16,7 +16,7 @@ constexpr const char *kDefaults =
     "text_bytes=268435456, download_bytes=4294967296, image_bytes=268435456, pixels=100000000, members=20000000, "
     "memory_bytes=17179869184, ratio=200, parts=500000, nesting=100, seconds=60, links=0";
 constexpr std::uint64_t kInflatesFreely = std::uint64_t{64} << 20;
-constexpr double kLargestShown = 1e18, kLargest = 4e18;
+constexpr double kLargestShown = 1e18, kMost = 1e18, kMostSeconds = 1e9;
 
 // A round number of at least `amount`, as in 2e8 written out.
 std::string suggested(std::uint64_t amount) {
@@ -80,7 +80,8 @@ Budget read_budget() {
     double value = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size() &&
-                       std::isfinite(value) && value >= 1;
+                       std::isfinite(value) && value >= 1 &&
+                       (name == "seconds" ? value < kMostSeconds + 1 : value <= kMost);
     std::uint64_t unused = 0;
     std::uint64_t *const limit = name == "text_bytes"     ? &made.text_bytes
                                  : name == "members"      ? &made.members
@@ -94,8 +95,9 @@ Budget read_budget() {
                                      : nullptr;
     if (limit == nullptr || !whole)
       throw Error(WRN_USAGE, "limit " + quoted(part) +
-                                 ": expected NAME=NUMBER with a number of at least 1; defaults: " + kDefaults);
-    *limit = value < kLargest ? static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(kLargest);
+                                 ": expected NAME=NUMBER with a number from 1 to 1e18, of seconds to 1e9; defaults: " +
+                                 kDefaults);
+    *limit = static_cast<std::uint64_t>(value);
   }
   return made;
 }

@@ -20,6 +20,7 @@ from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import Budget, budget
 from wrn_deploy.files.damage import DAMAGE
 from wrn_deploy.files.regular import open_regular
+from wrn_deploy.files.text import read_at_most
 
 __all__ = ["Encoded", "pixels_of"]
 
@@ -74,7 +75,7 @@ class Encoded:
                 return self.content
             with open_regular(self.content) as file:
                 limits.check("image_bytes", os.fstat(file.fileno()).st_size, self.name)
-                return file.read(limits.image_bytes)
+                return read_at_most(file, limits.image_bytes)
         except OverLimit as error:
             raise CorruptImage(str(error)) from error
         except (OSError, ValueError, DamagedFile) as error:  # ValueError: a name with a null character

@@ -14,6 +14,7 @@ from wrn_deploy.data.any_image import ImageBytes
 from wrn_deploy.data.containers.listing import IMAGE_SUFFIXES, is_image, list_images
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.files.budget import budget, raised
+from wrn_deploy.files.text import read_at_most
 from wrn_deploy.models.checkpoints.download import download
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
@@ -69,7 +70,7 @@ def _some(images: list[Path], otherwise: str) -> list[Path]:
 
 
 def _read(stream: BinaryIO) -> ImageBytes:
-    content = stream.read(budget().image_bytes + 1)
+    content = read_at_most(stream, budget().image_bytes + 1)
     budget().check("image_bytes", len(content), "standard input")
     if not content:
         raise UsageError("standard input is empty: expected the bytes of an image, such as `... - < photo.jpg`")
