@@ -344,7 +344,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: str) ->
     recipe = bundle.artifacts["child"].recipe
     assert bundle.current("child", recipe) is not None
     DAMAGES[damage](bundle.folder / "child.txt")
-    with pytest.raises(DeployError, match=r"child\.txt is (not the|missing|a folder|or lies).*`wrn-deploy fix`"):
+    with pytest.raises(DeployError, match=r"child\.txt is (not the|missing|a folder|a link).*`wrn-deploy fix`"):
         bundle.find("child", REMEDY)
     assert bundle.current("child", recipe) is None, "the step must run again"
     bundle.find("parent", REMEDY)

@@ -1,5 +1,5 @@
-// bare GRAPH CLASSES: ONNX Runtime's C API alone, as a program without wrn_runner would call it. Prints and reads the lines
-// of embedding.cpp, on normalised images of 32x32. WRN_RUNNER_ONNXRUNTIME names the library.
+// bare GRAPH CLASSES: ONNX Runtime's C API alone, as a program without wrn_runner would call it. Prints and reads the
+// lines of embedding.cpp, on normalised images of 32x32. WRN_RUNNER_ONNXRUNTIME names the library.
 
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
@@ -90,7 +90,8 @@ int main(int count, char **arguments) {
   std::fflush(stdout);
   int threads = 0, calls = 0, pixels = 0, batch = 0;
   while (std::scanf("%d %d %d %d", &threads, &calls, &pixels, &batch) == 4) {
-    images.assign(static_cast<std::size_t>(kPixels * batch), 0), logits.resize(static_cast<std::size_t>(session.classes * batch));
+    images.assign(static_cast<std::size_t>(kPixels * batch), 0);
+    logits.resize(static_cast<std::size_t>(session.classes * batch));
     std::vector<std::int64_t> samples;
     start = now();
     for (int call = 0; call < calls; ++call) {

@@ -369,6 +369,16 @@ def test_inputs_that_do_not_fit_have_the_same_code(drive: Driver, bundle: Bundle
     assert ran.messages[0].startswith(start)
 
 
+@pytest.mark.parametrize("path", ["bundle/manifest.json", "bundle/fp32.onnx", "a.onnx", "a.onnx/b", "missing/b"])
+def test_a_path_that_is_no_folder_has_the_code_and_text_of_python(
+    drive: Driver, made_bundle: Path, tmp_path: Path, path: str
+) -> None:
+    shutil.copytree(made_bundle, tmp_path / "bundle")
+    shutil.copy(made_bundle / "fp32.onnx", tmp_path / "a.onnx")
+    ran = drive("open", tmp_path / path, "onnxruntime", "fp32")
+    assert [*zip(ran.statuses, ran.messages, strict=True)] == [_said(tmp_path / path, "onnxruntime", "fp32")] * 2
+
+
 @pytest.mark.parametrize(
     ("backend", "precision"),
     [("onnxruntime", "fp16"), ("onnxruntime", "int4"), ("onnxruntme", None), ("x", "fp32"), ("onnxruntime", "bf16")],

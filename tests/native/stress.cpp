@@ -1,5 +1,5 @@
-// stress BUNDLE SECONDS: eight threads that infer, open, describe and close the same and stale handles, good and bad calls
-// mixed. Prints "ok COUNT refused COUNT odd COUNT"; odd calls did not do what the header says.
+// stress BUNDLE SECONDS: eight threads that infer, open, describe and close the same and stale handles, good and bad
+// calls mixed. Prints "ok COUNT refused COUNT odd COUNT"; odd calls did not do what the header says.
 
 #include <wrn_runner.h>
 

@@ -1,5 +1,7 @@
 #include "bundle/bundle.hpp"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <set>
 #include <utility>
@@ -18,6 +20,16 @@ namespace {
 constexpr const char *kManifest = "manifest.json";
 constexpr int kReadings = 10;  // of a bundle that changes meanwhile, before the last error counts
 
+bool is_file(const std::string &path) {
+  struct stat about{};
+  return stat(path.c_str(), &about) == 0 && S_ISREG(about.st_mode);
+}
+
+std::string parent_of(const std::string &path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 bool starts_with(const std::string &text, const char *start) { return text.rfind(start, 0) == 0; }
 
 }  // namespace
@@ -34,8 +46,15 @@ std::string Bundle::read_manifest() const {
     return content;
   } catch (const SystemError &error) {
     if (error.number() != ENOENT && error.number() != ENOTDIR) throw;
-    throw Error(WRN_ERROR, folder_ + " is not a bundle: it has no manifest.json; make one with `wrn-deploy export MODEL "
-                                     "--out " + folder_ + "`");
+    if (is_file(folder_)) {
+      const std::string parent = parent_of(folder_);
+      throw Error(WRN_ERROR, folder_ + " is a file, not a bundle: expected " +
+                                 (is_file(join(parent, kManifest))
+                                      ? "its folder, " + parent
+                                      : "a bundle's folder; `wrn-deploy import` takes ONNX"));
+    }
+    throw Error(WRN_ERROR, folder_ + " is not a bundle: it has no manifest.json; make one with `wrn-deploy export "
+                                     "MODEL --out " + folder_ + "`");
   }
 }
 

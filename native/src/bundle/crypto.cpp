@@ -76,7 +76,7 @@ std::string signature_fault(
                      : named == "secp521r1" ? ssl.EVP_sha512()
                                             : nullptr;
   if (hash == nullptr)
-    throw Error(WRN_ERROR, name + " cannot be used (" + (read == nullptr ? "it cannot be read" : "another kind of key") +
+    throw Error(WRN_ERROR, name + " cannot be used (" + (read == nullptr ? "damaged" : "another kind of key") +
                                "): expected an intact PEM file with a public key of P-256, P-384 or P-521");
   const Held context(ssl.EVP_MD_CTX_new(), ssl.EVP_MD_CTX_free);
   if (context == nullptr ||

@@ -62,7 +62,7 @@ struct Value {
     return count;
   }
   const std::string &text() const {
-    if (json.string() == nullptr || utf8_fault(*json.string())) refuse("a text");
+    if (json.string() == nullptr || utf8_fault(*json.string())) refuse("text");
     return *json.string();
   }
   bool truth() const {

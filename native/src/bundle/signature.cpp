@@ -32,7 +32,7 @@ std::string read_key(const std::string &path) {
   if (key.find("-----BEGIN PUBLIC KEY-----") != key.npos) return key;
   if (key.find("-----BEGIN CERTIFICATE-----") == key.npos)
     throw Error(WRN_ERROR, path + " contains no public key and no certificate: expected the signer's PEM file");
-  throw Error(WRN_MACHINE, path + " is a certificate, and this library checks signatures by public keys alone: give the "
+  throw Error(WRN_MACHINE, path + " is a certificate, and this library checks signatures only by public keys: give the "
                                   "signer's public key, or use the library of `wrn-deploy embed --python`");
 }
 

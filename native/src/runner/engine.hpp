@@ -15,8 +15,7 @@ namespace wrn {
 class Context {
  public:
   virtual ~Context() = default;
-  // Runs `count` images in host memory. results[i]: where the engine put the output i of the first `wanted`; it is valid
-  // until the next call.
+  // Runs `count` images in host memory. results[i]: where output i of the first `wanted` is, until the next call.
   virtual void infer(const void *images, std::int64_t count, std::size_t wanted, const void **results) = 0;
 };
 

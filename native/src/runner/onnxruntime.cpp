@@ -202,7 +202,8 @@ void Session::check_tensor(std::size_t index, bool is_input, const Tensor &expec
   OrtAllocator *allocator = nullptr;
   check_graph(ort_.GetAllocatorWithDefaultOptions(&allocator));
   char *made = nullptr;
-  check_graph((is_input ? ort_.SessionGetInputName : ort_.SessionGetOutputName)(session_.held, index, allocator, &made));
+  const auto get_name = is_input ? ort_.SessionGetInputName : ort_.SessionGetOutputName;
+  check_graph(get_name(session_.held, index, allocator, &made));
   const std::string name = made;
   allocator->Free(allocator, made);
   OrtTypeInfo *type = nullptr;

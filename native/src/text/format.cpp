@@ -152,7 +152,11 @@ std::string near_names(std::string_view name, const std::vector<std::string> &kn
 std::optional<std::string> utf8_fault(std::string_view bytes) {
   for (std::size_t at = 0; at < bytes.size();) {
     const auto lead = static_cast<unsigned char>(bytes[at]);
-    const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    const std::size_t length = lead < 0x80                  ? 1
+                               : lead < 0xC2 || lead > 0xF4 ? 0
+                               : lead < 0xE0                ? 2
+                               : lead < 0xF0                ? 3
+                                                            : 4;
     std::size_t good = 1;
     for (; good < length && at + good < bytes.size(); ++good) {
       const auto byte = static_cast<unsigned char>(bytes[at + good]);
@@ -167,8 +171,9 @@ std::optional<std::string> utf8_fault(std::string_view bytes) {
     const char *why = length == 0                  ? "invalid start byte"
                       : at + good == bytes.size() ? "unexpected end of data"
                                                    : "invalid continuation byte";
-    const std::string what = good == 1 ? "byte 0x" + hexadecimal(lead, 2) + " in position " + std::to_string(at)
-                                       : "bytes in position " + std::to_string(at) + "-" + std::to_string(at + good - 1);
+    const std::string where = " in position " + std::to_string(at);
+    const std::string what =
+        good == 1 ? "byte 0x" + hexadecimal(lead, 2) + where : "bytes" + where + "-" + std::to_string(at + good - 1);
     return "'utf-8' codec can't decode " + what + ": " + why;
   }
   return std::nullopt;

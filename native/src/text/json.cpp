@@ -134,7 +134,8 @@ class JsonReader {
     std::uint32_t code = 0;
     const std::string_view four = text_.substr(at_, 4);
     const auto read = std::from_chars(four.data(), four.data() + four.size(), code, 16);
-    if (four.size() < 4 || read.ec != std::errc() || read.ptr != four.data() + 4) fail("Invalid \\uXXXX escape", at_ - 1);
+    if (four.size() < 4 || read.ec != std::errc() || read.ptr != four.data() + 4)
+      fail("Invalid \\uXXXX escape", at_ - 1);
     at_ += 4;
     return code;
   }

@@ -111,7 +111,7 @@ std::string Sha256::hex() {
   const std::uint64_t bits = total_ * 8;
   unsigned char tail[72] = {0x80};
   const std::size_t padding = (held_ < 56 ? 56 : 120) - held_;
-  for (int i = 0; i < 8; ++i) tail[padding + static_cast<std::size_t>(i)] = static_cast<unsigned char>(bits >> (56 - 8 * i));
+  for (std::size_t at = 0; at < 8; ++at) tail[padding + at] = static_cast<unsigned char>(bits >> (56 - 8 * at));
   add(tail, padding + 8);
   std::string text;
   for (const std::uint32_t word : state_)

@@ -33,7 +33,7 @@ LORA = {
         (_state("wrn-22-3"), "It matches wrn-22-3: use that name"),  # one that `models` does not list
         (
             {f"module.{key}": value for key, value in _state("wrn-16-1", 100).items()},
-            "wrn-16-1 with --classes 100: giv",
+            "wrn-16-1 with --classes 100: use",
         ),
         (_state("resnet-18"), "It matches resnet-18: use that name"),
         ({"a.weight": torch.ones(2)}, "It matches no known network: `wrn-deploy models` lists them"),
