@@ -143,7 +143,8 @@ def test_leftovers_of_killed_processes_can_be_removed(tmp_path: Path) -> None:
 
 # Writes into folders that have just been made under a random name, where nobody can have put a link.
 OWN_FOLDERS = {
-    "wrn_deploy/bundle.py", "wrn_deploy/files/staging.py", "wrn_deploy/bench/measuring/accuracy.py",
+    "wrn_deploy/bundle.py", "wrn_deploy/embed/package.py", "wrn_deploy/files/staging.py",
+    "wrn_deploy/bench/measuring/accuracy.py",
     "wrn_deploy/pipeline/engines/build.py", "wrn_deploy/pipeline/finetuning/finetune.py",
     "wrn_deploy/pipeline/quantization/calibrate.py", "wrn_deploy/pipeline/quantization/overlap.py",
     "wrn_deploy/pipeline/tuning/engine.py", "wrn_deploy/pipeline/tuning/tune.py", "calib/collection/collect.py",

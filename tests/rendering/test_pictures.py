@@ -119,10 +119,10 @@ def spread(*samples: tuple[float, ...]) -> Report:
 @pytest.mark.parametrize(
     ("report", "axis"),
     [
-        (spread((1.0, 1.1, 1.4)), "ms a run at batch 1"),
-        (spread((1.0, 1.1), (8.0, 9.0)), "ms a run at batch 1, log scale"),
+        (spread((1.0, 1.1, 1.4)), "ms per run at batch 1"),
+        (spread((1.0, 1.1), (8.0, 9.0)), "ms per run at batch 1, log scale"),
         (spread((1.0, 1.1), (90.0, 91.0)), "time over its own median at batch 1"),
-        (spread((2.0,)), "ms a run at batch 1"),
+        (spread((2.0,)), "ms per run at batch 1"),
     ],
     ids=["linear", "log", "relative", "one sample"],
 )

@@ -191,7 +191,9 @@ def serve(
         written = write_repository(opened, repository, described, progress)
         release = described.triton or parse_triton(max(TENSORRT_OF))
         on_gpu = described.backend is TritonBackend.TENSORRT or bool(described.gpus)
-        show_container(container_command(repository, running.addresses, release, gpus=on_gpu), written)
+        show_container(container_command(repository, running.addresses, release, gpus=on_gpu))
+        if any(model.backend is TritonBackend.PYTHON for model in written):
+            progress.note("the python backend needs wrn-deploy in the image: docs/how-to/triton.md has a Dockerfile")
         return
     program = find_program(server.server)
     program.check_backend(described.backend)

@@ -42,13 +42,9 @@ def show_checked(models: Sequence[CheckedModel], *, as_json: bool) -> None:
         print_line(f"{model.name}: version {model.version}, ready to serve{note}")
 
 
-def show_container(command: Sequence[str], models: Sequence[WrittenModel]) -> None:
+def show_container(command: Sequence[str]) -> None:
     """Prints a docker command."""
     print_line(shlex.join(command))
-    if any(model.backend == "python" for model in models):
-        sys.stderr.write(
-            "note: the python backend needs wrn-deploy in the image: see docs/how-to/triton.md for a Dockerfile\n"
-        )
 
 
 def show_running(server: RunningServer, written: Sequence[WrittenModel]) -> None:
