@@ -47,10 +47,10 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: object) -> Iterator[Serving]:
-    """Runs `wrn-deploy serve ARGUMENTS`; `folder` takes its log. It is killed at the end at the latest."""
+    """Runs `wrn-deploy serve ARGUMENTS`; `folder` takes its log. It is ended at the end at the latest."""
     http, grpc, metrics = _free_ports(3)
     given = (f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}")
-    command = [sys.executable, "-c", PROGRAM, "serve", *map(str, arguments), *given]
+    command = [sys.executable, "-c", PROGRAM, "serve", "--drain-timeout=1", *map(str, arguments), *given]
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path), str(server_site())])
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
@@ -66,8 +66,12 @@ def serving(folder: Path, *arguments: object) -> Iterator[Serving]:
         assert printed, (folder / "serve.log").read_text()
         yield Serving(process, http, grpc, metrics, tuple(printed), folder / "serve.log")
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         process.stdout.close()
 
 
