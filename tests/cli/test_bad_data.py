@@ -202,7 +202,7 @@ def test_a_place_that_is_no_bundle(cli: Cli, tmp_path: Path, arguments: tuple[st
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("nowhere", "nowhere: expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
+        ("nowhere", "nowhere': expected the folder of a bundle, which `wrn-deploy export` makes, or weights"),
         ("folder", "folder is an empty folder: expected a .safetensors"),
         ("file", "file contains 0 bytes: expected a .safetensors"),
     ],

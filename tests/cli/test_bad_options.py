@@ -50,7 +50,7 @@ CASES = [
     ((*BUILD, "--optimization-level", "6"), ("--optimization-level 6", "expected 0 to 5")),
     ((*BUILD, "--hardware-compatible", "ampere"), ("'ampere'", "'same-compute-capability', 'ampere-plus'")),
     ((*BENCH, "--batches", "a,b"), ("--batches 'a,b'", "such as 1,8")),
-    ((*BENCH, "--batches", "0"), ("--batches '0'", "from 1")),
+    ((*BENCH, "--batches", "0"), ("--batches '0'", "at least 1")),
     ((*BENCH, "--batches", "1,1"), ("--batches '1,1'", "distinct sizes")),
     ((*BENCH, "--batches", ""), ("--batches ''", "such as 1,8")),
     (

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import wrn_deploy
+from tests.pipeline.signing.test_sign import new_key
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.pipeline.deploy import deploy_weights
@@ -43,7 +44,7 @@ FUNCTIONS = [
     ],
 )
 def test_the_example_runs(
-    step: Callable[..., object], made_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: Callable[..., object], trained: Path, made_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if step in (build_engine, wrn_deploy.build_engine) and Flavor.RTX not in installed_flavors():
         pytest.skip("TensorRT-RTX, which builds without a GPU, is not installed")
@@ -51,7 +52,13 @@ def test_the_example_runs(
     shutil.copy(made_bundle / "weights.safetensors", tmp_path)
     shutil.copy(made_bundle / "fp32.onnx", tmp_path / "net.onnx")
     monkeypatch.chdir(tmp_path)
-    if step is wrn_deploy.compare:
+    if step is wrn_deploy.plot_training:
+        shutil.copytree(trained, "run")
+    elif step is wrn_deploy.sign:
+        new_key(tmp_path, "private")
+    elif step is wrn_deploy.check_repository:
+        wrn_deploy.write_repository(["bundle"], "models", runner="onnxruntime")
+    elif step is wrn_deploy.compare:
         options = MeasureOptions(data="digits", backends=("onnxruntime",), limit=40, threads=1)
         Path("bench.json").write_text(evaluate_bundle(Bundle.open("bundle"), options, Silent()).to_json(), "utf-8")
     example = doctest.DocTestParser().get_doctest(inspect.getdoc(step) or "", {}, step.__name__, None, None)

@@ -90,7 +90,7 @@ def export_bundle(options: ExportOptions, progress: Progress) -> Bundle:
     if (options.weights is None) != options.random_weights:
         raise UsageError(
             f"export {options.model or ''}".rstrip() + ": expected --weights FILE, or --random-weights for speed "
-            "work (and not both); `wrn-deploy train` makes weights"
+            "tests (and not both); `wrn-deploy train` makes weights"
         )
     check_export(options.model, options.weights, options.out, bf16=options.bf16)
     _check_packages()
