@@ -65,7 +65,7 @@ def test_a_cpu_without_bf16_says_so(made_bundle: Path, monkeypatch: pytest.Monke
             return ["FP32", "INT8"]
 
     monkeypatch.setattr(real, "Core", Core)
-    with pytest.raises(MachineError, match=r"this CPU cannot compute in bf16 .*: run fp32 or int8"):
+    with pytest.raises(MachineError, match=r"this CPU cannot compute in bf16, .*: run fp32 or int8"):
         open_cpu(made_bundle, Precision.BF16)
 
 

@@ -44,7 +44,9 @@ def test_all_outputs_come_by_name_in_every_runtime(
 
 
 def test_a_bundle_without_logits_says_what_it_gives(made_interface_bundle: Path, images: npt.NDArray[np.uint8]) -> None:
-    expected = "this bundle gives top_logits and top_classes and features, no logits: call `run` instead of `predict`"
+    expected = (
+        "this bundle outputs top_logits and top_classes and features, not logits: call `run` instead of `predict`"
+    )
     with (
         Runner.open(made_interface_bundle, backend="onnxruntime") as runner,
         pytest.raises(DeployError, match=expected),

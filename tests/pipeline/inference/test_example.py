@@ -57,7 +57,7 @@ def test_a_second_copy_changes_nothing_and_a_damaged_one_is_repaired(tmp_path: P
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DeployError, match=r"holds other files and no manifest\.json of ours"):
+    with pytest.raises(DeployError, match=r"contains other files but no manifest\.json"):
         copy_example(tmp_path, Silent())
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

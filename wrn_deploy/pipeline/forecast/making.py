@@ -53,9 +53,11 @@ def forecast_calibration(bundle: Bundle, options: CalibrateOptions) -> Forecast:
 def forecast_build(bundle: Bundle, options: BuildOptions) -> Forecast:
     """What `build_engine` would do; raises as it does before it builds."""
     if options.calibrate is None:
-        return forecast(bundle.folder, [_build(bundle, options)])
+        return forecast(bundle.folder, [_plan_now(bundle, options)])
     calibrated = _calibrate(bundle, options.calibrate)
-    after = _build(bundle, options) if calibrated.up_to_date else _build_later(options, estimates.parameters_in(bundle))
+    after = (
+        _plan_now(bundle, options) if calibrated.up_to_date else _plan_later(options, estimates.parameters_in(bundle))
+    )
     return forecast(bundle.folder, [calibrated, after])
 
 
@@ -82,7 +84,7 @@ def _after_export(options: DeployOptions, export: Step) -> Iterator[Step]:
             build = BuildOptions(precision=precision, engine=EngineOptions(), flavor=flavor)
             known = bundle is not None and (calibrate.up_to_date or precision is not Precision.INT8)
             try:
-                yield _build(bundle, build) if bundle is not None and known else _build_later(build, parameters)
+                yield _plan_now(bundle, build) if bundle is not None and known else _plan_later(build, parameters)
             except MachineError as error:
                 yield Step(name="build", about=f"{flavor} {precision} plan", not_here=str(error))
     if options.measure is not None:
@@ -155,13 +157,13 @@ def _int8_files(parameters: int) -> dict[str, int]:
     return {"int8-tensorrt.onnx": parameters, "int8-onnxruntime.onnx": parameters}
 
 
-def _build(bundle: Bundle, options: BuildOptions) -> Step:
+def _plan_now(bundle: Bundle, options: BuildOptions) -> Step:
     done = is_built(bundle, options)
-    later = _build_later(options, estimates.parameters_in(bundle))
+    later = _plan_later(options, estimates.parameters_in(bundle))
     return Step(name=later.name, about=later.about, up_to_date=done, files=later.files, time=later.time)
 
 
-def _build_later(options: BuildOptions, parameters: int) -> Step:
+def _plan_later(options: BuildOptions, parameters: int) -> Step:
     from wrn_deploy.engines.flavor import Flavor, find_flavor
 
     found = find_flavor(options.flavor)

@@ -144,7 +144,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     images = min(len(source), options.limit or len(source))
     watch = watch_machine()
     kept = options.kept if with_latency else None
-    keeper = RoundKeeper(kept, _describe(options, entries, settings, machine), entries, watch)
+    keeper = RoundKeeper(kept, _setup(options, entries, settings, machine), entries, watch)
     with contextlib.ExitStack() as stack:
         stack.enter_context(keep_rounds(keeper, settings, progress, restart=options.restart))
         for entry in entries:
@@ -190,7 +190,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     )
 
 
-def _describe(
+def _setup(
     options: MeasureOptions, entries: list[RowBuilder], settings: Settings, machine: Machine
 ) -> dict[str, str]:
     data = options.data if options.limit is None else f"the first {options.limit} images of {options.data}"

@@ -54,7 +54,7 @@ def check_repository(folder: Path, bundles: Sequence[Bundle] = (), triton: Trito
     _check_none(
         folder, [f"{model.name}: {problem}" for model in models for problem in check_model(model, trust(), triton)]
     )
-    checked = [_describe(model) for model in models]
+    checked = [_checked(model) for model in models]
     _check_none(folder, [problem for bundle in bundles for problem in _stale(folder, checked, bundle)])
     return checked
 
@@ -64,7 +64,7 @@ def _check_none(folder: Path, problems: Sequence[str]) -> None:
         raise GateError(f"{folder} fails {count(len(problems), 'check')}:\n  " + "\n  ".join(problems))
 
 
-def _describe(model: Path) -> CheckedModel:
+def _checked(model: Path) -> CheckedModel:
     config = parse_config(read_text(model / CONFIG), CONFIG)
     return CheckedModel(name=model.name, version=newest_version(model), ours=parameter_of(config, "sha256") is not None)
 

@@ -101,14 +101,14 @@ def _of_ours(model: Path, config: Config, trusted: Trust, triton: Triton | None)
             f"{(parameter_of(config, 'sha256') or 'none')[:12]}: it is stale; write the model again"
         )
     yield from _backend(model, config, artifact, version)
-    yield from _tensors(config, bundle, artifact)
+    yield from _tensor_faults(config, bundle, artifact)
     labels = bundle.spec.labels
     if labels and (model / LABELS).is_file() and read_text(model / LABELS).splitlines() != [*labels]:
         yield f"{LABELS} does not have the bundle's {len(labels)} labels: write the model again"
     if config.get("backend") == TritonBackend.TENSORRT and artifact.kind is Kind.PLAN:
         profiles = profiles_of(artifact.facts)
         yield from plan_problems(artifact, profiles, triton, "wrn-deploy build-engine BUNDLE")
-        yield from _profiles(config, profiles)
+        yield from _profile_faults(config, profiles)
 
 
 def _backend(model: Path, config: Config, artifact: Artifact, version: int) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _backend(model: Path, config: Config, artifact: Artifact, version: int) -> I
         yield "backend tensorrt on the CPU: expected KIND_GPU"
 
 
-def _tensors(config: Config, bundle: Bundle, artifact: Artifact) -> Iterator[str]:
+def _tensor_faults(config: Config, bundle: Bundle, artifact: Artifact) -> Iterator[str]:
     """Compares names, types and dims with the bundle's."""
     if config.get("backend") not in list(TritonBackend):
         return
@@ -145,10 +145,10 @@ def _tensors(config: Config, bundle: Bundle, artifact: Artifact) -> Iterator[str
             yield f"{kind}s {', '.join(str(each.get('name')) for each in found) or 'missing'}: expected {names}"
             continue
         for entry, tensor in zip(found, expected, strict=True):
-            yield from _tensor(entry, tensor, config.get("max_batch_size", 0))
+            yield from _dims_faults(entry, tensor, config.get("max_batch_size", 0))
 
 
-def _tensor(entry: Config, tensor: TensorSpec, largest: int) -> Iterator[str]:
+def _dims_faults(entry: Config, tensor: TensorSpec, largest: int) -> Iterator[str]:
     dims, wanted = entry.get("dims", []), list(tensor.shape)
     if dims[1:] == wanted and largest:
         yield f"{tensor.name} has dims {dims}, with the batch: expected {wanted}; Triton adds the batch itself"
@@ -158,7 +158,7 @@ def _tensor(entry: Config, tensor: TensorSpec, largest: int) -> Iterator[str]:
         yield f"{tensor.name} is {entry.get('data_type')}: expected {DATA_TYPES[tensor.dtype]}"
 
 
-def _profiles(config: Config, profiles: Sequence[PlanProfile]) -> Iterator[str]:
+def _profile_faults(config: Config, profiles: Sequence[PlanProfile]) -> Iterator[str]:
     """The batches of the configuration against those of the plan."""
     largest = max(each.maximum for each in profiles)
     if config.get("max_batch_size", 0) > largest:

@@ -89,17 +89,17 @@ def write_repository(
         raise DeployError(f"{out} is a file: expected a folder for the repository; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        return [_write(bundle, model, artifact, out, progress) for bundle, model, artifact in described]
+        return [_write_model(bundle, model, artifact, out, progress) for bundle, model, artifact in described]
 
 
-def _write(bundle: Bundle, model: ServedModel, artifact: Artifact, out: Path, progress: Progress) -> WrittenModel:
+def _write_model(bundle: Bundle, model: ServedModel, artifact: Artifact, out: Path, progress: Progress) -> WrittenModel:
     folder, text = out / model.name, write_config(make_config(model))
     labels = "".join(f"{label}\n" for label in bundle.spec.labels)
     _check_ours(folder)
     current = newest_version(folder)
     keeps = current is not None and _is_current(bundle, folder / str(current), artifact, model)
     version = current if keeps and current is not None else max(versions_of(folder), default=0) + 1
-    changed = not keeps or _read(folder / CONFIG) != text or _read(folder / LABELS) != labels
+    changed = not keeps or _text_of(folder / CONFIG) != text or _text_of(folder / LABELS) != labels
     if bundle.random_weights:
         progress.warn(f"{bundle.folder} has random weights: its predictions mean nothing")
     if changed:
@@ -147,7 +147,7 @@ def _is_current(bundle: Bundle, version: Path, artifact: Artifact, model: Served
         return False
     signed = _bytes(bundle.folder / SIGNATURE) is None or _bytes(version / SIGNATURE) is not None
     wanted = MODEL_SOURCE if model.backend is TritonBackend.PYTHON else None
-    return signed and there.sha256 == artifact.sha256 and _read(version / MODEL_FILE) == (wanted or "")
+    return signed and there.sha256 == artifact.sha256 and _text_of(version / MODEL_FILE) == (wanted or "")
 
 
 def _fill(version: Path, bundle: Bundle, artifact: Artifact, model: ServedModel) -> None:
@@ -177,7 +177,7 @@ def _put(made: Path, folder: Path, version: int, *, new: bool) -> None:
     write_whole(folder / CONFIG, (made / CONFIG).read_bytes())
 
 
-def _read(file: Path) -> str:
+def _text_of(file: Path) -> str:
     content = _bytes(file)
     return "" if content is None else content.decode("utf-8", "replace")
 

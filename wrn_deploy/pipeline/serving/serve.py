@@ -104,7 +104,7 @@ def run_server(
                 with progress.task("Starting tritonserver"):
                     _wait_ready(server, options, stop)
                 if not stop.is_set():
-                    running = _describe(options.addresses)
+                    running = _running(options.addresses)
                     if not (options.addresses.is_local or is_safe(running.version)):
                         progress.warn(f"Triton {running.version} listens to other machines: {UNSAFE}")
                     ready(running)
@@ -152,7 +152,7 @@ def _wait_ready(server: Child, options: ServerOptions, stop: threading.Event) ->
                 raise DeployError(f"tritonserver is not ready after {options.ready_s:g} s: raise --ready-timeout")
 
 
-def _describe(addresses: Addresses) -> RunningServer:
+def _running(addresses: Addresses) -> RunningServer:
     with Client(addresses.url) as client:
         version = client.get("/v2")["version"]
         names = sorted(entry["name"] for entry in client.post("/v2/repository/index", {"ready": True}))
