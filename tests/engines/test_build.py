@@ -92,9 +92,14 @@ def test_every_option_changes_the_plan(rtx: TensorRT, made_bundle: Path, option:
 
 
 def test_the_order_of_targets_does_not_matter(rtx: TensorRT, made_bundle: Path) -> None:
-    orders = (("SM86", "SM120"), ("SM120", "SM86"))
-    first, second = (build(rtx, made_bundle / "fp16.onnx", compute_capabilities=order).plan for order in orders)
-    assert masked(first) == masked(second)
+    """About one build in twenty has two of its tensors in another order, with the same targets too."""
+    orders, plans = (("SM86", "SM120"), ("SM120", "SM86")), (set[bytes](), set[bytes]())
+    for _ in range(4):
+        for order, made in zip(orders, plans, strict=True):
+            made.add(masked(build(rtx, made_bundle / "fp16.onnx", compute_capabilities=order).plan))
+        if plans[0] & plans[1]:
+            break
+    assert plans[0] & plans[1]
 
 
 @pytest.mark.parametrize("level", range(6))
@@ -281,5 +286,5 @@ def test_an_interrupt_cancels_the_build(rtx: TensorRT, made_bundle: Path) -> Non
     watch = Watch(30, lambda: signal.pthread_kill(main, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         build(rtx, made_bundle / "fp16.onnx", progress=watch)
-    assert 30 <= sum(watch.steps) < 100
+    assert 30 <= sum(watch.steps) <= 100  # a fast builder reports the rest before it looks
     assert build(rtx, made_bundle / "fp16.onnx").plan

@@ -54,7 +54,7 @@ OpenSsl load() {
   return made;
 }
 
-using Held = std::unique_ptr<void, void (*)(void *)>;
+using Owned = std::unique_ptr<void, void (*)(void *)>;
 
 const unsigned char *bytes(const std::string &text) { return reinterpret_cast<const unsigned char *>(text.data()); }
 
@@ -64,7 +64,7 @@ std::string signature_fault(
     const std::string &key, const std::string &data, const std::string &signature, const std::string &name) {
   const OpenSsl ssl = load();
   void *text = ssl.BIO_new_mem_buf(key.data(), static_cast<int>(key.size()));
-  const Held read(text != nullptr ? ssl.PEM_read_bio_PUBKEY(text, nullptr, nullptr, nullptr) : nullptr,
+  const Owned read(text != nullptr ? ssl.PEM_read_bio_PUBKEY(text, nullptr, nullptr, nullptr) : nullptr,
                   ssl.EVP_PKEY_free);
   if (text != nullptr) ssl.BIO_free(text);
   char group[64] = "";
@@ -78,7 +78,7 @@ std::string signature_fault(
   if (hash == nullptr)
     throw Error(WRN_ERROR, name + " cannot be used (" + (read == nullptr ? "damaged" : "another kind of key") +
                                "): expected an intact PEM file with a public key of P-256, P-384 or P-521");
-  const Held context(ssl.EVP_MD_CTX_new(), ssl.EVP_MD_CTX_free);
+  const Owned context(ssl.EVP_MD_CTX_new(), ssl.EVP_MD_CTX_free);
   if (context == nullptr ||
       ssl.EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, read.get()) != 1)
     throw Error(WRN_MACHINE, "OpenSSL cannot check a signature with a key of " + named + ": look at its configuration");

@@ -138,4 +138,5 @@ def test_fine_tuning_computes_what_onnxruntime_does_with_shifted_tensors(bundle:
     result = finetune_bundle(bundle, options, Silent())
     assert [graph.key for graph in result.graphs] == ["onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
     assert all(graph.difference <= TOLERANCE for graph in result.graphs)
-    assert [graph.key for graph in result.improved] == [graph.key for graph in result.graphs]
+    # The answers of 56 images differ between processors by one or two; the loss shows what was learnt.
+    assert all(graph.looks[-1].standing.loss < 0.7 * graph.before.loss for graph in result.graphs)
