@@ -190,9 +190,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     )
 
 
-def _setup(
-    options: MeasureOptions, entries: list[RowBuilder], settings: Settings, machine: Machine
-) -> dict[str, str]:
+def _setup(options: MeasureOptions, entries: list[RowBuilder], settings: Settings, machine: Machine) -> dict[str, str]:
     data = options.data if options.limit is None else f"the first {options.limit} images of {options.data}"
     return describe_bench(entries, settings, data, machine, package_versions("wrn-deploy", *PACKAGES))
 
