@@ -69,7 +69,7 @@ def test_any_bytes(made_bundle: Path, tmp_path: Path) -> None:
     (corpus / "manifest").write_bytes(b"b" + (made_bundle / "manifest.json").read_bytes())
     (corpus / "graph").write_bytes(b"a" + (made_bundle / "fp32.onnx").read_bytes())
     limits = [f"-max_total_time={SECONDS}", "-max_len=100000", "-rss_limit_mb=2048"]
-    # Through a shell that forks: libFuzzer reads its peak memory, which starts at that of the process it is forked from.
+    # Through a shell that forks: libFuzzer reads its peak memory, which starts at that of the process it comes from.
     shell = ["sh", "-c", '"$@"; exit $?', "sh"]
     done = subprocess.run([*shell, fuzzer, *limits, corpus], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-5000:]
