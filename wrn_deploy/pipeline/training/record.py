@@ -80,8 +80,8 @@ def note_epoch(epochs: Sequence[Epoch], total: int, progress: Progress) -> None:
     remaining = (total - last.epoch - 1) * sum(seconds) / max(1, len(seconds))
     left = f", about {_duration(remaining)} left" if remaining else ""
     progress.note(
-        f"epoch {last.epoch + 1} of {total}: loss {last.loss:.4f}, top-1 {100 * last.train_top1:.2f} % in training, "
-        f"{100 * last.test_top1:.2f} % on test images; {last.images_per_s:.0f} images/s{left}"
+        f"epoch {last.epoch + 1} of {total}: loss {last.loss:.4f}, top-1 {100 * last.train_top1:.2f} % train, "
+        f"{100 * last.test_top1:.2f} % test; {last.images_per_s:.0f} images/s{left}"
     )
 
 
