@@ -3,14 +3,13 @@
 
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <vector>
+
+#include "process.hpp"
 
 namespace {
 
@@ -21,17 +20,6 @@ void check(OrtStatus *status) {
   if (status == nullptr) return;
   std::fprintf(stderr, "%s\n", api->GetErrorMessage(status));
   std::exit(1);
-}
-
-std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-long long resident() {
-  std::ifstream file("/proc/self/statm");
-  long long all = 0, here = 0;
-  file >> all >> here;
-  return here * sysconf(_SC_PAGESIZE);
 }
 
 void stage(const char *name, std::int64_t start) {

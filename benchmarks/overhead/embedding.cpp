@@ -5,28 +5,16 @@
 
 #include <wrn_runner.h>
 
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <thread>
 #include <vector>
 
+#include "process.hpp"
+
 namespace {
-
-std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-long long resident() {
-  std::ifstream file("/proc/self/statm");
-  long long all = 0, here = 0;
-  file >> all >> here;
-  return here * sysconf(_SC_PAGESIZE);
-}
 
 void check(std::int32_t status) {
   if (status == WRN_OK) return;
