@@ -103,7 +103,7 @@ def test_a_list_with_a_secret_is_refused_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "images.txt").write_text("a.png\ns3://key:SeCrEt@bucket/b.png\n")
     with pytest.raises(UsageError, match=r"^line 2 of .*images\.txt: s3://\*\*\*@bucket/b\.png has a user") as caught:
         find_shards(str(tmp_path / "images.txt"), 2)
-    assert "SeCrEt" not in f"{caught.getrepr()}"
+    assert "SeCrEt" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
