@@ -89,9 +89,7 @@ def stream_source(
                 yield from islice(part.read(), first, None)
             first = max(0, first - part.images)
 
-    return LazySource(
-        name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes
-    )
+    return LazySource(name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes)
 
 
 def indexed_source(
@@ -111,9 +109,7 @@ def indexed_source(
     def read_from(first: int) -> Iterator[Item]:
         return map(item, range(first, count))
 
-    return LazySource(
-        name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes
-    )
+    return LazySource(name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes)
 
 
 def report_notes(source: OpenedSource, progress: Progress) -> None:

@@ -42,7 +42,21 @@ def unbroken(cli: Cli, example: Path, shards: Path, tmp_path: Path) -> dict[str,
 
 
 def options(example: Path, shards: Path, out: Path, *more: object) -> list[object]:
-    return ["score", example, "--data", shards, "--out", out, "--backend", "onnxruntime", "--threads", 1, "--batch", 4, *more]
+    return [
+        "score",
+        example,
+        "--data",
+        shards,
+        "--out",
+        out,
+        "--backend",
+        "onnxruntime",
+        "--threads",
+        1,
+        "--batch",
+        4,
+        *more,
+    ]
 
 
 def intact(out: Path) -> int:
@@ -100,7 +114,9 @@ def test_kills_at_random_moments(
     assert not list(out.glob(".*"))
 
 
-def test_ctrl_c_keeps_what_is_done(cli: Cli, start: Start, example: Path, shards: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+def test_ctrl_c_keeps_what_is_done(
+    cli: Cli, start: Start, example: Path, shards: Path, tmp_path: Path, unbroken: dict[str, bytes]
+) -> None:
     out = tmp_path / "out"
     running = start(*options(example, shards, out))
     for _ in range(2400):
@@ -139,7 +155,9 @@ def test_two_writers_of_two_jobs_never_mix(cli: Cli, start: Start, example: Path
     assert all(code in (0, 2, 3) for code in merged)
 
 
-def test_a_file_size_limit_is_a_clear_error(cli: Cli, start: Start, example: Path, shards: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+def test_a_file_size_limit_is_a_clear_error(
+    cli: Cli, start: Start, example: Path, shards: Path, tmp_path: Path, unbroken: dict[str, bytes]
+) -> None:
     out = tmp_path / "out"
 
     def limit() -> None:
@@ -160,7 +178,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB, if this user may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("no right to mount a file system")
     try:

@@ -107,10 +107,14 @@ def show_scored(scored: Scored, *, as_json: bool) -> None:
     rate = f", {scored.images / scored.seconds:.0f} images/s" if scored.images else ""
     now = scored.share - scored.before - len(scored.damaged)
     before = f", {scored.before} done before" if scored.before else ""
-    print_line(f"{scored.out}: {count(now, 'shard')} of {scored.total} scored on {scored.backend} {scored.precision}{before}")
+    print_line(
+        f"{scored.out}: {count(now, 'shard')} of {scored.total} scored on {scored.backend} {scored.precision}{before}"
+    )
     print_line(f"  {count(scored.images, 'image')} in {scored.seconds:.1f} s{rate}")
     if scored.corrupt or scored.damaged:
-        print_line(f"  left out: {count(len(scored.corrupt), 'corrupt image')}, {count(len(scored.damaged), 'damaged shard')}")
+        print_line(
+            f"  left out: {count(len(scored.corrupt), 'corrupt image')}, {count(len(scored.damaged), 'damaged shard')}"
+        )
     print_line("When all shards are done, the same command with --merge checks and summarises them.")
 
 
@@ -122,12 +126,15 @@ def show_summary(summary: Summary, folder: Path, out: str, *, as_json: bool) -> 
     recipe = summary.recipe
     about = f"{recipe['model']} in {folder} on {recipe['backend']} {recipe['precision']}"
     print_heading(f"{about}: {count(summary.images, 'image')}", random_weights=summary.random_weights)
-    print_line(f"{out}: all {count(recipe['shards'], 'shard')} intact, {file_size(summary.size_bytes)}, parts {summary.parts[:12]}")
+    shards = f"{summary.shards} of {count(recipe['shards'], 'shard')} intact"
+    print_line(f"{out}: {shards}, {file_size(summary.size_bytes)}, parts {summary.parts[:12]}")
     if summary.labelled:
         top1 = f"{percent(summary.correct / summary.labelled)} top-1"
         print_line(f"{top1}: {summary.correct} of {summary.labelled} images with a label")
     if summary.corrupt or summary.damaged:
-        print_line(f"left out: {count(summary.corrupt, 'corrupt image')}, {count(len(summary.damaged), 'damaged shard')}")
+        print_line(
+            f"left out: {count(summary.corrupt, 'corrupt image')}, {count(len(summary.damaged), 'damaged shard')}"
+        )
     if summary.merged is not None:
         print_line(f"{summary.merged.path}: all scores, {file_size(summary.merged.size_bytes)}")
     shown = 20 if verbosity() is not Verbosity.VERBOSE else len(summary.classes)

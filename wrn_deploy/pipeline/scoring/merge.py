@@ -48,17 +48,15 @@ def merge_scores(bundle: Bundle, options: ScoreOptions, progress: Progress, into
         merged = None
         if into is not None and joined is not None:
             merged = MergedFile(path=str(into), sha256=joined.sha256, size_bytes=joined.size_bytes)
-        summary = sums.summarise(
-            bundle.spec, job.ledger.recipe, random_weights=bundle.random_weights, merged=merged
-        )
+        summary = sums.summarise(bundle.spec, job.ledger.recipe, random_weights=bundle.random_weights, merged=merged)
         write_whole(scratch / SUMMARY, json.dumps(dataclasses.asdict(summary), indent=1) + "\n")
         store.put(scratch / SUMMARY, SUMMARY)
     for one, other in sums.twins[:SHOWN]:
         progress.warn(f"{one} and {other} have the same images: these are counted twice")
     if len(summary.machines) > 1:
         progress.warn(
-            f"the shards ran on {len(summary.machines)} kinds of machine ({first_names([*summary.machines])}): the last "
-            "bits of their scores may depend on it"
+            f"the shards ran on {len(summary.machines)} kinds of machine ({first_names([*summary.machines])}): the "
+            "last bits of their scores may depend on it"
         )
     return summary
 

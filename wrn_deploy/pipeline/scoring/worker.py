@@ -81,9 +81,7 @@ class ScoreWorker:
             entry, result = self._describe_damage(this, str(error)), str(error).encode("utf-8", "replace")
         entry = dataclasses.replace(entry, seconds=round(time.perf_counter() - start, 3))
         self.ledger.add(entry, part if result is None else None, self.scratch)
-        return Finished(
-            shard=shard, images=entry.images, corrupt=entry.corrupt, seconds=entry.seconds, result=result
-        )
+        return Finished(shard=shard, images=entry.images, corrupt=entry.corrupt, seconds=entry.seconds, result=result)
 
     def _score(self, shard: Shard, target: Path) -> Entry:
         """Writes the part; the record lacks only the time."""
