@@ -84,12 +84,14 @@ def verify(bundle: StrPath, *, require_signature: StrPath | None = None, progres
 def embed_library(
     out: StrPath, *, python: bool = False, headers: StrPath | None = None, progress: Progress | None = None
 ) -> Embedded:
-    """Builds the C library and writes header, library, CMake package and example: `wrn-deploy embed`.
+    """Writes the C library with its header, CMake package and example: `wrn-deploy embed`.
+
+    The library in C++ is the installed wheel's, if that has one and `headers` is None; else it is built.
 
     Args:
         out: the folder; other files in it stay.
         python: build the library that starts this Python, with every backend; else the one that runs ONNX Runtime.
-        headers: the folder of ONNX Runtime's C headers; None: where the system has them.
+        headers: the folder of ONNX Runtime's C headers, to build with; None: where the system has them.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:

@@ -137,7 +137,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         python = None
         if environment is not None:
             python = {"version": environment.version, "prefix": str(environment.prefix)}
-        print_json({"folder": str(folder), "files": embedded.files, "python": python})
+        print_json({"folder": str(folder), "files": embedded.files, "python": python, "packaged": embedded.packaged})
         return
     for file in embedded.files:
         print_line(str(embedded.folder / file))
@@ -145,8 +145,10 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     if environment is not None:
         linked = "a part of the library" if environment.shared is None else str(environment.shared)
         print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
-    elif "lib/libonnxruntime.so.1" not in embedded.files:
-        print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    else:
+        print_line(f"The library {'came with the package' if embedded.packaged else 'was built on this machine'}.")
+        if "lib/libonnxruntime.so.1" not in embedded.files:
+            print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
     prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
