@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show_checked", "show_container", "show_running", "show_written"]
 
+UPLOAD = "curl -s --data-binary @image.jpg -H 'Inference-Header-Content-Length: 0'"  # a body without a header
+
 
 def show_written(models: Sequence[WrittenModel], *, as_json: bool) -> None:
     """Prints the models of a repository that was written."""
@@ -30,6 +32,8 @@ def show_written(models: Sequence[WrittenModel], *, as_json: bool) -> None:
         columns = (model.name, str(model.version), str(model.backend), model.precision)
         table.add_row(*map(cell, (*columns, f"1 to {model.max_batch}", model.sha256[:12])))
     print_table(table, gap=False)
+    for ensemble in filter(None, (model.ensemble for model in models)):
+        print_line(f"{ensemble}: takes encoded images (JPEG, PNG, ...)")
 
 
 def show_checked(models: Sequence[CheckedModel], *, as_json: bool) -> None:
@@ -57,6 +61,8 @@ def show_running(server: RunningServer, written: Sequence[WrittenModel]) -> None
     print_line(f"metrics  http://{at.client_host}:{at.metrics}/metrics")
     name = next(iter(names))
     print_line(f"try      {_example(server.models[name], f'{at.url}/v2/models/{name}/infer')}")
+    for ensemble in filter(None, (model.ensemble for model in written)):
+        print_line(f"image    {UPLOAD} {at.url}/v2/models/{ensemble}/infer")
     print_line("stop     Ctrl-C")
     sys.stdout.flush()
 
