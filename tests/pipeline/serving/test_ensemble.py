@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 import wrn_deploy
 from tests.pipeline.serving.running import Serving, serving
+from tests.serving.environment import ROOT, run_client
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError
 from wrn_deploy.files.budget import VARIABLE
@@ -112,7 +114,7 @@ def test_many_clients_get_their_own_answers(running: Serving, runner: Runner) ->
         (b"this is no image", "the image cannot be decoded"),
         (encoded()[:-300], "the image cannot be decoded"),
         (b"%PDF-1.4 ...", "PDF"),
-        (encoded("PNG", (400, 300)), f"the image needs 120,000 pixels: the limit is {PIXELS:,}"),
+        (encoded(size=(400, 300)), f"the image needs 120,000 pixels: the limit is {PIXELS:,}"),
         (bytes(IMAGE_BYTES + 1), f"the image needs 60,001 bytes in one image file: the limit is {IMAGE_BYTES:,}"),
     ],
     ids=["text", "truncated", "pdf", "pixels", "bytes"],
@@ -156,3 +158,15 @@ def test_best_classes_have_their_labels(running: Serving, runner: Runner) -> Non
     assert [entry.split(":")[1:] for entry in answer["outputs"][0]["data"]] == [
         [str(index), runner.labels[index]] for index in best
     ]
+
+
+def test_nvidias_client_sends_a_file(running: Serving, runner: Runner, tmp_path: Path) -> None:
+    """The code of docs/how-to/triton.md, by gRPC: the client for HTTP would need gevent."""
+    page = (ROOT / "docs" / "how-to" / "triton.md").read_text(encoding="utf-8")
+    code = page.partition("a line that sends a file with curl. In Python:\n\n")[2].partition("\n\n")[0]
+    code = textwrap.dedent(code).replace("image.jpg", str(tmp_path / "image.jpg"))
+    code = code.replace("wrn-16-2", "wrn-10-1").replace(".http", ".grpc").replace("8000", str(running.grpc))
+    image = encoded()
+    (tmp_path / "image.jpg").write_bytes(image)
+    found = run_client(f"import json\n{code}\nprint(json.dumps(logits.tolist()))")
+    assert np.array_equal(np.array(found, np.float32), expected(runner, image))

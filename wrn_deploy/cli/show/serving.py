@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show_checked", "show_container", "show_running", "show_written"]
 
-UPLOAD = "curl -s --data-binary @image.jpg -H 'Inference-Header-Content-Length: 0'"  # a body without a header
-
 
 def show_written(models: Sequence[WrittenModel], *, as_json: bool) -> None:
     """Prints the models of a repository that was written."""
@@ -62,7 +60,7 @@ def show_running(server: RunningServer, written: Sequence[WrittenModel]) -> None
     name = next(iter(names))
     print_line(f"try      {_example(server.models[name], f'{at.url}/v2/models/{name}/infer')}")
     for ensemble in filter(None, (model.ensemble for model in written)):
-        print_line(f"image    {UPLOAD} {at.url}/v2/models/{ensemble}/infer")
+        print_line(f"image    {_upload(f'{at.url}/v2/models/{ensemble}/infer')}")
     print_line("stop     Ctrl-C")
     sys.stdout.flush()
 
@@ -74,3 +72,10 @@ def _example(model: dict[str, Any], url: str) -> str:
     request = {"inputs": [{"name": source["name"], "datatype": source["datatype"], "shape": shape, "data": "DATA"}]}
     body = json.dumps(request).replace('"DATA"', f"[0] * {math.prod(shape)}")
     return f"python3 -c 'import json; print(json.dumps({body}))' | curl -s -d @- {url}"
+
+
+def _upload(url: str) -> str:
+    """A line for a shell that sends a file to an ensemble."""
+    tensor = '{"name": "encoded", "datatype": "UINT8", "shape": [1, len(data)], "data": [*data]}'
+    code = f'import json; data = open("image.jpg", "rb").read(); print(json.dumps({{"inputs": [{tensor}]}}))'
+    return f"python3 -c '{code}' | curl -s -d @- {url}"
