@@ -18,6 +18,7 @@ import triton_python_backend_utils as pb
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Array
 from wrn_deploy.runtime.runner import Runner
+from wrn_deploy.runtime.sessions import SPIN
 from wrn_deploy.serving.config import PREFIX
 
 __all__ = ["TritonPythonModel", "output_tensor", "text_of"]
@@ -40,6 +41,7 @@ class TritonPythonModel:
         """
         if args["model_instance_kind"] == "GPU":  # before a library of CUDA is loaded
             os.environ["CUDA_VISIBLE_DEVICES"] = args["model_instance_device_id"]
+        os.environ.setdefault(SPIN, "0")  # the cores are the server's too, and half as fast with spinning threads
         config = json.loads(args["model_config"])
         given = {
             name.removeprefix(PREFIX): entry["string_value"]
