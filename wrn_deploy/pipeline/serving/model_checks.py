@@ -123,8 +123,10 @@ def _decoder_faults(config: Config, version: Path, trusted: Trust) -> Iterator[s
                 f"{entry.get('name')} is {entry.get('data_type')} {entry.get('dims')}: expected pixels, "
                 f"{pixels[0]} {pixels[1]}, or normalised images, {normalised[0]} {normalised[1]}"
             )
-    if config.get("default_model_filename") != MODEL_FILE or not (version / MODEL_FILE).is_file():
+    if config.get("default_model_filename") != MODEL_FILE:
         yield f"version {version.name} runs {config.get('default_model_filename')}: expected {MODEL_FILE}"
+    if not (version / MODEL_FILE).is_file():
+        yield f"version {version.name} has no {MODEL_FILE}: write the model again"
 
 
 def _backend(model: Path, config: Config, artifact: Artifact, version: int) -> Iterator[str]:
@@ -133,8 +135,10 @@ def _backend(model: Path, config: Config, artifact: Artifact, version: int) -> I
     if backend in kinds and artifact.kind is not kinds[TritonBackend(backend)]:
         yield f"backend {backend} cannot run {artifact.path}: expected a file of kind {kinds[TritonBackend(backend)]}"
     wanted = MODEL_FILE if backend == TritonBackend.PYTHON else artifact.path
-    if file != wanted or not (model / str(version) / wanted).is_file():
+    if file != wanted:
         yield f"version {version} runs {file}: expected {wanted}; write the model again"
+    if not (model / str(version) / wanted).is_file():
+        yield f"version {version} has no {wanted}: write the model again"
     runner = parameter_of(config, "backend")
     if backend == TritonBackend.PYTHON and runner not in runtimes():
         yield f"the python backend's runner is {runner}: expected one of {', '.join(runtimes())}"
