@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": GROUND,
     "runtime": GROUND | {"data"},
     "embed": GROUND | {"runtime"},
-    "serving": GROUND | {"runtime"},
+    "serving": BASE,
     **dict.fromkeys(LIBRARIES, BASE),
     "bench": BASE | {"serving"},  # a server's models are measured as backends
     "rendering": GROUND | {"bench"},
