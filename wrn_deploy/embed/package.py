@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from wrn_deploy.embed.build import build_libraries, try_library
 from wrn_deploy.embed.environment import PythonEnvironment, find_environment
 from wrn_deploy.embed.native import bundled_onnxruntime, find_native_tools, install_native
+from wrn_deploy.errors import UsageError
 from wrn_deploy.files.staging import commit, locked, remove_lock, staging
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
@@ -38,7 +40,14 @@ class Embedded:
     environment: PythonEnvironment | None
 
 
-def write_package(folder: Path, progress: Progress, *, python: bool = False, headers: Path | None = None) -> Embedded:
+def write_package(
+    folder: Path,
+    progress: Progress,
+    *,
+    python: bool = False,
+    headers: Path | None = None,
+    tensorrt: Sequence[Path] = (),
+) -> Embedded:
     """Builds a C library, tries it, and writes the package into `folder`, which can be moved afterwards.
 
     Replaces the files of an earlier call; other files stay.
@@ -50,12 +59,16 @@ def write_package(folder: Path, progress: Progress, *, python: bool = False, hea
             environment cannot be moved unless the host sets WRN_RUNNER_PYTHON. Otherwise the one in C++, which has
             ONNX Runtime on a CPU; the installed onnxruntime package's library is put beside it.
         headers: a folder with ONNX Runtime's C headers, for the library in C++; default: where the system has them.
+        tensorrt: folders with the headers of TensorRT, of TensorRT-RTX, or of both, to build what runs their plans too.
 
     Raises:
+        UsageError: both `python` and `tensorrt`.
         MachineError: something that the build needs is missing, or the library does not work.
     """
+    if python and tensorrt:
+        raise UsageError("--python and --tensorrt: expected one; the library with Python inside runs plans already")
     environment = find_environment() if python else None
-    tools = find_native_tools(headers) if environment is None else None
+    tools = find_native_tools(headers, tensorrt) if environment is None else None
     try:
         with progress.task("build the C library"), staging(folder) as staged:
             if environment is not None:
