@@ -25,6 +25,7 @@ GROUPS = (
     "measuring",
     "networks",
     "quantization",
+    "scoring",
     "serving",
     "signing",
 )  # of commands
@@ -44,10 +45,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": BASE,
     **dict.fromkeys(LIBRARIES, BASE),
     "bench": BASE | {"serving"},  # a server's models are measured as backends
+    "cluster": GROUND,
+    "shards": GROUND | {"data"},
     "rendering": GROUND | {"bench"},
-    "pipeline": BASE | LIBRARIES | {"embed", "rendering", "serving"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
-    "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
+    "pipeline": BASE | LIBRARIES | {"cluster", "embed", "rendering", "serving", "shards"},
+    "api": BASE
+    | LIBRARIES - {"export", "backends"}
+    | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
+    "cli": BASE
+    | LIBRARIES - {"export", "backends"}
+    | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
     "__init__": {"errors", "runtime", "version", "api"},
 }
 

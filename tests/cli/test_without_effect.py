@@ -12,6 +12,7 @@ CALIBRATE = ("calibrate", "none", "--calib-data", "digits")
 DEPLOY = ("deploy", "--weights", "x", "--calib-data", "digits", "--out", "new")
 BENCH = ("bench", "none", "--data", "digits")
 REPOSITORY = ("repository", "--out", "new")
+SCORE = ("score", "none", "--data", "x", "--out", "new")
 CASES = [
     (("train", "wrn-10-1", "--out", "new", "--warm-up", "0.1"), "--warm-up", "--recipe one-cycle"),
     (("train", "wrn-10-1", "--out", "new", "--local-bn"), "--sync-bn", "torchrun"),
@@ -38,6 +39,11 @@ CASES = [
     ((*BENCH, "--scenario", "Offline", "--target-latency", "100"), "--target-latency", "--scenario Server"),
     ((*REPOSITORY, "none", "--storage-uri", "s3://a/b"), "--storage-uri", "--kserve FILE"),
     ((*REPOSITORY, "--check", "--max-batch", "8"), "--max-batch", "no --check"),
+    ((*SCORE, "--into", "x.parquet"), "--into", "--merge"),
+    ((*SCORE, "--tasks", "4"), "--tasks", "--print-job SCHEDULER"),
+    ((*SCORE, "--merge", "--shard", "0/1"), "--shard", "no --merge"),
+    ((*SCORE, "--print-job", "slurm", "--shard", "0/1"), "--shard", "no --print-job"),
+    ((*SCORE, "--print-job", "slurm", "--merge"), "--merge", "no --print-job"),
     (("serve", "none", "--container", "--repository", "new", "--drain-timeout", "30"), "--drain-timeout", "no --cont"),
 ]  # also with their default values, which a user may write out
 
