@@ -39,6 +39,11 @@ EVERYTHING = _Effect(
     when=lambda given: given["backends"] is None or given["precision"] is None,
     expected="--backend or --precision, not both, since they name the candidate",
 )
+CLUSTER = _Effect(
+    names=("ray_workers", "cpus_per_worker", "gpus_per_worker", "shard_timeout_s", "retries"),
+    when=lambda given: given["ray"] is not None,
+    expected="--ray ADDRESS",
+)
 # The options that say how a bundle becomes a model of Triton.
 MODEL = ("backend", "precision", "runner", "normalised", "name", "instances", "gpus", "max_batch", "threads")
 EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
@@ -107,6 +112,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
     ),
     "bench": (
         EVERYTHING,
+        CLUSTER,
         _Effect(
             names=("seconds", "target_ms", "qps"),
             when=lambda given: bool(given["scenario"]),

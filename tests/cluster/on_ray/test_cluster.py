@@ -1,0 +1,128 @@
+"""A cluster of several nodes with networks of their own: nodes that are lost and that join, tokens, versions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.on_ray.lab import Lab, why_there_is_no_lab
+from tests.cluster.on_ray.processes import MARK
+from tests.cluster.stub_jobs import StubJob, result_of
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+TOKEN, WRONG = "1" * 64, "2" * 64
+FAST = {  # a lost node is noticed within seconds, not half a minute
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+RAY = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0", **FAST}
+# A driver: it writes results into a folder, and prints the summary.
+DRIVER = """
+import dataclasses, json, sys
+from pathlib import Path
+from tests.cluster.stub_jobs import StubJob
+from wrn_deploy.cluster.options import ClusterOptions
+from wrn_deploy.cluster.ray import run_on_ray
+from wrn_deploy.errors import DeployError
+from wrn_deploy.progress import Silent
+class Loud(Silent):
+    def warn(self, text):
+        print("warning:", text, file=sys.stderr, flush=True)
+folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
+job = StubJob(folder=folder, shards=tuple(range(given["shards"])), seconds=given["seconds"])
+options = ClusterOptions(address=given["address"], **given["options"])
+try:
+    summary = run_on_ray(job, options, lambda one: (folder / f"result-{one.shard}").write_bytes(one.result), Loud())
+except DeployError as error:
+    sys.exit(f"{error.exit_code} {error}")
+print(json.dumps(dataclasses.asdict(summary)))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A head that does no work, and two nodes."""
+    reason = why_there_is_no_lab()
+    if reason is not None:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("lab")
+    made = Lab(folder, {**RAY, MARK: str(folder)})
+    try:
+        for name, cpus in (("head", 0), ("one", 1), ("two", 1)):
+            made.add(name)
+            printed = made.start_ray(name, cpus=cpus)
+            assert "Ray runtime started" in printed, printed
+        yield made
+    finally:
+        made.close()
+
+
+def _command(lab: Lab, folder: Path, *, shards: int, seconds: float, **options: Any) -> list[str]:
+    given = {"address": lab.head, "shards": shards, "seconds": seconds, "options": options}
+    return [sys.executable, "-c", DRIVER, str(folder), json.dumps(given)]
+
+
+def _results(folder: Path) -> dict[int, bytes]:
+    return {int(path.name.removeprefix("result-")): path.read_bytes() for path in folder.glob("result-*")}
+
+
+def test_a_wrong_token_is_an_error_and_so_is_none(lab: Lab, tmp_path: Path) -> None:
+    command = _command(lab, tmp_path, shards=1, seconds=0.0)
+    wrong = lab.run("head", command, {"RAY_AUTH_TOKEN": WRONG})
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith(f"1 the Ray cluster at {lab.head} does not take this token"), wrong.stderr
+    none = lab.run("head", command, {"RAY_AUTH_TOKEN": "", "HOME": str(tmp_path)})
+    assert none.returncode == 1
+    assert none.stderr.startswith(f"4 no token for the Ray cluster at {lab.head}"), none.stderr
+    assert WRONG not in wrong.stderr
+    assert TOKEN not in wrong.stderr
+    assert _results(tmp_path) == {}
+
+
+def test_nodes_listen_on_their_own_addresses_alone(lab: Lab) -> None:
+    """Those of the head; a process of another network namespace has its table in its own /proc."""
+    code = (
+        "import json; from tests.cluster.on_ray.processes import listening, marked; import os; "
+        f"print(json.dumps(listening(marked(os.environ['{MARK}']))))"
+    )
+    done = lab.run("head", [sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    hosts = {address.rpartition(":")[0] for address in json.loads(done.stdout)}
+    assert hosts <= {lab.address("head"), "127.0.0.1"}, done.stdout
+
+
+def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_path: Path) -> None:
+    job = StubJob(folder=tmp_path, shards=tuple(range(60)))
+    driver = lab.start("head", _command(lab, tmp_path, shards=60, seconds=0.5))
+    _wait_for(tmp_path, 6)
+    lab.kill("two")
+    lab.add("three")
+    assert "Ray runtime started" in lab.start_ray("three")
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    assert _results(tmp_path) == {shard: result_of(shard) for shard in range(60)}
+    again = [shard for shard in range(60) if job.attempts(shard) > 1]
+    assert 1 <= len(again) <= 2, "what the lost node did when it was lost"
+    by_node = {node["node"].split()[0]: node for node in json.loads(out)["nodes"]}
+    assert by_node.keys() == {"one", "two", "three"}
+    assert by_node["three"]["shards"] > 0
+    assert by_node["two"]["retries"] == 1
+    assert sum(node["shards"] for node in by_node.values()) == 60
+    assert "warning: the worker of stub shard" in err
+    assert "on two (" in err
+
+
+def _wait_for(folder: Path, results: int) -> None:
+    end = time.monotonic() + 60
+    while len(_results(folder)) < results:
+        assert time.monotonic() < end
+        time.sleep(0.05)
