@@ -145,7 +145,7 @@ def test_a_node_whose_workers_never_open_gets_no_more_work() -> None:
     assert {node.node: node.workers for node in summary.nodes} == {"a": 1, "b": 3}
     assert "b lost 3 workers in a row: it gets no more work" in listener.warnings
     with pytest.raises(
-        DeployError, match="every node of the cluster lost too many workers in a row, .* because no library"
+        DeployError, match=r"every node of the cluster lost too many workers in a row, .* because no library"
     ):
         _run(Broken(nodes[1:], lambda _shard, _node: SECONDS), 10)
 

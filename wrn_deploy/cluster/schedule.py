@@ -2,7 +2,8 @@
 
 A worker has at most `IN_FLIGHT` shards: the one that it does, and one that waits, so that it never waits for the
 driver. A shard is attempted again, after all others, when its worker is lost, takes too long or reports an error of
-the system; the one that waited behind it was not attempted. So a shard that kills workers is the one that is named.
+the system; the one that waited behind it was not attempted. So a shard that kills workers is the one that is named,
+unless it does so before the driver has heard of the one that was done before it, which is then attempted once more.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Schedule:
         if self._attempts[shard] > self._retries:
             times = "once" if self._retries == 0 else f"{self._attempts[shard]} times"
             raise DeployError(
-                f"{self._job.describe(shard)} failed {times}, the last time because {reason}: expected it to end within "
-                "its attempts; run it without --ray to see the cause, or raise --retries"
+                f"{self._job.describe(shard)} failed {times}, the last time because {reason}: expected it to end; "
+                "run it without --ray to see the cause, or raise --retries"
             )
         self._waiting.append(shard)

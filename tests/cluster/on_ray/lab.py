@@ -84,7 +84,7 @@ class Lab:
         self._on(name, f"ip addr add {machine.address}/24 dev wire; ip link set wire up")
 
     def start_ray(self, name: str, *, cpus: int = 1, environment: Mapping[str, str] | None = None) -> str:
-        """Starts Ray on a machine: a head on the first one, elsewhere a node of its cluster; returns what it printed."""
+        """Starts Ray on a machine: a head on the first one, elsewhere a node of it; returns what it printed."""
         head = next(iter(self._machines.values()))
         address = self._machines[name].address
         where = ["--head", f"--port={PORT}"] if address == head.address else [f"--address={self.head}"]

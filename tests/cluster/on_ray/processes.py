@@ -58,4 +58,5 @@ def _shown(local: str) -> str:
     """Linux writes each word of an address in the machine's order."""
     words, port = local.split(":")
     packed = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
-    return f"{ipaddress.ip_address(packed)}:{int(port, 16)}"
+    address = ipaddress.ip_address(packed)
+    return f"{getattr(address, 'ipv4_mapped', None) or address}:{int(port, 16)}"

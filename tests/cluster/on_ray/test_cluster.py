@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import time
@@ -15,7 +16,8 @@ from tests.cluster.on_ray.lab import Lab, why_there_is_no_lab
 from tests.cluster.on_ray.processes import MARK
 from tests.cluster.stub_jobs import StubJob, result_of
 
-pytest.importorskip("ray", reason="Ray is not installed")
+# Ray is not imported here: it reads its settings when it is.
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 TOKEN, WRONG = "1" * 64, "2" * 64
 FAST = {  # a lost node is noticed within seconds, not half a minute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import json
 import os
@@ -26,7 +27,8 @@ from wrn_deploy.cluster.work import Finished
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.progress import Silent
 
-pytest.importorskip("ray", reason="Ray is not installed")
+# Ray is not imported here: it reads its settings when it is.
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARDS = tuple(range(12))
@@ -82,9 +84,9 @@ def test_all_shards_are_done_once_by_workers_that_stay_open(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("_cluster")
 @pytest.mark.parametrize("kind", ["exit", "kill", "raise"])
-def test_a_shard_whose_worker_dies_is_done_again(kind: str, tmp_path: Path) -> None:
+def test_a_shard_whose_worker_dies_is_done_again(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     listener = Listener()
-    job = StubJob(folder=tmp_path, shards=SHARDS, dies=((3, kind), (7, kind)))
+    job = StubJob(folder=tmp_path, shards=SHARDS, seconds=0.05, dies=((3, kind), (7, kind)))
     summary, taken = _run(job, listener)
     assert {shard: one.result for shard, one in taken.items()} == {shard: result_of(shard) for shard in SHARDS}
     assert {shard: job.attempts(shard) for shard in SHARDS} == {shard: 2 if shard in (3, 7) else 1 for shard in SHARDS}
@@ -92,6 +94,7 @@ def test_a_shard_whose_worker_dies_is_done_again(kind: str, tmp_path: Path) -> N
     assert summary.total().workers == (2 if kind == "raise" else 4)
     assert len(listener.warnings) == 2
     assert "stub shard 3" in listener.warnings[0]
+    assert capfd.readouterr() == ("", ""), "Ray tells nothing of its own"
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -106,7 +109,7 @@ def test_a_shard_that_hangs_is_killed_and_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_cluster")
 def test_a_shard_that_always_kills_its_worker_is_named_after_the_others_are_done(tmp_path: Path) -> None:
-    job = StubJob(folder=tmp_path, shards=SHARDS, dies=((5, "kill"),), times=100)
+    job = StubJob(folder=tmp_path, shards=SHARDS, seconds=0.05, dies=((5, "kill"),), times=100)
     with pytest.raises(DeployError, match=r"stub shard 5 failed 2 times, the last time because") as caught:
         _run(job, retries=1)
     assert caught.value.exit_code == 1

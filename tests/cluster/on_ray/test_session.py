@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from wrn_deploy.cluster.on_ray.session import TOKEN_VARIABLES, connected, load_ray
+from wrn_deploy.cluster.on_ray.session import SETTINGS, TOKEN_VARIABLES, connected, load_ray
 from wrn_deploy.cluster.options import ClusterOptions
 from wrn_deploy.errors import MachineError, UsageError
+
+NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MachineError, match=r"running on a cluster \(--ray\) needs ray, .*: pip install 'ray>="):
-        load_ray()
+        load_ray(SETTINGS)
 
 
 @pytest.fixture
@@ -27,10 +30,10 @@ def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@NEEDS_RAY
 @pytest.mark.usefixtures("no_token")
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:6379"])
 def test_a_cluster_is_not_joined_without_a_token(address: str) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
     with (
         pytest.raises(MachineError, match=f"no token for the Ray cluster at {address}: expected"),
         connected(ClusterOptions(address=address)),
@@ -38,9 +41,9 @@ def test_a_cluster_is_not_joined_without_a_token(address: str) -> None:
         pass
 
 
+@NEEDS_RAY
 @pytest.mark.usefixtures("no_token")
 def test_an_address_where_nothing_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 32)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

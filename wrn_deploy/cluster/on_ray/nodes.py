@@ -72,8 +72,8 @@ class Nodes:
         cpus, gpus = claim({}, self._options)
         found = "; ".join(f"{_name(record)} has {_shown(record['Resources'])}" for record in alive)
         raise MachineError(
-            f"no node has the {cpus:g} CPUs and {gpus} GPUs that a worker claims ({found}): expected at least one; lower "
-            "--cpus-per-worker or --gpus-per-worker"
+            f"no node has the {cpus:g} CPUs and {gpus} GPUs that a worker claims ({found}): expected at least one; "
+            "lower --cpus-per-worker or --gpus-per-worker"
         )
 
     def _ask(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, str] | None]:

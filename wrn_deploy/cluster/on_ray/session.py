@@ -6,27 +6,34 @@ import contextlib
 import os
 import secrets
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wrn_deploy.cluster.options import AUTO, LOCAL, ClusterOptions
 from wrn_deploy.errors import DeployError, MachineError, missing_package
+from wrn_deploy.formatting import one_line
 from wrn_deploy.machine import usable_cores
 from wrn_deploy.process.scratch import scratch_folder
+from wrn_deploy.process.streams import quiet_stderr
 
-__all__ = ["TOKEN_VARIABLES", "connected", "load_ray"]
+__all__ = ["SETTINGS", "TOKEN_VARIABLES", "connected", "load_ray"]
 
 # Ray reads its environment when it is imported, and its processes inherit it.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # reports nothing to Ray's makers
     "RAY_AUTH_MODE": "token",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # prints no page to stdout for each worker that is lost
+    "RAY_gcs_server_port_wait_time_s": "20",  # for the head to take a token, and for a local one to start
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker that claims no GPU sees those of its node
 }
+# Ray puts even a cluster of one machine on the machine's address in the network, but on systems for which it has no
+# other clusters. It is told to take this for one.
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder; where Ray looks last
-LOOPBACK = "127.0.0.1"
 ANSWER_S = 10.0  # for a cluster's head to accept a connection
 LONGEST = 40  # characters of a folder for Ray's files: the names of its sockets take 65, and may have 107 in all
 
@@ -39,7 +46,7 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         MachineError: Ray is not installed, or the cluster cannot be started or joined from here.
         DeployError: the cluster does not take the token.
     """
-    ray = load_ray()
+    ray = load_ray({**SETTINGS, **LOOPBACK_ONLY} if options.address == LOCAL else SETTINGS)
     if ray.is_initialized():
         yield ray
         return
@@ -52,10 +59,14 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         yield ray
 
 
-def load_ray() -> Any:
-    """The module, imported with its telemetry off and its authentication on; raises MachineError without it."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+def load_ray(settings: Mapping[str, str]) -> Any:
+    """The module, imported with these settings where the user has no others; raises MachineError without it.
+
+    A program that has imported it before has its own: Ray's defaults have a token for local clusters, too.
+    """
+    if "ray" not in sys.modules:
+        for name, value in settings.items():
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
@@ -72,16 +83,19 @@ def _folder() -> Iterator[Path]:
 
 
 def _start(ray: Any, folder: Path) -> None:
-    """A cluster of this machine alone, with a token that only its processes and their user can read."""
-    if not any(os.environ.get(name) for name in TOKEN_VARIABLES):
+    """A cluster of this machine alone, with the user's token, or one that only its processes can read."""
+    if not _has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # it stays: this process's Ray reads it once
     try:
         ray.init(
             address="local", num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False,
-            logging_level="ERROR", _node_ip_address=LOOPBACK, _temp_dir=str(folder),
+            logging_level="ERROR", _temp_dir=str(folder),
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
-        raise MachineError(f"Ray cannot start a cluster on this machine ({error}): expected it to") from error
+        raise MachineError(
+            f"Ray cannot start a cluster on this machine ({_last_line(error)}): expected memory and disk space "
+            "for its processes; run without --ray"
+        ) from error
 
 
 def _join(ray: Any, address: str) -> None:
@@ -90,16 +104,17 @@ def _join(ray: Any, address: str) -> None:
     if address != AUTO:
         _check_answers(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except ray.exceptions.AuthenticationError as error:
-        raise DeployError(
-            f"the Ray cluster at {address} does not take this token: expected the one that its nodes were started "
-            "with, in RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names"
-        ) from error
-    except (OSError, RuntimeError, ValueError) as error:
+        with quiet_stderr([]):  # its part in C++ repeats there what it raises
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if "InvalidAuthToken" in str(error):
+            raise DeployError(
+                f"the Ray cluster at {address} does not take this token: expected the one that its nodes were "
+                "started with, in RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names"
+            ) from error
         raise MachineError(
-            f"cannot join the Ray cluster at {address} ({error}): expected this machine to be a node of it; run "
-            f"`ray start --address={address}` here first"
+            f"cannot join the Ray cluster at {address} ({_last_line(error)}): expected this machine to be a node of "
+            f"it; run `ray start --address={address}` here first"
         ) from error
 
 
@@ -107,12 +122,21 @@ def _check_token(address: str) -> None:
     """Refuses a cluster to which there is no token: Ray would wait long, and say little."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return
-    if not any(os.environ.get(name) for name in TOKEN_VARIABLES) and not (Path.home() / TOKEN_FILE).exists():
+    if not _has_token():
         raise MachineError(
             f"no token for the Ray cluster at {address}: expected the one that its nodes were started with, in "
-            "RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names; without tokens, anyone who reaches a "
-            "cluster can run programs on it"
+            "RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names; anyone who reaches a cluster without tokens "
+            "can run programs on it"
         )
+
+
+def _has_token() -> bool:
+    return any(os.environ.get(name) for name in TOKEN_VARIABLES) or (Path.home() / TOKEN_FILE).exists()
+
+
+def _last_line(error: Exception) -> str:
+    """What Ray's text, which may have a traceback in it, ends with."""
+    return one_line(([line for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1])
 
 
 def _check_answers(address: str) -> None:
