@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +90,30 @@ def test_a_wrong_token_is_an_error_and_so_is_none(lab: Lab, tmp_path: Path) -> N
     assert _results(tmp_path) == {}
 
 
-def test_nodes_listen_on_their_own_addresses_alone(lab: Lab) -> None:
-    """Those of the head; a process of another network namespace has its table in its own /proc."""
-    code = (
-        "import json; from tests.cluster.on_ray.processes import listening, marked; import os; "
-        f"print(json.dumps(listening(marked(os.environ['{MARK}']))))"
-    )
-    done = lab.run("head", [sys.executable, "-c", code])
-    assert done.returncode == 0, done.stderr
-    hosts = {address.rpartition(":")[0] for address in json.loads(done.stdout)}
-    assert hosts <= {lab.address("head"), "127.0.0.1"}, done.stdout
+def test_who_listens_where_is_what_the_page_says(lab: Lab, tmp_path: Path) -> None:
+    """On a node, while a worker runs: Ray listens on all addresses of a machine, whatever address a node has."""
+    driver = lab.start("head", _command(lab, tmp_path, shards=2, seconds=4.0))
+    _wait_until(lambda: len(list(tmp_path.glob("begun-*"))) == 2)
+    everywhere = set[str]()
+    for name in ("head", "one"):
+        code = (
+            "import json, os; from tests.cluster.on_ray.processes import listening, marked; "
+            f"print(json.dumps(listening(marked(os.environ['{MARK}']))))"
+        )
+        done = lab.run(name, [sys.executable, "-c", code])
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert {address.rpartition(":")[0] for address in found} <= {"::", "127.0.0.1", lab.address(name)}
+        commands = [command for address, command in found.items() if address.startswith(":::")]
+        everywhere |= {command.split()[0].rpartition("/")[2] for command in commands}
+    assert driver.wait(60) == 0
+    assert everywhere - {"ray::IDLE"} == {"gcs_server", "raylet", "ray::ShardWorker.run", "python"}
 
 
 def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_path: Path) -> None:
     job = StubJob(folder=tmp_path, shards=tuple(range(60)))
     driver = lab.start("head", _command(lab, tmp_path, shards=60, seconds=0.5))
-    _wait_for(tmp_path, 6)
+    _wait_until(lambda: len(_results(tmp_path)) >= 6)
     lab.kill("two")
     lab.add("three")
     assert "Ray runtime started" in lab.start_ray("three")
@@ -123,8 +131,8 @@ def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_
     assert "on two (" in err
 
 
-def _wait_for(folder: Path, results: int) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
-    while len(_results(folder)) < results:
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

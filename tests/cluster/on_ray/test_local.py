@@ -166,7 +166,7 @@ def test_a_killed_driver_leaves_nothing_and_the_next_one_goes_on(tmp_path: Path)
     assert b"RAY_AUTH_TOKEN" not in token, "it is made by the program, not taken from its parent"
     first.kill()
     first.wait()
-    assert wait_until_gone(str(tmp_path), 20) == {}
+    assert wait_until_gone(str(tmp_path), 20) == []
     second = _start(tmp_path, 0.0, str(tmp_path))
     out, err = second.communicate(timeout=60)
     assert second.returncode == 0, err
@@ -175,7 +175,7 @@ def test_a_killed_driver_leaves_nothing_and_the_next_one_goes_on(tmp_path: Path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "done").iterdir()} == {
         str(shard): result_of(shard) for shard in SHARDS
     }
-    assert wait_until_gone(str(tmp_path), 20) == {}
+    assert wait_until_gone(str(tmp_path), 20) == []
     assert err == ""
 
 
@@ -185,4 +185,4 @@ def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=30)
     assert "KeyboardInterrupt" in err
-    assert wait_until_gone(str(tmp_path), 20) == {}
+    assert wait_until_gone(str(tmp_path), 20) == []

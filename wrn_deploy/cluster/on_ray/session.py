@@ -26,7 +26,6 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # reports nothing to Ray's makers
     "RAY_AUTH_MODE": "token",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # prints no page to stdout for each worker that is lost
-    "RAY_gcs_server_port_wait_time_s": "20",  # for the head to take a token, and for a local one to start
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker that claims no GPU sees those of its node
 }
 # Ray puts even a cluster of one machine on the machine's address in the network, but on systems for which it has no
@@ -35,6 +34,7 @@ LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder; where Ray looks last
 ANSWER_S = 10.0  # for a cluster's head to accept a connection
+JOIN_ATTEMPTS = ("RAY_gcs_server_port_wait_time_s", "5")  # one a second, with a token that may be wrong
 LONGEST = 40  # characters of a folder for Ray's files: the names of its sockets take 65, and may have 107 in all
 
 
@@ -103,11 +103,13 @@ def _join(ray: Any, address: str) -> None:
     _check_token(address)
     if address != AUTO:
         _check_answers(address)
+    os.environ.setdefault(*JOIN_ATTEMPTS)
+    printed: list[str] = []
     try:
-        with quiet_stderr([]):  # its part in C++ repeats there what it raises
+        with quiet_stderr(printed):
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if "InvalidAuthToken" in str(error):
+        if any("InvalidAuthToken" in text for text in (str(error), *printed)):
             raise DeployError(
                 f"the Ray cluster at {address} does not take this token: expected the one that its nodes were "
                 "started with, in RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names"
