@@ -1,4 +1,4 @@
-r"""Measures what Ray costs the driver: shards that do nothing, on a local cluster, and waiting for thousands of answers.
+r"""Measures what Ray costs the driver: shards that do nothing, on a local cluster, and waiting for many answers.
 
     python -m benchmarks.scale.driver [--shards 2000] [--rounds 3] [--out FILE]
 
@@ -94,11 +94,7 @@ def _rate(shards: int, workers: int) -> float:
 
 def _wait(ray: Any, pending: int) -> list[float]:
     """Milliseconds of single calls."""
-
-    @ray.remote(num_cpus=0, num_gpus=1000)  # no node has as many, so that it never runs
-    def never() -> None:
-        pass
-
+    never = ray.remote(num_cpus=0, num_gpus=1000)(_do_nothing)  # no node has as many, so that it never runs
     waiting = [never.remote() for _ in range(pending)]
     times = []
     for number in range(TIMES):
@@ -110,6 +106,10 @@ def _wait(ray: Any, pending: int) -> list[float]:
     for one in waiting:
         ray.cancel(one)
     return times
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _arguments() -> argparse.Namespace:

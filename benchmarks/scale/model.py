@@ -99,10 +99,9 @@ def _times() -> Iterator[str]:
         hours = [images / rate / nodes / 3600 for rate, nodes in ((cpu, 1), (cpu, 10), (cpu, 100), (gpu, 1), (gpu, 10))]
         whole = (hours[0] * CORES, hours[3] * GPUS)
         yield f"| {images:,} | {' | '.join(map(_hours, hours))} | {' | '.join(f'{_round(each)}' for each in whole)} |"
-    read = (cpu * BYTES_PER_IMAGE, gpu * BYTES_PER_IMAGE)
-    yield f"| images/s | {_round(cpu)} | {_round(10 * cpu)} | {_round(100 * cpu)} | {_round(gpu)} | {_round(10 * gpu)} | | |"
-    each = f"{_bytes(read[0])}/s | {_bytes(10 * read[0])}/s | {_bytes(100 * read[0])}/s"
-    yield f"| read | {each} | {_bytes(read[1])}/s | {_bytes(10 * read[1])}/s | | |"
+    speeds = (cpu, 10 * cpu, 100 * cpu, gpu, 10 * gpu)
+    yield f"| images/s | {' | '.join(map(_round, speeds))} | | |"
+    yield f"| read | {' | '.join(f'{_bytes(speed * BYTES_PER_IMAGE)}/s' for speed in speeds)} | | |"
 
 
 def _limits() -> Iterator[str]:
@@ -148,6 +147,8 @@ def _round(value: float) -> str:
 
 
 def _hours(hours: float) -> str:
+    if hours < 1 / 30:
+        return f"{_round(hours * 3600)} s"
     if hours < 1:
         return f"{hours * 60:.2g} min"
     return f"{_round(hours)} h" if hours < 72 else f"{_round(hours / 24)} days"

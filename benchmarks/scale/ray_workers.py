@@ -2,10 +2,10 @@ r"""Compares scoring on a local Ray cluster with one and with two workers, and w
 
     python -m benchmarks.scale.ray_workers BUNDLE DATA [--rounds 3] [--precision int8] [--out FILE]
 
-DATA are shards, such as the tar files that `python -m benchmarks.scale.tars` makes. Each command scores all of them into
-a new folder, as a user would start it: `--threads 1`, and `--ray local` with `--ray-workers 1` and `2`. Times are of the
-whole command, and of the shards alone, from the first one's start to the last one's end, as the nodes' table counts them.
-The parts of all runs must be the same bytes. Run it on an idle machine: workers share its cores with the driver.
+DATA are shards, such as tar files. Each command scores all of them into a new folder, as a user would start it:
+`--threads 1`, and `--ray local` with `--ray-workers 1` and `2`. Times are of the whole command, and of the shards with
+the opening of the bundle, as the command's progress tells them: without the start of Python and of Ray. The parts of
+all runs must be the same bytes. Run it on an idle machine: workers share its cores with the driver.
 """
 
 from __future__ import annotations

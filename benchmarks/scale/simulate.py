@@ -62,9 +62,8 @@ class _Job:
 def main() -> None:
     """Runs all rows, writes them, and prints a table."""
     given, console = _arguments(), Console(width=120)
-    cases = [
-        Case(workers=workers, lost=lost) for workers in WORKERS for lost in ((0.0,) if workers < ROOM else (0.0, 0.25))
-    ]
+    cases = [Case(workers=workers) for workers in WORKERS]
+    cases += [Case(workers=workers, lost=0.25) for workers in WORKERS if workers >= 4 * ROOM]
     cases.append(Case(workers=64, hanging=10))
     rows = [{**dataclasses.asdict(case), **simulate(case, given.shards, given.seconds, given.seed)} for case in cases]
     record = start_record("scale")
@@ -90,7 +89,7 @@ def simulate(case: Case, shards: int, seconds: float, seed: int) -> dict[str, An
     """Simulated seconds, the ideal, the share of them that workers were busy with what counted, and real seconds."""
     chance = random.Random(seed)  # noqa: S311 (a simulation)
     times = [seconds * math.exp(chance.gauss(-(SPREAD**2) / 2, SPREAD)) for _ in range(shards)]
-    ideal_s = max(sum(times) / case.workers, max(times))
+    ideal_s = max(sum(times) / case.workers, *times)
     nodes = _nodes(case, ideal_s, chance)
     hang = dict.fromkeys(chance.sample(range(shards), case.hanging), True)
     pool = SimulatedPool(nodes, _seconds(times, hang), open_s=OPEN_S)

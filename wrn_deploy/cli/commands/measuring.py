@@ -182,7 +182,8 @@ def _bench_all(
     from wrn_deploy.pipeline.measuring.sweep import plan_sweep, report_of
     from wrn_deploy.pipeline.output_files import write_reports
 
-    job, reports = plan_sweep(bundles, options, out), dict[int, Report]()
+    job = plan_sweep(bundles, options, out)
+    reports: dict[int, Report] = {}
 
     def take(finished: Finished) -> None:
         reports[finished.shard] = report_of(finished)

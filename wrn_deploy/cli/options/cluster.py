@@ -66,7 +66,7 @@ class ClusterFlags:
 
             run_here(job, take, progress)
             return
-        from wrn_deploy.cli.show.cluster import show_cluster
+        from wrn_deploy.cli.show.results import show_cluster
         from wrn_deploy.cluster.ray import run_on_ray
 
         show_cluster(run_on_ray(job, options, take, progress))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from wrn_deploy.cli.options.everywhere import Verbosity, verbosity
 from wrn_deploy.cli.show.tables import (
+    cell,
     new_table,
     print_heading,
     print_json,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cluster.summary import ClusterSummary
     from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
-    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
-    "show_training",
+    "show_artifacts", "show_cluster", "show_diagnosis", "show_embedded", "show_example", "show_predictions",
+    "show_report", "show_training",
 ]  # fmt: skip
 
 
@@ -151,3 +153,17 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
     print_line(f"g++:    {options} -lwrn_runner")
+
+
+def show_cluster(summary: ClusterSummary) -> None:
+    """Prints what each node did, on stderr: results on stdout are the same wherever they are made."""
+    if verbosity() is Verbosity.QUIET:
+        return
+    columns = ("workers", "shards", "images", "corrupt", "worker seconds", "images/s", "retries")
+    table = new_table("node", *columns, right=columns)
+    rows = [*summary.nodes, *([summary.total()] if len(summary.nodes) > 1 else [])]
+    for row in rows:
+        rate = f"{row.images / row.seconds:.0f}" if row.seconds else ""
+        counts = (row.workers, row.shards, row.images, row.corrupt)
+        table.add_row(cell(row.node), *map(str, counts), f"{row.seconds:.1f}", rate, str(row.retries))
+    TerminalConsole(stderr=True).print(table)
