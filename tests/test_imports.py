@@ -25,6 +25,7 @@ GROUPS = (
     "measuring",
     "networks",
     "quantization",
+    "scoring",
     "serving",
     "signing",
 )  # of commands
@@ -45,11 +46,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(LIBRARIES, BASE),
     "bench": BASE | {"serving"},  # a server's models are measured as backends
     "cluster": GROUND,
+    "shards": GROUND | {"data"},
     "rendering": GROUND | {"bench"},
-    "pipeline": BASE | LIBRARIES | {"cluster", "embed", "rendering", "serving"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving"},
-    "cli": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving"},
-    "__init__": {"errors", "runtime", "version", "api"},
+    "pipeline": BASE | LIBRARIES | {"cluster", "embed", "rendering", "serving", "shards"},
+    "api": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
+    "cli": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
+    "__init__": {"api", "cluster", "errors", "runtime", "version"},
 }
 
 

@@ -61,6 +61,9 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "predict": "Print the labels and scores of images.",
         "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },
+    "scoring": {
+        "score": "Score any number of images, shard by shard; resumable, and on many machines.",
+    },
     "serving": {
         "repository": "Write bundles into a model repository for Triton, or check one.",
         "serve": "Serve bundles over HTTP and gRPC with a Triton server, until Ctrl-C or SIGTERM.",

@@ -129,6 +129,29 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
             names=(*MODEL, "kserve"), when=lambda given: not given["check"], expected="no --check, which writes nothing"
         ),
     ),
+    "score": (
+        CLUSTER,
+        _Effect(
+            names=("ray",),
+            when=lambda given: not given["merge"] and given["print_job"] is None,
+            expected="neither --merge nor --print-job, which run no shards",
+        ),
+        _Effect(
+            names=("threads",),
+            when=lambda given: given["ray"] is None,
+            expected="no --ray, where --cpus-per-worker are a worker's threads",
+        ),
+        _Effect(names=("into",), when=lambda given: given["merge"], expected="--merge"),
+        _Effect(names=("tasks",), when=lambda given: given["print_job"] is not None, expected="--print-job SCHEDULER"),
+        _Effect(
+            names=("shard", "merge"),
+            when=lambda given: given["print_job"] is None,
+            expected="no --print-job, which runs nothing",
+        ),
+        _Effect(
+            names=("shard",), when=lambda given: not given["merge"], expected="no --merge, which checks all shards"
+        ),
+    ),
     "serve": (
         _Effect(
             names=("server", "ready_s", "drain_s", "more"),
