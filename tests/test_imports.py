@@ -49,8 +49,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shards": GROUND | {"data"},
     "rendering": GROUND | {"bench"},
     "pipeline": BASE | LIBRARIES | {"cluster", "embed", "rendering", "serving", "shards"},
-    "api": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
-    "cli": BASE | LIBRARIES - {"export", "backends"} | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
+    "api": BASE
+    | LIBRARIES - {"export", "backends"}
+    | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
+    "cli": BASE
+    | LIBRARIES - {"export", "backends"}
+    | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
     "__init__": {"api", "cluster", "errors", "runtime", "version"},
 }
 

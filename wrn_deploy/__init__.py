@@ -35,8 +35,8 @@ __all__ = [
     "Batcher", "ClusterOptions", "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact",
     "Overloaded", "Runner", "StaleArtifact", "UsageError", "__version__", "bench_model", "build_engine", "calibrate", "check_repository",
     "compare", "deploy", "doctor", "embed_library", "evaluate", "example", "explain", "export_model", "extract_feat",
-    "finetune", "get_model", "import_model", "inspect", "lint", "list_models", "merge_scores", "plot_model", "plot_training",
-    "predict", "score", "sign", "train", "tune", "verify", "write_repository",
+    "finetune", "get_model", "import_model", "inspect", "lint", "list_models", "merge_scores", "plot_model",
+    "plot_training", "predict", "score", "sign", "train", "tune", "verify", "write_repository",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

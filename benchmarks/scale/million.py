@@ -108,7 +108,10 @@ def _write_parts(job: ScoreJob, images: int, classes: int) -> None:
             labels = generator.integers(0, classes, images)
             rows = Rows(ids=ids, source=shard.name, labels=labels, classes=best, scores=scores)
             metadata = metadata_of(recipe, shard)
-            with new_file(scratch / "part") as stream, PartWriter(stream, PartShape(top_k=recipe.top_k), metadata) as part:
+            with (
+                new_file(scratch / "part") as stream,
+                PartWriter(stream, PartShape(top_k=recipe.top_k), metadata) as part,
+            ):
                 part.add(rows)
             entry = Entry(
                 recipe=recipe.digest, shard=shard.number, name=shard.name, source_bytes=shard.size_bytes, images=images,

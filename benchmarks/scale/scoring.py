@@ -1,4 +1,4 @@
-r"""Measures `score` against a bare loop of Runner over the same images, and compares parts of one and of four processes.
+r"""Measures `score` against a bare loop of Runner over the same images, and compares parts of one and four processes.
 
     python -m benchmarks.scale.scoring BUNDLE --parquet FILE [--shards 40] [--rounds 7] [--precision int8] [--out FILE]
 
@@ -63,7 +63,9 @@ def main() -> None:
     console = Console(width=100)
     console.print(table)
     best = min(seconds["bare loop"]) / min(seconds["score"])
-    console.print(f"throughput of score: {best:.1%} of the bare loop by the minima, {statistics.median(ratios):.1%} median")
+    console.print(
+        f"throughput of score: {best:.1%} of the bare loop by the minima, {statistics.median(ratios):.1%} median"
+    )
     console.print(f"parts of 1 and of {PROCESSES} processes: {'identical' if same else 'DIFFERENT'}")
     if not same:
         sys.exit(3)

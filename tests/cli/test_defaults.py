@@ -281,13 +281,13 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     ("scoring.score.score_data", "score", ["a", "--data", "b", "--out", "c"], ScoreOptions(data="b", out="c")),
     (
         "scoring.score.score_data", "score",
-        ["a", "--data", "b", "--out", "c", "--shard", "2/3", "--top-k", "2", "--logits", "--features", "--backend", "torch",
-         "--precision", "fp32", "--batch", "5", "--images-per-shard", "6", "--threads", "7", "--max-corrupt", "8%",
-         "--max-damaged", "9", "--workers", "1"],
+        ["a", "--data", "b", "--out", "c", "--shard", "2/3", "--top-k", "2", "--logits", "--features",
+         "--backend", "torch", "--precision", "fp32", "--batch", "5", "--images-per-shard", "6", "--threads", "7",
+         "--max-corrupt", "8%", "--max-damaged", "9", "--workers", "1"],
         ScoreOptions(
             data="b", out="c", block=Block(index=2, count=3), top_k=2, logits=True, features=True, backend="torch",
-            precision=Precision.FP32, batch=5, images_per_shard=6, threads=7, max_corrupt=Percent(8.0), max_damaged=9,
-            workers=1,
+            precision=Precision.FP32, batch=5, images_per_shard=6, threads=7, max_corrupt=Percent(8.0),
+            max_damaged=9, workers=1,
         ),
     ),
     (

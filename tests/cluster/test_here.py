@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from wrn_deploy.cluster import here
 from wrn_deploy.cluster.here import run_here
 from wrn_deploy.cluster.work import Finished
 from wrn_deploy.errors import DeployError
@@ -59,7 +58,7 @@ def test_shards_are_done_in_order_and_taken_one_by_one() -> None:
 def test_an_error_ends_the_run_and_closes_the_worker() -> None:
     job = Counting((1, 3, 4), fails=True)
     with pytest.raises(DeployError, match="shard 3 is bad"):
-        run_here(job, lambda done: None, Silent())
+        run_here(job, lambda _done: None, Silent())
     assert job.events == ["open None", "run 1", "close"]
 
 
@@ -75,9 +74,9 @@ def test_what_take_raises_ends_it_too() -> None:
 
 def test_the_pace_is_noted_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter(range(0, 1000, 4))
-    monkeypatch.setattr(here.time, "perf_counter", lambda: float(next(moments)))
+    monkeypatch.setattr("wrn_deploy.cluster.here.time.perf_counter", lambda: float(next(moments)))
     progress = Notes()
-    run_here(Counting((1, 2, 3, 4, 5, 6)), lambda done: None, progress)
+    run_here(Counting((1, 2, 3, 4, 5, 6)), lambda _done: None, progress)
     assert progress.notes == [
         "3 of 6 shards, 60 images, 5 images per second", "6 of 6 shards, 210 images, 9 images per second",
     ]  # fmt: skip

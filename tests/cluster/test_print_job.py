@@ -41,7 +41,12 @@ def run(script: str, folder: Path, **more: str) -> None:
     path = f"{stand_in(folder / 'bin').parent}{os.pathsep}{os.environ['PATH']}"
     (folder / "job.sh").write_text(script)
     done = subprocess.run(
-        ["bash", "job.sh"], cwd=folder, env={**os.environ, "PATH": path, **more}, capture_output=True, text=True, check=False
+        ["bash", "job.sh"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **more},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -73,7 +78,9 @@ def test_an_indexed_job_runs_every_share(tmp_path: Path) -> None:
 
 
 def test_the_schema_of_kubernetes_takes_the_job() -> None:
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate, which has the schema, is not installed")
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate, which has the schema, is not installed"
+    )
     version = "1.33"
     validate.validate(manifest(3, threads=2), version, strict=True)
     wrong = manifest(3)

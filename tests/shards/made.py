@@ -16,7 +16,17 @@ from wrn_deploy.pipeline.inference.example import copy_example
 from wrn_deploy.pipeline.scoring.job import ScoreOptions
 from wrn_deploy.progress import Silent
 
-__all__ = ["Notes", "break_image", "digests_of", "encoded_digits", "example_bundle", "options_for", "pack_shard", "pack_shards", "part_files"]
+__all__ = [
+    "Notes",
+    "break_image",
+    "digests_of",
+    "encoded_digits",
+    "example_bundle",
+    "options_for",
+    "pack_shard",
+    "pack_shards",
+    "part_files",
+]
 
 
 class Notes(Silent):
@@ -85,6 +95,8 @@ def digests_of(out: Path) -> dict[str, bytes]:
 def break_image(shards: Path, target: Path, count: int = 1) -> Path:
     """A copy of the shards; `count` images of the second one cannot be decoded."""
     shutil.copytree(shards, target)
-    digits = [(b"no image" if index < count else content, label) for index, (content, label) in enumerate(encoded_digits(20))]
+    digits = [
+        (b"no image" if index < count else content, label) for index, (content, label) in enumerate(encoded_digits(20))
+    ]
     pack_shard(target / "digits-001.tar", digits)
     return target

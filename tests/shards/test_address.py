@@ -8,7 +8,9 @@ from wrn_deploy.errors import UsageError
 from wrn_deploy.shards.address import check_address, is_address, without_secrets
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/a/b.tar", "gs://bucket", "hf://datasets/user/set@main/x", "memory://a"])
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/a/b.tar", "gs://bucket", "hf://datasets/user/set@main/x", "memory://a"]
+)
 def test_addresses_of_known_storages_are_taken(address: str) -> None:
     assert is_address(address)
     assert check_address(address) == address
@@ -20,7 +22,11 @@ def test_addresses_of_known_storages_are_taken(address: str) -> None:
         ("s3://AKIAKEY:SeCrEt@bucket/a", "s3://***@bucket/a", "has a user, a password or a query"),
         ("s3://SeCrEt@bucket/a", "s3://***@bucket/a", "has a user"),
         ("s3://bucket/a?X-Amz-Signature=SeCrEt&x=SeCrEt", "s3://bucket/a?***", "or a query"),
-        ("https://host/a.tar?sig=SeCrEt", "https://host/a.tar?***", "expected an address that starts with s3://, gs://, hf://"),
+        (
+            "https://host/a.tar?sig=SeCrEt",
+            "https://host/a.tar?***",
+            "expected an address that starts with s3://, gs://, hf://",
+        ),
         ("ftp://user:SeCrEt@host/a", "ftp://***@host/a", "expected an address"),
         ("s3://", "s3://", "names no place"),
         ("s3://bucket/../a", "s3://bucket/../a", "names no place"),

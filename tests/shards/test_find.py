@@ -37,7 +37,9 @@ def test_tar_files_are_shards_and_only_their_names_are_needed(tmp_path: Path) ->
     assert names(found) == ["digits-000.tar", "digits-001.tar", "digits-002.tar"]
     shards = read_all(found, tmp_path)
     assert [len(shard) for shard in shards] == [5, 5, 5]
-    assert [item.name for shard in shards for item in shard] == [item.name for item in open_data(str(folder), Role.TEST).items()]
+    assert [item.name for shard in shards for item in shard] == [
+        item.name for item in open_data(str(folder), Role.TEST).items()
+    ]
     (folder / "digits-001.tar").write_bytes(b"damaged")  # the others are opened all the same
     found = find_shards(str(folder), 2)
     with open_reader(found, tmp_path) as reader, reader.open(found.shards[2]) as source:
@@ -120,7 +122,10 @@ def test_a_file_that_changes_after_the_shards_were_found_is_refused(tmp_path: Pa
         stream.write(bytes(512))
     (folder / "digits-000.tar").unlink()
     with open_reader(found, tmp_path) as reader:
-        with pytest.raises(DeployError, match=r"digits-001\.tar has \d+ bytes, and \d+ when"), reader.open(found.shards[1]):
+        with (
+            pytest.raises(DeployError, match=r"digits-001\.tar has \d+ bytes, and \d+ when"),
+            reader.open(found.shards[1]),
+        ):
             pass
         with pytest.raises(DeployError, match=r"digits-000\.tar is not there any more"), reader.open(found.shards[0]):
             pass

@@ -20,8 +20,9 @@ from wrn_deploy.shards.recipe import Recipe, read_recipe
 from wrn_deploy.shards.store import open_store
 
 MADE = Recipe(
-    model="wrn-10-1", spec="a" * 64, artifact="b" * 64, backend="onnxruntime", precision="fp32", scores="softmax", top_k=2,
-    logits=False, features=False, batch=8, images_per_shard=0, data="c" * 64, shards=3, versions={"numpy": "2.0"},
+    model="wrn-10-1", spec="a" * 64, artifact="b" * 64, backend="onnxruntime", precision="fp32", scores="softmax",
+    top_k=2, logits=False, features=False, batch=8, images_per_shard=0, data="c" * 64, shards=3,
+    versions={"numpy": "2.0"},
 )  # fmt: skip
 SHARDS = [Shard(number=number, name=f"{number}.tar", file=f"/data/{number}.tar", size_bytes=100) for number in range(3)]
 
@@ -110,7 +111,9 @@ def test_any_changed_byte_of_a_record_is_noticed(data: st.DataObject) -> None:
 
 def test_another_recipe_is_refused_with_what_differs(ledger: Ledger, tmp_path: Path) -> None:
     other = dataclasses.replace(MADE, precision="int8", versions={"numpy": "2.1", "pillow": "11"})
-    with pytest.raises(UsageError, match=r"has the parts of another job \(precision fp32, now int8; version of numpy 2\.0"):
+    with pytest.raises(
+        UsageError, match=r"has the parts of another job \(precision fp32, now int8; version of numpy 2\.0"
+    ):
         dataclasses.replace(ledger, recipe=other).start(tmp_path)
     assert dataclasses.replace(ledger, recipe=dataclasses.replace(MADE)).check_recipe()
 
@@ -128,5 +131,12 @@ def test_a_recipe_is_read_as_it_was_written() -> None:
 
 
 def test_names_that_are_no_records_have_no_number(ledger: Ledger) -> None:
-    names = [entry_name(7), entry_name(1_234_567), "part-7.json", "part-0000007.json", "part-000007.parquet", "recipe.json"]
+    names = [
+        entry_name(7),
+        entry_name(1_234_567),
+        "part-7.json",
+        "part-0000007.json",
+        "part-000007.parquet",
+        "recipe.json",
+    ]
     assert ledger.numbers(names) == [7, 1_234_567]

@@ -82,7 +82,7 @@ def test_an_error_leaves_no_file_and_is_the_one_that_is_raised(tmp_path: Path) -
 
 def test_a_full_disk_while_a_part_is_written_is_its_own_error() -> None:
     class Full(io.BytesIO):
-        def write(self, content: object) -> int:
+        def write(self, _content: object) -> int:
             raise OSError(28, "No space left on device")
 
     def fill() -> None:

@@ -95,8 +95,8 @@ def open_data(name: str, role: Role) -> OpenedSource:
     A format is a file in `wrn_deploy/data/formats` with `recognise(path) -> bool` and
     `open_source(name, role, split) -> ImageSource`, `NAMES` if it has data sets with a name, `PLACES` if other programs
     put its folders below the one that they are given, and `shard_files(path, role, split)` if it reads files that can
-    each be opened alone. `folder` is asked last, since other formats are folders too. A path with `{` in it may stand for
-    several files. A name ends in `:SPLIT` to read another split than that of the role.
+    each be opened alone. `folder` is asked last, since other formats are folders too. A path with `{` in it may stand
+    for several files. A name ends in `:SPLIT` to read another split than that of the role.
 
     Raises:
         DeployError: the data does not exist, its format is unknown, or it is unreadable or empty.

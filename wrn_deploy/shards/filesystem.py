@@ -42,7 +42,7 @@ def open_filesystem(address: str) -> tuple[Any, str]:
             raise MachineError(f"{scheme}:// needs {extra}, which is not installed: pip install {extra}") from error
         package = {"s3": "s3fs", "hf": "huggingface-hub"}.get(scheme, "fsspec")
         raise missing_package(package, extra, f"{scheme}://") from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (each storage has errors of its own)
         raise DeployError(f"{address} cannot be opened ({without_secrets(str(error))}): check the address") from None
     return filesystem, str(path)
 
@@ -100,7 +100,7 @@ def list_files(address: str, *, deep: bool) -> dict[str, int]:
 
 
 def read_object(address: str, limit: str) -> bytes:
-    """The content of a file, at most the budget's `limit`, as in "image_bytes"; raises as `storage_errors`, OverLimit."""
+    """The content of a file, at most the budget's `limit`, as in "image_bytes"; raises as `copy_here`."""
     filesystem, path = open_filesystem(address)
     most = getattr(budget(), limit)
     with storage_errors(address), filesystem.open(path, "rb", cache_type="none", block_size=PIECE_BYTES) as stream:

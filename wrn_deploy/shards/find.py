@@ -1,4 +1,4 @@
-"""Finds the shards of a data set: files that can each be opened alone, or N images of anything else, in sorted order."""
+"""Finds the shards of a data set: files that can each be opened alone, or N images of anything else, in order."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def _sizes(data: str, wanted: Sequence[str]) -> dict[str, int]:
     missing = [address for address in wanted if address not in there]
     if missing:
         raise DeployError(
-            f"{data} names {len(wanted)} shards, and {len(missing)} are missing, the first {missing[0]}: expected all of "
-            "them; change the numbers, or upload it again"
+            f"{data} names {len(wanted)} shards, and {len(missing)} are missing, the first {missing[0]}: expected all "
+            "of them; change the numbers, or upload it again"
         )
     return {address: there[address] for address in wanted}
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet as pq
 
-from tests.cli.conftest import Cli, contents
+from tests.cli.conftest import PROGRAM, Cli, contents
 from tests.shards.made import digests_of, example_bundle, pack_shards, part_files
 
 
@@ -47,7 +51,7 @@ def test_a_merge_prints_the_summary(cli: Cli, example: Path, shards: Path, tmp_p
     merged = cli(*options(example, shards, out, "--merge", "--into", tmp_path / "all.parquet"))
     assert merged.code == 0, merged.err
     assert f"wrn-10-1 in {example} on onnxruntime fp32: 40 images" in merged.out
-    assert f"{out}: all 4 shards intact, " in merged.out
+    assert f"{out}: 4 of 4 shards intact, " in merged.out
     assert " % top-1: " in merged.out
     assert f"{tmp_path}/all.parquet: all scores, " in merged.out
     assert len(pq.read_table(tmp_path / "all.parquet")) == 40
@@ -111,3 +115,22 @@ def test_a_place_that_cannot_be_written_to_is_named_before_anything_runs(
     assert "is a file: expected a folder for the parts; choose another --out" in outcome.err
     outcome = cli(*options(example, shards, tmp_path / "out", "--merge", "--into", tmp_path))
     assert "is a folder: expected a path for a file" in outcome.err
+
+
+@pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed")
+def test_the_script_for_parallel_scores_and_merges(cli: Cli, example: Path, shards: Path, tmp_path: Path) -> None:
+    assert cli(*options(example, shards, tmp_path / "whole", "--threads", 1)).code == 0
+    arguments = options(example, shards, tmp_path / "tasks", "--threads", 1)
+    script = cli(*arguments, "--print-job", "parallel", "--tasks", 3).out
+    program = tmp_path / "bin" / "wrn-deploy"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{PROGRAM}" "$@"\n')
+    program.chmod(0o755)
+    paths = {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "JOBS": "2", "HOME": str(tmp_path)}
+    paths["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, **paths}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert digests_of(tmp_path / "tasks") == digests_of(tmp_path / "whole")
+    assert "4 of 4 shards intact" in done.stdout

@@ -34,7 +34,9 @@ def test_the_summary_has_what_the_parts_have(bundle: Bundle, shards: Path, out: 
     summary = merge_scores(bundle, options_for(shards, out), Silent())
     table = pq.read_table(part_files(out))
     best = [classes[0] for classes in table["classes"].to_pylist()]
-    assert {one.label: one.images for one in summary.classes} == {str(index): best.count(index) for index in sorted(set(best))}
+    assert {one.label: one.images for one in summary.classes} == {
+        str(index): best.count(index) for index in sorted(set(best))
+    }
     assert (summary.shards, summary.images, summary.labelled, summary.corrupt) == (4, 80, 80, 0)
     assert summary.correct == sum(one == other for one, other in zip(best, table["label"].to_pylist(), strict=True))
     assert summary.size_bytes == sum(file.stat().st_size for file in part_files(out))
@@ -95,7 +97,10 @@ def flip_bit(file: Path) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda out: (out / "part-000002.json").unlink(), r"lacks 1 of 4 shards: shard 2 \(digits-002\.tar\); run"),
+    "missing": (
+        lambda out: (out / "part-000002.json").unlink(),
+        r"lacks 1 of 4 shards: shard 2 \(digits-002\.tar\); run",
+    ),
     "no part": (lambda out: (out / "part-000002.parquet").unlink(), r"part-000002\.parquet is missing: expected"),
     "doubled": (lambda out: copy_shard(out, 1, 3), r"part-000003\.json is a copy of the record of shard 1"),
     "one too many": (lambda out: copy_shard(out, 1, 4), r"has part-000004\.json, and the data has only 4 shards"),
@@ -103,7 +108,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other data": (lambda out: forge(out, 1, name="x.tar"), r"part-000001\.json is of the shard x\.tar"),
     "swapped": (swap_parts, r"2 shards cannot be used: part-000001\.parquet is the part of another shard or job"),
     "rows": (lambda out: forge(out, 1, images=21), r"part-000001\.parquet has 20 rows: expected 21"),
-    "a bit": (lambda out: flip_bit(out / "part-000001.parquet"), r"part-000001\.parquet is not the file that its record"),
+    "a bit": (
+        lambda out: flip_bit(out / "part-000001.parquet"),
+        r"part-000001\.parquet is not the file that its record",
+    ),
     "a bit of a record": (lambda out: flip_bit(out / "part-000001.json"), r"1 shard cannot be used: part-000001\.json"),
     "a link": (lambda out: link(out / "part-000001.parquet"), "1 shard cannot be used: "),
     "nothing": (lambda out: (out / "recipe.json").unlink(), "has no scores: expected a folder that"),
@@ -116,7 +124,9 @@ def link(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_not_one_whole_job_is_refused(bundle: Bundle, shards: Path, out: Path, tmp_path: Path, name: str) -> None:
+def test_what_is_not_one_whole_job_is_refused(
+    bundle: Bundle, shards: Path, out: Path, tmp_path: Path, name: str
+) -> None:
     change, words = CASES[name]
     change(out)
     with pytest.raises(GateError, match=words):
@@ -137,7 +147,7 @@ def test_another_bundle_or_other_options_are_refused(bundle: Bundle, shards: Pat
         merge_scores(bundle, options_for(shards, out, precision="int8"), Silent())
 
 
-def test_the_first_problems_of_many_are_shown(bundle: Bundle, shards: Path, tmp_path: Path) -> None:
+def test_the_first_problems_of_many_are_shown(bundle: Bundle, tmp_path: Path) -> None:
     data = pack_shards(tmp_path / "data", 12, 1)
     score_data(bundle, options_for(data, tmp_path / "out", block=Block(index=0, count=12)), Silent())
     with pytest.raises(GateError, match=r"lacks 11 of 12 shards: shard 1 .*shard 5 \(digits-005\.tar\); \.\.\.; run"):

@@ -16,9 +16,9 @@ from pyarrow import parquet as pq
 import wrn_deploy
 from tests.shards.made import (
     Notes,
+    break_image,
     digests_of,
     encoded_digits,
-    break_image,
     options_for,
     pack_shard,
     pack_shards,
@@ -34,7 +34,6 @@ from wrn_deploy.pipeline.scoring.worker import best_classes
 from wrn_deploy.progress import Silent
 
 
-
 def test_each_image_has_a_row_with_its_best_classes(bundle: Bundle, scored: Path) -> None:
     table = pq.read_table(part_files(scored))
     digits = list(encoded_digits(80))
@@ -45,7 +44,13 @@ def test_each_image_has_a_row_with_its_best_classes(bundle: Bundle, scored: Path
     assert [[best.index for best in one.best] for one in found] == table["classes"].to_pylist()
     expected = np.array([[best.score for best in one.best] for one in found])
     np.testing.assert_allclose(np.array(table["scores"].to_pylist()), expected, atol=1e-6)
-    assert sum(label == classes[0] for label, classes in zip(table["label"].to_pylist(), table["classes"].to_pylist(), strict=True)) >= 72
+    assert (
+        sum(
+            label == classes[0]
+            for label, classes in zip(table["label"].to_pylist(), table["classes"].to_pylist(), strict=True)
+        )
+        >= 72
+    )
 
 
 def test_logits_are_those_of_the_runner_bit_for_bit(bundle: Bundle, shards: Path, tmp_path: Path) -> None:
@@ -102,7 +107,9 @@ def test_shares_in_any_order_make_the_same_parts(bundle: Bundle, shards: Path, s
     assert digests_of(tmp_path / "out") == digests_of(scored)
 
 
-def test_the_place_of_the_data_and_of_the_bundle_does_not_matter(bundle: Bundle, shards: Path, scored: Path, tmp_path: Path) -> None:
+def test_the_place_of_the_data_and_of_the_bundle_does_not_matter(
+    bundle: Bundle, shards: Path, scored: Path, tmp_path: Path
+) -> None:
     shutil.copytree(shards, tmp_path / "elsewhere")
     shutil.copytree(bundle.folder, tmp_path / "bundle")
     score_data(Bundle.open(tmp_path / "bundle"), options_for(tmp_path / "elsewhere", tmp_path / "out"), Silent())
@@ -122,16 +129,17 @@ def test_what_is_done_is_not_done_again(bundle: Bundle, shards: Path, scored: Pa
     repaired = score_data(bundle, options_for(shards, out), progress)
     assert (repaired.before, repaired.images) == (2, 40)
     assert digests_of(out) == digests_of(scored)
-    assert progress.warnings == ["does shard 3 again: part-000003.parquet has 7 bytes: expected 2927 bytes"] or (
-        progress.warnings[0].startswith("does shard 3 again: part-000003.parquet has 7 bytes")
-    )
+    (warning,) = progress.warnings
+    assert warning.startswith("does shard 3 again: part-000003.parquet has 7 bytes: expected ")
 
 
 def test_another_job_is_refused_with_what_differs(bundle: Bundle, shards: Path, scored: Path, tmp_path: Path) -> None:
     shutil.copytree(scored, tmp_path / "out")
     for more, words in (
-        ({"top_k": 2}, "top_k 5, now 2"), ({"precision": "int8"}, "precision fp32, now int8"), ({"batch": 4}, "batch 8, now 4"),
-    ):  # fmt: skip
+        ({"top_k": 2}, "top_k 5, now 2"),
+        ({"precision": "int8"}, "precision fp32, now int8"),
+        ({"batch": 4}, "batch 8, now 4"),
+    ):
         with pytest.raises(UsageError, match=f"has the parts of another job .*{words}"):
             score_data(bundle, options_for(shards, tmp_path / "out", **more), Silent())
     with pytest.raises(UsageError, match=r"data \w+, now \w+; shards 4, now 3"):
@@ -164,7 +172,9 @@ def test_corrupt_images_are_counted_and_named_up_to_the_limit(bundle: Bundle, sh
     assert len(pq.read_table(tmp_path / "out" / "part-000001.parquet")) == 18
 
 
-def test_a_damaged_shard_ends_the_run_or_is_left_out_up_to_the_limit(bundle: Bundle, shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_ends_the_run_or_is_left_out_up_to_the_limit(
+    bundle: Bundle, shards: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(shards, data)
     for name in ("digits-001.tar", "digits-002.tar"):
@@ -201,7 +211,9 @@ def test_the_job_can_travel_to_other_processes(bundle: Bundle, shards: Path, sco
         copied.ledger.start(scratch)
     with copied.open(1) as worker:
         assert worker.run(2).images == 20
-    assert digests_of(tmp_path / "out") == {name: content for name, content in digests_of(scored).items() if "2.p" in name}
+    assert digests_of(tmp_path / "out") == {
+        name: content for name, content in digests_of(scored).items() if "2.p" in name
+    }
     assert job.describe(2) == "shard 2 (digits-002.tar)"
 
 
@@ -234,7 +246,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_logits_of_a_bundle_that_gives_the_best_classes_are_refused(made_interface_bundle: Path, tmp_path: Path) -> None:
+def test_logits_of_a_bundle_that_gives_the_best_classes_are_refused(
+    made_interface_bundle: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DeployError, match="gives only its best 3 classes, not all logits"):
         score_data(Bundle.open(made_interface_bundle), options_for("digits", tmp_path / "out", logits=True), Silent())
 

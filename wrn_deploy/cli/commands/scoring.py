@@ -81,10 +81,10 @@ def score(
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cli.show.results import show_scored, show_summary
     from wrn_deploy.cli.show.tables import print_line
+    from wrn_deploy.cluster.print_job import write_job
     from wrn_deploy.data.sampling.block import Block, parse_block
     from wrn_deploy.files.new_file import check_target
     from wrn_deploy.pipeline.scoring.merge import merge_scores
-    from wrn_deploy.cluster.print_job import write_job
     from wrn_deploy.pipeline.scoring.score import score_data
     from wrn_deploy.shards.address import check_address, is_address
 

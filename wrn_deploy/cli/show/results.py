@@ -127,9 +127,8 @@ def show_summary(summary: Summary, folder: Path, out: str, *, as_json: bool) -> 
     recipe = summary.recipe
     about = f"{recipe['model']} in {folder} on {recipe['backend']} {recipe['precision']}"
     print_heading(f"{about}: {count(summary.images, 'image')}", random_weights=summary.random_weights)
-    print_line(
-        f"{out}: all {count(recipe['shards'], 'shard')} intact, {file_size(summary.size_bytes)}, parts {summary.parts[:12]}"
-    )
+    shards = f"{summary.shards} of {count(recipe['shards'], 'shard')} intact"
+    print_line(f"{out}: {shards}, {file_size(summary.size_bytes)}, parts {summary.parts[:12]}")
     if summary.labelled:
         top1 = f"{percent(summary.correct / summary.labelled)} top-1"
         print_line(f"{top1}: {summary.correct} of {summary.labelled} images with a label")

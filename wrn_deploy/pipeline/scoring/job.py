@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wrn_deploy.bundle import Bundle
@@ -65,7 +65,7 @@ class ScoreOptions:
 
     data: str
     out: str
-    block: Block = Block()
+    block: Block = field(default_factory=Block)
     top_k: int | None = None
     logits: bool = False
     features: bool = False

@@ -55,8 +55,8 @@ def merge_scores(bundle: Bundle, options: ScoreOptions, progress: Progress, into
         progress.warn(f"{one} and {other} have the same images: these are counted twice")
     if len(summary.machines) > 1:
         progress.warn(
-            f"the shards ran on {len(summary.machines)} kinds of machine ({first_names([*summary.machines])}): the last "
-            "bits of their scores may depend on it"
+            f"the shards ran on {len(summary.machines)} kinds of machine ({first_names([*summary.machines])}): the "
+            "last bits of their scores may depend on it"
         )
     return summary
 
