@@ -44,8 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": GROUND | {"runtime"},
     **dict.fromkeys(LIBRARIES, BASE),
     "bench": BASE | {"serving"},  # a server's models are measured as backends
+    "cluster": GROUND,
     "rendering": GROUND | {"bench"},
-    "pipeline": BASE | LIBRARIES | {"embed", "rendering", "serving"},
+    "pipeline": BASE | LIBRARIES | {"cluster", "embed", "rendering", "serving"},
     "api": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "cli": BASE | LIBRARIES - {"export", "backends"} | {"embed", "rendering", "pipeline", "serving"},
     "__init__": {"errors", "runtime", "version", "api"},
