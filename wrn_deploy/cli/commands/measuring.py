@@ -14,7 +14,7 @@ from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backends
-from wrn_deploy.cli.options.cluster import ClusterFlags
+from wrn_deploy.cli.options.cluster import ClusterFlags, SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import TIMING
 from wrn_deploy.cli.progress import new_progress
@@ -200,6 +200,8 @@ def evaluate(
     data: opt.Data,
     candidates: CandidateFlags,
     decoding: opt.DecodingFlags,
+    shards: opt.ShardFlags,
+    cluster: SpreadFlags,
     max_drop: Annotated[
         float | None,
         option("X", "Exit code 3 if a candidate loses more than X points of top-1 against fp32.", minimum=0),
@@ -209,14 +211,31 @@ def evaluate(
     """Measure top-1 and top-5 accuracy of a bundle or of weights; --max-drop sets a gate.
 
     For a bundle, fp32 is always measured, as the reference. Weights do not need a bundle: PyTorch runs them, on images
-    prepared as they expect.
+    prepared as they expect. Several machines can share the images of a bundle's evaluation: each answers one shard with
+    --shard, and --merge makes the same report as one pass; --ray does both.
     """
-    from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.cli.show.results import show_report, show_shard
     from wrn_deploy.pipeline.measuring.compare import check_drop
-    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
+    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target, open_bundle
 
-    options = candidates.options(data, **decoding.options())
-    report = evaluate_target(target.target(), options, new_progress(), gated=max_drop is not None)
+    options, block = candidates.options(data, **decoding.options()), shards.block
+    if block is not None:
+        from wrn_deploy.pipeline.measuring.shards import evaluate_shard
+
+        bundle = open_bundle(target.target(), "--shard")
+        show_shard(evaluate_shard(bundle, options, *block, new_progress()), as_json=as_json)
+        return
+    if shards.merge:
+        from wrn_deploy.pipeline.measuring.shards import merge_evaluation
+
+        report = merge_evaluation(open_bundle(target.target(), "--merge"), options, shards.merge, new_progress())
+    elif cluster.ray is not None:
+        from wrn_deploy.pipeline.spread import spread_evaluation
+
+        bundle = open_bundle(target.target(), "--ray")
+        report = spread_evaluation(bundle, options, cluster.run, new_progress(), cluster.ray_shards)
+    else:
+        report = evaluate_target(target.target(), options, new_progress(), gated=max_drop is not None)
     show_report(report, as_json=as_json)
     if max_drop is not None:
         check_drop(report, max_drop)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wrn_deploy.cluster.work import Finished, Job
     from wrn_deploy.progress import Progress
 
-__all__ = ["ClusterFlags"]
+__all__ = ["ClusterFlags", "SpreadFlags"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +70,12 @@ class ClusterFlags:
         from wrn_deploy.cluster.ray import run_on_ray
 
         show_cluster(run_on_ray(job, options, take, progress))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadFlags(ClusterFlags):
+    """The same, of commands whose data is divided for the cluster."""
+
+    ray_shards: Annotated[
+        int, option("N", "Shards that the images are divided into; the result does not depend on it.", minimum=1)
+    ] = 16

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
     from wrn_deploy.cluster.summary import ClusterSummary
+    from wrn_deploy.data.sampling.shard_set import ShardResult
     from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "show_artifacts", "show_cluster", "show_diagnosis", "show_embedded", "show_example", "show_predictions",
-    "show_report", "show_scored", "show_summary", "show_training",
+    "show_report", "show_scored", "show_shard", "show_summary", "show_training",
 ]  # fmt: skip
 
 
@@ -63,6 +64,26 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     print_table(table, gap=False)
+
+
+def show_shard(shard: ShardResult, *, as_json: bool) -> None:
+    """Prints the file of a shard, and how many images it has."""
+    if as_json:
+        print_json(
+            {
+                "file": str(shard.file),
+                "shard": shard.block.index,
+                "shards": shard.block.count,
+                "images": shard.images,
+                "corrupt": list(shard.corrupt),
+            }
+        )
+        return
+    size = file_size(shard.file.stat().st_size)
+    print_line(f"{shard.file}: shard {shard.block}, {count(shard.images, 'image')}, {size}")
+    if shard.corrupt:
+        print_line(f"  left out: {count(len(shard.corrupt), 'corrupt image')}")
+    print_line("When all shards are done, the same command with --merge joins them.")
 
 
 def show_example(example: Example, *, as_json: bool) -> None:
