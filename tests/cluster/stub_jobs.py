@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wrn_deploy.cluster.work import Finished
+from wrn_deploy.cluster.work import Finished, Job, Worker
 from wrn_deploy.errors import DamagedFile
 
-__all__ = ["StubJob", "result_of"]
+__all__ = ["SlowJob", "StubJob", "result_of"]
 
 IMAGES = 10
 
@@ -80,6 +80,42 @@ class StubWorker:
         time.sleep(job.seconds)
         seconds = time.monotonic() - began
         return Finished(shard=shard, images=IMAGES, corrupt=(), seconds=seconds, result=result_of(shard))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowJob:
+    """A real job with pauses, so that a test can do something while its shards are done."""
+
+    inner: Job
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        return self.inner.title
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        return self.inner.shards
+
+    def describe(self, shard: int) -> str:
+        return self.inner.describe(shard)
+
+    @contextlib.contextmanager
+    def open(self, threads: int | None) -> Iterator[SlowWorker]:
+        with self.inner.open(threads) as worker:
+            yield SlowWorker(worker, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowWorker:
+    """Rests, then does a shard."""
+
+    inner: Worker
+    seconds: float
+
+    def run(self, shard: int) -> Finished:
+        time.sleep(self.seconds)
+        return self.inner.run(shard)
 
 
 def _die(kind: str) -> None:

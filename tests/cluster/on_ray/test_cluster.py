@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,13 @@ import pytest
 from tests.cluster.on_ray.lab import Lab, why_there_is_no_lab
 from tests.cluster.on_ray.processes import MARK
 from tests.cluster.stub_jobs import StubJob, result_of
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.pipeline.inference.example import copy_example
+from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
+from wrn_deploy.pipeline.quantization.images import CalibrateOptions
+from wrn_deploy.pipeline.scoring.job import ScoreOptions
+from wrn_deploy.pipeline.scoring.score import score_data
+from wrn_deploy.progress import Silent
 
 # Ray is not imported here: it reads its settings when it is.
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -48,6 +56,32 @@ except DeployError as error:
     sys.exit(f"{error.exit_code} {error}")
 print(json.dumps(dataclasses.asdict(summary)))
 """
+
+
+# Calibrates with eight shards that take their time, and prints the summary.
+CALIBRATION = """
+import dataclasses, json, sys
+from pathlib import Path
+from tests.cluster.stub_jobs import SlowJob
+from wrn_deploy.bundle import Bundle
+from wrn_deploy.cluster.options import ClusterOptions
+from wrn_deploy.cluster.ray import run_on_ray
+from wrn_deploy.pipeline.quantization.images import CalibrateOptions
+from wrn_deploy.pipeline.spread import spread_calibration
+from wrn_deploy.progress import Silent
+class Loud(Silent):
+    def warn(self, text):
+        print("warning:", text, file=sys.stderr, flush=True)
+folder, begun, address = sys.argv[1:]
+def engine(job, take, progress):
+    def look(finished):
+        Path(begun).touch()
+        take(finished)
+    summary = run_on_ray(SlowJob(inner=job, seconds=1.0), ClusterOptions(address=address), look, progress)
+    print(json.dumps(dataclasses.asdict(summary)))
+spread_calibration(Bundle.open(folder), CalibrateOptions(data="digits", size=96, threads=1), engine, Loud(), 8)
+"""
+PROGRAM = "import sys; from wrn_deploy.cli import main; sys.argv[0] = 'wrn-deploy'; main()"
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +144,24 @@ def test_who_listens_where_is_what_the_page_says(lab: Lab, tmp_path: Path) -> No
     assert everywhere - {"ray::IDLE"} == {"gcs_server", "raylet", "ray::ShardWorker.run", "python"}
 
 
+def test_scores_of_two_nodes_are_those_of_one_process(lab: Lab, tmp_path: Path) -> None:
+    bundle = copy_example(tmp_path / "example", Silent()).bundle
+    options = ScoreOptions(data="digits", out=str(tmp_path / "here"), images_per_shard=30, threads=1)
+    score_data(bundle, options, Silent())
+    more = ("--data", "digits", "--out", str(tmp_path / "there"), "--images-per-shard", "30", "--ray", lab.head)
+    done = lab.run("head", [sys.executable, "-c", PROGRAM, "score", str(bundle.folder), *more], {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    assert "359 images" in done.stdout
+    assert _parts(tmp_path / "there") == _parts(tmp_path / "here")
+    assert len(_parts(tmp_path / "here")) == 12
+    for name in ("one", "two"):
+        assert f"{name} ({lab.address(name)})" in done.stderr
+
+
+def _parts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
 def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_path: Path) -> None:
     job = StubJob(folder=tmp_path, shards=tuple(range(60)))
     driver = lab.start("head", _command(lab, tmp_path, shards=60, seconds=0.5))
@@ -129,6 +181,29 @@ def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_
     assert sum(node["shards"] for node in by_node.values()) == 60
     assert "warning: the worker of stub shard" in err
     assert "on two (" in err
+
+
+def test_calibration_on_three_nodes_of_which_one_is_lost_is_that_of_one_pass(
+    lab: Lab, bundle: Bundle, tmp_path: Path
+) -> None:
+    for name in ("four", "five"):
+        lab.add(name)
+        lab.start_ray(name)
+    there = shutil.copytree(bundle.folder, tmp_path / "there")
+    options = CalibrateOptions(data="digits", size=96, threads=1)
+    calibrate_bundle(bundle, options, Silent())
+    driver = lab.start("head", [sys.executable, "-c", CALIBRATION, str(there), str(tmp_path / "begun"), lab.head])
+    _wait_until((tmp_path / "begun").exists)
+    lab.kill("four")
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    nodes = {node["node"].split()[0]: node for node in json.loads(out)["nodes"]}
+    assert sum(node["shards"] for node in nodes.values()) == 8
+    assert {"four", "five"} <= nodes.keys()
+    assert "on four (" in err
+    made = Bundle.open(there).artifacts
+    keys = ("calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime")
+    assert [made[key].sha256 for key in keys] == [bundle.artifacts[key].sha256 for key in keys]
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
