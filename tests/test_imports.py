@@ -14,8 +14,8 @@ import wrn_deploy
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
-    "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pyarrow", "pycuda", "safetensors", "tensorrt", "tensorrt_rtx",
-    "torch",
+    "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pyarrow", "pycuda", "ray", "safetensors", "tensorrt",
+    "tensorrt_rtx", "torch",
 }  # fmt: skip
 MAX_FILES = 12  # in one folder, beside its __init__.py
 GROUPS = (
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE
     | LIBRARIES - {"export", "backends"}
     | {"cluster", "embed", "rendering", "pipeline", "serving", "shards"},
-    "__init__": {"errors", "runtime", "version", "api"},
+    "__init__": {"api", "cluster", "errors", "runtime", "version"},
 }
 
 

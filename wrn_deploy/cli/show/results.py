@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cluster.summary import ClusterSummary
+    from wrn_deploy.data.sampling.shard_set import ShardResult
     from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
-    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
-    "show_scored", "show_summary", "show_training",
+    "show_artifacts", "show_cluster", "show_diagnosis", "show_embedded", "show_example", "show_predictions",
+    "show_report", "show_scored", "show_shard", "show_summary", "show_training",
 ]  # fmt: skip
 
 # What runs plans -> the variable that names the file of its TensorRT.
@@ -68,6 +70,26 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     print_table(table, gap=False)
+
+
+def show_shard(shard: ShardResult, *, as_json: bool) -> None:
+    """Prints the file of a shard, and how many images it has."""
+    if as_json:
+        print_json(
+            {
+                "file": str(shard.file),
+                "shard": shard.block.index,
+                "shards": shard.block.count,
+                "images": shard.images,
+                "corrupt": list(shard.corrupt),
+            }
+        )
+        return
+    size = file_size(shard.file.stat().st_size)
+    print_line(f"{shard.file}: shard {shard.block}, {count(shard.images, 'image')}, {size}")
+    if shard.corrupt:
+        print_line(f"  left out: {count(len(shard.corrupt), 'corrupt image')}")
+    print_line("When all shards are done, the same command with --merge joins them.")
 
 
 def show_example(example: Example, *, as_json: bool) -> None:
@@ -214,3 +236,17 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
     print_line(f"g++:    {options} -lwrn_runner")
+
+
+def show_cluster(summary: ClusterSummary) -> None:
+    """Prints what each node did, on stderr: results on stdout are the same wherever they are made."""
+    if verbosity() is Verbosity.QUIET:
+        return
+    columns = ("workers", "shards", "images", "corrupt", "seconds", "images/s", "retries")
+    table = new_table("node", *columns, right=columns)
+    rows = [*summary.nodes, *([summary.total()] if len(summary.nodes) > 1 else [])]
+    for row in rows:
+        rate = f"{row.images / row.seconds:.0f}" if row.seconds else ""
+        counts = (row.workers, row.shards, row.images, row.corrupt)
+        table.add_row(cell(row.node), *map(str, counts), f"{row.seconds:.1f}", rate, str(row.retries))
+    TerminalConsole(stderr=True).print(table)
