@@ -89,12 +89,15 @@ def embed_library(
     tensorrt: Sequence[StrPath] = (),
     progress: Progress | None = None,
 ) -> Embedded:
-    """Builds the C library and writes header, library, CMake package and example: `wrn-deploy embed`.
+    """Writes the C library with its header, CMake package and example: `wrn-deploy embed`.
+
+    The library in C++ is the installed wheel's, if that has one and there is neither `headers` nor
+    `tensorrt`; else it is built.
 
     Args:
         out: the folder; other files in it stay.
         python: build the library that starts this Python, with every backend; else the one that runs ONNX Runtime.
-        headers: the folder of ONNX Runtime's C headers; None: where the system has them.
+        headers: the folder of ONNX Runtime's C headers, to build with; None: where the system has them.
         tensorrt: folders with the headers of TensorRT or TensorRT-RTX, to build what runs their plans too.
         progress: shows progress and warnings; None: shows nothing.
 
