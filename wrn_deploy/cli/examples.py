@@ -66,7 +66,6 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "embed": ("wrn-deploy embed -o runner", "wrn-deploy embed -o runner --python"),
     "repository": (
         "wrn-deploy repository bundle -o models --backend tensorrt --triton 26.07",
-        "wrn-deploy repository bundle -o models --ensemble",
         "wrn-deploy repository -o models --check",
     ),
     "serve": (

@@ -80,8 +80,8 @@ def embed(
 ) -> None:
     """Write the C library: wrn_runner.h, libwrn_runner.so, a CMake package.
 
-    The library is C++ and runs ONNX Runtime on a CPU, without Python; it is built here if the installed wheel has none.
-    With --tensorrt it is built here and runs plans on a GPU, too.
+    The library is C++ and runs ONNX Runtime on a CPU, without Python, and plans on a GPU with --tensorrt. It is built
+    here if the installed wheel has none.
     With --python it is this environment's Runner.
     """
     from wrn_deploy.cli.show.results import show_embedded
