@@ -40,6 +40,7 @@ CASES = [
     (("finetune", "none", "--data", "x", "--epochs", "2", "--steps", "200"), "--steps", "no --epochs"),
     ((*BENCH, "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
     (("eval", "none", "--data", "x", "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
+    ((*CALIBRATE, "--ray", "local", "--threads", "2"), "--threads", "no --ray"),
     ((*CALIBRATE, "--ray-shards", "8"), "--ray-shards", "--ray ADDRESS"),
     ((*CALIBRATE, "--ray", "local", "--shard", "0/2", "--out", "new"), "--ray", "neither --shard nor --merge"),
     (("eval", "none", "--data", "x", "--ray", "local", "--threads", "2"), "--threads", "no --ray"),
