@@ -49,17 +49,31 @@ def main() -> None:
     given = parser.parse_args()
     with scratch_folder() as work:
         images = pack_parquet(given.parquet, work / "shards", given.shards)
-        seconds = _measure(given, work, images)
+        seconds, cpu = _measure(given, work, images)
         same = _compare(given, work)
     ratios = [bare / scored for bare, scored in zip(seconds["bare loop"], seconds["score"], strict=True)]
     record = start_record("scoring", "numpy", "pillow", "pyarrow", "onnxruntime")
     record |= {"bundle": given.bundle.name, "precision": given.precision, "threads": given.threads, "images": images}
-    record |= {"shards": given.shards, "seconds": seconds, "throughput_ratios": ratios, "identical_parts": same}
+    record |= {
+        "shards": given.shards,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "throughput_ratios": ratios,
+        "identical_parts": same,
+    }
     if given.out is not None:
         write_record(given.out, record)
-    table = make_table("loop", "min s", "median s", "max images/s", caption=f"{images} images, {given.shards} shards")
+    table = make_table(
+        "loop", "min s", "median s", "max images/s", "median CPU s", caption=f"{images} images, {given.shards} shards"
+    )
     for name, own in seconds.items():
-        table.add_row(name, f"{min(own):.2f}", f"{statistics.median(own):.2f}", f"{images / min(own):.0f}")
+        table.add_row(
+            name,
+            f"{min(own):.2f}",
+            f"{statistics.median(own):.2f}",
+            f"{images / min(own):.0f}",
+            f"{statistics.median(cpu[name]):.2f}",
+        )
     console = Console(width=100)
     console.print(table)
     best = min(seconds["bare loop"]) / min(seconds["score"])
@@ -71,12 +85,15 @@ def main() -> None:
         sys.exit(3)
 
 
-def _measure(given: argparse.Namespace, work: Path, images: int) -> dict[str, list[float]]:
-    """Seconds of each round of both loops."""
+def _measure(
+    given: argparse.Namespace, work: Path, images: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each round of both loops, and CPU seconds of this process: images are decoded in another one."""
     files = sorted((work / "shards").iterdir())
-    spec, seconds = Bundle.open(given.bundle).spec, dict[str, list[float]]()
+    seconds, cpu = dict[str, list[float]](), dict[str, list[float]]()
     out = (str(work / f"scored-{number}") for number in range(1 + given.rounds))
     bundle = Bundle.open(given.bundle)
+    preprocessing = bundle.spec.preprocessing
 
     def options() -> ScoreOptions:
         return ScoreOptions(
@@ -91,32 +108,33 @@ def _measure(given: argparse.Namespace, work: Path, images: int) -> dict[str, li
         Decoders(0) as decoders,
     ):
 
-        def bare() -> float:
-            count, start = 0, time.perf_counter()
+        def bare() -> tuple[float, float]:
+            count, start = 0, (time.perf_counter(), time.process_time())
             for file in files:
                 source = open_data(str(file), Role.TEST)
-                for batch in Batches(source, spec.preprocessing, 64, decoders=decoders):
+                for batch in Batches(source, preprocessing, 64, decoders=decoders):
                     count += len(np.argmax(runner.run(batch.images)["logits"], axis=1))
             assert count == images
-            return time.perf_counter() - start
+            return time.perf_counter() - start[0], time.process_time() - start[1]
 
-        def score() -> float:
+        def score() -> tuple[float, float]:
             job = plan_scores(bundle, options())
             with job.open(given.threads) as worker:
                 worker.runner.warmup([64])
-                start = time.perf_counter()
+                start = (time.perf_counter(), time.process_time())
                 count = sum(worker.run(shard).images for shard in job.shards)
-                took = time.perf_counter() - start
+                took = time.perf_counter() - start[0], time.process_time() - start[1]
             assert count == images
             return took
 
-        loops: dict[str, Callable[[], float]] = {"bare loop": bare, "score": score}
+        loops: dict[str, Callable[[], tuple[float, float]]] = {"bare loop": bare, "score": score}
         for round_number in range(1 + given.rounds):
             for name, run in [*loops.items()] if round_number % 2 else [*loops.items()][::-1]:
                 took = run()
                 if round_number:  # the first one warms up
-                    seconds.setdefault(name, []).append(took)
-    return {name: seconds[name] for name in loops}
+                    seconds.setdefault(name, []).append(took[0])
+                    cpu.setdefault(name, []).append(took[1])
+    return {name: seconds[name] for name in loops}, cpu
 
 
 def _compare(given: argparse.Namespace, work: Path) -> bool:

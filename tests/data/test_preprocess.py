@@ -181,9 +181,9 @@ def test_an_input_larger_than_the_budget_is_refused() -> None:
 class Flawed:
     """Images by their numbers, some of them corrupt."""
 
-    name, labels, mirror = "flawed", (), True
-
     def __init__(self, count: int, corrupt: set[int]) -> None:
+        self.name, self.mirror = "flawed", True
+        self.labels: tuple[str, ...] = ()
         self._count, self._corrupt = count, corrupt
 
     def __len__(self) -> int:

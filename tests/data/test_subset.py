@@ -130,6 +130,10 @@ def test_more_shards_than_units_are_refused() -> None:
         Block(index=0, count=5).of(13, 4)
 
 
+def black() -> Pixels:
+    return np.zeros((2, 2, 3), dtype=np.uint8)
+
+
 class Parts:
     """Three parts of 10, 0 and 5 images; notes which of them are read."""
 
@@ -146,7 +150,7 @@ class Parts:
     def _items(self, number: int, start: int, size: int) -> Iterator[Item]:
         self.read.append(number)
         for index in range(start, start + size):
-            yield Item(str(index), None, partial(np.zeros, (2, 2, 3), np.uint8))
+            yield Item(str(index), None, black)
 
 
 @pytest.mark.parametrize(("places", "read"), [(range(3, 9), [0]), (range(10, 15), [2]), (range(8, 12), [0, 2])])
@@ -165,7 +169,7 @@ def test_an_indexed_source_makes_no_item_that_is_not_wanted() -> None:
 
     def item(index: int) -> Item:
         made.append(index)
-        return Item(str(index), None, partial(np.zeros, (2, 2, 3), np.uint8))
+        return Item(str(index), None, black)
 
     source = indexed_source("indexed", 20, item)
     assert [found.name for found in adjacent(source, range(7, 9)).items()] == ["7", "8"]

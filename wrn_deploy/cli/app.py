@@ -28,6 +28,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "WRN_DEPLOY_LIMITS": "(as --limit)",
     "WRN_DEPLOY_REQUIRE_SIGNATURE": "(as --require-signature)",
     "WRN_DEPLOY_ALLOW_HOST_CODE": "(as --allow-host-code)",
+    "WRN_DEPLOY_SPIN": "(0: idle threads of ONNX Runtime sleep)",
     "WRN_DEPLOY_WEIGHTS_URL": "(a mirror of published weights)",
 }
 

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as numpy_strategies
 
 from tests.data.properties import quickly
-from wrn_deploy.data.containers.array_file import check_shape, pack_arrays, read_arrays, read_record
+from wrn_deploy.data.containers.array_file import Array, check_shape, pack_arrays, read_arrays, read_record
 from wrn_deploy.errors import DamagedFile, OverLimit
 from wrn_deploy.files.budget import raised
 
 RECORD = {"name": "ü", "numbers": [1, 2.5, None], "nested": {"b": 1, "a": 2}}
-ARRAYS = {"counts": np.arange(12, dtype=np.int64).reshape(3, 4), "empty": np.zeros((0, 5), dtype=np.float32)}
+ARRAYS: dict[str, Array] = {
+    "counts": np.arange(12, dtype=np.int64).reshape(3, 4),
+    "empty": np.zeros((0, 5), dtype=np.float32),
+}
 
 
 @quickly

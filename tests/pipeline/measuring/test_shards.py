@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,10 @@ from wrn_deploy.pipeline.measuring.shards import (
     merge_evaluation,
     merge_evaluation_shards,
 )
-from wrn_deploy.progress import Silent
+from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+from wrn_deploy.pipeline.quantization.quantize import Quantization, Rounding
+from wrn_deploy.progress import Progress, Silent
+from wrn_deploy.spec import Precision
 
 OPTIONS = MeasureOptions(data="digits", backends=("onnxruntime",), threads=1, workers=0)
 COUNT = 4
@@ -39,26 +44,58 @@ def lasting(report: Report) -> Report:
     return dataclasses.replace(report, created="", environment=None, machine=machine, rows=rows)
 
 
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """As if PyTorch were not installed: fewer and lighter processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        yield
+
+
+def evaluated(bundle: Bundle, options: MeasureOptions, progress: Progress) -> Report:
+    with without_torch():
+        return evaluate_bundle(bundle, options, progress)
+
+
 def all_shards(bundle: Bundle, options: MeasureOptions, folder: Path, count: int = COUNT) -> list[Path]:
-    blocks = [Block(index=index, count=count) for index in range(count)]
-    return [evaluate_shard(bundle, options, block, folder, Silent()).file for block in blocks]
+    """The files of all shards, by candidates that stay open."""
+    folder.mkdir(exist_ok=True)
+    files = [folder / f"evaluation-{index}.npz" for index in range(count)]
+    with without_torch(), EvaluationJob(folder=bundle.folder, options=options, count=count).open(None) as worker:
+        for index, file in enumerate(files):
+            content = worker.run(index).result
+            assert content is not None
+            file.write_bytes(content)
+    return files
 
 
 @pytest.fixture(scope="module")
-def shards(made_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return all_shards(Bundle.open(made_bundle), OPTIONS, tmp_path_factory.mktemp("shards"))
+def rough(made_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose int8 graphs change the class of some images."""
+    folder = Path(shutil.copytree(made_bundle, tmp_path_factory.mktemp("rough") / "bundle"))
+    quantization = Quantization(rounding=Rounding.NEAREST, full_range=False, exact_input=False)
+    coarse = CalibrateOptions(
+        data="digits", size=16, method="percentile", percentile=90.0, equalize=False, quantization=quantization
+    )
+    calibrate_bundle(Bundle.open(folder), coarse, Silent())
+    return folder
 
 
 @pytest.fixture(scope="module")
-def whole(made_bundle: Path) -> Report:
-    return evaluate_bundle(Bundle.open(made_bundle), OPTIONS, Silent())
+def shards(rough: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return all_shards(Bundle.open(rough), OPTIONS, tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture(scope="module")
+def whole(rough: Path) -> Report:
+    return evaluated(Bundle.open(rough), OPTIONS, Silent())
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_shards_merged_in_any_order_are_one_pass(
-    made_bundle: Path, whole: Report, shards: list[Path], order: list[int]
+    rough: Path, whole: Report, shards: list[Path], order: list[int]
 ) -> None:
-    report = merge_evaluation(Bundle.open(made_bundle), OPTIONS, [shards[index] for index in order], Silent())
+    report = merge_evaluation(Bundle.open(rough), OPTIONS, [shards[index] for index in order], Silent())
     assert lasting(report) == lasting(whole)
     compared = [row.accuracy for row in report.rows if row.accuracy is not None and row.name != report.reference]
     assert any(accuracy.mean_error for accuracy in compared)
@@ -66,27 +103,27 @@ def test_shards_merged_in_any_order_are_one_pass(
     assert all(row.peak_rss_bytes for row in report.rows if row.skipped is None)
 
 
-def test_as_a_job_whose_candidates_stay_open(made_bundle: Path, whole: Report, shards: list[Path]) -> None:
+def test_as_a_job_whose_candidates_stay_open(rough: Path, whole: Report, shards: list[Path]) -> None:
     options = dataclasses.replace(OPTIONS, threads=None)
-    job = pickle.loads(pickle.dumps(EvaluationJob(folder=made_bundle, options=options, count=COUNT)))
+    job = pickle.loads(pickle.dumps(EvaluationJob(folder=rough, options=options, count=COUNT)))
     assert job.shards == (0, 1, 2, 3)
     assert job.describe(1) == "evaluation shard 1/4 of digits"
     results: dict[str, bytes | Path] = {"from a file": shards[2]}
-    with job.open(1) as worker:
+    with without_torch(), job.open(1) as worker:
         for shard in (3, 0, 1):
             done = worker.run(shard)
             assert done.images == (103 if shard == 3 else 64 if shard == 0 else 128)
             results[job.describe(shard)] = done.result
-    assert lasting(merge_evaluation_shards(Bundle.open(made_bundle), options, results, Silent())) == lasting(whole)
+    assert lasting(merge_evaluation_shards(Bundle.open(rough), options, results, Silent())) == lasting(whole)
 
 
-def test_a_limit_is_one_on_all_shards_together(made_bundle: Path, tmp_path: Path) -> None:
-    bundle, options = Bundle.open(made_bundle), dataclasses.replace(OPTIONS, limit=150, pictures=False)
+def test_a_limit_is_one_on_all_shards_together(rough: Path, tmp_path: Path) -> None:
+    bundle, options = Bundle.open(rough), dataclasses.replace(OPTIONS, limit=150, pictures=False)
     files = all_shards(bundle, options, tmp_path, 3)
     merged = merge_evaluation(bundle, options, files[::-1], Silent())
-    assert lasting(merged) == lasting(evaluate_bundle(bundle, options, Silent()))
+    assert lasting(merged) == lasting(evaluated(bundle, options, Silent()))
     with pytest.raises(UsageError, match="--limit with --max-corrupt: expected one of them with --shard"):
-        EvaluationJob(folder=made_bundle, options=dataclasses.replace(options, max_corrupt=1), count=3)
+        EvaluationJob(folder=rough, options=dataclasses.replace(options, max_corrupt=1), count=3)
 
 
 def write_images(folder: Path, corrupt: set[int]) -> str:
@@ -103,10 +140,10 @@ def write_images(folder: Path, corrupt: set[int]) -> str:
     return str(folder)
 
 
-def test_corrupt_images_change_no_other_answer(made_bundle: Path, tmp_path: Path) -> None:
-    bundle = Bundle.open(made_bundle)
+def test_corrupt_images_change_no_other_answer(rough: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(rough)
     options = dataclasses.replace(OPTIONS, data=write_images(tmp_path / "images", {3, 70, 140}), max_corrupt=3)
-    whole = evaluate_bundle(bundle, options, Silent())
+    whole = evaluated(bundle, options, Silent())
     assert len(whole.corrupt) == 3
     files = all_shards(bundle, options, tmp_path / "shards", 3)
     assert lasting(merge_evaluation(bundle, options, files[::-1], Silent())) == lasting(whole)
@@ -117,16 +154,14 @@ def test_corrupt_images_change_no_other_answer(made_bundle: Path, tmp_path: Path
         merge_evaluation(bundle, options, files, Silent())
 
 
-def test_evaluation_images_that_were_calibrated_on_are_counted_over_all_shards(
-    made_bundle: Path, tmp_path: Path
-) -> None:
-    bundle = Bundle.open(made_bundle)
+def test_evaluation_images_that_were_calibrated_on_are_counted_over_all_shards(rough: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(rough)
     images = [item.load() for item, _ in zip(open_data("digits", Role.TRAIN).items(), range(300), strict=False)]
     labels = [item.label for item, _ in zip(open_data("digits", Role.TRAIN).items(), range(300), strict=False)]
     np.savez(tmp_path / "train.npz", images=np.stack(images), labels=np.array(labels))
     options = dataclasses.replace(OPTIONS, data=str(tmp_path / "train.npz"), pictures=False)
     one, merged = Noted(), Noted()
-    evaluate_bundle(bundle, options, one)
+    evaluated(bundle, options, one)
     merge_evaluation(bundle, options, all_shards(bundle, options, tmp_path / "shards"), merged)
     found = [[text for text in log.warnings if "calibration images" in text] for log in (one, merged)]
     assert len(found[0]) == 1
@@ -143,7 +178,7 @@ def with_record(file: Path, target: Path, change: Callable[[dict[str, Any]], Non
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("reference",), "another fp32", "compares with another fp32, and .* with PyTorch CPU fp32"),
+        (("reference",), "another fp32", "compares with another fp32, and .* with ONNX Runtime CPU fp32"),
         (("header", "recipe", "settings", "threads"), 7, "give --threads N for all shards"),
         (("header", "recipe", "processor", "cpu"), "another", "depend on the type of the CPU"),
         (("header", "recipe", "gpu"), "another", "depend on the GPU and its driver"),
@@ -157,7 +192,7 @@ def with_record(file: Path, target: Path, change: Callable[[dict[str, Any]], Non
     ],
 )
 def test_a_shard_whose_record_says_something_else_is_refused(
-    made_bundle: Path, shards: list[Path], tmp_path: Path, path: tuple[str, ...], value: Any, said: str
+    rough: Path, shards: list[Path], tmp_path: Path, path: tuple[str, ...], value: Any, said: str
 ) -> None:
     def change(record: dict[str, Any]) -> None:
         for key in path[:-1]:
@@ -166,7 +201,7 @@ def test_a_shard_whose_record_says_something_else_is_refused(
 
     other = with_record(shards[2], tmp_path / "other.npz", change)
     with pytest.raises(DeployError, match=said):
-        merge_evaluation(Bundle.open(made_bundle), OPTIONS, [*shards[:2], other, shards[3]], Silent())
+        merge_evaluation(Bundle.open(rough), OPTIONS, [*shards[:2], other, shards[3]], Silent())
 
 
 @pytest.mark.parametrize(
@@ -179,30 +214,28 @@ def test_a_shard_whose_record_says_something_else_is_refused(
     ],
 )
 def test_impossible_answers_are_refused(
-    made_bundle: Path, shards: list[Path], tmp_path: Path, name: str, array: Any, said: str
+    rough: Path, shards: list[Path], tmp_path: Path, name: str, array: Any, said: str
 ) -> None:
     record, arrays = read_arrays(shards[1])
     (tmp_path / "bad.npz").write_bytes(pack_arrays(record, {**arrays, name: array}))
     with pytest.raises(DamagedFile, match=rf"bad\.npz is damaged .*{said}"):
-        merge_evaluation(Bundle.open(made_bundle), OPTIONS, [shards[0], tmp_path / "bad.npz", *shards[2:]], Silent())
+        merge_evaluation(Bundle.open(rough), OPTIONS, [shards[0], tmp_path / "bad.npz", *shards[2:]], Silent())
 
 
 def test_missing_shards_other_bundles_and_other_data_are_refused(
-    made_bundle: Path, made_interface_bundle: Path, shards: list[Path], tmp_path: Path
+    rough: Path, made_bundle: Path, shards: list[Path], tmp_path: Path
 ) -> None:
-    bundle = Bundle.open(made_bundle)
+    bundle = Bundle.open(rough)
     with pytest.raises(DeployError, match=r"1 of 4 shards are missing \(1/4\)"):
         merge_evaluation(bundle, OPTIONS, [shards[0], *shards[2:]], Silent())
     with pytest.raises(StaleArtifact, match="was evaluated with another network than that of"):
-        merge_evaluation(Bundle.open(made_interface_bundle), OPTIONS, shards, Silent())
+        merge_evaluation(Bundle.open(made_bundle), OPTIONS, shards, Silent())
     data = write_images(tmp_path / "images", set())
     with pytest.raises(DeployError, match="is of digits with 359 images, and --data has 150: expected the same data"):
         merge_evaluation(bundle, dataclasses.replace(OPTIONS, data=data), shards, Silent())
 
 
-def test_a_candidate_that_failed_in_one_shard_has_no_accuracy(
-    made_bundle: Path, shards: list[Path], tmp_path: Path
-) -> None:
+def test_a_candidate_that_failed_in_one_shard_has_no_accuracy(rough: Path, shards: list[Path], tmp_path: Path) -> None:
     def change(record: dict[str, Any]) -> None:
         for row in record["rows"]:
             if row["precision"] == "int8":
@@ -210,21 +243,24 @@ def test_a_candidate_that_failed_in_one_shard_has_no_accuracy(
                 record["answers"].pop(f"{row['title']} int8", None)
 
     other = with_record(shards[1], tmp_path / "other.npz", change)
-    report = merge_evaluation(Bundle.open(made_bundle), OPTIONS, [shards[0], other, *shards[2:]], Silent())
-    rows = {row.precision: row for row in report.rows}
-    assert (rows["int8"].skipped, rows["int8"].accuracy) == ("its process died (SIGKILL)", None)  # type: ignore[index]
-    assert rows["fp32"].accuracy is not None  # type: ignore[index]
+    report = merge_evaluation(Bundle.open(rough), OPTIONS, [shards[0], other, *shards[2:]], Silent())
+    rows = {row.key: row for row in report.rows}
+    int8 = rows["onnxruntime", Precision.INT8]
+    assert (int8.skipped, int8.accuracy) == ("its process died (SIGKILL)", None)
+    assert rows["onnxruntime", Precision.FP32].accuracy is not None
 
 
-def test_more_shards_than_batches_are_refused(made_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="shard 0/7: expected at most 6 shards of 359 images, 64 or more in each"):
-        evaluate_shard(Bundle.open(made_bundle), OPTIONS, Block(index=0, count=7), tmp_path / "shards", Silent())
+def test_more_shards_than_batches_are_refused(rough: Path, tmp_path: Path) -> None:
+    said = "shard 0/7: expected at most 6 shards of 359 images, 64 or more in each"
+    with without_torch(), pytest.raises(UsageError, match=said):
+        evaluate_shard(Bundle.open(rough), OPTIONS, Block(index=0, count=7), tmp_path / "shards", Silent())
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_shard_leaves_the_bundle_as_it_was(made_bundle: Path, tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(made_bundle, tmp_path / "bundle"))
+def test_a_shard_leaves_the_bundle_as_it_was(rough: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(rough, tmp_path / "bundle"))
     before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
-    result = evaluate_shard(Bundle.open(bundle), OPTIONS, Block(index=3, count=4), tmp_path / "shards", Silent())
+    with without_torch():
+        result = evaluate_shard(Bundle.open(bundle), OPTIONS, Block(index=3, count=4), tmp_path / "shards", Silent())
     assert (result.images, result.file.name) == (103, "evaluation-3-of-4.npz")
     assert {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()} == before

@@ -41,6 +41,12 @@ __all__ = [
     "show_report", "show_scored", "show_shard", "show_summary", "show_training",
 ]  # fmt: skip
 
+# What runs plans -> the variable that names the file of its TensorRT.
+PLAN_LIBRARIES = {
+    "libwrn_runner_tensorrt.so.1": "WRN_RUNNER_TENSORRT",
+    "libwrn_runner_tensorrt_rtx.so.1": "WRN_RUNNER_TENSORRT_RTX",
+}
+
 
 def show_report(report: Report, *, as_json: bool) -> None:
     """Prints a benchmark's report."""
@@ -211,7 +217,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         python = None
         if environment is not None:
             python = {"version": environment.version, "prefix": str(environment.prefix)}
-        print_json({"folder": str(folder), "files": embedded.files, "python": python})
+        print_json({"folder": str(folder), "files": embedded.files, "python": python, "packaged": embedded.packaged})
         return
     for file in embedded.files:
         print_line(str(embedded.folder / file))
@@ -219,8 +225,13 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     if environment is not None:
         linked = "a part of the library" if environment.shared is None else str(environment.shared)
         print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
-    elif "lib/libonnxruntime.so.1" not in embedded.files:
-        print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    else:
+        print_line(f"The library {'came with the package' if embedded.packaged else 'was built on this machine'}.")
+        if "lib/libonnxruntime.so.1" not in embedded.files:
+            print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    for name, variable in PLAN_LIBRARIES.items():
+        if f"lib/{name}" in embedded.files:
+            print_line(f"{name} loads TensorRT where the loader finds it; {variable} names another file.")
     prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")

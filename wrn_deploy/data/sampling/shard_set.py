@@ -68,9 +68,9 @@ def find_shard_files(paths: Sequence[Path], kind: str) -> list[Path]:
     """
     found = [file for path in paths for file in (sorted(path.glob(f"{kind}-*{SUFFIX}")) if path.is_dir() else [path])]
     if not found:
+        named = ", ".join(map(str, paths))
         raise UsageError(
-            f"--merge: no files {kind}-*{SUFFIX} in {', '.join(map(str, paths))}: expected the files that --shard wrote, "
-            "or folders of them"
+            f"--merge: no files {kind}-*{SUFFIX} in {named}: expected the files that --shard wrote, or folders of them"
         )
     return found
 
