@@ -46,6 +46,7 @@ CASES = [
     (("eval", "none", "--data", "x", "--ray", "local", "--threads", "2"), "--threads", "no --ray"),
     (("eval", "none", "--data", "x", "--retries", "1"), "--retries", "--ray ADDRESS"),
     (("eval", "none", "--data", "x", "--ray", "local", "--merge", "y"), "--ray", "neither --shard nor --merge"),
+    (("tune", "none", "--data", "x", "--max-drop", "1", "--ray-workers", "2"), "--ray-workers", "--ray ADDRESS"),
     ((*BENCH, "--ray-workers", "2"), "--ray-workers", "--ray ADDRESS"),
     ((*SCORE, "--shard-timeout", "60"), "--shard-timeout", "--ray ADDRESS"),
     ((*SCORE, "--merge", "--ray", "local"), "--ray", "neither --merge nor --print-job"),
