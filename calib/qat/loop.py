@@ -143,7 +143,8 @@ def _part_of_loss(
     part = shard.of(len(labels))
     share = (part.stop - part.start) / len(labels)
     part = part if share else slice(0, 1)  # of a batch that is smaller than the number of processes: counts 0 times
-    return loss_of((images[part], labels[part]), constants) * share
+    loss: torch.Tensor = loss_of((images[part], labels[part]), constants) * share
+    return loss
 
 
 def _refine_scales(

@@ -26,6 +26,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.networks.importing import ImportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
+from wrn_deploy.pipeline.scoring.job import ScoreOptions
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
 from wrn_deploy.pipeline.signing.sign import SigningKey
 from wrn_deploy.pipeline.training.train import TrainOptions
@@ -44,6 +45,8 @@ STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
     (wrn_deploy.build_engine, [BuildOptions, EngineOptions], {}),
     (wrn_deploy.bench_model, [MeasureOptions], {}),
     (wrn_deploy.evaluate, [MeasureOptions, Overrides], {}),
+    (wrn_deploy.score, [ScoreOptions], {}),
+    (wrn_deploy.merge_scores, [ScoreOptions], {}),
     (wrn_deploy.evaluate_shard, [MeasureOptions], {}),
     (wrn_deploy.write_repository, [ServeModelOptions], {}),
     (
@@ -66,6 +69,9 @@ OWN = {
     "max_drop",
     "data",
     "weights",
+    "shard",
+    "into",
+    "cluster",
 }  # no fields there
 
 

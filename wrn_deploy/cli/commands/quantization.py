@@ -13,6 +13,7 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.cluster import SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
@@ -124,13 +125,14 @@ def calibrate(
     threads: opt.Threads = None,
     decoding: opt.DecodingFlags,
     shards: opt.ShardFlags,
+    cluster: SpreadFlags,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Calibrate on real images and write the int8 graphs.
 
     Several machines can share the work: each collects one shard with --shard, and --merge makes the same table and
-    graphs, to the last bit, as one pass. All must have the same type of CPU and the same versions.
+    graphs, to the last bit, as one pass; --ray does both. All must have the same type of CPU and the same versions.
     """
     from wrn_deploy.cli.show.results import show_artifacts, show_shard
     from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
@@ -163,7 +165,12 @@ def calibrate(
 
         show_shard(calibrate_shard(opened, options, *block, new_progress()), as_json=as_json)
         return
-    calibrate_bundle(opened, options, new_progress())
+    if cluster.ray is not None:
+        from wrn_deploy.pipeline.spread import spread_calibration
+
+        spread_calibration(opened, options, cluster.run, new_progress(), cluster.ray_shards)
+    else:
+        calibrate_bundle(opened, options, new_progress())
     if fp8:
         from wrn_deploy.pipeline.quantization.fp8 import add_fp8
 

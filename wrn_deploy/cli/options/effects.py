@@ -44,6 +44,25 @@ EVERYTHING = _Effect(
     when=lambda given: given["backends"] is None or given["precision"] is None,
     expected="--backend or --precision, not both, since they name the candidate",
 )
+CLUSTER = _Effect(
+    names=("ray_workers", "cpus_per_worker", "gpus_per_worker", "shard_timeout_s", "retries"),
+    when=lambda given: given["ray"] is not None,
+    expected="--ray ADDRESS",
+)
+THREADS = _Effect(
+    names=("threads",),
+    when=lambda given: given["ray"] is None,
+    expected="no --ray, where --cpus-per-worker are a worker's threads",
+)
+SPREAD = (
+    _Effect(names=(*CLUSTER.names, "ray_shards"), when=CLUSTER.when, expected=CLUSTER.expected),
+    _Effect(
+        names=("ray",),
+        when=lambda given: given["shard"] is None and not given["merge"],
+        expected="neither --shard nor --merge, which do a part of it",
+    ),
+    THREADS,
+)
 OUT_OF_SHARD = _Effect(names=("out",), when=lambda given: given["shard"] is not None, expected="--shard I/N")
 # The options that say how a bundle becomes a model of Triton.
 MODEL = ("backend", "precision", "runner", "normalised", "name", "instances", "gpus", "max_batch", "threads")
@@ -78,6 +97,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         ),
     ),
     "calibrate": (
+        *SPREAD,
         PERCENTILE,
         OUT_OF_SHARD,
         _Effect(
@@ -141,6 +161,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
     ),
     "bench": (
         EVERYTHING,
+        CLUSTER,
         _Effect(
             names=("seconds", "target_ms", "qps"),
             when=lambda given: bool(given["scenario"]),
@@ -151,6 +172,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         ),
     ),
     "eval": (
+        *SPREAD,
         EVERYTHING,
         OUT_OF_SHARD,
         _Effect(
@@ -168,6 +190,25 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         _Effect(names=("storage_uri",), when=lambda given: given["kserve"] is not None, expected="--kserve FILE"),
         _Effect(
             names=(*MODEL, "kserve"), when=lambda given: not given["check"], expected="no --check, which writes nothing"
+        ),
+    ),
+    "score": (
+        CLUSTER,
+        _Effect(
+            names=("ray",),
+            when=lambda given: not given["merge"] and given["print_job"] is None,
+            expected="neither --merge nor --print-job, which run no shards",
+        ),
+        THREADS,
+        _Effect(names=("into",), when=lambda given: given["merge"], expected="--merge"),
+        _Effect(names=("tasks",), when=lambda given: given["print_job"] is not None, expected="--print-job SCHEDULER"),
+        _Effect(
+            names=("shard", "merge"),
+            when=lambda given: given["print_job"] is None,
+            expected="no --print-job, which runs nothing",
+        ),
+        _Effect(
+            names=("shard",), when=lambda given: not given["merge"], expected="no --merge, which checks all shards"
         ),
     ),
     "serve": (
