@@ -59,7 +59,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "inference": {
         "example": "Copy a small trained bundle and a picture: a first try without PyTorch.",
         "predict": "Print the labels and scores of images.",
-        "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+        "embed": "Write the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },
     "serving": {
         "repository": "Write bundles into a model repository for Triton, or check one.",
