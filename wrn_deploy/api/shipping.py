@@ -91,8 +91,8 @@ def embed_library(
 ) -> Embedded:
     """Writes the C library with its header, CMake package and example: `wrn-deploy embed`.
 
-    The library in C++ is the installed wheel's, if that has one and there is neither `headers` nor
-    `tensorrt`; else it is built.
+    The library in C++ is the installed wheel's, if that has one and neither `headers` nor `tensorrt` is given; else
+    it is built.
 
     Args:
         out: the folder; other files in it stay.

@@ -59,9 +59,8 @@ def write_package(
 ) -> Embedded:
     """Writes the package of a C library that was tried into `folder`, which can be moved afterwards.
 
-    The library in C++ is the one of the installed wheel, if that has one and neither `headers` nor `tensorrt` is given;
-    else it is built.
-    Replaces the files of an earlier call; other files stay.
+    The library in C++ is that of the installed wheel, if it has one and neither `headers` nor `tensorrt` is given; else
+    it is built. Replaces the files of an earlier call; other files stay.
 
     Args:
         folder: where to.
@@ -80,7 +79,7 @@ def write_package(
     if python and tensorrt:
         raise UsageError("--python and --tensorrt: expected one; the library with Python inside runs plans already")
     environment = find_environment() if python else None
-    packaged = find_packaged(progress) if not python and headers is None and not tensorrt else None
+    packaged = find_packaged(progress) if not (python or headers or tensorrt) else None
     tools = find_native_tools(headers, tensorrt) if environment is None and packaged is None else None
     try:
         with progress.task(f"{'build' if packaged is None else 'copy'} the C library"), staging(folder) as staged:
