@@ -29,7 +29,7 @@ class BuildWithLibrary(build_py):
         made = Path(self.build_lib, "wrn_deploy", "embed", "built").resolve()
         with tempfile.TemporaryDirectory() as work:
             for command in (
-                ["cmake", "-S", "native", "-B", work, "-DCMAKE_INSTALL_LIBDIR=lib"],
+                ["cmake", "-S", "native", "-B", work, "-DCMAKE_INSTALL_LIBDIR=lib", "-DWRN_TENSORRT=OFF"],
                 ["cmake", "--build", work, "--parallel"],
                 ["cmake", "--install", work, "--strip", "--prefix", str(made)],
             ):

@@ -12,7 +12,7 @@ import pytest
 from tests.pages import ROOT, Step, blocks, check_options, commands, pages, run, shown, steps
 
 PAGES = [page for page in pages() if page != "README.md"]
-BUNDLE = ("docs/how-to/ci-gate.md", "docs/how-to/fastapi.md")  # a reader of these has one
+BUNDLE = ("docs/how-to/ci-gate.md", "docs/how-to/cluster.md", "docs/how-to/fastapi.md")  # a reader of these has one
 CIFAR = "docs/how-to/cifar.md"  # a reader has a checkpoint and the data set
 RUN = ("docs/tutorial.md", *BUNDLE, CIFAR)  # every step runs, one after another
 LINK = re.compile(r"\]\(([^)\s]+)\)")

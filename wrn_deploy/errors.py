@@ -45,6 +45,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
         "torch>=2.9", "onnx>=1.20", "onnx-ir>=0.1.12", "onnxscript>=0.5.6", "safetensors>=0.5", "threadpoolctl>=3.5",
     ),
     "parquet": ("pyarrow>=18",),
+    "storage": ("fsspec>=2025.3", "s3fs>=2025.3"),
     "multi-gpu": ("accelerate>=1.10",),
     "hub": ("huggingface-hub>=0.30",),
     "hdf5": ("h5py>=3.12",),
@@ -52,6 +53,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     "sign": ("model-signing>=1.1", "pyopenssl>=24.2"),
     "openvino": ("openvino>=2026.0",),
     "loadgen": ("mlcommons-loadgen>=6.0",),
+    "cluster": ("ray>=2.59",),
 }  # fmt: skip
 # These write the same files: one is installed, never both. A hint names one only if it is what is missing.
 EXCLUSIVE = ("onnxruntime", "onnxruntime-gpu")

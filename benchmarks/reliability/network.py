@@ -53,6 +53,7 @@ def commands(folder: Path) -> Mapping[str, Sequence[object]]:
         "bench": [bundle, *bench, "--backend", "onnxruntime", "--precision", "int8", "--out", reports],
         "compare": [reports / "bench.json", reports / "bench.json"],
         "predict": [bundle, picture],
+        "score": [bundle, "--data", "digits", "--out", folder / "scores"],
         "sign": [bundle, "--key", key],
         "verify": [bundle, "--require-signature", public],
         "embed": ["--out", folder / "c"],

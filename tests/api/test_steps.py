@@ -26,6 +26,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.networks.importing import ImportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
+from wrn_deploy.pipeline.scoring.job import ScoreOptions
 from wrn_deploy.pipeline.serving.models import ServeModelOptions
 from wrn_deploy.pipeline.signing.sign import SigningKey
 from wrn_deploy.pipeline.training.train import TrainOptions
@@ -38,11 +39,15 @@ STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
     (wrn_deploy.export_model, [ExportOptions, Overrides], {}),
     (wrn_deploy.import_model, [ImportOptions], {}),
     (wrn_deploy.calibrate, [CalibrateOptions, Quantization], {"weight_scales": "weights"}),
+    (wrn_deploy.calibrate_shard, [CalibrateOptions, Quantization], {"weight_scales": "weights"}),
     (wrn_deploy.tune, [TuneOptions], {}),
     (wrn_deploy.finetune, [FinetuneOptions, Schedule], {}),
     (wrn_deploy.build_engine, [BuildOptions, EngineOptions], {}),
     (wrn_deploy.bench_model, [MeasureOptions], {}),
     (wrn_deploy.evaluate, [MeasureOptions, Overrides], {}),
+    (wrn_deploy.score, [ScoreOptions], {}),
+    (wrn_deploy.merge_scores, [ScoreOptions], {}),
+    (wrn_deploy.evaluate_shard, [MeasureOptions], {}),
     (wrn_deploy.write_repository, [ServeModelOptions], {}),
     (
         wrn_deploy.train,
@@ -64,6 +69,9 @@ OWN = {
     "max_drop",
     "data",
     "weights",
+    "shard",
+    "into",
+    "cluster",
 }  # no fields there
 
 

@@ -15,6 +15,7 @@ from wrn_deploy.calib.lint.finding import Target as Runtime
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.app import load_command
 from wrn_deploy.data.corrupt import Percent
+from wrn_deploy.data.sampling.block import Block
 from wrn_deploy.engines.flavor import Flavor
 from wrn_deploy.engines.options import EngineOptions, Hardware, Profile, Tiling
 from wrn_deploy.models import Overrides
@@ -32,6 +33,7 @@ from wrn_deploy.pipeline.networks.export import ExportOptions
 from wrn_deploy.pipeline.networks.importing import ImportOptions
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 from wrn_deploy.pipeline.quantization.quantize import Quantization
+from wrn_deploy.pipeline.scoring.job import ScoreOptions
 from wrn_deploy.pipeline.training.spec import plan_training
 from wrn_deploy.pipeline.training.train import TrainOptions
 from wrn_deploy.pipeline.tuning.engine import EngineTuneOptions
@@ -275,6 +277,22 @@ CASES: list[tuple[str, str, list[str], Any]] = [
     (
         "inspection.plots.plot_model", "plot-model", ["a", "--out", "b", "--precision", "int8", "--unfold"],
         PlotOptions(target="a", out=B, precision=Precision.INT8, unfold=True),
+    ),
+    ("scoring.score.score_data", "score", ["a", "--data", "b", "--out", "c"], ScoreOptions(data="b", out="c")),
+    (
+        "scoring.score.score_data", "score",
+        ["a", "--data", "b", "--out", "c", "--shard", "2/3", "--top-k", "2", "--logits", "--features",
+         "--backend", "torch", "--precision", "fp32", "--batch", "5", "--images-per-shard", "6", "--threads", "7",
+         "--max-corrupt", "8%", "--max-damaged", "9", "--workers", "1"],
+        ScoreOptions(
+            data="b", out="c", block=Block(index=2, count=3), top_k=2, logits=True, features=True, backend="torch",
+            precision=Precision.FP32, batch=5, images_per_shard=6, threads=7, max_corrupt=Percent(8.0),
+            max_damaged=9, workers=1,
+        ),
+    ),
+    (
+        "scoring.merge.merge_scores", "score", ["a", "--data", "b", "--out", "c", "--merge"],
+        ScoreOptions(data="b", out="c"),
     ),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ PANELS = {
     "Engines": ["build-engine"],
     "Measuring": ["bench", "eval", "compare"],
     "Inference": ["example", "predict", "embed"],
+    "Scoring": ["score"],
     "Serving": ["repository", "serve"],
     "Signing": ["sign", "verify"],
     "Inspection": ["inspect", "explain", "plot-training", "plot-model", "doctor"],

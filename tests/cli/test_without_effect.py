@@ -12,6 +12,7 @@ CALIBRATE = ("calibrate", "none", "--calib-data", "digits")
 DEPLOY = ("deploy", "--weights", "x", "--calib-data", "digits", "--out", "new")
 BENCH = ("bench", "none", "--data", "digits")
 REPOSITORY = ("repository", "--out", "new")
+SCORE = ("score", "none", "--data", "x", "--out", "new")
 CASES = [
     (("train", "wrn-10-1", "--out", "new", "--warm-up", "0.1"), "--warm-up", "--recipe one-cycle"),
     (("train", "wrn-10-1", "--out", "new", "--local-bn"), "--sync-bn", "torchrun"),
@@ -22,6 +23,12 @@ CASES = [
     ((*DEPLOY, "--max-drop", "0.5"), "--max-drop", "--data"),
     ((*DEPLOY, "--limit", "5"), "--limit", "--data"),
     ((*CALIBRATE, "--percentile", "99.99"), "--percentile", "--calib-method percentile"),
+    ((*CALIBRATE, "--out", "x"), "--out", "--shard I/N"),
+    ((*CALIBRATE, "--shard", "0/2", "--out", "x", "--fp8"), "--fp8", "no --shard"),
+    (("calibrate", "none", "--merge", "x", "--calib-size", "256"), "--calib-size", "no --merge"),
+    (("eval", "none", "--data", "x", "--out", "x"), "--out", "--shard I/N"),
+    (("eval", "none", "--data", "x", "--merge", "x", "--limit", "9"), "--limit", "no --merge"),
+    (("eval", "none", "--data", "x", "--shard", "0/2", "--out", "x", "--max-drop", "1"), "--max-drop", "no --shard"),
     (("build-engine", "none", "--int8", "--calib-size", "256"), "--calib-size", "--calib-data"),
     (("build-engine", "none", "--fp16", "--calib-method", "max"), "--calib-method", "--calib-data"),
     (("build-engine", "none", "--int8", "--calib-data", "x", "--percentile", "99"), "--percentile", "--calib-method p"),
@@ -33,11 +40,25 @@ CASES = [
     (("finetune", "none", "--data", "x", "--epochs", "2", "--steps", "200"), "--steps", "no --epochs"),
     ((*BENCH, "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
     (("eval", "none", "--data", "x", "--backend", "torch", "--precision", "fp32", "--all"), "--all", "not both"),
+    ((*CALIBRATE, "--ray-shards", "8"), "--ray-shards", "--ray ADDRESS"),
+    ((*CALIBRATE, "--ray", "local", "--shard", "0/2", "--out", "new"), "--ray", "neither --shard nor --merge"),
+    (("eval", "none", "--data", "x", "--ray", "local", "--threads", "2"), "--threads", "no --ray"),
+    (("eval", "none", "--data", "x", "--retries", "1"), "--retries", "--ray ADDRESS"),
+    (("eval", "none", "--data", "x", "--ray", "local", "--merge", "y"), "--ray", "neither --shard nor --merge"),
+    ((*BENCH, "--ray-workers", "2"), "--ray-workers", "--ray ADDRESS"),
+    ((*SCORE, "--shard-timeout", "60"), "--shard-timeout", "--ray ADDRESS"),
+    ((*SCORE, "--merge", "--ray", "local"), "--ray", "neither --merge nor --print-job"),
+    ((*SCORE, "--ray", "local", "--threads", "2"), "--threads", "no --ray"),
     ((*BENCH, "--scenario-seconds", "10"), "--scenario-seconds", "--scenario"),
     ((*BENCH, "--target-qps", "10"), "--target-qps", "--scenario"),
     ((*BENCH, "--scenario", "Offline", "--target-latency", "100"), "--target-latency", "--scenario Server"),
     ((*REPOSITORY, "none", "--storage-uri", "s3://a/b"), "--storage-uri", "--kserve FILE"),
     ((*REPOSITORY, "--check", "--max-batch", "8"), "--max-batch", "no --check"),
+    ((*SCORE, "--into", "x.parquet"), "--into", "--merge"),
+    ((*SCORE, "--tasks", "4"), "--tasks", "--print-job SCHEDULER"),
+    ((*SCORE, "--merge", "--shard", "0/1"), "--shard", "no --merge"),
+    ((*SCORE, "--print-job", "slurm", "--shard", "0/1"), "--shard", "no --print-job"),
+    ((*SCORE, "--print-job", "slurm", "--merge"), "--merge", "no --print-job"),
     (("serve", "none", "--container", "--repository", "new", "--drain-timeout", "30"), "--drain-timeout", "no --cont"),
 ]  # also with their default values, which a user may write out
 

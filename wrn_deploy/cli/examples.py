@@ -59,6 +59,10 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "wrn-deploy predict bundle photo.jpg",
         "wrn-deploy predict bundle photos/ --precision int8 --json",
     ),
+    "score": (
+        "wrn-deploy score bundle --data shards/ -o scores",
+        "wrn-deploy score bundle --data shards/ -o scores --merge",
+    ),
     "embed": ("wrn-deploy embed -o runner", "wrn-deploy embed -o runner --python"),
     "repository": (
         "wrn-deploy repository bundle -o models --backend tensorrt --triton 26.07",

@@ -19,7 +19,10 @@ from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.plugins import load_plugin, near_names, plugin_names
 
-__all__ = ["LAST_LABEL", "CorruptImage", "ImageSource", "Item", "OpenedSource", "Role", "check_label", "open_data"]
+__all__ = [
+    "LAST_LABEL", "CorruptImage", "FileSet", "ImageSource", "Item", "OpenedSource", "Role", "check_label", "find_files",
+    "open_data", "open_file",
+]  # fmt: skip
 
 FORMATS = "wrn_deploy.data.formats"
 LAST_LABEL = 2**31 - 1
@@ -90,10 +93,10 @@ def open_data(name: str, role: Role) -> OpenedSource:
     """Opens a data set by its name, or the file or folder at that path, recognised by its content.
 
     A format is a file in `wrn_deploy/data/formats` with `recognise(path) -> bool` and
-    `open_source(name, role, split) -> ImageSource`, `NAMES` if it has data sets with a name, and `PLACES` if other
-    programs put its folders below the one that they are given. `folder` is asked last, since other formats are folders
-    too. A path with `{` in it may stand for several files. A name ends in `:SPLIT` to read another split than that of
-    the role.
+    `open_source(name, role, split) -> ImageSource`, `NAMES` if it has data sets with a name, `PLACES` if other programs
+    put its folders below the one that they are given, and `shard_files(path, role, split)` if it reads files that can
+    each be opened alone. `folder` is asked last, since other formats are folders too. A path with `{` in it may stand
+    for several files. A name ends in `:SPLIT` to read another split than that of the role.
 
     Raises:
         DeployError: the data does not exist, its format is unknown, or it is unreadable or empty.
@@ -103,6 +106,50 @@ def open_data(name: str, role: Role) -> OpenedSource:
         >>> len(source), next(source.items()).load().shape
         (359, (32, 32, 3))
     """
+    format_, place, split = _find_format(name)
+    source: OpenedSource = format_.open_source(place, role, split)
+    if len(source) == 0:
+        left_out = f"; {'; '.join(source.notes)}" if source.notes else ""
+        raise DeployError(f"{name} contains no images: expected at least one{left_out}")
+    source.name = name
+    return source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSet:
+    """The files of a data set that can each be opened alone, in order; `notes` say what was left out or chosen."""
+
+    format: str
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def find_files(name: str, role: Role) -> FileSet | None:
+    """The files of a data set, none of which is read; None: its images are in no such files.
+
+    Raises:
+        DeployError: as `open_data`.
+    """
+    format_, place, split = _find_format(name)
+    if not hasattr(format_, "shard_files"):
+        return None
+    files, notes = format_.shard_files(Path(place), role, split)
+    return FileSet(format=format_.__name__.rpartition(".")[2], files=tuple(files), notes=notes)
+
+
+def open_file(file: Path, format_name: str) -> OpenedSource:
+    """Opens one file of a `FileSet`; it may have no images.
+
+    Raises:
+        DamagedFile: it is damaged.
+        DeployError: it does not have what the format needs.
+    """
+    source: OpenedSource = load_plugin(FORMATS, format_name).open_source(str(file), Role.TEST, None)
+    return source
+
+
+def _find_format(name: str) -> tuple[ModuleType, str, str | None]:
+    """The format of a data set, its place and its split; raises as `open_data`."""
     formats = [load_plugin(FORMATS, file) for file in sorted(plugin_names(FORMATS), key="folder".__eq__)]
     known_names = [known for format_ in formats for known in _names(format_)]
     place, split = _parse(name, known_names)
@@ -113,12 +160,7 @@ def open_data(name: str, role: Role) -> OpenedSource:
         open_regular(place)  # says what else it is
     for format_ in formats:
         if place in _names(format_) or ((_exists(place) or "{" in place) and _is_recognised(place, format_)):
-            source: OpenedSource = format_.open_source(place, role, split)
-            if len(source) == 0:
-                left_out = f"; {'; '.join(source.notes)}" if source.notes else ""
-                raise DeployError(f"{name} contains no images: expected at least one{left_out}")
-            source.name = name
-            return source
+            return format_, place, split
     if not _exists(place):
         raise DeployError(
             f"no data at {name!r}{near_names(name, known_names)}: expected a path, or a built-in data set: "

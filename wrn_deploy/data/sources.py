@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
-from wrn_deploy.data import Item, OpenedSource
+from wrn_deploy.data import ImageSource, Item, OpenedSource
 from wrn_deploy.data.sampling.shuffle import interleave, shuffled
 from wrn_deploy.progress import Progress
 
-__all__ = ["LazySource", "StreamPart", "indexed_source", "report_notes", "stream_source"]
+__all__ = ["LazySource", "StreamPart", "indexed_source", "items_from", "report_notes", "stream_source"]
 
 BUFFER_BYTES = 64 * 2**20  # of a shuffle buffer
 
 
 @dataclass(slots=True, kw_only=True)
 class LazySource:
-    """An ImageSource of `count` images; `read` yields them in their own order, or in one drawn from a generator."""
+    """An ImageSource of `count` images; `read` yields them in their own order, or in one drawn from a generator.
+
+    `read_from` yields those from a number on, in their own order, without reading the others; None: it cannot skip.
+    """
 
     name: str
     count: int
     read: Callable[[np.random.Generator | None], Iterator[Item]]
+    read_from: Callable[[int], Iterator[Item]] | None = None
     labels: tuple[str, ...] = ()
     mirror: bool = True
     notes: tuple[str, ...] = ()
@@ -35,6 +39,13 @@ class LazySource:
     def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
         """Yields all images."""
         return self.read(order)
+
+
+def items_from(source: ImageSource, first: int) -> Iterator[Item]:
+    """Yields the images from number `first` on, in the source's own order; reads those before it only if it must."""
+    if isinstance(source, LazySource) and source.read_from is not None:
+        return source.read_from(first)
+    return islice(source.items(), first, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,13 @@ def stream_source(
         image_bytes = sum(part.size_bytes for part in parts) // max(1, count)
         return shuffled(stream, order, max(2, BUFFER_BYTES // max(1, image_bytes)))
 
-    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror, notes=notes)
+    def read_from(first: int) -> Iterator[Item]:
+        for part in parts:
+            if first < part.images:
+                yield from islice(part.read(), first, None)
+            first = max(0, first - part.images)
+
+    return LazySource(name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes)
 
 
 def indexed_source(
@@ -89,7 +106,10 @@ def indexed_source(
     def read(order: np.random.Generator | None) -> Iterator[Item]:
         return map(item, range(count) if order is None else order.permutation(count))
 
-    return LazySource(name=name, count=count, read=read, labels=labels, mirror=mirror, notes=notes)
+    def read_from(first: int) -> Iterator[Item]:
+        return map(item, range(first, count))
+
+    return LazySource(name=name, count=count, read=read, read_from=read_from, labels=labels, mirror=mirror, notes=notes)
 
 
 def report_notes(source: OpenedSource, progress: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from wrn_deploy.embed.build import build_libraries, try_library
 from wrn_deploy.embed.environment import PythonEnvironment, find_environment
 from wrn_deploy.embed.native import bundled_onnxruntime, find_native_tools, install_native
 from wrn_deploy.embed.packaged import find_packaged, install_packaged
+from wrn_deploy.errors import UsageError
 from wrn_deploy.files.staging import commit, locked, remove_lock, staging
 from wrn_deploy.progress import Progress
 from wrn_deploy.version import __version__
@@ -47,11 +49,18 @@ class Embedded:
     packaged: bool
 
 
-def write_package(folder: Path, progress: Progress, *, python: bool = False, headers: Path | None = None) -> Embedded:
+def write_package(
+    folder: Path,
+    progress: Progress,
+    *,
+    python: bool = False,
+    headers: Path | None = None,
+    tensorrt: Sequence[Path] = (),
+) -> Embedded:
     """Writes the package of a C library that was tried into `folder`, which can be moved afterwards.
 
-    The library in C++ is the one of the installed wheel, if that has one and `headers` is not given; else it is built.
-    Replaces the files of an earlier call; other files stay.
+    The library in C++ is that of the installed wheel, if it has one and neither `headers` nor `tensorrt` is given; else
+    it is built. Replaces the files of an earlier call; other files stay.
 
     Args:
         folder: where to.
@@ -61,13 +70,17 @@ def write_package(folder: Path, progress: Progress, *, python: bool = False, hea
             ONNX Runtime on a CPU; the installed onnxruntime package's library is put beside it.
         headers: a folder with ONNX Runtime's C headers, to build the library in C++ with; default: where the system
             has them.
+        tensorrt: folders with the headers of TensorRT, of TensorRT-RTX, or of both, to build what runs their plans too.
 
     Raises:
+        UsageError: both `python` and `tensorrt`.
         MachineError: something that the build needs is missing, or the library does not work.
     """
+    if python and tensorrt:
+        raise UsageError("--python and --tensorrt: expected one; the library with Python inside runs plans already")
     environment = find_environment() if python else None
-    packaged = find_packaged(progress) if not python and headers is None else None
-    tools = find_native_tools(headers) if environment is None and packaged is None else None
+    packaged = find_packaged(progress) if not (python or headers or tensorrt) else None
+    tools = find_native_tools(headers, tensorrt) if environment is None and packaged is None else None
     try:
         with progress.task(f"{'build' if packaged is None else 'copy'} the C library"), staging(folder) as staged:
             if packaged is not None:

@@ -43,6 +43,7 @@ Artifact read_artifact(const Value &value) {
   value.record({"key", "kind", "precision", "path", "sha256", "size_bytes", "recipe", "facts"});
   Artifact made;
   value.at("facts").members();
+  made.facts = value.at("facts").json;
   made.key = value.at("key").text();
   value.at("kind").one_of({"weights", "onnx", "calibration", "plan", "report"});
   made.kind = value.at("kind").text();

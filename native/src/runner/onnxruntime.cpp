@@ -104,6 +104,7 @@ class Session final : public Engine {
   Session(const std::string &graph, const Model &model, std::int32_t threads, const std::string &name);
 
   std::unique_ptr<Context> open_context() override;
+  const Tensor &input() const override { return input_; }
 
  private:
   friend class Run;

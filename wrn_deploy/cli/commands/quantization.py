@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,9 +13,11 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.cluster import SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
 
 __all__ = ["app"]
@@ -110,7 +113,9 @@ class FinetuneFlags:
 def calibrate(
     *,
     bundle: opt.BundlePath,
-    calib_data: Annotated[str, option("DATA", f"Calibration images, labelled or not: {opt.DATA}.")],
+    calib_data: Annotated[
+        str | None, option("DATA", f"Calibration images, labelled or not: {opt.DATA}. Required without --merge.")
+    ] = None,
     calibration: opt.CalibrationFlags,
     techniques: TechniqueFlags,
     equalize: Annotated[
@@ -119,14 +124,31 @@ def calibrate(
     fp8: Annotated[bool, flag("--fp8", "Experimental. Also write an fp8 graph.")] = False,
     threads: opt.Threads = None,
     decoding: opt.DecodingFlags,
+    shards: opt.ShardFlags,
+    cluster: SpreadFlags,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Calibrate on real images and write the int8 graphs."""
-    from wrn_deploy.cli.show.results import show_artifacts
+    """Calibrate on real images and write the int8 graphs.
+
+    Several machines can share the work: each collects one shard with --shard, and --merge makes the same table and
+    graphs, to the last bit, as one pass; --ray does both. All must have the same type of CPU and the same versions.
+    """
+    from wrn_deploy.cli.show.results import show_artifacts, show_shard
     from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
     from wrn_deploy.pipeline.quantization.quantize import Quantization
 
+    made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
+    if shards.merge:
+        from wrn_deploy.pipeline.quantization.shards import merge_calibration
+
+        opened = Bundle.open(bundle)
+        merge_calibration(opened, shards.merge, new_progress(), threads=threads)
+        show_artifacts(opened, made, as_json=as_json)
+        return
+    if calib_data is None:
+        raise UsageError("no images: expected --calib-data DATA, or --merge PATH with the shards of a calibration")
+    block = shards.block
     opened = Bundle.open(bundle)
     quantization = Quantization(**values(techniques))
     options = calibration.options(
@@ -138,8 +160,17 @@ def calibrate(
 
         show_forecast(forecast_calibration(opened, options), as_json=as_json)
         return
-    calibrate_bundle(opened, options, new_progress())
-    made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
+    if block is not None:
+        from wrn_deploy.pipeline.quantization.shards import calibrate_shard
+
+        show_shard(calibrate_shard(opened, options, *block, new_progress()), as_json=as_json)
+        return
+    if cluster.ray is not None:
+        from wrn_deploy.pipeline.spread import spread_calibration
+
+        spread_calibration(opened, options, cluster.run, new_progress(), cluster.ray_shards)
+    else:
+        calibrate_bundle(opened, options, new_progress())
     if fp8:
         from wrn_deploy.pipeline.quantization.fp8 import add_fp8
 
@@ -217,7 +248,8 @@ def finetune(
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
 
     Trains the weights, and their scales, through the exact arithmetic of the Q/DQ graphs, whose nodes stay. Writes
-    the graphs that are better on held-out images; exit code 3 if none is.
+    the graphs that are better on held-out images; exit code 3 if none is. With torchrun, several processes train
+    together.
     """
     from wrn_deploy.cli.show.quantization import show_finetuning
     from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, check_finetuning, finetune_bundle
@@ -234,7 +266,8 @@ def finetune(
         show_forecast(forecast_finetuning(opened, options), as_json=as_json)
         return
     result = finetune_bundle(opened, options, new_progress())
-    show_finetuning(result, as_json=as_json)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, the first one prints
+        show_finetuning(result, as_json=as_json)
     check_finetuning(result)
 
 

@@ -15,6 +15,7 @@ from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
+    from wrn_deploy.data.sampling.block import Block
     from wrn_deploy.models import Overrides
     from wrn_deploy.pipeline.inference.models import BundleOrWeights
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CALIBRATION", "DATA", "RECIPE", "TIMING",
     "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
-    "NetworkFlags", "PrecisionOf", "TargetFlags", "Threads", "WeightsKey",
+    "NetworkFlags", "PrecisionOf", "ShardFlags", "TargetFlags", "Threads", "WeightsKey",
     "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
 
@@ -88,6 +89,33 @@ class CalibrationFlags:
         from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
         return CalibrateOptions(data=data, **values(self), **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFlags:
+    """The options that divide a step among machines."""
+
+    PANEL: ClassVar[str] = "Several machines"
+
+    shard: Annotated[
+        str | None, option("I/N", "Do only shard I of N, from 0, and write a file for --merge into --out.")
+    ] = None
+    out: Annotated[Path | None, option("FOLDER", "Folder for the file of --shard.")] = None
+    merge: Annotated[
+        list[Path] | None, option("PATH", "Finish with the shards in this file or folder; repeatable.")
+    ] = None
+
+    @property
+    def block(self) -> tuple[Block, Path] | None:
+        """The shard to do and the folder for its file; raises UsageError for one without the other."""
+        if self.shard is None:
+            return None
+        from wrn_deploy.data.sampling.block import parse_block
+
+        block = parse_block(self.shard)
+        if self.out is None:
+            raise UsageError(f"--shard {block}: expected --out FOLDER too, the folder for its file")
+        return block, self.out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wrn_deploy.cli.options.everywhere import Verbosity, verbosity
 from wrn_deploy.cli.show.tables import (
+    cell,
     new_table,
     print_heading,
     print_json,
@@ -17,23 +19,33 @@ from wrn_deploy.cli.show.tables import (
     print_table,
 )
 from wrn_deploy.cli.terminal import TerminalConsole
-from wrn_deploy.formatting import count, digits, file_size
+from wrn_deploy.formatting import count, digits, file_size, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cluster.summary import ClusterSummary
+    from wrn_deploy.data.sampling.shard_set import ShardResult
     from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
     from wrn_deploy.pipeline.inspection.doctor import Diagnosis
+    from wrn_deploy.pipeline.scoring.score import Scored
+    from wrn_deploy.pipeline.scoring.summary import Summary
     from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
-    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
-    "show_training",
+    "show_artifacts", "show_cluster", "show_diagnosis", "show_embedded", "show_example", "show_predictions",
+    "show_report", "show_scored", "show_shard", "show_summary", "show_training",
 ]  # fmt: skip
+
+# What runs plans -> the variable that names the file of its TensorRT.
+PLAN_LIBRARIES = {
+    "libwrn_runner_tensorrt.so.1": "WRN_RUNNER_TENSORRT",
+    "libwrn_runner_tensorrt_rtx.so.1": "WRN_RUNNER_TENSORRT_RTX",
+}
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
@@ -58,6 +70,26 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     print_table(table, gap=False)
+
+
+def show_shard(shard: ShardResult, *, as_json: bool) -> None:
+    """Prints the file of a shard, and how many images it has."""
+    if as_json:
+        print_json(
+            {
+                "file": str(shard.file),
+                "shard": shard.block.index,
+                "shards": shard.block.count,
+                "images": shard.images,
+                "corrupt": list(shard.corrupt),
+            }
+        )
+        return
+    size = file_size(shard.file.stat().st_size)
+    print_line(f"{shard.file}: shard {shard.block}, {count(shard.images, 'image')}, {size}")
+    if shard.corrupt:
+        print_line(f"  left out: {count(len(shard.corrupt), 'corrupt image')}")
+    print_line("When all shards are done, the same command with --merge joins them.")
 
 
 def show_example(example: Example, *, as_json: bool) -> None:
@@ -93,6 +125,54 @@ def show_predictions(predictions: Predictions, *, as_json: bool) -> None:
         print_line(prediction.image)
         for scored in prediction.best:
             print_line(f"  {scored.score:.4f}  {scored.label}")
+
+
+def show_scored(scored: Scored, *, as_json: bool) -> None:
+    """Prints what a run has scored, and what is left to do."""
+    if as_json:
+        print_json(dataclasses.asdict(scored))
+        return
+    rate = f", {scored.images / scored.seconds:.0f} images/s" if scored.images else ""
+    now = scored.share - scored.before - len(scored.damaged)
+    before = f", {scored.before} done before" if scored.before else ""
+    print_line(
+        f"{scored.out}: {count(now, 'shard')} of {scored.total} scored on {scored.backend} {scored.precision}{before}"
+    )
+    print_line(f"  {count(scored.images, 'image')} in {scored.seconds:.1f} s{rate}")
+    if scored.corrupt or scored.damaged:
+        print_line(
+            f"  left out: {count(len(scored.corrupt), 'corrupt image')}, {count(len(scored.damaged), 'damaged shard')}"
+        )
+    print_line("When all shards are done, the same command with --merge checks and summarises them.")
+
+
+def show_summary(summary: Summary, folder: Path, out: str, *, as_json: bool) -> None:
+    """Prints what all parts have together, with the most frequent classes."""
+    if as_json:
+        print_json(dataclasses.asdict(summary))
+        return
+    recipe = summary.recipe
+    about = f"{recipe['model']} in {folder} on {recipe['backend']} {recipe['precision']}"
+    print_heading(f"{about}: {count(summary.images, 'image')}", random_weights=summary.random_weights)
+    shards = f"{summary.shards} of {count(recipe['shards'], 'shard')} intact"
+    print_line(f"{out}: {shards}, {file_size(summary.size_bytes)}, parts {summary.parts[:12]}")
+    if summary.labelled:
+        top1 = f"{percent(summary.correct / summary.labelled)} top-1"
+        print_line(f"{top1}: {summary.correct} of {summary.labelled} images with a label")
+    if summary.corrupt or summary.damaged:
+        print_line(
+            f"left out: {count(summary.corrupt, 'corrupt image')}, {count(len(summary.damaged), 'damaged shard')}"
+        )
+    if summary.merged is not None:
+        print_line(f"{summary.merged.path}: all scores, {file_size(summary.merged.size_bytes)}")
+    shown = 20 if verbosity() is not Verbosity.VERBOSE else len(summary.classes)
+    table = new_table("class", "images", "share", right=("images", "share"))
+    classes = sorted(summary.classes, key=lambda one: -one.images)
+    for one in classes[:shown]:
+        table.add_row(cell(one.label), str(one.images), percent(one.images / summary.images))
+    print_table(table, gap=False)
+    if len(classes) > shown:
+        print_line(f"... and {len(classes) - shown} more classes (-v shows all)")
 
 
 def show_training(result: TrainResult, *, as_json: bool) -> None:
@@ -149,7 +229,24 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         print_line(f"The library {'came with the package' if embedded.packaged else 'was built on this machine'}.")
         if "lib/libonnxruntime.so.1" not in embedded.files:
             print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    for name, variable in PLAN_LIBRARIES.items():
+        if f"lib/{name}" in embedded.files:
+            print_line(f"{name} loads TensorRT where the loader finds it; {variable} names another file.")
     prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
     print_line(f"g++:    {options} -lwrn_runner")
+
+
+def show_cluster(summary: ClusterSummary) -> None:
+    """Prints what each node did, on stderr: results on stdout are the same wherever they are made."""
+    if verbosity() is Verbosity.QUIET:
+        return
+    columns = ("workers", "shards", "images", "corrupt", "seconds", "images/s", "retries")
+    table = new_table("node", *columns, right=columns)
+    rows = [*summary.nodes, *([summary.total()] if len(summary.nodes) > 1 else [])]
+    for row in rows:
+        rate = f"{row.images / row.seconds:.0f}" if row.seconds else ""
+        counts = (row.workers, row.shards, row.images, row.corrupt)
+        table.add_row(cell(row.node), *map(str, counts), f"{row.seconds:.1f}", rate, str(row.retries))
+    TerminalConsole(stderr=True).print(table)

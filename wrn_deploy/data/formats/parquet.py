@@ -22,7 +22,7 @@ from wrn_deploy.files.damage import name_damage
 from wrn_deploy.files.regular import open_regular
 from wrn_deploy.files.text import parse_json
 
-__all__ = ["open_source", "recognise"]
+__all__ = ["open_source", "recognise", "shard_files"]
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -56,7 +56,7 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise missing_package("pyarrow", "parquet", "reading parquet files")
-    files, notes = _choose(Path(name), role, split)
+    files, notes = shard_files(Path(name), role, split)
     parts: list[StreamPart] = []
     labels: tuple[str, ...] = ()
     for file in files:
@@ -78,7 +78,8 @@ def _files_below(folder: Path) -> list[Path]:
     return next(filter(None, found), [])
 
 
-def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+def shard_files(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+    """Returns the files that `open_source` reads, each of which it also opens alone, and what to say of the choice."""
     groups = by_split(path, _files_below(path)) if path.is_dir() else {}
     words = {word: files for word, files in groups.items() if word is not None}
     if words:

@@ -20,7 +20,7 @@ from wrn_deploy.data.splits import choose_split
 from wrn_deploy.errors import DamagedFile, DeployError
 from wrn_deploy.files.text import parse_json, read_text
 
-__all__ = ["open_source", "recognise"]
+__all__ = ["open_source", "recognise", "shard_files"]
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 LABEL_KEYS = ("label", "cls", "class_index")  # of a sample's .json
@@ -46,7 +46,7 @@ def open_source(name: str, role: Role, split: str | None) -> ImageSource:
         DeployError: a shard is missing or damaged, or the files of a sample are not adjacent.
     """
     path = Path(name)
-    files, notes = _choose(path, role, split)
+    files, notes = shard_files(path, role, split)
     labels = _class_names(files[0].parent / CLASS_NAMES)
     left = Listing()
     parts = [_open_shard(file, left.others) for file in files]
@@ -57,7 +57,8 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.name[0] != ".")
 
 
-def _choose(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+def shard_files(path: Path, role: Role, split: str | None) -> tuple[list[Path], tuple[str, ...]]:
+    """Returns the shards that `open_source` reads, each of which it also opens alone, and what to say of the choice."""
     groups = by_split(path, _files_in(path)) if path.is_dir() else {}
     words = {word: files for word, files in groups.items() if word is not None}
     if words:

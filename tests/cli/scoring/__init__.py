@@ -1,0 +1,1 @@
+"""Tests of the command score: what it prints, exit codes, kills, scripts."""

@@ -1,0 +1,1 @@
+"""Tests of running jobs on clusters, with jobs that do nothing."""

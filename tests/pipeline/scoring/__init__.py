@@ -1,0 +1,1 @@
+"""Tests of the steps of `score`: parts, resuming, damage, merging, storages."""
